@@ -1,0 +1,20 @@
+/** Every label that katafleet puts on what it creates, in one place. */
+export const labels = {
+  /** On each container: `sandbox`. What carries none of ours is never touched. */
+  role: 'katafleet.role',
+  /** Which process made it, see fleet/owner.ts. */
+  owner: 'katafleet.owner',
+  /** Unix ms after which nobody can need it. */
+  deadline: 'katafleet.deadline',
+  /** Image: SHA-256 of the supervisor inside. */
+  supervisor: 'katafleet.supervisor',
+  /** Adapted image: id of the image it was made from. */
+  adaptedFrom: 'katafleet.adapted-from',
+  /** Image: name of the recipe that it was built from, and a hash of all that went in. */
+  recipe: 'katafleet.recipe',
+  recipeHash: 'katafleet.recipe-hash',
+  /** Image: its rules for the traffic light, JSON of core/lights.ts. */
+  lights: 'katafleet.lights',
+  /** Image: the command that a run takes where none is given, JSON array. */
+  command: 'katafleet.command',
+} as const;

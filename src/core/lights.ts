@@ -1,0 +1,29 @@
+import { z } from 'zod';
+
+/** What the traffic light shows: a test fails, it couldn't be told (mostly: doesn't compile), all pass. */
+export const Light = z.enum(['red', 'amber', 'green']);
+export type Light = z.infer<typeof Light>;
+
+/** Regular expression in RE2's syntax: no backreference and no look-around, so that hostile output costs linear time. */
+const Pattern = z.string().min(1).max(1_000);
+
+/** A rule holds when all that it names holds. */
+export const LightRule = z
+  .strictObject({
+    light: Light,
+    /** Exit codes. */
+    exit: z.array(z.int().min(0).max(255)).min(1).optional(),
+    stdout: Pattern.optional(),
+    stderr: Pattern.optional(),
+    /** Either stream. */
+    output: Pattern.optional(),
+  })
+  .refine((rule) => rule.exit ?? rule.stdout ?? rule.stderr ?? rule.output, 'a rule needs exit, stdout, stderr or output');
+export type LightRule = z.infer<typeof LightRule>;
+
+/** Rules in order: the first that holds gives the light; none gives `otherwise`. Only a run that exited gets to them. */
+export const LightRules = z.strictObject({
+  rules: z.array(LightRule).max(100),
+  otherwise: Light.default('amber'),
+});
+export type LightRules = z.infer<typeof LightRules>;

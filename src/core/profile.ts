@@ -1,0 +1,60 @@
+import { z } from 'zod';
+import { KatafleetError } from './errors.ts';
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+const GiB = 1024 * MiB;
+const bytes = (least: number, most: number) => z.int().min(least).max(most);
+
+/**
+ * The limits of a sandbox and of what may come out of it. Sizes are bytes, times ms. The defaults suit a kata: small
+ * files, a compile, a few tests.
+ */
+export const Profile = z.strictObject({
+  /** Memory of the whole sandbox, its tmpfs included; swap is none. 16 MiB leaves the supervisor and a shell room. */
+  memory: bytes(16 * MiB, 1024 * GiB).default(512 * MiB),
+  /** CPUs' worth of time per second, as Docker's --cpus. */
+  cpus: z.number().min(0.05).max(1024).default(1),
+  /** Processes and threads at once, the supervisor among them. */
+  pids: z.int().min(4).max(32_768).default(128),
+  /** Longest time of one step on the wall clock. */
+  wallMs: z.int().min(10).max(24 * 3_600_000).default(10_000),
+  /** Longest CPU time of one step, all its processes together; 0 for no limit but the wall clock's. */
+  cpuMs: z.int().min(0).max(24 * 3_600_000).default(0),
+  /** Bytes kept of one step's standard output; the rest is read, counted and dropped. */
+  stdout: bytes(0, 64 * MiB).default(MiB),
+  stderr: bytes(0, 64 * MiB).default(MiB),
+  /** Largest file that the program may write (RLIMIT_FSIZE). */
+  fileSize: bytes(0, 64 * GiB).default(256 * MiB),
+  /** Files that come back at most. */
+  filesBack: z.int().min(0).max(100_000).default(1_000),
+  /** Largest file that comes back. */
+  fileBack: bytes(0, GiB).default(16 * MiB),
+  /** Bytes of all files that come back. */
+  bytesBack: bytes(0, GiB).default(64 * MiB),
+  /** Open files of one process (RLIMIT_NOFILE). */
+  openFiles: z.int().min(16).max(1_048_576).default(1_024),
+  /** Stack of one thread (RLIMIT_STACK). */
+  stack: bytes(64 * KiB, GiB).default(16 * MiB),
+  /** Size of /dev/shm; paid from `memory`. 0 keeps user code out of it. */
+  shm: bytes(0, 64 * GiB).default(0),
+});
+export type Profile = z.output<typeof Profile>;
+
+/** A profile from the fields that differ from the defaults. @throws limits.invalid, naming each field at fault */
+export function profileOf(fields: z.input<typeof Profile> = {}): Profile {
+  const parsed = Profile.safeParse(fields);
+  if (!parsed.success) {
+    const faults = parsed.error.issues.map((issue) => `${issue.path.join('.') || 'profile'}: ${issue.message}`);
+    throw new KatafleetError('limits.invalid', faults.join('; '));
+  }
+  return parsed.data;
+}
+
+/** What of a profile is fixed when a sandbox is created; the rest can differ from run to run in the same pool. */
+export type SandboxLimits = Pick<Profile, 'memory' | 'cpus' | 'pids' | 'openFiles' | 'stack' | 'fileSize' | 'shm'>;
+
+export function sandboxLimits(profile: Profile): SandboxLimits {
+  const { memory, cpus, pids, openFiles, stack, fileSize, shm } = profile;
+  return { memory, cpus, pids, openFiles, stack, fileSize, shm };
+}

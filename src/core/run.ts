@@ -1,0 +1,140 @@
+import { z } from 'zod';
+import { Profile } from './profile.ts';
+import type { Light } from './lights.ts';
+
+/** The user that a program runs as: the numbers that cyber-dojo's images use. */
+export const sandboxUser = { uid: 41966, gid: 51966 } as const;
+
+/** A file that goes into a sandbox. */
+export interface SandboxFile {
+  /** Relative to the sandbox folder; see core/paths.ts for names that are not UTF-8. */
+  path: string;
+  /** Permission bits, 0 to 0o7777. */
+  mode: number;
+  /** Modification time in ns since 1970. */
+  mtimeNs: bigint;
+  /** The bytes, or where to read exactly `size` of them. */
+  content: Uint8Array | { size: number; open: () => AsyncIterable<Uint8Array> };
+}
+
+/** A folder that goes into a sandbox: needed for those that hold no file, or whose mode or time stamp matters. */
+export interface SandboxFolder {
+  path: string;
+  mode: number;
+  mtimeNs: bigint;
+}
+
+const text = z.string().refine((value) => !value.includes('\0'), 'must not contain a byte 0');
+
+/** One command in the sandbox. */
+export const Step = z.strictObject({
+  /** The command and its arguments; no shell is involved. */
+  argv: z.array(text).min(1).max(1_000),
+  /** Added to the image's environment. */
+  env: z.record(z.string().regex(/^[^=\0]+$/), text).default({}),
+  /** Standard input; empty where absent. At most 64 MiB. */
+  stdin: z.instanceof(Uint8Array).optional(),
+  /** Where it starts; absolute, the sandbox folder if absent. */
+  cwd: text.startsWith('/').max(4_095).optional(),
+  /** This step's own limits, where they differ from the profile's. */
+  limits: Profile.pick({ wallMs: true, cpuMs: true, stdout: true, stderr: true }).partial().optional(),
+  /** When this step does not exit with 0, the steps after it are left out. */
+  required: z.boolean().default(false),
+});
+export type Step = z.output<typeof Step>;
+export type StepInput = z.input<typeof Step>;
+
+/** One run: an image of the catalogue, files, one or more steps, limits. */
+export interface RunRequest {
+  image: string;
+  files: readonly SandboxFile[];
+  folders?: readonly SandboxFolder[];
+  steps: readonly StepInput[];
+  profile?: z.input<typeof Profile>;
+  /** Whether changed files come back; true if absent. */
+  collect?: boolean;
+}
+
+/** How a step, or a run, ended. That output was cut is a flag beside it, see {@link StepResult}. */
+export type Outcome =
+  | { kind: 'exited'; code: number }
+  | { kind: 'signalled'; signal: number }
+  | { kind: 'timed_out'; clock: 'wall' | 'cpu' }
+  | { kind: 'out_of_memory' }
+  | { kind: 'cancelled' }
+  | { kind: 'lost'; reason: string };
+
+export interface StepResult {
+  outcome: Outcome;
+  /** What was printed, up to the profile's cap. */
+  stdout: Buffer;
+  stderr: Buffer;
+  /** Bytes printed in all, those dropped included. */
+  stdoutBytes: number;
+  stderrBytes: number;
+  /** Whether a cap cut the stream. */
+  stdoutCut: boolean;
+  stderrCut: boolean;
+  wallMs: number;
+  userMs: number;
+  systemMs: number;
+  /** Highest memory of the sandbox so far in bytes, 0 where the kernel doesn't tell. */
+  peakMemory: number;
+  /** Processes that the kernel killed for want of memory during the step. */
+  oomKills: number;
+}
+
+export interface ReturnedFile {
+  change: 'created' | 'changed';
+  path: string;
+  mode: number;
+  mtimeNs: bigint;
+  content: Buffer;
+}
+
+/** Why something left in the sandbox does not come back. */
+export const omissions = [
+  'symlink', 'hard_link', 'fifo', 'socket', 'device', 'too_large', 'too_many', 'too_much', 'unreadable', 'path', 'unknown_kind',
+] as const;
+export type Omission = (typeof omissions)[number];
+
+/** What a run left behind, compared with what it was given. */
+export interface Changes {
+  files: ReturnedFile[];
+  /** New folders that hold no file. */
+  folders: SandboxFolder[];
+  deleted: string[];
+  /** Listed up to 1,000. */
+  omitted: { path: string; reason: Omission }[];
+  omittedCount: number;
+}
+
+/** Milliseconds that the parts of a run took. */
+export interface Timings {
+  /** Until a sandbox was had. */
+  acquireMs: number;
+  /** From there until the last step's result. */
+  executeMs: number;
+  /** Until the changed files were back. */
+  collectMs: number;
+  totalMs: number;
+}
+
+export interface RunResult {
+  id: string;
+  image: string;
+  /** Which node it ran on. */
+  node: string;
+  /** Whether an idle sandbox served it. */
+  warm: boolean;
+  /** The first step's outcome that is no exit; else the last step's. */
+  outcome: Outcome;
+  /** By the image's rules; absent where it has none. */
+  light?: Light;
+  /** One for each step that was started. */
+  steps: StepResult[];
+  changes: Changes;
+  timings: Timings;
+}
+
+export const noChanges = (): Changes => ({ files: [], folders: [], deleted: [], omitted: [], omittedCount: 0 });

@@ -1,0 +1,94 @@
+import type { Duplex } from 'node:stream';
+import type { LightRules } from '../core/lights.ts';
+import type { SandboxLimits } from '../core/profile.ts';
+
+/** What probing an endpoint found. */
+export interface Fingerprint {
+  /** Name of the node as its engine gives it. */
+  node: string;
+  engineVersion: string;
+  /** API version that katafleet speaks with it, `1.41`. */
+  apiVersion: string;
+  architecture: 'amd64' | 'arm64' | 'other';
+  cpus: number;
+  /** Bytes. */
+  memory: number;
+  kernel: string;
+  cgroupVersion: '1' | '2' | 'unknown';
+  /** Whether the kernel enforces each limit. */
+  enforces: { memory: boolean; swap: boolean; pids: boolean; cpu: boolean };
+  seccomp: boolean;
+  swarm: 'inactive' | 'worker' | 'manager';
+}
+
+/** An image on a node. */
+export interface NodeImage {
+  id: string;
+  tags: string[];
+  /** Bytes. */
+  size: number;
+  labels: Readonly<Record<string, string>>;
+}
+
+/** An image made ready for sandboxes on one node: it carries the supervisor. */
+export interface PreparedImage {
+  /** The name it was asked for by. */
+  name: string;
+  /** The engine's id, `sha256:…`: never a tag, so that no registry is asked. */
+  id: string;
+  lights?: LightRules;
+  command?: readonly string[];
+}
+
+export interface SandboxSpec {
+  image: PreparedImage;
+  limits: SandboxLimits;
+  labels: Readonly<Record<string, string>>;
+  /** How long the supervisor waits for its run before it exits, ms. */
+  idleMs: number;
+}
+
+/** How a sandbox's container ended, by the engine's word. */
+export interface SandboxEnd {
+  exitCode: number | undefined;
+  oomKilled: boolean;
+}
+
+/** A started container whose PID 1 is the supervisor, and the stream that joins it. Serves one run. */
+export interface Sandbox {
+  readonly id: string;
+  readonly node: string;
+  /** The supervisor's protocol; destroyed when the container or the engine goes away. */
+  readonly stream: Duplex;
+  /** The engine's word on the end; waits until the container has stopped. @throws engine.* */
+  ended(signal?: AbortSignal): Promise<SandboxEnd>;
+  /** Kills and removes the container; resolves when the engine has confirmed it. Removing twice is no error. */
+  remove(): Promise<void>;
+}
+
+/** A container that carries our labels. */
+export interface OwnedContainer {
+  id: string;
+  running: boolean;
+  labels: Readonly<Record<string, string>>;
+}
+
+/** A node, reached one way. Every method may throw engine.unreachable, engine.permission or engine.failed. */
+export interface Driver {
+  readonly kind: 'engine';
+  /** The endpoint as it was configured, for messages. */
+  readonly endpoint: string;
+  /** Asks the node once; later calls give the same answer until {@link Driver.forget}. @throws engine.too_old */
+  probe(): Promise<Fingerprint>;
+  /** Drops what is known of the node, for when it was lost and came back. */
+  forget(): void;
+  /** Finds an image on the node and sees that it carries the supervisor. @throws image.unknown */
+  prepare(image: string): Promise<PreparedImage>;
+  /** Creates, attaches and starts. @throws sandbox.failed, engine.disk_full */
+  create(spec: SandboxSpec, signal?: AbortSignal): Promise<Sandbox>;
+  /** Containers with the label `katafleet.role`, running or not. */
+  list(): Promise<OwnedContainer[]>;
+  remove(id: string): Promise<void>;
+  images(): Promise<NodeImage[]>;
+  close(): void;
+}
