@@ -38,6 +38,8 @@ export interface PreparedImage {
   id: string;
   lights?: LightRules;
   command?: readonly string[];
+  /** Folders that the image declares as volumes: covered in a sandbox, so that nothing is written to the node's disk. */
+  volumes: readonly string[];
 }
 
 export interface SandboxSpec {
@@ -60,6 +62,8 @@ export interface Sandbox {
   readonly node: string;
   /** The supervisor's protocol; destroyed when the container or the engine goes away. */
   readonly stream: Duplex;
+  /** Resolves when the stream's carrier has gone: the container stopped, the engine went away, or the stream was destroyed. */
+  readonly closed: Promise<void>;
   /** The engine's word on the end; waits until the container has stopped. @throws engine.* */
   ended(signal?: AbortSignal): Promise<SandboxEnd>;
   /** Kills and removes the container; resolves when the engine has confirmed it. Removing twice is no error. */

@@ -1,0 +1,93 @@
+import { Duplex } from 'node:stream';
+
+/** Bytes kept of what comes on the container's stderr: the supervisor says nothing there unless it is dying. */
+const complaintBytes = 4_096;
+
+/**
+ * The supervisor's stream out of an attach connection without a terminal: the engine puts 8 bytes (stream, 3 zeros, length) before
+ * each piece. Memory is bounded by one chunk of the socket; reading stops while nobody reads this stream.
+ * Source: Docker Engine API, "Attach to a container", stream format.
+ */
+export class AttachStream extends Duplex {
+  readonly #socket: Duplex;
+  readonly #header = Buffer.alloc(8);
+  #headerFilled = 0;
+  #left = 0;
+  #toStdout = true;
+  #complaint = '';
+  /** Resolves when the connection is closed, whether or not what it brought has been read. */
+  readonly carrierClosed: Promise<void>;
+
+  constructor(socket: Duplex) {
+    super({ allowHalfOpen: true, autoDestroy: true });
+    this.#socket = socket;
+    this.carrierClosed = new Promise((resolve) => socket.once('close', () => resolve()));
+    socket.on('data', (chunk: Buffer) => this.#take(chunk));
+    socket.on('end', () => this.push(null));
+    socket.on('error', (error) => this.destroy(error));
+    socket.on('close', () => {
+      if (!this.readableEnded) this.push(null);
+      if (!this.writableEnded) this.end();
+    });
+  }
+
+  /** What came on the container's stderr, the last {@link complaintBytes} of it. */
+  get complaint(): string {
+    return this.#complaint;
+  }
+
+  #take(chunk: Buffer): void {
+    let at = 0;
+    let room = true;
+    while (at < chunk.length) {
+      if (this.#left === 0) {
+        const taken = Math.min(8 - this.#headerFilled, chunk.length - at);
+        chunk.copy(this.#header, this.#headerFilled, at, at + taken);
+        this.#headerFilled += taken;
+        at += taken;
+        if (this.#headerFilled < 8) break;
+        this.#headerFilled = 0;
+        const stream = this.#header.readUInt8(0);
+        if (stream > 2) {
+          this.destroy(new Error('the engine’s attach stream has a header that is none'));
+          return;
+        }
+        this.#toStdout = stream !== 2;
+        this.#left = this.#header.readUInt32BE(4);
+        continue;
+      }
+      const piece = chunk.subarray(at, at + this.#left);
+      at += piece.length;
+      this.#left -= piece.length;
+      if (this.#toStdout) room = this.push(piece) && room;
+      else this.#complaint = (this.#complaint + piece.toString('latin1')).slice(-complaintBytes);
+    }
+    if (!room) this.#socket.pause();
+  }
+
+  override _read(): void {
+    this.#socket.resume();
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    if (this.#socket.write(chunk)) {
+      done();
+      return;
+    }
+    const go = () => {
+      this.#socket.off('drain', go).off('close', go);
+      done(this.#socket.destroyed ? new Error('the attach connection closed') : null);
+    };
+    this.#socket.on('drain', go).on('close', go);
+  }
+
+  override _final(done: () => void): void {
+    if (this.#socket.destroyed) done();
+    else this.#socket.end(done);
+  }
+
+  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+    this.#socket.destroy();
+    done(error);
+  }
+}

@@ -1,0 +1,146 @@
+import Dockerode from 'dockerode';
+import { z } from 'zod';
+import { KatafleetError, messageOf } from '../../core/errors.ts';
+import { labels } from '../../core/labels.ts';
+import { LightRules } from '../../core/lights.ts';
+import type { Driver, Fingerprint, NodeImage, OwnedContainer, PreparedImage, Sandbox, SandboxSpec } from '../contract.ts';
+import { supervisorBinary } from '../supervisor.ts';
+import { adapt, inspect } from './adapt.ts';
+import { connect, type Connection } from './endpoint.ts';
+import { engineError } from './errors.ts';
+import { fingerprint } from './fingerprint.ts';
+import { type EngineNode, removeContainer, startSandbox } from './sandbox.ts';
+import { type ApiVersion, negotiate } from './version.ts';
+
+interface Probed extends EngineNode {
+  api: ApiVersion;
+  fingerprint: Fingerprint;
+}
+
+export interface EngineDriverOptions {
+  endpoint: string;
+  /** Folder with ca.pem, cert.pem and key.pem, for tcp:// with TLS. */
+  certPath?: string;
+}
+
+/** The plain Engine API of one node. */
+export class EngineDriver implements Driver {
+  readonly kind = 'engine';
+  readonly endpoint: string;
+  readonly #connection: Connection;
+  #probed: Promise<Probed> | undefined;
+
+  /** @throws endpoint.invalid */
+  constructor(options: EngineDriverOptions) {
+    this.endpoint = options.endpoint;
+    this.#connection = connect(options.endpoint, options.certPath);
+  }
+
+  async probe(): Promise<Fingerprint> {
+    return (await this.#node()).fingerprint;
+  }
+
+  forget(): void {
+    this.#probed = undefined;
+  }
+
+  /** The engine's client with the negotiated version, for what builds images. */
+  async client(): Promise<Dockerode> {
+    return (await this.#node()).docker;
+  }
+
+  #node(): Promise<Probed> {
+    this.#probed ??= this.#ask().catch((error: unknown) => {
+      this.#probed = undefined;
+      throw error;
+    });
+    return this.#probed;
+  }
+
+  async #ask(): Promise<Probed> {
+    try {
+      const unversioned = new Dockerode(this.#connection.options);
+      const api = negotiate(await unversioned.version());
+      const docker = new Dockerode({ ...this.#connection.options, version: `v${api.join('.')}` });
+      const found = fingerprint((await docker.info()) as object, api);
+      return { docker, api, endpoint: this.endpoint, name: found.node, fingerprint: found };
+    } catch (error) {
+      throw engineError(error, this.endpoint, 'ask the engine what it is');
+    }
+  }
+
+  async #do<T>(doing: string, body: (node: Probed) => Promise<T>): Promise<T> {
+    const node = await this.#node();
+    try {
+      return await body(node);
+    } catch (error) {
+      throw engineError(error, this.endpoint, doing);
+    }
+  }
+
+  prepare(name: string): Promise<PreparedImage> {
+    return this.#do(`prepare the image ${name}`, async (node) => {
+      const image = (await inspect(node.docker, name)) ?? (/[:/@]/.test(name) ? undefined : await inspect(node.docker, `katafleet/${name}`));
+      if (!image) {
+        throw new KatafleetError('image.unknown', `no image "${name}" on the node ${node.name}`, {
+          hint: `katafleet images build ${name}, if it is one of katafleet's recipes; docker pull ${name}, if it is in a registry`,
+        });
+      }
+      const architecture = imageArchitecture(image.Architecture, name);
+      const supervisor = await supervisorBinary(architecture);
+      const own = image.Config.Labels as Record<string, string> | null;
+      const ready = own?.[labels.supervisor] === supervisor.sha256;
+      const id = ready ? image.Id : await adapt(node.docker, image, supervisor);
+      return { name, id, volumes: Object.keys(image.Config.Volumes ?? {}), ...declared(own ?? {}, name) };
+    });
+  }
+
+  create(spec: SandboxSpec, signal?: AbortSignal): Promise<Sandbox> {
+    return this.#node().then((node) => startSandbox(node, spec, signal));
+  }
+
+  list(): Promise<OwnedContainer[]> {
+    return this.#do('list containers', async ({ docker }) => {
+      const all = await docker.listContainers({ all: true, filters: { label: [labels.role] } });
+      // Filters that an engine doesn't know are ignored in silence: what is not ours must never reach a removal.
+      const ours = all.filter((container) => labels.role in container.Labels);
+      return ours.map((container) => ({ id: container.Id, running: container.State === 'running', labels: container.Labels }));
+    });
+  }
+
+  remove(id: string): Promise<void> {
+    return this.#do('remove a container', ({ docker }) => removeContainer(docker.getContainer(id), this.endpoint));
+  }
+
+  images(): Promise<NodeImage[]> {
+    return this.#do('list images', async ({ docker }) => {
+      const all = await docker.listImages();
+      return all.map((image) => ({ id: image.Id, tags: image.RepoTags ?? [], size: image.Size, labels: image.Labels ?? {} }));
+    });
+  }
+
+  close(): void {
+    this.#connection.close();
+  }
+}
+
+function imageArchitecture(architecture: string, name: string): 'amd64' | 'arm64' {
+  if (architecture === 'amd64' || architecture === 'arm64') return architecture;
+  throw new KatafleetError('image.unknown', `the image ${name} is for ${architecture}; katafleet runs amd64 and arm64`);
+}
+
+/** What an image says of itself in its labels: checked, for anyone can write a label. */
+function declared(own: Readonly<Record<string, string>>, name: string): Pick<PreparedImage, 'lights' | 'command'> {
+  const read = <T>(label: string, schema: z.ZodType<T>): T | undefined => {
+    const text = own[label];
+    if (text === undefined) return undefined;
+    try {
+      return schema.parse(JSON.parse(text));
+    } catch (cause) {
+      throw new KatafleetError('recipe.invalid', `the label ${label} of the image ${name} is not what it should be: ${messageOf(cause)}`, { cause });
+    }
+  };
+  const lights = read(labels.lights, LightRules);
+  const command = read(labels.command, z.array(z.string()).min(1));
+  return { ...(lights ? { lights } : {}), ...(command ? { command } : {}) };
+}

@@ -1,0 +1,75 @@
+import type { ContainerCreateOptions } from 'dockerode';
+import { sandboxUser } from '../../core/run.ts';
+import type { SandboxSpec } from '../contract.ts';
+import { type ApiVersion, atLeast } from './version.ts';
+
+/** Where the supervisor lies in every image. */
+export const supervisorPath = '/.katafleet/supervisor';
+
+/**
+ * What the supervisor needs as root in its container, and nothing more: to become the user, to kill what the user
+ * runs, to write and read the user's files whatever their modes, and to drop all this for the user's code.
+ */
+const capabilities = ['SETUID', 'SETGID', 'SETPCAP', 'KILL', 'CHOWN', 'FOWNER', 'DAC_OVERRIDE'];
+
+/** Share of the memory limit that each tmpfs may take; below 1 in sum, so that a full disk is ENOSPC and not the OOM killer. */
+const tmpfsShare = { '/sandbox': 0.5, '/tmp': 0.25 } as const;
+/** An inode costs the kernel about 1 KiB of the sandbox's memory. */
+const bytesPerInode = 8 * 1024;
+
+/** The engine's options for a sandbox, of what the given API version knows. */
+export function createOptions(spec: SandboxSpec, api: ApiVersion): ContainerCreateOptions {
+  const { limits } = spec;
+  const noShm = limits.shm === 0 && atLeast(api, [1, 32]);
+  return {
+    Image: spec.image.id,
+    Entrypoint: [supervisorPath, '--lifetime', String(spec.idleMs)],
+    Cmd: [],
+    User: '0:0',
+    WorkingDir: '/',
+    Labels: { ...spec.labels },
+    Tty: false,
+    OpenStdin: true,
+    StdinOnce: true,
+    AttachStdin: true,
+    AttachStdout: true,
+    AttachStderr: true,
+    NetworkDisabled: true,
+    Healthcheck: { Test: ['NONE'] },
+    HostConfig: {
+      NetworkMode: 'none',
+      Memory: limits.memory,
+      MemorySwap: limits.memory,
+      PidsLimit: limits.pids,
+      ...(atLeast(api, [1, 25])
+        ? { NanoCpus: Math.round(limits.cpus * 1e9) }
+        : { CpuPeriod: 100_000, CpuQuota: Math.max(1_000, Math.round(limits.cpus * 100_000)) }),
+      Ulimits: [
+        { Name: 'core', Soft: 0, Hard: 0 },
+        { Name: 'msgqueue', Soft: 0, Hard: 0 },
+      ],
+      ReadonlyRootfs: true,
+      Tmpfs: { '/sandbox': tmpfs(limits.memory, '/sandbox', '0755'), '/tmp': tmpfs(limits.memory, '/tmp', '1777') },
+      ...(noShm ? { IpcMode: 'none' } : { ShmSize: Math.max(limits.shm, 4096) }),
+      ...coverVolumes(spec.image.volumes, api),
+      CapDrop: ['ALL'],
+      CapAdd: capabilities,
+      SecurityOpt: ['no-new-privileges'],
+      LogConfig: { Type: 'none', Config: {} },
+      RestartPolicy: { Name: 'no' },
+    },
+  };
+}
+
+function tmpfs(memory: number, at: keyof typeof tmpfsShare, mode: string): string {
+  const size = Math.floor((memory * tmpfsShare[at]) / 4096) * 4096;
+  const owner = at === '/sandbox' ? `,uid=${sandboxUser.uid},gid=${sandboxUser.gid}` : '';
+  return `rw,exec,nosuid,nodev,size=${size},nr_inodes=${Math.floor(size / bytesPerInode)},mode=${mode}${owner}`;
+}
+
+/** A volume of the image would be a writable folder on the node's disk: a page of tmpfs lies over it instead. */
+function coverVolumes(volumes: readonly string[], api: ApiVersion): object {
+  const targets = volumes.filter((target) => target !== '/sandbox' && target !== '/tmp');
+  if (targets.length === 0 || !atLeast(api, [1, 25])) return {};
+  return { Mounts: targets.map((Target) => ({ Type: 'tmpfs', Target, TmpfsOptions: { SizeBytes: 4096, Mode: 0o755 } })) };
+}

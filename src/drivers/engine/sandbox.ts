@@ -1,0 +1,88 @@
+import type { Duplex } from 'node:stream';
+import type Dockerode from 'dockerode';
+import type { Sandbox, SandboxEnd, SandboxSpec } from '../contract.ts';
+import { AttachStream } from './demux.ts';
+import { engineError, isStatus } from './errors.ts';
+import { createOptions } from './options.ts';
+import type { ApiVersion } from './version.ts';
+
+/** What a sandbox needs of the driver that makes it. */
+export interface EngineNode {
+  docker: Dockerode;
+  api: ApiVersion;
+  endpoint: string;
+  name: string;
+}
+
+/** Creates, attaches, starts, in this order: nothing that the supervisor says can be missed. */
+export async function startSandbox(node: EngineNode, spec: SandboxSpec, signal?: AbortSignal): Promise<Sandbox> {
+  signal?.throwIfAborted();
+  let container: Dockerode.Container | undefined;
+  try {
+    container = await node.docker.createContainer(createOptions(spec, node.api));
+    signal?.throwIfAborted();
+    const stream = await attach(container);
+    await container.start();
+    signal?.throwIfAborted();
+    return new EngineSandbox(node, container, stream);
+  } catch (error) {
+    if (container) await removeContainer(container, node.endpoint).catch(() => undefined); // the first error is the one to tell; the reaper sees to the rest
+    signal?.throwIfAborted();
+    throw engineError(error, node.endpoint, 'start a sandbox');
+  }
+}
+
+async function attach(container: Dockerode.Container): Promise<AttachStream> {
+  // dockerode sends attach's options as a body, which would enter stdin: hence the query apart and an empty body.
+  const options = { hijack: true, _query: { stream: true, stdin: true, stdout: true, stderr: true }, _body: {} };
+  return new AttachStream((await container.attach(options as Dockerode.ContainerAttachOptions)) as Duplex);
+}
+
+class EngineSandbox implements Sandbox {
+  readonly id: string;
+  readonly node: string;
+  readonly stream: Duplex;
+  readonly closed: Promise<void>;
+  readonly #container: Dockerode.Container;
+  readonly #endpoint: string;
+  #removal: Promise<void> | undefined;
+
+  constructor(node: EngineNode, container: Dockerode.Container, stream: AttachStream) {
+    this.id = container.id;
+    this.node = node.name;
+    this.stream = stream;
+    this.#container = container;
+    this.#endpoint = node.endpoint;
+    this.closed = stream.carrierClosed;
+  }
+
+  async ended(signal?: AbortSignal): Promise<SandboxEnd> {
+    try {
+      await this.#container.wait(signal ? { abortSignal: signal } : {});
+      const { State } = await this.#container.inspect();
+      return { exitCode: State.ExitCode, oomKilled: State.OOMKilled };
+    } catch (error) {
+      throw engineError(error, this.#endpoint, 'ask how a sandbox ended');
+    }
+  }
+
+  remove(): Promise<void> {
+    this.stream.destroy();
+    this.#removal ??= removeContainer(this.#container, this.#endpoint);
+    return this.#removal;
+  }
+}
+
+/** Kills and removes; resolves when the engine has confirmed that the container is gone. */
+export async function removeContainer(container: Dockerode.Container, endpoint: string): Promise<void> {
+  try {
+    await container.remove({ force: true, v: true });
+  } catch (error) {
+    // 404: gone. 409: somebody else's removal is under way, and the engine confirms it by forgetting the container.
+    if (isStatus(error, 404)) return;
+    if (!isStatus(error, 409)) throw engineError(error, endpoint, 'remove a sandbox');
+    await container.wait({ condition: 'removed' }).catch((gone: unknown) => {
+      if (!isStatus(gone, 404)) throw engineError(gone, endpoint, 'remove a sandbox');
+    });
+  }
+}

@@ -1,0 +1,90 @@
+import { encodeFrame, hostFrame, maxPayload } from './frames.ts';
+import { PayloadWriter } from './wire.ts';
+
+/** Version of docs/protocol.md that this host speaks. */
+export const protocolVersion = 1;
+const nsPerSecond = 1_000_000_000n;
+
+/** What OPEN says: who the user is and how much may come back. */
+export interface Opening {
+  uid: number;
+  gid: number;
+  /** From OPEN until the supervisor ends by itself, ms. */
+  lifetimeMs: number;
+  filesBack: number;
+  fileBack: number;
+  bytesBack: number;
+}
+
+/** What EXEC says. Sizes are bytes, times ms. */
+export interface Execution {
+  step: number;
+  keepNetwork: boolean;
+  collect: boolean;
+  wallMs: number;
+  /** 0: no limit. */
+  cpuMs: number;
+  stdoutCap: number;
+  stderrCap: number;
+  fileSize: number;
+  /** 0: the container's pids limit alone. */
+  processes: number;
+  openFiles: number;
+  stack: number;
+  /** Empty: the sandbox folder. */
+  cwd: string;
+  argv: readonly string[];
+  env: readonly string[];
+}
+
+export interface EntryHeader {
+  path: Buffer;
+  mode: number;
+  mtimeNs: bigint;
+}
+
+export function encodeOpen(opening: Opening): Buffer {
+  const payload = new PayloadWriter().u16(protocolVersion).u32(opening.uid).u32(opening.gid).u32(opening.lifetimeMs);
+  return encodeFrame(hostFrame.open, payload.u32(opening.filesBack).u64(opening.fileBack).u64(opening.bytesBack).done());
+}
+
+export function encodeFile(header: EntryHeader, size: number): Buffer {
+  return encodeFrame(hostFrame.file, entry(new PayloadWriter(), header).u64(size).str(header.path).done());
+}
+
+export function encodeDir(header: EntryHeader): Buffer {
+  return encodeFrame(hostFrame.dir, entry(new PayloadWriter(), header).str(header.path).done());
+}
+
+export function encodeDelete(path: Buffer): Buffer {
+  return encodeFrame(hostFrame.delete, new PayloadWriter().str(path).done());
+}
+
+export function encodeStdin(size: number): Buffer {
+  return encodeFrame(hostFrame.stdin, new PayloadWriter().u64(size).done());
+}
+
+/** EXEC; undefined where arguments and environment don't fit into one frame. */
+export function encodeExec(execution: Execution): Buffer | undefined {
+  const total = [...execution.argv, ...execution.env].reduce((sum, text) => sum + 2 + Buffer.byteLength(text), execution.cwd.length + 128);
+  if (total > maxPayload) return undefined;
+  const flags = (execution.keepNetwork ? 1 : 0) | (execution.collect ? 2 : 0);
+  const payload = new PayloadWriter().u32(execution.step).u8(flags).u32(execution.wallMs).u32(execution.cpuMs);
+  payload.u64(execution.stdoutCap).u64(execution.stderrCap).u64(execution.fileSize);
+  payload.u32(execution.processes).u32(execution.openFiles).u64(execution.stack).str(execution.cwd);
+  payload.u16(execution.argv.length);
+  for (const argument of execution.argv) payload.str(argument);
+  payload.u16(execution.env.length);
+  for (const variable of execution.env) payload.str(variable);
+  return encodeFrame(hostFrame.exec, payload.done());
+}
+
+/** DATA frames of some bytes. */
+export function* encodeData(bytes: Uint8Array): Generator<Buffer> {
+  for (let at = 0; at < bytes.length; at += maxPayload) yield encodeFrame(hostFrame.data, bytes.subarray(at, at + maxPayload));
+}
+
+function entry(payload: PayloadWriter, header: EntryHeader): PayloadWriter {
+  const nanoseconds = ((header.mtimeNs % nsPerSecond) + nsPerSecond) % nsPerSecond;
+  return payload.u32(header.mode & 0o7777).i64((header.mtimeNs - nanoseconds) / nsPerSecond).u32(Number(nanoseconds));
+}
