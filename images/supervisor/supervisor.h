@@ -1,0 +1,177 @@
+// What the supervisor's files share. docs/protocol.md is the contract; sizes are bytes, times nanoseconds unless named.
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <time.h>
+
+#define VERSION "1.0.0"
+#define PROTOCOL 1
+#define MAX_PAYLOAD 65536u
+#define MAX_PATH_BYTES 4095u
+#define MAX_PART 255u
+#define MAX_PARTS 64
+#define NS 1000000000ull
+
+enum frame {
+  OPEN = 1,
+  FILE_IN,
+  DATA_IN,
+  DIR_IN,
+  DELETE,
+  STDIN_IN,
+  EXEC,
+  KILL,
+  COLLECT,
+  CLOSE,
+  PING,
+  HELLO = 0x81,
+  STARTED,
+  STDOUT,
+  STDERR,
+  CUT,
+  RESULT,
+  FILE_OUT,
+  DATA_OUT,
+  DIR_OUT,
+  DELETED,
+  OMITTED,
+  COLLECTED,
+  PONG,
+  FAIL
+};
+enum fail { F_PROTOCOL = 1, F_VERSION, F_SPACE, F_FILE, F_SUPERVISOR, F_LIFETIME };
+enum how { EXITED, SIGNALLED, WALL, CPU, KILLED };
+enum omitted {
+  O_LINK = 1,
+  O_HARD,
+  O_FIFO,
+  O_SOCKET,
+  O_DEVICE,
+  O_LARGE,
+  O_COUNT,
+  O_BYTES,
+  O_UNREADABLE,
+  O_PATH_LONG,
+  O_UNKNOWN
+};
+enum ability { A_PID1 = 1, A_OOM = 2, A_CPU = 4, A_PEAK = 8, A_NETNS = 16 };
+
+// ---- wire.c: payload fields. A cursor that ran out stays `bad`; reads then give 0.
+struct cursor {
+  const uint8_t *at, *end;
+  bool bad;
+};
+uint64_t take(struct cursor *c, int bytes);
+// A str without a byte 0; not terminated.
+const char *take_str(struct cursor *c, uint16_t *length);
+uint8_t *put(uint8_t *at, uint64_t value, int bytes);
+// Whether bytes are a path as the protocol wants them.
+bool path_ok(const char *path, size_t length);
+
+// ---- stream.c: the two directions of the stream, both non-blocking and of fixed size.
+void stream_init(int in_fd, int out_fd);
+// Room for a frame with `length` bytes of payload now?
+bool out_room(size_t length);
+// Queues a frame; there must be room.
+void out_frame(enum frame type, const void *payload, size_t length);
+// As out_frame, but waits for the host to read, looking at the input meanwhile so that its end is noticed.
+void out_wait_frame(enum frame type, const void *payload, size_t length);
+// Writes what it can; never blocks.
+void out_flush(void);
+bool out_pending(void);
+// Reads once; false at the stream's end.
+bool in_fill(void);
+// Next whole frame, NULL if there is none yet. Valid until the next in_fill. Breaks the connection on a bad length.
+const uint8_t *in_frame(uint8_t *type, uint32_t *length);
+bool in_has_room(void);
+extern int stream_in, stream_out;
+
+// ---- main.c: the ways out.
+_Noreturn void finish(int code);
+_Noreturn void fail(enum fail reason, int error, const char *message, const char *path);
+uint64_t now(void);
+extern struct options {
+  uint32_t uid, gid, files_back;
+  uint64_t file_back, bytes_back;
+  int root;
+  const char *sandbox;
+  bool pid1;
+} options;
+
+// ---- tree.c: paths below the sandbox folder. No symbolic link is followed, whoever made it.
+// Opens the folder that holds the last part (making folders when `make`); the last part through `name`. -1 and errno.
+int tree_parent(const char *path, bool make, const char **name);
+// Removes whatever has this name in a folder, all that it holds included. Absent is fine.
+int tree_remove(int dir, const char *name, int depth);
+
+// ---- baseline.c: what the host knows of the sandbox, by path.
+struct known {
+  uint64_t size, ino, hash;
+  struct timespec mtime, ctime;
+  uint32_t path;
+  uint8_t kind, seen;
+};
+enum { K_GONE, K_FILE, K_DIR };
+struct known *known_find(const char *path);
+struct known *known_add(const char *path, uint8_t kind);
+const char *known_path(const struct known *k);
+// Each in turn, NULL at the end; begin with i = 0.
+struct known *known_next(size_t *i);
+void known_forget_below(const char *path);
+void known_stamp(struct known *k, const struct stat *st, uint64_t hash);
+// Whether a file can't differ from its baseline, without reading it.
+bool known_same(const struct known *k, const struct stat *st);
+struct digest {
+  uint64_t v0, v1, v2, v3, tail, length;
+};
+void digest_begin(struct digest *d);
+void digest_add(struct digest *d, const void *bytes, size_t length);
+uint64_t digest_end(struct digest *d);
+
+// ---- receive.c: FILE, DATA, DIR, DELETE, STDIN.
+void receive(uint8_t type, const uint8_t *payload, uint32_t length);
+bool receive_in_file(void);
+// Gives folders the time stamps that were asked for, after their content has come.
+void receive_settle(void);
+// Standard input for the next step, -1 if none was sent; the caller closes it.
+int receive_stdin(void);
+
+// ---- collect.c
+void collect(void);
+
+// ---- cgroup.c: this container's own counters; 0 or -1 where the kernel doesn't tell.
+void cgroup_init(void);
+uint32_t cgroup_abilities(void);
+int64_t cgroup_oom_kills(void);
+int64_t cgroup_cpu_ns(void);
+uint64_t cgroup_peak(void);
+
+// ---- spawn.c: a child as the sandbox user.
+struct step {
+  uint32_t number, wall_ms, cpu_ms, processes, files;
+  uint8_t flags;
+  uint64_t stdout_cap, stderr_cap, file_size, stack;
+  const char *cwd;
+  char **argv, **env;
+  // For one kind of failure: the supervisor must not go on, see spawn().
+};
+// pid, with the read ends of its stdout and stderr; on failure -1, errno, and what failed. ENOENT and EACCES of the
+// command are told apart by `command`.
+pid_t spawn(const struct step *s, int input, int output[2], const char **failed);
+
+// ---- step.c: the running step.
+void step_exec(const uint8_t *payload, uint32_t length);
+bool step_running(void);
+void step_kill(void);
+// Milliseconds until the step needs a look, -1 for never.
+int step_timeout(void);
+int step_pipe(int stream);
+// Whether a stream of the step is past its cap: it is drained then, whether or not the host reads.
+bool step_cut(int stream);
+void step_poll(bool readable[2]);
+// Kills all that the supervisor could ever have started and reaps it.
+void kill_all(void);
