@@ -52,5 +52,7 @@ async function archive(bytes: Buffer): Promise<Buffer> {
   pack.entry({ name: '.katafleet/', type: 'directory', mode: 0o755, ...root });
   pack.entry({ name: '.katafleet/supervisor', mode: 0o555, ...root }, bytes);
   pack.finalize();
-  return Buffer.concat(await pack.toArray() as Buffer[]);
+  const parts: Buffer[] = [];
+  for await (const part of pack) parts.push(part as Buffer);
+  return Buffer.concat(parts);
 }

@@ -1,0 +1,106 @@
+import PQueue from 'p-queue';
+import { KatafleetError } from '../core/errors.ts';
+import { formatBytes } from '../core/quantity.ts';
+import { labels } from '../core/labels.ts';
+import { type Profile, sandboxLimits } from '../core/profile.ts';
+import type { Driver, PreparedImage } from '../drivers/contract.ts';
+import type { PoolBounds } from '../scheduler/targets.ts';
+import { ownerOf } from './owner.ts';
+import { WarmPool } from './pool.ts';
+import { reap } from './reaper.ts';
+
+export interface NodeOptions {
+  /** Bounds of each pool that no call of `warm` has set; none idle if absent. */
+  pool?: PoolBounds;
+  /** Sandboxes started at once to refill pools. */
+  refillParallelism?: number;
+  /** How long an idle sandbox waits before it ends and is replaced, ms. */
+  idleMs?: number;
+  onTrouble?: (message: string) => void;
+}
+
+/** How long a sandbox can be needed after it was taken: a day's run and the way back, ms. */
+const longestUseMs = 25 * 3_600_000;
+
+/** One node: its driver, its images made ready, its pools. */
+export class Node {
+  readonly driver: Driver;
+  readonly #options: NodeOptions;
+  readonly #images = new Map<string, Promise<PreparedImage>>();
+  readonly #pools = new Map<string, WarmPool>();
+  readonly #refills: PQueue;
+  readonly #owner = ownerOf('self');
+  #ready: Promise<void> | undefined;
+
+  constructor(driver: Driver, options: NodeOptions = {}) {
+    this.driver = driver;
+    this.#options = options;
+    this.#refills = new PQueue({ concurrency: options.refillParallelism ?? 4 });
+  }
+
+  /** Probes the node, sees that it enforces memory limits, and removes what dead owners left. @throws engine.* */
+  open(): Promise<void> {
+    this.#ready ??= this.#open().catch((error: unknown) => {
+      this.#ready = undefined;
+      throw error;
+    });
+    return this.#ready;
+  }
+
+  async #open(): Promise<void> {
+    const found = await this.driver.probe();
+    if (!found.enforces.memory) {
+      throw new KatafleetError('engine.limits', `the node ${found.node} does not enforce memory limits: its kernel has no memory cgroup`, {
+        hint: 'boot it with cgroup_enable=memory, or use another node',
+      });
+    }
+    await reap(this.driver, Date.now());
+  }
+
+  /** The image, made ready; looked up once and again after {@link forget}. @throws image.unknown */
+  image(name: string): Promise<PreparedImage> {
+    let image = this.#images.get(name);
+    if (!image) {
+      image = this.open().then(() => this.driver.prepare(name));
+      image.catch(() => this.#images.delete(name));
+      this.#images.set(name, image);
+    }
+    return image;
+  }
+
+  /** Forgets an image's id, for when it was built anew or the engine lost it. */
+  forget(name: string): void {
+    this.#images.delete(name);
+  }
+
+  /** The pool of an image and a profile. @throws limits.invalid when the node has less than the profile asks for */
+  async pool(image: PreparedImage, profile: Profile): Promise<WarmPool> {
+    const limits = sandboxLimits(profile);
+    const key = JSON.stringify([image.id, limits]);
+    let pool = this.#pools.get(key);
+    if (pool) return pool;
+    const { node, memory, cpus } = await this.driver.probe();
+    if (memory > 0 && limits.memory > memory) {
+      throw new KatafleetError('limits.invalid', `memory: ${formatBytes(limits.memory)} asked for; the node ${node} has ${formatBytes(memory)}`);
+    }
+    if (limits.cpus > cpus) throw new KatafleetError('limits.invalid', `cpus: ${limits.cpus} asked for; the node ${node} has ${cpus}`);
+    pool = this.#pools.get(key);
+    if (pool) return pool;
+    const idleMs = this.#options.idleMs ?? 15 * 60_000;
+    const create = (signal: AbortSignal) =>
+      this.driver.create({ image, limits, idleMs, labels: this.#labels(Date.now() + idleMs + longestUseMs) }, signal);
+    const { onTrouble } = this.#options;
+    pool = new WarmPool({ ...(this.#options.pool ?? { min: 0, max: 0 }), create, refills: this.#refills, ...(onTrouble ? { onTrouble } : {}) });
+    this.#pools.set(key, pool);
+    return pool;
+  }
+
+  #labels(deadline: number): Record<string, string> {
+    return { [labels.role]: 'sandbox', [labels.deadline]: String(deadline), ...(this.#owner ? { [labels.owner]: this.#owner } : {}) };
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(Array.from(this.#pools.values(), (pool) => pool.close()));
+    this.driver.close();
+  }
+}

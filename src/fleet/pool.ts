@@ -1,0 +1,190 @@
+import PQueue from 'p-queue';
+import { messageOf } from '../core/errors.ts';
+import type { Sandbox } from '../drivers/contract.ts';
+import { Conversation } from '../protocol/conversation.ts';
+import { DemandMeter, type PoolBounds, poolTarget } from '../scheduler/targets.ts';
+
+/** A sandbox whose supervisor has greeted: ready for OPEN. */
+export interface ReadySandbox {
+  sandbox: Sandbox;
+  conversation: Conversation;
+}
+
+export interface PoolOptions extends PoolBounds {
+  create: (signal: AbortSignal) => Promise<Sandbox>;
+  /** Where refills wait their turn; shared by the pools of a node, for an engine starts only so many at once. */
+  refills: PQueue;
+  /** Told of what went wrong in the background. */
+  onTrouble?: (message: string) => void;
+  now?: () => number;
+}
+
+const firstPauseMs = 250;
+const longestPauseMs = 15_000;
+/** How often an idle pool looks whether it may shrink. */
+const lookMs = 5_000;
+
+/** Idle, started, never used sandboxes of one (image, limits) on one node. */
+export class WarmPool {
+  readonly #options: PoolOptions;
+  readonly #now: () => number;
+  readonly #idle: ReadySandbox[] = [];
+  readonly #demand = new DemandMeter();
+  readonly #closing = new AbortController();
+  readonly #work = new Set<Promise<unknown>>();
+  readonly #timer: NodeJS.Timeout;
+  #bounds: PoolBounds;
+  #filling = 0;
+  #inUse = 0;
+  #replacementMs = 300;
+  #pauseMs = 0;
+  #pause: NodeJS.Timeout | undefined;
+
+  constructor(options: PoolOptions) {
+    this.#options = options;
+    this.#bounds = options;
+    this.#now = options.now ?? (() => performance.now());
+    this.#timer = setInterval(() => this.#adjust(), lookMs);
+    this.#timer.unref();
+    this.#adjust();
+  }
+
+  get idle(): number {
+    return this.#idle.length;
+  }
+
+  /** What the pool is heading for. */
+  get target(): number {
+    return poolTarget({ ...this.#demand.at(this.#now()), replacementMs: this.#replacementMs }, this.#bounds);
+  }
+
+  /** Changes the bounds; the pool follows in the background. */
+  resize(bounds: PoolBounds): void {
+    this.#bounds = bounds;
+    this.#adjust();
+  }
+
+  /** Resolves when as many are idle as the target says, or rejects when the signal says so. */
+  async filled(signal?: AbortSignal): Promise<void> {
+    while (this.#idle.length < this.target) {
+      signal?.throwIfAborted();
+      this.#closing.signal.throwIfAborted();
+      if (this.#work.size === 0) await new Promise((resolve) => setTimeout(resolve, 20)); // between two tries
+      else await Promise.race(this.#work);
+    }
+  }
+
+  /** An idle sandbox at once, or a new one: a run never waits for a refill. @throws sandbox.failed, engine.* */
+  async acquire(signal?: AbortSignal): Promise<ReadySandbox & { warm: boolean }> {
+    this.#inUse += 1;
+    this.#demand.taken(this.#now(), this.#inUse);
+    const ready = this.#idle.shift();
+    if (ready) {
+      setImmediate(() => this.#adjust()); // the run goes first
+      return { ...ready, warm: true };
+    }
+    try {
+      return { ...(await this.#make(signal)), warm: false };
+    } catch (error) {
+      this.#inUse -= 1;
+      throw error;
+    } finally {
+      this.#adjust();
+    }
+  }
+
+  /** A sandbox that was acquired has served: it is destroyed. Resolves when the engine has confirmed it. */
+  async release(ready: ReadySandbox): Promise<void> {
+    this.#inUse -= 1;
+    await this.#track(ready.sandbox.remove());
+  }
+
+  async #make(signal?: AbortSignal): Promise<ReadySandbox> {
+    const begun = this.#now();
+    const abort = signal ? AbortSignal.any([signal, this.#closing.signal]) : this.#closing.signal;
+    const sandbox = await this.#options.create(abort);
+    try {
+      const conversation = new Conversation(sandbox.stream);
+      await conversation.hello();
+      this.#replacementMs += 0.2 * (this.#now() - begun - this.#replacementMs);
+      return { sandbox, conversation };
+    } catch (error) {
+      await sandbox.remove();
+      throw error;
+    }
+  }
+
+  #adjust(): void {
+    if (this.#closing.signal.aborted) return;
+    const target = this.target;
+    while (this.#idle.length > target) this.#discard(this.#idle.pop());
+    if (this.#pause) return;
+    while (this.#idle.length + this.#filling < target) {
+      this.#filling += 1;
+      void this.#track(this.#options.refills.add(() => this.#fill()));
+    }
+  }
+
+  async #fill(): Promise<void> {
+    try {
+      if (this.#closing.signal.aborted || this.#pause || this.#idle.length >= this.target) return;
+      const ready = await this.#make();
+      this.#pauseMs = 0;
+      if (this.#closing.signal.aborted) {
+        await ready.sandbox.remove();
+        return;
+      }
+      this.#idle.push(ready);
+      void ready.sandbox.closed.then(() => this.#diedIdle(ready));
+    } catch (error) {
+      if (!this.#closing.signal.aborted) this.#hold(error);
+    } finally {
+      this.#filling -= 1;
+      if (!this.#pause) this.#adjust();
+    }
+  }
+
+  /** An engine that fails is asked again, but less and less often. */
+  #hold(error: unknown): void {
+    this.#options.onTrouble?.(`no sandbox for the pool: ${messageOf(error)}`);
+    this.#pauseMs = Math.min(longestPauseMs, Math.max(firstPauseMs, this.#pauseMs * 2));
+    if (this.#pause) return;
+    this.#pause = setTimeout(() => {
+      this.#pause = undefined;
+      this.#adjust();
+    }, this.#pauseMs);
+    this.#pause.unref();
+  }
+
+  #diedIdle(ready: ReadySandbox): void {
+    const at = this.#idle.indexOf(ready);
+    if (at < 0) return; // it was in use, and its run knows
+    this.#idle.splice(at, 1);
+    this.#discard(ready);
+    this.#adjust();
+  }
+
+  #discard(ready: ReadySandbox | undefined): void {
+    if (!ready) return;
+    const removal = ready.sandbox.remove().catch((error: unknown) => {
+      this.#options.onTrouble?.(`an idle sandbox could not be removed; the reaper will see to it: ${messageOf(error)}`);
+    });
+    void this.#track(removal);
+  }
+
+  #track<T>(work: Promise<T>): Promise<T> {
+    this.#work.add(work);
+    const done = () => this.#work.delete(work);
+    work.then(done, done);
+    return work;
+  }
+
+  /** Removes what is idle and waits for what is under way. */
+  async close(): Promise<void> {
+    this.#closing.abort(new Error('the pool is closed'));
+    clearInterval(this.#timer);
+    clearTimeout(this.#pause);
+    for (const ready of this.#idle.splice(0)) this.#discard(ready);
+    while (this.#work.size > 0) await Promise.allSettled(this.#work);
+  }
+}

@@ -1,0 +1,125 @@
+import { KatafleetError } from '../core/errors.ts';
+import type { Profile } from '../core/profile.ts';
+import type { Outcome, Step, StepResult } from '../core/run.ts';
+import type { Conversation } from '../protocol/conversation.ts';
+import type { RawResult } from '../protocol/replies.ts';
+import { encodeData, encodeExec, encodeStdin } from '../protocol/requests.ts';
+import { encodeFrame, hostFrame } from '../protocol/frames.ts';
+
+/** Told of output as it comes; what it returns is waited for, so that a slow reader slows the program. */
+export type OnOutput = (step: number, stream: 'stdout' | 'stderr', bytes: Buffer) => void | Promise<void>;
+
+const mostStdin = 64 * 1024 * 1024;
+
+/** Runs one step to its end. Reads nothing beyond RESULT. @throws request.invalid, sandbox.failed, protocol.broken */
+export async function executeStep(
+  conversation: Conversation,
+  index: number,
+  step: Step,
+  profile: Profile,
+  options: { collect: boolean; signal?: AbortSignal | undefined; onOutput?: OnOutput | undefined },
+): Promise<StepResult> {
+  const limits = { ...profile, ...step.limits };
+  await sendStep(conversation, index, step, limits, options.collect);
+  const caps = { stdout: limits.stdout, stderr: limits.stderr };
+  const kept = { stdout: [] as Buffer[], stderr: [] as Buffer[] };
+  const counts = { stdout: 0, stderr: 0 };
+  const cut = { stdout: false, stderr: false };
+  const kill = () => void conversation.send(encodeFrame(hostFrame.kill)).catch(() => undefined); // a lost stream shows in next()
+  if (options.signal?.aborted) kill();
+  options.signal?.addEventListener('abort', kill, { once: true });
+  try {
+    for (;;) {
+      const reply = await conversation.next();
+      switch (reply.kind) {
+        case 'started':
+          break;
+        case 'output': {
+          counts[reply.stream] += reply.bytes.length;
+          if (counts[reply.stream] > caps[reply.stream]) throw conversation.break('more output than its cap');
+          const bytes = Buffer.from(reply.bytes);
+          kept[reply.stream].push(bytes);
+          await options.onOutput?.(index, reply.stream, bytes);
+          break;
+        }
+        case 'cut':
+          cut[reply.stream] = true;
+          break;
+        case 'result':
+          if (reply.step !== index) throw conversation.break(`the result of step ${reply.step}, not ${index}`);
+          return {
+            outcome: outcomeOf(reply),
+            stdout: Buffer.concat(kept.stdout),
+            stderr: Buffer.concat(kept.stderr),
+            stdoutBytes: reply.stdoutBytes,
+            stderrBytes: reply.stderrBytes,
+            stdoutCut: cut.stdout,
+            stderrCut: cut.stderr,
+            wallMs: reply.wallNs / 1e6,
+            userMs: reply.userNs / 1e6,
+            systemMs: reply.systemNs / 1e6,
+            peakMemory: reply.peakMemory,
+            oomKills: reply.oomKills,
+          };
+        case 'fail':
+          throw failure(reply);
+        default:
+          throw conversation.break(`"${reply.kind}" while a step runs`);
+      }
+    }
+  } finally {
+    options.signal?.removeEventListener('abort', kill);
+  }
+}
+
+async function sendStep(conversation: Conversation, index: number, step: Step, limits: Profile, collect: boolean): Promise<void> {
+  const exec = encodeExec({
+    step: index,
+    keepNetwork: false,
+    collect,
+    wallMs: limits.wallMs,
+    cpuMs: limits.cpuMs,
+    stdoutCap: limits.stdout,
+    stderrCap: limits.stderr,
+    fileSize: limits.fileSize,
+    processes: 0,
+    openFiles: limits.openFiles,
+    stack: limits.stack,
+    cwd: step.cwd ?? '',
+    argv: step.argv,
+    env: Object.entries(step.env).map(([name, value]) => `${name}=${value}`),
+  });
+  if (!exec) throw new KatafleetError('request.invalid', `step ${index + 1}: its arguments and environment are larger than 64 KiB together`);
+  if (step.stdin) {
+    if (step.stdin.length > mostStdin) throw new KatafleetError('request.invalid', `step ${index + 1}: standard input is larger than 64 MiB`);
+    await conversation.queue(encodeStdin(step.stdin.length));
+    for (const data of encodeData(step.stdin)) await conversation.queue(data);
+  }
+  await conversation.send(exec);
+}
+
+/** Out of memory wins: whatever else is seen after the kernel killed a process follows from that. */
+function outcomeOf(result: RawResult): Outcome {
+  if (result.oomKills > 0) return { kind: 'out_of_memory' };
+  switch (result.how) {
+    case 'exited':
+      return { kind: 'exited', code: result.code };
+    case 'signalled':
+      return { kind: 'signalled', signal: result.code };
+    case 'wall':
+    case 'cpu':
+      return { kind: 'timed_out', clock: result.how };
+    case 'killed':
+      return { kind: 'cancelled' };
+  }
+}
+
+/** FAIL as an error of ours. */
+export function failure(reply: { reason: string; errno: number; message: string; path: string }): KatafleetError {
+  const about = reply.path === '' ? '' : ` (${reply.path})`;
+  if (reply.reason === 'no_space') {
+    return new KatafleetError('files.no_space', `the files don't fit into the sandbox${about}: its disk is half of its memory`, { hint: 'give the run more memory' });
+  }
+  const kind = reply.reason === 'file' ? 'files.path' : reply.reason === 'protocol' ? 'internal' : 'sandbox.failed';
+  return new KatafleetError(kind, `the supervisor gave up: ${reply.message}${about}${reply.errno ? `, errno ${reply.errno}` : ''}`);
+}

@@ -1,0 +1,33 @@
+import { RE2JS } from 're2js';
+import { KatafleetError, messageOf } from '../core/errors.ts';
+import type { Light, LightRule, LightRules } from '../core/lights.ts';
+import type { Outcome, StepResult } from '../core/run.ts';
+
+const compiled = new Map<string, RE2JS>();
+
+/** A pattern, compiled once, multi-line. @throws recipe.invalid */
+export function compilePattern(pattern: string): RE2JS {
+  let expression = compiled.get(pattern);
+  if (!expression) {
+    try {
+      expression = RE2JS.compile(pattern, RE2JS.MULTILINE);
+    } catch (cause) {
+      throw new KatafleetError('recipe.invalid', `the pattern ${JSON.stringify(pattern)} is no RE2 expression: ${messageOf(cause)}`, { cause });
+    }
+    compiled.set(pattern, expression);
+  }
+  return expression;
+}
+
+/** The light of a step. A run that did not exit by itself has none of its own colours: it is amber. */
+export function lightOf(rules: LightRules, outcome: Outcome, step: Pick<StepResult, 'stdout' | 'stderr'>): Light {
+  if (outcome.kind !== 'exited') return 'amber';
+  const stdout = step.stdout.toString('utf8');
+  const stderr = step.stderr.toString('utf8');
+  const holds = (rule: LightRule) =>
+    (rule.exit?.includes(outcome.code) ?? true) &&
+    (rule.stdout === undefined || compilePattern(rule.stdout).test(stdout)) &&
+    (rule.stderr === undefined || compilePattern(rule.stderr).test(stderr)) &&
+    (rule.output === undefined || compilePattern(rule.output).test(stdout) || compilePattern(rule.output).test(stderr));
+  return rules.rules.find(holds)?.light ?? rules.otherwise;
+}

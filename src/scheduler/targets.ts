@@ -1,0 +1,57 @@
+/** What a pool has seen lately. */
+export interface Demand {
+  /** Sandboxes taken per second, lately. */
+  rate: number;
+  /** How long it takes to make one, ms. */
+  replacementMs: number;
+  /** Most sandboxes that were in use at once, lately. */
+  peak: number;
+}
+
+export interface PoolBounds {
+  /** Kept idle even when nobody comes. */
+  min: number;
+  /** Never more idle than this. */
+  max: number;
+}
+
+/**
+ * How many idle sandboxes a pool should hold: what is taken while one is being made (Little's law), twice over for
+ * bursts, and no less than a quarter of the highest number in use at once.
+ */
+export function poolTarget(demand: Demand, bounds: PoolBounds): number {
+  const inFlight = (demand.rate * demand.replacementMs) / 1000;
+  const wanted = Math.ceil(Math.max(2 * inFlight, demand.peak / 4) - 0.1);
+  return Math.min(bounds.max, Math.max(bounds.min, wanted));
+}
+
+/** A rate and a peak that fade with time. Times in ms on any steady clock. */
+export class DemandMeter {
+  readonly #halfLifeMs: number;
+  #rate = 0;
+  #peak = 0;
+  #at = 0;
+
+  constructor(halfLifeMs = 30_000) {
+    this.#halfLifeMs = halfLifeMs;
+  }
+
+  #fade(now: number): void {
+    const faded = 0.5 ** (Math.max(0, now - this.#at) / this.#halfLifeMs);
+    this.#rate *= faded;
+    this.#peak *= faded;
+    this.#at = now;
+  }
+
+  /** A sandbox was taken; so many are in use now. */
+  taken(now: number, inUse: number): void {
+    this.#fade(now);
+    this.#rate += (Math.LN2 / this.#halfLifeMs) * 1000;
+    this.#peak = Math.max(this.#peak, inUse);
+  }
+
+  at(now: number): { rate: number; peak: number } {
+    this.#fade(now);
+    return { rate: this.#rate, peak: this.#peak };
+  }
+}
