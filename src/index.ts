@@ -43,7 +43,8 @@ export class Katafleet implements AsyncDisposable {
 
   /** Keeps `idle` sandboxes of an image waiting; resolves when they do. @throws KatafleetError; rejects by the signal */
   async warm(image: string, idle: number, profile: Partial<Profile> = {}, signal?: AbortSignal): Promise<void> {
-    if (!Number.isInteger(idle) || idle < 0) throw new KatafleetError('limits.invalid', `idle: expected a whole number of sandboxes, got ${idle}`);
+    if (!Number.isInteger(idle) || idle < 0)
+      throw new KatafleetError('limits.invalid', `idle: expected a whole number of sandboxes, got ${idle}`);
     const pool = await this.#node.pool(await this.#node.image(image), profileOf(profile));
     pool.resize({ min: idle, max: idle });
     await pool.filled(signal);
@@ -52,6 +53,11 @@ export class Katafleet implements AsyncDisposable {
   /** How many sandboxes of an image and profile wait now. */
   async idle(image: string, profile: Partial<Profile> = {}): Promise<number> {
     return (await this.#node.pool(await this.#node.image(image), profileOf(profile))).idle;
+  }
+
+  /** The command that an image runs where none is given. @throws image.unknown */
+  async command(image: string): Promise<readonly string[] | undefined> {
+    return (await this.#node.image(image)).command;
   }
 
   /** The image's name stands for another image from now on. */

@@ -43,7 +43,7 @@ export const errorKinds = {
   'proof.failed': { ...user(422, 1) },
   'base.unavailable': { ...node(503), retry: false },
   'supervisor.missing': system(),
-  'internal': system(),
+  internal: system(),
 } as const satisfies Record<string, ErrorKind>;
 
 export type ErrorCode = keyof typeof errorKinds;

@@ -18,9 +18,17 @@ export const Profile = z.strictObject({
   /** Processes and threads at once, the supervisor among them. */
   pids: z.int().min(4).max(32_768).default(128),
   /** Longest time of one step on the wall clock. */
-  wallMs: z.int().min(10).max(24 * 3_600_000).default(10_000),
+  wallMs: z
+    .int()
+    .min(10)
+    .max(24 * 3_600_000)
+    .default(10_000),
   /** Longest CPU time of one step, all its processes together; 0 for no limit but the wall clock's. */
-  cpuMs: z.int().min(0).max(24 * 3_600_000).default(0),
+  cpuMs: z
+    .int()
+    .min(0)
+    .max(24 * 3_600_000)
+    .default(0),
   /** Bytes kept of one step's standard output; the rest is read, counted and dropped. */
   stdout: bytes(0, 64 * MiB).default(MiB),
   stderr: bytes(0, 64 * MiB).default(MiB),

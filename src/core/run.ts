@@ -37,7 +37,14 @@ export const Step = z.strictObject({
   /** Where it starts; absolute, the sandbox folder if absent. */
   cwd: text.startsWith('/').max(4_095).optional(),
   /** This step's own limits, where they differ from the profile's. */
-  limits: Profile.pick({ wallMs: true, cpuMs: true, stdout: true, stderr: true }).partial().optional(),
+  limits: z
+    .strictObject({
+      wallMs: Profile.shape.wallMs.unwrap().optional(),
+      cpuMs: Profile.shape.cpuMs.unwrap().optional(),
+      stdout: Profile.shape.stdout.unwrap().optional(),
+      stderr: Profile.shape.stderr.unwrap().optional(),
+    })
+    .optional(),
   /** When this step does not exit with 0, the steps after it are left out. */
   required: z.boolean().default(false),
 });
@@ -94,7 +101,17 @@ export interface ReturnedFile {
 
 /** Why something left in the sandbox does not come back. */
 export const omissions = [
-  'symlink', 'hard_link', 'fifo', 'socket', 'device', 'too_large', 'too_many', 'too_much', 'unreadable', 'path', 'unknown_kind',
+  'symlink',
+  'hard_link',
+  'fifo',
+  'socket',
+  'device',
+  'too_large',
+  'too_many',
+  'too_much',
+  'unreadable',
+  'path',
+  'unknown_kind',
 ] as const;
 export type Omission = (typeof omissions)[number];
 

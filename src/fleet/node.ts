@@ -81,7 +81,10 @@ export class Node {
     if (pool) return pool;
     const { node, memory, cpus } = await this.driver.probe();
     if (memory > 0 && limits.memory > memory) {
-      throw new KatafleetError('limits.invalid', `memory: ${formatBytes(limits.memory)} asked for; the node ${node} has ${formatBytes(memory)}`);
+      throw new KatafleetError(
+        'limits.invalid',
+        `memory: ${formatBytes(limits.memory)} asked for; the node ${node} has ${formatBytes(memory)}`,
+      );
     }
     if (limits.cpus > cpus) throw new KatafleetError('limits.invalid', `cpus: ${limits.cpus} asked for; the node ${node} has ${cpus}`);
     pool = this.#pools.get(key);
@@ -90,7 +93,12 @@ export class Node {
     const create = (signal: AbortSignal) =>
       this.driver.create({ image, limits, idleMs, labels: this.#labels(Date.now() + idleMs + longestUseMs) }, signal);
     const { onTrouble } = this.#options;
-    pool = new WarmPool({ ...(this.#options.pool ?? { min: 0, max: 0 }), create, refills: this.#refills, ...(onTrouble ? { onTrouble } : {}) });
+    pool = new WarmPool({
+      ...(this.#options.pool ?? { min: 0, max: 0 }),
+      create,
+      refills: this.#refills,
+      ...(onTrouble ? { onTrouble } : {}),
+    });
     this.#pools.set(key, pool);
     return pool;
   }

@@ -69,7 +69,8 @@ export class WarmPool {
     while (this.#idle.length < this.target) {
       signal?.throwIfAborted();
       this.#closing.signal.throwIfAborted();
-      if (this.#work.size === 0) await new Promise((resolve) => setTimeout(resolve, 20)); // between two tries
+      if (this.#work.size === 0)
+        await new Promise((resolve) => setTimeout(resolve, 20)); // between two tries
       else await Promise.race(this.#work);
     }
   }

@@ -69,7 +69,8 @@ export class Conversation {
         this.#pending = this.#reader.read(chunk);
         continue;
       }
-      if (this.#ended) throw new ConversationLost(`the sandbox's stream ended${this.#failure ? `: ${this.#failure.message}` : ''}`, this.#failure);
+      if (this.#ended)
+        throw new ConversationLost(`the sandbox's stream ended${this.#failure ? `: ${this.#failure.message}` : ''}`, this.#failure);
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
       });

@@ -86,5 +86,8 @@ export function* encodeData(bytes: Uint8Array): Generator<Buffer> {
 
 function entry(payload: PayloadWriter, header: EntryHeader): PayloadWriter {
   const nanoseconds = ((header.mtimeNs % nsPerSecond) + nsPerSecond) % nsPerSecond;
-  return payload.u32(header.mode & 0o7777).i64((header.mtimeNs - nanoseconds) / nsPerSecond).u32(Number(nanoseconds));
+  return payload
+    .u32(header.mode & 0o7777)
+    .i64((header.mtimeNs - nanoseconds) / nsPerSecond)
+    .u32(Number(nanoseconds));
 }

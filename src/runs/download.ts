@@ -32,7 +32,8 @@ export async function download(conversation: Conversation, profile: Profile): Pr
         changes.omitted.push({ path: reply.path, reason: reply.reason });
         break;
       case 'collected':
-        if (reply.files !== changes.files.length || reply.bytes !== bytes) throw conversation.break('a count of files that is not what it sent');
+        if (reply.files !== changes.files.length || reply.bytes !== bytes)
+          throw conversation.break('a count of files that is not what it sent');
         changes.omittedCount = reply.omitted;
         return changes;
       default:

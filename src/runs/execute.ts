@@ -19,7 +19,7 @@ export async function executeStep(
   profile: Profile,
   options: { collect: boolean; signal?: AbortSignal | undefined; onOutput?: OnOutput | undefined },
 ): Promise<StepResult> {
-  const limits = { ...profile, ...step.limits };
+  const limits = limitsOf(step, profile);
   await sendStep(conversation, index, step, limits, options.collect);
   const caps = { stdout: limits.stdout, stderr: limits.stderr };
   const kept = { stdout: [] as Buffer[], stderr: [] as Buffer[] };
@@ -89,13 +89,25 @@ async function sendStep(conversation: Conversation, index: number, step: Step, l
     argv: step.argv,
     env: Object.entries(step.env).map(([name, value]) => `${name}=${value}`),
   });
-  if (!exec) throw new KatafleetError('request.invalid', `step ${index + 1}: its arguments and environment are larger than 64 KiB together`);
+  if (!exec)
+    throw new KatafleetError('request.invalid', `step ${index + 1}: its arguments and environment are larger than 64 KiB together`);
   if (step.stdin) {
-    if (step.stdin.length > mostStdin) throw new KatafleetError('request.invalid', `step ${index + 1}: standard input is larger than 64 MiB`);
+    if (step.stdin.length > mostStdin)
+      throw new KatafleetError('request.invalid', `step ${index + 1}: standard input is larger than 64 MiB`);
     await conversation.queue(encodeStdin(step.stdin.length));
     for (const data of encodeData(step.stdin)) await conversation.queue(data);
   }
   await conversation.send(exec);
+}
+
+function limitsOf({ limits }: Step, profile: Profile): Profile {
+  return {
+    ...profile,
+    wallMs: limits?.wallMs ?? profile.wallMs,
+    cpuMs: limits?.cpuMs ?? profile.cpuMs,
+    stdout: limits?.stdout ?? profile.stdout,
+    stderr: limits?.stderr ?? profile.stderr,
+  };
 }
 
 /** Out of memory wins: whatever else is seen after the kernel killed a process follows from that. */
@@ -118,7 +130,9 @@ function outcomeOf(result: RawResult): Outcome {
 export function failure(reply: { reason: string; errno: number; message: string; path: string }): KatafleetError {
   const about = reply.path === '' ? '' : ` (${reply.path})`;
   if (reply.reason === 'no_space') {
-    return new KatafleetError('files.no_space', `the files don't fit into the sandbox${about}: its disk is half of its memory`, { hint: 'give the run more memory' });
+    return new KatafleetError('files.no_space', `the files don't fit into the sandbox${about}: its disk is half of its memory`, {
+      hint: 'give the run more memory',
+    });
   }
   const kind = reply.reason === 'file' ? 'files.path' : reply.reason === 'protocol' ? 'internal' : 'sandbox.failed';
   return new KatafleetError(kind, `the supervisor gave up: ${reply.message}${about}${reply.errno ? `, errno ${reply.errno}` : ''}`);

@@ -90,7 +90,9 @@ async function serve({ sandbox, conversation }: ReadySandbox, job: Job, options:
   let started = false;
   try {
     const lifetimeMs = Math.min(budget, 0xffff_ffff);
-    await conversation.queue(encodeOpen({ ...sandboxUser, lifetimeMs, filesBack: profile.filesBack, fileBack: profile.fileBack, bytesBack: profile.bytesBack }));
+    await conversation.queue(
+      encodeOpen({ ...sandboxUser, lifetimeMs, filesBack: profile.filesBack, fileBack: profile.fileBack, bytesBack: profile.bytesBack }),
+    );
     await upload(conversation, job.request.files, job.request.folders ?? []).catch(async (error: unknown) => {
       throw error instanceof ConversationLost ? await lastWords(conversation, error) : error;
     });

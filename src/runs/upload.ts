@@ -29,7 +29,11 @@ export async function upload(conversation: Conversation, files: readonly Sandbox
   for (const folder of folders) await conversation.queue(encodeDir(header(folder)));
 }
 
-async function uploadStream(conversation: Conversation, file: SandboxFile, content: { size: number; open: () => AsyncIterable<Uint8Array> }): Promise<void> {
+async function uploadStream(
+  conversation: Conversation,
+  file: SandboxFile,
+  content: { size: number; open: () => AsyncIterable<Uint8Array> },
+): Promise<void> {
   await conversation.queue(encodeFile(header(file), content.size));
   let left = content.size;
   for await (const chunk of content.size > 0 ? content.open() : []) {

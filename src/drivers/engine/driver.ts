@@ -80,7 +80,8 @@ export class EngineDriver implements Driver {
 
   prepare(name: string): Promise<PreparedImage> {
     return this.#do(`prepare the image ${name}`, async (node) => {
-      const image = (await inspect(node.docker, name)) ?? (/[:/@]/.test(name) ? undefined : await inspect(node.docker, `katafleet/${name}`));
+      const image =
+        (await inspect(node.docker, name)) ?? (/[:/@]/.test(name) ? undefined : await inspect(node.docker, `katafleet/${name}`));
       if (!image) {
         throw new KatafleetError('image.unknown', `no image "${name}" on the node ${node.name}`, {
           hint: `katafleet images build ${name}, if it is one of katafleet's recipes; docker pull ${name}, if it is in a registry`,
@@ -137,7 +138,9 @@ function declared(own: Readonly<Record<string, string>>, name: string): Pick<Pre
     try {
       return schema.parse(JSON.parse(text));
     } catch (cause) {
-      throw new KatafleetError('recipe.invalid', `the label ${label} of the image ${name} is not what it should be: ${messageOf(cause)}`, { cause });
+      throw new KatafleetError('recipe.invalid', `the label ${label} of the image ${name} is not what it should be: ${messageOf(cause)}`, {
+        cause,
+      });
     }
   };
   const lights = read(labels.lights, LightRules);

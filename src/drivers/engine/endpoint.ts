@@ -66,7 +66,11 @@ function invalid(endpoint: string): KatafleetError {
 
 function certificates(folder: string): { ca: Buffer; cert: Buffer; key: Buffer } {
   try {
-    return { ca: readFileSync(join(folder, 'ca.pem')), cert: readFileSync(join(folder, 'cert.pem')), key: readFileSync(join(folder, 'key.pem')) };
+    return {
+      ca: readFileSync(join(folder, 'ca.pem')),
+      cert: readFileSync(join(folder, 'cert.pem')),
+      key: readFileSync(join(folder, 'key.pem')),
+    };
   } catch (error) {
     throw new KatafleetError('endpoint.invalid', `the TLS certificates in ${folder} can't be read: ${messageOf(error)}`, { cause: error });
   }

@@ -15,13 +15,25 @@ export function engineError(error: unknown, endpoint: string, doing: string): Ka
   const about = (kind: ErrorCode, message: string, hint?: string) =>
     new KatafleetError(kind, message, { cause: error, ...(hint === undefined ? {} : { hint }) });
   if (code === 'EACCES' || code === 'EPERM') {
-    return about('engine.permission', `no permission to use the engine at ${endpoint}`, 'be root, or join the group docker: usermod -aG docker "$USER", then log in again');
+    return about(
+      'engine.permission',
+      `no permission to use the engine at ${endpoint}`,
+      'be root, or join the group docker: usermod -aG docker "$USER", then log in again',
+    );
   }
   if (statusCode === undefined) {
-    return about('engine.unreachable', `no engine answers at ${endpoint} (${said})`, 'start it, or say where it is with --host or DOCKER_HOST; katafleet doctor looks closer');
+    return about(
+      'engine.unreachable',
+      `no engine answers at ${endpoint} (${said})`,
+      'start it, or say where it is with --host or DOCKER_HOST; katafleet doctor looks closer',
+    );
   }
   if (/no space left on device/i.test(said)) {
-    return about('engine.disk_full', `the node's disk is full: can't ${doing} at ${endpoint} (${said})`, 'make room: docker image prune, docker container prune');
+    return about(
+      'engine.disk_full',
+      `the node's disk is full: can't ${doing} at ${endpoint} (${said})`,
+      'make room: docker image prune, docker container prune',
+    );
   }
   if (statusCode === 404 && /no such image/i.test(said)) return about('image.unknown', said);
   if (statusCode === 409) return about('engine.conflict', `can't ${doing} at ${endpoint}: ${said}`);

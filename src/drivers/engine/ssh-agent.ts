@@ -11,7 +11,20 @@ export class SshAgent extends http.Agent {
     const port = url.port === '' ? [] : ['-p', url.port];
     const user = url.username === '' ? [] : ['-l', decodeURIComponent(url.username)];
     // A host that begins with a dash can't come out of URL parsing; `--` keeps it so should that change.
-    this.#argv = ['-T', '-o', 'BatchMode=yes', '-o', 'ConnectTimeout=20', ...port, ...user, '--', url.hostname, 'docker', 'system', 'dial-stdio'];
+    this.#argv = [
+      '-T',
+      '-o',
+      'BatchMode=yes',
+      '-o',
+      'ConnectTimeout=20',
+      ...port,
+      ...user,
+      '--',
+      url.hostname,
+      'docker',
+      'system',
+      'dial-stdio',
+    ];
   }
 
   override createConnection(): Duplex {

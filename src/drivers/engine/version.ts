@@ -30,9 +30,13 @@ export function negotiate(engine: { Version?: string; ApiVersion: string; MinAPI
     });
   }
   if (engine.MinAPIVersion !== undefined && !atLeast(chosen, parseApiVersion(engine.MinAPIVersion))) {
-    throw new KatafleetError('engine.failed', `${name} takes API ${engine.MinAPIVersion} or later; this katafleet speaks up to ${newest.join('.')}`, {
-      hint: 'upgrade katafleet, or start the engine with a lower DOCKER_MIN_API_VERSION',
-    });
+    throw new KatafleetError(
+      'engine.failed',
+      `${name} takes API ${engine.MinAPIVersion} or later; this katafleet speaks up to ${newest.join('.')}`,
+      {
+        hint: 'upgrade katafleet, or start the engine with a lower DOCKER_MIN_API_VERSION',
+      },
+    );
   }
   return chosen;
 }

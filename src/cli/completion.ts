@@ -1,0 +1,66 @@
+import { Argument, Command } from 'commander';
+
+/** `katafleet completion bash|zsh|fish`: a script made from the commands themselves. */
+export function completionCommand(root: Command): Command {
+  return new Command('completion')
+    .description('Prints a completion script: eval "$(katafleet completion bash)", or zsh; katafleet completion fish | source.')
+    .addArgument(new Argument('<shell>').choices(['bash', 'zsh', 'fish']))
+    .action((shell: 'bash' | 'zsh' | 'fish') => {
+      process.stdout.write(scripts[shell](root));
+    });
+}
+
+interface Words {
+  /** Words before the cursor, `katafleet images` as `images`. */
+  path: string;
+  words: string[];
+}
+
+function wordsOf(command: Command, path: string[] = []): Words[] {
+  const options = command.options
+    .flatMap((option) => [option.short, option.long])
+    .filter((flag): flag is string => typeof flag === 'string');
+  const here = { path: path.join(' '), words: [...command.commands.map((child) => child.name()), ...options, '--help'] };
+  return [here, ...command.commands.flatMap((child) => wordsOf(child, [...path, child.name()]))];
+}
+
+const cases = (root: Command) =>
+  wordsOf(root)
+    .map(({ path, words }) => `    '${path}') words='${words.join(' ')}' ;;`)
+    .join('\n');
+
+const bash = (root: Command) => `_katafleet() {
+  local at= word words= i
+  for ((i = 1; i < COMP_CWORD; i++)); do
+    word=\${COMP_WORDS[i]}
+    case $word in -*) ;; run|images|doctor|completion|build|list|help) at="\${at:+$at }$word" ;; esac
+  done
+  case $at in
+${cases(root)}
+  esac
+  case \${COMP_WORDS[COMP_CWORD]} in
+    -*) ;;
+    *) [[ $at == run* ]] && words= && COMPREPLY=($(compgen -o default -- "\${COMP_WORDS[COMP_CWORD]}")) && return ;;
+  esac
+  COMPREPLY=($(compgen -W "$words" -- "\${COMP_WORDS[COMP_CWORD]}"))
+}
+complete -o default -F _katafleet katafleet
+`;
+
+const scripts = {
+  bash,
+  zsh: (root: Command) => `autoload -U +X bashcompinit && bashcompinit\n${bash(root)}`,
+  fish: (root: Command) =>
+    wordsOf(root)
+      .map(({ path, words }) => {
+        const when =
+          path === ''
+            ? '__fish_use_subcommand'
+            : path
+                .split(' ')
+                .map((word) => `__fish_seen_subcommand_from ${word}`)
+                .join('; and ');
+        return `complete -c katafleet -n '${when}' -a '${words.join(' ')}'\n`;
+      })
+      .join(''),
+};

@@ -1,0 +1,96 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { Command } from 'commander';
+import { KatafleetError, messageOf } from '../core/errors.ts';
+import { formatBytes } from '../core/quantity.ts';
+import { supervisorFile } from '../drivers/supervisor.ts';
+import { readRecipes } from '../images/recipe.ts';
+import { Katafleet } from '../index.ts';
+import { colours } from './terminal.ts';
+
+interface Finding {
+  what: string;
+  /** `bad` stops katafleet; `weak` makes it do less, or less safely. */
+  state: 'good' | 'weak' | 'bad';
+  mend?: string;
+}
+
+export function doctorCommand(host: () => { endpoint?: string }): Command {
+  return new Command('doctor')
+    .summary('look at this machine and its engine, and say what is missing')
+    .description(
+      'Looks at this machine and this engine, says in plain words what is missing and the command that mends it. Exits with 1 when something stops katafleet.',
+    )
+    .action(async () => {
+      const findings = [...machine(), ...(await engine(host()))];
+      const c = colours(process.stdout);
+      const mark = { good: c.green('✓'), weak: c.yellow('!'), bad: c.red('✗') };
+      for (const { what, state, mend } of findings) process.stdout.write(`${mark[state]} ${what}\n${mend ? `    ${c.bold(mend)}\n` : ''}`);
+      const bad = findings.filter(({ state }) => state === 'bad').length;
+      process.stdout.write(bad === 0 ? 'katafleet can run here\n' : `${bad} to mend before katafleet can run here\n`);
+      process.exitCode = bad === 0 ? 0 : 1;
+    });
+}
+
+function machine(): Finding[] {
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+  const current = major > 20 || (major === 20 && minor >= 19);
+  const findings: Finding[] = [
+    current
+      ? { what: `Node ${process.versions.node}`, state: 'good' }
+      : { what: `Node ${process.versions.node} is older than 20.19`, state: 'bad', mend: 'install Node 20.19 or later' },
+  ];
+  for (const architecture of ['amd64', 'arm64'] as const) {
+    const own = process.arch === (architecture === 'amd64' ? 'x64' : 'arm64');
+    if (existsSync(supervisorFile(architecture))) findings.push({ what: `the supervisor for ${architecture} is built`, state: 'good' });
+    else if (own)
+      findings.push({ what: `the supervisor for ${architecture} is not built`, state: 'bad', mend: 'npm run build:supervisor' });
+  }
+  if (!present('debootstrap')) {
+    findings.push({ what: 'no debootstrap: base images need a registry that answers', state: 'weak', mend: 'apt-get install debootstrap' });
+  }
+  return findings;
+}
+
+const present = (command: string) => !spawnSync(command, ['--version'], { stdio: 'ignore' }).error;
+
+async function engine(at: { endpoint?: string }): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  try {
+    await using fleet = new Katafleet(at);
+    const found = await fleet.driver.probe();
+    findings.push({
+      what: `engine ${found.engineVersion} (API ${found.apiVersion}) at ${fleet.driver.endpoint}: ${found.cpus} CPUs, ${formatBytes(found.memory)}, cgroup v${found.cgroupVersion}`,
+      state: 'good',
+    });
+    const limit = (holds: boolean, name: string, state: 'weak' | 'bad', mend: string) =>
+      findings.push(
+        holds
+          ? { what: `${name} limits are enforced`, state: 'good' }
+          : { what: `${name} limits are not enforced by this kernel`, state, mend },
+      );
+    limit(found.enforces.memory, 'memory', 'bad', 'boot with cgroup_enable=memory swapaccount=1');
+    limit(found.enforces.swap, 'swap', 'weak', 'boot with swapaccount=1, or swapoff -a');
+    limit(found.enforces.pids, 'process', 'weak', 'use a kernel with CONFIG_CGROUP_PIDS');
+    limit(found.enforces.cpu, 'CPU', 'weak', 'use a kernel with CONFIG_CFS_BANDWIDTH');
+    findings.push(
+      found.seccomp
+        ? { what: 'seccomp is on', state: 'good' }
+        : { what: 'no seccomp: user code can reach every system call', state: 'weak', mend: 'use a kernel with CONFIG_SECCOMP_FILTER' },
+    );
+    const tags = new Set((await fleet.driver.images()).flatMap((image) => image.tags));
+    for (const name of (await readRecipes()).keys()) {
+      findings.push(
+        tags.has(`katafleet/${name}:latest`)
+          ? { what: `image ${name} is built`, state: 'good' }
+          : { what: `image ${name} is not built on this node`, state: 'weak', mend: `katafleet images build ${name}` },
+      );
+    }
+  } catch (error) {
+    const mend = error instanceof KatafleetError ? error.hint : undefined;
+    findings.push({ what: messageOf(error), state: 'bad', ...(mend ? { mend } : {}) });
+    if (!existsSync('/usr/sbin/dockerd') && !present('dockerd'))
+      findings.push({ what: 'no Docker engine is installed here', state: 'weak', mend: 'apt-get install docker.io' });
+  }
+  return findings;
+}

@@ -1,0 +1,73 @@
+import { createReadStream } from 'node:fs';
+import { lstat, opendir, readFile } from 'node:fs/promises';
+import { KatafleetError, messageOf } from '../core/errors.ts';
+import { decodePath } from '../core/paths.ts';
+import { formatBytes } from '../core/quantity.ts';
+import type { SandboxFile, SandboxFolder } from '../core/run.ts';
+
+/** Bounds of what is sent. */
+export const uploadLimits = { files: 100_000, bytes: 1024 ** 3 } as const;
+/** Files up to this size are read at once, larger ones as they are sent. */
+const atOnce = 1024 * 1024;
+
+export interface FolderContent {
+  files: SandboxFile[];
+  folders: SandboxFolder[];
+  /** What is neither file nor folder and stays behind. */
+  skipped: string[];
+}
+
+/** Reads a folder of the caller's own for a run; links and special files are left out. @throws folder.*, file.unreadable, files.* */
+export async function readFolder(folder: string): Promise<FolderContent> {
+  const content: FolderContent = { files: [], folders: [], skipped: [] };
+  const root = await lstat(folder).catch((cause: unknown) => {
+    throw new KatafleetError('folder.missing', `no folder ${folder}: ${messageOf(cause)}`, { cause });
+  });
+  if (!root.isDirectory()) throw new KatafleetError('folder.missing', `${folder} is not a folder`);
+  await walk(Buffer.from(folder), Buffer.alloc(0), content, { bytes: 0 });
+  if (content.files.length === 0) {
+    throw new KatafleetError('folder.empty', `the folder ${folder} holds no file`, { hint: 'name the folder that holds the kata' });
+  }
+  return content;
+}
+
+async function walk(root: Buffer, below: Buffer, content: FolderContent, total: { bytes: number }): Promise<void> {
+  const at = below.length === 0 ? root : Buffer.concat([root, Buffer.from('/'), below]);
+  const entries: Buffer[] = [];
+  try {
+    for await (const entry of await opendir(at as unknown as string, { encoding: 'buffer' as BufferEncoding }))
+      entries.push(entry.name as unknown as Buffer);
+  } catch (cause) {
+    throw unreadable(decodePath(at), cause);
+  }
+  for (const name of entries.sort(Buffer.compare)) {
+    const relative = below.length === 0 ? name : Buffer.concat([below, Buffer.from('/'), name]);
+    const file = Buffer.concat([root, Buffer.from('/'), relative]);
+    const path = decodePath(relative);
+    const found = await lstat(file, { bigint: true });
+    const entry = { path, mode: Number(found.mode & 0o7777n), mtimeNs: found.mtimeNs };
+    if (found.isDirectory()) {
+      const before = content.files.length + content.folders.length;
+      await walk(root, relative, content, total);
+      if (content.files.length + content.folders.length === before) content.folders.push(entry);
+    } else if (found.isFile()) {
+      const size = Number(found.size);
+      total.bytes += size;
+      if (total.bytes > uploadLimits.bytes)
+        throw new KatafleetError('files.too_large', `the folder is larger than ${formatBytes(uploadLimits.bytes)}`);
+      if (content.files.length >= uploadLimits.files)
+        throw new KatafleetError('files.too_many', `the folder holds more than ${uploadLimits.files} files`);
+      const open = () => createReadStream(file, { highWaterMark: 64 * 1024 });
+      content.files.push({
+        ...entry,
+        content: size > atOnce ? { size, open } : await readFile(file).catch((cause: unknown) => Promise.reject(unreadable(path, cause))),
+      });
+    } else {
+      content.skipped.push(path);
+    }
+  }
+}
+
+function unreadable(path: string, cause: unknown): KatafleetError {
+  return new KatafleetError('file.unreadable', `${path} can't be read: ${messageOf(cause)}`, { cause });
+}

@@ -1,0 +1,163 @@
+import { Command } from 'commander';
+import { KatafleetError } from '../core/errors.ts';
+import { formatBytes, formatDuration, parseBytes, parseDuration } from '../core/quantity.ts';
+import type { Outcome, RunRequest, RunResult } from '../core/run.ts';
+import { readManifest } from '../images/start-point.ts';
+import { Katafleet } from '../index.ts';
+import { exitCodeOf } from './exit-code.ts';
+import { readFolder } from './folder.ts';
+import { colours, escapeControls, outputTo } from './terminal.ts';
+import { writeBack } from './write-back.ts';
+
+interface Options {
+  image?: string;
+  memory?: string;
+  cpus?: string;
+  pids?: string;
+  timeout?: string;
+  cpuTime?: string;
+  output?: string;
+  out?: string;
+  json?: boolean;
+  quiet?: boolean;
+}
+
+export function runCommand(host: () => { endpoint?: string }): Command {
+  return new Command('run')
+    .summary('run a command over a folder of files, in a fresh sandbox')
+    .description('Runs CMD over the files of DIR in a fresh, memory-limited container. DIR itself is never written to.')
+    .argument('<dir>', 'folder with the files')
+    .argument('[cmd...]', "the command and its arguments, after --; the image's own if absent")
+    .option(
+      '-i, --image <name>',
+      "image: a recipe's name, or any image on the node (default: what DIR/manifest.json says, else build-essential)",
+    )
+    .option('-m, --memory <size>', 'memory of the sandbox, its files included, such as 256m (default: 512m)')
+    .option('--cpus <number>', "CPUs' worth of time (default: 1)")
+    .option('--pids <number>', 'processes and threads at once (default: 128)')
+    .option('-t, --timeout <time>', 'longest time, such as 10s or 500ms (default: 10s)')
+    .option('--cpu-time <time>', 'longest CPU time (default: no limit of its own)')
+    .option('--output <size>', 'bytes kept of stdout and of stderr, such as 64k (default: 1m)')
+    .option('-o, --out <folder>', 'write created and changed files here, and delete what was deleted')
+    .option('--json', 'print one JSON document, files included, and nothing else')
+    .option('-q, --quiet', "print the program's output only")
+    .action(async (dir: string, command: string[], options: Options) => {
+      const request = await requestOf(dir, command, options);
+      const cancel = new AbortController();
+      const stop = () => cancel.abort(new Error('interrupted'));
+      process.once('SIGINT', stop).once('SIGTERM', stop);
+      await using fleet = new Katafleet(host());
+      const print = { stdout: outputTo(process.stdout), stderr: outputTo(process.stderr) };
+      const result = await fleet.run(await withCommand(fleet, request, dir), {
+        signal: cancel.signal,
+        ...(options.json ? {} : { onOutput: (_step, stream, bytes) => print[stream](bytes) }),
+      });
+      process.off('SIGINT', stop).off('SIGTERM', stop);
+      if (options.out !== undefined) await writeBack(options.out, result.changes);
+      if (options.json) process.stdout.write(`${JSON.stringify(asJson(result))}\n`);
+      else if (!options.quiet) report(result, options.out);
+      process.exitCode = exitCodeOf(result.outcome);
+    });
+}
+
+async function requestOf(dir: string, command: string[], options: Options): Promise<RunRequest> {
+  const number = (name: string, text: string) => {
+    if (!/^\d+(\.\d+)?$/.test(text)) throw new KatafleetError('limits.invalid', `${name}: "${text}" is not a number`);
+    return Number(text);
+  };
+  const output = options.output === undefined ? undefined : parseBytes(options.output);
+  const profile = {
+    ...(options.memory === undefined ? {} : { memory: parseBytes(options.memory) }),
+    ...(options.cpus === undefined ? {} : { cpus: number('cpus', options.cpus) }),
+    ...(options.pids === undefined ? {} : { pids: number('pids', options.pids) }),
+    ...(options.timeout === undefined ? {} : { wallMs: parseDuration(options.timeout) }),
+    ...(options.cpuTime === undefined ? {} : { cpuMs: parseDuration(options.cpuTime) }),
+    ...(output === undefined ? {} : { stdout: output, stderr: output }),
+  };
+  const { files, folders, skipped } = await readFolder(dir);
+  if (skipped.length > 0 && !options.json && !options.quiet) {
+    process.stderr.write(
+      `katafleet: left out, for they are no plain files: ${skipped.slice(0, 5).map(escapeControls).join(', ')}${skipped.length > 5 ? ', …' : ''}\n`,
+    );
+  }
+  const manifest = options.image === undefined ? await readManifest(dir) : undefined;
+  if (manifest?.max_seconds !== undefined) profile.wallMs ??= manifest.max_seconds * 1000;
+  return {
+    image: options.image ?? manifest?.image_name ?? 'build-essential',
+    files,
+    folders,
+    profile,
+    steps: command.length > 0 ? [{ argv: command }] : [],
+  };
+}
+
+/** The command that was not given: the image's own, else the folder's cyber-dojo.sh. */
+async function withCommand(fleet: Katafleet, request: RunRequest, dir: string): Promise<RunRequest> {
+  if (request.steps.length > 0) return request;
+  const own = await fleet.command(request.image);
+  const kata = request.files.some(({ path }) => path === 'cyber-dojo.sh') ? ['bash', './cyber-dojo.sh'] : undefined;
+  const argv = own ?? kata;
+  if (argv) return { ...request, steps: [{ argv: [...argv] }] };
+  throw new KatafleetError(
+    'request.invalid',
+    `no command: the image ${request.image} has none of its own and ${dir} holds no cyber-dojo.sh`,
+    {
+      hint: `katafleet run ${dir} -- make test`,
+    },
+  );
+}
+
+function describe(outcome: Outcome): string {
+  switch (outcome.kind) {
+    case 'exited':
+      return `exited with ${outcome.code}`;
+    case 'signalled':
+      return `killed by signal ${outcome.signal}`;
+    case 'timed_out':
+      return outcome.clock === 'wall' ? 'timed out' : 'used up its CPU time';
+    case 'out_of_memory':
+      return 'out of memory';
+    case 'cancelled':
+      return 'cancelled';
+    case 'lost':
+      return `lost: ${outcome.reason}`;
+  }
+}
+
+function report(result: RunResult, out: string | undefined): void {
+  const c = colours(process.stderr);
+  const paint = { red: c.red, amber: c.yellow, green: c.green };
+  const { steps, changes, timings } = result;
+  const last = steps.at(-1);
+  const light = result.light ? `${paint[result.light](`● ${result.light}`)}  ` : '';
+  const cut = steps.some((step) => step.stdoutCut || step.stderrCut) ? ', output cut' : '';
+  const sandbox = `${result.warm ? 'warm' : 'cold'} sandbox ${formatDuration(timings.acquireMs)}`;
+  const memory = last && last.peakMemory > 0 ? ` · memory ${formatBytes(last.peakMemory)}` : '';
+  const cpu = last ? ` · ran ${formatDuration(last.wallMs)} (CPU ${formatDuration(last.userMs + last.systemMs)})${memory}` : '';
+  const lines = [
+    `${light}${c.bold(describe(result.outcome) + cut)}  ${c.dim(`${sandbox}${cpu} · in all ${formatDuration(timings.totalMs)} on ${result.node}`)}`,
+  ];
+  const change = (mark: string, path: string, note = '') => lines.push(`  ${mark} ${escapeControls(path)}${c.dim(note)}`);
+  for (const file of changes.files)
+    change(file.change === 'created' ? c.green('+') : c.yellow('~'), file.path, `  ${formatBytes(file.content.length)}`);
+  for (const path of changes.deleted) change(c.red('-'), path);
+  for (const { path, reason } of changes.omitted) change(c.dim('!'), path, `  not brought back: ${reason.replaceAll('_', ' ')}`);
+  if (changes.omittedCount > changes.omitted.length)
+    lines.push(`  … and ${changes.omittedCount - changes.omitted.length} more not brought back`);
+  if (out !== undefined) lines.push(c.dim(`  written to ${out}`));
+  process.stderr.write(`${lines.join('\n')}\n`);
+}
+
+/** The result as plain JSON: output as text, files in base64, time stamps as decimal ns. */
+function asJson(result: RunResult): object {
+  const { changes, steps } = result;
+  return {
+    ...result,
+    steps: steps.map((step) => ({ ...step, stdout: step.stdout.toString('utf8'), stderr: step.stderr.toString('utf8') })),
+    changes: {
+      ...changes,
+      files: changes.files.map((file) => ({ ...file, mtimeNs: String(file.mtimeNs), content: file.content.toString('base64') })),
+      folders: changes.folders.map((folder) => ({ ...folder, mtimeNs: String(folder.mtimeNs) })),
+    },
+  };
+}

@@ -1,0 +1,90 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { constants } from 'node:fs';
+import { chmod, lstat, mkdir, open, rm, utimes } from 'node:fs/promises';
+import { KatafleetError, messageOf } from '../core/errors.ts';
+import { encodePath } from '../core/paths.ts';
+import type { Changes } from '../core/run.ts';
+
+const slash = Buffer.from('/');
+
+/**
+ * Writes a run's files below a folder and nowhere else: paths were checked by the protocol, a link in the way of a
+ * folder is an error, a link in the way of a file is replaced. Set-user and set-group bits are dropped. What was
+ * deleted in the sandbox is deleted here. @throws output.unwritable
+ */
+export async function writeBack(folder: string, changes: Changes): Promise<void> {
+  const root = Buffer.from(folder);
+  const stamps: { path: Buffer; mtimeNs: bigint }[] = [];
+  try {
+    await mkdir(folder, { recursive: true });
+    for (const path of changes.deleted) {
+      const at = await place(root, path, false);
+      if (at) await rm(at as unknown as string, { force: true, recursive: true });
+    }
+    for (const { path, mode, mtimeNs } of changes.folders) {
+      const at = await place(root, path, true);
+      if (!at) continue;
+      await folderAt(at);
+      await chmod(at, mode & 0o777);
+      stamps.push({ path: at, mtimeNs });
+    }
+    for (const file of changes.files) {
+      const at = await place(root, file.path, true);
+      if (!at) continue;
+      await rm(at as unknown as string, { force: true, recursive: true });
+      const handle = await open(at, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600);
+      try {
+        await handle.writeFile(file.content);
+        await handle.chmod(file.mode & 0o777);
+      } finally {
+        await handle.close();
+      }
+      stamps.push({ path: at, mtimeNs: file.mtimeNs });
+    }
+    await stamp(stamps);
+  } catch (cause) {
+    throw new KatafleetError('output.unwritable', `can't write the files to ${folder}: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/** Where a path lies, its folders checked one by one, made if wanted; undefined where they are absent. */
+async function place(root: Buffer, path: string, make: boolean): Promise<Buffer | undefined> {
+  const bytes = encodePath(path);
+  for (let at = bytes.indexOf(0x2f); at >= 0; at = bytes.indexOf(0x2f, at + 1)) {
+    const parent = Buffer.concat([root, slash, bytes.subarray(0, at)]);
+    if (make) await folderAt(parent);
+    else if (
+      !(await lstat(parent).then(
+        (found) => found.isDirectory(),
+        () => false,
+      ))
+    )
+      return undefined;
+  }
+  return Buffer.concat([root, slash, bytes]);
+}
+
+async function folderAt(path: Buffer): Promise<void> {
+  await mkdir(path).catch(async (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EEXIST' || !(await lstat(path)).isDirectory()) throw error;
+  });
+}
+
+/** Node sets times as floating point seconds, which lose some 100 ns; GNU touch keeps them all, and serves where it is. */
+async function stamp(stamps: readonly { path: Buffer; mtimeNs: bigint }[]): Promise<void> {
+  if (stamps.length === 0) return;
+  for (const { path, mtimeNs } of stamps) await utimes(path, Number(mtimeNs) / 1e9, Number(mtimeNs) / 1e9);
+  if (process.platform !== 'linux') return;
+  const child = spawn('xargs', ['-0', '-n', '3', 'touch', '--no-create', '--no-dereference'], { stdio: ['pipe', 'ignore', 'ignore'] });
+  child.stdin.on('error', () => undefined); // a tool that is absent or ends early leaves the time stamps of above
+  for (const { path, mtimeNs } of stamps)
+    child.stdin.write(Buffer.concat([Buffer.from(`-d\0@${seconds(mtimeNs)}\0`), path, Buffer.from([0])]));
+  child.stdin.end();
+  await once(child, 'close').catch(() => undefined);
+}
+
+function seconds(ns: bigint): string {
+  const rest = ((ns % 1_000_000_000n) + 1_000_000_000n) % 1_000_000_000n;
+  return `${(ns - rest) / 1_000_000_000n}.${String(rest).padStart(9, '0')}`;
+}

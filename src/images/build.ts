@@ -1,0 +1,120 @@
+import { createHash } from 'node:crypto';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type Dockerode from 'dockerode';
+import tar from 'tar-stream';
+import { KatafleetError } from '../core/errors.ts';
+import { labels } from '../core/labels.ts';
+import type { Fingerprint } from '../drivers/contract.ts';
+import { inspect } from '../drivers/engine/adapt.ts';
+import { supervisorBinary } from '../drivers/supervisor.ts';
+import { debianBase, type Progress } from './base.ts';
+import type { Recipe } from './recipe.ts';
+
+/** The tag of a recipe's image that was proved. */
+export const imageTag = (name: string): string => `katafleet/${name}:latest`;
+
+export interface Built {
+  id: string;
+  /** Whether the tagged image is already what the recipe makes. */
+  fresh: boolean;
+}
+
+/** Builds a recipe's image, without a tag: it gets one when it is proved. @throws build.failed, base.unavailable */
+export async function build(docker: Dockerode, node: Fingerprint, recipe: Recipe, progress: Progress): Promise<Built> {
+  const base = await baseOf(docker, recipe, progress);
+  const context = await contextOf(recipe, node);
+  const hash = contextHash(base, recipe, context);
+  const tagged = await inspect(docker, imageTag(recipe.name));
+  if (tagged && (tagged.Config.Labels as Record<string, string> | null)?.[labels.recipeHash] === hash)
+    return { id: tagged.Id, fresh: true };
+  const stream = await docker.buildImage(pack(context), {
+    buildargs: { BASE: base },
+    labels: await labelsOf(recipe, hash, node),
+    // The node's own network: an engine without a bridge can build, and the node's resolver is used.
+    networkmode: 'host',
+    rm: true,
+    forcerm: true,
+  });
+  return { id: await follow(docker, stream, recipe, progress), fresh: false };
+}
+
+async function baseOf(docker: Dockerode, { from, name }: Recipe, progress: Progress): Promise<string> {
+  if ('debian' in from) return debianBase(docker, from.debian, progress);
+  const base = await inspect(docker, imageTag(from.recipe));
+  if (!base) throw new KatafleetError('build.failed', `${name} stands on ${from.recipe}, which is not built on this node`);
+  return base.Id;
+}
+
+type Context = { name: string; mode: number; bytes: Buffer }[];
+
+async function contextOf(recipe: Recipe, node: Fingerprint): Promise<Context> {
+  const context: Context = [];
+  for (const entry of (await readdir(recipe.folder, { withFileTypes: true })).sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    // Folders hold start-points and cases: the proof's matter, not the image's.
+    if (entry.isFile() && entry.name !== 'recipe.yaml')
+      context.push({ name: entry.name, mode: 0o644, bytes: await readFile(join(recipe.folder, entry.name)) });
+  }
+  if (recipe.supervisor) context.push({ name: 'supervisor', mode: 0o555, bytes: (await supervisorFor(node)).bytes });
+  return context;
+}
+
+function supervisorFor({ architecture, node }: Fingerprint): ReturnType<typeof supervisorBinary> {
+  if (architecture === 'other') throw new KatafleetError('build.failed', `the node ${node} is neither amd64 nor arm64`);
+  return supervisorBinary(architecture);
+}
+
+function contextHash(base: string, recipe: Recipe, context: Context): string {
+  const { command, lights, proofs, cases } = recipe;
+  const hash = createHash('sha256').update(JSON.stringify([base, command, lights, proofs, cases]));
+  for (const { name, mode, bytes } of context) hash.update(JSON.stringify([name, mode, bytes.length])).update(bytes);
+  return hash.digest('hex');
+}
+
+async function labelsOf(recipe: Recipe, hash: string, node: Fingerprint): Promise<Record<string, string>> {
+  return {
+    [labels.recipe]: recipe.name,
+    [labels.recipeHash]: hash,
+    ...(recipe.supervisor ? { [labels.supervisor]: (await supervisorFor(node)).sha256 } : {}),
+    ...(recipe.lights ? { [labels.lights]: JSON.stringify(recipe.lights) } : {}),
+    ...(recipe.command ? { [labels.command]: JSON.stringify(recipe.command) } : {}),
+  };
+}
+
+function pack(context: Context): NodeJS.ReadableStream {
+  const archive = tar.pack();
+  for (const { name, mode, bytes } of context) archive.entry({ name, mode, mtime: new Date(0) }, bytes);
+  archive.finalize();
+  return archive;
+}
+
+/** One line of the engine's answer to a build. */
+interface BuildLine {
+  stream?: string;
+  error?: string;
+  aux?: { ID?: string };
+}
+
+async function follow(docker: Dockerode, stream: NodeJS.ReadableStream, recipe: Recipe, progress: Progress): Promise<string> {
+  let id: string | undefined;
+  let failure: string | undefined;
+  const said: string[] = [];
+  const take = (line: BuildLine) => {
+    id = line.aux?.ID ?? /^Successfully built ([0-9a-f]+)/.exec(line.stream ?? '')?.[1] ?? id;
+    failure = line.error ?? failure;
+    const text = line.stream?.trim();
+    if (!text) return;
+    said.push(text);
+    if (said.length > 20) said.shift();
+    progress(text);
+  };
+  await new Promise<void>((resolve, reject) => {
+    docker.modem.followProgress(stream, (error: Error | null) => (error ? reject(error) : resolve()), take);
+  }).catch((error: unknown) => {
+    failure ??= error instanceof Error ? error.message : String(error);
+  });
+  if (failure !== undefined) throw new KatafleetError('build.failed', `${recipe.name} was not built: ${failure}\n${said.join('\n')}`);
+  const built = id === undefined ? undefined : await inspect(docker, id);
+  if (!built) throw new KatafleetError('build.failed', `the engine built ${recipe.name} but names no image`);
+  return built.Id;
+}

@@ -1,0 +1,53 @@
+import { join } from 'node:path';
+import { KatafleetError } from '../core/errors.ts';
+import type { Outcome, RunRequest, RunResult } from '../core/run.ts';
+import { compilePattern } from '../runs/lights.ts';
+import type { Progress } from './base.ts';
+import type { Recipe } from './recipe.ts';
+import { startPointFiles } from './start-point.ts';
+
+/** Longest time of one proof, ms: a build machine may be slow. */
+const proofMs = 60_000;
+
+/** Runs an image's proofs and cases in sandboxes. @throws proof.failed at the first that doesn't come out as declared */
+export async function prove(
+  recipe: Recipe,
+  image: string,
+  run: (request: RunRequest) => Promise<RunResult>,
+  progress: Progress,
+): Promise<void> {
+  const profile = { wallMs: proofMs };
+  for (const { argv, stdout } of recipe.proofs) {
+    const result = await run({ image, files: [], steps: [{ argv }], profile, collect: false });
+    const printed = result.steps[0]?.stdout.toString() ?? '';
+    const good =
+      result.outcome.kind === 'exited' && result.outcome.code === 0 && (stdout === undefined || compilePattern(stdout).test(printed));
+    if (!good)
+      throw failed(recipe, `${argv.join(' ')} ${describe(result.outcome)}${stdout ? `; its output was to match ${stdout}` : ''}`, result);
+    progress(`proved: ${argv.join(' ')}`);
+  }
+  for (const { light, files } of recipe.cases) {
+    const startPoint = join(recipe.folder, recipe.start_point ?? '');
+    const given = await startPointFiles(startPoint, files === undefined ? undefined : join(recipe.folder, files));
+    const result = await run({ image, files: given, steps: [{ argv: recipe.command ?? [] }], profile, collect: false });
+    if (result.light !== light)
+      throw failed(recipe, `${files ?? 'the start-point'} was to be ${light} and is ${result.light ?? 'without a light'}`, result);
+    progress(`proved: ${files ?? recipe.start_point} is ${light}`);
+  }
+}
+
+function failed(recipe: Recipe, what: string, result: RunResult): KatafleetError {
+  const printed = result.steps
+    .flatMap((step) => [step.stdout.toString(), step.stderr.toString()])
+    .join('')
+    .trim()
+    .slice(-2_000);
+  return new KatafleetError(
+    'proof.failed',
+    `the image of ${recipe.name} is not what its recipe promises: ${what}${printed ? `\n${printed}` : ''}`,
+  );
+}
+
+function describe(outcome: Outcome): string {
+  return outcome.kind === 'exited' ? `exited with ${outcome.code}` : `ended as ${outcome.kind}`;
+}

@@ -1,0 +1,91 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parse } from 'yaml';
+import { z } from 'zod';
+import { KatafleetError, messageOf } from '../core/errors.ts';
+import { Light, LightRules } from '../core/lights.ts';
+import { compilePattern } from '../runs/lights.ts';
+
+const Pattern = z.string().refine((pattern) => {
+  try {
+    compilePattern(pattern);
+    return true;
+  } catch {
+    return false;
+  }
+}, 'is no RE2 expression');
+
+/** A path inside the recipe's folder. */
+const Inside = z.string().regex(/^[\w-]+(\/[\w-]+)*$/, 'must be a folder below the recipe');
+
+/** `recipe.yaml` in a folder below images/: how an image is built, proved and used. */
+export const Recipe = z.strictObject({
+  description: z.string().min(1),
+  /** Another recipe, or a Debian suite to start from. */
+  from: z.union([z.strictObject({ recipe: z.string().min(1) }), z.strictObject({ debian: z.string().regex(/^[a-z]+$/) })]),
+  /** Whether the supervisor is put into the build context, for the recipe's Dockerfile to copy. */
+  supervisor: z.boolean().default(false),
+  /** What a run executes where no command is given. */
+  command: z.array(z.string()).min(1).optional(),
+  lights: LightRules.optional(),
+  /** Folder with a start-point in cyber-dojo's format. */
+  start_point: Inside.optional(),
+  /** Commands that must exit with 0, and print what the pattern says. */
+  proofs: z.array(z.strictObject({ argv: z.array(z.string()).min(1), stdout: Pattern.optional() })).default([]),
+  /** The start-point with other files in it, and the light that it must show. */
+  cases: z.array(z.strictObject({ light: Light, files: Inside.optional() })).default([]),
+});
+export type Recipe = z.output<typeof Recipe> & { name: string; folder: string };
+
+/** Where the recipes are, the same from src/ and from dist/. */
+export const recipesFolder = fileURLToPath(new URL('../../images/', import.meta.url));
+
+/** Every recipe below a folder, by name. @throws recipe.invalid */
+export async function readRecipes(folder = recipesFolder): Promise<Map<string, Recipe>> {
+  const recipes = new Map<string, Recipe>();
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    const at = join(folder, entry.name);
+    if (!entry.isDirectory() || !(await readdir(at)).includes('recipe.yaml')) continue;
+    recipes.set(entry.name, { name: entry.name, folder: at, ...parseRecipe(await readFile(join(at, 'recipe.yaml'), 'utf8'), entry.name) });
+  }
+  return recipes;
+}
+
+/** @throws recipe.invalid */
+export function parseRecipe(text: string, name: string): z.output<typeof Recipe> {
+  const invalid = (why: string) => new KatafleetError('recipe.invalid', `the recipe ${name} is not valid: ${why}`);
+  let read: unknown;
+  try {
+    read = parse(text);
+  } catch (error) {
+    throw invalid(messageOf(error));
+  }
+  const parsed = Recipe.safeParse(read);
+  if (!parsed.success) throw invalid(parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '));
+  if (parsed.data.cases.length > 0 && !(parsed.data.start_point && parsed.data.lights && parsed.data.command)) {
+    throw invalid('cases need start_point, lights and command');
+  }
+  return parsed.data;
+}
+
+/** The wanted recipes (all, if none is named) with all that they stand on, bases first. @throws recipe.unknown, recipe.invalid */
+export function buildOrder(recipes: ReadonlyMap<string, Pick<Recipe, 'from'>>, wanted: readonly string[]): string[] {
+  const order: string[] = [];
+  const visit = (name: string, above: readonly string[]): void => {
+    if (order.includes(name)) return;
+    const recipe = recipes.get(name);
+    if (!recipe) {
+      const known = [...recipes.keys()].sort().join(', ');
+      throw new KatafleetError(
+        'recipe.unknown',
+        `no recipe "${name}"${above.length > 0 ? `, which ${above.at(-1)} is built on` : ''}; there are: ${known}`,
+      );
+    }
+    if (above.includes(name)) throw new KatafleetError('recipe.invalid', `recipes stand on each other: ${[...above, name].join(' → ')}`);
+    if ('recipe' in recipe.from) visit(recipe.from.recipe, [...above, name]);
+    order.push(name);
+  };
+  for (const name of wanted.length > 0 ? wanted : [...recipes.keys()].sort()) visit(name, []);
+  return order;
+}
