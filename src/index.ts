@@ -4,6 +4,7 @@ import type { RunRequest, RunResult } from './core/run.ts';
 import { EngineDriver } from './drivers/engine/driver.ts';
 import { endpointFromEnvironment } from './drivers/engine/endpoint.ts';
 import { Node, type NodeOptions } from './fleet/node.ts';
+import { buildImages, type ImageEvents } from './images/pipeline.ts';
 import { run, type RunOptions } from './runs/runner.ts';
 
 export { KatafleetError, type ErrorCode } from './core/errors.ts';
@@ -60,9 +61,13 @@ export class Katafleet implements AsyncDisposable {
     return (await this.#node.image(image)).command;
   }
 
-  /** The image's name stands for another image from now on. */
-  forget(image: string): void {
-    this.#node.forget(image);
+  /** Builds, proves and tags the named recipes, or all, on this node. @throws recipe.*, build.failed, proof.failed */
+  async buildImages(names: readonly string[], events: ImageEvents): Promise<void> {
+    await this.open();
+    const { driver } = this;
+    const [docker, fingerprint] = [await driver.client(), await driver.probe()];
+    await buildImages({ endpoint: driver.endpoint, docker, fingerprint, run: (request) => this.run(request) }, names, events);
+    this.#node.forgetImages();
   }
 
   close(): Promise<void> {

@@ -1,4 +1,4 @@
-#include "supervisor.h"
+#include "session.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -174,3 +174,11 @@ bool known_same(const struct known *k, const struct stat *st) {
   return k->ino != 0 && k->ino == st->st_ino && k->size == (uint64_t)st->st_size &&
          !memcmp(&k->mtime, &st->st_mtim, sizeof k->mtime) && !memcmp(&k->ctime, &st->st_ctim, sizeof k->ctime);
 }
+
+#ifdef KATAFLEET_FUZZ
+void known_reset(void) {
+  count = path_bytes = 0;
+  if (slot_count)
+    memset(slots, 0, slot_count * sizeof *slots);
+}
+#endif

@@ -202,7 +202,8 @@ static bool walk(int fd, int depth) {
     }
     if (e && bytes < MOST_SORTED)
       continue;
-    qsort(names, count, sizeof *names, by_bytes);
+    if (count > 1)
+      qsort(names, count, sizeof *names, by_bytes);
     for (size_t i = 0; i < count; i++) {
       visit(dirfd(list), names[i], base, depth + 1);
       path[base] = 0;

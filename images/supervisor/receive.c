@@ -1,4 +1,4 @@
-#include "supervisor.h"
+#include "session.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -215,3 +215,15 @@ int receive_stdin(void) {
   input = -1;
   return fd;
 }
+
+#ifdef KATAFLEET_FUZZ
+void receive_reset(void) {
+  if (file.fd >= 0)
+    close(file.fd);
+  if (input >= 0)
+    close(input);
+  file.fd = input = -1;
+  folders = false;
+  known_reset();
+}
+#endif

@@ -71,3 +71,10 @@ _Noreturn void session_input_ended(void) {
   session_frames(); // a CLOSE, or a last break of the rules, may still be unread
   finish(0);
 }
+
+#ifdef KATAFLEET_FUZZ
+void session_reset(void) {
+  opened = false;
+  ends = born = 0;
+}
+#endif

@@ -8,3 +8,10 @@ void session_frames(void);
 _Noreturn void session_input_ended(void);
 // When the supervisor ends by itself, on now()'s clock; 0: never. `idle` holds until OPEN.
 uint64_t session_ends(uint64_t idle);
+
+#ifdef KATAFLEET_FUZZ
+// One process serves one conversation; the fuzzer's serves many.
+void session_reset(void);
+void receive_reset(void);
+void known_reset(void);
+#endif

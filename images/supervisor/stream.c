@@ -14,6 +14,8 @@ static size_t out_from, out_to, in_from, in_to;
 static bool ended;
 
 void stream_init(int in_fd, int out_fd) {
+  in_from = in_to = out_from = out_to = 0;
+  ended = false;
   stream_in = in_fd;
   stream_out = out_fd;
   fcntl(in_fd, F_SETFL, fcntl(in_fd, F_GETFL) | O_NONBLOCK);

@@ -1,7 +1,6 @@
 import { Command } from 'commander';
 import { formatBytes, formatDuration } from '../core/quantity.ts';
 import { labels } from '../core/labels.ts';
-import { buildImages } from '../images/pipeline.ts';
 import { readRecipes } from '../images/recipe.ts';
 import { Katafleet } from '../index.ts';
 import { colours, escapeControls } from './terminal.ts';
@@ -21,7 +20,7 @@ export function imagesCommand(host: () => { endpoint?: string }): Command {
       const say = (line: string) => process.stdout.write(`${line}\n`);
       const terse = /^(Step \d|pulling|no registry|proved)/;
       await using fleet = new Katafleet(host());
-      await buildImages(fleet, names, {
+      await fleet.buildImages(names, {
         begin: (name, index, count) => say(c.bold(`[${index}/${count}] ${name}`)),
         progress: (_name, line) => {
           if (options.verbose || terse.test(line)) say(c.dim(`  ${escapeControls(line)}`));

@@ -57,7 +57,7 @@ export class Node {
     await reap(this.driver, Date.now());
   }
 
-  /** The image, made ready; looked up once and again after {@link forget}. @throws image.unknown */
+  /** The image, made ready; looked up once and again after {@link forgetImages}. @throws image.unknown */
   image(name: string): Promise<PreparedImage> {
     let image = this.#images.get(name);
     if (!image) {
@@ -68,9 +68,9 @@ export class Node {
     return image;
   }
 
-  /** Forgets an image's id, for when it was built anew or the engine lost it. */
-  forget(name: string): void {
-    this.#images.delete(name);
+  /** Forgets the images' ids, for when they were built anew. */
+  forgetImages(): void {
+    this.#images.clear();
   }
 
   /** The pool of an image and a profile. @throws limits.invalid when the node has less than the profile asks for */

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import type Dockerode from 'dockerode';
 import tar from 'tar-stream';
 import { KatafleetError } from '../core/errors.ts';
@@ -11,8 +12,8 @@ import { supervisorBinary } from '../drivers/supervisor.ts';
 import { debianBase, type Progress } from './base.ts';
 import type { Recipe } from './recipe.ts';
 
-/** The tag of a recipe's image that was proved. */
-export const imageTag = (name: string): string => `katafleet/${name}:latest`;
+/** Where a recipe's image is tagged, as `latest`, once it was proved. */
+export const imageRepository = (name: string): string => `katafleet/${name}`;
 
 export interface Built {
   id: string;
@@ -25,7 +26,7 @@ export async function build(docker: Dockerode, node: Fingerprint, recipe: Recipe
   const base = await baseOf(docker, recipe, progress);
   const context = await contextOf(recipe, node);
   const hash = contextHash(base, recipe, context);
-  const tagged = await inspect(docker, imageTag(recipe.name));
+  const tagged = await inspect(docker, `${imageRepository(recipe.name)}:latest`);
   if (tagged && (tagged.Config.Labels as Record<string, string> | null)?.[labels.recipeHash] === hash)
     return { id: tagged.Id, fresh: true };
   const stream = await docker.buildImage(pack(context), {
@@ -41,7 +42,7 @@ export async function build(docker: Dockerode, node: Fingerprint, recipe: Recipe
 
 async function baseOf(docker: Dockerode, { from, name }: Recipe, progress: Progress): Promise<string> {
   if ('debian' in from) return debianBase(docker, from.debian, progress);
-  const base = await inspect(docker, imageTag(from.recipe));
+  const base = await inspect(docker, `${imageRepository(from.recipe)}:latest`);
   if (!base) throw new KatafleetError('build.failed', `${name} stands on ${from.recipe}, which is not built on this node`);
   return base.Id;
 }
@@ -81,11 +82,11 @@ async function labelsOf(recipe: Recipe, hash: string, node: Fingerprint): Promis
   };
 }
 
-function pack(context: Context): NodeJS.ReadableStream {
+function pack(context: Context): Readable {
   const archive = tar.pack();
   for (const { name, mode, bytes } of context) archive.entry({ name, mode, mtime: new Date(0) }, bytes);
   archive.finalize();
-  return archive;
+  return Readable.from(archive, { objectMode: false });
 }
 
 /** One line of the engine's answer to a build. */

@@ -1,8 +1,18 @@
-import type { Katafleet } from '../index.ts';
+import type Dockerode from 'dockerode';
+import type { RunRequest, RunResult } from '../core/run.ts';
+import type { Fingerprint } from '../drivers/contract.ts';
 import { engineError } from '../drivers/engine/errors.ts';
-import { build, imageTag } from './build.ts';
+import { build, imageRepository } from './build.ts';
 import { prove } from './prove.ts';
 import { buildOrder, readRecipes } from './recipe.ts';
+
+/** What the pipeline needs of a node: its engine to build with, and runs to prove with. */
+export interface BuildNode {
+  endpoint: string;
+  docker: Dockerode;
+  fingerprint: Fingerprint;
+  run(request: RunRequest): Promise<RunResult>;
+}
 
 export interface ImageEvents {
   /** A recipe's work begins. */
@@ -12,12 +22,9 @@ export interface ImageEvents {
 }
 
 /** Builds, proves and tags the named recipes, or all, in the order that they stand on each other. @throws recipe.*, build.failed, proof.failed */
-export async function buildImages(fleet: Katafleet, names: readonly string[], events: ImageEvents, folder?: string): Promise<void> {
+export async function buildImages(node: BuildNode, names: readonly string[], events: ImageEvents, folder?: string): Promise<void> {
   const recipes = await readRecipes(folder);
   const order = buildOrder(recipes, names);
-  await fleet.open();
-  const docker = await fleet.driver.client();
-  const node = await fleet.driver.probe();
   for (const [index, name] of order.entries()) {
     const recipe = recipes.get(name);
     if (!recipe) continue;
@@ -25,16 +32,14 @@ export async function buildImages(fleet: Katafleet, names: readonly string[], ev
     events.begin(name, index + 1, order.length);
     const progress = (line: string) => events.progress(name, line);
     try {
-      const built = await build(docker, node, recipe, progress);
+      const built = await build(node.docker, node.fingerprint, recipe, progress);
       if (!built.fresh) {
-        await prove(recipe, built.id, (request) => fleet.run(request), progress);
-        const [repo, tag] = imageTag(name).split(':');
-        await docker.getImage(built.id).tag({ repo, tag });
-        fleet.forget(name);
+        await prove(recipe, built.id, (request) => node.run(request), progress);
+        await node.docker.getImage(built.id).tag({ repo: imageRepository(name), tag: 'latest' });
       }
       events.done(name, built.fresh ? 'up to date' : 'built', performance.now() - begun);
     } catch (error) {
-      throw engineError(error, fleet.driver.endpoint, `build ${name}`);
+      throw engineError(error, node.endpoint, `build ${name}`);
     }
   }
 }

@@ -1,0 +1,154 @@
+# shellcheck shell=bash
+# A private Docker engine that lives in one folder: its socket, its containerd, its data, its processes, its mounts.
+# Needs messages.sh. Every function takes that folder, absolute.
+#
+#   FOLDER/docker.sock   where it answers              FOLDER/data   images and containers: a folder, or a symlink to one
+#   FOLDER/run           what lives while it runs      FOLDER/*.log  dockerd's and containerd's words
+#
+# It has a containerd of its own, given by name: a dockerd that is not told takes the machine's, if one runs, and would
+# share the machine's engine's containers. It has no bridge and leaves the machine's firewall, forwarding and
+# daemon.json alone: containers have the network `none` or `host`, and builds that need the network use `host`.
+
+LONGEST_SOCKET=107          # sun_path on Linux, without its closing zero
+READY_SECONDS=60
+
+engine_socket() { echo "$1/docker.sock"; }
+engine_containerd() { echo "$1/run/containerd.sock"; }
+engine_data() { readlink -f "$1/data" 2>/dev/null || echo "$1/data"; }
+
+# Whether a folder leaves room for the longest of the engine's sockets, containerd's second one.
+engine_folder_fits() {
+  local longest
+  longest=$(engine_containerd "$1").ttrpc
+  [ "$(printf '%s' "$longest" | wc -c)" -le "$LONGEST_SOCKET" ]
+}
+
+# Prints VERSION API when an engine answers at a socket within 3 s, else fails with the error's code on stderr.
+engine_version() {
+  node -e '
+    const fail = (why) => { console.error(why); process.exit(1); };
+    const request = require("node:http").get({ socketPath: process.argv[1], path: "/version", timeout: 3000 }, (response) => {
+      let text = "";
+      response.on("data", (chunk) => (text += chunk));
+      response.on("end", () => {
+        try { const { Version, ApiVersion } = JSON.parse(text); console.log(Version, ApiVersion); }
+        catch { fail("not an engine"); }
+      });
+    });
+    request.on("timeout", () => fail("timeout"));
+    request.on("error", (error) => fail(error.code ?? error.message));
+  ' "$1"
+}
+
+engine_answers() { engine_version "$1" >/dev/null 2>&1; }
+
+# The processes of a program that have a given word, exactly, among their arguments.
+processes_with_argument() {
+  local word=$1 program=$2 pid argument arguments
+  for pid in /proc/[0-9]*; do
+    mapfile -d '' -t arguments 2>/dev/null < "$pid/cmdline" || continue
+    [ "${#arguments[@]}" -gt 1 ] && [[ ${arguments[0]##*/} == $program ]] || continue
+    for argument in "${arguments[@]:1}"; do
+      if [ "$argument" = "$word" ]; then echo "${pid#/proc/}"; break; fi
+    done
+  done 2>/dev/null
+}
+
+engine_dockerd_pids() { processes_with_argument "$1/run" dockerd; }
+engine_containerd_pids() { processes_with_argument "$(engine_containerd "$1")" containerd; }
+engine_shim_pids() { processes_with_argument "$(engine_containerd "$1")" 'containerd-shim*'; }
+
+# The processes whose root file system is a container's of this engine: found however their parents died.
+engine_container_pids() {
+  local data pid
+  data=$(engine_data "$1")
+  for pid in /proc/[0-9]*; do
+    if awk -v upper="upperdir=$data/overlay2/" '$5 == "/" && index($0, upper) { found = 1 } END { exit !found }' \
+      "$pid/mountinfo" 2>/dev/null; then echo "${pid#/proc/}"; fi
+  done
+}
+
+# Kills what a function of this file lists, by pid, until it lists nothing more. Bounded.
+kill_listed() {
+  local list=$1 folder=$2 signal=$3 seconds=$4 pids deadline
+  deadline=$((SECONDS + seconds))
+  while pids=$("$list" "$folder"); [ -n "$pids" ]; do
+    # shellcheck disable=SC2086  # one pid a word
+    if [ "$signal" != 0 ]; then kill "-$signal" $pids 2>/dev/null || true; fi
+    if [ "$signal" = TERM ]; then signal=0; fi
+    [ "$SECONDS" -lt "$deadline" ] || return 1
+    sleep 0.1
+  done
+}
+
+# Unmounts all that is mounted below a folder, the innermost first.
+unmount_below() {
+  local folder=$1 point
+  while read -r point; do
+    printf -v point '%b' "$point"                        # the kernel writes a space as \040
+    case $point in "$folder"/*) umount -l -- "$point" 2>/dev/null || true ;; esac
+  done < <(awk '{ print $5 }' /proc/self/mountinfo | tac)
+}
+
+# Ends everything that an engine left behind, and nothing of another one. Its data stays.
+engine_clear() {
+  local folder=$1 data
+  data=$(engine_data "$folder")
+  kill_listed engine_dockerd_pids "$folder" KILL 10 || die "the engine of $folder can't be killed"
+  kill_listed engine_container_pids "$folder" KILL 10 || die "containers of $folder can't be killed"
+  kill_listed engine_shim_pids "$folder" KILL 10 || die "shims of $folder can't be killed"
+  kill_listed engine_containerd_pids "$folder" KILL 10 || die "the containerd of $folder can't be killed"
+  unmount_below "$folder"
+  unmount_below "$data"
+  rm -rf --one-file-system "$folder/run" "$folder/docker.sock" "$folder/docker.pid"
+}
+
+# Starts a program that outlives this script, in a session of its own and without this script's open files.
+start_detached() {
+  local log=$1; shift
+  (
+    for descriptor in /proc/self/fd/*; do
+      descriptor=${descriptor##*/}
+      if [ "$descriptor" -gt 2 ]; then exec {descriptor}>&- || true; fi
+    done 2>/dev/null
+    exec setsid "$@" </dev/null >>"$log" 2>&1
+  ) &
+}
+
+start_containerd() {
+  local folder=$1
+  if [ -n "$(engine_containerd_pids "$folder")" ]; then return 0; fi
+  cat > "$folder/run/containerd.toml" <<'CONFIG'
+version = 2
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+CONFIG
+  start_detached "$folder/containerd.log" containerd --config "$folder/run/containerd.toml" --log-level warn \
+    --address "$(engine_containerd "$folder")" --root "$(engine_data "$folder")/containerd" --state "$folder/run/containerd"
+}
+
+start_dockerd() {
+  local folder=$1 more=()
+  read -r -a more <<< "${KATAFLEET_DOCKERD_ARGS:-}"
+  echo '{}' > "$folder/run/daemon.json"
+  rm -f "$folder/docker.pid"
+  start_detached "$folder/dockerd.log" dockerd --host "unix://$(engine_socket "$folder")" \
+    --containerd "$(engine_containerd "$folder")" --exec-root "$folder/run" --data-root "$(engine_data "$folder")" \
+    --pidfile "$folder/docker.pid" --config-file "$folder/run/daemon.json" --log-level warn \
+    --bridge none --iptables=false --ip-forward=false --ip-masq=false --userland-proxy=false \
+    ${more[@]+"${more[@]}"}
+}
+
+# Waits until the engine answers. A dockerd that ends before is an error at once, with what it said.
+await_engine() {
+  local folder=$1 deadline=$((SECONDS + READY_SECONDS))
+  until [ -S "$(engine_socket "$folder")" ] && engine_answers "$(engine_socket "$folder")"; do
+    if ! kill -0 "$2" 2>/dev/null; then engine_failed "$folder" "dockerd ended while it started"; fi
+    if [ "$SECONDS" -ge "$deadline" ]; then engine_failed "$folder" "dockerd does not answer after $READY_SECONDS s"; fi
+    sleep 0.1
+  done
+}
+
+engine_failed() {
+  tail -n 15 "$1/dockerd.log" "$1/containerd.log" >&2 || true
+  die "$2; its last words are above, the rest in $1/dockerd.log"
+}

@@ -1,0 +1,28 @@
+# shellcheck shell=bash
+# Node and the packages of npm. Needs messages.sh.
+
+LEAST_NODE=20.19.0
+
+# Ends the script when there is no Node, or one that is too old.
+require_node() {
+  local found
+  command -v node >/dev/null || die "Node.js is not installed. $(how_to_get_node)"
+  found=$(node -p process.versions.node)
+  [ "$(printf '%s\n' "$LEAST_NODE" "$found" | sort -V | head -n 1)" = "$LEAST_NODE" ] \
+    || die "Node.js is $found and must be $LEAST_NODE or newer. $(how_to_get_node)"
+  command -v npm >/dev/null || die "npm is not installed; it usually comes with Node.js. $(how_to_get_node)"
+}
+
+how_to_get_node() {
+  echo "Get the long-term version from https://nodejs.org/en/download; under sudo keep it on the path: sudo env \"PATH=\$PATH\" $0"
+}
+
+# `npm ci` in the current folder, when package-lock.json or Node's ABI is another than at the last time.
+install_node_modules() {
+  local stamp=node_modules/.installed-from now
+  now="$(sha256sum < package-lock.json | cut -d' ' -f1) $(node -p 'process.versions.modules + process.platform + process.arch')"
+  if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$now" ]; then return 0; fi
+  note "npm ci"
+  npm ci --no-audit --no-fund --loglevel=error >&2 || return 1
+  echo "$now" > "$stamp"
+}

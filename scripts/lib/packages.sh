@@ -1,0 +1,60 @@
+# shellcheck shell=bash
+# Debian packages that a script needs. Needs messages.sh.
+# A need is written COMMAND:PACKAGE, fulfilled when the command is there, whoever installed it (docker-ce brings a
+# dockerd too, and would have to go if docker.io came); or :PACKAGE for what brings no command, asked of dpkg.
+
+# The packages among the needs that are missing, one a line.
+missing_packages() {
+  local need
+  for need in "$@"; do
+    if [ -n "${need%%:*}" ]; then
+      PATH=$PATH:/usr/sbin:/sbin command -v "${need%%:*}" >/dev/null || echo "${need#*:}"
+    else
+      dpkg-query -W -f '${db:Status-Status}' "${need#*:}" 2>/dev/null | grep -qx installed || echo "${need#*:}"
+    fi
+  done
+}
+
+has_apt() { command -v apt-get >/dev/null && [ -e /etc/debian_version ]; }
+is_root() { [ "$(id -u)" = 0 ]; }
+
+# Installs what is missing among the needs. Answers 1, with a message that says what to do, when it can't.
+provide_packages() {
+  local missing
+  mapfile -t missing < <(missing_packages "$@")
+  [ "${#missing[@]}" -gt 0 ] || return 0
+  if ! has_apt; then
+    note "not found on this machine, and it has no apt-get: ${missing[*]} (Debian's names). Install them and come back."
+    return 1
+  fi
+  if ! is_root; then
+    note "not root, so not installed: run  sudo apt-get install --no-install-recommends ${missing[*]}"
+    return 1
+  fi
+  note "installing ${missing[*]}"
+  local log
+  log=$(mktemp)
+  if [ -z "$(find /var/lib/apt/lists -name '*_Packages*' -print -quit 2>/dev/null)" ]; then run_apt update >"$log" 2>&1 || true; fi
+  # Old lists name files that the mirror has replaced: the second try has fresh ones.
+  if run_apt install "${missing[@]}" >>"$log" 2>&1 \
+    || { run_apt update >>"$log" 2>&1 && run_apt install "${missing[@]}" >>"$log" 2>&1; }; then
+    rm -f "$log"
+    hash -r
+    return 0
+  fi
+  tail -n 15 "$log" >&2
+  rm -f "$log"
+  note "apt-get could not install: ${missing[*]}"
+  return 1
+}
+
+# --no-remove: a package that can only come by throwing out another one (docker.io for docker-ce) does not come.
+run_apt() {
+  local verb=$1; shift
+  local options=(-q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0)
+  if [ "$verb" = install ]; then options+=(--no-install-recommends --no-remove); fi
+  DEBIAN_FRONTEND=noninteractive apt-get "$verb" "${options[@]}" "$@" </dev/null
+}
+
+# Whether apt knows a package of that name.
+apt_knows() { has_apt && apt-cache show --no-all-versions "$1" >/dev/null 2>&1; }

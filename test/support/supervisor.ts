@@ -1,0 +1,82 @@
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Duplex } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import { type Profile, profileOf } from '../../src/core/profile.ts';
+import { Step, type SandboxFile, type StepInput, type StepResult, type Changes } from '../../src/core/run.ts';
+import { Conversation } from '../../src/protocol/conversation.ts';
+import { encodeFrame, hostFrame } from '../../src/protocol/frames.ts';
+import { encodeOpen } from '../../src/protocol/requests.ts';
+import { download } from '../../src/runs/download.ts';
+import { executeStep } from '../../src/runs/execute.ts';
+import { upload } from '../../src/runs/upload.ts';
+
+export const sanitized = fileURLToPath(new URL('../../images/supervisor/build/sanitize/supervisor', import.meta.url));
+
+/** The user of the steps: another one where we may, else ourselves. */
+export const user = process.getuid?.() === 0 ? { uid: 41966, gid: 51966 } : { uid: process.getuid?.() ?? 1, gid: process.getgid?.() ?? 1 };
+
+/** A real supervisor over a pipe, without a container, and a folder for its sandbox. */
+export class PipedSupervisor {
+  readonly child: ChildProcessWithoutNullStreams;
+  readonly stream: Duplex;
+  readonly conversation: Conversation;
+  readonly folder: string;
+  readonly exit: Promise<number | null>;
+  stderr = '';
+  #step = 0;
+
+  private constructor(folder: string, args: string[]) {
+    this.folder = folder;
+    this.child = spawn(sanitized, ['--sandbox', folder, ...args], { env: { PATH: '/usr/local/bin:/usr/bin:/bin', ASAN_OPTIONS: 'detect_leaks=0', KATAFLEET_SECRET: 'x' } });
+    this.child.stderr.on('data', (chunk: Buffer) => (this.stderr += chunk.toString()));
+    this.exit = once(this.child, 'close').then(([code]) => code as number | null);
+    this.stream = Duplex.from({ readable: this.child.stdout, writable: this.child.stdin }) as Duplex;
+    this.conversation = new Conversation(this.stream);
+  }
+
+  static async start(...args: string[]): Promise<PipedSupervisor> {
+    const folder = await mkdtemp(join(tmpdir(), 'katafleet-supervisor-'));
+    await chmod(folder, 0o755);
+    return new PipedSupervisor(folder, args);
+  }
+
+  /** Greets and opens. */
+  async open(profile: Partial<Profile> = {}, lifetimeMs = 60_000): Promise<this> {
+    const { filesBack, fileBack, bytesBack } = profileOf(profile);
+    await this.conversation.hello();
+    await this.conversation.send(encodeOpen({ ...user, lifetimeMs, filesBack, fileBack, bytesBack }));
+    return this;
+  }
+
+  files(...files: SandboxFile[]): Promise<void> {
+    return upload(this.conversation, files, []);
+  }
+
+  run(argv: string[], step: Omit<StepInput, 'argv'> = {}, profile: Partial<Profile> = {}, signal?: AbortSignal): Promise<StepResult> {
+    this.#step += 1;
+    return executeStep(this.conversation, this.#step, Step.parse({ argv, ...step }), profileOf(profile), { collect: false, signal });
+  }
+
+  async collect(profile: Partial<Profile> = {}): Promise<Changes> {
+    await this.conversation.send(encodeFrame(hostFrame.collect));
+    return download(this.conversation, profileOf(profile));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.stream.destroy();
+    this.child.kill('SIGKILL');
+    await this.exit;
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+export const file = (path: string, content: string | Uint8Array, mtimeNs = 1_700_000_000_123_456_789n, mode = 0o644): SandboxFile => ({
+  path,
+  mode,
+  mtimeNs,
+  content: typeof content === 'string' ? Buffer.from(content) : content,
+});
