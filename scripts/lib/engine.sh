@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # A private Docker engine that lives in one folder: its socket, its containerd, its data, its processes, its mounts.
-# Needs messages.sh. Every function takes that folder, absolute.
+# Needs messages.sh and detached.sh. Every function takes that folder, absolute.
 #
 #   FOLDER/docker.sock   where it answers              FOLDER/data   images and containers: a folder, or a symlink to one
 #   FOLDER/run           what lives while it runs      FOLDER/*.log  dockerd's and containerd's words
@@ -42,30 +42,28 @@ engine_version() {
 
 engine_answers() { engine_version "$1" >/dev/null 2>&1; }
 
-# The processes of a program that have a given word, exactly, among their arguments.
-processes_with_argument() {
-  local word=$1 program=$2 pid argument arguments
+# The processes that were started with an option and exactly this value behind it.
+processes_with_option() {
+  local option=$1 value=$2 pid i arguments
   for pid in /proc/[0-9]*; do
-    mapfile -d '' -t arguments 2>/dev/null < "$pid/cmdline" || continue
-    [ "${#arguments[@]}" -gt 1 ] && [[ ${arguments[0]##*/} == $program ]] || continue
-    for argument in "${arguments[@]:1}"; do
-      if [ "$argument" = "$word" ]; then echo "${pid#/proc/}"; break; fi
+    arguments=()
+    { mapfile -d '' -t arguments < "$pid/cmdline"; } 2>/dev/null || continue
+    for ((i = 1; i + 1 < ${#arguments[@]}; i++)); do
+      if [ "${arguments[i]}" = "$option" ] && [ "${arguments[i + 1]}" = "$value" ]; then echo "${pid#/proc/}"; break; fi
     done
-  done 2>/dev/null
+  done
 }
 
-engine_dockerd_pids() { processes_with_argument "$1/run" dockerd; }
-engine_containerd_pids() { processes_with_argument "$(engine_containerd "$1")" containerd; }
-engine_shim_pids() { processes_with_argument "$(engine_containerd "$1")" 'containerd-shim*'; }
+engine_dockerd_pids() { processes_with_option --exec-root "$1/run"; }
+engine_containerd_pids() { processes_with_option --address "$(engine_containerd "$1")"; }
+engine_shim_pids() { processes_with_option -address "$(engine_containerd "$1")"; }
 
 # The processes whose root file system is a container's of this engine: found however their parents died.
 engine_container_pids() {
-  local data pid
+  local data
   data=$(engine_data "$1")
-  for pid in /proc/[0-9]*; do
-    if awk -v upper="upperdir=$data/overlay2/" '$5 == "/" && index($0, upper) { found = 1 } END { exit !found }' \
-      "$pid/mountinfo" 2>/dev/null; then echo "${pid#/proc/}"; fi
-  done
+  { grep -sE '^[0-9]+ [0-9]+ [^ ]+ / / ' /proc/[0-9]*/mountinfo || true; } \
+    | { grep -F "upperdir=${data// /\\040}/overlay2/" || true; } | cut -d/ -f3 | sort -u
 }
 
 # Kills what a function of this file lists, by pid, until it lists nothing more. Bounded.
@@ -103,21 +101,10 @@ engine_clear() {
   rm -rf --one-file-system "$folder/run" "$folder/docker.sock" "$folder/docker.pid"
 }
 
-# Starts a program that outlives this script, in a session of its own and without this script's open files.
-start_detached() {
-  local log=$1; shift
-  (
-    for descriptor in /proc/self/fd/*; do
-      descriptor=${descriptor##*/}
-      if [ "$descriptor" -gt 2 ]; then exec {descriptor}>&- || true; fi
-    done 2>/dev/null
-    exec setsid "$@" </dev/null >>"$log" 2>&1
-  ) &
-}
-
 start_containerd() {
   local folder=$1
   if [ -n "$(engine_containerd_pids "$folder")" ]; then return 0; fi
+  : > "$folder/containerd.log"
   cat > "$folder/run/containerd.toml" <<'CONFIG'
 version = 2
 disabled_plugins = ["io.containerd.grpc.v1.cri"]
@@ -149,6 +136,7 @@ await_engine() {
 }
 
 engine_failed() {
-  tail -n 15 "$1/dockerd.log" "$1/containerd.log" >&2 || true
+  tail -n 15 "$1/dockerd.log" >&2 || true
+  engine_clear "$1"
   die "$2; its last words are above, the rest in $1/dockerd.log"
 }

@@ -35,12 +35,11 @@ async function walk(root: Buffer, below: Buffer, content: FolderContent, total: 
   const at = below.length === 0 ? root : Buffer.concat([root, Buffer.from('/'), below]);
   const entries: Buffer[] = [];
   try {
-    for await (const entry of await opendir(at as unknown as string, { encoding: 'buffer' as BufferEncoding }))
-      entries.push(entry.name as unknown as Buffer);
+    for await (const entry of await opendir(at, { encoding: 'buffer' as BufferEncoding })) entries.push(entry.name as unknown as Buffer);
   } catch (cause) {
     throw unreadable(decodePath(at), cause);
   }
-  for (const name of entries.sort(Buffer.compare)) {
+  for (const name of entries.sort((a, b) => a.compare(b))) {
     const relative = below.length === 0 ? name : Buffer.concat([below, Buffer.from('/'), name]);
     const file = Buffer.concat([root, Buffer.from('/'), relative]);
     const path = decodePath(relative);

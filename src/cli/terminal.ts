@@ -4,12 +4,11 @@ import pc from 'picocolors';
 /** Colours for a stream: only where it is a terminal and nobody asked for none (NO_COLOR, TERM=dumb). */
 export function colours(stream: NodeJS.WriteStream): ReturnType<typeof pc.createColors> {
   const plain = process.env['NO_COLOR'] || process.env['TERM'] === 'dumb';
-  return pc.createColors(stream.isTTY === true && !plain);
+  return pc.createColors(stream.isTTY && !plain);
 }
 
 /** Text with control characters shown escaped, line feeds and tabs apart: what a program prints must not steer the terminal. */
 export function escapeControls(text: string): string {
-  // eslint-disable-next-line no-control-regex -- they are what this is about
   return text
     .replace(/\r\n/g, '\n')
     .replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, (character) => {

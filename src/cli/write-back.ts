@@ -20,7 +20,7 @@ export async function writeBack(folder: string, changes: Changes): Promise<void>
     await mkdir(folder, { recursive: true });
     for (const path of changes.deleted) {
       const at = await place(root, path, false);
-      if (at) await rm(at as unknown as string, { force: true, recursive: true });
+      if (at) await rm(at, { force: true, recursive: true });
     }
     for (const { path, mode, mtimeNs } of changes.folders) {
       const at = await place(root, path, true);
@@ -32,7 +32,7 @@ export async function writeBack(folder: string, changes: Changes): Promise<void>
     for (const file of changes.files) {
       const at = await place(root, file.path, true);
       if (!at) continue;
-      await rm(at as unknown as string, { force: true, recursive: true });
+      await rm(at, { force: true, recursive: true });
       const handle = await open(at, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600);
       try {
         await handle.writeFile(file.content);
@@ -66,8 +66,8 @@ async function place(root: Buffer, path: string, make: boolean): Promise<Buffer 
 }
 
 async function folderAt(path: Buffer): Promise<void> {
-  await mkdir(path).catch(async (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EEXIST' || !(await lstat(path)).isDirectory()) throw error;
+  await mkdir(path).catch(async (error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || !(await lstat(path)).isDirectory()) throw error;
   });
 }
 

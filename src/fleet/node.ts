@@ -12,8 +12,8 @@ import { reap } from './reaper.ts';
 export interface NodeOptions {
   /** Bounds of each pool that no call of `warm` has set; none idle if absent. */
   pool?: PoolBounds;
-  /** Sandboxes started at once to refill pools. */
-  refillParallelism?: number;
+  /** Sandboxes started at once on the node; twice its CPUs if absent. */
+  startParallelism?: number;
   /** How long an idle sandbox waits before it ends and is replaced, ms. */
   idleMs?: number;
   onTrouble?: (message: string) => void;
@@ -28,14 +28,14 @@ export class Node {
   readonly #options: NodeOptions;
   readonly #images = new Map<string, Promise<PreparedImage>>();
   readonly #pools = new Map<string, WarmPool>();
-  readonly #refills: PQueue;
+  readonly #starts: PQueue;
   readonly #owner = ownerOf('self');
   #ready: Promise<void> | undefined;
 
   constructor(driver: Driver, options: NodeOptions = {}) {
     this.driver = driver;
     this.#options = options;
-    this.#refills = new PQueue({ concurrency: options.refillParallelism ?? 4 });
+    this.#starts = new PQueue({ concurrency: options.startParallelism ?? 4 });
   }
 
   /** Probes the node, sees that it enforces memory limits, and removes what dead owners left. @throws engine.* */
@@ -54,6 +54,7 @@ export class Node {
         hint: 'boot it with cgroup_enable=memory, or use another node',
       });
     }
+    this.#starts.concurrency = this.#options.startParallelism ?? 2 * Math.max(1, found.cpus);
     await reap(this.driver, Date.now());
   }
 
@@ -96,7 +97,7 @@ export class Node {
     pool = new WarmPool({
       ...(this.#options.pool ?? { min: 0, max: 0 }),
       create,
-      refills: this.#refills,
+      starts: this.#starts,
       ...(onTrouble ? { onTrouble } : {}),
     });
     this.#pools.set(key, pool);

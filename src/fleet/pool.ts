@@ -12,8 +12,8 @@ export interface ReadySandbox {
 
 export interface PoolOptions extends PoolBounds {
   create: (signal: AbortSignal) => Promise<Sandbox>;
-  /** Where refills wait their turn; shared by the pools of a node, for an engine starts only so many at once. */
-  refills: PQueue;
+  /** Where starts wait their turn, a run's before a refill's; shared by the pools of a node, for more at once only slow each other. */
+  starts: PQueue;
   /** Told of what went wrong in the background. */
   onTrouble?: (message: string) => void;
   now?: () => number;
@@ -75,7 +75,7 @@ export class WarmPool {
     }
   }
 
-  /** An idle sandbox at once, or a new one: a run never waits for a refill. @throws sandbox.failed, engine.* */
+  /** An idle sandbox at once, or a new one, started before any refill. @throws sandbox.failed, engine.* */
   async acquire(signal?: AbortSignal): Promise<ReadySandbox & { warm: boolean }> {
     this.#inUse += 1;
     this.#demand.taken(this.#now(), this.#inUse);
@@ -85,7 +85,8 @@ export class WarmPool {
       return { ...ready, warm: true };
     }
     try {
-      return { ...(await this.#make(signal)), warm: false };
+      const made = await this.#options.starts.add(() => this.#make(signal), { priority: 1 });
+      return { ...made, warm: false };
     } catch (error) {
       this.#inUse -= 1;
       throw error;
@@ -122,7 +123,7 @@ export class WarmPool {
     if (this.#pause) return;
     while (this.#idle.length + this.#filling < target) {
       this.#filling += 1;
-      void this.#track(this.#options.refills.add(() => this.#fill()));
+      void this.#track(this.#options.starts.add(() => this.#fill(), { priority: 0 }));
     }
   }
 

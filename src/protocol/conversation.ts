@@ -105,26 +105,36 @@ export class Conversation {
 
   /** Hands bytes to the stream, after what {@link queue} gathered; resolves when it takes more. @throws ConversationLost */
   async send(...bytes: Uint8Array[]): Promise<void> {
+    await this.#write(bytes, ['drain', 'close']);
+  }
+
+  /**
+   * Gathers small frames, so that many of them travel in one write; full batches are sent. For what is said while the
+   * supervisor has nothing to say: should it speak all the same, it gave up, and {@link next} tells why. Ends with
+   * {@link send}. @throws ConversationLost
+   */
+  async queue(bytes: Uint8Array): Promise<void> {
+    this.#queued.push(bytes);
+    this.#queuedBytes += bytes.length;
+    if (this.#queuedBytes >= batchBytes) await this.#write([], ['drain', 'close', 'readable']);
+  }
+
+  async #write(bytes: readonly Uint8Array[], until: readonly string[]): Promise<void> {
     const all = this.#queued.splice(0).concat(bytes);
     this.#queuedBytes = 0;
-    if (this.#stream.writableEnded || this.#stream.destroyed) throw new ConversationLost('the sandbox’s stream is closed', this.#failure);
-    if (this.#stream.write(all.length === 1 ? all[0] : Buffer.concat(all))) return;
+    const stream = this.#stream;
+    if (stream.writableEnded || stream.destroyed) throw new ConversationLost('the sandbox’s stream is closed', this.#failure);
+    if (stream.write(all.length === 1 ? all[0] : Buffer.concat(all))) return;
     const stop = new AbortController();
-    const { signal } = stop;
     try {
-      await Promise.race([once(this.#stream, 'drain', { signal }), once(this.#stream, 'close', { signal })]);
+      await Promise.race(until.map((event) => once(stream, event, { signal: stop.signal })));
     } catch (error) {
       throw new ConversationLost(`the sandbox’s stream broke while it was written to: ${messageOf(error)}`, error);
     } finally {
       stop.abort();
     }
-    if (this.#stream.destroyed) throw new ConversationLost('the sandbox’s stream closed while it was written to', this.#failure);
-  }
-
-  /** Gathers small frames, so that many of them travel in one write; full batches are sent. Ends with {@link send}. */
-  async queue(bytes: Uint8Array): Promise<void> {
-    this.#queued.push(bytes);
-    this.#queuedBytes += bytes.length;
-    if (this.#queuedBytes >= batchBytes) await this.send();
+    if (stream.destroyed) throw new ConversationLost('the sandbox’s stream closed while it was written to', this.#failure);
+    if (until.includes('readable') && stream.readableLength > 0)
+      throw new ConversationLost('the supervisor gave up while it was written to');
   }
 }

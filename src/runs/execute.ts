@@ -17,7 +17,7 @@ export async function executeStep(
   index: number,
   step: Step,
   profile: Profile,
-  options: { collect: boolean; signal?: AbortSignal | undefined; onOutput?: OnOutput | undefined },
+  options: { collect: boolean; signal?: AbortSignal | undefined; onOutput?: OnOutput | undefined; onStarted?: () => void },
 ): Promise<StepResult> {
   const limits = limitsOf(step, profile);
   await sendStep(conversation, index, step, limits, options.collect);
@@ -33,6 +33,7 @@ export async function executeStep(
       const reply = await conversation.next();
       switch (reply.kind) {
         case 'started':
+          options.onStarted?.();
           break;
         case 'output': {
           counts[reply.stream] += reply.bytes.length;

@@ -21,7 +21,7 @@ export interface RunOptions {
 
 /** Past all its steps' time a sandbox gets this long to receive, collect and say so, ms. */
 const graceMs = 60_000;
-/** Tries at a run before its first step was sent: an idle sandbox can be dead without our knowing yet. */
+/** Tries at a run before its first step was started: an idle sandbox can be dead without our knowing yet. */
 const mostAttempts = 3;
 
 interface Served {
@@ -78,7 +78,7 @@ function check(request: RunRequest): Job {
   return { request, steps: parsed.data, profile: profileOf(request.profile), collect: request.collect ?? true };
 }
 
-/** The sandbox was lost before a step was sent to it: another can be tried. */
+/** The sandbox was lost before it had said that a step was started: another can be tried, for nothing outside it can have changed. */
 class NotStarted extends Error {}
 
 async function serve({ sandbox, conversation }: ReadySandbox, job: Job, options: RunOptions): Promise<Served> {
@@ -88,6 +88,9 @@ async function serve({ sandbox, conversation }: ReadySandbox, job: Job, options:
   const watchdog = setTimeout(() => sandbox.stream.destroy(), budget);
   const served: Served = { steps: [], changes: noChanges(), executedAt: 0 };
   let started = false;
+  const onStarted = () => {
+    started = true;
+  };
   try {
     const lifetimeMs = Math.min(budget, 0xffff_ffff);
     await conversation.queue(
@@ -98,8 +101,12 @@ async function serve({ sandbox, conversation }: ReadySandbox, job: Job, options:
     });
     for (const [index, step] of steps.entries()) {
       const collect = job.collect && index === steps.length - 1;
-      started = true;
-      const result = await executeStep(conversation, index, step, profile, { collect, signal: options.signal, onOutput: options.onOutput });
+      const result = await executeStep(conversation, index, step, profile, {
+        collect,
+        signal: options.signal,
+        onOutput: options.onOutput,
+        onStarted,
+      });
       served.steps.push(result);
       const { outcome } = result;
       const stop = outcome.kind === 'cancelled' || (step.required && !(outcome.kind === 'exited' && outcome.code === 0));

@@ -8,12 +8,32 @@ const open = encodeOpen({ uid, gid: uid, lifetimeMs: 1000, filesBack: 5, fileBac
 const entry = (path: string) => ({ path: Buffer.from(path), mode: 0o644, mtimeNs: 1_700_000_000_123_456_789n });
 const file = (path: string, content: string) => [encodeFile(entry(path), content.length), ...encodeData(Buffer.from(content))];
 const exec = encodeExec({
-  step: 1, keepNetwork: false, collect: true, wallMs: 10, cpuMs: 5, stdoutCap: 10, stderrCap: 100, fileSize: 10, processes: 3, openFiles: 20, stack: 1 << 20, cwd: '/', argv: ['a', 'b'], env: ['A=b'],
+  step: 1,
+  keepNetwork: false,
+  collect: true,
+  wallMs: 10,
+  cpuMs: 5,
+  stdoutCap: 10,
+  stderrCap: 100,
+  fileSize: 10,
+  processes: 3,
+  openFiles: 20,
+  stack: 1 << 20,
+  cwd: '/',
+  argv: ['a', 'b'],
+  env: ['A=b'],
 });
 const seeds: Record<string, (Buffer | undefined)[]> = {
   open: [open],
   files: [open, ...file('a', 'hello'), ...file('d/e/f', ''), ...file('d/e', 'now a file')],
-  folders: [open, encodeDir(entry('d')), encodeDir(entry('d/e')), ...file('d/e/f', 'x'), encodeDelete(Buffer.from('d')), encodeFrame(hostFrame.collect)],
+  folders: [
+    open,
+    encodeDir(entry('d')),
+    encodeDir(entry('d/e')),
+    ...file('d/e/f', 'x'),
+    encodeDelete(Buffer.from('d')),
+    encodeFrame(hostFrame.collect),
+  ],
   exec: [open, encodeStdin(3), ...encodeData(Buffer.from('in\n')), exec, encodeFrame(hostFrame.collect)],
   control: [encodeFrame(hostFrame.ping, Buffer.from('x')), open, encodeFrame(hostFrame.kill), encodeFrame(hostFrame.close)],
 };

@@ -4,7 +4,19 @@ import { mkdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { file, PipedSupervisor } from '../support/supervisor.ts';
 
-const names = ['plain', 'with space', `quo'te"`, 'new\nline', 'ünïcødé ☃', '-rf', 'a/b/c/d', '\udcff\udc80raw', 'back\\slash', '*?[x]', '.hidden'];
+const names = [
+  'plain',
+  'with space',
+  `quo'te"`,
+  'new\nline',
+  'ünïcødé ☃',
+  '-rf',
+  'a/b/c/d',
+  '\udcff\udc80raw',
+  'back\\slash',
+  '*?[x]',
+  '.hidden',
+];
 
 describe('supervisor: files', () => {
   it('writes files of any name with their bytes, modes and time stamps to the nanosecond', async () => {
@@ -22,12 +34,25 @@ describe('supervisor: files', () => {
   it('tells created, changed and deleted, by content and not by time', async () => {
     await using supervisor = await (await PipedSupervisor.start()).open();
     await supervisor.files(file('same', 'a'), file('touched', 'b'), file('changed', 'c'), file('gone', 'd'), file('dir/gone', 'e'));
-    const result = await supervisor.run(['sh', '-c', `touch touched; printf C > changed; rm -r gone dir; printf 'n e w' > 'new file'; touch -d @1600000000.987654321 'new file'; mkdir hollow`]);
+    const result = await supervisor.run([
+      'sh',
+      '-c',
+      `touch touched; printf C > changed; rm -r gone dir; printf 'n e w' > 'new file'; touch -d @1600000000.987654321 'new file'; mkdir hollow`,
+    ]);
     assert.deepEqual(result.outcome, { kind: 'exited', code: 0 });
     const { files, folders, deleted } = await supervisor.collect();
-    assert.deepEqual(files.map(({ change, path, content }) => [change, path, content.toString()]), [['changed', 'changed', 'C'], ['created', 'new file', 'n e w']]);
+    assert.deepEqual(
+      files.map(({ change, path, content }) => [change, path, content.toString()]),
+      [
+        ['changed', 'changed', 'C'],
+        ['created', 'new file', 'n e w'],
+      ],
+    );
     assert.equal(files[1]?.mtimeNs, 1_600_000_000_987_654_321n);
-    assert.deepEqual(folders.map(({ path }) => path), ['hollow']);
+    assert.deepEqual(
+      folders.map(({ path }) => path),
+      ['hollow'],
+    );
     assert.deepEqual(deleted.sort(), ['dir/gone', 'gone']);
     const again = await supervisor.collect();
     assert.deepEqual([again.files, again.deleted, again.folders], [[], [], []], 'what was sent is the new baseline');
@@ -51,9 +76,19 @@ describe('supervisor: files', () => {
     await supervisor.run(['sh', '-c', script]);
     const { files, omitted, deleted } = await supervisor.collect();
     assert.deepEqual(Object.fromEntries(omitted.map(({ path, reason }) => [path, reason])), {
-      absolute: 'symlink', relative: 'symlink', fds: 'symlink', dir: 'symlink', fifo: 'fifo', one: 'hard_link', two: 'hard_link', sock: 'socket',
+      absolute: 'symlink',
+      relative: 'symlink',
+      fds: 'symlink',
+      dir: 'symlink',
+      fifo: 'fifo',
+      one: 'hard_link',
+      two: 'hard_link',
+      sock: 'socket',
     });
-    assert.deepEqual(files.map(({ path }) => path), ['second']);
+    assert.deepEqual(
+      files.map(({ path }) => path),
+      ['second'],
+    );
     assert.deepEqual(deleted, ['linked']);
   });
 
@@ -76,8 +111,14 @@ describe('supervisor: files', () => {
     await using supervisor = await (await PipedSupervisor.start()).open(profile);
     await supervisor.run(['sh', '-c', 'for f in a b c; do head -c 90 /dev/zero > $f; done; head -c 101 /dev/zero > d; : > e; : > f']);
     const { files, omitted } = await supervisor.collect(profile);
-    assert.deepEqual(files.map(({ path }) => path), ['a', 'e']);
-    assert.deepEqual(omitted.map(({ path, reason }) => `${path} ${reason}`), ['b too_much', 'c too_much', 'd too_large', 'f too_many']);
+    assert.deepEqual(
+      files.map(({ path }) => path),
+      ['a', 'e'],
+    );
+    assert.deepEqual(
+      omitted.map(({ path, reason }) => `${path} ${reason}`),
+      ['b too_much', 'c too_much', 'd too_large', 'f too_many'],
+    );
   });
 
   it('takes 10,000 small files and a large one', async () => {
@@ -86,6 +127,9 @@ describe('supervisor: files', () => {
     await supervisor.files(...many, file('large', Buffer.alloc(100_000_000, 7)));
     const result = await supervisor.run(['sh', '-c', 'find . -type f | wc -l; stat -c %s large; echo more >> d7/f7']);
     assert.equal(result.stdout.toString().trim().replace(/\s+/g, ' '), '10001 100000000');
-    assert.deepEqual((await supervisor.collect()).files.map(({ path }) => path), ['d7/f7']);
+    assert.deepEqual(
+      (await supervisor.collect()).files.map(({ path }) => path),
+      ['d7/f7'],
+    );
   });
 });

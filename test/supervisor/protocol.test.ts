@@ -7,7 +7,20 @@ import { PipedSupervisor, user } from '../support/supervisor.ts';
 const opening = encodeOpen({ ...user, lifetimeMs: 60_000, filesBack: 10, fileBack: 1000, bytesBack: 10_000 });
 const path = (text: string) => encodeFile({ path: Buffer.from(text), mode: 0o644, mtimeNs: 0n }, 0);
 const execution = {
-  step: 1, keepNetwork: false, collect: false, wallMs: 1000, cpuMs: 0, stdoutCap: 1, stderrCap: 1, fileSize: 1, processes: 0, openFiles: 64, stack: 1 << 20, cwd: '', argv: ['true'], env: [] as string[],
+  step: 1,
+  keepNetwork: false,
+  collect: false,
+  wallMs: 1000,
+  cpuMs: 0,
+  stdoutCap: 1,
+  stderrCap: 1,
+  fileSize: 1,
+  processes: 0,
+  openFiles: 64,
+  stack: 1 << 20,
+  cwd: '',
+  argv: ['true'],
+  env: [] as string[],
 };
 
 const breaks: Record<string, Buffer[]> = {
@@ -23,14 +36,22 @@ const breaks: Record<string, Buffer[]> = {
   'a byte 0 in a path': [opening, path('a\0b')],
   'a part of 256 bytes': [opening, path('x'.repeat(256))],
   'DATA that nobody announced': [opening, encodeFrame(hostFrame.data, Buffer.from('x'))],
-  'more DATA than announced': [opening, encodeFile({ path: Buffer.from('f'), mode: 0, mtimeNs: 0n }, 1), encodeFrame(hostFrame.data, Buffer.from('xy'))],
+  'more DATA than announced': [
+    opening,
+    encodeFile({ path: Buffer.from('f'), mode: 0, mtimeNs: 0n }, 1),
+    encodeFrame(hostFrame.data, Buffer.from('xy')),
+  ],
   'another frame inside a file': [opening, encodeFile({ path: Buffer.from('f'), mode: 0, mtimeNs: 0n }, 1), encodeDelete(Buffer.from('f'))],
   'a payload with bytes left over': [opening, encodeFrame(hostFrame.delete, Buffer.from([0, 1, 0x61, 0]))],
   'a payload that is too short': [opening, encodeFrame(hostFrame.exec, Buffer.alloc(10))],
   'EXEC without arguments': [opening, encodeExec({ ...execution, argv: [] }) ?? Buffer.alloc(0)],
   'EXEC without time': [opening, encodeExec({ ...execution, wallMs: 0 }) ?? Buffer.alloc(0)],
   'a variable without a name': [opening, encodeExec({ ...execution, env: ['=x'] }) ?? Buffer.alloc(0)],
-  'a frame while a step runs': [opening, encodeExec({ ...execution, argv: ['sleep', '1005'] }) ?? Buffer.alloc(0), encodeFrame(hostFrame.collect)],
+  'a frame while a step runs': [
+    opening,
+    encodeExec({ ...execution, argv: ['sleep', '1005'] }) ?? Buffer.alloc(0),
+    encodeFrame(hostFrame.collect),
+  ],
 };
 
 async function fails(supervisor: PipedSupervisor): Promise<Extract<Reply, { kind: 'fail' }>> {

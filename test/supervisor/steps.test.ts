@@ -17,7 +17,10 @@ describe('supervisor: steps', () => {
 
   it('gives standard input, arguments and environment to each step', async () => {
     await using supervisor = await (await PipedSupervisor.start()).open();
-    const result = await supervisor.run(['sh', '-c', 'cat; echo "$0|$1|$GIVEN|${KATAFLEET_SECRET-none}|$HOME"', 'a b', ''], { stdin: Buffer.from('in\n'), env: { GIVEN: 'x=y' } });
+    const result = await supervisor.run(['sh', '-c', 'cat; echo "$0|$1|$GIVEN|${KATAFLEET_SECRET-none}|$HOME"', 'a b', ''], {
+      stdin: Buffer.from('in\n'),
+      env: { GIVEN: 'x=y' },
+    });
     assert.equal(result.stdout.toString(), 'in\na b||x=y|none|/tmp\n');
     assert.equal((await supervisor.run(['cat'])).stdoutBytes, 0, 'no input is left for the next step');
     assert.equal((await supervisor.run(['wc', '-c'], { stdin: Buffer.alloc(3_000_000) })).stdout.toString().trim(), '3000000');
@@ -25,24 +28,38 @@ describe('supervisor: steps', () => {
 
   it('runs as the sandbox user without privileges, with nothing open but 0, 1 and 2', async () => {
     await using supervisor = await (await PipedSupervisor.start()).open();
-    const result = await supervisor.run(['sh', '-c', 'id -u; grep -E "^(NoNewPrivs|CapEff|CapBnd|CapAmb|CapInh)" /proc/self/status | tr -d "\\t"; ls /proc/self/fd | tr "\\n" " "; cat /proc/self/oom_score_adj']);
+    const result = await supervisor.run([
+      'sh',
+      '-c',
+      'id -u; grep -E "^(NoNewPrivs|CapEff|CapBnd|CapAmb|CapInh)" /proc/self/status | tr -d "\\t"; ls /proc/self/fd | tr "\\n" " "; cat /proc/self/oom_score_adj',
+    ]);
     const lines = result.stdout.toString().split('\n');
     assert.equal(lines[0], String(user.uid));
     assert.ok(lines.includes('NoNewPrivs:1'));
-    assert.deepEqual(lines.filter((line) => /^Cap(Eff|Inh|Amb)/.test(line) && !/:0+$/.test(line)), []);
+    assert.deepEqual(
+      lines.filter((line) => /^Cap(Eff|Inh|Amb)/.test(line) && !/:0+$/.test(line)),
+      [],
+    );
     assert.match(result.stdout.toString(), /\n0 1 2 3 1000\n$/, 'the fourth is ls’s own');
   });
 
   it('cuts each stream at its cap, says so, and drains the rest', async () => {
     await using supervisor = await (await PipedSupervisor.start()).open();
-    const result = await supervisor.run(['sh', '-c', 'head -c 3000000 /dev/zero; head -c 5 /dev/zero >&2'], {}, { stdout: 1000, stderr: 5 });
+    const result = await supervisor.run(
+      ['sh', '-c', 'head -c 3000000 /dev/zero; head -c 5 /dev/zero >&2'],
+      {},
+      { stdout: 1000, stderr: 5 },
+    );
     assert.deepEqual([result.stdout.length, result.stdoutBytes, result.stdoutCut], [1000, 3_000_000, true]);
     assert.deepEqual([result.stderr.length, result.stderrBytes, result.stderrCut], [5, 5, false]);
   });
 
   it('keeps what was printed before the deadline, and kills grandchildren in other sessions', async () => {
     await using supervisor = await (await PipedSupervisor.start()).open();
-    const result = await supervisor.run(['sh', '-c', 'echo before; setsid sleep 1000 & setsid sh -c "trap \\"\\" TERM; sleep 1001" & sleep 1002'], { limits: { wallMs: 300 } });
+    const result = await supervisor.run(
+      ['sh', '-c', 'echo before; setsid sleep 1000 & setsid sh -c "trap \\"\\" TERM; sleep 1001" & sleep 1002'],
+      { limits: { wallMs: 300 } },
+    );
     assert.deepEqual(result.outcome, { kind: 'timed_out', clock: 'wall' });
     assert.equal(result.stdout.toString(), 'before\n');
     assert.deepEqual(await processesOf(user.uid, 'sleep'), []);
@@ -73,7 +90,11 @@ describe('supervisor: steps', () => {
 
   it('a program that floods its pipes without a reader of ours blocks, and its deadline still holds', async () => {
     await using supervisor = await (await PipedSupervisor.start()).open();
-    const result = await supervisor.run(['sh', '-c', 'yes | head -c 60000000'], { limits: { wallMs: 5_000 } }, { stdout: 64 * 1024 * 1024 });
+    const result = await supervisor.run(
+      ['sh', '-c', 'yes | head -c 60000000'],
+      { limits: { wallMs: 5_000 } },
+      { stdout: 64 * 1024 * 1024 },
+    );
     assert.equal(result.stdout.length, 60_000_000);
     assert.deepEqual(result.outcome, { kind: 'exited', code: 0 });
   });
@@ -85,7 +106,12 @@ async function processesOf(uid: number, name: string): Promise<string[]> {
   for (const pid of await readdir('/proc')) {
     if (!/^\d+$/.test(pid)) continue;
     const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
-    if (new RegExp(`^Name:\\t${name}$`, 'm').test(status) && new RegExp(`^Uid:\\t${uid}\\t`, 'm').test(status) && !/^State:\tZ/m.test(status)) found.push(pid);
+    if (
+      new RegExp(`^Name:\\t${name}$`, 'm').test(status) &&
+      new RegExp(`^Uid:\\t${uid}\\t`, 'm').test(status) &&
+      !/^State:\tZ/m.test(status)
+    )
+      found.push(pid);
   }
   return found;
 }

@@ -31,10 +31,12 @@ export class PipedSupervisor {
 
   private constructor(folder: string, args: string[]) {
     this.folder = folder;
-    this.child = spawn(sanitized, ['--sandbox', folder, ...args], { env: { PATH: '/usr/local/bin:/usr/bin:/bin', ASAN_OPTIONS: 'detect_leaks=0', KATAFLEET_SECRET: 'x' } });
+    this.child = spawn(sanitized, ['--sandbox', folder, ...args], {
+      env: { PATH: '/usr/local/bin:/usr/bin:/bin', ASAN_OPTIONS: 'detect_leaks=0', KATAFLEET_SECRET: 'x' },
+    });
     this.child.stderr.on('data', (chunk: Buffer) => (this.stderr += chunk.toString()));
     this.exit = once(this.child, 'close').then(([code]) => code as number | null);
-    this.stream = Duplex.from({ readable: this.child.stdout, writable: this.child.stdin }) as Duplex;
+    this.stream = Duplex.from({ readable: this.child.stdout, writable: this.child.stdin });
     this.conversation = new Conversation(this.stream);
   }
 

@@ -35,7 +35,7 @@ export async function startSandbox(node: EngineNode, spec: SandboxSpec, signal?:
 async function attach(container: Dockerode.Container): Promise<AttachStream> {
   // dockerode sends attach's options as a body, which would enter stdin: hence the query apart and an empty body.
   const options = { hijack: true, _query: { stream: true, stdin: true, stdout: true, stderr: true }, _body: {} };
-  return new AttachStream((await container.attach(options as Dockerode.ContainerAttachOptions)) as Duplex);
+  return new AttachStream((await container.attach(options)) as Duplex);
 }
 
 class EngineSandbox implements Sandbox {

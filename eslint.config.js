@@ -1,0 +1,56 @@
+import js from '@eslint/js';
+import { defineConfig } from 'eslint/config';
+import tseslint from 'typescript-eslint';
+
+/** Who may call whom: each house and those it must not know. Arrows run downward only. */
+const houses = ['core', 'protocol', 'scheduler', 'drivers', 'fleet', 'runs', 'images', 'cli'];
+const allowed = {
+  core: [],
+  protocol: ['core'],
+  scheduler: ['core'],
+  drivers: ['core', 'protocol'],
+  fleet: ['core', 'protocol', 'scheduler', 'drivers'],
+  runs: ['core', 'protocol', 'drivers', 'fleet'],
+  images: ['core', 'drivers', 'runs'],
+  cli: ['core', 'drivers', 'images'],
+};
+const guards = houses.map((house) => ({
+  files: [`src/${house}/**/*.ts`],
+  rules: {
+    'no-restricted-imports': [
+      'error',
+      {
+        patterns: [
+          {
+            group: houses.filter((other) => other !== house && !allowed[house].includes(other)).map((other) => `**/${other}/**`),
+            message: `${house} may not know this house: see docs/architecture.md`,
+          },
+          ...(house === 'cli' ? [] : [{ group: ['**/index.ts', '**/main.ts'], message: 'nobody knows what puts the parts together' }]),
+        ],
+      },
+    ],
+  },
+}));
+
+export default defineConfig(
+  { ignores: ['dist', 'coverage', '.cache', 'images/supervisor/build'] },
+  js.configs.recommended,
+  { files: ['**/*.cjs'], languageOptions: { globals: { require: 'readonly', module: 'writable', process: 'readonly' } } },
+  {
+    files: ['src/**/*.ts', 'test/**/*.ts'],
+    extends: [tseslint.configs.strictTypeChecked],
+    languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
+    rules: {
+      '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
+      // TypeScript narrows fields across await, where another task may have changed them.
+      '@typescript-eslint/no-unnecessary-condition': 'off',
+      'no-control-regex': 'off',
+      '@typescript-eslint/no-unsafe-class-instance-assignment': 'off',
+      '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true, allowBoolean: true }],
+      '@typescript-eslint/no-confusing-void-expression': ['error', { ignoreArrowShorthand: true }],
+      '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_' }],
+    },
+  },
+  { files: ['test/**/*.ts'], rules: { '@typescript-eslint/no-empty-function': 'off', '@typescript-eslint/require-await': 'off' } },
+  ...guards,
+);

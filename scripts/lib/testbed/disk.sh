@@ -1,0 +1,106 @@
+# shellcheck shell=bash
+# What lies on a host's disk: $TESTBED/HOST/disk survives a power cut, $TESTBED/HOST/run does not.
+# Needs messages.sh, network.sh.
+
+TEST_RUNNER=4242
+
+# The key that opens every host, and a configuration for ssh -F.
+make_keys() {
+  ssh-keygen -q -t ed25519 -N '' -C testbed -f "$TESTBED/id_ed25519"
+  : > "$TESTBED/known_hosts"
+  cat > "$TESTBED/ssh_config" <<CONFIG
+Host h*
+  IdentityFile "$TESTBED/id_ed25519"
+  IdentitiesOnly yes
+  UserKnownHostsFile "$TESTBED/known_hosts"
+  StrictHostKeyChecking yes
+  BatchMode yes
+  User test-runner
+CONFIG
+}
+
+make_disk() {
+  local host=$1 count=$2 memory=$3 size=$4 seed=$5 disk=$TESTBED/$1/disk
+  mkdir -p "$disk"/{local/bin,home,root,tmp,var/log,var/tmp,var/lib/docker} "$TESTBED/$host"/{run,mount}
+  ln -s /run "$disk/var/run"
+  chmod 700 "$disk/root"
+  chmod 1777 "$disk/tmp" "$disk/var/tmp"
+  cp -a /etc "$disk/etc"
+  echo "$memory" > "$TESTBED/$host/memory"
+  write_names "$host" "$count"
+  write_test_runner "$disk"
+  write_ssh "$host"
+  write_engine "$host"
+  if [ -n "$size" ]; then
+    truncate -s "$size" "$TESTBED/$host/docker.img" || die "--disk: '$size' is no size"
+    mkfs.ext4 -q "$TESTBED/$host/docker.img"
+  fi
+  if [ -n "$seed" ]; then seed_images "$host" "$seed"; fi
+}
+
+write_names() {
+  local host=$1 count=$2 etc=$TESTBED/$1/disk/etc n
+  rm -f "$etc/resolv.conf"                               # often a symlink into /run
+  echo "nameserver 127.0.0.1" > "$etc/resolv.conf"       # refuses at once, where a silent address costs 5 s a try
+  echo "$host" > "$etc/hostname"
+  echo "127.0.0.1 localhost" > "$etc/hosts"
+  for n in $(seq "$count"); do echo "$(address "h$n") h$n"; done >> "$etc/hosts"
+}
+
+write_test_runner() {
+  local etc=$1/etc home=$1/home/test-runner
+  sed -i '/^test-runner:/d' "$etc/passwd" "$etc/group" "$etc/shadow"
+  echo "test-runner:x:$TEST_RUNNER:$TEST_RUNNER::/home/test-runner:/bin/sh" >> "$etc/passwd"
+  echo "test-runner:x:$TEST_RUNNER:" >> "$etc/group"
+  echo "test-runner:*:19000:0:99999:7:::" >> "$etc/shadow"
+  sed -i '/^docker:/d' "$etc/group"
+  echo "docker:x:$((TEST_RUNNER + 1)):test-runner" >> "$etc/group"
+  mkdir -p "$home/.ssh" "$1/root/.ssh"
+  cp "$TESTBED/id_ed25519.pub" "$home/.ssh/authorized_keys"
+  cp "$TESTBED/id_ed25519.pub" "$1/root/.ssh/authorized_keys"
+  chown -R "$TEST_RUNNER:$TEST_RUNNER" "$home"
+  chmod -R go= "$home" "$1/root/.ssh"
+}
+
+write_ssh() {
+  local host=$1 etc=$TESTBED/$1/disk/etc
+  mkdir -p "$etc/ssh"
+  rm -f "$etc"/ssh/ssh_host_*
+  ssh-keygen -q -t ed25519 -N '' -C "$host" -f "$etc/ssh/ssh_host_ed25519_key"
+  echo "$(address "$host"),$host $(cut -d' ' -f1,2 "$etc/ssh/ssh_host_ed25519_key.pub")" >> "$TESTBED/known_hosts"
+  printf '\nHost %s\n  HostName %s\n' "$host" "$(address "$host")" >> "$TESTBED/ssh_config"
+  cat > "$etc/ssh/sshd_config" <<'CONFIG'
+HostKey /etc/ssh/ssh_host_ed25519_key
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+UsePAM no
+PidFile /run/sshd.pid
+MaxStartups 100
+Subsystem sftp internal-sftp
+CONFIG
+}
+
+# The command that starts the host's engine, at boot and after kill-engine.
+write_engine() {
+  local host=$1 etc=$TESTBED/$1/disk/etc more=()
+  read -r -a more <<< "$TESTBED_DOCKERD_ARGS"
+  rm -rf "$etc/docker"                                   # the machine's own daemon.json is not this engine's
+  mkdir -p "$etc/testbed"
+  cat > "$etc/testbed/start-engine" <<SCRIPT
+#!/bin/sh
+setsid dockerd -H unix:///run/docker.sock -H tcp://$(address "$host"):2375 --tls=false --pidfile /run/docker.pid \\
+  --storage-driver overlay2 --log-level warn${more[*]:+$(printf ' %q' "${more[@]}")} </dev/null >>/var/log/dockerd.log 2>&1 &
+SCRIPT
+  chmod +x "$etc/testbed/start-engine"
+}
+
+# Images of another engine, under the same ids: that engine is stopped, or has no containers.
+seed_images() {
+  local host=$1 seed=$2 data=$TESTBED/$1/disk/var/lib/docker image=$TESTBED/$1/docker.img
+  [ -d "$seed/overlay2" ] && [ -d "$seed/image" ] || die "--seed: $seed is not the data root of an engine with overlay2"
+  if [ -f "$image" ]; then mount -o loop "$image" "$data"; fi
+  # Lower layers are never written to, so hosts can share their files by hard link where the file system is the same.
+  cp -alx "$seed/overlay2" "$data/" 2>/dev/null || { rm -rf "$data/overlay2"; cp -ax "$seed/overlay2" "$data/"; }
+  cp -a "$seed/image" "$data/"
+  if [ -f "$image" ]; then umount "$data"; fi
+}

@@ -1,0 +1,29 @@
+import assert from 'node:assert/strict';
+import { Katafleet, type KatafleetOptions, type RunRequest, type RunResult, type StepInput } from '../../src/index.ts';
+
+/** The engine that the integration tests may use; scripts/test starts a private one. */
+export const endpoint = process.env['DOCKER_HOST'] ?? '';
+
+/** An open katafleet on the tests' engine; troubles in the background fail the test that caused them. */
+export function testFleet(options: KatafleetOptions = {}): Katafleet {
+  assert.notEqual(endpoint, '', 'DOCKER_HOST must name an engine that the tests may use; scripts/test sees to it');
+  return new Katafleet({ endpoint, ...options });
+}
+
+/** A shell script in a sandbox of build-essential. */
+export function sh(
+  fleet: Katafleet,
+  script: string,
+  request: Partial<RunRequest> = {},
+  step: Omit<StepInput, 'argv'> = {},
+): Promise<RunResult> {
+  return fleet.run({ image: 'build-essential', files: [], steps: [{ argv: ['bash', '-c', script], ...step }], ...request });
+}
+
+export const stdout = (result: RunResult): string => result.steps.map((step) => step.stdout.toString()).join('');
+export const stderr = (result: RunResult): string => result.steps.map((step) => step.stderr.toString()).join('');
+
+/** Waits for a condition, for as long as the test may take. */
+export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await holds())) await new Promise((resolve) => setTimeout(resolve, 25));
+}

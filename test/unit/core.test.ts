@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict';
+import fc from 'fast-check';
+import { errorKinds, KatafleetError } from '../../src/core/errors.ts';
+import { decodePath, encodePath, pathFault, sandboxPath } from '../../src/core/paths.ts';
+import { profileOf } from '../../src/core/profile.ts';
+import { formatBytes, formatDuration, parseBytes, parseDuration } from '../../src/core/quantity.ts';
+
+const code = (expected: string) => (error: unknown) => error instanceof KatafleetError && error.code === expected;
+
+describe('core: paths', () => {
+  it('any bytes survive being text', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 40 }), (bytes) => assert.deepEqual(new Uint8Array(encodePath(decodePath(bytes))), bytes)),
+      { numRuns: 5_000 },
+    );
+  });
+
+  it('any text without escapes of its own survives being bytes', () => {
+    fc.assert(fc.property(fc.string({ unit: 'grapheme' }), (text) => assert.equal(decodePath(encodePath(text)), text)));
+  });
+
+  it('only relative paths without tricks are let in', () => {
+    for (const bad of [
+      '',
+      '/etc/passwd',
+      '..',
+      '.',
+      'a/..',
+      '../a',
+      'a//b',
+      'a/',
+      'a/./b',
+      'a\0b',
+      'x'.repeat(256),
+      Array(65).fill('a').join('/'),
+      'a/'.repeat(2500) + 'a',
+    ]) {
+      assert.throws(() => sandboxPath(bad), code('files.path'), JSON.stringify(bad));
+    }
+    for (const good of ['a', '...', '..a', 'a/b', '-rf', 'new\nline', ' ', 'x'.repeat(255), Array(64).fill('a').join('/')])
+      assert.equal(pathFault(sandboxPath(good)), undefined);
+  });
+});
+
+describe('core: quantities', () => {
+  it('sizes and times are read as people write them', () => {
+    assert.deepEqual(
+      ['512', '64k', '256m', '1.5g', '2GiB', '10MB'].map(parseBytes),
+      [512, 65_536, 268_435_456, 1_610_612_736, 2_147_483_648, 10_485_760],
+    );
+    assert.deepEqual(['10', '250ms', '10s', '1.5m', '1h'].map(parseDuration), [10_000, 250, 10_000, 90_000, 3_600_000]);
+  });
+
+  it('nonsense is refused, and named', () => {
+    for (const text of ['', 'x', '-1m', '1e3', '10 parsecs', '9'.repeat(30)]) {
+      assert.throws(() => parseBytes(text), code('limits.invalid'), text);
+      assert.throws(() => parseDuration(text), code('limits.invalid'), text);
+    }
+  });
+
+  it('are shown in a fitting unit', () => {
+    assert.deepEqual([0, 1536, 268_435_456].map(formatBytes), ['0 B', '1.5 KiB', '256 MiB']);
+    assert.deepEqual([4.21, 350, 1250].map(formatDuration), ['4.2 ms', '350 ms', '1.25 s']);
+  });
+});
+
+describe('core: profile', () => {
+  it('has defaults, and names each field at fault', () => {
+    assert.equal(profileOf().memory, 512 * 1024 * 1024);
+    assert.throws(
+      () => profileOf({ memory: 1, cpus: -1 }),
+      (error: KatafleetError) => code('limits.invalid')(error) && /memory:.*cpus:/.test(error.message),
+    );
+    assert.throws(() => profileOf({ network: true } as object), code('limits.invalid'), 'unknown fields are faults');
+    assert.throws(() => profileOf({ wallMs: Number.NaN }), code('limits.invalid'));
+  });
+});
+
+describe('core: errors', () => {
+  it('each kind has a status and an exit code that no program’s outcome uses by mistake', () => {
+    for (const [name, kind] of Object.entries(errorKinds)) {
+      assert.ok(kind.http >= 400 && kind.http < 600, name);
+      assert.ok(kind.exit > 0 && kind.exit < 124, name);
+      assert.ok(kind.fault !== 'user' || (kind.http < 500 && !kind.retry), name);
+    }
+  });
+});
