@@ -23,6 +23,17 @@ engine_folder_fits() {
   [ "$(printf '%s' "$longest" | wc -c)" -le "$LONGEST_SOCKET" ]
 }
 
+# The folder for an engine whose data lies in a cache folder: that one itself or, where it is too long for sockets,
+# a short one whose data/ leads there.
+engine_folder_for() {
+  local cache=$1 folder
+  if engine_folder_fits "$cache"; then mkdir -p "$cache"; echo "$cache"; return; fi
+  folder=/run/katafleet/$(printf '%s' "$cache" | cksum | cut -d' ' -f1)
+  mkdir -p "$cache/data" "$folder"
+  ln -sfn "$cache/data" "$folder/data"
+  echo "$folder"
+}
+
 # Prints VERSION API when an engine answers at a socket within 3 s, else fails with the error's code on stderr.
 engine_version() {
   node -e '

@@ -9,7 +9,7 @@ missing_packages() {
   for need in "$@"; do
     if [ -n "${need%%:*}" ]; then
       PATH=$PATH:/usr/sbin:/sbin command -v "${need%%:*}" >/dev/null || echo "${need#*:}"
-    else
+    elif command -v dpkg-query >/dev/null; then
       dpkg-query -W -f '${db:Status-Status}' "${need#*:}" 2>/dev/null | grep -qx installed || echo "${need#*:}"
     fi
   done
@@ -21,7 +21,7 @@ is_root() { [ "$(id -u)" = 0 ]; }
 # Installs what is missing among the needs. Answers 1, with a message that says what to do, when it can't.
 provide_packages() {
   local missing
-  mapfile -t missing < <(missing_packages "$@")
+  mapfile -t missing < <(missing_packages "$@" | sort -u)
   [ "${#missing[@]}" -gt 0 ] || return 0
   if ! has_apt; then
     note "not found on this machine, and it has no apt-get: ${missing[*]} (Debian's names). Install them and come back."

@@ -1,6 +1,8 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import PQueue from 'p-queue';
 import { messageOf } from '../core/errors.ts';
 import type { Sandbox } from '../drivers/contract.ts';
+import { encodeFrame, hostFrame } from '../protocol/frames.ts';
 import { Conversation } from '../protocol/conversation.ts';
 import { DemandMeter, type PoolBounds, poolTarget } from '../scheduler/targets.ts';
 
@@ -21,6 +23,10 @@ export interface PoolOptions extends PoolBounds {
 
 const firstPauseMs = 250;
 const longestPauseMs = 15_000;
+/** A refill takes a CPU for a tenth of a second; most warm runs are over before it begins. */
+const refillDelayMs = 20;
+/** How long a supervisor that was told to end may take before its container is killed. */
+const closeMs = 1_000;
 /** How often an idle pool looks whether it may shrink. */
 const lookMs = 5_000;
 
@@ -81,7 +87,7 @@ export class WarmPool {
     this.#demand.taken(this.#now(), this.#inUse);
     const ready = this.#idle.shift();
     if (ready) {
-      setImmediate(() => this.#adjust()); // the run goes first
+      setTimeout(() => this.#adjust(), refillDelayMs); // the run goes first
       return { ...ready, warm: true };
     }
     try {
@@ -98,7 +104,17 @@ export class WarmPool {
   /** A sandbox that was acquired has served: it is destroyed. Resolves when the engine has confirmed it. */
   async release(ready: ReadySandbox): Promise<void> {
     this.#inUse -= 1;
-    await this.#track(ready.sandbox.remove());
+    await this.#track(this.#retire(ready));
+  }
+
+  /** A supervisor that ends by itself costs the engine less than one that it has to kill. */
+  async #retire({ sandbox, conversation }: ReadySandbox): Promise<void> {
+    const told = await conversation.send(encodeFrame(hostFrame.close)).then(
+      () => true,
+      () => false, // the stream is gone, and with it the supervisor
+    );
+    if (told) await Promise.race([sandbox.closed, sleep(closeMs, undefined, { ref: false })]);
+    await sandbox.remove();
   }
 
   async #make(signal?: AbortSignal): Promise<ReadySandbox> {

@@ -71,7 +71,7 @@ describe('files, in real containers', () => {
   });
 
   it('an image FROM scratch with one static binary runs as it is', async () => {
-    const docker = new Dockerode({ socketPath: endpoint.replace('unix://', ''), host: undefined } as object);
+    const docker = new Dockerode({ socketPath: endpoint.replace('unix://', ''), host: undefined });
     const folder = await mkdtemp(join(tmpdir(), 'katafleet-scratch-'));
     try {
       await cp(new URL('../support/scratch.c', import.meta.url), join(folder, 'scratch.c'));
