@@ -87,7 +87,8 @@ async function latency(): Promise<void> {
   row('warm run of `true` over 10 files', shown(warm), '–', true);
   row('warm run above the host’s spawn', ms(w - s), '≤ 5 ms', w - s <= 5);
   row('`docker run --rm --network none IMAGE true`', shown(classic), '–', true);
-  row('its overhead over the warm run’s', `${((d - s) / (w - s)).toFixed(0)} ×`, '≥ 40 ×', (d - s) / (w - s) >= 40);
+  // Over the whole warm run, not its overhead: that can be next to nothing, and a ratio to it would say nothing.
+  row('its overhead over the whole warm run', `${((d - s) / w).toFixed(0)} ×`, '≥ 40 ×', (d - s) / w >= 40);
   row('cold run', shown(cold), '–', true);
   row('cold run over `docker run`', `${(c / d).toFixed(2)} ×`, '≤ 1 ×', c <= d);
 }
