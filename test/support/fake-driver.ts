@@ -88,6 +88,7 @@ export class FakeDriver implements Driver {
           end.destroy();
           return;
         }
+        if (type === hostFrame.close) end.destroy();
         if (type === hostFrame.exec) this.#exec(end, new PayloadReader(payload));
       }
     });
