@@ -1,5 +1,5 @@
 import PQueue from 'p-queue';
-import { KatafleetError } from '../core/errors.ts';
+import { KatafleetError, messageOf } from '../core/errors.ts';
 import { formatBytes } from '../core/quantity.ts';
 import { labels } from '../core/labels.ts';
 import { type Profile, sandboxLimits } from '../core/profile.ts';
@@ -19,6 +19,8 @@ export interface NodeOptions {
   onTrouble?: (message: string) => void;
 }
 
+/** How often what dead owners left is looked for. */
+const reapEveryMs = 10_000;
 /** How long a sandbox can be needed after it was taken: a day's run and the way back, ms. */
 const longestUseMs = 25 * 3_600_000;
 
@@ -31,6 +33,7 @@ export class Node {
   readonly #starts: PQueue;
   readonly #owner = ownerOf('self');
   #ready: Promise<void> | undefined;
+  #reaping: NodeJS.Timeout | undefined;
 
   constructor(driver: Driver, options: NodeOptions = {}) {
     this.driver = driver;
@@ -56,6 +59,16 @@ export class Node {
     }
     this.#starts.concurrency = this.#options.startParallelism ?? 2 * Math.max(1, found.cpus);
     await reap(this.driver, Date.now());
+    // An engine may still be making what a dead owner asked for; and deadlines pass.
+    this.#reaping ??= setInterval(() => void this.#reap(), reapEveryMs).unref();
+  }
+
+  async #reap(): Promise<void> {
+    try {
+      await reap(this.driver, Date.now());
+    } catch (error) {
+      this.#options.onTrouble?.(`what dead owners left could not be removed: ${messageOf(error)}`);
+    }
   }
 
   /** The image, made ready; looked up once and again after {@link forgetImages}. @throws image.unknown */
@@ -109,6 +122,7 @@ export class Node {
   }
 
   async close(): Promise<void> {
+    clearInterval(this.#reaping);
     await Promise.all(Array.from(this.#pools.values(), (pool) => pool.close()));
     this.driver.close();
   }

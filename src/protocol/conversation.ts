@@ -7,6 +7,7 @@ import { protocolVersion } from './requests.ts';
 
 /** Small frames are gathered up to this many bytes. */
 const batchBytes = 64 * 1024;
+const gaveUp = 'the supervisor gave up while it was written to';
 
 /** The stream ended or broke under a conversation. What it was in the middle of is lost; another sandbox may do better. */
 export class ConversationLost extends KatafleetError {
@@ -125,6 +126,7 @@ export class Conversation {
     const stream = this.#stream;
     if (stream.writableEnded || stream.destroyed) throw new ConversationLost('the sandbox’s stream is closed', this.#failure);
     if (stream.write(all.length === 1 ? all[0] : Buffer.concat(all))) return;
+    if (until.includes('readable') && (stream.readableLength > 0 || this.#ended)) throw new ConversationLost(gaveUp);
     const stop = new AbortController();
     try {
       await Promise.race(until.map((event) => once(stream, event, { signal: stop.signal })));
@@ -134,7 +136,6 @@ export class Conversation {
       stop.abort();
     }
     if (stream.destroyed) throw new ConversationLost('the sandbox’s stream closed while it was written to', this.#failure);
-    if (until.includes('readable') && stream.readableLength > 0)
-      throw new ConversationLost('the supervisor gave up while it was written to');
+    if (until.includes('readable') && stream.readableLength > 0) throw new ConversationLost(gaveUp);
   }
 }
