@@ -1,17 +1,13 @@
 # shellcheck shell=bash
 # Debian packages that a script needs. Needs messages.sh.
-# A need is written COMMAND:PACKAGE, fulfilled when the command is there, whoever installed it (docker-ce brings a
-# dockerd too, and would have to go if docker.io came); or :PACKAGE for what brings no command, asked of dpkg.
+# A need is written COMMAND:PACKAGE or /FILE:PACKAGE, fulfilled when the command or the file is there, whoever brought it:
+# docker-ce has a dockerd too, and would have to go if docker.io came.
 
 # The packages among the needs that are missing, one a line.
 missing_packages() {
   local need
   for need in "$@"; do
-    if [ -n "${need%%:*}" ]; then
-      PATH=$PATH:/usr/sbin:/sbin command -v "${need%%:*}" >/dev/null || echo "${need#*:}"
-    elif command -v dpkg-query >/dev/null; then
-      dpkg-query -W -f '${db:Status-Status}' "${need#*:}" 2>/dev/null | grep -qx installed || echo "${need#*:}"
-    fi
+    PATH=$PATH:/usr/sbin:/sbin command -v "${need%%:*}" >/dev/null || [ -f "${need%%:*}" ] || echo "${need#*:}"
   done
 }
 
@@ -55,6 +51,3 @@ run_apt() {
   if [ "$verb" = install ]; then options+=(--no-install-recommends --no-remove); fi
   DEBIAN_FRONTEND=noninteractive apt-get "$verb" "${options[@]}" "$@" </dev/null
 }
-
-# Whether apt knows a package of that name.
-apt_knows() { has_apt && apt-cache show --no-all-versions "$1" >/dev/null 2>&1; }

@@ -109,11 +109,9 @@ export class WarmPool {
 
   /** A supervisor that ends by itself costs the engine less than one that it has to kill. */
   async #retire({ sandbox, conversation }: ReadySandbox): Promise<void> {
-    const told = await conversation.send(encodeFrame(hostFrame.close)).then(
-      () => true,
-      () => false, // the stream is gone, and with it the supervisor
-    );
-    if (told) await Promise.race([sandbox.closed, sleep(closeMs, undefined, { ref: false })]);
+    // Whether it heard shows in `closed`; a stream that is stuck or gone takes no more words.
+    conversation.send(encodeFrame(hostFrame.close)).catch(() => undefined);
+    await Promise.race([sandbox.closed, sleep(closeMs, undefined, { ref: false })]);
     await sandbox.remove();
   }
 
