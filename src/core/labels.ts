@@ -4,6 +4,8 @@ export const labels = {
   role: 'katafleet.role',
   /** Which process made it, see fleet/owner.ts. */
   owner: 'katafleet.owner',
+  /** The name that its owner knows it by. */
+  sandbox: 'katafleet.sandbox',
   /** Unix ms after which nobody can need it. */
   deadline: 'katafleet.deadline',
   /** Image: SHA-256 of the supervisor inside. */

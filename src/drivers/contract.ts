@@ -43,6 +43,8 @@ export interface PreparedImage {
 }
 
 export interface SandboxSpec {
+  /** Unique; travels in the label `katafleet.sandbox`, so that a container is known by it before the engine has answered. */
+  name: string;
   image: PreparedImage;
   limits: SandboxLimits;
   labels: Readonly<Record<string, string>>;
@@ -59,6 +61,8 @@ export interface SandboxEnd {
 /** A started container whose PID 1 is the supervisor, and the stream that joins it. Serves one run. */
 export interface Sandbox {
   readonly id: string;
+  /** As in its {@link SandboxSpec}. */
+  readonly name: string;
   readonly node: string;
   /** The supervisor's protocol; destroyed when the container or the engine goes away. */
   readonly stream: Duplex;

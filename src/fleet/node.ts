@@ -1,9 +1,10 @@
+import { randomUUID } from 'node:crypto';
 import PQueue from 'p-queue';
 import { KatafleetError, messageOf } from '../core/errors.ts';
 import { formatBytes } from '../core/quantity.ts';
 import { labels } from '../core/labels.ts';
 import { type Profile, sandboxLimits } from '../core/profile.ts';
-import type { Driver, PreparedImage } from '../drivers/contract.ts';
+import type { Driver, PreparedImage, Sandbox, SandboxSpec } from '../drivers/contract.ts';
 import type { PoolBounds } from '../scheduler/targets.ts';
 import { ownerOf } from './owner.ts';
 import { WarmPool } from './pool.ts';
@@ -31,6 +32,11 @@ export class Node {
   readonly #images = new Map<string, Promise<PreparedImage>>();
   readonly #pools = new Map<string, WarmPool>();
   readonly #starts: PQueue;
+  /** Unique to this object: another of the same process leaves our sandboxes alone. */
+  readonly #id = randomUUID();
+  #made = 0;
+  /** Names of the sandboxes that are being made, idle, running or being removed. */
+  readonly #inUse = new Set<string>();
   readonly #owner = ownerOf('self');
   #ready: Promise<void> | undefined;
   #reaping: NodeJS.Timeout | undefined;
@@ -58,17 +64,21 @@ export class Node {
       });
     }
     this.#starts.concurrency = this.#options.startParallelism ?? 2 * Math.max(1, found.cpus);
-    await reap(this.driver, Date.now());
-    // An engine may still be making what a dead owner asked for; and deadlines pass.
+    await this.#reapNow();
+    // An engine may still be making what a dead owner asked for; what it could not remove stays; and deadlines pass.
     this.#reaping ??= setInterval(() => void this.#reap(), reapEveryMs).unref();
   }
 
   async #reap(): Promise<void> {
     try {
-      await reap(this.driver, Date.now());
+      await this.#reapNow();
     } catch (error) {
-      this.#options.onTrouble?.(`what dead owners left could not be removed: ${messageOf(error)}`);
+      this.#options.onTrouble?.(`left-over sandboxes could not be removed: ${messageOf(error)}`);
     }
+  }
+
+  async #reapNow(): Promise<void> {
+    await reap(this.driver, { now: Date.now(), fleet: this.#id, inUse: this.#inUse });
   }
 
   /** The image, made ready; looked up once and again after {@link forgetImages}. @throws image.unknown */
@@ -104,12 +114,12 @@ export class Node {
     pool = this.#pools.get(key);
     if (pool) return pool;
     const idleMs = this.#options.idleMs ?? 15 * 60_000;
-    const create = (signal: AbortSignal) =>
-      this.driver.create({ image, limits, idleMs, labels: this.#labels(Date.now() + idleMs + longestUseMs) }, signal);
+    const create = (signal: AbortSignal) => this.#create({ image, limits, idleMs }, signal);
     const { onTrouble } = this.#options;
     pool = new WarmPool({
       ...(this.#options.pool ?? { min: 0, max: 0 }),
       create,
+      remove: (sandbox) => this.#remove(sandbox),
       starts: this.#starts,
       ...(onTrouble ? { onTrouble } : {}),
     });
@@ -117,13 +127,39 @@ export class Node {
     return pool;
   }
 
-  #labels(deadline: number): Record<string, string> {
-    return { [labels.role]: 'sandbox', [labels.deadline]: String(deadline), ...(this.#owner ? { [labels.owner]: this.#owner } : {}) };
+  async #create(spec: Omit<SandboxSpec, 'name' | 'labels'>, signal: AbortSignal): Promise<Sandbox> {
+    const name = `${this.#id}/${(this.#made += 1)}`;
+    this.#inUse.add(name);
+    try {
+      return await this.driver.create({ ...spec, name, labels: this.#labels(name, Date.now() + spec.idleMs + longestUseMs) }, signal);
+    } catch (error) {
+      this.#inUse.delete(name);
+      throw error;
+    }
+  }
+
+  /** Whether or not the engine could: nobody needs it any more, and the reaper will try again. */
+  async #remove(sandbox: Sandbox): Promise<void> {
+    try {
+      await sandbox.remove();
+    } finally {
+      this.#inUse.delete(sandbox.name);
+    }
+  }
+
+  #labels(name: string, deadline: number): Record<string, string> {
+    return {
+      [labels.role]: 'sandbox',
+      [labels.sandbox]: name,
+      [labels.deadline]: String(deadline),
+      ...(this.#owner ? { [labels.owner]: this.#owner } : {}),
+    };
   }
 
   async close(): Promise<void> {
     clearInterval(this.#reaping);
     await Promise.all(Array.from(this.#pools.values(), (pool) => pool.close()));
+    if (this.#made > 0) await this.#reap(); // what could not be removed before
     this.driver.close();
   }
 }

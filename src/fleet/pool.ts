@@ -14,6 +14,7 @@ export interface ReadySandbox {
 
 export interface PoolOptions extends PoolBounds {
   create: (signal: AbortSignal) => Promise<Sandbox>;
+  remove: (sandbox: Sandbox) => Promise<void>;
   /** Where starts wait their turn, a run's before a refill's; shared by the pools of a node, for more at once only slow each other. */
   starts: PQueue;
   /** Told of what went wrong in the background. */
@@ -112,7 +113,7 @@ export class WarmPool {
     // Whether it heard shows in `closed`; a stream that is stuck or gone takes no more words.
     conversation.send(encodeFrame(hostFrame.close)).catch(() => undefined);
     await Promise.race([sandbox.closed, sleep(closeMs, undefined, { ref: false })]);
-    await sandbox.remove();
+    await this.#options.remove(sandbox);
   }
 
   async #make(signal?: AbortSignal): Promise<ReadySandbox> {
@@ -125,7 +126,7 @@ export class WarmPool {
       this.#replacementMs += 0.2 * (this.#now() - begun - this.#replacementMs);
       return { sandbox, conversation };
     } catch (error) {
-      await sandbox.remove();
+      await this.#options.remove(sandbox);
       throw error;
     }
   }
@@ -147,7 +148,7 @@ export class WarmPool {
       const ready = await this.#make();
       this.#pauseMs = 0;
       if (this.#closing.signal.aborted) {
-        await ready.sandbox.remove();
+        await this.#options.remove(ready.sandbox);
         return;
       }
       this.#idle.push(ready);
@@ -182,7 +183,7 @@ export class WarmPool {
 
   #discard(ready: ReadySandbox | undefined): void {
     if (!ready) return;
-    const removal = ready.sandbox.remove().catch((error: unknown) => {
+    const removal = this.#options.remove(ready.sandbox).catch((error: unknown) => {
       this.#options.onTrouble?.(`an idle sandbox could not be removed; the reaper will see to it: ${messageOf(error)}`);
     });
     void this.#track(removal);

@@ -94,7 +94,7 @@ async function latency(): Promise<void> {
 }
 
 async function throughput(): Promise<void> {
-  const spec = { image: prepared, limits: sandboxLimits(profileOf()), idleMs: 60_000, labels: { 'katafleet.bench': 'bare' } };
+  const spec = { name: 'bare', image: prepared, limits: sandboxLimits(profileOf()), idleMs: 60_000, labels: { 'katafleet.bench': 'bare' } };
   const options = {
     ...createOptions(spec, parseApiVersion(node.apiVersion)),
     Entrypoint: ['true'],

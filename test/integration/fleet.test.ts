@@ -73,6 +73,10 @@ describe('the warm pool, on a real engine', () => {
     const result = await sh(fleet, 'echo back');
     assert.deepEqual([result.warm, stdout(result)], [true, 'back\n']);
     assert.ok(troubles.length > 0, 'it said that the engine was gone');
+    await fleet.close();
+    const after = new EngineDriver({ endpoint });
+    assert.equal(await count(after), 0, 'what was lost with the engine is removed too');
+    after.close();
   });
 
   it('kill -9 of katafleet leaves no container behind once it is started again', async () => {

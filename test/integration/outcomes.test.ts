@@ -78,7 +78,7 @@ describe('outcomes, in real containers', () => {
   it('cancelled, with what was printed before', async () => {
     const cancel = new AbortController();
     const result = await fleet.run(
-      { image: 'build-essential', files: [], steps: [{ argv: ['bash', '-c', 'echo going; touch made; sleep 100'] }, { argv: ['true'] }] },
+      { image: 'build-essential', files: [], steps: [{ argv: ['bash', '-c', 'touch made; echo going; sleep 100'] }, { argv: ['true'] }] },
       { signal: cancel.signal, onOutput: () => cancel.abort() },
     );
     assert.deepEqual(result.outcome, { kind: 'cancelled' });

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { KatafleetError } from '../../src/core/errors.ts';
 import { labels } from '../../src/core/labels.ts';
 import { profileOf, sandboxLimits } from '../../src/core/profile.ts';
@@ -18,7 +19,7 @@ export function driverContract(name: string, open: () => Driver, image: string):
     const create = async (own: Record<string, string> = {}, signal?: AbortSignal) => {
       const limits = sandboxLimits(profileOf({ memory: 64 * 1024 * 1024 }));
       return driver.create(
-        { image: await driver.prepare(image), limits, labels: { [labels.role]: 'sandbox', ...own }, idleMs: 60_000 },
+        { name: randomUUID(), image: await driver.prepare(image), limits, labels: { [labels.role]: 'sandbox', ...own }, idleMs: 60_000 },
         signal,
       );
     };

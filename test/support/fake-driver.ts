@@ -68,6 +68,7 @@ export class FakeDriver implements Driver {
     end.once('close', () => stream.destroy());
     return Promise.resolve({
       id,
+      name: spec.name,
       node: 'fake',
       stream,
       closed: once(stream, 'close').then(() => undefined),

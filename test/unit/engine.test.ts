@@ -43,6 +43,7 @@ describe('engine: options', () => {
     image: { name: 'x', id: 'sha256:1', volumes },
     limits: sandboxLimits(profileOf({ shm })),
     labels: { a: 'b' },
+    name: 'one',
     idleMs: 5,
   });
   const host = (api: ApiVersion, ...rest: Parameters<typeof spec>) => createOptions(spec(...rest), api).HostConfig ?? {};

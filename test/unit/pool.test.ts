@@ -106,10 +106,15 @@ describe('reaper', () => {
   const container = (own: Record<string, string>) => ({ id: 'x', running: true, labels: own });
 
   it('gives up what is past its deadline or whose maker is gone, and nothing else', () => {
-    assert.equal(reapReason(container({ [labels.deadline]: '1000' }), 999), undefined);
-    assert.match(reapReason(container({ [labels.deadline]: '1000' }), 1001) ?? '', /deadline/);
-    assert.match(reapReason(container({ [labels.deadline]: '9999', [labels.owner]: 'o' }), 1, () => true) ?? '', /gone/);
-    assert.equal(reapReason(container({}), 1), undefined);
+    const view = { now: 1000, fleet: 'mine', inUse: new Set(['mine/2']), gone: (owner: string) => owner === 'dead' };
+    const why = (own: Record<string, string>) => reapReason(container(own), view);
+    assert.equal(why({ [labels.deadline]: '1001' }), undefined);
+    assert.match(why({ [labels.deadline]: '999' }) ?? '', /deadline/);
+    assert.match(why({ [labels.deadline]: '9999', [labels.owner]: 'dead' }) ?? '', /gone/);
+    assert.equal(why({ [labels.sandbox]: 'another/1' }), undefined);
+    assert.equal(why({ [labels.sandbox]: 'mine/2' }), undefined);
+    assert.match(why({ [labels.sandbox]: 'mine/1' }) ?? '', /given it up/);
+    assert.equal(why({}), undefined);
   });
 
   it('knows a living process from a dead one, and leaves other machines’ alone', async function () {

@@ -24,7 +24,7 @@ export async function startSandbox(node: EngineNode, spec: SandboxSpec, signal?:
     const stream = await attach(container);
     await container.start();
     signal?.throwIfAborted();
-    return new EngineSandbox(node, container, stream);
+    return new EngineSandbox(node, spec.name, container, stream);
   } catch (error) {
     if (container) await removeContainer(container, node.endpoint).catch(() => undefined); // the first error is the one to tell; the reaper sees to the rest
     signal?.throwIfAborted();
@@ -40,6 +40,7 @@ async function attach(container: Dockerode.Container): Promise<AttachStream> {
 
 class EngineSandbox implements Sandbox {
   readonly id: string;
+  readonly name: string;
   readonly node: string;
   readonly stream: Duplex;
   readonly closed: Promise<void>;
@@ -47,8 +48,9 @@ class EngineSandbox implements Sandbox {
   readonly #endpoint: string;
   #removal: Promise<void> | undefined;
 
-  constructor(node: EngineNode, container: Dockerode.Container, stream: AttachStream) {
+  constructor(node: EngineNode, name: string, container: Dockerode.Container, stream: AttachStream) {
     this.id = container.id;
+    this.name = name;
     this.node = node.name;
     this.stream = stream;
     this.#container = container;
