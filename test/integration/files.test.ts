@@ -1,15 +1,11 @@
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
-import { cp, mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import Dockerode from 'dockerode';
-import tar from 'tar-stream';
 import type { Katafleet, SandboxFile } from '../../src/index.ts';
 import { recipesFolder } from '../../src/images/recipe.ts';
 import { startPointFiles } from '../../src/images/start-point.ts';
 import { endpoint, sh, stdout, testFleet } from '../support/fleet.ts';
+import { importScratch, scratchImage } from '../support/scratch.ts';
 
 const startPoint = join(recipesFolder, 'gcc-assert/start_point');
 
@@ -71,33 +67,15 @@ describe('files, in real containers', () => {
   });
 
   it('an image FROM scratch with one static binary runs as it is', async () => {
-    const docker = new Dockerode({ socketPath: endpoint.replace('unix://', ''), host: undefined });
-    const folder = await mkdtemp(join(tmpdir(), 'katafleet-scratch-'));
-    try {
-      await cp(new URL('../support/scratch.c', import.meta.url), join(folder, 'scratch.c'));
-      await promisify(execFile)('gcc', ['-static', '-Os', '-o', join(folder, 'program'), join(folder, 'scratch.c')]);
-      const { readFile } = await import('node:fs/promises');
-      const archive = tar.pack();
-      archive.entry({ name: 'program', mode: 0o755 }, await readFile(join(folder, 'program')));
-      archive.finalize();
-      const parts: Buffer[] = [];
-      for await (const part of archive) parts.push(part as Buffer);
-      await docker
-        .importImage(Buffer.concat(parts) as unknown as string, { repo: 'katafleet-test/scratch', tag: 'latest' })
-        .then(async (answer) => {
-          for await (const _ of answer);
-        });
-      const result = await fleet.run({
-        image: 'katafleet-test/scratch',
-        files: [{ path: 'in', mode: 0o644, mtimeNs: 0n, content: Buffer.from('given') }],
-        steps: [{ argv: ['/program'] }],
-      });
-      assert.deepEqual(
-        [stdout(result), result.changes.files.map(({ path, content }) => [path, content.toString()])],
-        ['41966 given\n', [['out', 'made']]],
-      );
-    } finally {
-      await rm(folder, { recursive: true, force: true });
-    }
+    await importScratch(new Dockerode({ socketPath: endpoint.replace('unix://', ''), host: undefined }));
+    const result = await fleet.run({
+      image: scratchImage,
+      files: [{ path: 'in', mode: 0o644, mtimeNs: 0n, content: Buffer.from('given') }],
+      steps: [{ argv: ['/program'] }],
+    });
+    assert.deepEqual(
+      [stdout(result), result.changes.files.map(({ path, content }) => [path, content.toString()])],
+      ['41966 given\n', [['out', 'made']]],
+    );
   });
 });

@@ -43,15 +43,15 @@ class SshConnection extends Duplex {
     child.stdout.on('data', (chunk: Buffer) => {
       if (!this.push(chunk)) child.stdout.pause();
     });
-    child.stdout.on('end', () => this.push(null));
     child.stderr.on('data', (chunk: Buffer) => {
       this.#complaint = (this.#complaint + chunk.toString()).slice(-2_000);
     });
     child.stdin.on('error', (error) => this.destroy(error));
     child.on('error', (error) => this.destroy(error));
     child.on('close', (code) => {
-      const failed = code !== 0 && code !== null;
-      this.destroy(failed ? Object.assign(new Error(`ssh: ${this.#complaint.trim() || `exit ${code}`}`), { code: 'ESSH' }) : undefined);
+      // Only now: before its end nobody knows whether the stream ended or ssh failed.
+      if (code === 0 || code === null) this.push(null);
+      else this.destroy(Object.assign(new Error(`ssh: ${this.#complaint.trim() || `exit ${code}`}`), { code: 'ESSH' }));
     });
   }
 
