@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { file, PipedSupervisor } from '../support/supervisor.ts';
 
 const names = [
@@ -90,6 +92,14 @@ describe('supervisor: files', () => {
       ['second'],
     );
     assert.deepEqual(deleted, ['linked']);
+  });
+
+  it('omits a device, were there one', async function () {
+    if (process.getuid?.() !== 0) return this.skip();
+    await using supervisor = await (await PipedSupervisor.start()).open();
+    await promisify(execFile)('mknod', [join(supervisor.folder, 'memory'), 'c', '1', '1']);
+    await supervisor.run(['true']);
+    assert.deepEqual((await supervisor.collect()).omitted, [{ path: 'memory', reason: 'device' }]);
   });
 
   it('never writes through a link that the program left', async () => {
