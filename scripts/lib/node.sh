@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Node and the packages of npm. Needs messages.sh.
+# Node and the packages of npm. Needs messages.sh and packages.sh.
 
 LEAST_NODE=20.19.0
 
@@ -22,7 +22,18 @@ install_node_modules() {
   local stamp=node_modules/.installed-from now
   now="$(sha256sum < package-lock.json | cut -d' ' -f1) $(node -p 'process.versions.modules + process.platform + process.arch')"
   if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$now" ]; then return 0; fi
+  # better-sqlite3 is compiled where no prebuilt one can be had.
+  provide_packages make:build-essential g++:build-essential python3:python3 || note "without make, g++ and python3 only prebuilt packages can be installed"
   note "npm ci"
+  export_node_headers
   npm ci --no-audit --no-fund --loglevel=error >&2 || return 1
   echo "$now" > "$stamp"
+}
+
+# node-gyp fetches Node's headers unless it is told where they are; Node's own archives carry them.
+export_node_headers() {
+  local prefix
+  if [ "$(npm config get nodedir 2>/dev/null)" != undefined ]; then return 0; fi
+  prefix=$(node -p 'require("node:path").dirname(require("node:path").dirname(require("node:fs").realpathSync(process.execPath)))')
+  if [ -f "$prefix/include/node/node.h" ]; then export npm_config_nodedir=$prefix; fi
 }

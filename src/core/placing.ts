@@ -1,0 +1,25 @@
+import { z } from 'zod';
+
+/** `key==value` or `key!=value` over a node's labels; a node without the label has the empty value. */
+export const Constraint = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}(==|!=)[^=\0]{0,255}$/, 'must be key==value or key!=value');
+
+/** Where a run may go and when: what the scheduler knows of it beside its image and its limits. */
+export const Placing = z.strictObject({
+  /** Whose run it is: tenants get equal shares when there is not enough for all. */
+  tenant: z
+    .string()
+    .regex(/^[A-Za-z0-9][A-Za-z0-9._@-]{0,127}$/, 'must be 1 to 128 letters, digits, or . _ @ -')
+    .default('default'),
+  /** 0 to 9; higher goes first. */
+  priority: z.int().min(0).max(9).default(5),
+  /** All must hold of the node's labels. */
+  constraints: z.array(Constraint).max(32).default([]),
+  architecture: z.enum(['amd64', 'arm64']).optional(),
+  /** Longest wait in the queue, ms; the run is refused when it is over. */
+  queueMs: z
+    .int()
+    .min(0)
+    .max(24 * 3_600_000)
+    .default(60_000),
+});
+export type Placing = z.output<typeof Placing>;
