@@ -1,80 +1,197 @@
 import { KatafleetError } from './core/errors.ts';
-import { type Profile, profileOf } from './core/profile.ts';
+import { canonicalImage } from './core/image-name.ts';
+import type { Placing } from './core/placing.ts';
+import { type Profile, profileOf, sandboxLimits } from './core/profile.ts';
 import type { RunRequest, RunResult } from './core/run.ts';
 import { EngineDriver } from './drivers/engine/driver.ts';
 import { endpointFromEnvironment } from './drivers/engine/endpoint.ts';
-import { Node, type NodeOptions } from './fleet/node.ts';
+import { Fleet } from './fleet/fleet.ts';
+import type { MemberSettings } from './fleet/member.ts';
+import type { JournalIdentity } from './fleet/reaper.ts';
 import { buildImages, type ImageEvents } from './images/pipeline.ts';
-import { run, type RunOptions } from './runs/runner.ts';
+import { Dispatcher, type Recorder, type SubmitOptions } from './runs/dispatcher.ts';
+import { checkJob } from './runs/job.ts';
+import type { PoolBounds } from './scheduler/targets.ts';
+import type { Policy } from './scheduler/placement.ts';
+import type { QueueLimits } from './scheduler/queue.ts';
 
 export { KatafleetError, type ErrorCode } from './core/errors.ts';
 export type { Light, LightRules } from './core/lights.ts';
+export { Placing } from './core/placing.ts';
 export { Profile } from './core/profile.ts';
 export type * from './core/run.ts';
-export type { RunOptions } from './runs/runner.ts';
+export type { MemberSettings } from './fleet/member.ts';
+export type { NodeSummary } from './fleet/fleet.ts';
+export type { FleetImage } from './fleet/images.ts';
+export type { SubmitOptions as RunOptions } from './runs/dispatcher.ts';
 
-export interface KatafleetOptions extends NodeOptions {
-  /** `unix://`, `tcp://` or `ssh://`; DOCKER_HOST or the default socket if absent. */
+export interface KatafleetOptions {
+  /** `unix://`, `tcp://` or `ssh://` of a single node; DOCKER_HOST or the default socket if absent. */
   endpoint?: string;
   /** Folder with ca.pem, cert.pem and key.pem for tcp:// with TLS; DOCKER_CERT_PATH if absent. */
   certPath?: string;
+  /** Several nodes, in place of `endpoint`. */
+  nodes?: readonly MemberSettings[];
+  /** Bounds of each pool on each node that no call of `warm` has set; none idle if absent. */
+  pool?: PoolBounds;
+  /** Sandboxes started at once on a node that does not say; twice its CPUs if absent. */
+  startParallelism?: number;
+  /** How long an idle sandbox waits before it ends and is replaced, ms. */
+  idleMs?: number;
+  /** Bytes that an idle sandbox books of its node's memory; 16 MiB if absent. */
+  idleMemory?: number;
+  policy?: Policy;
+  queue?: QueueLimits;
+  /** Tries at a run whose node was lost; 3 if absent. */
+  attempts?: number;
+  /** Whether runs wait for nodes that are down; if absent they are refused when no node is up. */
+  patient?: boolean;
+  health?: { intervalMs: number; timeoutMs: number; failures: number; successes: number };
+  /** Whether images are copied from nodes that have them to nodes that lack them; true if absent. */
+  copy?: boolean;
+  /** How long what is past its deadline may stay on a node, ms. */
+  graceMs?: number;
+  journal?: JournalIdentity;
+  onTrouble?: (message: string) => void;
+  onEvent?: (node: string, kind: string, detail: string) => void;
 }
 
-/** Runs other people's code on one node. Closing it removes its idle sandboxes. */
+const MiB = 1024 ** 2;
+const defaults = {
+  idleMemory: 16 * MiB,
+  policy: { pack: 'spread' } satisfies Policy as Policy,
+  queue: { runs: 10_000, bytes: 1024 * MiB, perTenant: 10_000 } satisfies QueueLimits,
+  attempts: 3,
+  health: { intervalMs: 2_000, timeoutMs: 5_000, failures: 3, successes: 1 },
+};
+/** A node that was up for so long is no flapper, ms. */
+const flapMs = 60_000;
+
+/** Runs other people's code on a fleet of nodes. Closing it removes its idle sandboxes. */
 export class Katafleet implements AsyncDisposable {
-  readonly driver: EngineDriver;
-  readonly #node: Node;
+  readonly fleet: Fleet;
+  readonly #options: KatafleetOptions;
+  #dispatcher: Dispatcher | undefined;
+  #ready: Promise<void> | undefined;
 
   /** Connects to nothing yet. @throws endpoint.invalid */
   constructor(options: KatafleetOptions = {}) {
-    const given = options.endpoint === undefined ? endpointFromEnvironment(process.env) : { endpoint: options.endpoint };
-    this.driver = new EngineDriver({ ...given, ...(options.certPath === undefined ? {} : { certPath: options.certPath }) });
-    this.#node = new Node(this.driver, options);
+    this.#options = options;
+    const { startParallelism, health = defaults.health } = options;
+    const starts = startParallelism === undefined ? {} : { starts: startParallelism };
+    this.fleet = new Fleet({
+      ...options,
+      members: (options.nodes ?? [localNode(options)]).map((node) => ({ ...starts, ...node })),
+      policy: options.policy ?? defaults.policy,
+      idleMemory: options.idleMemory ?? defaults.idleMemory,
+      copy: options.copy ?? true,
+      rules: { ...health, flapMs },
+      built: ['engine'],
+      connect: ({ endpoint, tls }) => new EngineDriver({ endpoint, ...(tls === undefined ? {} : { tls }) }),
+    });
   }
 
-  /** Asks the engine what it is, and removes what dead owners left on it. @throws engine.* */
+  /** The driver of the only node, or of the first. */
+  get driver(): EngineDriver {
+    const [member] = this.fleet.members;
+    if (!(member?.driver instanceof EngineDriver)) throw new KatafleetError('internal', 'a fleet without nodes');
+    return member.driver;
+  }
+
+  /** What takes this fleet's runs; at most one. */
+  dispatcherFor(recorder?: Recorder): Dispatcher {
+    const { policy, queue, attempts, idleMemory, patient = false } = this.#options;
+    this.#dispatcher = new Dispatcher(this.fleet, {
+      limits: queue ?? defaults.queue,
+      policy: policy ?? defaults.policy,
+      attempts: attempts ?? defaults.attempts,
+      idleMemory: idleMemory ?? defaults.idleMemory,
+      patient,
+      recorder,
+    });
+    return this.#dispatcher;
+  }
+
+  /** Asks the nodes what they are, and removes what dead owners left on them. @throws engine.* of the first node when none is ready */
   open(): Promise<void> {
-    return this.#node.open();
+    this.#ready ??= this.#open().catch((error: unknown) => {
+      this.#ready = undefined;
+      throw error;
+    });
+    return this.#ready;
   }
 
-  /** One run. A program that fails, hangs or eats all memory is an outcome. @throws KatafleetError for all else */
-  run(request: RunRequest, options?: RunOptions): Promise<RunResult> {
-    return run(this.#node, request, options);
+  async #open(): Promise<void> {
+    await this.fleet.open();
+    if (this.fleet.members.some(({ state }) => state === 'ready')) return;
+    throw this.fleet.trouble ?? new KatafleetError('engine.unreachable', 'no node is ready');
   }
 
-  /** Keeps `idle` sandboxes of an image waiting; resolves when they do. @throws KatafleetError; rejects by the signal */
+  /** One run. A program that fails, hangs or eats all memory is an outcome. @throws KatafleetError for all else, see {@link Dispatcher.submit} */
+  async run(request: RunRequest, options: SubmitOptions & { placing?: Placing } = {}): Promise<RunResult> {
+    const job = checkJob(request, options.placing);
+    await this.open();
+    return (this.#dispatcher ?? this.dispatcherFor()).submit(job, options);
+  }
+
+  /** Keeps `idle` sandboxes of an image waiting, over all nodes; resolves when they do. @throws KatafleetError; rejects by the signal */
   async warm(image: string, idle: number, profile: Partial<Profile> = {}, signal?: AbortSignal): Promise<void> {
     if (!Number.isInteger(idle) || idle < 0)
       throw new KatafleetError('limits.invalid', `idle: expected a whole number of sandboxes, got ${idle}`);
-    const pool = await this.#node.pool(await this.#node.image(image), profileOf(profile));
-    pool.resize({ min: idle, max: idle });
-    await pool.filled(signal);
+    await this.open();
+    const job = checkJob({ image, files: [], steps: [{ argv: ['true'] }], profile });
+    await (this.#dispatcher ?? this.dispatcherFor()).prepare(job);
+    this.fleet.want({ image: job.image, limits: job.limits, idle: { min: idle, max: idle } });
+    const pools = await this.fleet.retarget();
+    await Promise.all(pools.map((pool) => pool.filled(signal)));
   }
 
   /** How many sandboxes of an image and profile wait now. */
   async idle(image: string, profile: Partial<Profile> = {}): Promise<number> {
-    return (await this.#node.pool(await this.#node.image(image), profileOf(profile))).idle;
+    await this.open();
+    const limits = sandboxLimits(profileOf(profile));
+    return this.fleet.members.reduce((sum, { node }) => sum + node.idleOf(canonicalImage(image), limits), 0);
   }
 
   /** The command that an image runs where none is given. @throws image.unknown */
   async command(image: string): Promise<readonly string[] | undefined> {
-    return (await this.#node.image(image)).command;
+    await this.open();
+    const name = canonicalImage(image);
+    if (!this.fleet.hasImage(name)) await this.fleet.refreshImages();
+    const member = this.fleet.members.find(({ node }) => node.imageId(name) !== undefined) ?? this.fleet.members[0];
+    return (await member?.node.image(name))?.command;
   }
 
-  /** Builds, proves and tags the named recipes, or all, on this node. @throws recipe.*, build.failed, proof.failed */
+  /** Builds, proves and tags the named recipes, or all, on the first node. @throws recipe.*, build.failed, proof.failed */
   async buildImages(names: readonly string[], events: ImageEvents): Promise<void> {
     await this.open();
     const { driver } = this;
     const [docker, fingerprint] = [await driver.client(), await driver.probe()];
     await buildImages({ endpoint: driver.endpoint, docker, fingerprint, run: (request) => this.run(request) }, names, events);
-    this.#node.forgetImages();
+    await this.fleet.refreshImages();
   }
 
-  close(): Promise<void> {
-    return this.#node.close();
+  async close(): Promise<void> {
+    this.#dispatcher?.stop();
+    await this.fleet.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
+}
+
+function localNode({ endpoint, certPath }: KatafleetOptions): MemberSettings {
+  const given: { endpoint: string; certPath?: string } = endpoint === undefined ? endpointFromEnvironment(process.env) : { endpoint };
+  const tls = certPath ?? given.certPath;
+  return {
+    name: 'local',
+    endpoint: given.endpoint,
+    ...(tls === undefined ? {} : { tls }),
+    labels: {},
+    driver: 'auto',
+    reserve: { share: 0 },
+    withoutMemoryLimits: false,
+    cordoned: false,
+  };
 }

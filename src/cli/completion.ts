@@ -24,6 +24,10 @@ function wordsOf(command: Command, path: string[] = []): Words[] {
   return [here, ...command.commands.flatMap((child) => wordsOf(child, [...path, child.name()]))];
 }
 
+/** Every word that is a command, or a command of one. */
+const names = (root: Command): string[] =>
+  [...new Set([...wordsOf(root).flatMap(({ path }) => path.split(' ')), 'help'])].filter((word) => word !== '');
+
 const cases = (root: Command) =>
   wordsOf(root)
     .map(({ path, words }) => `    '${path}') words='${words.join(' ')}' ;;`)
@@ -33,7 +37,7 @@ const bash = (root: Command) => `_katafleet() {
   local at= word words= i
   for ((i = 1; i < COMP_CWORD; i++)); do
     word=\${COMP_WORDS[i]}
-    case $word in -*) ;; run|images|doctor|completion|build|list|help) at="\${at:+$at }$word" ;; esac
+    case $word in -*) ;; ${names(root).join('|')}) at="\${at:+$at }$word" ;; esac
   done
   case $at in
 ${cases(root)}

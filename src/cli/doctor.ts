@@ -5,8 +5,9 @@ import { KatafleetError, messageOf } from '../core/errors.ts';
 import { formatBytes } from '../core/quantity.ts';
 import { supervisorFile } from '../drivers/supervisor.ts';
 import { readRecipes } from '../images/recipe.ts';
-import { Katafleet } from '../index.ts';
+
 import { colours } from './terminal.ts';
+import { type At, fleetOf, type Where } from './where.ts';
 
 interface Finding {
   what: string;
@@ -15,14 +16,14 @@ interface Finding {
   mend?: string;
 }
 
-export function doctorCommand(host: () => { endpoint?: string }): Command {
+export function doctorCommand(at: At): Command {
   return new Command('doctor')
     .summary('look at this machine and its engine, and say what is missing')
     .description(
       'Looks at this machine and this engine, says in plain words what is missing and the command that mends it. Exits with 1 when something stops katafleet.',
     )
     .action(async () => {
-      const findings = [...machine(), ...(await engine(host()))];
+      const findings = [...machine(), ...(await engine(at()))];
       const c = colours(process.stdout);
       const mark = { good: c.green('✓'), weak: c.yellow('!'), bad: c.red('✗') };
       for (const { what, state, mend } of findings) process.stdout.write(`${mark[state]} ${what}\n${mend ? `    ${c.bold(mend)}\n` : ''}`);
@@ -54,10 +55,10 @@ function machine(): Finding[] {
 
 const present = (command: string) => !spawnSync(command, ['--version'], { stdio: 'ignore' }).error;
 
-async function engine(at: { endpoint?: string }): Promise<Finding[]> {
+async function engine(at: Where): Promise<Finding[]> {
   const findings: Finding[] = [];
   try {
-    await using fleet = new Katafleet(at);
+    await using fleet = fleetOf(at);
     const found = await fleet.driver.probe();
     findings.push({
       what: `engine ${found.engineVersion} (API ${found.apiVersion}) at ${fleet.driver.endpoint}: ${found.cpus} CPUs, ${formatBytes(found.memory)}, cgroup v${found.cgroupVersion}`,

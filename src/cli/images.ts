@@ -2,11 +2,24 @@ import { Command } from 'commander';
 import { formatBytes, formatDuration } from '../core/quantity.ts';
 import { labels } from '../core/labels.ts';
 import { readRecipes } from '../images/recipe.ts';
-import { Katafleet } from '../index.ts';
+import type { FleetImage } from '../fleet/images.ts';
+import { table } from './table.ts';
 import { colours, escapeControls } from './terminal.ts';
+import { type At, fleetOf, runningServer } from './where.ts';
 
-export function imagesCommand(host: () => { endpoint?: string }): Command {
-  const images = new Command('images').description('The images that runs use.');
+export function imagesCommand(at: At): Command {
+  const images = new Command('images')
+    .summary('which image is on which node; build')
+    .description('Shows each image and the nodes: which can run it now, which lack it, which never can.')
+    .option('--all', "images that are none of katafleet's too")
+    .option('--json', 'print JSON')
+    .action(async (options: { all?: boolean; json?: boolean }) => {
+      const found = await imagesOf(at);
+      const shown = found.filter(({ labels: own }) => options.all || options.json || labels.recipe in own);
+      if (options.json) process.stdout.write(`${JSON.stringify(shown)}\n`);
+      else if (shown.length > 0) process.stdout.write(`${imagesTable(shown)}\n`);
+      else process.stdout.write('no image of katafleet is on any node: katafleet images build; --all shows the others\n');
+    });
   images
     .command('build')
     .summary('build recipes, prove them, tag them')
@@ -19,7 +32,7 @@ export function imagesCommand(host: () => { endpoint?: string }): Command {
       const c = colours(process.stdout);
       const say = (line: string) => process.stdout.write(`${line}\n`);
       const terse = /^(Step \d|pulling|no registry|proved)/;
-      await using fleet = new Katafleet(host());
+      await using fleet = fleetOf(at());
       await fleet.buildImages(names, {
         begin: (name, index, count) => say(c.bold(`[${index}/${count}] ${name}`)),
         progress: (_name, line) => {
@@ -31,9 +44,9 @@ export function imagesCommand(host: () => { endpoint?: string }): Command {
   images
     .command('list')
     .description('Lists the recipes and whether the node has their images.')
-    .option('--json', 'print JSON')
-    .action(async (options: { json?: boolean }) => {
-      await using fleet = new Katafleet(host());
+    .action(async (_options: object, command: Command) => {
+      const options = command.optsWithGlobals<{ json?: boolean }>();
+      await using fleet = fleetOf(at());
       const there = await fleet.driver.images();
       const rows = Array.from((await readRecipes()).values(), ({ name, description }) => {
         const image = there.find(
@@ -49,4 +62,32 @@ export function imagesCommand(host: () => { endpoint?: string }): Command {
           );
     });
   return images;
+}
+
+async function imagesOf(at: At): Promise<FleetImage[]> {
+  const server = await runningServer(at());
+  if (server) return (await server.call<{ images: FleetImage[] }>('GET', '/v1/images')).images;
+  await using katafleet = fleetOf(at());
+  await katafleet.open();
+  return katafleet.fleet.images();
+}
+
+export function imagesTable(images: readonly FleetImage[]): string {
+  const short = (id: string) => id.replace(/^sha256:/, '').slice(0, 12);
+  const nodes = (names: readonly string[]) =>
+    names.length === 0 ? '-' : `${names.slice(0, 6).join(' ')}${names.length > 6 ? ` and ${names.length - 6} more` : ''}`;
+  const rows = images.map((image) => [
+    image.name,
+    image.ids.map(short).join(' '),
+    formatBytes(image.size),
+    nodes(image.ready),
+    nodes([...image.waiting.map((node) => `(${node})`), ...image.obtainable]),
+    image.unable.length === 0
+      ? '-'
+      : image.unable
+          .slice(0, 3)
+          .map(({ node, why }) => `${node}: ${why}`)
+          .join('; '),
+  ]);
+  return table(['IMAGE', 'ID', 'SIZE', 'RUNS ON', 'NOT NOW', "CAN'T"], rows);
 }

@@ -2,10 +2,16 @@ import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { errorKinds, KatafleetError, messageOf } from '../core/errors.ts';
 import { completionCommand } from './completion.ts';
+import { configCommand } from './config.ts';
 import { doctorCommand } from './doctor.ts';
+import { explainCommand } from './explain.ts';
 import { imagesCommand } from './images.ts';
+import { maintenanceCommand } from './maintenance.ts';
+import { cordonCommands, nodesCommand } from './nodes.ts';
 import { runCommand } from './run.ts';
+import { serveCommand } from './serve.ts';
 import { colours, escapeControls } from './terminal.ts';
+import type { At } from './where.ts';
 
 /** The command line. Each command has a file beside this one. */
 export function program(): Command {
@@ -15,16 +21,33 @@ export function program(): Command {
     .version(version)
     .option(
       '-H, --host <endpoint>',
-      'engine: unix:///path, tcp://host:port or ssh://user@host (default: DOCKER_HOST, else the default socket)',
+      'a single engine: unix:///path, tcp://host:port or ssh://user@host (default: the configuration, else DOCKER_HOST)',
     )
+    .option('-c, --config <file>', 'the configuration (default: KATAFLEET_CONFIG, ./katafleet.yaml, /etc/katafleet/katafleet.yaml)')
+    .option('-s, --server <url>', 'a running katafleet serve (default: KATAFLEET_SERVER, else the one of the configuration)')
     .showHelpAfterError('(katafleet --help shows how it is used)')
     .configureOutput({ outputError: (text, write) => write(`katafleet: ${text.replace(/^error: /, '')}`) })
     .exitOverride();
-  const host = () => {
-    const { host: endpoint } = root.opts<{ host?: string }>();
-    return endpoint === undefined ? {} : { endpoint };
+  const at: At = () => {
+    const { host, config, server } = root.opts<{ host?: string; config?: string; server?: string }>();
+    return {
+      ...(host === undefined ? {} : { endpoint: host }),
+      ...(config === undefined ? {} : { config }),
+      ...(server === undefined ? {} : { server }),
+    };
   };
-  for (const command of [runCommand(host), imagesCommand(host), doctorCommand(host)]) root.addCommand(inherit(root, command));
+  const commands = [
+    runCommand(at),
+    serveCommand(at),
+    nodesCommand(at),
+    ...cordonCommands(at),
+    imagesCommand(at),
+    explainCommand(at),
+    maintenanceCommand(at),
+    configCommand(at),
+    doctorCommand(at),
+  ];
+  for (const command of commands) root.addCommand(inherit(root, command));
   root.addCommand(inherit(root, completionCommand(root)));
   return root;
 }

@@ -3,11 +3,12 @@ import { KatafleetError } from '../core/errors.ts';
 import { formatBytes, formatDuration, parseBytes, parseDuration } from '../core/quantity.ts';
 import type { Outcome, RunRequest, RunResult } from '../core/run.ts';
 import { readManifest } from '../images/start-point.ts';
-import { Katafleet } from '../index.ts';
+import type { Katafleet } from '../index.ts';
 import { exitCodeOf } from './exit-code.ts';
 import { readFolder } from './folder.ts';
 import { colours, escapeControls, outputTo } from './terminal.ts';
 import { writeBack } from './write-back.ts';
+import { type At, fleetOf } from './where.ts';
 
 interface Options {
   image?: string;
@@ -22,7 +23,7 @@ interface Options {
   quiet?: boolean;
 }
 
-export function runCommand(host: () => { endpoint?: string }): Command {
+export function runCommand(at: At): Command {
   return new Command('run')
     .summary('run a command over a folder of files, in a fresh sandbox')
     .description('Runs CMD over the files of DIR in a fresh, memory-limited container. DIR itself is never written to.')
@@ -46,7 +47,7 @@ export function runCommand(host: () => { endpoint?: string }): Command {
       const cancel = new AbortController();
       const stop = () => cancel.abort(new Error('interrupted'));
       process.once('SIGINT', stop).once('SIGTERM', stop);
-      await using fleet = new Katafleet(host());
+      await using fleet = fleetOf(at());
       const print = { stdout: outputTo(process.stdout), stderr: outputTo(process.stderr) };
       const result = await fleet.run(await withCommand(fleet, request, dir), {
         signal: cancel.signal,

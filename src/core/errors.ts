@@ -17,6 +17,11 @@ const system = (http = 500, exit = 70): ErrorKind => ({ fault: 'system', retry: 
 /** Every error that katafleet raises on purpose. A program that fails in its sandbox is an outcome and not among them. */
 export const errorKinds = {
   'request.invalid': user(400),
+  'request.conflict': user(409),
+  'request.unknown': user(404),
+  'request.forbidden': user(403, 77),
+  'request.too_large': user(413),
+  'request.media_type': user(415),
   'limits.invalid': user(400),
   'files.path': user(400),
   'files.too_large': user(413),
@@ -30,13 +35,32 @@ export const errorKinds = {
   'recipe.unknown': user(404, 66),
   'recipe.invalid': user(400),
   'endpoint.invalid': user(400),
+  'config.invalid': user(400, 78),
+  'config.missing': user(400, 66),
   'engine.unreachable': node(),
   'engine.permission': { ...node(), retry: false, exit: 77 },
+  'engine.certificate': { ...node(), retry: false },
+  'engine.timeout': node(504),
   'engine.too_old': { ...node(), retry: false },
   'engine.limits': { ...node(), retry: false },
   'engine.disk_full': node(507),
   'engine.failed': node(502),
   'engine.conflict': node(409),
+  'driver.unavailable': { ...node(), retry: false },
+  'node.unknown': user(404, 66),
+  'node.lost': node(),
+  'node.full': node(),
+  'placement.impossible': user(422, 65),
+  'queue.full': { ...user(429, 75), retry: true },
+  'queue.deadline': { ...node(503, 75) },
+  'run.unknown': user(404, 66),
+  'run.cancelled': user(409, 130),
+  'service.stopping': { ...system(503, 75), retry: true },
+  'journal.locked': { ...system(503, 75), retry: true },
+  'journal.broken': system(500, 74),
+  'journal.newer': system(500, 78),
+  'server.address': { ...system(500, 71) },
+  'server.unreachable': { ...system(503, 69), retry: true },
   'sandbox.failed': node(502),
   'protocol.broken': node(502),
   'build.failed': { ...node(500, 1), retry: false },
@@ -54,11 +78,14 @@ export class KatafleetError extends Error {
   readonly code: ErrorCode;
   /** What mends it, as a sentence or a command; shown on a line of its own. */
   readonly hint: string | undefined;
+  /** When the same call may be worth another try, ms from now. */
+  readonly retryAfterMs: number | undefined;
 
-  constructor(code: ErrorCode, message: string, options: { cause?: unknown; hint?: string } = {}) {
+  constructor(code: ErrorCode, message: string, options: { cause?: unknown; hint?: string; retryAfterMs?: number } = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.hint = options.hint;
+    this.retryAfterMs = options.retryAfterMs;
   }
 
   get fault(): Fault {

@@ -6,6 +6,9 @@ export const labels = {
   owner: 'katafleet.owner',
   /** The name that its owner knows it by. */
   sandbox: 'katafleet.sandbox',
+  /** Identity of the journal that its owner keeps, and how often that journal had been opened: of lower numbers nobody lives. */
+  fleet: 'katafleet.fleet',
+  epoch: 'katafleet.epoch',
   /** Unix ms after which nobody can need it. */
   deadline: 'katafleet.deadline',
   /** Image: SHA-256 of the supervisor inside. */

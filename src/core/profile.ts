@@ -66,3 +66,8 @@ export function sandboxLimits(profile: Profile): SandboxLimits {
   const { memory, cpus, pids, openFiles, stack, fileSize, shm } = profile;
   return { memory, cpus, pids, openFiles, stack, fileSize, shm };
 }
+
+/** What tells pools apart, on every node alike: the image as it is asked for, and the limits. */
+export function poolKey(image: string, limits: SandboxLimits): string {
+  return JSON.stringify([image, Object.entries(limits).sort(([a], [b]) => (a < b ? -1 : 1))]);
+}

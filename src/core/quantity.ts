@@ -1,7 +1,7 @@
 import { KatafleetError } from './errors.ts';
 
 const sizeUnits = { '': 1, b: 1, k: 1024, m: 1024 ** 2, g: 1024 ** 3 } as const;
-const timeUnits = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 } as const;
+const timeUnits = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 
 /** Bytes of `512`, `64k`, `256m`, `1.5g` (powers of 1024, as Docker takes them). @throws limits.invalid */
 export function parseBytes(text: string): number {
@@ -13,11 +13,11 @@ export function parseBytes(text: string): number {
   return safeInteger(Math.round(Number(match[1]) * sizeUnits[unit]), text);
 }
 
-/** Milliseconds of `250ms`, `10s`, `1.5m`, `1h`; a bare number is seconds. @throws limits.invalid */
+/** Milliseconds of `250ms`, `10s`, `1.5m`, `1h`, `7d`; a bare number is seconds. @throws limits.invalid */
 export function parseDuration(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h)?$/i.exec(text.trim());
+  const match = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?$/i.exec(text.trim());
   if (!match) {
-    throw new KatafleetError('limits.invalid', `"${text}" is not a time: expected a number and ms, s, m or h, as in 10s`);
+    throw new KatafleetError('limits.invalid', `"${text}" is not a time: expected a number and ms, s, m, h or d, as in 10s`);
   }
   const unit = (match[2]?.toLowerCase() ?? 's') as keyof typeof timeUnits;
   return safeInteger(Math.round(Number(match[1]) * timeUnits[unit]), text);

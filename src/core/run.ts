@@ -128,6 +128,8 @@ export interface Changes {
 
 /** Milliseconds that the parts of a run took. */
 export interface Timings {
+  /** In the queue, earlier attempts included. */
+  queueMs: number;
   /** Until a sandbox was had. */
   acquireMs: number;
   /** From there until the last step's result. */
@@ -140,8 +142,10 @@ export interface Timings {
 export interface RunResult {
   id: string;
   image: string;
-  /** Which node it ran on. */
+  /** Which node it ran on, by its configured name. */
   node: string;
+  /** 1, and one more for each node that was lost under it. */
+  attempt: number;
   /** Whether an idle sandbox served it. */
   warm: boolean;
   /** The first step's outcome that is no exit; else the last step's. */

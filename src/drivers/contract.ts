@@ -1,4 +1,4 @@
-import type { Duplex } from 'node:stream';
+import type { Duplex, Readable } from 'node:stream';
 import type { LightRules } from '../core/lights.ts';
 import type { SandboxLimits } from '../core/profile.ts';
 
@@ -19,12 +19,24 @@ export interface Fingerprint {
   enforces: { memory: boolean; swap: boolean; pids: boolean; cpu: boolean };
   seccomp: boolean;
   swarm: 'inactive' | 'worker' | 'manager';
+  /** Where images lie: `overlay2`. */
+  storage: string;
+  /** `runc`, `crun`, `runsc`; the engine's default first. */
+  runtimes: string[];
+  /** The node's clock less ours, ms; half a round trip uncertain. Undefined where the engine doesn't tell the time. */
+  clockSkewMs: number | undefined;
 }
+
+/** What a driver can be. */
+export type DriverKind = 'swarm' | 'engine' | 'ssh';
 
 /** An image on a node. */
 export interface NodeImage {
   id: string;
+  /** `repository:tag`. */
   tags: string[];
+  /** `repository@sha256:…`, what registries know it by. */
+  digests: string[];
   /** Bytes. */
   size: number;
   labels: Readonly<Record<string, string>>;
@@ -83,7 +95,7 @@ export interface OwnedContainer {
 
 /** A node, reached one way. Every method may throw engine.unreachable, engine.permission or engine.failed. */
 export interface Driver {
-  readonly kind: 'engine';
+  readonly kind: DriverKind;
   /** The endpoint as it was configured, for messages. */
   readonly endpoint: string;
   /** Asks the node once; later calls give the same answer until {@link Driver.forget}. @throws engine.too_old */
@@ -98,5 +110,17 @@ export interface Driver {
   list(): Promise<OwnedContainer[]>;
   remove(id: string): Promise<void>;
   images(): Promise<NodeImage[]>;
+  /** Resolves when the node answers. @throws engine.*, the signal's reason */
+  ping(signal: AbortSignal): Promise<void>;
+  /** Breaks off every call and every stream under way, for a node that is given up: they fail with engine.unreachable. */
+  disconnect(): void;
+  /** Calls back whenever the node's images change, until the signal or the engine ends it. */
+  watchImages?(changed: () => void, signal: AbortSignal): Promise<void>;
+  /** The archive that `docker save` makes: names, layers and ids. */
+  exportImage?(name: string): Promise<Readable>;
+  /** Takes such an archive. */
+  importImage?(archive: Readable): Promise<void>;
+  /** Takes the name from an image, and removes it with its last one; an image in use stays, and that is engine.conflict. */
+  removeImage?(name: string): Promise<void>;
   close(): void;
 }

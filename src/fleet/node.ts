@@ -1,139 +1,266 @@
 import { randomUUID } from 'node:crypto';
 import PQueue from 'p-queue';
 import { KatafleetError, messageOf } from '../core/errors.ts';
-import { formatBytes } from '../core/quantity.ts';
+import { imageIndex } from '../core/image-name.ts';
 import { labels } from '../core/labels.ts';
-import { type Profile, sandboxLimits } from '../core/profile.ts';
-import type { Driver, PreparedImage, Sandbox, SandboxSpec } from '../drivers/contract.ts';
+import { poolKey, type SandboxLimits } from '../core/profile.ts';
+import type { Driver, NodeImage, PreparedImage, Sandbox, SandboxSpec } from '../drivers/contract.ts';
 import type { PoolBounds } from '../scheduler/targets.ts';
 import { ownerOf } from './owner.ts';
-import { WarmPool } from './pool.ts';
-import { reap } from './reaper.ts';
+import { type Grant, type ReadySandbox, WarmPool } from './pool.ts';
+import { type Doomed, type JournalIdentity, reap, reapPlan } from './reaper.ts';
+
+/** Where a node books memory; the scheduler's own books. */
+export interface Books {
+  /** Whether there was room. Bytes. */
+  reserve(bytes: number): boolean;
+  release(bytes: number): void;
+}
 
 export interface NodeOptions {
-  /** Bounds of each pool that no call of `warm` has set; none idle if absent. */
+  books: Books;
+  /** Bytes that an idle sandbox books; the supervisor takes less than one MiB, the engine's own processes the rest. */
+  idleMemory: number;
+  /** Bounds of each pool that nobody has set; none idle if absent. */
   pool?: PoolBounds;
   /** Sandboxes started at once on the node; twice its CPUs if absent. */
   startParallelism?: number;
   /** How long an idle sandbox waits before it ends and is replaced, ms. */
   idleMs?: number;
+  journal?: JournalIdentity | undefined;
+  /** How long what is past its deadline may stay, ms. */
+  graceMs?: number;
   onTrouble?: (message: string) => void;
+  onIdle?: (pool: string, idle: number) => void;
+  onImages?: (names: Iterable<string>) => void;
+  /** Memory or a sandbox has become free. */
+  onRoom?: () => void;
+}
+
+/** A sandbox that serves one run. */
+export interface Lease extends ReadySandbox {
+  warm: boolean;
+  image: PreparedImage;
+  /** The run is over: the sandbox is destroyed. Resolves when the engine has confirmed it. */
+  release(): Promise<void>;
 }
 
 /** How often what dead owners left is looked for. */
 const reapEveryMs = 10_000;
+/** How long removals may take when katafleet ends, ms. */
+const longestCloseMs = 30_000;
 /** How long a sandbox can be needed after it was taken: a day's run and the way back, ms. */
 const longestUseMs = 25 * 3_600_000;
 
-/** One node: its driver, its images made ready, its pools. */
+/** One node's sandboxes: its images made ready, its pools, what they have booked, and what is left over on it. */
 export class Node {
   readonly driver: Driver;
   readonly #options: NodeOptions;
   readonly #images = new Map<string, Promise<PreparedImage>>();
-  readonly #pools = new Map<string, WarmPool>();
+  /** Those of them that are known already: a warm run waits for nothing, not even a turn of the event loop. */
+  readonly #prepared = new Map<string, PreparedImage>();
+  readonly #pools = new Map<string, { image: string; pool: WarmPool }>();
+  readonly #bounds = new Map<string, PoolBounds>();
   readonly #starts: PQueue;
   /** Unique to this object: another of the same process leaves our sandboxes alone. */
   readonly #id = randomUUID();
   #made = 0;
   /** Names of the sandboxes that are being made, idle, running or being removed. */
   readonly #inUse = new Set<string>();
+  /** Bytes booked by each sandbox, until its removal is confirmed. */
+  readonly #booked = new Map<string, number>();
+  readonly #leases = new Set<ReadySandbox>();
+  readonly #endedSince = new Map<string, number>();
   readonly #owner = ownerOf('self');
-  #ready: Promise<void> | undefined;
   #reaping: NodeJS.Timeout | undefined;
+  #inventory: { list: NodeImage[]; names: Map<string, string>; at: number } = { list: [], names: new Map(), at: 0 };
+  #suspended = false;
+  #emptied = false;
 
-  constructor(driver: Driver, options: NodeOptions = {}) {
+  constructor(driver: Driver, options: NodeOptions) {
     this.driver = driver;
     this.#options = options;
     this.#starts = new PQueue({ concurrency: options.startParallelism ?? 4 });
   }
 
-  /** Probes the node, sees that it enforces memory limits, and removes what dead owners left. @throws engine.* */
-  open(): Promise<void> {
-    this.#ready ??= this.#open().catch((error: unknown) => {
-      this.#ready = undefined;
-      throw error;
-    });
-    return this.#ready;
+  /** Runs on it now. */
+  get busy(): number {
+    return this.#leases.size;
   }
 
-  async #open(): Promise<void> {
-    const found = await this.driver.probe();
-    if (!found.enforces.memory) {
-      throw new KatafleetError('engine.limits', `the node ${found.node} does not enforce memory limits: its kernel has no memory cgroup`, {
-        hint: 'boot it with cgroup_enable=memory, or use another node',
-      });
-    }
-    this.#starts.concurrency = this.#options.startParallelism ?? 2 * Math.max(1, found.cpus);
-    await this.#reapNow();
+  /** Idle sandboxes of all its pools. */
+  get idle(): number {
+    let sum = 0;
+    for (const { pool } of this.#pools.values()) sum += pool.idle;
+    return sum;
+  }
+
+  get images(): readonly NodeImage[] {
+    return this.#inventory.list;
+  }
+
+  /** Unix ms of the last look at its images, 0 if never. */
+  get imagesAt(): number {
+    return this.#inventory.at;
+  }
+
+  /** The id of an image by a canonical name, as of the last look. */
+  imageId(name: string): string | undefined {
+    return this.#inventory.names.get(name);
+  }
+
+  /** Before its first use, and when it comes back: removes what is left over, learns its images, fills its pools. @throws engine.* */
+  async reconcile(): Promise<void> {
+    const { cpus } = await this.driver.probe();
+    this.#starts.concurrency = this.#options.startParallelism ?? 2 * Math.max(1, cpus);
+    this.#suspended = false;
+    await this.reap();
+    await this.refreshImages();
     // An engine may still be making what a dead owner asked for; what it could not remove stays; and deadlines pass.
-    this.#reaping ??= setInterval(() => void this.#reap(), reapEveryMs).unref();
+    this.#reaping ??= setInterval(() => void this.#reapQuietly(), reapEveryMs).unref();
+    if (!this.#emptied) for (const { pool } of this.#pools.values()) pool.resume();
   }
 
-  async #reap(): Promise<void> {
-    try {
-      await this.#reapNow();
-    } catch (error) {
-      this.#options.onTrouble?.(`left-over sandboxes could not be removed: ${messageOf(error)}`);
+  /** The node is lost: every stream of it breaks, what runs there is lost, its pools stand still. */
+  suspend(): void {
+    this.#suspended = true;
+    clearInterval(this.#reaping);
+    this.#reaping = undefined;
+    for (const { pool } of this.#pools.values()) pool.suspend();
+    for (const { sandbox } of this.#leases) sandbox.stream.destroy();
+    this.driver.disconnect();
+  }
+
+  /** Whether its pools are kept empty, for a drain. */
+  empty(emptied: boolean): void {
+    this.#emptied = emptied;
+    for (const { pool } of this.#pools.values()) {
+      if (emptied) pool.suspend();
+      else if (!this.#suspended) pool.resume();
     }
   }
 
-  async #reapNow(): Promise<void> {
-    await reap(this.driver, { now: Date.now(), fleet: this.#id, inUse: this.#inUse });
+  /** Asks the engine which images it has. @throws engine.* */
+  async refreshImages(): Promise<void> {
+    const list = await this.driver.images();
+    const names = imageIndex(list);
+    for (const [name, id] of this.#inventory.names) {
+      if (names.get(name) !== id) this.#forgetImage(name); // it was built anew, or is gone
+    }
+    this.#inventory = { list, names, at: Date.now() };
+    this.#options.onImages?.(names.keys());
   }
 
-  /** The image, made ready; looked up once and again after {@link forgetImages}. @throws image.unknown */
+  #forgetImage(name: string): void {
+    this.#images.delete(name);
+    this.#prepared.delete(name);
+    for (const [key, { image, pool }] of this.#pools) {
+      if (image !== name) continue;
+      this.#pools.delete(key);
+      void pool.close();
+    }
+  }
+
+  /** The image, made ready; looked up once. Its name is canonical. @throws image.unknown */
   image(name: string): Promise<PreparedImage> {
     let image = this.#images.get(name);
     if (!image) {
-      image = this.open().then(() => this.driver.prepare(name));
-      image.catch(() => this.#images.delete(name));
+      image = this.driver.prepare(this.#inventory.names.get(name) ?? name).then((prepared) => ({ ...prepared, name }));
       this.#images.set(name, image);
+      const asked = image;
+      const known = () => this.#images.get(name) === asked;
+      asked.then(
+        (prepared) => known() && this.#prepared.set(name, prepared),
+        () => known() && this.#images.delete(name),
+      );
     }
     return image;
   }
 
-  /** Forgets the images' ids, for when they were built anew. */
-  forgetImages(): void {
-    this.#images.clear();
+  /** Idle sandboxes of one pool. */
+  idleOf(image: string, limits: SandboxLimits): number {
+    return this.#pools.get(poolKey(image, limits))?.pool.idle ?? 0;
   }
 
-  /** The pool of an image and a profile. @throws limits.invalid when the node has less than the profile asks for */
-  async pool(image: PreparedImage, profile: Profile): Promise<WarmPool> {
-    const limits = sandboxLimits(profile);
-    const key = JSON.stringify([image.id, limits]);
-    let pool = this.#pools.get(key);
-    if (pool) return pool;
-    const { node, memory, cpus } = await this.driver.probe();
-    if (memory > 0 && limits.memory > memory) {
-      throw new KatafleetError(
-        'limits.invalid',
-        `memory: ${formatBytes(limits.memory)} asked for; the node ${node} has ${formatBytes(memory)}`,
-      );
-    }
-    if (limits.cpus > cpus) throw new KatafleetError('limits.invalid', `cpus: ${limits.cpus} asked for; the node ${node} has ${cpus}`);
-    pool = this.#pools.get(key);
-    if (pool) return pool;
-    const idleMs = this.#options.idleMs ?? 15 * 60_000;
-    const create = (signal: AbortSignal) => this.#create({ image, limits, idleMs }, signal);
-    const { onTrouble } = this.#options;
-    pool = new WarmPool({
-      ...(this.#options.pool ?? { min: 0, max: 0 }),
-      create,
-      remove: (sandbox) => this.#remove(sandbox),
-      starts: this.#starts,
-      ...(onTrouble ? { onTrouble } : {}),
-    });
-    this.#pools.set(key, pool);
+  hasPool(image: string, limits: SandboxLimits): boolean {
+    return this.#pools.has(poolKey(image, limits));
+  }
+
+  /** How many of an image and limits should wait here. @throws image.unknown, engine.* */
+  async target(image: string, limits: SandboxLimits, bounds: PoolBounds): Promise<WarmPool> {
+    this.#bounds.set(poolKey(image, limits), bounds);
+    const pool = this.#pool(await this.image(image), limits);
+    pool.resize(bounds);
     return pool;
   }
 
-  async #create(spec: Omit<SandboxSpec, 'name' | 'labels'>, signal: AbortSignal): Promise<Sandbox> {
+  #pool(image: PreparedImage, limits: SandboxLimits): WarmPool {
+    const key = poolKey(image.name, limits);
+    const there = this.#pools.get(key);
+    if (there) return there.pool;
+    const idleMs = this.#options.idleMs ?? 15 * 60_000;
+    const { onTrouble, onIdle, pool: bounds = { min: 0, max: 0 } } = this.#options;
+    const pool = new WarmPool({
+      ...(this.#bounds.get(key) ?? bounds),
+      create: (signal, grant) => this.#create({ image, limits, idleMs }, signal, grant),
+      remove: (sandbox) => this.#remove(sandbox),
+      starts: this.#starts,
+      ...(onTrouble ? { onTrouble } : {}),
+      ...(onIdle ? { onIdle: (idle) => onIdle(key, idle) } : {}),
+    });
+    if (this.#emptied || this.#suspended) pool.suspend();
+    this.#pools.set(key, { image: image.name, pool });
+    return pool;
+  }
+
+  /**
+   * A sandbox for a run. `granted` bytes have been booked for it: all of its limit, or what an idle sandbox lacks of it.
+   * From here on the node gives them back. @throws node.full when an idle sandbox was counted on and is gone; engine.*
+   */
+  async lease(name: string, limits: SandboxLimits, granted: number, signal?: AbortSignal): Promise<Lease> {
+    const { books, idleMemory } = this.#options;
+    const grant: Grant = { bytes: Math.max(granted, limits.memory), taken: false };
+    let booked = granted;
+    try {
+      const image = this.#prepared.get(name) ?? (await this.image(name));
+      const pool = this.#pool(image, limits);
+      if (pool.idle === 0 && booked < limits.memory) {
+        if (!books.reserve(limits.memory - booked)) throw new KatafleetError('node.full', 'an idle sandbox went away before it was taken');
+        booked = limits.memory;
+      }
+      const ready = await pool.acquire(signal, grant);
+      if (ready.warm) {
+        const surplus = booked + idleMemory - limits.memory;
+        if (surplus > 0) books.release(surplus);
+        grant.taken = true;
+        this.#booked.set(ready.sandbox.name, booked + idleMemory - Math.max(0, surplus));
+      }
+      const lease = { ...ready, image, release: () => this.#release(pool, lease) };
+      this.#leases.add(lease);
+      if (this.#suspended) lease.sandbox.stream.destroy();
+      return lease;
+    } catch (error) {
+      if (!grant.taken) books.release(booked);
+      throw error;
+    }
+  }
+
+  async #release(pool: WarmPool, lease: ReadySandbox): Promise<void> {
+    this.#leases.delete(lease);
+    await pool.release(lease);
+  }
+
+  async #create(spec: Omit<SandboxSpec, 'name' | 'labels'>, signal: AbortSignal, grant?: Grant): Promise<Sandbox> {
+    const { books, idleMemory } = this.#options;
+    if (!grant && !books.reserve(idleMemory)) throw new KatafleetError('node.full', 'no memory is free for an idle sandbox');
+    if (grant) grant.taken = true;
     const name = `${this.#id}/${(this.#made += 1)}`;
     this.#inUse.add(name);
+    this.#booked.set(name, grant ? grant.bytes : idleMemory);
     try {
       return await this.driver.create({ ...spec, name, labels: this.#labels(name, Date.now() + spec.idleMs + longestUseMs) }, signal);
     } catch (error) {
-      this.#inUse.delete(name);
+      this.#doubt(name, error);
       throw error;
     }
   }
@@ -142,24 +269,77 @@ export class Node {
   async #remove(sandbox: Sandbox): Promise<void> {
     try {
       await sandbox.remove();
-    } finally {
       this.#inUse.delete(sandbox.name);
+      this.#unbook(sandbox.name);
+    } catch (error) {
+      this.#inUse.delete(sandbox.name);
+      throw error;
     }
   }
 
+  /** A create that failed may have left a container, unless the engine itself said no: its memory is booked until the reaper knows. */
+  #doubt(name: string, error: unknown): void {
+    this.#inUse.delete(name);
+    const refused = error instanceof KatafleetError && ['engine.failed', 'engine.disk_full', 'image.unknown'].includes(error.code);
+    if (refused) this.#unbook(name);
+    else if (!this.#suspended) void this.#reapQuietly();
+  }
+
+  #unbook(name: string): void {
+    const bytes = this.#booked.get(name);
+    if (bytes === undefined) return;
+    this.#booked.delete(name);
+    this.#options.books.release(bytes);
+    this.#options.onRoom?.();
+  }
+
+  async #reapQuietly(): Promise<void> {
+    try {
+      await this.reap();
+    } catch (error) {
+      this.#options.onTrouble?.(`left-over sandboxes could not be removed: ${messageOf(error)}`);
+    }
+  }
+
+  /** What of ours on the node is left over, and why. Removes it unless it is a dry run. @throws engine.* */
+  async reap(dryRun = false): Promise<Doomed[]> {
+    const { journal, graceMs } = this.#options;
+    const doubtful = Array.from(this.#booked.keys()).filter((name) => !this.#inUse.has(name));
+    const view = {
+      now: Date.now(),
+      fleet: this.#id,
+      inUse: this.#inUse,
+      journal,
+      endedSince: this.#endedSince,
+      graceMs: graceMs ?? 60_000,
+    };
+    if (dryRun) return reapPlan(this.driver, view);
+    const doomed = await reap(this.driver, view);
+    for (const name of doubtful) this.#unbook(name);
+    return doomed;
+  }
+
   #labels(name: string, deadline: number): Record<string, string> {
+    const { journal } = this.#options;
     return {
       [labels.role]: 'sandbox',
       [labels.sandbox]: name,
       [labels.deadline]: String(deadline),
       ...(this.#owner ? { [labels.owner]: this.#owner } : {}),
+      ...(journal ? { [labels.fleet]: journal.identity, [labels.epoch]: String(journal.epoch) } : {}),
     };
   }
 
   async close(): Promise<void> {
     clearInterval(this.#reaping);
-    await Promise.all(Array.from(this.#pools.values(), (pool) => pool.close()));
-    if (this.#made > 0) await this.#reap(); // what could not be removed before
+    // A node that takes calls and answers none must not hold up the end: what hangs is broken off.
+    const begun = performance.now();
+    const breaking = setInterval(() => {
+      if (this.#suspended || performance.now() - begun > longestCloseMs) this.driver.disconnect();
+    }, 250);
+    await Promise.all(Array.from(this.#pools.values(), ({ pool }) => pool.close()));
+    clearInterval(breaking);
+    if (this.#made > 0 && !this.#suspended) await this.#reapQuietly(); // what could not be removed before
     this.driver.close();
   }
 }

@@ -4,7 +4,7 @@ import { messageOf } from '../core/errors.ts';
 import type { Sandbox } from '../drivers/contract.ts';
 import { encodeFrame, hostFrame } from '../protocol/frames.ts';
 import { Conversation } from '../protocol/conversation.ts';
-import { DemandMeter, type PoolBounds, poolTarget } from '../scheduler/targets.ts';
+import { DemandMeter, type PoolBounds, poolPlan, poolTarget } from '../scheduler/targets.ts';
 
 /** A sandbox whose supervisor has greeted: ready for OPEN. */
 export interface ReadySandbox {
@@ -12,13 +12,22 @@ export interface ReadySandbox {
   conversation: Conversation;
 }
 
+/** Memory that was booked for a run's own sandbox; whoever makes the sandbox takes it over. */
+export interface Grant {
+  readonly bytes: number;
+  taken: boolean;
+}
+
 export interface PoolOptions extends PoolBounds {
-  create: (signal: AbortSignal) => Promise<Sandbox>;
+  /** Without a grant the sandbox is made to wait, and books for itself. */
+  create: (signal: AbortSignal, grant?: Grant) => Promise<Sandbox>;
   remove: (sandbox: Sandbox) => Promise<void>;
   /** Where starts wait their turn, a run's before a refill's; shared by the pools of a node, for more at once only slow each other. */
   starts: PQueue;
   /** Told of what went wrong in the background. */
   onTrouble?: (message: string) => void;
+  /** Told when the number of idle sandboxes has changed. */
+  onIdle?: (idle: number) => void;
   now?: () => number;
 }
 
@@ -41,6 +50,7 @@ export class WarmPool {
   readonly #work = new Set<Promise<unknown>>();
   readonly #timer: NodeJS.Timeout;
   #bounds: PoolBounds;
+  #suspended = false;
   #filling = 0;
   #inUse = 0;
   #replacementMs = 300;
@@ -71,6 +81,26 @@ export class WarmPool {
     this.#adjust();
   }
 
+  /** What waits is dropped and nothing is started, until {@link resume}: the node is lost, or is to be emptied. */
+  suspend(): void {
+    this.#suspended = true;
+    for (const ready of this.#idle.splice(0)) this.#discard(ready);
+    this.#changed();
+  }
+
+  resume(): void {
+    if (!this.#suspended) return;
+    this.#suspended = false;
+    clearTimeout(this.#pause);
+    this.#pause = undefined;
+    this.#pauseMs = 0;
+    this.#adjust();
+  }
+
+  #changed(): void {
+    this.#options.onIdle?.(this.#idle.length);
+  }
+
   /** Resolves when as many are idle as the target says, or rejects when the signal says so. */
   async filled(signal?: AbortSignal): Promise<void> {
     while (this.#idle.length < this.target) {
@@ -82,17 +112,18 @@ export class WarmPool {
     }
   }
 
-  /** An idle sandbox at once, or a new one, started before any refill. @throws sandbox.failed, engine.* */
-  async acquire(signal?: AbortSignal): Promise<ReadySandbox & { warm: boolean }> {
+  /** An idle sandbox at once, or a new one, started before any refill. @throws sandbox.failed, engine.*, the signal's reason */
+  async acquire(signal?: AbortSignal, grant?: Grant): Promise<ReadySandbox & { warm: boolean }> {
     this.#inUse += 1;
     this.#demand.taken(this.#now(), this.#inUse);
     const ready = this.#idle.shift();
     if (ready) {
-      setTimeout(() => this.#adjust(), refillDelayMs); // the run goes first
+      this.#changed();
+      setTimeout(() => this.#adjust(), refillDelayMs).unref(); // the run goes first
       return { ...ready, warm: true };
     }
     try {
-      const made = await this.#options.starts.add(() => this.#make(signal), { priority: 1 });
+      const made = await this.#options.starts.add(() => this.#make(signal, grant), { priority: 1, ...(signal ? { signal } : {}) });
       return { ...made, warm: false };
     } catch (error) {
       this.#inUse -= 1;
@@ -116,10 +147,10 @@ export class WarmPool {
     await this.#options.remove(sandbox);
   }
 
-  async #make(signal?: AbortSignal): Promise<ReadySandbox> {
+  async #make(signal?: AbortSignal, grant?: Grant): Promise<ReadySandbox> {
     const begun = this.#now();
     const abort = signal ? AbortSignal.any([signal, this.#closing.signal]) : this.#closing.signal;
-    const sandbox = await this.#options.create(abort);
+    const sandbox = await this.#options.create(abort, grant);
     try {
       const conversation = new Conversation(sandbox.stream);
       await conversation.hello();
@@ -132,11 +163,14 @@ export class WarmPool {
   }
 
   #adjust(): void {
-    if (this.#closing.signal.aborted) return;
-    const target = this.target;
-    while (this.#idle.length > target) this.#discard(this.#idle.pop());
-    if (this.#pause) return;
-    while (this.#idle.length + this.#filling < target) {
+    if (this.#closing.signal.aborted || this.#suspended) return;
+    const { target } = this;
+    const { start, discard } = poolPlan({ idle: this.#idle.length, filling: this.#filling, target, held: this.#pause !== undefined });
+    if (discard > 0) {
+      for (const ready of this.#idle.splice(target)) this.#discard(ready);
+      this.#changed();
+    }
+    for (let more = 0; more < start; more += 1) {
       this.#filling += 1;
       void this.#track(this.#options.starts.add(() => this.#fill(), { priority: 0 }));
     }
@@ -144,17 +178,18 @@ export class WarmPool {
 
   async #fill(): Promise<void> {
     try {
-      if (this.#closing.signal.aborted || this.#pause || this.#idle.length >= this.target) return;
+      if (this.#closing.signal.aborted || this.#suspended || this.#pause || this.#idle.length >= this.target) return;
       const ready = await this.#make();
       this.#pauseMs = 0;
-      if (this.#closing.signal.aborted) {
+      if (this.#closing.signal.aborted || this.#suspended) {
         await this.#options.remove(ready.sandbox);
         return;
       }
       this.#idle.push(ready);
+      this.#changed();
       void ready.sandbox.closed.then(() => this.#diedIdle(ready));
     } catch (error) {
-      if (!this.#closing.signal.aborted) this.#hold(error);
+      if (!this.#closing.signal.aborted && !this.#suspended) this.#hold(error);
     } finally {
       this.#filling -= 1;
       if (!this.#pause) this.#adjust();
@@ -177,6 +212,7 @@ export class WarmPool {
     const at = this.#idle.indexOf(ready);
     if (at < 0) return; // it was in use, and its run knows
     this.#idle.splice(at, 1);
+    this.#changed();
     this.#discard(ready);
     this.#adjust();
   }
@@ -202,6 +238,7 @@ export class WarmPool {
     clearInterval(this.#timer);
     clearTimeout(this.#pause);
     for (const ready of this.#idle.splice(0)) this.#discard(ready);
+    this.#changed();
     while (this.#work.size > 0) await Promise.allSettled(this.#work);
   }
 }

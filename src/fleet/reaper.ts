@@ -9,7 +9,26 @@ export interface ReapView {
   fleet: string;
   /** Names of the sandboxes that we use or are making. */
   inUse: ReadonlySet<string>;
+  /** The journal that we keep, if any. */
+  journal?: JournalIdentity | undefined;
+  /** How long past its deadline, or after its end, a container may stay, ms. */
+  graceMs?: number;
+  /** When each container that has ended was first seen so, Unix ms. */
+  endedSince?: ReadonlyMap<string, number>;
   gone?: (owner: string) => boolean;
+}
+
+/** One journal has one katafleet at a time: what carries its identity and an older epoch is nobody's. */
+export interface JournalIdentity {
+  identity: string;
+  epoch: number;
+}
+
+/** A container that is to go, and why. */
+export interface Doomed {
+  id: string;
+  name: string | undefined;
+  why: string;
 }
 
 /**
@@ -17,17 +36,37 @@ export interface ReapView {
  * when their stream closes, but nobody removes them. The same with a living owner that has given its sandbox up, where
  * the engine could not remove it then. Whatever is past its deadline goes too, whoever made it.
  */
-export function reapReason(container: OwnedContainer, { now, fleet, inUse, gone = ownerIsGone }: ReapView): string | undefined {
+export function reapReason(container: OwnedContainer, view: ReapView): string | undefined {
+  const { now, fleet, inUse, journal, graceMs = 0, gone = ownerIsGone } = view;
   const { [labels.deadline]: deadline, [labels.owner]: owner, [labels.sandbox]: name } = container.labels;
-  if (name?.startsWith(`${fleet}/`) && !inUse.has(name)) return 'its owner has given it up';
+  if (name?.startsWith(`${fleet}/`)) return inUse.has(name) ? undefined : 'its owner has given it up';
+  const { [labels.fleet]: identity, [labels.epoch]: epoch } = container.labels;
+  if (journal && identity === journal.identity && Number(epoch) < journal.epoch) return 'it was made before katafleet was started again';
   if (owner !== undefined && gone(owner)) return 'the process that made it is gone';
-  if (deadline !== undefined && Number(deadline) < now) return 'it is past its deadline';
+  if (deadline !== undefined && Number(deadline) + graceMs < now) return 'it is past its deadline';
+  const ended = view.endedSince?.get(container.id);
+  if (ended !== undefined && graceMs > 0 && ended + graceMs < now) return 'it has ended and its owner does not remove it';
   return undefined;
 }
 
-/** Removes what {@link reapReason} gives up; tells how many. @throws engine.* */
-export async function reap(driver: Driver, view: ReapView): Promise<number> {
-  const doomed = (await driver.list()).filter((container) => reapReason(container, view) !== undefined);
-  await Promise.all(doomed.map((container) => driver.remove(container.id)));
-  return doomed.length;
+/** What on a node may go. @throws engine.* */
+export async function reapPlan(driver: Driver, view: ReapView & { endedSince?: Map<string, number> }): Promise<Doomed[]> {
+  const all = await driver.list();
+  const { endedSince } = view;
+  if (endedSince) {
+    const there = new Set(all.map(({ id }) => id));
+    for (const id of endedSince.keys()) if (!there.has(id)) endedSince.delete(id);
+    for (const { id, running } of all) if (!running && !endedSince.has(id)) endedSince.set(id, view.now);
+  }
+  return all.flatMap((container) => {
+    const why = reapReason(container, view);
+    return why === undefined ? [] : [{ id: container.id, name: container.labels[labels.sandbox], why }];
+  });
+}
+
+/** Removes what {@link reapPlan} gives up, and tells what it was. @throws engine.* */
+export async function reap(driver: Driver, view: ReapView & { endedSince?: Map<string, number> }): Promise<Doomed[]> {
+  const doomed = await reapPlan(driver, view);
+  await Promise.all(doomed.map(({ id }) => driver.remove(id)));
+  return doomed;
 }

@@ -1,17 +1,15 @@
-import { randomUUID } from 'node:crypto';
-import { KatafleetError } from '../core/errors.ts';
-import { type Profile, profileOf } from '../core/profile.ts';
-import { type Changes, noChanges, type Outcome, type RunRequest, type RunResult, sandboxUser, Step, type StepResult } from '../core/run.ts';
+import { type Changes, noChanges, type Outcome, type RunResult, sandboxUser, type StepResult } from '../core/run.ts';
 import type { PreparedImage } from '../drivers/contract.ts';
-import type { Node } from '../fleet/node.ts';
 import type { ReadySandbox } from '../fleet/pool.ts';
+import type { Lease } from '../fleet/node.ts';
 import { ConversationLost } from '../protocol/conversation.ts';
 import { encodeFrame, hostFrame } from '../protocol/frames.ts';
 import { encodeOpen } from '../protocol/requests.ts';
 import { download } from './download.ts';
 import { executeStep, failure, type OnOutput } from './execute.ts';
+import type { Job } from './job.ts';
 import { lightOf } from './lights.ts';
-import { checkEntries, upload } from './upload.ts';
+import { upload } from './upload.ts';
 
 export interface RunOptions {
   /** Ends the run: what was printed before is kept, the outcome is cancelled. */
@@ -21,8 +19,12 @@ export interface RunOptions {
 
 /** Past all its steps' time a sandbox gets this long to receive, collect and say so, ms. */
 const graceMs = 60_000;
-/** Tries at a run before its first step was started: an idle sandbox can be dead without our knowing yet. */
-const mostAttempts = 3;
+
+/** What one attempt came to. */
+export type Attempt =
+  | { kind: 'done'; result: Pick<RunResult, 'outcome' | 'light' | 'steps' | 'changes'>; executedAt: number }
+  /** The sandbox went away through no fault of the run's. `started`: its command had begun. */
+  | { kind: 'lost'; reason: string; started: boolean };
 
 interface Served {
   steps: StepResult[];
@@ -32,54 +34,25 @@ interface Served {
   ending?: Outcome;
 }
 
-/** A run whose request has been checked. */
-interface Job {
-  request: RunRequest;
-  steps: Step[];
-  profile: Profile;
-  collect: boolean;
-}
-
-/** Runs a request on a node. @throws for what is no outcome: a bad request, an unknown image, a node that fails */
-export async function run(node: Node, request: RunRequest, options: RunOptions = {}): Promise<RunResult> {
-  const begun = performance.now();
-  const job = check(request);
-  const image = await node.image(request.image);
-  const pool = await node.pool(image, job.profile);
-  for (let attempt = 1; ; attempt += 1) {
-    const ready = await pool.acquire(options.signal);
-    const acquired = performance.now();
-    try {
-      const served = await serve(ready, job, options);
-      const total = performance.now();
-      const timings = {
-        acquireMs: acquired - begun,
-        executeMs: served.executedAt - acquired,
-        collectMs: total - served.executedAt,
-        totalMs: total - begun,
-      };
-      return { id: randomUUID(), image: request.image, node: ready.sandbox.node, warm: ready.warm, ...summary(served, image), timings };
-    } catch (error) {
-      if (!(error instanceof NotStarted)) throw error;
-      if (attempt >= mostAttempts || !ready.warm) throw error.cause;
-    } finally {
-      void pool.release(ready).catch(() => undefined); // the reaper sees to what the engine wouldn't remove
-    }
+/** One attempt at a run in a sandbox of its own. @throws for what is no outcome and not the node's fault: a file that does not fit */
+export async function attempt(lease: Lease, job: Job, options: RunOptions = {}): Promise<Attempt> {
+  try {
+    const served = await serve(lease, job, options);
+    return { kind: 'done', result: summary(served, lease.image), executedAt: served.executedAt };
+  } catch (error) {
+    if (error instanceof AttemptLost) return { kind: 'lost', reason: error.message, started: error.started };
+    throw error;
   }
 }
 
-function check(request: RunRequest): Job {
-  const parsed = Step.array().min(1).max(10_000).safeParse(request.steps);
-  if (!parsed.success) {
-    const faults = parsed.error.issues.map((issue) => `${issue.path.join('.') || 'steps'}: ${issue.message}`);
-    throw new KatafleetError('request.invalid', `steps: ${faults.join('; ')}`);
-  }
-  checkEntries(request.files, request.folders ?? []);
-  return { request, steps: parsed.data, profile: profileOf(request.profile), collect: request.collect ?? true };
-}
+class AttemptLost extends Error {
+  readonly started: boolean;
 
-/** The sandbox was lost before it had said that a step was started: another can be tried, for nothing outside it can have changed. */
-class NotStarted extends Error {}
+  constructor(message: string, started: boolean) {
+    super(message);
+    this.started = started;
+  }
+}
 
 async function serve({ sandbox, conversation }: ReadySandbox, job: Job, options: RunOptions): Promise<Served> {
   const { profile, steps } = job;
@@ -118,7 +91,7 @@ async function serve({ sandbox, conversation }: ReadySandbox, job: Job, options:
     if (job.collect) served.changes = await download(conversation, profile);
   } catch (error) {
     if (!(error instanceof ConversationLost)) throw error;
-    if (!started) throw new NotStarted('', { cause: error });
+    if (!started) throw new AttemptLost(error.message, false);
     served.executedAt ||= performance.now();
     served.ending = await wordOfTheEngine(sandbox, error);
   } finally {
@@ -139,15 +112,21 @@ async function lastWords(conversation: ReadySandbox['conversation'], lost: Conve
   }
 }
 
-/** The supervisor vanished in the middle of a run: the engine knows whether it was for want of memory. */
+/** Exit codes of a container whose first process was killed from outside, or told to end: nothing inside it can do that. */
+const killedFromOutside: readonly unknown[] = [137, 143];
+
+/**
+ * The supervisor vanished in the middle of a run: the engine knows whether it was for want of memory. Where the engine
+ * does not answer, or the container was killed from outside, the node is at fault and the run can be tried elsewhere;
+ * where the supervisor ended by itself, the same could happen anywhere. @throws AttemptLost
+ */
 async function wordOfTheEngine(sandbox: ReadySandbox['sandbox'], lost: ConversationLost): Promise<Outcome> {
-  try {
-    const end = await sandbox.ended(AbortSignal.timeout(10_000));
-    if (end.oomKilled) return { kind: 'out_of_memory' };
-    return { kind: 'lost', reason: `${lost.message}; the container ended with ${end.exitCode ?? 'no exit code'}` };
-  } catch {
-    return { kind: 'lost', reason: `${lost.message}; the engine does not answer for it` };
-  }
+  const end = await sandbox.ended(AbortSignal.timeout(10_000)).catch(() => undefined);
+  if (!end) throw new AttemptLost(`${lost.message}; the engine does not answer for it`, true);
+  if (end.oomKilled) return { kind: 'out_of_memory' };
+  const reason = `${lost.message}; the container ended with ${end.exitCode ?? 'no exit code'}`;
+  if (killedFromOutside.includes(end.exitCode)) throw new AttemptLost(reason, true);
+  return { kind: 'lost', reason };
 }
 
 function summary(served: Served, image: PreparedImage): Pick<RunResult, 'outcome' | 'light' | 'steps' | 'changes'> {

@@ -25,6 +25,38 @@ export function poolTarget(demand: Demand, bounds: PoolBounds): number {
   return Math.min(bounds.max, Math.max(bounds.min, wanted));
 }
 
+export interface ShareNode {
+  name: string;
+  /** Bytes. */
+  free: number;
+  hasImage: boolean;
+  ready: boolean;
+}
+
+/**
+ * A fleet-wide number of idle sandboxes, spread evenly over the nodes that are ready, have the image and have room; where
+ * it does not divide, those with the most free memory get one more. Names to numbers; nodes without any are absent.
+ */
+export function shareTargets(total: number, nodes: readonly ShareNode[]): Map<string, number> {
+  const able = nodes
+    .filter(({ free, hasImage, ready }) => ready && hasImage && free > 0)
+    .sort((a, b) => b.free - a.free || (a.name < b.name ? -1 : 1));
+  const shares = new Map<string, number>();
+  for (const [index, { name }] of able.entries()) {
+    const share = Math.floor(total / able.length) + (index < total % able.length ? 1 : 0);
+    if (share > 0) shares.set(name, share);
+  }
+  return shares;
+}
+
+/** What a pool should do now: start so many, and discard so many of the idle. One of the two is 0. */
+export function poolPlan({ idle, filling, target, held }: { idle: number; filling: number; target: number; held: boolean }): {
+  start: number;
+  discard: number;
+} {
+  return { start: held ? 0 : Math.max(0, target - idle - filling), discard: Math.max(0, idle - target) };
+}
+
 /** A rate and a peak that fade with time. Times in ms on any steady clock. */
 export class DemandMeter {
   readonly #halfLifeMs: number;

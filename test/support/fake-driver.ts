@@ -11,6 +11,8 @@ export interface Faults {
   failCreates?: number;
   /** Says no word at all. */
   mute?: boolean;
+  /** As a node that is down. */
+  unreachable?: boolean;
   /** Sandboxes that die when OPEN comes. */
   dieOnOpen?: number;
 }
@@ -27,6 +29,9 @@ export const fakeFingerprint: Fingerprint = {
   enforces: { memory: true, swap: true, pids: true, cpu: true },
   seccomp: true,
   swarm: 'inactive',
+  storage: 'none',
+  runtimes: ['none'],
+  clockSkewMs: 0,
 };
 
 /** A node in memory: its supervisors echo the command on stdout and exit with 0. Faults can be set at any time. */
@@ -35,9 +40,12 @@ export class FakeDriver implements Driver {
   readonly endpoint = 'fake://';
   readonly containers = new Map<string, { spec: SandboxSpec; end: Duplex }>();
   faults: Faults = {};
+  /** Names of the images that it has; any other can be prepared too, but nobody knows it has them. */
+  tags: string[] = ['any:latest'];
   created = 0;
 
   probe(): Promise<Fingerprint> {
+    if (this.faults.unreachable) return Promise.reject(new KatafleetError('engine.unreachable', 'told not to answer'));
     return Promise.resolve(fakeFingerprint);
   }
 
@@ -120,7 +128,16 @@ export class FakeDriver implements Driver {
   }
 
   images(): Promise<NodeImage[]> {
-    return Promise.resolve([]);
+    return Promise.resolve(this.tags.map((tag) => ({ id: `sha256:${tag}`, tags: [tag], digests: [], size: 0, labels: {} })));
+  }
+
+  async ping(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    if (this.faults.unreachable) throw new KatafleetError('engine.unreachable', 'told not to answer');
+  }
+
+  disconnect(): void {
+    for (const { end } of this.containers.values()) end.destroy();
   }
 
   close(): void {}

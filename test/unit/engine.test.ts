@@ -159,7 +159,7 @@ describe('engine: endpoints and errors', () => {
   });
 
   it('fingerprints of engines that tell little and much', () => {
-    assert.equal(fingerprint({}, [1, 24]).enforces.memory, false);
+    assert.equal(fingerprint({}, [1, 24], 0).enforces.memory, false);
     const full = fingerprint(
       {
         Name: 'n',

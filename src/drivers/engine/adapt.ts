@@ -6,6 +6,9 @@ import type { SupervisorBinary } from '../supervisor.ts';
 import { isStatus } from './errors.ts';
 import { supervisorPath } from './options.ts';
 
+/** Long past the time that adapting takes: what a dying katafleet leaves is reaped then. */
+const adaptingMs = 10 * 60_000;
+
 /**
  * A one-layer image with the supervisor on top of an image that lacks it, made once per node: its tag is a function of
  * both, so that the second call finds it. Returns its id.
@@ -20,7 +23,7 @@ export async function adapt(docker: Dockerode, image: Dockerode.ImageInspectInfo
     Entrypoint: [supervisorPath],
     Cmd: [],
     NetworkDisabled: true,
-    Labels: { [labels.role]: 'adapting' },
+    Labels: { [labels.role]: 'adapting', [labels.deadline]: String(Date.now() + adaptingMs) },
     HostConfig: { NetworkMode: 'none' },
   });
   try {

@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream';
 import Dockerode from 'dockerode';
 import { z } from 'zod';
 import { KatafleetError, messageOf } from '../../core/errors.ts';
@@ -6,7 +7,7 @@ import { LightRules } from '../../core/lights.ts';
 import type { Driver, Fingerprint, NodeImage, OwnedContainer, PreparedImage, Sandbox, SandboxSpec } from '../contract.ts';
 import { supervisorBinary } from '../supervisor.ts';
 import { adapt, inspect } from './adapt.ts';
-import { connect, type Connection } from './endpoint.ts';
+import { connect, type Connection, type TlsFiles } from './endpoint.ts';
 import { engineError } from './errors.ts';
 import { fingerprint } from './fingerprint.ts';
 import { type EngineNode, removeContainer, startSandbox } from './sandbox.ts';
@@ -19,9 +20,12 @@ interface Probed extends EngineNode {
 
 export interface EngineDriverOptions {
   endpoint: string;
-  /** Folder with ca.pem, cert.pem and key.pem, for tcp:// with TLS. */
-  certPath?: string;
+  /** For tcp:// with TLS: its files, or a folder with ca.pem, cert.pem and key.pem. */
+  tls?: string | TlsFiles;
 }
+
+/** How long an engine may take to say what it is, ms. */
+const probeMs = 10_000;
 
 /** The plain Engine API of one node. */
 export class EngineDriver implements Driver {
@@ -33,7 +37,7 @@ export class EngineDriver implements Driver {
   /** @throws endpoint.invalid */
   constructor(options: EngineDriverOptions) {
     this.endpoint = options.endpoint;
-    this.#connection = connect(options.endpoint, options.certPath);
+    this.#connection = connect(options.endpoint, options.tls);
   }
 
   async probe(): Promise<Fingerprint> {
@@ -59,14 +63,28 @@ export class EngineDriver implements Driver {
 
   async #ask(): Promise<Probed> {
     try {
+      const deadline = AbortSignal.timeout(probeMs);
       const unversioned = new Dockerode(this.#connection.options);
-      const api = negotiate(await unversioned.version());
+      const api = negotiate(await this.#inTime(deadline, unversioned.version()));
       const docker = new Dockerode({ ...this.#connection.options, version: `v${api.join('.')}` });
-      const found = fingerprint((await docker.info()) as object, api);
+      const asked = Date.now();
+      const answer: unknown = await this.#inTime(deadline, docker.info());
+      const found = fingerprint(answer, api, (asked + Date.now()) / 2);
       return { docker, api, endpoint: this.endpoint, name: found.node, fingerprint: found };
     } catch (error) {
       throw engineError(error, this.endpoint, 'ask the engine what it is');
     }
+  }
+
+  /** What takes longer than the signal allows ends for us, whether or not a silent engine lets go of it. */
+  async #inTime<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+    const late = new Promise<never>((_resolve, reject) => {
+      const over = () => reject(new KatafleetError('engine.timeout', `the engine at ${this.endpoint} takes the call and does not answer`));
+      if (signal.aborted) over();
+      else signal.addEventListener('abort', over, { once: true });
+    });
+    work.catch(() => undefined); // its failure after the deadline is nobody's any more
+    return Promise.race([work, late]);
   }
 
   async #do<T>(doing: string, body: (node: Probed) => Promise<T>): Promise<T> {
@@ -80,8 +98,7 @@ export class EngineDriver implements Driver {
 
   prepare(name: string): Promise<PreparedImage> {
     return this.#do(`prepare the image ${name}`, async (node) => {
-      const image =
-        (await inspect(node.docker, name)) ?? (/[:/@]/.test(name) ? undefined : await inspect(node.docker, `katafleet/${name}`));
+      const image = (await inspect(node.docker, name)) ?? (/[/@]/.test(name) ? undefined : await inspect(node.docker, `katafleet/${name}`));
       if (!image) {
         throw new KatafleetError('image.unknown', `no image "${name}" on the node ${node.name}`, {
           hint: `katafleet images build ${name}, if it is one of katafleet's recipes; docker pull ${name}, if it is in a registry`,
@@ -116,8 +133,55 @@ export class EngineDriver implements Driver {
   images(): Promise<NodeImage[]> {
     return this.#do('list images', async ({ docker }) => {
       const all = await docker.listImages();
-      return all.map((image) => ({ id: image.Id, tags: image.RepoTags ?? [], size: image.Size, labels: image.Labels ?? {} }));
+      return all.map((image) => ({
+        id: image.Id,
+        tags: image.RepoTags ?? [],
+        digests: image.RepoDigests ?? [],
+        size: image.Size,
+        labels: image.Labels ?? {},
+      }));
     });
+  }
+
+  async ping(signal: AbortSignal): Promise<void> {
+    const { docker } = await this.#inTime(signal, this.#node());
+    try {
+      await this.#inTime(signal, docker.ping());
+    } catch (error) {
+      throw engineError(error, this.endpoint, 'ping the engine');
+    }
+  }
+
+  watchImages(changed: () => void, signal: AbortSignal): Promise<void> {
+    return this.#do('follow the events', async ({ docker }) => {
+      const events = (await docker.getEvents({ filters: { type: ['image'] }, abortSignal: signal } as object)) as Readable;
+      signal.addEventListener('abort', () => events.destroy(), { once: true });
+      for await (const _ of events) changed();
+    });
+  }
+
+  exportImage(name: string): Promise<Readable> {
+    return this.#do(`save the image ${name}`, async ({ docker }) => (await docker.getImage(name).get()) as Readable);
+  }
+
+  importImage(archive: Readable): Promise<void> {
+    return this.#do('load an image', async ({ docker }) => {
+      const answer = (await docker.loadImage(archive, { quiet: true })) as Readable;
+      let said = '';
+      for await (const chunk of answer) said = (said + String(chunk)).slice(-10_000);
+      const failed = /"error"\s*:\s*"((?:[^"\\]|\\.)*)"/.exec(said);
+      if (failed) throw new KatafleetError('engine.failed', `the engine at ${this.endpoint} could not load an image: ${failed[1] ?? said}`);
+    });
+  }
+
+  removeImage(name: string): Promise<void> {
+    return this.#do(`remove the image ${name}`, async ({ docker }) => {
+      await docker.getImage(name).remove();
+    });
+  }
+
+  disconnect(): void {
+    this.#connection.close();
   }
 
   close(): void {

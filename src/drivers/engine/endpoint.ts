@@ -9,44 +9,55 @@ import { SshAgent } from './ssh-agent.ts';
 /** Where an engine listens by default. */
 export const defaultEndpoint = 'unix:///var/run/docker.sock';
 
-/** How to connect: what dockerode takes, and what to close in the end. */
+/** How to connect: what dockerode takes, and how to break off all that is under way; calls after that connect anew. */
 export interface Connection {
   options: Dockerode.DockerOptions;
   close(): void;
 }
 
+/** The files of a TLS client. */
+export interface TlsFiles {
+  ca: string;
+  cert: string;
+  key: string;
+}
+
+/** How long a TCP connection may be silent before the kernel asks whether its other end lives, ms. */
+const keepAliveMs = 15_000;
+
 /**
- * The connection to `unix:///path`, `tcp://host:port` (TLS where `certPath` holds ca.pem, cert.pem and key.pem) or
+ * The connection to `unix:///path`, `tcp://host:port` (TLS where its files are given, or a folder with ca.pem, cert.pem and key.pem) or
  * `ssh://[user@]host[:port]` (an engine with dial-stdio, 18.09 or later). @throws endpoint.invalid
  */
-export function connect(endpoint: string, certPath?: string): Connection {
+export function connect(endpoint: string, tls?: string | TlsFiles): Connection {
   // dockerode fills what is absent from DOCKER_HOST; each field is therefore given, if only as undefined.
   const unset = { host: undefined, port: undefined, socketPath: undefined, ca: undefined, cert: undefined, key: undefined };
   const url = parse(endpoint);
-  const keepAlive = { keepAlive: true, maxSockets: Infinity, maxFreeSockets: 8 };
+  const keepAlive = { keepAlive: true, keepAliveMsecs: keepAliveMs, maxSockets: Infinity, maxFreeSockets: 8 };
   switch (url.protocol) {
     case 'unix:': {
       const agent = new http.Agent(keepAlive);
-      return given({ ...unset, protocol: 'http', socketPath: url.pathname, agent }, agent);
+      return connection({ ...unset, protocol: 'http', socketPath: url.pathname, agent }, agent);
     }
     case 'tcp:':
     case 'http:':
     case 'https:': {
-      const tls = certPath === undefined ? undefined : certificates(certPath);
-      const agent = tls ? new https.Agent({ ...keepAlive, ...tls }) : new http.Agent(keepAlive);
-      const address = { host: url.hostname, port: url.port || (tls ? '2376' : '2375') };
-      return given({ ...unset, ...address, ...tls, protocol: tls ? 'https' : 'http', agent }, agent);
+      const files = typeof tls === 'string' ? filesIn(tls) : tls;
+      const given = files && certificates(files);
+      const agent = given ? new https.Agent({ ...keepAlive, ...given }) : new http.Agent(keepAlive);
+      const address = { host: url.hostname, port: url.port || (given ? '2376' : '2375') };
+      return connection({ ...unset, ...address, ...given, protocol: given ? 'https' : 'http', agent }, agent);
     }
     case 'ssh:': {
       const agent = new SshAgent(url);
-      return given({ ...unset, host: 'engine', port: '80', protocol: 'http', agent }, agent);
+      return connection({ ...unset, host: 'engine', port: '80', protocol: 'http', agent }, agent);
     }
     default:
       throw invalid(endpoint);
   }
 }
 
-function given(options: object, agent: { destroy(): void }): Connection {
+function connection(options: object, agent: { destroy(): void }): Connection {
   return { options, close: () => agent.destroy() };
 }
 
@@ -64,15 +75,17 @@ function invalid(endpoint: string): KatafleetError {
   return new KatafleetError('endpoint.invalid', `"${endpoint}" is no endpoint: expected unix:///path, tcp://host:port or ssh://user@host`);
 }
 
-function certificates(folder: string): { ca: Buffer; cert: Buffer; key: Buffer } {
+const filesIn = (folder: string): TlsFiles => ({
+  ca: join(folder, 'ca.pem'),
+  cert: join(folder, 'cert.pem'),
+  key: join(folder, 'key.pem'),
+});
+
+function certificates({ ca, cert, key }: TlsFiles): { ca: Buffer; cert: Buffer; key: Buffer } {
   try {
-    return {
-      ca: readFileSync(join(folder, 'ca.pem')),
-      cert: readFileSync(join(folder, 'cert.pem')),
-      key: readFileSync(join(folder, 'key.pem')),
-    };
+    return { ca: readFileSync(ca), cert: readFileSync(cert), key: readFileSync(key) };
   } catch (error) {
-    throw new KatafleetError('endpoint.invalid', `the TLS certificates in ${folder} can't be read: ${messageOf(error)}`, { cause: error });
+    throw new KatafleetError('endpoint.invalid', `a TLS certificate can't be read: ${messageOf(error)}`, { cause: error });
   }
 }
 

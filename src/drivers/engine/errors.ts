@@ -7,6 +7,17 @@ interface EngineError {
   json?: { message?: string };
 }
 
+const certificateFaults: Record<string, string> = {
+  CERT_HAS_EXPIRED: 'has expired',
+  CERT_NOT_YET_VALID: 'is not valid yet',
+  CERT_REVOKED: 'is revoked',
+  DEPTH_ZERO_SELF_SIGNED_CERT: 'is signed by itself, not by the authority that was named',
+  SELF_SIGNED_CERT_IN_CHAIN: 'is signed by another authority than the one that was named',
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'is signed by another authority than the one that was named',
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'is signed by another authority than the one that was named',
+  ERR_TLS_CERT_ALTNAME_INVALID: 'is for another host name',
+};
+
 /** What the engine said, or why it said nothing, as one of our errors. `doing` completes "can't …". */
 export function engineError(error: unknown, endpoint: string, doing: string): KatafleetError {
   if (error instanceof KatafleetError) return error;
@@ -19,6 +30,16 @@ export function engineError(error: unknown, endpoint: string, doing: string): Ka
       'engine.permission',
       `no permission to use the engine at ${endpoint}`,
       'be root, or join the group docker: usermod -aG docker "$USER", then log in again',
+    );
+  }
+  if (statusCode === undefined && code?.startsWith('HPE_')) {
+    return about('engine.failed', `what answers at ${endpoint} is no Docker engine: it speaks no HTTP (${said})`);
+  }
+  if (statusCode === undefined && code !== undefined && code in certificateFaults) {
+    return about(
+      'engine.certificate',
+      `the certificate of ${endpoint} ${certificateFaults[code] ?? ''} (${code})`,
+      "renew it with dockerd's --tlscert and --tlskey, or name the authority that signed it (ca.pem)",
     );
   }
   if (statusCode === undefined) {

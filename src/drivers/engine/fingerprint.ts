@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { KatafleetError } from '../../core/errors.ts';
 import type { Fingerprint } from '../contract.ts';
 import type { ApiVersion } from './version.ts';
 
@@ -17,14 +18,30 @@ const Info = z.object({
   PidsLimit: z.boolean().default(true),
   CpuCfsQuota: z.boolean().default(false),
   SecurityOptions: z.array(z.string()).nullish(),
+  Driver: z.string().default('unknown'),
+  DefaultRuntime: z.string().default('runc'),
+  Runtimes: z.record(z.string(), z.unknown()).nullish(),
+  SystemTime: z.string().optional(),
   Swarm: z.object({ LocalNodeState: z.string().default('inactive'), ControlAvailable: z.boolean().default(false) }).nullish(),
 });
 
 const architectures: Record<string, Fingerprint['architecture']> = { x86_64: 'amd64', amd64: 'amd64', aarch64: 'arm64', arm64: 'arm64' };
 
-/** A node's fingerprint from the engine's answer to `GET /info`. */
-export function fingerprint(answer: object, api: ApiVersion): Fingerprint {
-  const info = Info.parse(answer);
+/**
+ * A node's fingerprint from the engine's answer to `GET /info`, which came at `now` (Unix ms).
+ * @throws engine.failed for what is no such answer
+ */
+export function fingerprint(answer: unknown, api: ApiVersion, now: number): Fingerprint {
+  const parsed = Info.safeParse(answer);
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    throw new KatafleetError(
+      'engine.failed',
+      `what it says of itself is not what a Docker engine says: ${issue?.path.join('.') || 'answer'}: ${issue?.message ?? ''}`,
+    );
+  }
+  const info = parsed.data;
+  const time = Date.parse(info.SystemTime ?? '');
   return {
     node: info.Name,
     engineVersion: info.ServerVersion,
@@ -36,6 +53,12 @@ export function fingerprint(answer: object, api: ApiVersion): Fingerprint {
     cgroupVersion: info.CgroupVersion === '1' || info.CgroupVersion === '2' ? info.CgroupVersion : 'unknown',
     enforces: { memory: info.MemoryLimit, swap: info.SwapLimit, pids: info.PidsLimit, cpu: info.CpuCfsQuota },
     seccomp: (info.SecurityOptions ?? []).some((option) => option.includes('seccomp')),
+    storage: info.Driver,
+    runtimes: [
+      info.DefaultRuntime,
+      ...Object.keys(info.Runtimes ?? {}).filter((name) => name !== info.DefaultRuntime && !/^io\./.test(name)),
+    ],
+    clockSkewMs: Number.isNaN(time) ? undefined : Math.round(time - now),
     swarm: info.Swarm?.LocalNodeState !== 'active' ? 'inactive' : info.Swarm.ControlAvailable ? 'manager' : 'worker',
   };
 }

@@ -5,6 +5,7 @@ import { Duplex } from 'node:stream';
 /** An http agent whose connections are `ssh … docker system dial-stdio`, with the person's own ssh configuration and keys. */
 export class SshAgent extends http.Agent {
   readonly #argv: readonly string[];
+  readonly #open = new Set<Duplex>();
 
   constructor(url: URL) {
     super({ keepAlive: true, maxFreeSockets: 4 });
@@ -28,7 +29,16 @@ export class SshAgent extends http.Agent {
   }
 
   override createConnection(): Duplex {
-    return new SshConnection(spawn('ssh', this.#argv, { stdio: 'pipe' }));
+    const connection = new SshConnection(spawn('ssh', this.#argv, { stdio: 'pipe' }));
+    this.#open.add(connection);
+    connection.once('close', () => this.#open.delete(connection));
+    return connection;
+  }
+
+  /** Those that were upgraded are not in the books of the base class. */
+  override destroy(): void {
+    super.destroy();
+    for (const connection of this.#open) connection.destroy();
   }
 }
 

@@ -1,0 +1,33 @@
+import { once } from 'node:events';
+import { Command } from 'commander';
+import { Daemon } from '../daemon.ts';
+import { escapeControls } from './terminal.ts';
+import { type At, configOf } from './where.ts';
+
+export function serveCommand(at: At): Command {
+  return new Command('serve')
+    .summary('katafleet as a service: API, journal, maintenance')
+    .description('Serves the API of docs/api.md until SIGTERM or Ctrl-C: what runs then may end, what waits is kept for the next start.')
+    .option('-l, --listen <host:port>', 'where (default: server.listen of the configuration, 127.0.0.1:7420); port 0 takes a free one')
+    .option('--journal <file>', 'where runs are written down (default: journal.file of the configuration)')
+    .action(async (options: { listen?: string; journal?: string }) => {
+      const config = configOf(at());
+      const log = (line: string) => process.stderr.write(`${new Date().toISOString()} ${escapeControls(line)}\n`);
+      const daemon = new Daemon({
+        config: {
+          ...config,
+          server: { ...config.server, ...(options.listen === undefined ? {} : { listen: options.listen }) },
+          journal: { ...config.journal, ...(options.journal === undefined ? {} : { file: options.journal }) },
+        },
+        log,
+      });
+      const ending = Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM')]);
+      try {
+        process.stdout.write(`katafleet serves at ${await daemon.start()}\n`);
+        await ending;
+        log('ending: no new runs, those under way may end');
+      } finally {
+        await daemon.stop();
+      }
+    });
+}

@@ -1,0 +1,36 @@
+import { escapeControls } from './terminal.ts';
+
+/** A table of plain text: columns as wide as their widest cell, the last one as long as it likes. */
+export function table(
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+  paint: (row: number, column: number, cell: string) => string = (_row, _column, cell) => cell,
+): string {
+  const clean = rows.map((row) => row.map((cell) => escapeControls(cell).replaceAll('\n', ' ')));
+  const widths = head.map((title, column) => Math.max(title.length, ...clean.map((row) => (row[column] ?? '').length)));
+  const line = (cells: readonly string[], shown: readonly string[]) =>
+    cells
+      .map((cell, column) =>
+        column === cells.length - 1
+          ? (shown[column] ?? '')
+          : `${shown[column] ?? ''}${' '.repeat((widths[column] ?? 0) - cell.length + 2)}`,
+      )
+      .join('');
+  const body = clean.map((row, index) =>
+    line(
+      row,
+      row.map((cell, column) => paint(index, column, cell)),
+    ),
+  );
+  return [line(head, head), ...body].map((text) => text.replace(/\s+$/, '')).join('\n');
+}
+
+/** How long ago, for people: `now`, `12 s`, `3 min`, `2 h`, `5 d`. */
+export function ago(at: number | undefined, now: number): string {
+  if (at === undefined) return 'never';
+  const seconds = Math.max(0, Math.round((now - at) / 1000));
+  if (seconds < 2) return 'now';
+  if (seconds < 120) return `${seconds} s`;
+  if (seconds < 7_200) return `${Math.round(seconds / 60)} min`;
+  return seconds < 172_800 ? `${Math.round(seconds / 3_600)} h` : `${Math.round(seconds / 86_400)} d`;
+}

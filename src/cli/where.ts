@@ -1,0 +1,55 @@
+import { loadConfig } from '../config/load.ts';
+import type { Config } from '../config/schema.ts';
+import { Katafleet } from '../index.ts';
+import { optionsOf } from '../options.ts';
+import { ServerClient } from './client.ts';
+
+/** The options that every command shares. */
+export interface Where {
+  /** `--host`: a single engine. */
+  endpoint?: string;
+  /** `--config`. */
+  config?: string;
+  /** `--server`. */
+  server?: string;
+}
+
+export type At = () => Where;
+
+export function configOf({ config }: Where): Config {
+  return loadConfig({ env: process.env, cwd: process.cwd(), ...(config === undefined ? {} : { file: config }) }).config;
+}
+
+/** The fleet of the configuration, or the single engine that `--host` names. */
+export function fleetOf(where: Where): Katafleet {
+  const troubles = { onTrouble: () => undefined };
+  if (where.endpoint !== undefined) return new Katafleet({ endpoint: where.endpoint });
+  return new Katafleet({ ...optionsOf(configOf(where)), ...troubles });
+}
+
+/** The server that was named, by `--server` or KATAFLEET_SERVER. */
+export function namedServer({ server }: Where): ServerClient | undefined {
+  const url = server ?? process.env['KATAFLEET_SERVER'];
+  return url === undefined || url === '' ? undefined : new ServerClient(url);
+}
+
+/** The server that was named, else the one that the configuration would start. */
+export function serverOf(where: Where): ServerClient {
+  return (
+    namedServer(where) ??
+    new ServerClient(
+      `http://${configOf(where)
+        .server.listen.replace(/^0\.0\.0\.0:/, '127.0.0.1:')
+        .replace(/^\[::\]:/, '[::1]:')}`,
+    )
+  );
+}
+
+/** A server that runs here, unless a single engine was named; commands that only look go to the nodes themselves without one. */
+export async function runningServer(where: Where): Promise<ServerClient | undefined> {
+  const named = namedServer(where);
+  if (named) return named;
+  if (where.endpoint !== undefined) return undefined;
+  const server = serverOf(where);
+  return (await server.answers()) ? server : undefined;
+}

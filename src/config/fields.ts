@@ -1,0 +1,54 @@
+import { z } from 'zod';
+import { messageOf } from '../core/errors.ts';
+import { formatBytes, formatDuration, parseBytes, parseDuration } from '../core/quantity.ts';
+
+/** Fields that people write in words: sizes, times, schedules. Each says what it expected and what came. */
+
+const shown = (value: unknown): string => {
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length > 60 ? `${text.slice(0, 57)}…` : text;
+};
+
+function inWords(
+  what: string,
+  example: string,
+  parse: (text: string) => number,
+  least: number,
+  most: number,
+  format: (value: number) => string,
+) {
+  return z
+    .union([z.string(), z.number()], { error: (issue) => `expected ${what} such as ${example}, got ${shown(issue.input)}` })
+    .transform((given, context): number => {
+      let value: number;
+      try {
+        value = typeof given === 'number' ? given : parse(given);
+      } catch (error) {
+        context.addIssue({ code: 'custom', message: `expected ${what} such as ${example}, got ${shown(given)} (${messageOf(error)})` });
+        return z.NEVER;
+      }
+      if (!Number.isInteger(value) || value < least || value > most) {
+        context.addIssue({ code: 'custom', message: `expected ${what} from ${format(least)} to ${format(most)}, got ${shown(given)}` });
+        return z.NEVER;
+      }
+      return value;
+    });
+}
+
+/** Bytes: `512m`, or a number of bytes. */
+export const size = (least: number, most: number) => inWords('a size', '512m', parseBytes, least, most, formatBytes);
+
+/** Milliseconds: `10s`, or a number of ms. */
+export const duration = (least: number, most: number) => inWords('a time', '10s', parseDuration, least, most, formatDuration);
+
+/** Bytes, or a share of the machine's memory: `512m` or `10%`. */
+export const reserve = z
+  .union([z.string(), z.number()], { error: (issue) => `expected a size such as 512m or a share such as 10%, got ${shown(issue.input)}` })
+  .transform((given, context): { bytes: number } | { share: number } => {
+    const share = typeof given === 'string' ? /^(\d{1,2}(?:\.\d+)?)\s*%$/.exec(given.trim()) : null;
+    if (share) return { share: Number(share[1]) / 100 };
+    const bytes = size(0, 1024 ** 5).safeParse(given);
+    if (bytes.success) return { bytes: bytes.data };
+    context.addIssue({ code: 'custom', message: `expected a size such as 512m or a share from 0% to 99%, got ${shown(given)}` });
+    return z.NEVER;
+  });

@@ -1,0 +1,66 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { KatafleetError, messageOf } from '../core/errors.ts';
+import { profileOf } from '../core/profile.ts';
+import { parseConfig } from './parse.ts';
+import { type Config, ConfigFile, type NodeConfig } from './schema.ts';
+
+export interface Loaded {
+  config: Config;
+  /** The file that it came from; undefined when there is none, which is the local engine. */
+  source: string | undefined;
+}
+
+/**
+ * The configuration: of the file that is named, else KATAFLEET_CONFIG, else ./katafleet.yaml, else
+ * /etc/katafleet/katafleet.yaml, else none. @throws config.missing, config.invalid with every fault on a line of its own
+ */
+export function loadConfig({ file, env, cwd }: { file?: string; env: NodeJS.ProcessEnv; cwd: string }): Loaded {
+  const named = file ?? (env['KATAFLEET_CONFIG'] || undefined);
+  const source =
+    named === undefined
+      ? [join(cwd, 'katafleet.yaml'), '/etc/katafleet/katafleet.yaml'].find((path) => existsSync(path))
+      : resolve(cwd, named);
+  if (source === undefined) return { config: complete(ConfigFile.parse({}), cwd, env), source };
+  let text: string;
+  try {
+    text = readFileSync(source, 'utf8');
+  } catch (cause) {
+    throw new KatafleetError('config.missing', `the configuration ${named ?? source} can't be read: ${messageOf(cause)}`, { cause });
+  }
+  const shown = named ?? source;
+  const { value, fault } = parseConfig(text, shown);
+  const config = complete(value, dirname(source), env);
+  for (const [index, { tls }] of (config.nodes ?? []).entries()) {
+    const files =
+      typeof tls === 'string' ? ['ca.pem', 'cert.pem', 'key.pem'].map((part) => join(tls, part)) : tls ? [tls.ca, tls.cert, tls.key] : [];
+    for (const path of files) {
+      if (!existsSync(path)) throw fault(['nodes', index, 'tls'], `there is no file ${path}`);
+    }
+  }
+  return { config, source };
+}
+
+/** Defaults that depend on other fields or on the machine; paths made absolute. */
+function complete(given: ReturnType<typeof ConfigFile.parse>, folder: string, env: NodeJS.ProcessEnv): Config {
+  const { defaults, journal, nodes, profiles } = given;
+  const at = (path: string) => resolve(folder, path);
+  return {
+    ...given,
+    nodes: nodes?.map(({ memory, tls, driver, withoutMemoryLimits, ...node }): NodeConfig => ({
+      ...node,
+      ...(tls === undefined ? {} : { tls: typeof tls === 'string' ? at(tls) : { ca: at(tls.ca), cert: at(tls.cert), key: at(tls.key) } }),
+      driver: driver ?? defaults.driver,
+      reserve: memory.reserve ?? defaults.reserve,
+      withoutMemoryLimits: withoutMemoryLimits ?? defaults.withoutMemoryLimits,
+    })),
+    profiles: { default: profileOf(), ...profiles },
+    journal: { ...journal, file: journal.file === undefined ? join(stateFolder(env), 'journal.db') : at(journal.file) },
+  };
+}
+
+function stateFolder(env: NodeJS.ProcessEnv): string {
+  if (env['XDG_STATE_HOME']) return join(env['XDG_STATE_HOME'], 'katafleet');
+  return process.getuid?.() === 0 ? '/var/lib/katafleet' : join(env['HOME'] ?? homedir(), '.local/state/katafleet');
+}

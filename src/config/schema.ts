@@ -1,0 +1,207 @@
+import cron from 'node-cron';
+import { z } from 'zod';
+import { Profile } from '../core/profile.ts';
+import { duration, reserve, size } from './fields.ts';
+
+const [KiB, MiB, GiB] = [1024, 1024 ** 2, 1024 ** 3];
+const [second, minute, hour, day] = [1_000, 60_000, 3_600_000, 86_400_000];
+
+const name = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, 'must be 1 to 63 letters, digits, or . _ -, and begin with a letter or digit');
+const image = z.string().regex(/^[^\s\0]{1,512}$/, 'must be the name of an image');
+const driver = z.enum(['auto', 'swarm', 'engine', 'ssh']);
+const labels = z.record(
+  z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$/, 'must be 1 to 128 letters, digits, or . _ / -'),
+  z.string().max(256),
+);
+const file = z.string().min(1).max(4_095);
+
+const endpoint = z.string().superRefine((text, context) => {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  const fits =
+    url &&
+    (url.protocol === 'unix:'
+      ? url.pathname.length > 1
+      : ['tcp:', 'http:', 'https:', 'ssh:'].includes(url.protocol) && url.hostname !== '');
+  if (!fits)
+    context.addIssue({ code: 'custom', message: `expected unix:///path, tcp://host:port or ssh://user@host, got ${JSON.stringify(text)}` });
+});
+
+const NodeEntry = z
+  .strictObject({
+    name,
+    endpoint,
+    /** A folder with ca.pem, cert.pem and key.pem, or the three files. */
+    tls: z.union([file, z.strictObject({ ca: file, cert: file, key: file })]).optional(),
+    labels: labels.default({}),
+    driver: driver.optional(),
+    memory: z.strictObject({ reserve: reserve.optional() }).default({}),
+    withoutMemoryLimits: z.boolean().optional(),
+    starts: z.int().min(1).max(1_000).optional(),
+    cordoned: z.boolean().default(false),
+  })
+  .refine(({ tls, endpoint: at }) => tls === undefined || /^(tcp|https):/.test(at), { message: 'goes with tcp:// only', path: ['tls'] });
+
+const { shape } = Profile;
+/** Profile's own bounds hold; here sizes and times may be written in words. */
+const ProfileEntry = z
+  .strictObject({
+    memory: size(16 * MiB, 1024 * GiB).optional(),
+    cpus: shape.cpus.unwrap().optional(),
+    pids: shape.pids.unwrap().optional(),
+    wallMs: duration(10, day).optional(),
+    cpuMs: duration(0, day).optional(),
+    stdout: size(0, 64 * MiB).optional(),
+    stderr: size(0, 64 * MiB).optional(),
+    fileSize: size(0, 64 * GiB).optional(),
+    filesBack: shape.filesBack.unwrap().optional(),
+    fileBack: size(0, GiB).optional(),
+    bytesBack: size(0, GiB).optional(),
+    openFiles: shape.openFiles.unwrap().optional(),
+    stack: size(64 * KiB, GiB).optional(),
+    shm: size(0, 64 * GiB).optional(),
+  })
+  .transform((fields) => Profile.parse(fields));
+
+const PoolEntry = z.strictObject({
+  image,
+  profile: name.default('default'),
+  idle: z
+    .strictObject({ min: z.int().min(0).max(100_000).default(0), max: z.int().min(0).max(100_000) })
+    .refine(({ min, max }) => min <= max, { message: 'min is above max', path: ['min'] }),
+});
+
+const schedule = (often: string) =>
+  z
+    .string()
+    .refine((text) => text === 'off' || cron.validate(text), {
+      error: (issue) => `expected five or six fields of cron, or off, got ${JSON.stringify(issue.input)}`,
+    })
+    .default(often)
+    .transform((text) => (text === 'off' ? undefined : text));
+
+/** katafleet.yaml, whole. Every field has a default; docs/config.md has them with their bounds. */
+export const ConfigFile = z
+  .strictObject({
+    nodes: z.array(NodeEntry).min(1).max(10_000).optional(),
+    defaults: z
+      .strictObject({
+        reserve: reserve.default({ share: 0.1 }),
+        driver: driver.default('auto'),
+        idleMemory: size(MiB, GiB).default(16 * MiB),
+        withoutMemoryLimits: z.boolean().default(false),
+      })
+      .prefault({}),
+    profiles: z.record(name, ProfileEntry).default({}),
+    pools: z.array(PoolEntry).max(10_000).default([]),
+    images: z
+      .strictObject({
+        copy: z.boolean().default(true),
+        keep: z.array(image).max(10_000).default([]),
+        pruneAfter: z.union([z.literal('off').transform(() => undefined), duration(hour, 3_650 * day)]).optional(),
+      })
+      .prefault({}),
+    queue: z
+      .strictObject({
+        runs: z.int().min(1).max(1_000_000).default(10_000),
+        bytes: size(MiB, 1024 * GiB).default(GiB),
+        perTenant: z.int().min(1).max(1_000_000).default(5_000),
+        wait: duration(0, day).default(minute),
+      })
+      .prefault({}),
+    health: z
+      .strictObject({
+        interval: duration(100, 10 * minute).default(2 * second),
+        timeout: duration(50, 5 * minute).default(2 * second),
+        failures: z.int().min(1).max(100).default(3),
+        successes: z.int().min(1).max(100).default(2),
+      })
+      .prefault({}),
+    retries: z.strictObject({ attempts: z.int().min(1).max(100).default(3) }).prefault({}),
+    placement: z.strictObject({ policy: z.enum(['spread', 'binpack']).default('spread') }).prefault({}),
+    journal: z
+      .strictObject({
+        file: file.optional(),
+        keepResults: duration(minute, 3_650 * day).default(7 * day),
+        keepEvents: duration(minute, 3_650 * day).default(30 * day),
+      })
+      .prefault({}),
+    schedules: z
+      .strictObject({
+        inventory: schedule('*/5 * * * *'),
+        reap: schedule('* * * * *'),
+        retention: schedule('17 * * * *'),
+        prune: schedule('41 3 * * *'),
+        pools: schedule('* * * * *'),
+        jitter: duration(0, hour).default(10 * second),
+      })
+      .prefault({}),
+    reaping: z.strictObject({ grace: duration(0, day).default(minute) }).prefault({}),
+    server: z
+      .strictObject({
+        listen: z
+          .string()
+          .regex(/^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):\d{1,5}$/, 'expected HOST:PORT such as 127.0.0.1:7420')
+          .default('127.0.0.1:7420'),
+        bodyLimit: size(KiB, GiB).default(64 * MiB),
+      })
+      .prefault({}),
+  })
+  .superRefine(crossCheck);
+type ConfigFile = z.output<typeof ConfigFile>;
+
+/** What no field can tell alone. */
+function crossCheck(config: z.output<z.ZodObject<Record<string, never>>> | object, context: z.RefinementCtx): void {
+  const { nodes = [], pools, profiles } = config as Pick<ConfigFile, 'nodes' | 'pools' | 'profiles'>;
+  const twice = (what: string, path: (string | number)[], first: (string | number)[]) =>
+    context.addIssue({ code: 'custom', message: what, path, params: { first } });
+  const names = new Map<string, number>();
+  const endpoints = new Map<string, number>();
+  for (const [index, node] of nodes.entries()) {
+    const [sameName, sameEndpoint] = [names.get(node.name), endpoints.get(node.endpoint)];
+    if (sameName !== undefined)
+      twice(`two nodes are named ${JSON.stringify(node.name)}`, ['nodes', index, 'name'], ['nodes', sameName, 'name']);
+    else names.set(node.name, index);
+    if (sameEndpoint !== undefined)
+      twice(
+        `two nodes have the endpoint of ${nodes[sameEndpoint]?.name ?? ''}`,
+        ['nodes', index, 'endpoint'],
+        ['nodes', sameEndpoint, 'endpoint'],
+      );
+    else endpoints.set(node.endpoint, index);
+  }
+  const seen = new Map<string, number>();
+  for (const [index, pool] of pools.entries()) {
+    const key = JSON.stringify([pool.image, pool.profile]);
+    const same = seen.get(key);
+    if (same !== undefined) twice(`two pools of ${pool.image} with the profile ${pool.profile}`, ['pools', index], ['pools', same]);
+    else seen.set(key, index);
+    if (pool.profile !== 'default' && !(pool.profile in profiles)) {
+      const there = ['default', ...Object.keys(profiles).filter((other) => other !== 'default')].join(', ');
+      context.addIssue({ code: 'custom', message: `no profile "${pool.profile}"; there are: ${there}`, path: ['pools', index, 'profile'] });
+    }
+  }
+}
+
+/** A node with the defaults filled in. */
+export interface NodeConfig {
+  name: string;
+  endpoint: string;
+  tls?: string | { ca: string; cert: string; key: string } | undefined;
+  labels: Record<string, string>;
+  driver: 'auto' | 'swarm' | 'engine' | 'ssh';
+  reserve: { bytes: number } | { share: number };
+  withoutMemoryLimits: boolean;
+  starts?: number | undefined;
+  cordoned: boolean;
+}
+
+/** The configuration as katafleet uses it: sizes in bytes, times in ms, nothing left open. */
+export type Config = Omit<ConfigFile, 'nodes' | 'profiles' | 'journal'> & {
+  /** Undefined is the local engine. */
+  nodes: NodeConfig[] | undefined;
+  /** `default` among them. */
+  profiles: Record<string, Profile>;
+  journal: ConfigFile['journal'] & { file: string };
+};

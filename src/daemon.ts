@@ -1,0 +1,223 @@
+import type { AddressInfo } from 'node:net';
+import { isIP } from 'node:net';
+import { KatafleetError, messageOf } from './core/errors.ts';
+import { canonicalImage } from './core/image-name.ts';
+import { sandboxLimits } from './core/profile.ts';
+import type { Config } from './config/schema.ts';
+import { Maintenance, type MaintenanceJob } from './fleet/maintenance.ts';
+import { prunePlan } from './fleet/prune.ts';
+import { buildApp } from './http/app.ts';
+import { Katafleet } from './index.ts';
+import { optionsOf } from './options.ts';
+import { RunService } from './runs/service.ts';
+import { Journal } from './store/journal.ts';
+
+export interface DaemonOptions {
+  config: Config;
+  /** Told of what happens, a line each. */
+  log: (line: string) => void;
+}
+
+/** Runs under way get so long to end after SIGTERM, ms; what waits stays in the journal. */
+const graceMs = 20_000;
+
+/** katafleet as a service: journal, fleet, runs, maintenance, API. */
+export class Daemon {
+  readonly #journal: Journal;
+  readonly #katafleet: Katafleet;
+  readonly #runs: RunService;
+  readonly #maintenance: Maintenance;
+  readonly #app: ReturnType<typeof buildApp>;
+  readonly #config: Config;
+  readonly #log: (line: string) => void;
+  #stopping = false;
+
+  /** Opens the journal and connects to nothing yet. @throws journal.*, endpoint.invalid */
+  constructor({ config, log }: DaemonOptions) {
+    this.#config = config;
+    this.#log = log;
+    this.#journal = Journal.open(config.journal.file);
+    const journal = this.#journal;
+    const onEvent = (node: string, kind: string, detail: string) => {
+      log(`${node}: ${kind}${detail === '' ? '' : ` (${detail})`}`);
+      if (!this.#stopping) journal.event(node, kind, detail, Date.now());
+    };
+    const { identity, epoch } = journal;
+    this.#katafleet = new Katafleet({ ...optionsOf(config), patient: true, journal: { identity, epoch }, onTrouble: log, onEvent });
+    const { fleet } = this.#katafleet;
+    this.#runs = new RunService(journal, (recorder) => this.#katafleet.dispatcherFor(recorder));
+    this.#maintenance = new Maintenance(this.#jobs(), journal, log);
+    const { host } = listenAddress(config.server.listen);
+    this.#app = buildApp(
+      {
+        fleet,
+        runs: this.#runs,
+        maintenance: this.#maintenance,
+        profile: (given) => this.#profile(given),
+        queueMs: config.queue.wait,
+        idleMemory: config.defaults.idleMemory,
+        cordon: (node, how) => this.#cordon(node, how),
+        list: (of) => journal.list(of),
+        events: (of) => journal.events(of),
+        counts: () => journal.counts(),
+        stopping: () => this.#stopping,
+      },
+      { bodyLimit: config.server.bodyLimit, loopbackOnly: isLoopback(host) },
+    );
+  }
+
+  /** Serves; resolves with the address when it does. Nodes are looked at meanwhile. @throws server.address */
+  async start(): Promise<string> {
+    const { fleet } = this.#katafleet;
+    for (const { name, cordoned, draining } of this.#journal.nodeSettings()) {
+      if (cordoned && fleet.has(name)) fleet.cordon(name, draining);
+    }
+    for (const { image, profile, idle } of this.#config.pools) {
+      const found = this.#config.profiles[profile];
+      if (found) fleet.want({ image: canonicalImage(image), limits: sandboxLimits(found), idle });
+    }
+    const recovered = this.#runs.recover();
+    if (recovered > 0) this.#log(`${recovered} accepted runs of before are taken up again`);
+    void fleet.open();
+    this.#maintenance.start(this.#config.schedules.jitter);
+    const { host, port } = listenAddress(this.#config.server.listen);
+    try {
+      await this.#app.listen({ host, port });
+    } catch (cause) {
+      throw new KatafleetError('server.address', `can't listen on ${host}:${port}: ${messageOf(cause)}`, {
+        cause,
+        hint: 'another katafleet may be there; server.listen in the configuration, or --listen, names another address',
+      });
+    }
+    const address = this.#app.server.address() as AddressInfo;
+    return `http://${address.family === 'IPv6' ? `[${address.address}]` : address.address}:${address.port}`;
+  }
+
+  #profile(given: Parameters<Parameters<typeof buildApp>[0]['profile']>[0]): ReturnType<Parameters<typeof buildApp>[0]['profile']> {
+    const { profiles } = this.#config;
+    const name = typeof given === 'string' ? given : 'default';
+    const base = profiles[name];
+    if (typeof given === 'string' && !base) {
+      throw new KatafleetError('limits.invalid', `no profile "${given}"; there are: ${Object.keys(profiles).join(', ')}`);
+    }
+    return { ...base, ...(typeof given === 'object' ? given : {}) };
+  }
+
+  #cordon(node: string, how: 'cordon' | 'drain' | 'uncordon'): void {
+    const { fleet } = this.#katafleet;
+    if (how === 'uncordon') fleet.uncordon(node);
+    else fleet.cordon(node, how === 'drain');
+    this.#journal.setNodeSetting(node, { cordoned: how !== 'uncordon', draining: how === 'drain' });
+  }
+
+  #jobs(): MaintenanceJob[] {
+    const { schedules, journal: kept } = this.#config;
+    const { fleet } = this.#katafleet;
+    const journal = this.#journal;
+    return [
+      {
+        name: 'inventory',
+        what: 'asks every node for its images',
+        schedule: schedules.inventory,
+        run: async (dryRun) => {
+          if (!dryRun) await fleet.refreshImages();
+          return `${fleet.images().length} images on ${fleet.members.length} nodes`;
+        },
+      },
+      {
+        name: 'reap',
+        what: 'removes containers that nobody needs any more',
+        schedule: schedules.reap,
+        run: async (dryRun) => {
+          const found = (await fleet.reap(dryRun)).flatMap(({ node, doomed }) =>
+            doomed.map(({ id, why }) => `${node} ${id.slice(0, 12)} (${why})`),
+          );
+          const shown = found.length > 0 ? `: ${found.slice(0, 20).join(', ')}${found.length > 20 ? ', …' : ''}` : '';
+          return `${found.length} containers ${dryRun ? 'would be removed' : 'removed'}${shown}`;
+        },
+      },
+      {
+        name: 'retention',
+        what: 'forgets results and events whose time is over',
+        schedule: schedules.retention,
+        run: (dryRun) => {
+          const now = Date.now();
+          const before = { resultsBefore: now - kept.keepResults, eventsBefore: now - kept.keepEvents };
+          if (dryRun) return Promise.resolve(`would forget results before ${new Date(before.resultsBefore).toISOString()}`);
+          const { runs, events } = journal.prune(before);
+          return Promise.resolve(`${runs} runs and ${events} events forgotten`);
+        },
+      },
+      {
+        name: 'prune',
+        what: "removes katafleet's own images that are superseded or long unused",
+        schedule: schedules.prune,
+        run: (dryRun) => this.#prune(dryRun),
+      },
+      {
+        name: 'pools',
+        what: 'shares the idle sandboxes out over the nodes anew',
+        schedule: schedules.pools,
+        run: async (dryRun) => {
+          const pools = dryRun ? [] : await fleet.retarget();
+          const idle = fleet.nodes().reduce((sum, node) => sum + node.sandboxes.idle, 0);
+          return dryRun ? `${idle} idle sandboxes` : `${pools.length} pools, ${idle} idle sandboxes`;
+        },
+      },
+    ];
+  }
+
+  async #prune(dryRun: boolean): Promise<string> {
+    const { images, pools } = this.#config;
+    const { fleet } = this.#katafleet;
+    const uses = this.#journal.imageUses();
+    const rules = {
+      now: Date.now(),
+      afterMs: images.pruneAfter,
+      keep: [...images.keep, ...pools.map(({ image }) => image)],
+      lastUsed: (name: string) => uses.get(name),
+      since: this.#journal.since,
+    };
+    const told: string[] = [];
+    for (const { settings, node, driver, state } of fleet.members) {
+      if (state !== 'ready' || !driver.removeImage) continue;
+      for (const { name, why } of prunePlan(node.images, rules)) {
+        try {
+          if (!dryRun) await driver.removeImage(name);
+          told.push(`${settings.name} ${name} (${why})`);
+        } catch (error) {
+          told.push(`${settings.name} ${name} stays: ${messageOf(error)}`);
+        }
+      }
+      if (!dryRun) await node.refreshImages();
+    }
+    return `${told.length} images ${dryRun ? 'would go' : 'gone'}${told.length > 0 ? `: ${told.slice(0, 20).join(', ')}` : ''}`;
+  }
+
+  /** Refuses new runs, lets what runs end within a grace, leaves the rest in the journal, and removes its sandboxes. */
+  async stop(): Promise<void> {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    this.#runs.dispatcher.stop();
+    await this.#maintenance.stop();
+    await this.#runs.settle(graceMs);
+    await this.#app.close();
+    await this.#katafleet.close();
+    await this.#runs.over();
+    this.#journal.close();
+  }
+}
+
+/** @throws config.invalid */
+export function listenAddress(listen: string): { host: string; port: number } {
+  const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(listen);
+  const port = Number(match?.[3]);
+  if (!match || port > 65_535) {
+    throw new KatafleetError('config.invalid', `server.listen: expected HOST:PORT such as 127.0.0.1:7420, got ${JSON.stringify(listen)}`);
+  }
+  return { host: match[1] ?? match[2] ?? '', port };
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
+}

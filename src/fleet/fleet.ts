@@ -1,0 +1,270 @@
+import { maskEndpoint } from '../core/endpoint.ts';
+import { KatafleetError } from '../core/errors.ts';
+import { canonicalImage } from '../core/image-name.ts';
+import { poolKey, type SandboxLimits } from '../core/profile.ts';
+import { Cluster } from '../scheduler/cluster.ts';
+import { explain, type NodeVerdict, type Policy, type Wanted } from '../scheduler/placement.ts';
+import { type PoolBounds, shareTargets } from '../scheduler/targets.ts';
+import type { HealthState } from './health.ts';
+import { fleetImages, type FleetImage, ImageCopies } from './images.ts';
+import { Member, type MemberOptions, type MemberSettings } from './member.ts';
+import type { Lease } from './node.ts';
+import type { WarmPool } from './pool.ts';
+import type { Doomed } from './reaper.ts';
+
+export interface FleetOptions extends Omit<MemberOptions, 'cluster' | 'onState' | 'onRoom'> {
+  members: readonly MemberSettings[];
+  policy: Policy;
+  /** A node's health changed, or a person cordoned it; for the journal. */
+  onEvent?: (node: string, kind: string, detail: string) => void;
+}
+
+/** Idle sandboxes wanted over the whole fleet. */
+export interface FleetPool {
+  /** Canonical name. */
+  image: string;
+  limits: SandboxLimits;
+  idle: PoolBounds;
+}
+
+/** A node as people see it. Sizes are bytes, times Unix ms. */
+export interface NodeSummary {
+  name: string;
+  endpoint: string;
+  state: HealthState;
+  cordoned: 'no' | 'cordoned' | 'draining' | 'drained';
+  /** What keeps it from being ready. */
+  trouble?: { code: string; message: string; hint?: string };
+  driver: string | undefined;
+  /** Why this driver, and why not those before it. */
+  why: string;
+  labels: Readonly<Record<string, string>>;
+  engine: string | undefined;
+  api: string | undefined;
+  architecture: string | undefined;
+  kernel: string | undefined;
+  cgroup: string | undefined;
+  swarm: string | undefined;
+  storage: string | undefined;
+  runtimes: readonly string[];
+  enforces: readonly string[];
+  cpus: number;
+  memory: { total: number; bookable: number; booked: number; free: number };
+  sandboxes: { idle: number; busy: number };
+  images: number;
+  clockSkewMs: number | undefined;
+  lastSeen: number | undefined;
+}
+
+/** All nodes, their books, and who is to be used. */
+export class Fleet {
+  readonly cluster = new Cluster();
+  readonly members: readonly Member[];
+  readonly #byName: ReadonlyMap<string, Member>;
+  readonly #options: FleetOptions;
+  readonly #copies = new ImageCopies();
+  readonly #draining = new Map<string, 'cordoned' | 'draining'>();
+  readonly #pools = new Map<string, FleetPool>();
+  readonly #listeners = new Set<() => void>();
+
+  /** Connects to nothing yet. @throws endpoint.invalid */
+  constructor(options: FleetOptions) {
+    this.#options = options;
+    const memberOptions: MemberOptions = {
+      ...options,
+      cluster: this.cluster,
+      onRoom: () => this.#room(),
+      onState: (member, from, to) => {
+        options.onEvent?.(member.settings.name, to, member.trouble?.message ?? `was ${from}`);
+        if (to === 'ready') void this.retarget();
+        this.#room();
+      },
+    };
+    this.members = options.members.map((settings) => new Member(settings, memberOptions));
+    this.#byName = new Map(this.members.map((member) => [member.settings.name, member]));
+    for (const { settings } of this.members) if (settings.cordoned) this.#draining.set(settings.name, 'cordoned');
+  }
+
+  /** Looks at every node once; goes on looking. Resolves when each has answered or was given up for now. */
+  async open(): Promise<void> {
+    await Promise.all(this.members.map((member) => member.check()));
+  }
+
+  /** Calls back when something may fit that did not before. */
+  onRoom(listener: () => void): void {
+    this.#listeners.add(listener);
+  }
+
+  #room(): void {
+    for (const listener of this.#listeners) listener();
+  }
+
+  has(name: string): boolean {
+    return this.#byName.has(name);
+  }
+
+  /** @throws node.unknown */
+  member(name: string): Member {
+    const member = this.#byName.get(name);
+    if (member) return member;
+    const names = this.members.map(({ settings }) => settings.name);
+    throw new KatafleetError(
+      'node.unknown',
+      `no node "${name}"; there are: ${names.slice(0, 20).join(', ')}${names.length > 20 ? ', …' : ''}`,
+    );
+  }
+
+  /** Whether any node is ready, or may be soon. */
+  get hope(): boolean {
+    return this.members.some(({ state }) => state === 'ready' || state === 'suspect' || state === 'probing');
+  }
+
+  /** What the first node that is not ready complains of. */
+  get trouble(): KatafleetError | undefined {
+    return this.members.find(({ trouble }) => trouble !== undefined)?.trouble;
+  }
+
+  /** A sandbox on a node for a run, see {@link Node.lease}; brings the image there first where it is missing. */
+  async lease(node: string, image: string, limits: SandboxLimits, granted: number, signal?: AbortSignal): Promise<Lease> {
+    const member = this.member(node);
+    if (member.node.imageId(image) === undefined) {
+      try {
+        await this.#copies.bring(image, member, this.members);
+      } catch (error) {
+        this.cluster.release(node, granted);
+        throw error;
+      }
+    }
+    return member.node.lease(image, limits, granted, signal);
+  }
+
+  explain(wanted: Wanted): NodeVerdict[] {
+    return explain(this.cluster, wanted, this.#options.policy);
+  }
+
+  /** Nothing new goes to the node; with `drain` its idle sandboxes go as well. What runs there ends in peace. */
+  cordon(name: string, drain = false): void {
+    const member = this.member(name);
+    const kind = drain ? 'draining' : 'cordoned';
+    this.#draining.set(name, kind);
+    this.cluster.setCordoned(name, true, kind);
+    member.node.empty(drain);
+    this.#options.onEvent?.(name, drain ? 'drain' : 'cordon', '');
+    void this.retarget();
+  }
+
+  uncordon(name: string): void {
+    const member = this.member(name);
+    this.#draining.delete(name);
+    this.cluster.setCordoned(name, false);
+    member.node.empty(false);
+    this.#options.onEvent?.(name, 'uncordon', '');
+    void this.retarget();
+    this.#room();
+  }
+
+  /** Sets how many sandboxes of an image wait over the whole fleet. */
+  want(pool: FleetPool): void {
+    this.#pools.set(poolKey(pool.image, pool.limits), pool);
+  }
+
+  /** Shares the wanted idle sandboxes out over the nodes that are ready now. Troubles are told, not thrown. */
+  async retarget(): Promise<WarmPool[]> {
+    const shared = Array.from(this.#pools.values(), (pool) => this.#share(pool));
+    return (await Promise.all(shared)).flat();
+  }
+
+  async #share({ image, limits, idle }: FleetPool): Promise<WarmPool[]> {
+    const nodes = this.members.map(({ settings: { name }, state, node }) => ({
+      name,
+      ready: state === 'ready' && !this.#draining.has(name),
+      hasImage: node.imageId(image) !== undefined,
+      free: (this.cluster.node(name)?.free ?? 0) + this.#options.idleMemory * (this.cluster.node(name)?.idle ?? 0),
+    }));
+    const [min, max] = [shareTargets(idle.min, nodes), shareTargets(idle.max, nodes)];
+    const shares = this.members.map(async ({ settings: { name }, node }) => {
+      const bounds = { min: min.get(name) ?? 0, max: Math.max(min.get(name) ?? 0, max.get(name) ?? 0) };
+      if (bounds.max === 0 && !node.hasPool(image, limits)) return undefined;
+      try {
+        return await node.target(image, limits, bounds);
+      } catch (error) {
+        this.#options.onTrouble?.(`${name}: no pool of ${image}: ${error instanceof Error ? error.message : String(error)}`);
+        return undefined;
+      }
+    });
+    return (await Promise.all(shares)).filter((pool) => pool !== undefined);
+  }
+
+  /** Asks every ready node for its images. */
+  async refreshImages(): Promise<void> {
+    await Promise.all(this.members.map((member) => member.refreshImages()));
+  }
+
+  images(): FleetImage[] {
+    return fleetImages(this.members, (name) => this.#draining.has(name), this.#options.copy);
+  }
+
+  /** Whether a ready node that takes runs has the image. */
+  hasImage(name: string): boolean {
+    const image = canonicalImage(name);
+    return this.members.some((member) => member.node.imageId(image) !== undefined);
+  }
+
+  /** What is left over on the ready nodes; removed unless it is a dry run. Nodes that fail are told as troubles. */
+  async reap(dryRun: boolean): Promise<{ node: string; doomed: Doomed[] }[]> {
+    const ready = this.members.filter(({ state }) => state === 'ready');
+    return Promise.all(
+      ready.map(async ({ settings: { name }, node }) => {
+        try {
+          return { node: name, doomed: await node.reap(dryRun) };
+        } catch (error) {
+          this.#options.onTrouble?.(`${name}: could not be reaped: ${error instanceof Error ? error.message : String(error)}`);
+          return { node: name, doomed: [] };
+        }
+      }),
+    );
+  }
+
+  nodes(): NodeSummary[] {
+    return this.members.map((member) => this.#summary(member));
+  }
+
+  #summary(member: Member): NodeSummary {
+    const { settings, state, fingerprint: found, choice, trouble, node } = member;
+    const books = this.cluster.node(settings.name);
+    const kept = this.#draining.get(settings.name);
+    const passedOver = choice?.passedOver.map(({ driver, why }) => `not ${driver}: ${why}`) ?? [];
+    return {
+      name: settings.name,
+      endpoint: maskEndpoint(settings.endpoint),
+      state,
+      cordoned: kept === undefined ? 'no' : kept === 'draining' && node.busy === 0 && node.idle === 0 ? 'drained' : kept,
+      ...(trouble && state !== 'ready'
+        ? { trouble: { code: trouble.code, message: trouble.message, ...(trouble.hint === undefined ? {} : { hint: trouble.hint }) } }
+        : {}),
+      driver: choice?.driver,
+      why: [choice?.why ?? 'not probed yet', ...(choice?.driver === undefined ? [] : passedOver)].join('; '),
+      labels: settings.labels,
+      engine: found?.engineVersion,
+      api: found?.apiVersion,
+      architecture: found?.architecture,
+      kernel: found?.kernel,
+      cgroup: found?.cgroupVersion,
+      swarm: found?.swarm,
+      storage: found?.storage,
+      runtimes: found?.runtimes ?? [],
+      enforces: found ? (['memory', 'swap', 'pids', 'cpu'] as const).filter((limit) => found.enforces[limit]) : [],
+      cpus: found?.cpus ?? 0,
+      memory: { total: found?.memory ?? 0, bookable: books?.memory ?? 0, booked: books?.booked ?? 0, free: books?.free ?? 0 },
+      sandboxes: { idle: node.idle, busy: node.busy },
+      images: node.images.length,
+      clockSkewMs: found?.clockSkewMs,
+      lastSeen: member.lastSeen,
+    };
+  }
+
+  async close(): Promise<void> {
+    this.#listeners.clear();
+    await Promise.all(this.members.map((member) => member.close()));
+  }
+}

@@ -1,0 +1,211 @@
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { z } from 'zod';
+import { type ErrorCode, errorKinds, KatafleetError, messageOf } from '../core/errors.ts';
+import { Placing } from '../core/placing.ts';
+import type { Profile } from '../core/profile.ts';
+import type { Fleet } from '../fleet/fleet.ts';
+import type { Maintenance } from '../fleet/maintenance.ts';
+import { checkJob, wantedOf } from '../runs/job.ts';
+import { requestOf, resultJson, RunJson } from '../runs/json.ts';
+import type { RunRecord, RunService, RunState } from '../runs/service.ts';
+
+/** What the handlers stand on. */
+export interface Parts {
+  fleet: Fleet;
+  runs: RunService;
+  maintenance: Maintenance;
+  /** A configured profile. @throws limits.invalid for an unknown name */
+  profile: (given: string | z.input<typeof Profile> | undefined) => z.input<typeof Profile>;
+  /** How long a run waits in the queue where it does not say, ms. */
+  queueMs: number;
+  idleMemory: number;
+  cordon: (node: string, how: 'cordon' | 'drain' | 'uncordon') => void;
+  list: (of: { limit: number; state?: RunState; tenant?: string }) => readonly object[];
+  events: (of: { node?: string; limit: number }) => readonly object[];
+  counts: () => Record<string, number>;
+  stopping: () => boolean;
+}
+
+export interface AppOptions {
+  /** Bytes of the largest request. */
+  bodyLimit: number;
+  /** Requests must name the server by a loopback name: a web page that has its own name point at us is turned away. */
+  loopbackOnly: boolean;
+}
+
+/** Longest that a request may wait for its run, s. */
+const longestWait = 600;
+const Wait = z.coerce.number().min(0).max(longestWait).default(0);
+const RunId = z.object({ id: z.uuid() });
+const NodeName = z.object({ name: z.string().max(128) });
+const states = ['waiting', 'running', 'finished', 'failed', 'cancelled'] as const;
+
+/** The API. Every answer is JSON; errors are `{error: {code, message, fault, retry, hint?}}`. */
+export function buildApp(parts: Parts, options: AppOptions): FastifyInstance {
+  const app = Fastify({
+    bodyLimit: options.bodyLimit,
+    forceCloseConnections: 'idle',
+    requestTimeout: 120_000,
+    routerOptions: { maxParamLength: 256 },
+  });
+  app.setErrorHandler((error, _request, reply) => sendError(reply, error));
+  app.setNotFoundHandler((request, reply) =>
+    sendError(reply, new KatafleetError('request.unknown', `there is no ${request.method} ${request.url.slice(0, 200)}`)),
+  );
+  if (options.loopbackOnly) {
+    app.addHook('onRequest', (request, _reply, done) => {
+      if (/^(localhost|127(\.\d{1,3}){3}|\[::1\])$/.test(request.hostname.replace(/:\d+$/, ''))) done();
+      else
+        done(
+          new KatafleetError('request.forbidden', `this server answers to loopback names only, not to ${request.hostname.slice(0, 200)}`),
+        );
+    });
+  }
+  runRoutes(app, parts);
+  fleetRoutes(app, parts);
+  healthRoutes(app, parts);
+  return app;
+}
+
+function runRoutes(app: FastifyInstance, parts: Parts): void {
+  const { runs } = parts;
+  app.post('/v1/runs', async (request, reply) => {
+    const json = parse(RunJson, request.body);
+    const { wait } = parse(z.object({ wait: Wait }), request.query);
+    const key = parse(z.string().min(1).max(255).optional(), request.headers['idempotency-key']);
+    const { id, known } = await runs.accept(requestOf(json, parts.profile(json.profile)), placingOf(json, parts), key);
+    const record = await waitFor(runs, id, wait, request);
+    void reply.header('location', `/v1/runs/${id}`).code(record.endedAt === undefined ? 202 : known ? 200 : 201);
+    return recordJson(record, runs);
+  });
+  app.get('/v1/runs', (request) => {
+    const query = parse(
+      z.object({
+        limit: z.coerce.number().int().min(1).max(1_000).default(50),
+        state: z.enum(states).optional(),
+        tenant: z.string().max(128).optional(),
+      }),
+      request.query,
+    );
+    const { limit, state, tenant } = query;
+    return { runs: parts.list({ limit, ...(state ? { state } : {}), ...(tenant ? { tenant } : {}) }), counts: parts.counts() };
+  });
+  app.get('/v1/runs/:id', async (request) => {
+    const { wait } = parse(z.object({ wait: Wait }), request.query);
+    return recordJson(await waitFor(runs, parse(RunId, request.params).id, wait, request), runs);
+  });
+  app.delete('/v1/runs/:id', async (request) => recordJson(await runs.cancel(parse(RunId, request.params).id), runs));
+  app.get('/v1/runs/:id/explain', (request) => {
+    const { id } = parse(RunId, request.params);
+    const record = runs.get(id);
+    const live = runs.jobOf(id);
+    return { ...recordJson(record, runs), nodes: live ? parts.fleet.explain(wantedOf(live, parts.idleMemory)) : undefined };
+  });
+  app.post('/v1/explain', (request) => {
+    const json = parse(RunJson, request.body);
+    const job = checkJob(requestOf(json, parts.profile(json.profile)), placingOf(json, parts));
+    return { nodes: parts.fleet.explain(wantedOf(job, parts.idleMemory)) };
+  });
+}
+
+function placingOf(json: RunJson, { queueMs }: Parts): Placing {
+  const { tenant, priority, constraints, architecture } = json;
+  return Placing.parse({ tenant, priority, constraints, architecture, queueMs: json.queueMs ?? queueMs });
+}
+
+/** Waits in vain no longer when the client has gone. */
+async function waitFor(runs: RunService, id: string, seconds: number, request: FastifyRequest): Promise<RunRecord> {
+  const gone = new AbortController();
+  const leave = () => gone.abort();
+  request.raw.socket.once('close', leave);
+  try {
+    return await runs.wait(id, seconds * 1000, gone.signal);
+  } finally {
+    request.raw.socket.off('close', leave);
+  }
+}
+
+function recordJson(record: RunRecord, runs: RunService): object {
+  const { result, ...rest } = record;
+  const position = record.state === 'waiting' ? runs.dispatcher.position(record.id) : undefined;
+  return { ...rest, ...(position === undefined ? {} : { position }), ...(result ? { result: resultJson(result) } : {}) };
+}
+
+function fleetRoutes(app: FastifyInstance, { fleet, maintenance, cordon, events }: Parts): void {
+  app.get('/v1/images', () => ({ images: fleet.images() }));
+  app.get('/v1/nodes', () => ({ nodes: fleet.nodes() }));
+  app.get('/v1/nodes/:name', (request) => {
+    const { name } = parse(NodeName, request.params);
+    fleet.member(name);
+    return { ...fleet.nodes().find((node) => node.name === name), events: events({ node: name, limit: 50 }) };
+  });
+  for (const how of ['cordon', 'drain', 'uncordon'] as const) {
+    app.post(`/v1/nodes/:name/${how}`, (request) => {
+      const { name } = parse(NodeName, request.params);
+      cordon(name, how);
+      return fleet.nodes().find((node) => node.name === name);
+    });
+  }
+  app.get('/v1/events', (request) => ({
+    events: events(
+      parse(
+        z.object({ node: z.string().max(128).optional(), limit: z.coerce.number().int().min(1).max(1_000).default(100) }),
+        request.query,
+      ) as { limit: number },
+    ),
+  }));
+  app.get('/v1/maintenance', () => ({ jobs: maintenance.states() }));
+  app.post('/v1/maintenance/:name', async (request) => {
+    const { name } = parse(NodeName, request.params);
+    const { dryRun } = parse(z.object({ dryRun: z.stringbool().default(false) }), request.query);
+    if (!maintenance.has(name))
+      throw new KatafleetError('request.unknown', `no maintenance job "${name}"; there are: ${maintenance.names.join(', ')}`);
+    return { job: name, dryRun, detail: await maintenance.run(name, dryRun) };
+  });
+}
+
+function healthRoutes(app: FastifyInstance, { fleet, runs, stopping }: Parts): void {
+  app.get('/health/live', () => ({ live: true }));
+  app.get('/health/ready', (_request, reply) => {
+    const nodes = { all: fleet.members.length, ready: fleet.members.filter(({ state }) => state === 'ready').length };
+    const ready = nodes.ready > 0 && !stopping();
+    void reply.code(ready ? 200 : 503);
+    return { ready, nodes, runs: { waiting: runs.dispatcher.waiting, running: runs.dispatcher.running } };
+  });
+}
+
+function parse<T extends z.ZodType>(schema: T, given: unknown): z.output<T> {
+  const parsed = schema.safeParse(given);
+  if (parsed.success) return parsed.data;
+  const faults = parsed.error.issues.slice(0, 10).map((issue) => `${issue.path.join('.') || 'request'}: ${issue.message}`);
+  throw new KatafleetError('request.invalid', faults.join('; '));
+}
+
+/** Fastify's own complaints: what they are in our table. */
+const fastifyCodes: Record<string, ErrorCode> = {
+  FST_ERR_CTP_BODY_TOO_LARGE: 'request.too_large',
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'request.media_type',
+};
+
+function sendError(reply: FastifyReply, error: unknown): FastifyReply {
+  const { statusCode, code } = error as { statusCode?: number; code?: string };
+  const known =
+    error instanceof KatafleetError
+      ? error
+      : statusCode !== undefined && statusCode < 500
+        ? new KatafleetError(fastifyCodes[code ?? ''] ?? 'request.invalid', messageOf(error))
+        : new KatafleetError('internal', 'something went wrong in katafleet; its log says what', { cause: error });
+  if (known.code === 'internal') process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : messageOf(error)}\n`);
+  if (known.retryAfterMs !== undefined) void reply.header('retry-after', String(Math.ceil(known.retryAfterMs / 1000)));
+  const { message, fault, retry, hint, retryAfterMs } = known;
+  return reply.code(errorKinds[known.code].http).send({
+    error: {
+      code: known.code,
+      message,
+      fault,
+      retry,
+      ...(hint === undefined ? {} : { hint }),
+      ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+    },
+  });
+}

@@ -1,0 +1,347 @@
+import { randomUUID } from 'node:crypto';
+import { KatafleetError, messageOf } from '../core/errors.ts';
+import type { RunResult } from '../core/run.ts';
+import type { Fleet } from '../fleet/fleet.ts';
+import type { Policy } from '../scheduler/placement.ts';
+import { FairQueue, type QueueLimits, type Waiting } from '../scheduler/queue.ts';
+import { type Placed, Scheduler } from '../scheduler/scheduler.ts';
+import { type Job, wantedOf } from './job.ts';
+import { rejection } from './rejection.ts';
+import { attempt, type RunOptions } from './runner.ts';
+
+/** Where attempts and ends are written down; the journal. Every method answers whether the run still was this attempt's. */
+export interface Recorder {
+  begin(id: string, attempt: number, where: { node: string; warm?: boolean }, at: number): void;
+  lost(id: string, attempt: number, reason: string, at: number): boolean;
+  finish(id: string, attempt: number, result: RunResult, at: number): boolean;
+  fail(id: string, attempt: number | undefined, error: KatafleetError, at: number): boolean;
+}
+
+export interface DispatcherOptions {
+  limits: QueueLimits;
+  policy: Policy;
+  /** Tries at a run whose node was lost. */
+  attempts: number;
+  /** Bytes that an idle sandbox books. */
+  idleMemory: number;
+  /** Whether runs wait for nodes that are down; else they are refused when no node is up. */
+  patient: boolean;
+  recorder?: Recorder | undefined;
+  random?: () => number;
+}
+
+export interface SubmitOptions extends RunOptions {
+  id?: string;
+  /** Attempts that were made before, by a katafleet that died. */
+  attempts?: number;
+  /** Unix ms; its age in the queue is counted from here. */
+  acceptedAt?: number;
+  /** It was admitted by a katafleet that died, and is not asked to be admitted again. */
+  recovered?: boolean;
+  /** The run has its place in the queue; what this throws takes it out again. */
+  onAdmitted?: () => void;
+  /** An attempt begins; output of an earlier one is void. */
+  onAttempt?: (attempt: number, node: string) => void;
+}
+
+interface Ticket {
+  id: string;
+  job: Job;
+  options: SubmitOptions;
+  attempts: number;
+  submitted: number;
+  avoid: Set<string>;
+  settle: (end: { result: RunResult } | { error: KatafleetError }) => void;
+}
+
+/** How often deadlines in the queue are looked at, ms. */
+const tickMs = 100;
+
+/** From a checked run to its one result: queue, placement, attempts. */
+export class Dispatcher {
+  readonly #fleet: Fleet;
+  readonly #options: DispatcherOptions;
+  readonly #scheduler: Scheduler<Ticket>;
+  readonly #running = new Map<string, Ticket>();
+  #pumping = false;
+  #again = false;
+  #stopping = false;
+  readonly #onIdle: (() => void)[] = [];
+  #tick: NodeJS.Timeout | undefined;
+
+  constructor(fleet: Fleet, options: DispatcherOptions) {
+    this.#fleet = fleet;
+    this.#options = options;
+    const wanted = ({ job, avoid }: Ticket) => wantedOf(job, options.idleMemory, avoid);
+    const { policy, random = Math.random } = options;
+    this.#scheduler = new Scheduler(new FairQueue<Ticket>(options.limits), fleet.cluster, wanted, { policy, random });
+    fleet.onRoom(() => this.#pump());
+  }
+
+  get #queue(): FairQueue<Ticket> {
+    return this.#scheduler.queue;
+  }
+
+  get waiting(): number {
+    return this.#queue.size;
+  }
+
+  get running(): number {
+    return this.#running.size;
+  }
+
+  /** Nothing new is taken or begun from here on; what waits is refused with service.stopping. */
+  stop(): void {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    clearInterval(this.#tick);
+    for (const { value } of this.#queue.expired(Infinity)) this.#fail(value, stopping());
+  }
+
+  /** Resolves when no run is under way. */
+  async idle(): Promise<void> {
+    if (this.#running.size > 0) await new Promise<void>((resolve) => this.#onIdle.push(resolve));
+  }
+
+  /** How far from the front of the queue, 1 for the next; undefined when it does not wait. */
+  position(id: string): number | undefined {
+    return this.#queue.position(id);
+  }
+
+  /**
+   * One run. A program that fails, hangs or eats all memory is an outcome.
+   * @throws placement.impossible, image.unknown, limits.invalid at once when no node can ever take it; queue.full; queue.deadline;
+   *   run.cancelled before it began; engine.* when its attempts are used up
+   */
+  async submit(job: Job, options: SubmitOptions = {}): Promise<RunResult> {
+    await this.prepare(job);
+    options.signal?.throwIfAborted();
+    return this.enqueue(job, options);
+  }
+
+  /** The part of {@link submit} that may ask nodes. @throws what it throws for a run that no node can ever take */
+  async prepare(job: Job): Promise<void> {
+    if (this.#stopping) throw stopping();
+    // Images that were made a moment ago are not in the books yet.
+    if (!this.#fleet.hasImage(job.image)) await this.#fleet.refreshImages();
+    const wanted = wantedOf(job, this.#options.idleMemory);
+    const { kind } = this.#scheduler.decide(wanted);
+    if (kind === 'reject') throw rejection(job, wanted, this.#fleet);
+    const hopeless = kind === 'wait' ? this.#hopeless(job) : undefined;
+    if (hopeless) throw hopeless;
+  }
+
+  /** The part that asks nobody: the run is in the queue, or its refusal thrown, when this returns. @throws queue.full, service.stopping */
+  enqueue(job: Job, options: SubmitOptions = {}): Promise<RunResult> {
+    if (this.#stopping) throw stopping();
+    const { signal } = options;
+    let settle: Ticket['settle'] = () => undefined;
+    const result = new Promise<RunResult>((resolve, reject) => {
+      settle = (end) => {
+        signal?.removeEventListener('abort', cancel);
+        if ('result' in end) resolve(end.result);
+        else reject(end.error);
+      };
+    });
+    const ticket: Ticket = {
+      id: options.id ?? randomUUID(),
+      job,
+      options,
+      attempts: options.attempts ?? 0,
+      submitted: performance.now(),
+      avoid: new Set(),
+      settle,
+    };
+    const cancel = () => {
+      if (this.#queue.remove(ticket.id)) this.#fail(ticket, new KatafleetError('run.cancelled', 'the run was cancelled before it began'));
+    };
+    this.#admit(ticket);
+    try {
+      options.onAdmitted?.();
+    } catch (error) {
+      this.#queue.remove(ticket.id);
+      throw error;
+    }
+    signal?.addEventListener('abort', cancel, { once: true });
+    this.#pump();
+    return result;
+  }
+
+  /** Why waiting would be in vain, where runs don't wait for nodes that are down. */
+  #hopeless(job: Job): KatafleetError | undefined {
+    if (this.#options.patient || this.#fleet.hope) return undefined;
+    return this.#fleet.trouble ?? new KatafleetError('engine.unreachable', `no node is up to run ${job.request.image}`);
+  }
+
+  #admit(ticket: Ticket): void {
+    const { job, id, options } = ticket;
+    const now = Date.now();
+    const since = options.acceptedAt ?? now;
+    const entry: Waiting<Ticket> = {
+      id,
+      tenant: job.placing.tenant,
+      priority: job.placing.priority,
+      memory: job.limits.memory,
+      bytes: job.bytes,
+      shape: JSON.stringify([job.pool, job.placing.constraints, job.placing.architecture]),
+      since,
+      deadline: now + job.placing.queueMs,
+      value: ticket,
+    };
+    this.#tick ??= setInterval(() => this.#expire(), tickMs).unref();
+    if (options.recovered) {
+      this.#queue.requeue(entry);
+      return;
+    }
+    const answer = this.#queue.admit(entry);
+    if (answer.admitted) return;
+    const what = {
+      runs: 'as many runs wait as may',
+      bytes: 'the runs that wait hold as many bytes as they may',
+      tenant: `${job.placing.tenant} has as many runs waiting as it may`,
+    };
+    throw new KatafleetError('queue.full', what[answer.why], { hint: 'come back later', retryAfterMs: answer.retryAfterMs });
+  }
+
+  #expire(): void {
+    const now = Date.now();
+    for (const { value } of this.#queue.expired(now)) {
+      const { placing } = value.job;
+      this.#fail(
+        value,
+        new KatafleetError('queue.deadline', `no node had room within ${placing.queueMs} ms`, {
+          hint: 'katafleet explain tells what was in the way',
+        }),
+      );
+    }
+    this.#pump(); // patience and aging pass with time
+    if (this.#queue.size === 0) {
+      clearInterval(this.#tick);
+      this.#tick = undefined;
+    }
+  }
+
+  /** Places what can be placed. Called from within itself, it takes one more turn. */
+  #pump(): void {
+    this.#again = true;
+    if (this.#pumping) return;
+    this.#pumping = true;
+    try {
+      while (this.#again && !this.#stopping) {
+        this.#again = false;
+        for (let next = this.#next(); next; next = this.#next()) {
+          const { entry, decision } = next;
+          const { job, avoid } = entry.value;
+          if (decision.kind === 'place') void this.#attempt(entry, decision);
+          else this.#fail(entry.value, rejection(job, wantedOf(job, this.#options.idleMemory, avoid), this.#fleet));
+        }
+      }
+    } finally {
+      this.#pumping = false;
+    }
+  }
+
+  #next(): ReturnType<Scheduler<Ticket>['next']> {
+    const now = Date.now();
+    if (!this.#options.patient && this.#queue.size > 0 && !this.#fleet.hope) {
+      for (const { value } of this.#queue.expired(Infinity)) this.#fail(value, this.#hopeless(value.job));
+    }
+    return this.#scheduler.next(now);
+  }
+
+  async #attempt(entry: Waiting<Ticket>, decision: Placed): Promise<void> {
+    const ticket = entry.value;
+    const { id, job, options } = ticket;
+    const { recorder, idleMemory } = this.#options;
+    const { node, warm } = decision;
+    const number = (ticket.attempts += 1);
+    this.#running.set(id, ticket);
+    this.#fleet.cluster.started(node);
+    try {
+      const begun = performance.now();
+      const leasing = this.#fleet.lease(
+        node,
+        job.image,
+        job.limits,
+        warm ? job.limits.memory - idleMemory : job.limits.memory,
+        options.signal,
+      );
+      leasing.catch(() => undefined); // awaited below
+      recorder?.begin(id, number, { node, warm }, Date.now());
+      options.onAttempt?.(number, node);
+      const lease = await leasing;
+      const acquired = performance.now();
+      try {
+        const tried = await attempt(lease, job, options);
+        if (tried.kind === 'lost') {
+          if (!lease.warm || tried.started) ticket.avoid.add(node);
+          this.#lost(entry, number, node, new KatafleetError('node.lost', `the run was lost on ${node}: ${tried.reason}`));
+          return;
+        }
+        const total = performance.now();
+        const timings = {
+          queueMs: begun - ticket.submitted,
+          acquireMs: acquired - begun,
+          executeMs: tried.executedAt - acquired,
+          collectMs: total - tried.executedAt,
+          totalMs: total - ticket.submitted,
+        };
+        const result: RunResult = { id, image: job.request.image, node, attempt: number, warm: lease.warm, ...tried.result, timings };
+        recorder?.finish(id, number, result, Date.now());
+        ticket.settle({ result });
+      } finally {
+        void lease.release().catch(() => undefined); // the reaper sees to what the engine wouldn't remove
+      }
+    } catch (error) {
+      this.#failed(entry, number, node, error);
+    } finally {
+      this.#running.delete(id);
+      this.#fleet.cluster.ended(node);
+      if (this.#running.size === 0) for (const resolve of this.#onIdle.splice(0)) resolve();
+      this.#pump();
+    }
+  }
+
+  /** An attempt that ended in an error: the node's fault is tried again, all else is the end. */
+  #failed(entry: Waiting<Ticket>, number: number, node: string, error: unknown): void {
+    const ticket = entry.value;
+    if (ticket.options.signal?.aborted) {
+      this.#fail(ticket, new KatafleetError('run.cancelled', 'the run was cancelled before it began', { cause: error }), number);
+    } else if (error instanceof KatafleetError && error.fault === 'node' && error.retry) {
+      if (error.code !== 'node.full') ticket.avoid.add(node);
+      if (error.code === 'engine.unreachable' || error.code === 'engine.timeout') void this.#fleet.member(node).check();
+      this.#lost(entry, number, node, error);
+    } else {
+      this.#fail(ticket, error, number);
+    }
+  }
+
+  #lost(entry: Waiting<Ticket>, number: number, node: string, error: KatafleetError): void {
+    const ticket = entry.value;
+    const { recorder } = this.#options;
+    if (ticket.options.signal?.aborted) {
+      this.#fail(
+        ticket,
+        new KatafleetError('run.cancelled', `the run was cancelled; its sandbox on ${node} was lost`, { cause: error }),
+        number,
+      );
+    } else if (this.#stopping) {
+      this.#fail(ticket, stopping(), number);
+    } else if (ticket.attempts >= this.#options.attempts && error.code !== 'node.full') {
+      this.#fail(ticket, error, number);
+    } else if (recorder?.lost(ticket.id, number, messageOf(error), Date.now()) ?? true) {
+      this.#queue.requeue({ ...entry, deadline: Math.max(entry.deadline, Date.now() + ticket.job.placing.queueMs) });
+      this.#tick ??= setInterval(() => this.#expire(), tickMs).unref();
+      this.#pump();
+    }
+  }
+
+  #fail(ticket: Ticket, error: unknown, number?: number): void {
+    const known = error instanceof KatafleetError ? error : new KatafleetError('internal', messageOf(error), { cause: error });
+    this.#scheduler.forget(ticket.id);
+    this.#options.recorder?.fail(ticket.id, number, known, Date.now());
+    ticket.settle({ error: known });
+  }
+}
+
+const stopping = () => new KatafleetError('service.stopping', 'katafleet is ending and begins no more runs');

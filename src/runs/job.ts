@@ -1,0 +1,73 @@
+import { KatafleetError } from '../core/errors.ts';
+import { canonicalImage } from '../core/image-name.ts';
+import { Placing } from '../core/placing.ts';
+import { poolKey, type Profile, profileOf, type SandboxLimits, sandboxLimits } from '../core/profile.ts';
+import { type RunRequest, Step } from '../core/run.ts';
+import type { Wanted } from '../scheduler/placement.ts';
+import { checkEntries } from './upload.ts';
+
+/** A run whose request has been checked. */
+export interface Job {
+  request: RunRequest;
+  placing: Placing;
+  /** Canonical name. */
+  image: string;
+  steps: Step[];
+  profile: Profile;
+  limits: SandboxLimits;
+  /** What the scheduler's pools and queue know it by. */
+  pool: string;
+  collect: boolean;
+  /** Bytes of its files and standard inputs. */
+  bytes: number;
+}
+
+/** @throws request.invalid, limits.invalid, files.path */
+export function checkJob(request: RunRequest, placing: Placing = Placing.parse({})): Job {
+  const parsed = Step.array().min(1).max(10_000).safeParse(request.steps);
+  if (!parsed.success) {
+    const faults = parsed.error.issues.map((issue) => `${issue.path.join('.') || 'steps'}: ${issue.message}`);
+    throw new KatafleetError('request.invalid', `steps: ${faults.join('; ')}`);
+  }
+  if (!/^[^\s\0]{1,512}$/.test(request.image)) {
+    throw new KatafleetError(
+      'request.invalid',
+      `image: expected a name of 1 to 512 characters without spaces, got ${JSON.stringify(request.image)}`,
+    );
+  }
+  checkEntries(request.files, request.folders ?? []);
+  const profile = profileOf(request.profile);
+  const limits = sandboxLimits(profile);
+  const image = canonicalImage(request.image);
+  const files = request.files.reduce(
+    (sum, { path, content }) => sum + path.length + ('size' in content ? content.size : content.length),
+    0,
+  );
+  const stdin = parsed.data.reduce((sum, step) => sum + (step.stdin?.length ?? 0), 0);
+  return {
+    request,
+    placing,
+    image,
+    steps: parsed.data,
+    profile,
+    limits,
+    pool: poolKey(image, limits),
+    collect: request.collect ?? true,
+    bytes: files + stdin,
+  };
+}
+
+/** A job as the scheduler sees it. */
+export function wantedOf(job: Job, idleMemory: number, avoid?: ReadonlySet<string>): Wanted {
+  const { image, limits, pool, placing } = job;
+  return {
+    image,
+    pool,
+    memory: limits.memory,
+    cpus: limits.cpus,
+    idleMemory,
+    constraints: placing.constraints,
+    ...(placing.architecture === undefined ? {} : { architecture: placing.architecture }),
+    ...(avoid && avoid.size > 0 ? { avoid } : {}),
+  };
+}

@@ -1,0 +1,34 @@
+import { KatafleetError } from '../core/errors.ts';
+import type { Fleet } from '../fleet/fleet.ts';
+import type { ReasonCode, Wanted } from '../scheduler/placement.ts';
+import type { Job } from './job.ts';
+
+const shown = 20;
+
+/** No node can ever take the run: in the words of the one reason that all share, else node by node. */
+export function rejection(job: Job, wanted: Wanted, fleet: Fleet): KatafleetError {
+  const { image } = job.request;
+  const verdicts = fleet.explain(wanted).flatMap((verdict) => (verdict.kind === 'passed_over' ? [verdict] : []));
+  if (verdicts.length === 0) return new KatafleetError('placement.impossible', 'there are no nodes');
+  const permanent = verdicts.map(({ node, reasons }) => ({ node, reasons: reasons.filter((reason) => reason.permanent) }));
+  const shares = (code: ReasonCode) => permanent.every(({ reasons }) => reasons.some((reason) => reason.code === code));
+  const { trouble } = fleet;
+  if (trouble && shares('unusable')) return trouble;
+  const perNode = permanent
+    .slice(0, shown)
+    .map(({ node, reasons }) => `${node}: ${reasons.map(({ text }) => text).join(', ')}`)
+    .join('; ');
+  const nodes = `${perNode}${permanent.length > shown ? `; and ${permanent.length - shown} more` : ''}`;
+  if (shares('image')) {
+    return new KatafleetError(
+      'image.unknown',
+      `no image "${image}" on ${permanent.length === 1 ? `the node ${permanent[0]?.node ?? ''}` : 'any node'}`,
+      {
+        hint: `katafleet images build ${image}, if it is one of katafleet's recipes; docker pull ${image}, if it is in a registry`,
+      },
+    );
+  }
+  if (shares('memory_total')) return new KatafleetError('limits.invalid', nodes.replace(/^([^:]*): (memory: .*)$/, '$2 ($1)'));
+  if (shares('cpus')) return new KatafleetError('limits.invalid', nodes.replace(/^([^:]*): (cpus: .*)$/, '$2 ($1)'));
+  return new KatafleetError('placement.impossible', `no node can ever take the run: ${nodes}`, { hint: 'katafleet explain tells more' });
+}

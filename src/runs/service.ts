@@ -1,0 +1,171 @@
+import { randomUUID } from 'node:crypto';
+import { KatafleetError, messageOf } from '../core/errors.ts';
+import type { Placing } from '../core/placing.ts';
+import type { RunRequest, RunResult } from '../core/run.ts';
+import type { Dispatcher, Recorder, SubmitOptions } from './dispatcher.ts';
+import { checkJob, type Job } from './job.ts';
+
+export type RunState = 'waiting' | 'running' | 'finished' | 'failed' | 'cancelled';
+
+/** A run as it was written down. Times are Unix ms. */
+export interface RunRecord {
+  id: string;
+  tenant: string;
+  key?: string | undefined;
+  image: string;
+  state: RunState;
+  placing: Placing;
+  acceptedAt: number;
+  endedAt?: number | undefined;
+  attempts: readonly {
+    number: number;
+    node: string;
+    startedAt: number;
+    endedAt?: number | undefined;
+    state: string;
+    reason?: string | undefined;
+  }[];
+  result?: RunResult | undefined;
+  error?: { code: string; message: string; hint?: string | undefined } | undefined;
+}
+
+/** What the service needs of the journal. */
+export interface RunJournal {
+  accept(run: { id: string; tenant: string; key?: string; request: RunRequest; placing: Placing; at: number }): {
+    id: string;
+    known: boolean;
+  };
+  begin(id: string, attempt: number, where: { node: string; warm?: boolean }, at: number): void;
+  lost(id: string, attempt: number, reason: string, at: number): boolean;
+  finish(id: string, attempt: number, result: RunResult, at: number): boolean;
+  fail(id: string, attempt: number | undefined, error: { code: string; message: string; hint?: string }, at: number): boolean;
+  cancel(id: string, at: number): boolean;
+  get(id: string): RunRecord | undefined;
+  request(id: string): RunRequest | undefined;
+  /** The run that the tenant's key was given to. @throws request.conflict when that was another request */
+  known(tenant: string, key: string, request: RunRequest): string | undefined;
+  unfinished(): Iterable<{ id: string; placing: Placing; acceptedAt: number; lastAttempt: number }>;
+}
+
+/** Runs that outlive the process: each is in the journal before its acceptance is told, and its one result before that is. */
+export class RunService {
+  readonly #dispatcher: Dispatcher;
+  readonly #journal: RunJournal;
+  readonly #live = new Map<string, { job: Job; cancel: AbortController; over: Promise<void> }>();
+
+  constructor(journal: RunJournal, dispatcher: (recorder: Recorder) => Dispatcher) {
+    this.#journal = journal;
+    this.#dispatcher = dispatcher({
+      begin: (...of) => journal.begin(...of),
+      lost: (...of) => journal.lost(...of),
+      finish: (...of) => journal.finish(...of),
+      fail: (id, attempt, error, at) => {
+        if (error.code === 'run.cancelled') return journal.cancel(id, at);
+        // A katafleet that ends leaves the run to the next one.
+        if (error.code === 'service.stopping') return false;
+        const { code, message, hint } = error;
+        return journal.fail(id, attempt, { code, message, ...(hint === undefined ? {} : { hint }) }, at);
+      },
+    });
+  }
+
+  get dispatcher(): Dispatcher {
+    return this.#dispatcher;
+  }
+
+  /** Takes up what an earlier katafleet accepted and did not end. Tells how many. */
+  recover(): number {
+    let count = 0;
+    for (const { id, placing, acceptedAt, lastAttempt } of this.#journal.unfinished()) {
+      const request = this.#journal.request(id);
+      if (!request) continue;
+      try {
+        this.#start(id, checkJob(request, placing), { attempts: lastAttempt, acceptedAt, recovered: true });
+        count += 1;
+      } catch (error) {
+        this.#journal.fail(id, undefined, { code: 'request.invalid', message: messageOf(error) }, Date.now());
+      }
+    }
+    return count;
+  }
+
+  /**
+   * Accepts a run, or finds the one that the same tenant's same key was given to.
+   * @throws request.conflict when that one was another; what {@link Dispatcher.check} throws; queue.full
+   */
+  async accept(request: RunRequest, placing: Placing, key?: string): Promise<{ id: string; known: boolean }> {
+    const job = checkJob(request, placing);
+    const { tenant } = placing;
+    const known = () => (key === undefined ? undefined : this.#journal.known(tenant, key, request));
+    let there = known();
+    if (there === undefined) {
+      await this.#dispatcher.prepare(job);
+      there = known(); // another call may have been quicker
+    }
+    if (there !== undefined) return { id: there, known: true };
+    const id = randomUUID();
+    const at = Date.now();
+    this.#start(id, job, {
+      acceptedAt: at,
+      onAdmitted: () => void this.#journal.accept({ id, tenant, ...(key === undefined ? {} : { key }), request, placing, at }),
+    });
+    return { id, known: false };
+  }
+
+  /** @throws queue.full, and what onAdmitted throws */
+  #start(id: string, job: Job, options: SubmitOptions): void {
+    const cancel = new AbortController();
+    const over = this.#dispatcher.enqueue(job, { ...options, id, signal: cancel.signal }).then(
+      () => undefined,
+      () => undefined, // it is in the journal
+    );
+    this.#live.set(id, { job, cancel, over: over.finally(() => this.#live.delete(id)) });
+  }
+
+  /** @throws run.unknown */
+  get(id: string): RunRecord {
+    const record = this.#journal.get(id);
+    if (!record) throw new KatafleetError('run.unknown', `no run ${id}: it never was, or its time to be kept is over`);
+    return record;
+  }
+
+  /** What a run that is not over asks for; undefined for any other. */
+  jobOf(id: string): Job | undefined {
+    return this.#live.get(id)?.job;
+  }
+
+  /** The run when it is over, or as it is when the time or the signal is. @throws run.unknown */
+  async wait(id: string, ms: number, signal?: AbortSignal): Promise<RunRecord> {
+    const live = this.#live.get(id);
+    if (live && ms > 0) {
+      const enough = AbortSignal.any([AbortSignal.timeout(ms), ...(signal ? [signal] : [])]);
+      await Promise.race([live.over, new Promise<void>((resolve) => enough.addEventListener('abort', () => resolve(), { once: true }))]);
+    }
+    return this.get(id);
+  }
+
+  /** Ends a run: one that waits never begins, one that runs is killed and keeps what it printed. @throws run.unknown */
+  async cancel(id: string): Promise<RunRecord> {
+    const record = this.get(id);
+    const live = this.#live.get(id);
+    if (live && record.endedAt === undefined) {
+      live.cancel.abort(new KatafleetError('run.cancelled', 'the run was cancelled'));
+      await live.over;
+    }
+    return this.get(id);
+  }
+
+  /** Resolves when no run is under way any more, or the time is over; what waits stays in the journal. */
+  async settle(ms: number): Promise<void> {
+    const enough = AbortSignal.timeout(ms);
+    while (this.#dispatcher.running > 0 && !enough.aborted) {
+      const timeUp = new Promise<void>((resolve) => enough.addEventListener('abort', () => resolve(), { once: true }));
+      await Promise.race([this.#dispatcher.idle(), timeUp]);
+    }
+  }
+
+  /** Resolves when every run that was under way has been written down, or left for the next katafleet. */
+  async over(): Promise<void> {
+    await Promise.all(Array.from(this.#live.values(), ({ over }) => over));
+  }
+}

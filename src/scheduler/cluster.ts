@@ -1,0 +1,286 @@
+import { KatafleetError } from '../core/errors.ts';
+import { IndexedSet } from './indexed-set.ts';
+import { LoadTree } from './load-tree.ts';
+
+export type NodeHealth = 'probing' | 'ready' | 'suspect' | 'down' | 'unusable';
+
+/** What is known of a node until it is probed again. Memory is bytes. */
+export interface NodeFacts {
+  name: string;
+  /** Whether it has ever told what it is; of one that has not only labels are known. */
+  probed: boolean;
+  architecture: 'amd64' | 'arm64' | 'other';
+  labels: Readonly<Record<string, string>>;
+  cpus: number;
+  /** What sandboxes may book: the machine's less what is left free. */
+  memory: number;
+  /** The machine's. */
+  total: number;
+  driver: 'swarm' | 'engine' | 'ssh';
+  /** Waived: its configuration lets it serve without. */
+  memoryLimits: 'enforced' | 'waived' | 'missing';
+  /** Whether images can be brought to it. */
+  canObtain: boolean;
+}
+
+/** A node with its books. */
+export interface NodeView {
+  readonly facts: NodeFacts;
+  readonly health: NodeHealth;
+  readonly why: string | undefined;
+  readonly cordoned: 'no' | 'cordoned' | 'draining';
+  /** Bytes. */
+  readonly booked: number;
+  readonly free: number;
+  readonly memory: number;
+  /** Runs on it. */
+  readonly running: number;
+  /** Idle sandboxes of all pools. */
+  readonly idle: number;
+  /** Which waiting run its memory is saved for. */
+  readonly heldFor: string | undefined;
+}
+
+/** A node as the scheduler's own functions see it. */
+export class NodeState implements NodeView {
+  readonly slot: number;
+  facts: NodeFacts;
+  health: NodeHealth = 'probing';
+  why: string | undefined;
+  cordoned: 'no' | 'cordoned' | 'draining' = 'no';
+  booked = 0;
+  running = 0;
+  idle = 0;
+  heldFor: string | undefined;
+  readonly pools = new Map<string, number>();
+  images: ReadonlySet<string> = new Set();
+
+  constructor(slot: number, facts: NodeFacts) {
+    this.slot = slot;
+    this.facts = facts;
+  }
+
+  get memory(): number {
+    return this.facts.memory;
+  }
+
+  get free(): number {
+    return this.facts.memory - this.booked;
+  }
+
+  get usable(): boolean {
+    return this.health === 'ready' && this.cordoned === 'no';
+  }
+
+  /** Share of its memory that is booked, with so many bytes more. */
+  load(more = 0): number {
+    return this.facts.memory > 0 ? (this.booked + more) / this.facts.memory : Infinity;
+  }
+}
+
+const none = new IndexedSet();
+
+/** The scheduler's view of the fleet, told of every change, with the indexes that make placing take less than linear time. */
+export class Cluster {
+  readonly #slots: (NodeState | undefined)[] = [];
+  readonly #freeSlots: number[] = [];
+  readonly #byName = new Map<string, NodeState>();
+  readonly #byImage = new Map<string, IndexedSet>();
+  readonly #byLabel = new Map<string, IndexedSet>();
+  readonly #byPool = new Map<string, IndexedSet>();
+  readonly #held = new Map<string, NodeState>();
+  readonly tree = new LoadTree();
+  /** Grows with each change of what nodes are and have, not of what they have booked. */
+  topology = 0;
+  #probing = 0;
+
+  get size(): number {
+    return this.#byName.size;
+  }
+
+  /** Whether the images of any node are still unknown. */
+  get probing(): boolean {
+    return this.#probing > 0;
+  }
+
+  /** Adds a node, or says anew what it is: its bookings, health and images stay. */
+  setNode(facts: NodeFacts): void {
+    const there = this.#byName.get(facts.name);
+    if (there) {
+      this.#label(there, 'delete');
+      there.facts = facts;
+      this.#label(there, 'add');
+      this.#changed(there);
+      return;
+    }
+    const slot = this.#freeSlots.pop() ?? this.#slots.length;
+    const node = new NodeState(slot, facts);
+    this.#slots[slot] = node;
+    this.#byName.set(facts.name, node);
+    this.#probing += 1;
+    this.#label(node, 'add');
+    this.#changed(node);
+  }
+
+  removeNode(name: string): void {
+    const node = this.#byName.get(name);
+    if (!node) return;
+    this.setHealth(name, 'down');
+    this.#label(node, 'delete');
+    this.setImages(name, []);
+    for (const pool of node.pools.keys()) this.setIdle(name, pool, 0);
+    if (node.heldFor !== undefined) this.unhold(node.heldFor);
+    this.#byName.delete(name);
+    this.#slots[node.slot] = undefined;
+    this.#freeSlots.push(node.slot);
+    this.topology += 1;
+  }
+
+  setHealth(name: string, health: NodeHealth, why?: string): void {
+    const node = this.#get(name);
+    if (node.health === 'probing' && health !== 'probing') this.#probing -= 1;
+    if (node.health !== 'probing' && health === 'probing') this.#probing += 1;
+    const same = node.health === health;
+    node.health = health;
+    node.why = why;
+    if (!same) this.#changed(node);
+  }
+
+  setCordoned(name: string, cordoned: boolean, how: 'cordoned' | 'draining' = 'cordoned'): void {
+    const node = this.#get(name);
+    node.cordoned = cordoned ? how : 'no';
+    this.#changed(node);
+  }
+
+  /** Every name by which an image on the node can be asked for. */
+  setImages(name: string, images: Iterable<string>): void {
+    const node = this.#get(name);
+    const now = new Set(images);
+    let same = now.size === node.images.size;
+    for (const image of node.images) {
+      if (now.has(image)) continue;
+      same = false;
+      this.#index(this.#byImage, image, node.slot, 'delete');
+    }
+    for (const image of now) if (!node.images.has(image)) this.#index(this.#byImage, image, node.slot, 'add');
+    node.images = now;
+    if (!same) this.topology += 1;
+  }
+
+  /** How many idle sandboxes of a pool wait on the node. */
+  setIdle(name: string, pool: string, count: number): void {
+    const node = this.#get(name);
+    node.idle += count - (node.pools.get(pool) ?? 0);
+    if (count > 0) node.pools.set(pool, count);
+    else node.pools.delete(pool);
+    this.#index(this.#byPool, pool, node.slot, count > 0 ? 'add' : 'delete');
+  }
+
+  /** Books memory, unless there is too little. Bytes, 0 or more. */
+  reserve(name: string, bytes: number): boolean {
+    const node = this.#get(name);
+    if (bytes > node.free) return false;
+    node.booked += bytes;
+    this.#place(node);
+    return true;
+  }
+
+  /** Gives memory back. @throws internal for more than was booked */
+  release(name: string, bytes: number): void {
+    const node = this.#byName.get(name);
+    if (!node) return; // it was taken out of the fleet
+    if (bytes > node.booked) throw new KatafleetError('internal', `${name}: ${bytes} bytes given back, ${node.booked} were booked`);
+    node.booked -= bytes;
+    this.#place(node);
+  }
+
+  /** A run begins on the node. */
+  started(name: string): void {
+    this.#get(name).running += 1;
+  }
+
+  ended(name: string): void {
+    const node = this.#byName.get(name);
+    if (node) node.running -= 1;
+  }
+
+  /** Saves a node's memory for one waiting run, until {@link unhold}. */
+  hold(name: string, id: string): void {
+    const node = this.#get(name);
+    node.heldFor = id;
+    this.#held.set(id, node);
+    this.#place(node);
+  }
+
+  unhold(id: string): void {
+    const node = this.#held.get(id);
+    if (!node) return;
+    this.#held.delete(id);
+    node.heldFor = undefined;
+    this.#place(node);
+  }
+
+  get holds(): number {
+    return this.#held.size;
+  }
+
+  heldNode(id: string): NodeState | undefined {
+    return this.#held.get(id);
+  }
+
+  node(name: string): NodeView | undefined {
+    return this.#byName.get(name);
+  }
+
+  nodes(): IterableIterator<NodeState> {
+    return this.#byName.values();
+  }
+
+  at(slot: number): NodeState | undefined {
+    return this.#slots[slot];
+  }
+
+  withImage(image: string): IndexedSet {
+    return this.#byImage.get(image) ?? none;
+  }
+
+  withLabel(key: string, value: string): IndexedSet {
+    return this.#byLabel.get(`${key}=${value}`) ?? none;
+  }
+
+  withIdle(pool: string): IndexedSet {
+    return this.#byPool.get(pool) ?? none;
+  }
+
+  #get(name: string): NodeState {
+    const node = this.#byName.get(name);
+    if (!node) throw new KatafleetError('internal', `the scheduler knows no node ${name}`);
+    return node;
+  }
+
+  #changed(node: NodeState): void {
+    this.topology += 1;
+    this.#place(node);
+  }
+
+  /** Its place in the tree: nowhere while it takes no runs, or saves its memory. */
+  #place(node: NodeState): void {
+    if (node.usable && node.heldFor === undefined) this.tree.set(node.slot, node.load(), node.free);
+    else this.tree.set(node.slot, Infinity, -1);
+  }
+
+  #label(node: NodeState, how: 'add' | 'delete'): void {
+    for (const [key, value] of Object.entries(node.facts.labels)) this.#index(this.#byLabel, `${key}=${value}`, node.slot, how);
+  }
+
+  #index(index: Map<string, IndexedSet>, key: string, slot: number, how: 'add' | 'delete'): void {
+    let set = index.get(key);
+    if (how === 'add') {
+      if (!set) index.set(key, (set = new IndexedSet()));
+      set.add(slot);
+    } else if (set) {
+      set.delete(slot);
+      if (set.size === 0) index.delete(key);
+    }
+  }
+}

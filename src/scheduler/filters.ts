@@ -1,0 +1,175 @@
+import { formatBytes } from '../core/quantity.ts';
+import type { Cluster, NodeState } from './cluster.ts';
+import type { IndexedSet } from './indexed-set.ts';
+
+/** What is to be placed. Memory is bytes. */
+export interface Wanted {
+  /** Canonical name. */
+  image: string;
+  /** The pool whose idle sandboxes would serve it. */
+  pool: string;
+  memory: number;
+  cpus: number;
+  /** What an idle sandbox has booked already. */
+  idleMemory: number;
+  /** As in core/placing.ts; all must hold. */
+  constraints: readonly string[];
+  architecture?: 'amd64' | 'arm64';
+  /** Nodes where an earlier attempt was lost: taken only when nothing else can. */
+  avoid?: ReadonlySet<string>;
+  /** For whom a node may have been held. */
+  id?: string;
+}
+
+export type ReasonCode =
+  'unusable' | 'health' | 'cordoned' | 'held' | 'labels' | 'architecture' | 'limits' | 'memory_total' | 'cpus' | 'image' | 'memory';
+
+/** Why a node is passed over. Permanent: no change of load or health can mend it. */
+export interface Reason {
+  code: ReasonCode;
+  permanent: boolean;
+  text: string;
+}
+
+/** One test that a node must pass. The cheap answer is apart from the words, for placing asks often and explains seldom. */
+interface Filter {
+  code: ReasonCode;
+  refuses: (node: NodeState, wanted: Wanted, cluster: Cluster) => boolean;
+  permanent: (node: NodeState, wanted: Wanted, cluster: Cluster) => boolean;
+  text: (node: NodeState, wanted: Wanted, cluster: Cluster) => string;
+}
+
+const always = () => true;
+const never = () => false;
+/** Of a node that has never answered nothing but its labels is known. */
+const ifProbed = (node: NodeState) => node.facts.probed;
+
+export const isWarm = (node: NodeState, wanted: Wanted): boolean => (node.pools.get(wanted.pool) ?? 0) > 0;
+
+/** Bytes that a run would book beyond what is booked: an idle sandbox has its own share already. */
+export const needed = (node: NodeState, wanted: Wanted): number =>
+  isWarm(node, wanted) ? wanted.memory - wanted.idleMemory : wanted.memory;
+
+/** Whether the constraint holds of the labels; an absent label is empty. */
+export function holds(constraint: string, labels: Readonly<Record<string, string>>): boolean {
+  const { key, equal, value } = splitConstraint(constraint);
+  return ((labels[key] ?? '') === value) === equal;
+}
+
+export function splitConstraint(constraint: string): { key: string; equal: boolean; value: string } {
+  const at = constraint.search(/[=!]=/);
+  return { key: constraint.slice(0, at), equal: constraint[at] === '=', value: constraint.slice(at + 2) };
+}
+
+/** Whether the image can be brought to the node: from a usable node of its architecture, or from any that may come back. */
+function obtainable(node: NodeState, { image }: Wanted, cluster: Cluster, from: 'usable' | 'any'): boolean {
+  if (!node.facts.canObtain) return false;
+  const holders: IndexedSet = cluster.withImage(image);
+  for (const slot of holders) {
+    const other = cluster.at(slot);
+    if (!other || other === node || other.facts.architecture !== node.facts.architecture) continue;
+    if (from === 'any' || other.health === 'ready') return true;
+  }
+  return false;
+}
+
+/** In the order in which they are told. */
+export const filters: readonly Filter[] = [
+  {
+    code: 'unusable',
+    refuses: (node) => node.health === 'unusable',
+    permanent: always,
+    text: (node) => node.why ?? 'it may not serve',
+  },
+  {
+    code: 'health',
+    refuses: (node) => node.health !== 'ready' && node.health !== 'unusable',
+    permanent: never,
+    text: (node) => `it is ${node.health}${node.why === undefined ? '' : `: ${node.why}`}`,
+  },
+  { code: 'cordoned', refuses: (node) => node.cordoned !== 'no', permanent: never, text: (node) => `it is ${node.cordoned}` },
+  {
+    code: 'held',
+    refuses: (node, { id }) => node.heldFor !== undefined && node.heldFor !== id,
+    permanent: never,
+    text: (node) => `its memory is saved for the run ${node.heldFor ?? ''}, which has waited for long`,
+  },
+  {
+    code: 'labels',
+    refuses: (node, { constraints }) => constraints.length > 0 && !constraints.every((constraint) => holds(constraint, node.facts.labels)),
+    permanent: always,
+    text: (node, { constraints }) => {
+      const failed = constraints.filter((constraint) => !holds(constraint, node.facts.labels));
+      return failed
+        .map((constraint) => `${constraint} wanted, its label is "${node.facts.labels[splitConstraint(constraint).key] ?? ''}"`)
+        .join(', ');
+    },
+  },
+  {
+    code: 'architecture',
+    refuses: (node, { architecture }) => architecture !== undefined && node.facts.architecture !== architecture,
+    permanent: ifProbed,
+    text: (node, { architecture }) => `${architecture ?? ''} wanted, it is ${node.facts.architecture}`,
+  },
+  {
+    code: 'limits',
+    refuses: (node) => node.facts.memoryLimits === 'missing',
+    permanent: ifProbed,
+    text: () => 'its kernel enforces no memory limits',
+  },
+  {
+    code: 'memory_total',
+    refuses: (node, { memory }) => memory > node.facts.memory,
+    permanent: ifProbed,
+    text: (node, { memory }) =>
+      `memory: ${formatBytes(memory)} asked for; it has ${formatBytes(node.facts.memory)} for sandboxes, of ${formatBytes(node.facts.total)}`,
+  },
+  {
+    code: 'cpus',
+    refuses: (node, { cpus }) => cpus > node.facts.cpus,
+    permanent: ifProbed,
+    text: (node, { cpus }) => `cpus: ${cpus} asked for; it has ${node.facts.cpus}`,
+  },
+  {
+    code: 'image',
+    refuses: (node, wanted, cluster) => !node.images.has(wanted.image) && !obtainable(node, wanted, cluster, 'usable'),
+    permanent: (node, wanted, cluster) =>
+      node.facts.probed &&
+      node.health !== 'probing' &&
+      !obtainable(node, wanted, cluster, 'any') &&
+      !(node.facts.canObtain && cluster.probing),
+    text: (node, wanted, cluster) => {
+      if (!node.facts.probed) return 'its images are not known yet';
+      const elsewhere = cluster.withImage(wanted.image).size > 0;
+      return elsewhere ? `it lacks the image ${wanted.image}, which can't be brought there now` : `no node has the image ${wanted.image}`;
+    },
+  },
+  {
+    code: 'memory',
+    refuses: (node, wanted) => wanted.memory <= node.facts.memory && needed(node, wanted) > node.free,
+    permanent: never,
+    text: (node, wanted) =>
+      `memory: ${formatBytes(needed(node, wanted))} wanted, ${formatBytes(Math.max(0, node.free))} free of ${formatBytes(node.facts.memory)}`,
+  },
+];
+
+export function passes(node: NodeState, wanted: Wanted, cluster: Cluster): boolean {
+  for (const filter of filters) if (filter.refuses(node, wanted, cluster)) return false;
+  return true;
+}
+
+/** Every reason against a node, none if it passes. */
+export function reasonsAgainst(node: NodeState, wanted: Wanted, cluster: Cluster): Reason[] {
+  return filters
+    .filter((filter) => filter.refuses(node, wanted, cluster))
+    .map(({ code, permanent, text }) => ({ code, permanent: permanent(node, wanted, cluster), text: text(node, wanted, cluster) }));
+}
+
+export function refusedForEver(node: NodeState, wanted: Wanted, cluster: Cluster): boolean {
+  return filters.some((filter) => filter.refuses(node, wanted, cluster) && filter.permanent(node, wanted, cluster));
+}
+
+/** Whether the node would take the run if its memory were free. */
+export function passesButForMemory(node: NodeState, wanted: Wanted, cluster: Cluster): boolean {
+  return filters.every((filter) => filter.code === 'memory' || !filter.refuses(node, wanted, cluster));
+}

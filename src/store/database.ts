@@ -1,0 +1,69 @@
+import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs';
+import { dirname } from 'node:path';
+import Database from 'better-sqlite3';
+import { KatafleetError, messageOf } from '../core/errors.ts';
+import { migrations } from './migrations.ts';
+
+export type Db = Database.Database;
+
+/**
+ * Opens the database, alone: WAL, so that accepting a run takes no fsync and a killed process loses nothing that it told.
+ * A power cut may lose the last moments (synchronous = NORMAL), never the whole.
+ * @throws journal.locked, journal.broken, journal.newer
+ */
+export function openDatabase(file: string): Db {
+  let db: Db | undefined;
+  try {
+    if (file !== ':memory:') create(file);
+    db = new Database(file, { timeout: 2_000 });
+    db.pragma('locking_mode = EXCLUSIVE');
+    db.pragma('auto_vacuum = INCREMENTAL'); // before the first table, or it is not heard
+    db.pragma('journal_mode = WAL');
+    db.pragma('synchronous = NORMAL');
+    db.pragma('foreign_keys = ON');
+    migrate(db, file);
+    return db;
+  } catch (error) {
+    db?.close();
+    throw journalError(error, file);
+  }
+}
+
+/** Only we may read it: it holds what people wrote. */
+function create(file: string): void {
+  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+  if (!existsSync(file)) closeSync(openSync(file, 'wx', 0o600));
+}
+
+function migrate(db: Db, file: string): void {
+  const upgrade = db.transaction(() => {
+    const version = Number(db.pragma('user_version', { simple: true }));
+    if (version > migrations.length) {
+      throw new KatafleetError(
+        'journal.newer',
+        `the journal ${file} was written by a newer katafleet (version ${version}; this one knows ${migrations.length})`,
+        {
+          hint: 'use that katafleet, or name another file with journal.file',
+        },
+      );
+    }
+    for (const sql of migrations.slice(version)) db.exec(sql);
+    db.pragma(`user_version = ${migrations.length}`);
+  });
+  upgrade.exclusive();
+}
+
+function journalError(error: unknown, file: string): KatafleetError {
+  if (error instanceof KatafleetError) return error;
+  const code = String((error as { code?: unknown }).code ?? '');
+  if (code.startsWith('SQLITE_BUSY') || code.startsWith('SQLITE_LOCKED')) {
+    return new KatafleetError('journal.locked', `the journal ${file} is used by another katafleet`, {
+      cause: error,
+      hint: 'one journal has one katafleet serve: end the other, or name another file with --journal',
+    });
+  }
+  return new KatafleetError('journal.broken', `the journal ${file} can't be used: ${messageOf(error)}`, {
+    cause: error,
+    hint: 'move it away to begin a new one, or restore it',
+  });
+}

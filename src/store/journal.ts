@@ -1,0 +1,300 @@
+import { randomUUID } from 'node:crypto';
+import { KatafleetError } from '../core/errors.ts';
+import { canonicalImage } from '../core/image-name.ts';
+import { Placing } from '../core/placing.ts';
+import type { RunRequest, RunResult } from '../core/run.ts';
+import { decode, encodeRequest, encodeResult, hashOf } from './codec.ts';
+import { type Db, openDatabase } from './database.ts';
+import { NodeBook } from './node-book.ts';
+
+export type RunState = 'waiting' | 'running' | 'finished' | 'failed' | 'cancelled';
+
+export interface AttemptRecord {
+  number: number;
+  node: string;
+  warm: boolean | undefined;
+  startedAt: number;
+  endedAt: number | undefined;
+  state: 'running' | 'accepted' | 'lost' | 'failed' | 'cancelled';
+  reason: string | undefined;
+}
+
+export interface RunSummary {
+  id: string;
+  tenant: string;
+  key: string | undefined;
+  image: string;
+  state: RunState;
+  placing: Placing;
+  acceptedAt: number;
+  endedAt: number | undefined;
+  error: { code: string; message: string; hint?: string } | undefined;
+}
+
+export interface RunRecord extends RunSummary {
+  attempts: AttemptRecord[];
+  result: RunResult | undefined;
+}
+
+interface RunRow {
+  id: string;
+  sequence: number;
+  tenant: string;
+  key: string | null;
+  hash: Buffer;
+  image: string;
+  placing: string;
+  state: RunState;
+  attempt: number;
+  accepted_at: number;
+  ended_at: number | null;
+  error: string | null;
+}
+
+/** Rows forgotten in one transaction. */
+const batch = 500;
+
+/**
+ * What must outlive the process: accepted runs, their attempts, their one result; what happened to nodes; maintenance.
+ * Times are Unix ms. Every call is one transaction, and done when it returns.
+ */
+export class Journal extends NodeBook implements Disposable {
+  /** Made once per journal: which fleet its containers belong to. */
+  readonly identity: string;
+  /** Counts up with each opening: what carries an older one is left over. */
+  readonly epoch: number;
+  /** When the journal was made, Unix ms. */
+  readonly since: number;
+  readonly #db: Db;
+  readonly #sql;
+  #sequence: number;
+
+  private constructor(db: Db) {
+    super(db);
+    this.#db = db;
+    this.#sql = statements(db);
+    const meta = (key: string, make: () => string) => {
+      db.prepare('INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT DO NOTHING').run(key, make());
+      return db.prepare<[string], { value: string }>('SELECT value FROM meta WHERE key = ?').get(key)?.value ?? '';
+    };
+    this.identity = meta('identity', randomUUID);
+    this.since = Number(meta('since', () => String(Date.now())));
+    this.epoch = Number(meta('epoch', () => '0')) + 1;
+    db.prepare("UPDATE meta SET value = ? WHERE key = 'epoch'").run(String(this.epoch));
+    this.#sequence = db.prepare<[], { last: number | null }>('SELECT max(sequence) AS last FROM runs').get()?.last ?? 0;
+  }
+
+  /** `:memory:` keeps it nowhere. @throws journal.locked, journal.broken, journal.newer */
+  static open(file: string): Journal {
+    return new Journal(openDatabase(file));
+  }
+
+  /**
+   * Writes a run down, or finds the one that the same tenant's same key was given to.
+   * @throws request.conflict when that one was another; request.invalid
+   */
+  accept(run: { id: string; tenant: string; key?: string; request: RunRequest; placing: Placing; at: number }): {
+    id: string;
+    known: boolean;
+  } {
+    const bytes = encodeRequest(run.request);
+    return this.#db.transaction(() => {
+      const { id, tenant, key, request, placing, at } = run;
+      const known = this.#known(tenant, key, hashOf(bytes));
+      if (known !== undefined) return { id: known, known: true };
+      this.#sequence += 1;
+      this.#sql.insert.run(id, this.#sequence, tenant, key ?? null, hashOf(bytes), request.image, JSON.stringify(placing), at);
+      this.#sql.insertRequest.run(id, bytes);
+      this.#sql.used.run(canonicalImage(request.image), at);
+      return { id, known: false };
+    })();
+  }
+
+  /** The run that a tenant's key was given to. @throws request.conflict when that was another request */
+  known(tenant: string, key: string, request: RunRequest): string | undefined {
+    return this.#known(tenant, key, hashOf(encodeRequest(request)));
+  }
+
+  #known(tenant: string, key: string | undefined, hash: Buffer): string | undefined {
+    const there = key === undefined ? undefined : this.#sql.byKey.get(tenant, key);
+    if (!there) return undefined;
+    if (there.hash.equals(hash)) return there.id;
+    throw new KatafleetError('request.conflict', `the idempotency key ${JSON.stringify(key)} was used for another run, ${there.id}`, {
+      hint: 'a key stands for one request; take a new key for a new run',
+    });
+  }
+
+  /** An attempt begins; numbers only grow. @throws internal for a run that is over or a number that is not the next */
+  begin(id: string, attempt: number, where: { node: string; warm?: boolean }, at: number): void {
+    this.#db.transaction(() => {
+      if (this.#sql.begin.run(attempt, id, attempt).changes !== 1) {
+        throw new KatafleetError('internal', `attempt ${attempt} of the run ${id} can't begin: it is over, or that is no new attempt`);
+      }
+      this.#sql.insertAttempt.run(id, attempt, where.node, where.warm === undefined ? null : Number(where.warm), at);
+    })();
+  }
+
+  /** An attempt is over without a result, and the run waits again. False when it was not the current one any more. */
+  lost(id: string, attempt: number, reason: string, at: number): boolean {
+    return this.#db.transaction(() => {
+      this.#sql.endAttempt.run('lost', reason, at, id, attempt);
+      return this.#sql.lost.run(id, attempt).changes === 1;
+    })();
+  }
+
+  /** Accepts the one result. False, and nothing is kept, when the run is over or a newer attempt has begun. */
+  finish(id: string, attempt: number, result: RunResult, at: number): boolean {
+    return this.#db.transaction(() => {
+      if (this.#sql.finish.run(at, id, attempt).changes !== 1) return false;
+      this.#sql.insertResult.run(id, encodeResult(result));
+      this.#sql.endAttempt.run('accepted', null, at, id, attempt);
+      this.#sql.dropRequest.run(id);
+      return true;
+    })();
+  }
+
+  /** The run is over without a result. False when it was over before, or the attempt is not the current one. */
+  fail(id: string, attempt: number | undefined, error: { code: string; message: string; hint?: string }, at: number): boolean {
+    return this.#db.transaction(() => {
+      if (this.#sql.fail.run('failed', JSON.stringify(error), at, id, attempt ?? null).changes !== 1) return false;
+      this.#sql.endAttempts.run('failed', error.message, at, id);
+      this.#sql.dropRequest.run(id);
+      return true;
+    })();
+  }
+
+  cancel(id: string, at: number): boolean {
+    return this.#db.transaction(() => {
+      if (this.#sql.fail.run('cancelled', null, at, id, null).changes !== 1) return false;
+      this.#sql.endAttempts.run('cancelled', null, at, id);
+      this.#sql.dropRequest.run(id);
+      return true;
+    })();
+  }
+
+  get(id: string): RunRecord | undefined {
+    const row = this.#sql.byId.get(id);
+    if (!row) return undefined;
+    const result = row.state === 'finished' ? this.#sql.result.get(id) : undefined;
+    return { ...summary(row), attempts: this.#attempts(id), result: result && decode<RunResult>(result.bytes) };
+  }
+
+  #attempts(id: string): AttemptRecord[] {
+    return this.#sql.attempts.all(id).map(({ number, node, warm, started_at, ended_at, state, reason }) => ({
+      number,
+      node,
+      warm: warm === null ? undefined : warm === 1,
+      startedAt: started_at,
+      endedAt: ended_at ?? undefined,
+      state,
+      reason: reason ?? undefined,
+    }));
+  }
+
+  /** What a run that is not over asked for. */
+  request(id: string): RunRequest | undefined {
+    const row = this.#sql.request.get(id);
+    return row && decode<RunRequest>(row.bytes);
+  }
+
+  /** Newest first, without results. */
+  list({ limit, state, tenant }: { limit: number; state?: RunState; tenant?: string }): RunSummary[] {
+    return this.#sql.list.all({ limit, state: state ?? null, tenant: tenant ?? null }).map(summary);
+  }
+
+  /** Runs that are not over, in the order of their acceptance. */
+  *unfinished(): Generator<{ id: string; tenant: string; placing: Placing; acceptedAt: number; lastAttempt: number }> {
+    for (const row of this.#sql.open.all()) {
+      const { id, tenant, placing, acceptedAt } = summary(row);
+      yield { id, tenant, placing, acceptedAt, lastAttempt: row.attempt };
+    }
+  }
+
+  counts(): Record<RunState, number> {
+    const counts = { waiting: 0, running: 0, finished: 0, failed: 0, cancelled: 0 };
+    for (const { state, count } of this.#sql.counts.all()) counts[state] = count;
+    return counts;
+  }
+
+  /** When each image, by its canonical name, was last asked for. */
+  imageUses(): Map<string, number> {
+    return new Map(this.#sql.uses.all().map(({ image, used_at }) => [image, used_at]));
+  }
+
+  /** Forgets runs that were over, and events that happened, before a time; keys of forgotten runs can be used again. */
+  prune({ resultsBefore, eventsBefore }: { resultsBefore: number; eventsBefore: number }): { runs: number; events: number } {
+    let runs = 0;
+    for (let gone = batch; gone === batch; runs += gone) gone = this.#sql.pruneRuns.run(resultsBefore, batch).changes;
+    const events = this.pruneEvents(eventsBefore);
+    this.#db.pragma('incremental_vacuum');
+    return { runs, events };
+  }
+
+  close(): void {
+    this.#db.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+function summary(row: RunRow): RunSummary {
+  return {
+    id: row.id,
+    tenant: row.tenant,
+    key: row.key ?? undefined,
+    image: row.image,
+    state: row.state,
+    placing: Placing.parse(JSON.parse(row.placing)),
+    acceptedAt: row.accepted_at,
+    endedAt: row.ended_at ?? undefined,
+    error: row.error === null ? undefined : (JSON.parse(row.error) as { code: string; message: string; hint?: string }),
+  };
+}
+
+function statements(db: Db) {
+  return {
+    insert: db.prepare(
+      "INSERT INTO runs (id, sequence, tenant, key, hash, image, placing, state, accepted_at) VALUES (?, ?, ?, ?, ?, ?, ?, 'waiting', ?)",
+    ),
+    insertRequest: db.prepare('INSERT INTO requests (run, bytes) VALUES (?, ?)'),
+    used: db.prepare('INSERT INTO image_uses (image, used_at) VALUES (?, ?) ON CONFLICT DO UPDATE SET used_at = excluded.used_at'),
+    uses: db.prepare<[], { image: string; used_at: number }>('SELECT image, used_at FROM image_uses'),
+    byKey: db.prepare<[string, string], { id: string; hash: Buffer }>('SELECT id, hash FROM runs WHERE tenant = ? AND key = ?'),
+    begin: db.prepare("UPDATE runs SET state = 'running', attempt = ? WHERE id = ? AND ended_at IS NULL AND attempt < ?"),
+    insertAttempt: db.prepare("INSERT INTO attempts (run, number, node, warm, started_at, state) VALUES (?, ?, ?, ?, ?, 'running')"),
+    endAttempt: db.prepare("UPDATE attempts SET state = ?, reason = ?, ended_at = ? WHERE run = ? AND number = ? AND state = 'running'"),
+    endAttempts: db.prepare("UPDATE attempts SET state = ?, reason = ?, ended_at = ? WHERE run = ? AND state = 'running'"),
+    lost: db.prepare("UPDATE runs SET state = 'waiting' WHERE id = ? AND ended_at IS NULL AND state = 'running' AND attempt = ?"),
+    finish: db.prepare(
+      "UPDATE runs SET state = 'finished', ended_at = ? WHERE id = ? AND ended_at IS NULL AND state = 'running' AND attempt = ?",
+    ),
+    insertResult: db.prepare('INSERT INTO results (run, bytes) VALUES (?, ?)'),
+    dropRequest: db.prepare('DELETE FROM requests WHERE run = ?'),
+    fail: db.prepare(
+      'UPDATE runs SET state = ?1, error = ?2, ended_at = ?3 WHERE id = ?4 AND ended_at IS NULL AND (?5 IS NULL OR attempt = ?5)',
+    ),
+    byId: db.prepare<[string], RunRow>('SELECT * FROM runs WHERE id = ?'),
+    result: db.prepare<[string], { bytes: Buffer }>('SELECT bytes FROM results WHERE run = ?'),
+    request: db.prepare<[string], { bytes: Buffer }>('SELECT bytes FROM requests WHERE run = ?'),
+    attempts: db.prepare<
+      [string],
+      {
+        number: number;
+        node: string;
+        warm: number | null;
+        started_at: number;
+        ended_at: number | null;
+        state: AttemptRecord['state'];
+        reason: string | null;
+      }
+    >('SELECT * FROM attempts WHERE run = ? ORDER BY number'),
+    list: db.prepare<[{ limit: number; state: string | null; tenant: string | null }], RunRow>(
+      'SELECT * FROM runs WHERE (@state IS NULL OR state = @state) AND (@tenant IS NULL OR tenant = @tenant) ORDER BY sequence DESC LIMIT @limit',
+    ),
+    open: db.prepare<[], RunRow>('SELECT * FROM runs WHERE ended_at IS NULL ORDER BY sequence'),
+    counts: db.prepare<[], { state: RunState; count: number }>('SELECT state, count(*) AS count FROM runs GROUP BY state'),
+    pruneRuns: db.prepare('DELETE FROM runs WHERE id IN (SELECT id FROM runs WHERE ended_at IS NOT NULL AND ended_at < ? LIMIT ?)'),
+  };
+}
