@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { text } from 'node:stream/consumers';
 import { Command } from 'commander';
 import { KatafleetError, messageOf } from '../core/errors.ts';
 import { Placing } from '../core/placing.ts';
@@ -56,7 +57,7 @@ export function explainCommand(at: At): Command {
         const { tenant, priority, constraints, architecture, profile } = parsed.data;
         const config = where.endpoint === undefined ? configOf(where) : undefined;
         const fields = typeof profile === 'string' ? config?.profiles[profile] : { ...config?.profiles['default'], ...profile };
-        if (!fields) throw new KatafleetError('limits.invalid', `no profile "${String(profile)}"`);
+        if (!fields) throw new KatafleetError('limits.invalid', `no profile "${typeof profile === 'string' ? profile : 'default'}"`);
         const job = checkJob(requestOf(parsed.data, fields), Placing.parse({ tenant, priority, constraints, architecture }));
         await using katafleet = fleetOf(where);
         await katafleet.fleet.open();
@@ -81,8 +82,8 @@ function specOf({ image, memory, cpus, constraint, architecture }: Options): obj
 
 async function readSpec(file: string): Promise<object> {
   try {
-    const text = file === '-' ? await new Response(process.stdin as unknown as ReadableStream).text() : await readFile(file, 'utf8');
-    const spec: unknown = JSON.parse(text);
+    const json = file === '-' ? await text(process.stdin) : await readFile(file, 'utf8');
+    const spec: unknown = JSON.parse(json);
     if (typeof spec !== 'object' || spec === null) throw new Error('expected an object');
     return 'command' in spec || 'steps' in spec ? spec : { ...spec, command: ['true'] };
   } catch (cause) {
@@ -98,7 +99,7 @@ export function verdictTable(verdicts: readonly NodeVerdict[]): string {
   const rows = verdicts.map((verdict) =>
     verdict.kind === 'passes'
       ? [verdict.node, verdict.chosen ? 'chosen' : 'fits', verdict.ranks.map(({ rank, detail }) => `${rank}: ${detail}`).join('; ')]
-      : [verdict.node, 'passed over', verdict.reasons.map(({ text }) => text).join('; ')],
+      : [verdict.node, 'passed over', verdict.reasons.map((reason) => reason.text).join('; ')],
   );
   return table(['NODE', 'VERDICT', 'WHY'], rows, (row, column, cell) => {
     if (column !== 1) return cell;

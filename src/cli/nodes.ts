@@ -33,14 +33,13 @@ export function nodesCommand(at: At): Command {
       }
       await using katafleet = fleetOf(where);
       await katafleet.fleet.open();
-      if (options.watch)
-        await watch(parseDuration(options.interval), () => Promise.resolve(show(katafleet.fleet.nodes())), options.json ?? false);
+      if (options.watch) await watch(parseDuration(options.interval), () => show(katafleet.fleet.nodes()), options.json ?? false);
       else show(katafleet.fleet.nodes());
     });
 }
 
 /** Shows it again and again: in place on a terminal, one after another elsewhere. */
-async function watch(intervalMs: number, show: () => Promise<void>, json: boolean): Promise<void> {
+async function watch(intervalMs: number, show: () => Promise<void> | void, json: boolean): Promise<void> {
   const stop = new AbortController();
   const end = () => stop.abort();
   process.once('SIGINT', end).once('SIGTERM', end);
@@ -49,7 +48,14 @@ async function watch(intervalMs: number, show: () => Promise<void>, json: boolea
     await show();
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, Math.max(100, intervalMs));
-      stop.signal.addEventListener('abort', () => (clearTimeout(timer), resolve()), { once: true });
+      stop.signal.addEventListener(
+        'abort',
+        () => {
+          clearTimeout(timer);
+          resolve();
+        },
+        { once: true },
+      );
     });
   }
   process.off('SIGINT', end).off('SIGTERM', end);

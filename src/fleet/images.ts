@@ -84,15 +84,16 @@ export class ImageCopies {
         member.state === 'ready' &&
         member.fingerprint?.architecture === to.fingerprint?.architecture &&
         member.node.imageId(image) !== undefined &&
-        member.driver.exportImage,
+        member.driver.exportImage !== undefined,
     );
     const id = from?.node.imageId(image);
     const found = from?.node.images.find((candidate) => candidate.id === id);
-    if (!from?.driver.exportImage || !to.driver.importImage || !found) {
+    const { driver } = to;
+    if (!from?.driver.exportImage || !driver.importImage || !found) {
       throw new KatafleetError('image.unknown', `no ready node of ${to.settings.name}'s architecture has the image ${image}`);
     }
     const tag = found.tags.find((candidate) => canonicalImage(candidate) === image || canonicalImage(candidate) === `katafleet/${image}`);
-    await to.driver.importImage(await from.driver.exportImage(tag ?? found.tags[0] ?? found.id));
+    await driver.importImage(await from.driver.exportImage(tag ?? found.tags[0] ?? found.id));
     await to.node.refreshImages();
   }
 }

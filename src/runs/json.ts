@@ -58,7 +58,7 @@ export const RunJson = z
     profile: z.union([z.string(), z.strictObject(Profile.partial().shape)]).optional(),
     collect: z.boolean().default(true),
     ...placing,
-    queueMs: placing.queueMs.removeDefault().optional(),
+    queueMs: placing.queueMs.unwrap().optional(),
   })
   .refine((run) => (run.steps === undefined) !== (run.command === undefined), { message: 'give either command or steps', path: ['steps'] });
 export type RunJson = z.output<typeof RunJson>;

@@ -24,10 +24,13 @@ function encode(value: object): Buffer {
 }
 
 /** @throws journal.broken */
-export function decode<T extends RunRequest | RunResult>(bytes: Buffer): T {
+export const decodeRequest = (bytes: Buffer): RunRequest => decode(bytes) as RunRequest;
+export const decodeResult = (bytes: Buffer): RunResult => decode(bytes) as RunResult;
+
+function decode(bytes: Buffer): unknown {
   if (bytes[0] !== version)
     throw new KatafleetError('journal.broken', `the journal holds a value of the unknown form ${bytes[0] ?? 'none'}`);
-  return revive(deserialize(bytes.subarray(1))) as T;
+  return revive(deserialize(bytes.subarray(1)));
 }
 
 /** Buffers come back as plain Uint8Arrays in older forms; the rest of katafleet counts on Buffers. */

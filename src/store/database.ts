@@ -55,7 +55,7 @@ function migrate(db: Db, file: string): void {
 
 function journalError(error: unknown, file: string): KatafleetError {
   if (error instanceof KatafleetError) return error;
-  const code = String((error as { code?: unknown }).code ?? '');
+  const { code = '' } = error as { code?: string };
   if (code.startsWith('SQLITE_BUSY') || code.startsWith('SQLITE_LOCKED')) {
     return new KatafleetError('journal.locked', `the journal ${file} is used by another katafleet`, {
       cause: error,

@@ -3,7 +3,7 @@ import { KatafleetError } from '../core/errors.ts';
 import { canonicalImage } from '../core/image-name.ts';
 import { Placing } from '../core/placing.ts';
 import type { RunRequest, RunResult } from '../core/run.ts';
-import { decode, encodeRequest, encodeResult, hashOf } from './codec.ts';
+import { decodeRequest, decodeResult, encodeRequest, encodeResult, hashOf } from './codec.ts';
 import { type Db, openDatabase } from './database.ts';
 import { NodeBook } from './node-book.ts';
 
@@ -176,7 +176,7 @@ export class Journal extends NodeBook implements Disposable {
     const row = this.#sql.byId.get(id);
     if (!row) return undefined;
     const result = row.state === 'finished' ? this.#sql.result.get(id) : undefined;
-    return { ...summary(row), attempts: this.#attempts(id), result: result && decode<RunResult>(result.bytes) };
+    return { ...summary(row), attempts: this.#attempts(id), result: result && decodeResult(result.bytes) };
   }
 
   #attempts(id: string): AttemptRecord[] {
@@ -194,7 +194,7 @@ export class Journal extends NodeBook implements Disposable {
   /** What a run that is not over asked for. */
   request(id: string): RunRequest | undefined {
     const row = this.#sql.request.get(id);
-    return row && decode<RunRequest>(row.bytes);
+    return row && decodeRequest(row.bytes);
   }
 
   /** Newest first, without results. */

@@ -11,6 +11,8 @@ export interface Faults {
   failCreates?: number;
   /** Says no word at all. */
   mute?: boolean;
+  /** Removals are refused. */
+  failRemoves?: boolean;
   /** As a node that is down. */
   unreachable?: boolean;
   /** Sandboxes that die when OPEN comes. */
@@ -68,6 +70,10 @@ export class FakeDriver implements Driver {
     this.containers.set(id, { spec, end });
     void this.#supervise(end);
     const remove = () => {
+      if (this.faults.failRemoves) {
+        stream.destroy();
+        return Promise.reject(new KatafleetError('engine.unreachable', 'told not to remove'));
+      }
       this.containers.delete(id);
       stream.destroy();
       end.destroy();

@@ -170,6 +170,7 @@ describe('engine: endpoints and errors', () => {
         SecurityOptions: ['name=seccomp,profile=default'],
       },
       [1, 41],
+      0,
     );
     assert.deepEqual(
       [full.architecture, full.enforces.memory, full.cgroupVersion, full.swarm, full.seccomp],

@@ -5,8 +5,9 @@ import { labels } from '../../src/core/labels.ts';
 import { Node } from '../../src/fleet/node.ts';
 import { ownerIsGone, ownerOf } from '../../src/fleet/owner.ts';
 import { reapReason } from '../../src/fleet/reaper.ts';
-import { profileOf } from '../../src/core/profile.ts';
-import { run } from '../../src/runs/runner.ts';
+import { profileOf, sandboxLimits } from '../../src/core/profile.ts';
+import { checkJob } from '../../src/runs/job.ts';
+import { attempt } from '../../src/runs/runner.ts';
 import { DemandMeter, poolTarget } from '../../src/scheduler/targets.ts';
 import { FakeDriver } from '../support/fake-driver.ts';
 
@@ -15,13 +16,49 @@ const until = async (holds: () => boolean) => {
   while (!holds()) await new Promise((resolve) => setImmediate(resolve));
 };
 
-async function warmed(idle: number, troubles: string[] = []) {
+const limits = sandboxLimits(profileOf());
+const MiB = 1024 ** 2;
+
+/** A node on the fake driver, with books of its own. */
+function testNode(troubles: string[] = []) {
   const driver = new FakeDriver();
-  const node = new Node(driver, { onTrouble: (message) => troubles.push(message) });
-  const pool = await node.pool(await node.image('x'), profileOf());
-  pool.resize({ min: idle, max: idle });
+  const books = { booked: 0, most: 8 * 1024 * MiB };
+  const node = new Node(driver, {
+    idleMemory: 16 * MiB,
+    books: {
+      reserve: (bytes) => {
+        if (books.booked + bytes > books.most) return false;
+        books.booked += bytes;
+        return true;
+      },
+      release: (bytes) => {
+        books.booked -= bytes;
+        assert.ok(books.booked >= 0, 'no more is given back than was booked');
+      },
+    },
+    onTrouble: (message) => troubles.push(message),
+  });
+  return { driver, node, books };
+}
+
+async function warmed(idle: number, troubles: string[] = []) {
+  const parts = testNode(troubles);
+  const pool = await parts.node.target('x', limits, { min: idle, max: idle });
   await pool.filled();
-  return { driver, node, pool };
+  return { ...parts, pool };
+}
+
+/** A run as the dispatcher makes it on a node that it chose. */
+async function run({ node, books }: Pick<ReturnType<typeof testNode>, 'node' | 'books'>) {
+  const job = checkJob({ ...request, image: 'x@y' });
+  const granted = node.idleOf('x', limits) > 0 ? limits.memory - 16 * MiB : limits.memory;
+  books.booked += granted;
+  const lease = await node.lease('x', limits, granted);
+  try {
+    return { warm: lease.warm, tried: await attempt(lease, job) };
+  } finally {
+    await lease.release();
+  }
 }
 
 describe('pool targets', () => {
@@ -51,21 +88,53 @@ describe('pool targets', () => {
 });
 
 describe('warm pool', () => {
-  it('serves from what is idle, and refills behind it', async () => {
-    const { driver, node, pool } = await warmed(2);
-    const result = await run(node, request);
-    assert.deepEqual([result.warm, result.steps[0]?.stdout.toString()], [true, 'echo hi']);
+  it('serves from what is idle, refills behind it, and its books close at zero', async () => {
+    const parts = await warmed(2);
+    const { driver, node, pool, books } = parts;
+    assert.equal(books.booked, 32 * MiB);
+    const { warm, tried } = await run(parts);
+    assert.deepEqual([warm, tried.kind === 'done' && tried.result.steps[0]?.stdout.toString()], [true, 'echo hi']);
     await pool.filled();
     assert.equal(driver.created, 3);
     await until(() => driver.containers.size === 2);
     await node.close();
-    assert.equal(driver.containers.size, 0);
+    assert.deepEqual([driver.containers.size, books.booked], [0, 0]);
   });
 
   it('takes the cold path at once when it is empty', async () => {
-    const node = new Node(new FakeDriver());
-    assert.equal((await run(node, request)).warm, false);
+    const parts = testNode();
+    assert.equal((await run(parts)).warm, false);
+    await parts.node.close();
+    assert.equal(parts.books.booked, 0);
+  });
+
+  it('keeps memory booked until a removal is confirmed', async () => {
+    const parts = await warmed(0);
+    const { driver, node, books } = parts;
+    books.booked += limits.memory;
+    const lease = await node.lease('x', limits, limits.memory);
+    driver.faults = { failRemoves: true };
+    await assert.rejects(lease.release());
+    assert.equal(books.booked, limits.memory, 'the container may still be there');
+    driver.faults = {};
+    assert.match((await node.reap()).map(({ why }) => why).join(), /given it up/);
+    assert.deepEqual([books.booked, driver.containers.size], [0, 0]);
     await node.close();
+  });
+
+  it('a lost node keeps nothing idle, breaks what runs, and fills again when it is back', async () => {
+    const parts = await warmed(2);
+    const { driver, node, pool, books } = parts;
+    books.booked += limits.memory;
+    const lease = await node.lease('x', limits, limits.memory);
+    node.suspend();
+    assert.deepEqual([lease.sandbox.stream.destroyed, pool.idle], [true, 0]);
+    await lease.release();
+    await node.reconcile();
+    await until(() => pool.idle === 2);
+    assert.equal(books.booked, 32 * MiB);
+    await node.close();
+    assert.deepEqual([driver.containers.size, books.booked], [0, 0]);
   });
 
   it('notices a sandbox that died idle, and replaces it', async () => {
@@ -76,11 +145,12 @@ describe('warm pool', () => {
     await node.close();
   });
 
-  it('a run whose idle sandbox turns out dead gets another', async () => {
-    const { driver, node } = await warmed(1);
-    driver.faults = { dieOnOpen: 1 };
-    assert.equal((await run(node, request)).outcome.kind, 'exited');
-    await node.close();
+  it('tells a sandbox that was dead before its command began', async () => {
+    const parts = await warmed(1);
+    parts.driver.faults = { dieOnOpen: 1 };
+    const { tried } = await run(parts);
+    assert.deepEqual(tried.kind === 'lost' && tried.started, false);
+    await parts.node.close();
   });
 
   it('goes on trying when the engine fails, and says so', async () => {
