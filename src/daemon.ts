@@ -18,6 +18,8 @@ export interface DaemonOptions {
   log: (line: string) => void;
 }
 
+/** Idle sandboxes that a pool may keep on a node when the configuration does not say: what was asked for lately stays warm. */
+const unasked = { min: 0, max: 8 };
 /** Runs under way get so long to end after SIGTERM, ms; what waits stays in the journal. */
 const graceMs = 20_000;
 
@@ -43,7 +45,14 @@ export class Daemon {
       if (!this.#stopping) journal.event(node, kind, detail, Date.now());
     };
     const { identity, epoch } = journal;
-    this.#katafleet = new Katafleet({ ...optionsOf(config), patient: true, journal: { identity, epoch }, onTrouble: log, onEvent });
+    this.#katafleet = new Katafleet({
+      ...optionsOf(config),
+      pool: unasked,
+      patient: true,
+      journal: { identity, epoch },
+      onTrouble: log,
+      onEvent,
+    });
     const { fleet } = this.#katafleet;
     this.#runs = new RunService(journal, (recorder) => this.#katafleet.dispatcherFor(recorder));
     this.#maintenance = new Maintenance(this.#jobs(), journal, log);

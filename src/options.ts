@@ -1,15 +1,13 @@
 import type { Config } from './config/schema.ts';
+import { endpointFromEnvironment } from './drivers/engine/endpoint.ts';
+import type { MemberSettings } from './fleet/member.ts';
 import type { KatafleetOptions } from './index.ts';
-
-/** Idle sandboxes that a pool may keep on a node when no configuration says so: what was asked for lately stays warm. */
-const unasked = { min: 0, max: 8 };
 
 /** What a configuration means for {@link Katafleet}. */
 export function optionsOf(config: Config): KatafleetOptions {
   const { nodes, defaults, queue, health, placement, retries, images, reaping } = config;
   return {
-    ...(nodes ? { nodes } : {}),
-    pool: unasked,
+    nodes: nodes ?? [localNode(defaults)],
     idleMemory: defaults.idleMemory,
     policy: { pack: placement.policy },
     queue: { runs: queue.runs, bytes: queue.bytes, perTenant: queue.perTenant },
@@ -17,5 +15,20 @@ export function optionsOf(config: Config): KatafleetOptions {
     health: { intervalMs: health.interval, timeoutMs: health.timeout, failures: health.failures, successes: health.successes },
     copy: images.copy,
     graceMs: reaping.grace,
+  };
+}
+
+/** The engine that Docker's own variables name, else the default socket. */
+function localNode({ driver, reserve, withoutMemoryLimits }: Config['defaults']): MemberSettings {
+  const { endpoint, certPath } = endpointFromEnvironment(process.env);
+  return {
+    name: 'local',
+    endpoint,
+    ...(certPath === undefined ? {} : { tls: certPath }),
+    labels: {},
+    driver,
+    reserve,
+    withoutMemoryLimits,
+    cordoned: false,
   };
 }

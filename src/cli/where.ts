@@ -22,9 +22,8 @@ export function configOf({ config }: Where): Config {
 
 /** The fleet of the configuration, or the single engine that `--host` names. */
 export function fleetOf(where: Where): Katafleet {
-  const troubles = { onTrouble: () => undefined };
   if (where.endpoint !== undefined) return new Katafleet({ endpoint: where.endpoint });
-  return new Katafleet({ ...optionsOf(configOf(where)), ...troubles });
+  return new Katafleet(optionsOf(configOf(where)));
 }
 
 /** The server that was named, by `--server` or KATAFLEET_SERVER. */
