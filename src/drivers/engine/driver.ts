@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream';
 import Dockerode from 'dockerode';
 import { z } from 'zod';
+import { maskEndpoint } from '../../core/endpoint.ts';
 import { KatafleetError, messageOf } from '../../core/errors.ts';
 import { labels } from '../../core/labels.ts';
 import { LightRules } from '../../core/lights.ts';
@@ -36,7 +37,7 @@ export class EngineDriver implements Driver {
 
   /** @throws endpoint.invalid */
   constructor(options: EngineDriverOptions) {
-    this.endpoint = options.endpoint;
+    this.endpoint = maskEndpoint(options.endpoint);
     this.#connection = connect(options.endpoint, options.tls);
   }
 
