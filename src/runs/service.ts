@@ -77,13 +77,14 @@ export class RunService {
   recover(): number {
     let count = 0;
     for (const { id, placing, acceptedAt, lastAttempt } of this.#journal.unfinished()) {
-      const request = this.#journal.request(id);
-      if (!request) continue;
       try {
+        const request = this.#journal.request(id);
+        if (!request) throw new KatafleetError('journal.broken', 'the journal has lost what the run asked for');
         this.#start(id, checkJob(request, placing), { attempts: lastAttempt, acceptedAt, recovered: true });
         count += 1;
       } catch (error) {
-        this.#journal.fail(id, undefined, { code: 'request.invalid', message: messageOf(error) }, Date.now());
+        const code = error instanceof KatafleetError ? error.code : 'internal';
+        this.#journal.fail(id, undefined, { code, message: messageOf(error) }, Date.now());
       }
     }
     return count;

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
 import { KatafleetError } from '../core/errors.ts';
 import { canonicalImage } from '../core/image-name.ts';
 import { Placing } from '../core/placing.ts';
@@ -81,6 +82,10 @@ export class Journal extends NodeBook implements Disposable {
     this.since = Number(meta('since', () => String(Date.now())));
     this.epoch = Number(meta('epoch', () => '0')) + 1;
     db.prepare("UPDATE meta SET value = ? WHERE key = 'epoch'").run(String(this.epoch));
+    db.transaction(() => {
+      this.#sql.orphanAttempts.run(Date.now());
+      this.#sql.orphanRuns.run();
+    })();
     this.#sequence = db.prepare<[], { last: number | null }>('SELECT max(sequence) AS last FROM runs').get()?.last ?? 0;
   }
 
@@ -100,10 +105,11 @@ export class Journal extends NodeBook implements Disposable {
     const bytes = encodeRequest(run.request);
     return this.#db.transaction(() => {
       const { id, tenant, key, request, placing, at } = run;
-      const known = this.#known(tenant, key, hashOf(bytes));
+      const hash = hashOf(request);
+      const known = this.#known(tenant, key, hash);
       if (known !== undefined) return { id: known, known: true };
       this.#sequence += 1;
-      this.#sql.insert.run(id, this.#sequence, tenant, key ?? null, hashOf(bytes), request.image, JSON.stringify(placing), at);
+      this.#sql.insert.run(id, this.#sequence, tenant, key ?? null, hash, request.image, JSON.stringify(placing), at);
       this.#sql.insertRequest.run(id, bytes);
       this.#sql.used.run(canonicalImage(request.image), at);
       return { id, known: false };
@@ -112,7 +118,7 @@ export class Journal extends NodeBook implements Disposable {
 
   /** The run that a tenant's key was given to. @throws request.conflict when that was another request */
   known(tenant: string, key: string, request: RunRequest): string | undefined {
-    return this.#known(tenant, key, hashOf(encodeRequest(request)));
+    return this.#known(tenant, key, hashOf(request));
   }
 
   #known(tenant: string, key: string | undefined, hash: Buffer): string | undefined {
@@ -223,9 +229,13 @@ export class Journal extends NodeBook implements Disposable {
   }
 
   /** Forgets runs that were over, and events that happened, before a time; keys of forgotten runs can be used again. */
-  prune({ resultsBefore, eventsBefore }: { resultsBefore: number; eventsBefore: number }): { runs: number; events: number } {
+  async prune({ resultsBefore, eventsBefore }: { resultsBefore: number; eventsBefore: number }): Promise<{ runs: number; events: number }> {
     let runs = 0;
-    for (let gone = batch; gone === batch; runs += gone) gone = this.#sql.pruneRuns.run(resultsBefore, batch).changes;
+    for (let gone = batch; gone === batch && this.#db.open; runs += gone) {
+      gone = this.#sql.pruneRuns.run(resultsBefore, batch).changes;
+      await setImmediate(); // runs go on in between
+    }
+    if (!this.#db.open) return { runs, events: 0 };
     const events = this.pruneEvents(eventsBefore);
     this.#db.pragma('incremental_vacuum');
     return { runs, events };
@@ -268,6 +278,11 @@ function statements(db: Db) {
     endAttempt: db.prepare("UPDATE attempts SET state = ?, reason = ?, ended_at = ? WHERE run = ? AND number = ? AND state = 'running'"),
     endAttempts: db.prepare("UPDATE attempts SET state = ?, reason = ?, ended_at = ? WHERE run = ? AND state = 'running'"),
     lost: db.prepare("UPDATE runs SET state = 'waiting' WHERE id = ? AND ended_at IS NULL AND state = 'running' AND attempt = ?"),
+    // One journal has one katafleet: what was under way when it is opened is under way no more.
+    orphanAttempts: db.prepare(
+      "UPDATE attempts SET state = 'lost', reason = 'katafleet ended in the middle of it', ended_at = ? WHERE state = 'running' AND run IN (SELECT id FROM runs WHERE ended_at IS NULL)",
+    ),
+    orphanRuns: db.prepare("UPDATE runs SET state = 'waiting' WHERE ended_at IS NULL AND state = 'running'"),
     finish: db.prepare(
       "UPDATE runs SET state = 'finished', ended_at = ? WHERE id = ? AND ended_at IS NULL AND state = 'running' AND attempt = ?",
     ),
