@@ -146,6 +146,7 @@ export const filters: readonly Filter[] = [
 ];
 
 export function passes(node: NodeState, wanted: Wanted, cluster: Cluster): boolean {
+  if (needed(node, wanted) > node.free) return false; // what is most often in the way
   for (const filter of filters) if (filter.refuses(node, wanted, cluster)) return false;
   return true;
 }

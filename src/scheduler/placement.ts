@@ -22,7 +22,9 @@ const small = 64;
 /** How many of a larger set are looked at before one is taken; the best of so many is nearly the best of all. */
 const sample = 32;
 /** How many nodes are tried in the order of the policy, where one in {@link common} or more can be expected to do. */
-const walk = 128;
+const walk = 64;
+/** Steps down the tree of loads until the walk is given up. */
+const steps = 256;
 const common = 8;
 
 /** Which node, or wait, or reject. Nothing is booked. `random` gives numbers from 0 to 1, 1 excluded. */
@@ -52,34 +54,50 @@ function choose(view: View): NodeState | undefined {
   return search(view, (node) => !avoid.has(node.facts.name)) ?? search(view, (node) => avoid.has(node.facts.name));
 }
 
-/** Nodes with a warm sandbox before those with the image, and those before all others. */
-function search(view: View, also: Test): NodeState | undefined {
-  const { cluster, wanted } = view;
-  const warm = bestIn(cluster.withIdle(wanted.pool), wanted.memory - wanted.idleMemory, view, also);
-  if (warm) return warm;
-  const holders = cluster.withImage(wanted.image);
-  const present = bestIn(holders, wanted.memory, view, also);
-  if (present || holders.size === 0) return present; // where none has it, it can't be brought anywhere either
-  return bestIn(undefined, wanted.memory, view, also);
+/** Nodes that come into question: those of the smallest set that they must be in, or those with room where they are fewer. */
+interface Candidates {
+  few: IndexedSet | undefined;
+  room: number;
+  count: number;
+  byRoom: boolean;
+  test: Test;
 }
 
-/** The best node of a large fleet that is in the set, has so much room and passes; nearly the best where there are many such. */
-function bestIn(set: IndexedSet | undefined, room: number, view: View, also: Test): NodeState | undefined {
-  const { cluster } = view;
-  const few = mostSelective(set, view);
-  if (few?.size === 0) return undefined;
-  const roomy = cluster.order.count(room);
-  const within: Test = (node) => (set?.has(node.slot) ?? true) && also(node);
-  if (Math.min(few?.size ?? Infinity, roomy) > small) {
-    if (few === undefined || few.size * common >= cluster.size) {
-      const found = firstInOrder(room, view, within);
-      if (found) return found;
-    }
-    const from = few && few.size < roomy ? few : undefined;
-    const best = bestOf(sampled(from, room, view), view, within);
-    if (best) return best;
+/**
+ * Nodes with a warm sandbox before those with the image, and those before all others: first where a few tries tell, then,
+ * for nothing was found, to the last node.
+ */
+function search(view: View, also: Test): NodeState | undefined {
+  const { cluster, wanted } = view;
+  const holders = cluster.withImage(wanted.image);
+  const stages = [
+    candidates(cluster.withIdle(wanted.pool), wanted.memory - wanted.idleMemory, view, also),
+    candidates(holders, wanted.memory, view, also),
+    ...(holders.size > 0 ? [candidates(undefined, wanted.memory, view, also)] : []), // else it can't be brought anywhere
+  ].filter(({ count }) => count > 0);
+  for (const stage of stages) {
+    const found = stage.count > small ? glance(stage, view) : bestOf(all(stage, view), view, stage.test);
+    if (found) return found;
   }
-  return bestOf(few && few.size < roomy ? nodesOf(few, cluster) : withRoom(room, cluster), view, within);
+  for (const stage of stages) {
+    const found = stage.count > small ? bestOf(all(stage, view), view, stage.test) : undefined;
+    if (found) return found;
+  }
+  return undefined;
+}
+
+function candidates(set: IndexedSet | undefined, room: number, view: View, also: Test): Candidates {
+  const few = mostSelective(set, view);
+  const roomy = view.cluster.order.count(room);
+  const byRoom = few === undefined || roomy < few.size;
+  return { few, room, byRoom, count: byRoom ? roomy : few.size, test: (node) => (set?.has(node.slot) ?? true) && also(node) };
+}
+
+/** One of many candidates, nearly the best where many pass. */
+function glance(stage: Candidates, view: View): NodeState | undefined {
+  const { few, test } = stage;
+  const isCommon = few === undefined || few.size * common >= view.cluster.size;
+  return (isCommon ? firstInOrder(stage, view) : undefined) ?? bestOf(sampled(stage, view), view, test);
 }
 
 /** The smallest of the sets that the node must be in; undefined for the whole fleet. */
@@ -95,40 +113,38 @@ function mostSelective(set: IndexedSet | undefined, { cluster, wanted }: View): 
 }
 
 /** The first that passes in the order of the policy, if it is among the foremost. */
-function firstInOrder(room: number, { cluster, wanted, policy }: View, also: Test): NodeState | undefined {
+function firstInOrder({ room, test }: Candidates, { cluster, wanted, policy }: View): NodeState | undefined {
   let tries = 0;
-  for (const slot of policy.pack === 'spread' ? cluster.tree.leastLoaded(room) : cluster.order.from(room)) {
+  for (const slot of policy.pack === 'spread' ? cluster.tree.leastLoaded(room, steps) : cluster.order.from(room)) {
     const node = cluster.at(slot);
-    if (node && also(node) && passes(node, wanted, cluster)) return node;
+    if (node && test(node) && passes(node, wanted, cluster)) return node;
     if ((tries += 1) >= walk) return undefined;
   }
   return undefined;
 }
 
-/** Nodes taken by chance from a set, or from those with room. */
-function* sampled(set: IndexedSet | undefined, room: number, { cluster, random }: View): Generator<NodeState> {
-  const first = cluster.order.first(room);
-  const count = set?.size ?? cluster.order.size - first;
+/** Candidates taken by chance. */
+function* sampled({ few, room, byRoom, count }: Candidates, { cluster, random }: View): Generator<NodeState> {
+  const first = byRoom ? cluster.order.first(room) : 0;
   for (let tries = 0; tries < sample; tries += 1) {
     const at = Math.floor(random() * count);
-    const node = cluster.at(set ? set.pick(at) : cluster.order.at(first + at));
+    const node = cluster.at(byRoom ? cluster.order.at(first + at) : (few?.pick(at) ?? -1));
     if (node) yield node;
   }
 }
 
-function* nodesOf(slots: Iterable<number>, cluster: Cluster): Generator<NodeState> {
-  for (const slot of slots) {
+function* all({ few, room, byRoom }: Candidates, { cluster }: View): Generator<NodeState> {
+  for (const slot of byRoom || !few ? cluster.order.from(room) : few) {
     const node = cluster.at(slot);
     if (node) yield node;
   }
 }
 
-const withRoom = (room: number, cluster: Cluster) => nodesOf(cluster.order.from(room), cluster);
-
 function bestOf(nodes: Iterable<NodeState>, { cluster, wanted, policy }: View, also: Test): NodeState | undefined {
   let best: NodeState | undefined;
   for (const node of nodes) {
-    if (also(node) && passes(node, wanted, cluster) && (best === undefined || compare(node, best, wanted, policy) < 0)) best = node;
+    // Few are better than all before them, and only those are tested.
+    if ((best === undefined || compare(node, best, wanted, policy) < 0) && also(node) && passes(node, wanted, cluster)) best = node;
   }
   return best;
 }

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { Cluster } from '../../../src/scheduler/cluster.ts';
 import { explain, type NodeVerdict, place, type Policy, type Wanted } from '../../../src/scheduler/placement.ts';
-import { addNode, anyCluster, anyPolicy, anyWanted, nodeName, seeded, wanted } from '../../support/cluster.ts';
+import { addNode, anyCluster, anyPolicy, anyWanted, nodeName, wanted } from '../../support/cluster.ts';
+import { seeded } from '../../support/random.ts';
 
 const MiB = 1024 ** 2;
 const spread: Policy = { pack: 'spread' };

@@ -4,7 +4,8 @@ import { Cluster } from '../../../src/scheduler/cluster.ts';
 import { FairQueue, type Waiting } from '../../../src/scheduler/queue.ts';
 import { Scheduler } from '../../../src/scheduler/scheduler.ts';
 import type { Wanted } from '../../../src/scheduler/placement.ts';
-import { addNode, nodeName, seeded, wanted } from '../../support/cluster.ts';
+import { addNode, nodeName, wanted } from '../../support/cluster.ts';
+import { seeded } from '../../support/random.ts';
 
 const MiB = 1024 ** 2;
 const wide = { runs: 1e9, bytes: 1e12, perTenant: 1e9 };
