@@ -118,6 +118,7 @@ async function waitFor(runs: RunService, id: string, seconds: number, request: F
   const gone = new AbortController();
   const leave = () => gone.abort();
   request.raw.socket.once('close', leave);
+  if (request.raw.socket.destroyed) leave();
   try {
     return await runs.wait(id, seconds * 1000, gone.signal);
   } finally {

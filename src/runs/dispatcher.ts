@@ -116,7 +116,7 @@ export class Dispatcher {
    */
   async submit(job: Job, options: SubmitOptions = {}): Promise<RunResult> {
     await this.prepare(job);
-    options.signal?.throwIfAborted();
+    if (options.signal?.aborted) throw cancelled();
     return this.enqueue(job, options);
   }
 
@@ -154,7 +154,7 @@ export class Dispatcher {
       settle,
     };
     const cancel = () => {
-      if (this.#queue.remove(ticket.id)) this.#fail(ticket, new KatafleetError('run.cancelled', 'the run was cancelled before it began'));
+      if (this.#queue.remove(ticket.id)) this.#fail(ticket, cancelled());
     };
     this.#admit(ticket);
     try {
@@ -304,7 +304,7 @@ export class Dispatcher {
   #failed(entry: Waiting<Ticket>, number: number, node: string, error: unknown): void {
     const ticket = entry.value;
     if (ticket.options.signal?.aborted) {
-      this.#fail(ticket, new KatafleetError('run.cancelled', 'the run was cancelled before it began', { cause: error }), number);
+      this.#fail(ticket, cancelled(error), number);
     } else if (error instanceof KatafleetError && error.fault === 'node' && error.retry) {
       if (error.code !== 'node.full') ticket.avoid.add(node);
       if (error.code === 'engine.unreachable' || error.code === 'engine.timeout') void this.#fleet.member(node).check();
@@ -331,6 +331,8 @@ export class Dispatcher {
       this.#queue.requeue({ ...entry, deadline: Math.max(entry.deadline, Date.now() + ticket.job.placing.queueMs) });
       this.#tick ??= setInterval(() => this.#expire(), tickMs).unref();
       // Whoever gave the attempt up places it anew, once it has left the books of what runs.
+    } else {
+      this.#fail(ticket, error, number); // the journal says that it is over, or another's
     }
   }
 
@@ -353,7 +355,11 @@ async function alongside(leasing: Promise<Lease>, body: () => void): Promise<Lea
   try {
     body();
   } catch (error) {
-    leasing.then((lease) => lease.release()).catch(() => undefined); // the first error is the one to tell
+    // The first error is the one to tell; and nobody ends while a sandbox is being made.
+    await leasing.then(
+      (lease) => void lease.release().catch(() => undefined),
+      () => undefined,
+    );
     throw error;
   }
   return leasing;
@@ -363,5 +369,8 @@ const unwritten = (cause: unknown, end: KatafleetError) =>
   new KatafleetError('journal.broken', `the end of the run could not be written down: ${messageOf(cause)} (it was: ${end.message})`, {
     cause,
   });
+
+const cancelled = (cause?: unknown) =>
+  new KatafleetError('run.cancelled', 'the run was cancelled before it began', cause === undefined ? {} : { cause });
 
 const stopping = () => new KatafleetError('service.stopping', 'katafleet is ending and begins no more runs');

@@ -138,7 +138,7 @@ export class RunService {
   /** The run when it is over, or as it is when the time or the signal is. @throws run.unknown */
   async wait(id: string, ms: number, signal?: AbortSignal): Promise<RunRecord> {
     const live = this.#live.get(id);
-    if (live && ms > 0) {
+    if (live && ms > 0 && !signal?.aborted) {
       const enough = AbortSignal.any([AbortSignal.timeout(ms), ...(signal ? [signal] : [])]);
       await Promise.race([live.over, new Promise<void>((resolve) => enough.addEventListener('abort', () => resolve(), { once: true }))]);
     }
