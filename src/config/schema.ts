@@ -2,7 +2,7 @@ import cron from 'node-cron';
 import { z } from 'zod';
 import { endpointIdentity, maskEndpoint, parseListen } from '../core/endpoint.ts';
 import { Profile } from '../core/profile.ts';
-import { duration, durationOrOff, reserve, size } from './fields.ts';
+import { duration, durationOrOff, reserve, share, size } from './fields.ts';
 
 const [KiB, MiB, GiB] = [1024, 1024 ** 2, 1024 ** 3];
 const [second, minute, hour, day] = [1_000, 60_000, 3_600_000, 86_400_000];
@@ -128,6 +128,15 @@ export const ConfigFile = z
       })
       .prefault({}),
     retries: z.strictObject({ attempts: z.int().min(1).max(100).default(3) }).prefault({}),
+    sessions: z
+      .strictObject({
+        most: z.int().min(0).max(100_000).default(100),
+        perTenant: z.int().min(0).max(100_000).default(50),
+        idle: duration(second, day).default(10 * minute),
+        age: duration(second, day).default(hour),
+        memory: share.default(0.5),
+      })
+      .prefault({}),
     placement: z.strictObject({ policy: z.enum(['spread', 'binpack']).default('spread') }).prefault({}),
     journal: z
       .strictObject({

@@ -252,6 +252,11 @@ export class Cluster {
     return this.#byName.get(name);
   }
 
+  /** The same, for the scheduler's own functions. */
+  state(name: string): NodeState | undefined {
+    return this.#byName.get(name);
+  }
+
   nodes(): IterableIterator<NodeState> {
     return this.#byName.values();
   }

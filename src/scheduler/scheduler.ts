@@ -1,9 +1,9 @@
 import type { Cluster, NodeState } from './cluster.ts';
-import { passesButForMemory } from './filters.ts';
+import { passes, passesButForMemory } from './filters.ts';
 import { type Decision, place, type Policy, type Wanted } from './placement.ts';
 import type { FairQueue, Waiting } from './queue.ts';
 
-export type Placed = Extract<Decision, { kind: 'place' }>;
+type Placed = Extract<Decision, { kind: 'place' }>;
 
 export interface SchedulerOptions {
   policy: Policy;
@@ -21,6 +21,7 @@ const lookMs = 1_000;
 /** A shape that has had no room since some time, ms, and the foremost run of it. */
 interface PassedOver {
   id: string;
+  wanted: Wanted;
   since: number;
   lookedAt: number;
 }
@@ -84,10 +85,11 @@ export class Scheduler<T> {
   #pass({ id, shape }: Waiting<T>, wanted: Wanted, now: number): void {
     const passed = this.#passedOver.get(shape);
     if (!passed) {
-      this.#passedOver.set(shape, { id, since: now, lookedAt: -Infinity });
+      this.#passedOver.set(shape, { id, wanted, since: now, lookedAt: -Infinity });
       this.#shapes.set(id, shape);
       return;
     }
+    passed.wanted = wanted;
     if (now - passed.since < (this.#options.patienceMs ?? 5_000)) return;
     const held = this.#cluster.heldNode(id);
     if (held) {
@@ -102,6 +104,17 @@ export class Scheduler<T> {
       if (passesButForMemory(node, wanted, this.#cluster) && (best === undefined || node.free > best.free)) best = node;
     }
     if (best) this.#cluster.hold(best.facts.name, id);
+  }
+
+  /** What the foremost run of each shape that was passed over wants. */
+  *waiting(): Generator<Wanted> {
+    for (const { wanted } of this.#passedOver.values()) yield wanted;
+  }
+
+  /** Whether a node would take it if its memory were free. */
+  lacksOnlyMemory(name: string, wanted: Wanted): boolean {
+    const node = this.#cluster.state(name);
+    return node !== undefined && !passes(node, wanted, this.#cluster) && passesButForMemory(node, wanted, this.#cluster);
   }
 
   /** A run left the queue in another way: cancelled, or too late. */
