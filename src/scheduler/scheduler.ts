@@ -3,7 +3,7 @@ import { passes, passesButForMemory } from './filters.ts';
 import { type Decision, place, type Policy, type Wanted } from './placement.ts';
 import type { FairQueue, Waiting } from './queue.ts';
 
-type Placed = Extract<Decision, { kind: 'place' }>;
+export type Placed = Extract<Decision, { kind: 'place' }>;
 
 export interface SchedulerOptions {
   policy: Policy;
