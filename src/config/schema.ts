@@ -1,7 +1,7 @@
 import cron from 'node-cron';
 import { z } from 'zod';
 import { endpointIdentity, maskEndpoint, parseListen } from '../core/endpoint.ts';
-import { Profile } from '../core/profile.ts';
+import { Profile, ProfileFields } from '../core/profile.ts';
 import { duration, durationOrOff, reserve, share, size } from './fields.ts';
 
 const [KiB, MiB, GiB] = [1024, 1024 ** 2, 1024 ** 3];
@@ -50,22 +50,22 @@ const NodeEntry = z
     context.addIssue({ code: 'custom', message: `goes with tcp:// only, got the endpoint ${maskEndpoint(at)}`, path: ['tls'] });
   });
 
-const { shape } = Profile;
+const { shape } = ProfileFields;
 /** Profile's own bounds hold; here sizes and times may be written in words. */
 const ProfileEntry = z
   .strictObject({
     memory: size(16 * MiB, 1024 * GiB).optional(),
-    cpus: shape.cpus.unwrap().optional(),
-    pids: shape.pids.unwrap().optional(),
+    cpus: shape.cpus,
+    pids: shape.pids,
     wallMs: duration(10, day).optional(),
     cpuMs: duration(0, day).optional(),
     stdout: size(0, 64 * MiB).optional(),
     stderr: size(0, 64 * MiB).optional(),
     fileSize: size(0, 64 * GiB).optional(),
-    filesBack: shape.filesBack.unwrap().optional(),
+    filesBack: shape.filesBack,
     fileBack: size(0, GiB).optional(),
     bytesBack: size(0, GiB).optional(),
-    openFiles: shape.openFiles.unwrap().optional(),
+    openFiles: shape.openFiles,
     stack: size(64 * KiB, GiB).optional(),
     shm: size(0, 64 * GiB).optional(),
   })

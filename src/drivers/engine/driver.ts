@@ -26,6 +26,13 @@ export interface EngineDriverOptions {
   tls?: string | TlsFiles;
 }
 
+/** What is read of `GET /version`. */
+const Version = z.object({
+  Version: z.string().default('of unknown version'),
+  ApiVersion: z.string(),
+  MinAPIVersion: z.string().optional(),
+});
+
 /** How long an engine may take to say what it is, ms. */
 const probeMs = 10_000;
 
@@ -67,7 +74,11 @@ export class EngineDriver implements Driver {
     try {
       const deadline = AbortSignal.timeout(probeMs);
       const unversioned = new Dockerode(this.#connection.options);
-      const api = negotiate(await this.#inTime(deadline, unversioned.version()));
+      const said = Version.safeParse(await this.#inTime(deadline, unversioned.version()));
+      if (!said.success) {
+        throw new KatafleetError('engine.failed', `what answers at ${this.endpoint} is no Docker engine: it tells no API version`);
+      }
+      const api = negotiate(said.data);
       const docker = new Dockerode({ ...this.#connection.options, version: `v${api.join('.')}` });
       const asked = Date.now();
       const answer: unknown = await this.#inTime(deadline, docker.info());
