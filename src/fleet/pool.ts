@@ -151,14 +151,19 @@ export class WarmPool {
     const begun = this.#now();
     const abort = signal ? AbortSignal.any([signal, this.#closing.signal]) : this.#closing.signal;
     const sandbox = await this.#options.create(abort, grant);
+    const giveUp = () => sandbox.stream.destroy();
     try {
       const conversation = new Conversation(sandbox.stream);
+      abort.addEventListener('abort', giveUp, { once: true });
+      if (abort.aborted) giveUp();
       await conversation.hello();
       this.#replacementMs += 0.2 * (this.#now() - begun - this.#replacementMs);
       return { sandbox, conversation };
     } catch (error) {
       await this.#options.remove(sandbox);
       throw error;
+    } finally {
+      abort.removeEventListener('abort', giveUp);
     }
   }
 
