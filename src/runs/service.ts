@@ -76,7 +76,9 @@ export class RunService {
   /** Takes up what an earlier katafleet accepted and did not end. Tells how many. */
   recover(): number {
     let count = 0;
-    for (const { id, placing, acceptedAt, lastAttempt } of this.#journal.unfinished()) {
+    // Each is put before those that wait already: taken up in this order, the oldest is the first again.
+    const newestFirst = Array.from(this.#journal.unfinished()).reverse();
+    for (const { id, placing, acceptedAt, lastAttempt } of newestFirst) {
       const request = this.#journal.request(id);
       if (!request) continue;
       try {

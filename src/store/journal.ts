@@ -81,7 +81,16 @@ export class Journal extends NodeBook implements Disposable {
     this.since = Number(meta('since', () => String(Date.now())));
     this.epoch = Number(meta('epoch', () => '0')) + 1;
     db.prepare("UPDATE meta SET value = ? WHERE key = 'epoch'").run(String(this.epoch));
+    this.#endAbandoned();
     this.#sequence = db.prepare<[], { last: number | null }>('SELECT max(sequence) AS last FROM runs').get()?.last ?? 0;
+  }
+
+  /** Attempts that an earlier katafleet was in the middle of: nobody will ever tell how they ended. */
+  #endAbandoned(): void {
+    this.#db.transaction(() => {
+      this.#sql.abandonAttempts.run('katafleet ended in the middle of it', Date.now());
+      this.#sql.abandonRuns.run();
+    })();
   }
 
   /** `:memory:` keeps it nowhere. @throws journal.locked, journal.broken, journal.newer */
@@ -267,6 +276,11 @@ function statements(db: Db) {
     insertAttempt: db.prepare("INSERT INTO attempts (run, number, node, warm, started_at, state) VALUES (?, ?, ?, ?, ?, 'running')"),
     endAttempt: db.prepare("UPDATE attempts SET state = ?, reason = ?, ended_at = ? WHERE run = ? AND number = ? AND state = 'running'"),
     endAttempts: db.prepare("UPDATE attempts SET state = ?, reason = ?, ended_at = ? WHERE run = ? AND state = 'running'"),
+    abandonAttempts: db.prepare(
+      `UPDATE attempts SET state = 'lost', reason = ?, ended_at = ?
+        WHERE state = 'running' AND run IN (SELECT id FROM runs WHERE ended_at IS NULL)`,
+    ),
+    abandonRuns: db.prepare("UPDATE runs SET state = 'waiting' WHERE ended_at IS NULL AND state = 'running'"),
     lost: db.prepare("UPDATE runs SET state = 'waiting' WHERE id = ? AND ended_at IS NULL AND state = 'running' AND attempt = ?"),
     finish: db.prepare(
       "UPDATE runs SET state = 'finished', ended_at = ? WHERE id = ? AND ended_at IS NULL AND state = 'running' AND attempt = ?",
