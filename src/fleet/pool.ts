@@ -157,13 +157,18 @@ export class WarmPool {
     const begun = this.#clock.now();
     const abort = signal ? AbortSignal.any([signal, this.#closing.signal]) : this.#closing.signal;
     const sandbox = await this.#options.create(abort, grant);
+    const giveUp = () => sandbox.stream.destroy();
     try {
+      abort.addEventListener('abort', giveUp, { once: true });
+      if (abort.aborted) giveUp();
       const conversation = await (this.#options.greet ?? greet)(sandbox);
       this.#replacementMs += 0.2 * (this.#clock.now() - begun - this.#replacementMs);
       return { sandbox, conversation };
     } catch (error) {
       await this.#options.remove(sandbox);
       throw error;
+    } finally {
+      abort.removeEventListener('abort', giveUp);
     }
   }
 
