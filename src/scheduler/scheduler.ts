@@ -18,12 +18,17 @@ const heldShare = 0.1;
 /** How often a node to hold is looked for where there was none, ms. */
 const lookMs = 1_000;
 
+const waits: Decision = { kind: 'wait' };
+
 /** A shape that has had no room since some time, ms, and the foremost run of it. */
 interface PassedOver {
   id: string;
   wanted: Wanted;
   since: number;
   lookedAt: number;
+  /** What had happened to the nodes when it was last passed over. */
+  topology: number;
+  mark: number;
 }
 
 /** The queue and the cluster joined: who goes next, and where. Knows no clock and no network; the simulation uses it as it is. */
@@ -54,7 +59,7 @@ export class Scheduler<T> {
     const entry = this.queue.next(now, (candidate) => {
       this.#inherit(candidate);
       const wanted = { ...this.#wanted(candidate.value), id: candidate.id };
-      const decision = this.decide(wanted);
+      const decision = this.#stillNone(candidate, wanted) ? waits : this.decide(wanted);
       if (decision.kind === 'wait') {
         this.#pass(candidate, wanted, now);
         return false;
@@ -81,15 +86,27 @@ export class Scheduler<T> {
     passed.id = id;
   }
 
+  /** Whether no node had room for its shape before, and none has gained what would help. */
+  #stillNone({ id, shape }: Waiting<T>, wanted: Wanted): boolean {
+    const passed = this.#passedOver.get(shape);
+    if (!passed || passed.topology !== this.#cluster.topology || this.#cluster.heldNode(id)) return false;
+    const helps = (slot: number) => {
+      const node = this.#cluster.at(slot);
+      return node !== undefined && passes(node, wanted, this.#cluster);
+    };
+    return !this.#cluster.gains.some(passed.mark, helps);
+  }
+
   /** A big run must not wait for ever because small ones always fit first: the likeliest node saves its memory for it. */
   #pass({ id, shape }: Waiting<T>, wanted: Wanted, now: number): void {
+    const seen = { wanted, topology: this.#cluster.topology, mark: this.#cluster.gains.mark };
     const passed = this.#passedOver.get(shape);
     if (!passed) {
-      this.#passedOver.set(shape, { id, wanted, since: now, lookedAt: -Infinity });
+      this.#passedOver.set(shape, { id, since: now, lookedAt: -Infinity, ...seen });
       this.#shapes.set(id, shape);
       return;
     }
-    passed.wanted = wanted;
+    Object.assign(passed, seen);
     if (now - passed.since < (this.#options.patienceMs ?? 5_000)) return;
     const held = this.#cluster.heldNode(id);
     if (held) {

@@ -86,7 +86,7 @@ export class SimulatedNode {
   /** A supervisor that ends when it is told to; nothing else is ever said to it. */
   #conversation(name: string): Conversation {
     const { close } = this.#containers.get(name) ?? assert.fail();
-    return { send: () => Promise.resolve(close()) } as unknown as Conversation;
+    return { send: async () => close() } as unknown as Conversation;
   }
 
   /** As src/fleet/node.ts leases: `granted` bytes have been booked, and from here on the node gives them back. */
@@ -125,8 +125,9 @@ export class SimulatedNode {
     return done;
   }
 
+  /** How much longer than alone a program takes that begins now. Creations share one CPU's time among them, as they were measured to. */
   #crowd(): number {
-    return this.#options.slowness * Math.max(1, (this.#running + this.#creating) / cpus);
+    return this.#options.slowness * Math.max(1, (this.#running + Math.min(1, this.#creating)) / cpus);
   }
 
   /** Lets time pass; false when the engine died meanwhile. */
@@ -142,7 +143,7 @@ export class SimulatedNode {
   }
 
   async #create(grant?: Grant): Promise<Sandbox> {
-    const { cluster, slowness, onMade } = this.#options;
+    const { cluster, onMade } = this.#options;
     if (!grant && !cluster.reserve(this.name, idleMemory)) throw new KatafleetError('node.full', 'no memory is free for an idle sandbox');
     if (grant) grant.taken = true;
     const name = `${this.name}/${(this.#made += 1)}`;
@@ -152,7 +153,7 @@ export class SimulatedNode {
     this.#containers.set(name, { limit: booked, booked, close });
     this.#limit(booked);
     this.#creating += 1;
-    const made = await this.#take(latencies.create * this.#creating * slowness * Math.max(1, this.#running / cpus));
+    const made = await this.#take(latencies.create * this.#creating * this.#crowd());
     this.#creating -= 1;
     if (!made) throw new KatafleetError('engine.unreachable', 'the engine is gone');
     onMade();

@@ -203,7 +203,8 @@ export class Simulation {
     });
     if (admission.admitted) {
       this.#measures.waits(tenant);
-      return this.#tick();
+      this.#tick();
+      return;
     }
     this.#measures.refusals += 1;
     this.#clock.after(admission.retryAfterMs, () => {
