@@ -124,6 +124,8 @@ function outcomeOf(result: RawResult): Outcome {
       return { kind: 'timed_out', clock: result.how };
     case 'killed':
       return { kind: 'cancelled' };
+    case 'disk':
+      return { kind: 'out_of_disk' };
   }
 }
 
