@@ -156,6 +156,11 @@ bool admin_held(void);
 // Takes CAP_SYS_ADMIN out of every set, the bounding set included: nothing that runs here can have it again.
 void admin_drop(void);
 
+// ---- filter.c
+// Refuses, to this process for ever, the system calls that would give it mounts or namespaces of its own. Needs
+// no_new_privs. True also where the kernel has no such filters.
+bool filter_calls(void);
+
 // ---- disk.c: folders that may hold so much and no more, whatever they lie on.
 // `PATH=BYTES` of the command line; false where that isn't what it says.
 bool disk_bound(char *argument);
