@@ -7,7 +7,7 @@ import type { Policy } from '../scheduler/placement.ts';
 import { FairQueue, type QueueLimits, type Waiting } from '../scheduler/queue.ts';
 import { type Placed, Scheduler } from '../scheduler/scheduler.ts';
 import { type Job, wantedOf } from './job.ts';
-import { rejection } from './rejection.ts';
+import { rejection, tooLate } from './rejection.ts';
 import { attempt, type RunOptions } from './runner.ts';
 
 /** Where attempts and ends are written down; the journal. Every method answers whether the run still was this attempt's. */
@@ -207,13 +207,8 @@ export class Dispatcher {
   #expire(): void {
     const now = Date.now();
     for (const { value } of this.#queue.expired(now)) {
-      const { placing } = value.job;
-      this.#fail(
-        value,
-        new KatafleetError('queue.deadline', `no node had room within ${placing.queueMs} ms`, {
-          hint: 'katafleet explain tells what was in the way',
-        }),
-      );
+      const { job, avoid } = value;
+      this.#fail(value, tooLate(job, wantedOf(job, this.#options.idleMemory, avoid), this.#fleet));
     }
     this.#pump(); // patience and aging pass with time
     if (this.#queue.size === 0) {
