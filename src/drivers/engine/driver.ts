@@ -5,6 +5,7 @@ import { labels } from '../../core/labels.ts';
 import type { Driver, Fingerprint, NodeImage, OwnedContainer, PreparedImage, Sandbox, SandboxSpec } from '../contract.ts';
 import { declared, imageArchitecture } from '../image-labels.ts';
 import { supervisorBinary } from '../supervisor.ts';
+import type { SshTransport } from '../transport/transport.ts';
 import { adapt, inspect } from './adapt.ts';
 import { connect, type Connection, type TlsFiles } from './endpoint.ts';
 import { engineError } from './errors.ts';
@@ -21,6 +22,8 @@ export interface EngineDriverOptions {
   endpoint: string;
   /** For tcp:// with TLS: its files, or a folder with ca.pem, cert.pem and key.pem. */
   tls?: string | TlsFiles;
+  /** For ssh://, where its connections are shared. */
+  transport?: SshTransport;
 }
 
 /** How long an engine may take to say what it is, ms. */
@@ -36,7 +39,7 @@ export class EngineDriver implements Driver {
   /** @throws endpoint.invalid */
   constructor(options: EngineDriverOptions) {
     this.endpoint = options.endpoint;
-    this.#connection = connect(options.endpoint, options.tls);
+    this.#connection = connect(options.endpoint, options.tls, options.transport);
   }
 
   async probe(): Promise<Fingerprint> {

@@ -4,6 +4,7 @@ import https from 'node:https';
 import { join } from 'node:path';
 import type Dockerode from 'dockerode';
 import { KatafleetError, messageOf } from '../../core/errors.ts';
+import { SshTransport } from '../transport/transport.ts';
 import { SshAgent } from './ssh-agent.ts';
 
 /** Where an engine listens by default. */
@@ -29,7 +30,7 @@ const keepAliveMs = 15_000;
  * The connection to `unix:///path`, `tcp://host:port` (TLS where its files are given, or a folder with ca.pem, cert.pem and key.pem) or
  * `ssh://[user@]host[:port]` (an engine with dial-stdio, 18.09 or later). @throws endpoint.invalid
  */
-export function connect(endpoint: string, tls?: string | TlsFiles): Connection {
+export function connect(endpoint: string, tls?: string | TlsFiles, transport?: SshTransport): Connection {
   // dockerode fills what is absent from DOCKER_HOST; each field is therefore given, if only as undefined.
   const unset = { host: undefined, port: undefined, socketPath: undefined, ca: undefined, cert: undefined, key: undefined };
   const url = parse(endpoint);
@@ -49,8 +50,15 @@ export function connect(endpoint: string, tls?: string | TlsFiles): Connection {
       return connection({ ...unset, ...address, ...given, protocol: given ? 'https' : 'http', agent }, agent);
     }
     case 'ssh:': {
-      const agent = new SshAgent(url);
-      return connection({ ...unset, host: 'engine', port: '80', protocol: 'http', agent }, agent);
+      const shared = transport ?? new SshTransport(endpoint);
+      const agent = new SshAgent(shared);
+      return {
+        options: { ...unset, host: 'engine', port: '80', protocol: 'http', agent } as Dockerode.DockerOptions,
+        close: () => {
+          agent.destroy();
+          void shared.disconnect();
+        },
+      };
     }
     default:
       throw invalid(endpoint);

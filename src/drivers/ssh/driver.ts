@@ -52,7 +52,7 @@ export class SshDriver implements Driver {
   }
 
   /** What decides whether the Engine API can be reached through this host's docker: see drivers/endpoint-driver.ts. */
-  async reach(): Promise<{ engine: Release; client: Release; gated: boolean; engineVersion: string }> {
+  async releases(): Promise<{ engine: Release; client: Release; gated: boolean; engineVersion: string }> {
     const { release, client, gate, fingerprint: found } = await this.#node();
     return { engine: release, client, gated: gate !== undefined, engineVersion: found.engineVersion };
   }
@@ -177,7 +177,7 @@ export class SshDriver implements Driver {
 
   close(): void {
     clearTimeout(this.#looking);
-    void this.#transport.close();
+    void this.#transport.disconnect();
   }
 }
 

@@ -239,16 +239,12 @@ export class SshTransport {
   /** Breaks off all that is under way; calls after that connect anew. Resolves when ssh has been told. */
   async disconnect(): Promise<void> {
     this.#epoch += 1;
-    const masters = this.#masters;
+    const [masters, folder] = [this.#masters, this.#folder];
     this.#masters = [];
+    this.#folder = undefined;
     for (const stream of this.#streams) stream.destroy(this.#brokenOff());
     this.#wake();
     await Promise.all(masters.map((master) => master.close()));
-  }
-
-  async close(): Promise<void> {
-    await this.disconnect();
-    if (this.#folder !== undefined) rmSync(this.#folder, { recursive: true, force: true });
-    this.#folder = undefined;
+    if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
   }
 }
