@@ -183,7 +183,7 @@ export class EngineDriver implements Driver {
   }
 
   disconnect(): void {
-    this.#connection.close();
+    this.#connection.disconnect();
   }
 
   close(): void {

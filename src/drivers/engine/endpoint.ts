@@ -13,6 +13,8 @@ export const defaultEndpoint = 'unix:///var/run/docker.sock';
 /** How to connect: what dockerode takes, and how to break off all that is under way; calls after that connect anew. */
 export interface Connection {
   options: Dockerode.DockerOptions;
+  disconnect(): void;
+  /** For the last time. */
   close(): void;
 }
 
@@ -54,9 +56,13 @@ export function connect(endpoint: string, tls?: string | TlsFiles, transport?: S
       const agent = new SshAgent(shared);
       return {
         options: { ...unset, host: 'engine', port: '80', protocol: 'http', agent } as Dockerode.DockerOptions,
-        close: () => {
+        disconnect: () => {
           agent.destroy();
           void shared.disconnect();
+        },
+        close: () => {
+          agent.destroy();
+          void shared.close();
         },
       };
     }
@@ -66,7 +72,8 @@ export function connect(endpoint: string, tls?: string | TlsFiles, transport?: S
 }
 
 function connection(options: object, agent: { destroy(): void }): Connection {
-  return { options, close: () => agent.destroy() };
+  const disconnect = () => agent.destroy();
+  return { options, disconnect, close: disconnect };
 }
 
 function parse(endpoint: string): URL {

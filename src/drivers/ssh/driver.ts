@@ -177,7 +177,7 @@ export class SshDriver implements Driver {
 
   close(): void {
     clearTimeout(this.#looking);
-    void this.#transport.disconnect();
+    void this.#transport.close();
   }
 }
 

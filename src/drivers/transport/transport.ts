@@ -53,6 +53,7 @@ export class SshTransport {
   readonly #waiting = new Set<() => void>();
   readonly #streams = new Set<SshStream>();
   #epoch = 0;
+  #closed = false;
   readonly #id = randomBytes(4).toString('hex');
 
   /** @throws endpoint.invalid */
@@ -111,7 +112,8 @@ export class SshTransport {
           child.once('error', () => child.pid === undefined && resolve(null));
         });
         void ended.then((code) => {
-          if (code === sshFailed) this.#retire(master);
+          // One that we killed says nothing of its connection.
+          if (code === sshFailed && !child.killed) this.#retire(master);
           this.#leave(master, short);
         });
         const spoke = Promise.race([once(child.stdout, 'data'), ended]).catch(() => undefined);
@@ -141,6 +143,7 @@ export class SshTransport {
   }
 
   #connect(): Master {
+    if (this.#closed) throw this.#brokenOff();
     this.#made += 1;
     const master = new Master(this.#target, this.#settings, this.#control(this.#made), (idle) => this.#retire(idle));
     this.#masters.push(master);
@@ -175,8 +178,10 @@ export class SshTransport {
   /** Takes a connection out of use; with its last session it is closed. */
   #retire(master: Master): void {
     master.retired = true;
-    this.#masters = this.#masters.filter((other) => other !== master);
-    if (master.sessions === 0) void master.close();
+    if (master.sessions === 0) {
+      this.#masters = this.#masters.filter((other) => other !== master);
+      void master.close();
+    }
     this.#wake();
   }
 
@@ -246,5 +251,11 @@ export class SshTransport {
     this.#wake();
     await Promise.all(masters.map((master) => master.close()));
     if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
+  }
+
+  /** Breaks off all that is under way, and connects no more. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.disconnect();
   }
 }
