@@ -1,5 +1,7 @@
 import type { Readable } from 'node:stream';
+import { finished } from 'node:stream/promises';
 import Dockerode from 'dockerode';
+import { maskEndpoint } from '../../core/endpoint.ts';
 import { KatafleetError } from '../../core/errors.ts';
 import { labels } from '../../core/labels.ts';
 import type { Driver, Fingerprint, NodeImage, OwnedContainer, PreparedImage, Sandbox, SandboxSpec } from '../contract.ts';
@@ -38,7 +40,7 @@ export class EngineDriver implements Driver {
 
   /** @throws endpoint.invalid */
   constructor(options: EngineDriverOptions) {
-    this.endpoint = options.endpoint;
+    this.endpoint = maskEndpoint(options.endpoint);
     this.#connection = connect(options.endpoint, options.tls, options.transport);
   }
 
@@ -168,7 +170,13 @@ export class EngineDriver implements Driver {
 
   importImage(archive: Readable): Promise<void> {
     return this.#do('load an image', async ({ docker }) => {
-      const answer = (await docker.loadImage(archive, { quiet: true })) as Readable;
+      // dockerode gives up with the archive, and can't tell whose fault that was.
+      let broken: unknown;
+      finished(archive, { writable: false }).catch((cause: unknown) => (broken = cause));
+      const answer = (await docker.loadImage(archive, { quiet: true }).catch((cause: unknown) => {
+        if (broken === undefined) throw cause;
+        throw new KatafleetError('engine.failed', `the archive for ${this.endpoint} broke off: ${messageOf(broken)}`, { cause });
+      })) as Readable;
       let said = '';
       for await (const chunk of answer) said = (said + String(chunk)).slice(-10_000);
       const failed = /"error"\s*:\s*"((?:[^"\\]|\\.)*)"/.exec(said);

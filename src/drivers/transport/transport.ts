@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { maskEndpoint } from '../../core/endpoint.ts';
 import { KatafleetError } from '../../core/errors.ts';
 import { sshError } from './failure.ts';
 import { Master, sshEnvironment } from './master.ts';
@@ -58,7 +59,7 @@ export class SshTransport {
 
   /** @throws endpoint.invalid */
   constructor(endpoint: string, settings: SshSettings = {}) {
-    this.endpoint = endpoint;
+    this.endpoint = maskEndpoint(endpoint);
     this.#target = sshTarget(endpoint);
     this.#settings = settings;
     const { host, user } = this.#target;
