@@ -2,7 +2,7 @@ import type { Readable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import Dockerode from 'dockerode';
 import { maskEndpoint } from '../../core/endpoint.ts';
-import { KatafleetError } from '../../core/errors.ts';
+import { KatafleetError, messageOf } from '../../core/errors.ts';
 import { labels } from '../../core/labels.ts';
 import type { Driver, Fingerprint, NodeImage, OwnedContainer, PreparedImage, Sandbox, SandboxSpec } from '../contract.ts';
 import { declared, imageArchitecture } from '../image-labels.ts';
