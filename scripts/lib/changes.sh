@@ -28,13 +28,19 @@ was_changed() { grep -qxF -- "$1" "$CHANGES" 2>/dev/null; }
 is_as() { [ -e "$1" ] && [ "$(stat -c '%a %U:%G' -- "$1")" = "$2 $3" ]; }
 set_as() { chown "$3" "$1" && chmod "$2" "$1"; }
 
-# make_folder PATH MODE OWNER:GROUP. A folder that is there keeps its mode and owner.
+# make_folder PATH MODE OWNER:GROUP. A folder that is there keeps its mode and owner; those above it are root's.
 make_folder() {
   if [ -d "$1" ]; then already "the folder $1 is there"; return; fi
+  [ -d "${1%/*}/" ] || [ "$DRY" = yes ] || make_folder_above "${1%/*}"
   remember "folder $1"
   change "make the folder $1" make_folder_now "$@"
 }
-make_folder_now() { mkdir "$1" && set_as "$@"; }
+make_folder_now() { mkdir -p "$1" && set_as "$@"; }
+make_folder_above() {
+  [ -d "${1%/*}/" ] || make_folder_above "${1%/*}"
+  remember "folder $1"
+  change "make the folder $1" make_folder_now "$1" 755 root:root
+}
 
 # put_file PATH MODE OWNER:GROUP, the content on stdin. It is there whole or not at all. $written has the paths that were
 # not as they should be.
