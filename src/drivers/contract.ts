@@ -66,6 +66,7 @@ export interface SandboxSpec {
 
 /** How a sandbox's container ended, by the engine's word. */
 export interface SandboxEnd {
+  /** Undefined where the engine can't tell, and then it may have been anything that befell the node. */
   exitCode: number | undefined;
   oomKilled: boolean;
 }
@@ -78,6 +79,10 @@ export interface Sandbox {
   readonly node: string;
   /** The supervisor's protocol; destroyed when the container or the engine goes away. */
   readonly stream: Duplex;
+  /** Whom its program runs as, where that is not the usual sandbox user. */
+  readonly user?: { uid: number; gid: number };
+  /** Processes and threads that the program may have, where the container itself has no such limit. */
+  readonly processes?: number;
   /** Resolves when the stream's carrier has gone: the container stopped, the engine went away, or the stream was destroyed. */
   readonly closed: Promise<void>;
   /** The engine's word on the end; waits until the container has stopped. @throws engine.* */

@@ -1,10 +1,9 @@
 import type { Readable } from 'node:stream';
 import Dockerode from 'dockerode';
-import { z } from 'zod';
-import { KatafleetError, messageOf } from '../../core/errors.ts';
+import { KatafleetError } from '../../core/errors.ts';
 import { labels } from '../../core/labels.ts';
-import { LightRules } from '../../core/lights.ts';
 import type { Driver, Fingerprint, NodeImage, OwnedContainer, PreparedImage, Sandbox, SandboxSpec } from '../contract.ts';
+import { declared, imageArchitecture } from '../image-labels.ts';
 import { supervisorBinary } from '../supervisor.ts';
 import { adapt, inspect } from './adapt.ts';
 import { connect, type Connection, type TlsFiles } from './endpoint.ts';
@@ -187,27 +186,4 @@ export class EngineDriver implements Driver {
   close(): void {
     this.#connection.close();
   }
-}
-
-function imageArchitecture(architecture: string, name: string): 'amd64' | 'arm64' {
-  if (architecture === 'amd64' || architecture === 'arm64') return architecture;
-  throw new KatafleetError('image.unknown', `the image ${name} is for ${architecture}; katafleet runs amd64 and arm64`);
-}
-
-/** What an image says of itself in its labels: checked, for anyone can write a label. */
-function declared(own: Readonly<Record<string, string>>, name: string): Pick<PreparedImage, 'lights' | 'command'> {
-  const read = <T>(label: string, schema: z.ZodType<T>): T | undefined => {
-    const text = own[label];
-    if (text === undefined) return undefined;
-    try {
-      return schema.parse(JSON.parse(text));
-    } catch (cause) {
-      throw new KatafleetError('recipe.invalid', `the label ${label} of the image ${name} is not what it should be: ${messageOf(cause)}`, {
-        cause,
-      });
-    }
-  };
-  const lights = read(labels.lights, LightRules);
-  const command = read(labels.command, z.array(z.string()).min(1));
-  return { ...(lights ? { lights } : {}), ...(command ? { command } : {}) };
 }
