@@ -32,6 +32,7 @@ export const errorKinds = {
   'file.unreadable': user(400, 66),
   'output.unwritable': user(400, 73),
   'image.unknown': user(404, 66),
+  'image.unsuitable': user(422, 65),
   'archive.invalid': user(422, 65),
   'archive.too_large': user(413, 65),
   'spool.no_space': system(507, 74),

@@ -89,6 +89,16 @@ export class SshDriver implements Driver {
     const node = await this.#node();
     const image = await this.#find(name, node);
     const own = image.labels;
+    const [volume] = image.volumes.filter((path) => path !== '/sandbox' && path !== '/tmp');
+    if (volume !== undefined) {
+      throw new KatafleetError(
+        'image.unsuitable',
+        `the image ${name} declares the volume ${volume}: programs could fill the disk of ${this.#transport.at} there`,
+        {
+          hint: 'build it without VOLUME, or run it on a node with an Engine API, which covers volumes',
+        },
+      );
+    }
     const id = node.installedSupervisor === undefined ? await this.#withSupervisor(image, name, node) : image.id;
     return { name, id, volumes: image.volumes, ...declared(own, name) };
   }
