@@ -13,7 +13,7 @@ import { decodeValue } from './labels.ts';
 import { type InspectedContainer, type InspectedImage } from './parse/inspect.ts';
 import { parseRelease, type Release } from './parse/version.ts';
 import { type Gate, RemoteDocker } from './remote.ts';
-import { type SshNode, type SshSandbox, startSandbox } from './sandbox.ts';
+import { type SshNode, SshSandbox } from './sandbox.ts';
 
 interface Probed extends SshNode {
   fingerprint: Fingerprint;
@@ -129,10 +129,14 @@ export class SshDriver implements Driver {
   }
 
   async create(spec: SandboxSpec, signal?: AbortSignal): Promise<Sandbox> {
-    const sandbox = await startSandbox(await this.#node(), spec, signal);
+    signal?.throwIfAborted();
+    const node = await this.#node();
+    signal?.throwIfAborted();
+    const sandbox = new SshSandbox(node, spec);
     this.#sandboxes.set(sandbox.id, sandbox);
     void sandbox.closed.then(() => this.#sandboxes.delete(sandbox.id));
     this.#lookLater();
+    await sandbox.started(signal);
     return sandbox;
   }
 
@@ -145,7 +149,7 @@ export class SshDriver implements Driver {
     try {
       if (names.length > 0) {
         const running = new Set((await this.#remote.inspect(names)).containers.filter((one) => one.running).map(({ name }) => name));
-        for (const name of names) if (!running.has(name)) this.#sandboxes.get(name)?.over();
+        for (const name of names) if (!running.has(name)) this.#sandboxes.get(name)?.notRunning();
       }
     } catch {
       // Whether the node answers is for its health checks to find out.
@@ -162,7 +166,7 @@ export class SshDriver implements Driver {
 
   async remove(id: string): Promise<void> {
     await this.#remote.remove(id);
-    this.#sandboxes.get(id)?.over();
+    this.#sandboxes.get(id)?.notRunning();
   }
 
   async images(): Promise<NodeImage[]> {
