@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { execFile, spawn } from 'node:child_process';
+import { execFile } from 'node:child_process';
+import { createReadStream } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -155,19 +156,17 @@ describe('what keeps a node over ssh from serving is told apart, and what mends 
   });
 
   it('a disk that is full while an image is loaded', async () => {
-    const save = spawn('docker', ['-H', `unix://${bed.socket('h1')}`, 'save', 'katafleet/debian:bookworm'], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
+    const archive = join(folder, 'image.tar');
+    await execute('docker', ['-H', `unix://${bed.socket('h1')}`, 'save', '-o', archive, 'katafleet/debian:bookworm']);
     const driver = new SshDriver(new SshTransport(bed.sshEndpoint('h1'), { config: bed.sshConfig }));
     await bed.sh('h1', 'mount', '-t', 'tmpfs', '-o', 'size=1m', 'none', '/var/lib/docker/tmp');
     try {
-      await assert.rejects(driver.importImage(save.stdout), (error) => {
+      await assert.rejects(driver.importImage(createReadStream(archive)), (error) => {
         assert.ok(error instanceof KatafleetError, String(error));
         assert.equal(error.code, 'engine.disk_full', error.message);
         return true;
       });
     } finally {
-      save.kill();
       await bed.sh('h1', 'umount', '/var/lib/docker/tmp');
       driver.close();
     }
