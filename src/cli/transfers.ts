@@ -71,8 +71,10 @@ export class TransferView {
     const line = lineOf(event);
     if (this.#stream.isTTY) {
       if (event.kind !== 'passed' || this.#now() - this.#at >= redrawMs) this.#draw(event.kind === 'begun' ? undefined : line);
-    } else if (line !== undefined) this.#stream.write(`${line}\n`);
-    else if (this.#now() - this.#at >= everyMs) this.#lines();
+    } else if (line !== undefined) {
+      this.#at = this.#now();
+      this.#stream.write(`${line}\n`);
+    } else if (this.#now() - this.#at >= everyMs) this.#lines();
   }
 
   #lines(): void {

@@ -27,6 +27,10 @@ export async function copyImage(
   if (!to.importImage) throw new KatafleetError('internal', `${to.endpoint} takes no images`);
   signal?.throwIfAborted();
   const source = await from.exportImage(name);
+  if (signal?.aborted) {
+    source.destroy();
+    signal.throwIfAborted();
+  }
   const stop = new AbortController();
   const stopped = () => stop.abort(signal?.reason);
   signal?.addEventListener('abort', stopped, { once: true });
