@@ -12,6 +12,8 @@ import { SshTransport } from './drivers/transport/transport.ts';
 import { Fleet } from './fleet/fleet.ts';
 import type { MemberSettings } from './fleet/member.ts';
 import type { JournalIdentity } from './fleet/reaper.ts';
+import { deliver, type DeliverOptions, type Delivery } from './images/deliver.ts';
+import { type PlannedStep, planDistribution, type Wish } from './images/distribute.ts';
 import { buildImages, type ImageEvents } from './images/pipeline.ts';
 import { Dispatcher, type Recorder, type SubmitOptions } from './runs/dispatcher.ts';
 import { checkJob } from './runs/job.ts';
@@ -177,6 +179,27 @@ export class Katafleet implements AsyncDisposable {
     const [docker, fingerprint] = [await driver.client(), await driver.probe()];
     await buildImages({ endpoint: driver.endpoint, docker, fingerprint, run: (request) => this.run(request) }, names, events);
     await this.fleet.refreshImages();
+  }
+
+  /** Which node gets which image, from where, and why not. @throws node.unknown, image.unknown; engine.* when no node is ready */
+  async planDistribution(wish: Wish): Promise<PlannedStep[]> {
+    await this.open();
+    const views = this.fleet.members.map(({ settings, state, trouble, fingerprint, node, driver }) => ({
+      name: settings.name,
+      ready: state === 'ready',
+      trouble: trouble?.message ?? `it is ${state}`,
+      architecture: fingerprint?.architecture,
+      images: node.images,
+      exports: driver.exportImage !== undefined,
+      imports: driver.importImage !== undefined,
+    }));
+    return planDistribution(views, wish);
+  }
+
+  /** Carries out a plan; what fails is told in its result. */
+  distribute(plan: readonly PlannedStep[], options: Omit<DeliverOptions, 'bring'> & { signal?: AbortSignal }): Promise<Delivery[]> {
+    const { signal } = options;
+    return deliver(plan, { ...options, bring: (image, to, from, onBytes) => this.fleet.bring(image, to, from, { onBytes, signal }) });
   }
 
   async close(): Promise<void> {

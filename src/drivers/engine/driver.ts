@@ -169,18 +169,26 @@ export class EngineDriver implements Driver {
   }
 
   importImage(archive: Readable): Promise<void> {
-    return this.#do('load an image', async ({ docker }) => {
-      // dockerode gives up with the archive, and can't tell whose fault that was.
+    const doing = 'load an image';
+    return this.#do(doing, async ({ docker }) => {
+      // docker-modem pipes it and looks no further: an archive that breaks off must break the call off, and be named as what did.
+      const stop = new AbortController();
       let broken: unknown;
-      finished(archive, { writable: false }).catch((cause: unknown) => (broken = cause));
-      const answer = (await docker.loadImage(archive, { quiet: true }).catch((cause: unknown) => {
+      finished(archive, { writable: false }).catch((cause: unknown) => {
+        broken = cause;
+        stop.abort(cause);
+      });
+      try {
+        const options: object = { quiet: true, abortSignal: stop.signal };
+        const answer = (await docker.loadImage(archive, options)) as Readable;
+        let said = '';
+        for await (const chunk of answer) said = (said + String(chunk)).slice(-10_000);
+        const message = /"error"\s*:\s*"((?:[^"\\]|\\.)*)"/.exec(said)?.[1];
+        if (message !== undefined) throw engineError({ statusCode: 500, json: { message } }, this.endpoint, doing);
+      } catch (cause) {
         if (broken === undefined) throw cause;
-        throw new KatafleetError('engine.failed', `the archive for ${this.endpoint} broke off: ${messageOf(broken)}`, { cause });
-      })) as Readable;
-      let said = '';
-      for await (const chunk of answer) said = (said + String(chunk)).slice(-10_000);
-      const failed = /"error"\s*:\s*"((?:[^"\\]|\\.)*)"/.exec(said);
-      if (failed) throw new KatafleetError('engine.failed', `the engine at ${this.endpoint} could not load an image: ${failed[1] ?? said}`);
+        throw new KatafleetError('engine.failed', `the archive for ${this.endpoint} broke off: ${messageOf(broken)}`, { cause: broken });
+      }
     });
   }
 
