@@ -74,6 +74,8 @@ export type Outcome =
   | { kind: 'signalled'; signal: number }
   | { kind: 'timed_out'; clock: 'wall' | 'cpu' }
   | { kind: 'out_of_memory' }
+  /** Only where the sandbox's folders lie on a disk: on a tmpfs the program itself is told that there is no space. */
+  | { kind: 'out_of_disk' }
   | { kind: 'cancelled' }
   | { kind: 'lost'; reason: string };
 

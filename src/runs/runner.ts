@@ -83,9 +83,8 @@ async function serve({ sandbox, conversation, lost }: Lease, job: Job, options: 
   try {
     const lifetimeMs = Math.min(budget + (options.sessionMs ?? 0), 0xffff_ffff);
     if (!options.resumed) {
-      await conversation.queue(
-        encodeOpen({ ...sandboxUser, lifetimeMs, filesBack: profile.filesBack, fileBack: profile.fileBack, bytesBack: profile.bytesBack }),
-      );
+      const { filesBack, fileBack, bytesBack } = profile;
+      await conversation.queue(encodeOpen({ ...(sandbox.user ?? sandboxUser), lifetimeMs, filesBack, fileBack, bytesBack }));
     }
     const state = options.resumed ?? new SandboxState();
     const delta = state.delta(job.request.files, job.request.folders ?? []);
@@ -97,6 +96,7 @@ async function serve({ sandbox, conversation, lost }: Lease, job: Job, options: 
       const collect = job.collect && index === steps.length - 1;
       const result = await executeStep(conversation, index, step, profile, {
         collect,
+        processes: sandbox.processes ?? 0,
         signal: options.signal,
         onOutput: options.onOutput,
         onStarted,
@@ -152,8 +152,8 @@ async function inTime<T>(signal: AbortSignal, work: (signal: AbortSignal) => Pro
   });
 }
 
-/** Exit codes of a container whose first process was killed from outside, or told to end: nothing inside it can do that. */
-const killedFromOutside: readonly unknown[] = [137, 143];
+/** Exit codes of a container whose first process was killed from outside, or told to end: nothing inside it can do that. None at all: nobody knows. */
+const killedFromOutside: readonly unknown[] = [137, 143, undefined];
 
 /**
  * The supervisor vanished in the middle of a run: the engine knows whether it was for want of memory. Where the engine
