@@ -15,6 +15,7 @@ import { Conversation } from '../../src/protocol/conversation.ts';
 import { encodeOpen } from '../../src/protocol/requests.ts';
 import { executeStep } from '../../src/runs/execute.ts';
 import { upload } from '../../src/runs/upload.ts';
+import { until } from '../support/fleet.ts';
 import { said, Testbed } from '../support/testbed.ts';
 
 const scripts = fileURLToPath(new URL('../../scripts', import.meta.url));
@@ -22,7 +23,7 @@ const image = 'katafleet/build-essential';
 const changes = (output: string) => output.split('\n').filter((line) => line.startsWith('+ '));
 
 describe('node-setup and server-setup', function () {
-  this.timeout(300_000);
+  this.timeout(180_000);
   const testbed = new Testbed('10.93.0');
   const scratch = mkdtempSync(join(tmpdir(), 'katafleet-setup-'));
   const key = join(scratch, 'key');
@@ -197,6 +198,7 @@ describe('node-setup and server-setup', function () {
       };
       const words = runWords(spec, { release: parseRelease('1.6.2'), installedSupervisor: '/usr/local/lib/katafleet/supervisor' });
       const child = testbed.openSsh('h1', key, words.join(' '));
+      const ended = once(child, 'exit');
       let complaint = '';
       child.stderr.on('data', (chunk: Buffer) => (complaint += chunk.toString()));
       const conversation = new Conversation(Duplex.from({ readable: child.stdout, writable: child.stdin }));
@@ -209,8 +211,9 @@ describe('node-setup and server-setup', function () {
       assert.deepEqual([result.outcome, result.stdout.toString()], [{ kind: 'exited', code: 3 }, 'given3\ntmpfs\n'], complaint);
       const removed = testbed.ssh('h1', key, 'docker rm -f -v katafleet-gate-1');
       assert.equal(removed.code, 0, removed.stderr);
+      // The client of 1.6 goes when its stdin ends, however long ago the container went.
       child.stdin.end();
-      await once(child, 'close');
+      await ended;
       const gone = testbed.ssh('h1', key, 'docker inspect katafleet-gate-1');
       assert.deepEqual([gone.code, gone.stdout], [1, '[]\n']);
       assert.equal(testbed.docker('h1', 'ps', '-a', '-q'), '');
@@ -253,10 +256,12 @@ describe('node-setup and server-setup', function () {
       assert.ok(containerReaches('h2', testbed.address('h1'), 2375), 'the control: a node without a firewall lets its containers out');
     });
 
-    it('the firewall is up again after a boot, by the init script', () => {
+    it('the firewall is up again after a boot, by the init script', async () => {
       testbed.do('kill', 'h1');
       testbed.do('start', 'h1');
-      assert.ok(reaches('h2', testbed.address('h1'), 22), 'nobody ran the init scripts yet');
+      // A host of the testbed runs no init scripts by itself. Its network card is a new one, which others have to learn.
+      await until(() => reaches('h2', testbed.address('h1'), 22));
+      await until(() => serverReaches('h1'));
       const [script = ''] = testbed.must('h1', ['sh', '-c', 'echo /etc/rc2.d/S*katafleet-firewall']).trim().split(' ');
       testbed.must('h1', [script, 'start']);
       assert.ok(serverReaches('h1'));
@@ -319,6 +324,93 @@ describe('node-setup and server-setup', function () {
       assert.ok(reaches('h1', testbed.address('h2'), 22));
       assert.doesNotMatch(testbed.must('h2', ['iptables', '-t', 'mangle', '-S']), /KATAFLEET/);
       testbed.must('h2', ['rm', '/usr/local/sbin/nft']);
+    });
+  });
+
+  describe('on the server', () => {
+    const serverSetup = (words: readonly string[], shell: readonly string[] = ['sh']) =>
+      testbed.on('h2', [...shell, '/tmp/katafleet/server-setup', ...words]);
+    const asWeb = (words: string) => testbed.on('h2', ['su', '-s', '/bin/sh', 'www-data', '-c', words]);
+    /** A command at a terminal, which a person answers. */
+    const atTerminal = (words: readonly string[], answer: string) =>
+      testbed.on('h2', ['script', '-qec', ['sh', '/tmp/katafleet/server-setup', ...words].join(' '), '/dev/null'], `${answer}\n`);
+    const hostKey = () => readFileSync(testbed.path('h1', '/etc/ssh/ssh_host_ed25519_key.pub'), 'utf8');
+    let fresh = '';
+    before(() => {
+      if (testbed.on('h2', ['id', 'test-runner']).code === 0) testbed.must('h2', ['userdel', '-r', 'test-runner']);
+      writeFileSync(testbed.path('h2', '/tmp/h1.pub'), hostKey());
+      fresh = snapshot('h2');
+    });
+
+    it('a dry run changes nothing', () => {
+      const { code, stdout, stderr } = serverSetup(['--node', 'h1', '--dry-run']);
+      assert.equal(code, 0, stderr);
+      assert.match(
+        stdout,
+        /would make the user test-runner\n[^]*would ask h1 for its host keys[^]*would write \/etc\/sudoers\.d\/katafleet/,
+      );
+      assert.equal(snapshot('h2'), fresh);
+    });
+
+    it('accepts no host key that nobody confirmed', () => {
+      const alone = serverSetup(['--node', 'h1'], ['setsid', '-w', 'sh']);
+      assert.equal(alone.code, 1);
+      const fingerprint = said('ssh-keygen', ['-lf', '-'], { input: hostKey() }).stdout.split(' ')[1] ?? '';
+      assert.ok(alone.stderr.includes(fingerprint), alone.stderr);
+      assert.match(alone.stderr, /nobody is here to confirm/);
+      const no = atTerminal(['--node', 'h1'], 'no');
+      assert.match(no.stdout, /the host keys of h1 are not confirmed/);
+      assert.equal(testbed.on('h2', ['ssh-keygen', '-F', 'h1', '-f', '/home/test-runner/.ssh/known_hosts']).code, 255);
+      const yes = atTerminal(['--node', 'h1'], 'yes');
+      assert.match(yes.stdout, /\+ write \/home\/test-runner\/\.ssh\/known_hosts/);
+      testbed.must('h2', ['sh', '/tmp/katafleet/server-setup', '--undo']);
+      assert.equal(snapshot('h2'), fresh);
+    });
+
+    it('refuses what it cannot work with', () => {
+      for (const [words, says] of [
+        [['--host-key', '/tmp/h1.pub'], /goes with --node/],
+        [['--node', 'h1', '--host-key', '/nonexistent'], /can't be read/],
+        [['--node', 'h1', '--host-key', '/etc/passwd'], /has no key of h1/],
+        [['--node', 'h1', '--node', 'h3', '--host-key', '/tmp/h1.pub'], /has no key of h1/],
+        [['--node', '-oProxyCommand=id'], /is no host/],
+        [['--web-user', 'ALL, root'], /is no user name/],
+        [['--key-type', 'dsa'], /ed25519 or rsa/],
+        [['--what'], /unknown option --what/],
+      ] as const)
+        assert.match(serverSetup(words).stderr, says);
+      testbed.must('h2', ['sh', '/tmp/katafleet/server-setup', '--undo']);
+      assert.equal(snapshot('h2'), fresh);
+    });
+
+    it('the web user reaches a node’s gate as test-runner, by one line of sudoers', () => {
+      const words = ['--node', 'h1', '--host-key', '/tmp/h1.pub'];
+      const { code, stdout, stderr } = serverSetup(words);
+      assert.equal(code, 0, stderr);
+      assert.equal(
+        testbed.must('h2', ['cat', '/etc/sudoers.d/katafleet']).split('\n')[1],
+        'www-data ALL=(test-runner) NOPASSWD: /usr/bin/ssh',
+      );
+      testbed.must('h2', ['visudo', '-c']);
+      const after = snapshot('h2');
+      assert.deepEqual(changes(serverSetup(words).stdout), []);
+      assert.equal(snapshot('h2'), after);
+
+      const shown = stdout.split('\n').find((line) => line.startsWith('ssh-ed25519 ')) ?? '';
+      const { code: nodeCode, stderr: complaint } = nodeSetup('h1', ['--key', '-', '--server', testbed.address('h2')], shown);
+      assert.equal(nodeCode, 0, complaint);
+      const ssh = 'sudo -n -u test-runner -- ssh -o BatchMode=yes -o StrictHostKeyChecking=yes test-runner@h1';
+      assert.match(asWeb(`${ssh} katafleet-gate hello`).stdout, /^katafleet-gate 1\n/);
+      assert.match(asWeb(`${ssh} id`).stderr, /refused/);
+      assert.match(asWeb('sudo -n -u test-runner id').stderr, /password is required|not allowed/);
+      assert.match(asWeb('sudo -n ssh h1').stderr, /password is required|not allowed/);
+      assert.ok(!serverReaches('h1'), 'this machine is not the server of h1 any more');
+    });
+
+    it('undo leaves nothing behind', () => {
+      testbed.must('h2', ['sh', '/tmp/katafleet/server-setup', '--undo']);
+      assert.equal(snapshot('h2'), fresh);
+      undo('h1');
     });
   });
 });
