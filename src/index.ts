@@ -3,8 +3,12 @@ import { canonicalImage } from './core/image-name.ts';
 import type { Placing } from './core/placing.ts';
 import { type Profile, profileOf, sandboxLimits } from './core/profile.ts';
 import type { RunRequest, RunResult } from './core/run.ts';
+import type { Driver } from './drivers/contract.ts';
+import { EndpointDriver } from './drivers/endpoint-driver.ts';
 import { EngineDriver } from './drivers/engine/driver.ts';
 import { endpointFromEnvironment } from './drivers/engine/endpoint.ts';
+import { SshDriver } from './drivers/ssh/driver.ts';
+import { SshTransport } from './drivers/transport/transport.ts';
 import { Fleet } from './fleet/fleet.ts';
 import type { MemberSettings } from './fleet/member.ts';
 import type { JournalIdentity } from './fleet/reaper.ts';
@@ -86,16 +90,20 @@ export class Katafleet implements AsyncDisposable {
       idleMemory: options.idleMemory ?? defaults.idleMemory,
       copy: options.copy ?? true,
       rules: { ...health, flapMs },
-      built: ['engine'],
-      connect: ({ endpoint, tls }) => new EngineDriver({ endpoint, ...(tls === undefined ? {} : { tls }) }),
+      built: ['engine', 'ssh'],
+      connect,
     });
   }
 
-  /** The driver of the only node, or of the first. */
+  /** The Engine API of the only node, or of the first that has one. @throws driver.unavailable */
   get driver(): EngineDriver {
-    const [member] = this.fleet.members;
-    if (!(member?.driver instanceof EngineDriver)) throw new KatafleetError('internal', 'a fleet without nodes');
-    return member.driver;
+    for (const { driver } of this.fleet.members) {
+      if (driver instanceof EngineDriver) return driver;
+      if (driver instanceof EndpointDriver && driver.kind === 'engine') return driver.engine;
+    }
+    throw new KatafleetError('driver.unavailable', 'no node has an Engine API: all are served by their docker command over ssh', {
+      hint: 'what needs the Engine API, such as building images, needs a node with Docker 1.12 or later (18.09 over ssh)',
+    });
   }
 
   /** What takes this fleet's runs; at most one. */
@@ -179,6 +187,12 @@ export class Katafleet implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
+}
+
+function connect({ endpoint, tls, ssh }: MemberSettings): Driver {
+  if (!endpoint.startsWith('ssh:')) return new EngineDriver({ endpoint, ...(tls === undefined ? {} : { tls }) });
+  const transport = new SshTransport(endpoint, ssh);
+  return new EndpointDriver(new EngineDriver({ endpoint, transport }), new SshDriver(transport));
 }
 
 function localNode({ endpoint, certPath }: KatafleetOptions): MemberSettings {

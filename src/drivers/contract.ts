@@ -1,6 +1,7 @@
 import type { Duplex, Readable } from 'node:stream';
 import type { LightRules } from '../core/lights.ts';
 import type { SandboxLimits } from '../core/profile.ts';
+import type { Reached } from './choose.ts';
 
 /** What probing an endpoint found. */
 export interface Fingerprint {
@@ -101,7 +102,7 @@ export interface OwnedContainer {
 /** A node, reached one way. Every method may throw engine.unreachable, engine.permission or engine.failed. */
 export interface Driver {
   readonly kind: DriverKind;
-  /** The endpoint as it was configured, for messages. */
+  /** The endpoint as it was configured, for messages: without its password. */
   readonly endpoint: string;
   /** Asks the node once; later calls give the same answer until {@link Driver.forget}. @throws engine.too_old */
   probe(): Promise<Fingerprint>;
@@ -120,12 +121,16 @@ export interface Driver {
   /** Breaks off every call and every stream under way, for a node that is given up: they fail with engine.unreachable. */
   disconnect(): void;
   /** Calls back whenever the node's images change, until the signal or the engine ends it. */
-  watchImages?(changed: () => void, signal: AbortSignal): Promise<void>;
+  readonly watchImages?: ((changed: () => void, signal: AbortSignal) => Promise<void>) | undefined;
   /** The archive that `docker save` makes: names, layers and ids. */
-  exportImage?(name: string): Promise<Readable>;
+  readonly exportImage?: ((name: string) => Promise<Readable>) | undefined;
   /** Takes such an archive. */
-  importImage?(archive: Readable): Promise<void>;
+  readonly importImage?: ((archive: Readable) => Promise<void>) | undefined;
   /** Takes the name from an image, and removes it with its last one; an image in use stays, and that is engine.conflict. */
-  removeImage?(name: string): Promise<void>;
+  readonly removeImage?: ((name: string) => Promise<void>) | undefined;
+  /** For an endpoint that several drivers can serve: what answers there, for the choice between them. @throws as {@link probe} */
+  reach?(): Promise<Reached>;
+  /** The choice; all other calls are for that driver from then on. */
+  use?(kind: DriverKind): void;
   close(): void;
 }

@@ -143,6 +143,7 @@ export class WarmPool {
   async #retire({ sandbox, conversation }: ReadySandbox): Promise<void> {
     // Whether it heard shows in `closed`; a stream that is stuck or gone takes no more words.
     conversation.send(encodeFrame(hostFrame.close)).catch(() => undefined);
+    sandbox.stream.end(); // a docker command of 1.6 goes on for as long as it has input
     await Promise.race([sandbox.closed, sleep(closeMs, undefined, { ref: false })]);
     await this.#options.remove(sandbox);
   }

@@ -68,7 +68,13 @@ async function serve({ sandbox, conversation, lost }: Lease, job: Job, options: 
   try {
     const lifetimeMs = Math.min(budget, 0xffff_ffff);
     await conversation.queue(
-      encodeOpen({ ...(sandbox.user ?? sandboxUser), lifetimeMs, filesBack: profile.filesBack, fileBack: profile.fileBack, bytesBack: profile.bytesBack }),
+      encodeOpen({
+        ...(sandbox.user ?? sandboxUser),
+        lifetimeMs,
+        filesBack: profile.filesBack,
+        fileBack: profile.fileBack,
+        bytesBack: profile.bytesBack,
+      }),
     );
     await upload(conversation, job.request.files, job.request.folders ?? []).catch(async (error: unknown) => {
       throw error instanceof ConversationLost ? await lastWords(conversation, error) : error;

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
@@ -15,8 +16,9 @@ import { Conversation } from '../../src/protocol/conversation.ts';
 import { encodeOpen } from '../../src/protocol/requests.ts';
 import { executeStep } from '../../src/runs/execute.ts';
 import { upload } from '../../src/runs/upload.ts';
-import { until } from '../support/fleet.ts';
-import { said, Testbed } from '../support/testbed.ts';
+import { eventually } from '../support/eventually.ts';
+import { said } from '../support/said.ts';
+import { Testbed } from '../support/testbed.ts';
 
 const scripts = fileURLToPath(new URL('../../scripts', import.meta.url));
 const image = 'katafleet/build-essential';
@@ -24,9 +26,10 @@ const changes = (output: string) => output.split('\n').filter((line) => line.sta
 
 describe('node-setup and server-setup', function () {
   this.timeout(180_000);
-  const testbed = new Testbed('10.93.0');
+  let testbed: Testbed;
   const scratch = mkdtempSync(join(tmpdir(), 'katafleet-setup-'));
   const key = join(scratch, 'key');
+  const config = join(scratch, 'ssh_config');
   let publicKey = '';
   let listener: Server;
   let port = 0;
@@ -37,21 +40,32 @@ describe('node-setup and server-setup', function () {
     listener = createServer((socket) => socket.end('here\n')).listen(0, '0.0.0.0');
     await once(listener, 'listening');
     port = (listener.address() as { port: number }).port;
-    testbed.up(2);
+    testbed = await Testbed.up({ hosts: 2 });
+    writeFileSync(config, readFileSync(testbed.sshConfig, 'utf8').replace(/IdentityFile .*/, `IdentityFile ${key}`));
     for (const host of ['h1', 'h2']) copyScripts(host);
-    testbed.useOldDocker('h1');
+    await testbed.useOldDocker('h1');
   });
-  after(() => {
-    listener.close();
-    testbed.down();
+  after(async () => {
+    listener?.close();
+    await testbed?.down();
     rmSync(scratch, { recursive: true, force: true });
   });
 
+  /** A command on a host that must succeed: its output. */
+  function must(host: string, words: readonly string[], input: string | Buffer = ''): string {
+    const { code, stdout, stderr } = testbed.on(host, words, input);
+    assert.equal(code, 0, `${words.join(' ')} on ${host}: ${stderr}${stdout}`);
+    return stdout;
+  }
+  /** ssh from this machine with the server's key. */
+  const sshWords = (host: string) => ['-F', config, '-T', host];
+  const ssh = (host: string, line: string, input = '') => said('ssh', [...sshWords(host), line], { input });
+
   /** As docs/legacy.md brings them to a node. */
   function copyScripts(host: string): void {
-    testbed.must(host, ['mkdir', '-p', '/tmp/katafleet']);
+    must(host, ['mkdir', '-p', '/tmp/katafleet']);
     const { stdout } = said('sh', ['-c', 'tar -C "$1" -c node-setup server-setup node lib/changes.sh | base64', 'sh', scripts]);
-    testbed.must(host, ['sh', '-c', 'base64 -d | tar -x -C /tmp/katafleet'], stdout);
+    must(host, ['sh', '-c', 'base64 -d | tar -x -C /tmp/katafleet'], stdout);
     copyFileSync(supervisorFile('amd64'), testbed.path(host, '/tmp/katafleet/supervisor'));
   }
 
@@ -62,12 +76,12 @@ describe('node-setup and server-setup', function () {
     assert.equal(code, 0, stderr);
     return stdout;
   };
-  const undo = (host: string) => testbed.must(host, ['sh', '/tmp/katafleet/node-setup', '--undo']);
+  const undo = (host: string) => must(host, ['sh', '/tmp/katafleet/node-setup', '--undo']);
 
   /** All files of a host that are its own and that no daemon writes to, and the firewall. useradd and its kin keep the previous `passwd-`. */
   function snapshot(host: string): string {
     const own = `find /etc /home /root /usr/local /var -path /var/lib/docker -prune -o -path /var/log/dockerd.log -prune -o -path '/etc/*-' -prune -o`;
-    return testbed.must(host, [
+    return must(host, [
       'sh',
       '-c',
       `${own} -printf '%p %y %m %U %G %l\\n' | sort; ${own} -type f -exec sha256sum {} + | sort -k2; nft list ruleset | grep -c katafleet || :`,
@@ -147,12 +161,12 @@ describe('node-setup and server-setup', function () {
     });
 
     it('the key opens the gate and nothing else', () => {
-      const hello = testbed.ssh('h1', key, 'katafleet-gate hello');
+      const hello = ssh('h1', 'katafleet-gate hello');
       assert.match(
         hello.stdout,
         /^katafleet-gate 1\nsupervisor [0-9a-f]{64} \/usr\/local\/lib\/katafleet\/supervisor\nimages katafleet\/\*\n$/,
       );
-      assert.match(testbed.ssh('h1', key, 'docker version').stdout, /^Client version: 1\.6\.2\n[^]*Server version: 1\.6\.2\n/);
+      assert.match(ssh('h1', 'docker version').stdout, /^Client version: 1\.6\.2\n[^]*Server version: 1\.6\.2\n/);
       const hostile = [
         'id',
         '',
@@ -163,23 +177,21 @@ describe('node-setup and server-setup', function () {
         'sh -c "docker version"',
       ];
       for (const line of hostile) {
-        const { code, stdout, stderr } = testbed.ssh('h1', key, line, 'id\n');
+        const { code, stdout, stderr } = ssh('h1', line, 'id\n');
         assert.equal(code, 126, line);
         assert.match(stderr, /^katafleet-gate: refused: /m);
         assert.equal(stdout, '');
       }
-      const words = testbed.sshWords('h1', key);
-      const at = words.at(-1) ?? '';
-      const options = words.slice(0, -2);
-      assert.notEqual(said('scp', [...options, key, `${at}:/tmp/stolen`]).code, 0);
-      assert.notEqual(said('sftp', [...options, at], { input: 'ls\n' }).code, 0);
+      const options = ['-F', config];
+      assert.notEqual(said('scp', [...options, key, 'h1:/tmp/stolen']).code, 0);
+      assert.notEqual(said('sftp', [...options, 'h1'], { input: 'ls\n' }).code, 0);
       assert.match(
-        said('ssh', [...options, '-W', '127.0.0.1:2375', at], { input: 'GET /info HTTP/1.0\r\n\r\n' }).stderr,
+        said('ssh', [...options, '-W', '127.0.0.1:2375', 'h1'], { input: 'GET /info HTTP/1.0\r\n\r\n' }).stderr,
         /prohibited|open failed|forwarding failed/,
       );
-      assert.match(said('ssh', [...options, '-tt', at, 'katafleet-gate hello']).stderr, /PTY allocation request failed/);
+      assert.match(said('ssh', [...options, '-tt', 'h1', 'katafleet-gate hello']).stderr, /PTY allocation request failed/);
       assert.equal(testbed.on('h1', ['test', '-e', '/tmp/stolen']).code, 1);
-      const log = testbed.must('h1', ['cat', '/var/log/katafleet-gate.log']);
+      const log = must('h1', ['cat', '/var/log/katafleet-gate.log']);
       assert.match(
         log,
         new RegExp(`refused: docker exec is no call of katafleet's; from ${testbed.server}; command: docker exec -i x sh\n`),
@@ -188,7 +200,7 @@ describe('node-setup and server-setup', function () {
     });
 
     it('a run as the driver asks for it works through the gate, and is gone when it is removed', async () => {
-      const id = testbed.docker('h1', 'image', 'inspect', '-f', '{{.Id}}', image).trim();
+      const id = (await testbed.docker('h1', 'image', 'inspect', '-f', '{{.Id}}', image)).trim();
       const spec = {
         image: { name: image, id, volumes: [] },
         name: 'gate-1',
@@ -197,7 +209,7 @@ describe('node-setup and server-setup', function () {
         idleMs: 60_000,
       };
       const words = runWords(spec, { release: parseRelease('1.6.2'), installedSupervisor: '/usr/local/lib/katafleet/supervisor' });
-      const child = testbed.openSsh('h1', key, words.join(' '));
+      const child = spawn('ssh', [...sshWords('h1'), words.join(' ')], { stdio: 'pipe' });
       const ended = once(child, 'exit');
       let complaint = '';
       child.stderr.on('data', (chunk: Buffer) => (complaint += chunk.toString()));
@@ -209,22 +221,22 @@ describe('node-setup and server-setup', function () {
       const step = Step.parse({ argv: ['bash', '-c', 'cat a; grep -c . /proc/net/dev; stat -f -c %T /sandbox; exit 3'] });
       const result = await executeStep(conversation, 1, step, profileOf({}), { collect: false, processes: 32 });
       assert.deepEqual([result.outcome, result.stdout.toString()], [{ kind: 'exited', code: 3 }, 'given3\ntmpfs\n'], complaint);
-      const removed = testbed.ssh('h1', key, 'docker rm -f -v katafleet-gate-1');
+      const removed = ssh('h1', 'docker rm -f -v katafleet-gate-1');
       assert.equal(removed.code, 0, removed.stderr);
       // The client of 1.6 goes when its stdin ends, however long ago the container went.
       child.stdin.end();
       await ended;
-      const gone = testbed.ssh('h1', key, 'docker inspect katafleet-gate-1');
+      const gone = ssh('h1', 'docker inspect katafleet-gate-1');
       assert.deepEqual([gone.code, gone.stdout], [1, '[]\n']);
-      assert.equal(testbed.docker('h1', 'ps', '-a', '-q'), '');
-      assert.equal(testbed.docker('h1', 'volume', 'ls', '-q'), '');
+      assert.equal(await testbed.docker('h1', 'ps', '-a', '-q'), '');
+      assert.equal(await testbed.docker('h1', 'volume', 'ls', '-q'), '');
     });
 
-    it('other people’s images and containers are out of reach', () => {
-      const id = testbed.docker('h1', 'images', '-q', '--no-trunc', image).trim();
-      testbed.docker('h1', 'tag', image, 'other/thing');
-      testbed.docker('h1', 'rmi', image);
-      const theirs = testbed.docker('h1', 'create', 'other/thing', 'true').trim();
+    it('other people’s images and containers are out of reach', async () => {
+      const id = (await testbed.docker('h1', 'images', '-q', '--no-trunc', image)).trim();
+      await testbed.docker('h1', 'tag', image, 'other/thing');
+      await testbed.docker('h1', 'rmi', image);
+      const theirs = (await testbed.docker('h1', 'create', 'other/thing', 'true')).trim();
       try {
         const words = runWords(
           {
@@ -236,13 +248,13 @@ describe('node-setup and server-setup', function () {
           },
           { release: parseRelease('1.6.2') },
         );
-        assert.match(testbed.ssh('h1', key, words.join(' ')).stderr, /refused: the image [0-9a-f]{64} is .*not among what may run here/);
-        assert.match(testbed.ssh('h1', key, `docker rm -f -v ${theirs}`).stderr, /refused: the container .* does not carry the label/);
-        assert.equal(testbed.docker('h1', 'ps', '-a', '-q', '--no-trunc').trim(), theirs);
+        assert.match(ssh('h1', words.join(' ')).stderr, /refused: the image [0-9a-f]{64} is .*not among what may run here/);
+        assert.match(ssh('h1', `docker rm -f -v ${theirs}`).stderr, /refused: the container .* does not carry the label/);
+        assert.equal((await testbed.docker('h1', 'ps', '-a', '-q', '--no-trunc')).trim(), theirs);
       } finally {
-        testbed.docker('h1', 'rm', theirs);
-        testbed.docker('h1', 'tag', 'other/thing', image);
-        testbed.docker('h1', 'rmi', 'other/thing');
+        await testbed.docker('h1', 'rm', theirs);
+        await testbed.docker('h1', 'tag', 'other/thing', image);
+        await testbed.docker('h1', 'rmi', 'other/thing');
       }
     });
 
@@ -257,13 +269,13 @@ describe('node-setup and server-setup', function () {
     });
 
     it('the firewall is up again after a boot, by the init script', async () => {
-      testbed.do('kill', 'h1');
-      testbed.do('start', 'h1');
+      await testbed.do('kill', 'h1');
+      await testbed.do('start', 'h1');
       // A host of the testbed runs no init scripts by itself. Its network card is a new one, which others have to learn.
-      await until(() => reaches('h2', testbed.address('h1'), 22));
-      await until(() => serverReaches('h1'));
-      const [script = ''] = testbed.must('h1', ['sh', '-c', 'echo /etc/rc2.d/S*katafleet-firewall']).trim().split(' ');
-      testbed.must('h1', [script, 'start']);
+      await eventually('h1 is found again', 60, async () => assert.ok(reaches('h2', testbed.address('h1'), 22)));
+      await eventually('h1 is found again', 60, async () => assert.ok(serverReaches('h1')));
+      const [script = ''] = must('h1', ['sh', '-c', 'echo /etc/rc2.d/S*katafleet-firewall']).trim().split(' ');
+      must('h1', [script, 'start']);
       assert.ok(serverReaches('h1'));
       assert.ok(!reaches('h2', testbed.address('h1'), 22));
     });
@@ -271,9 +283,9 @@ describe('node-setup and server-setup', function () {
     it('an old line with the same key does not open a shell any more', () => {
       const keys = testbed.path('h1', '/home/test-runner/.ssh/authorized_keys');
       writeFileSync(keys, `${publicKey}${readFileSync(keys, 'utf8')}`);
-      assert.equal(testbed.ssh('h1', key, 'id').code, 0, 'the control: the first line counts');
+      assert.equal(ssh('h1', 'id').code, 0, 'the control: the first line counts');
       setUp('h1');
-      assert.equal(testbed.ssh('h1', key, 'id').code, 126);
+      assert.equal(ssh('h1', 'id').code, 126);
     });
 
     it('undo leaves nothing behind', () => {
@@ -288,42 +300,42 @@ describe('node-setup and server-setup', function () {
       assert.match(undo('h1'), /nothing to undo/);
     });
 
-    it('makes the user and the group where there are none, and removes them again', () => {
-      testbed.must('h2', ['userdel', '-r', 'test-runner']);
-      testbed.must('h2', ['groupdel', 'docker']);
+    it('makes the user and the group where there are none, and removes them again', async () => {
+      must('h2', ['userdel', '-r', 'test-runner']);
+      must('h2', ['groupdel', 'docker']);
       const before = snapshot('h2');
       const { code, stderr } = nodeSetup('h2', ['--key', '-', '--server', testbed.server]);
       assert.equal(code, 0, stderr);
       assert.match(stderr, /restart the docker daemon: its socket is not yet open to the group docker/);
-      assert.match(testbed.ssh('h2', key, 'docker version').stderr, /permission denied/);
-      testbed.do('kill-engine', 'h2');
-      testbed.do('start-engine', 'h2');
-      assert.match(testbed.ssh('h2', key, 'docker version').stdout, /Version: +20\.|Version: +2\d/);
+      assert.match(ssh('h2', 'docker version').stderr, /permission denied/);
+      await testbed.do('kill-engine', 'h2');
+      await testbed.do('start-engine', 'h2');
+      assert.match(ssh('h2', 'docker version').stdout, /Version: +20\.|Version: +2\d/);
       undo('h2');
       assert.equal(snapshot('h2'), before);
     });
 
-    it('does the same with iptables where there is no nftables', () => {
-      testbed.must('h2', [
+    it('does the same with iptables where there is no nftables', async () => {
+      must('h2', [
         'sh',
         '-c',
         'mkdir -p /usr/local/sbin && printf "#!/bin/sh\\nexit 1\\n" >/usr/local/sbin/nft && chmod +x /usr/local/sbin/nft',
       ]);
       setUp('h2');
-      assert.match(testbed.must('h2', ['/usr/local/lib/katafleet/firewall', 'show']), /-A KATAFLEET-IN -p tcp -m tcp --dport 22 -j DROP/);
+      assert.match(must('h2', ['/usr/local/lib/katafleet/firewall', 'show']), /-A KATAFLEET-IN -p tcp -m tcp --dport 22 -j DROP/);
       assert.deepEqual(changes(setUp('h2')), []);
       assert.ok(serverReaches('h2'));
       assert.ok(!reaches('h1', testbed.address('h2'), 22));
       assert.ok(containerReaches('h2', testbed.server, port));
       assert.ok(!containerReaches('h2', testbed.address('h1'), 22));
       // Docker puts its own rules first when it starts.
-      testbed.do('kill-engine', 'h2');
-      testbed.do('start-engine', 'h2');
+      await testbed.do('kill-engine', 'h2');
+      await testbed.do('start-engine', 'h2');
       assert.ok(!containerReaches('h2', testbed.address('h1'), 22));
       undo('h2');
       assert.ok(reaches('h1', testbed.address('h2'), 22));
-      assert.doesNotMatch(testbed.must('h2', ['iptables', '-t', 'mangle', '-S']), /KATAFLEET/);
-      testbed.must('h2', ['rm', '/usr/local/sbin/nft']);
+      assert.doesNotMatch(must('h2', ['iptables', '-t', 'mangle', '-S']), /KATAFLEET/);
+      must('h2', ['rm', '/usr/local/sbin/nft']);
     });
   });
 
@@ -337,7 +349,7 @@ describe('node-setup and server-setup', function () {
     const hostKey = () => readFileSync(testbed.path('h1', '/etc/ssh/ssh_host_ed25519_key.pub'), 'utf8');
     let fresh = '';
     before(() => {
-      if (testbed.on('h2', ['id', 'test-runner']).code === 0) testbed.must('h2', ['userdel', '-r', 'test-runner']);
+      if (testbed.on('h2', ['id', 'test-runner']).code === 0) must('h2', ['userdel', '-r', 'test-runner']);
       writeFileSync(testbed.path('h2', '/tmp/h1.pub'), hostKey());
       fresh = snapshot('h2');
     });
@@ -363,7 +375,7 @@ describe('node-setup and server-setup', function () {
       assert.equal(testbed.on('h2', ['ssh-keygen', '-F', 'h1', '-f', '/home/test-runner/.ssh/known_hosts']).code, 255);
       const yes = atTerminal(['--node', 'h1'], 'yes');
       assert.match(yes.stdout, /\+ write \/home\/test-runner\/\.ssh\/known_hosts/);
-      testbed.must('h2', ['sh', '/tmp/katafleet/server-setup', '--undo']);
+      must('h2', ['sh', '/tmp/katafleet/server-setup', '--undo']);
       assert.equal(snapshot('h2'), fresh);
     });
 
@@ -379,7 +391,7 @@ describe('node-setup and server-setup', function () {
         [['--what'], /unknown option --what/],
       ] as const)
         assert.match(serverSetup(words).stderr, says);
-      testbed.must('h2', ['sh', '/tmp/katafleet/server-setup', '--undo']);
+      must('h2', ['sh', '/tmp/katafleet/server-setup', '--undo']);
       assert.equal(snapshot('h2'), fresh);
     });
 
@@ -387,11 +399,8 @@ describe('node-setup and server-setup', function () {
       const words = ['--node', 'h1', '--host-key', '/tmp/h1.pub'];
       const { code, stdout, stderr } = serverSetup(words);
       assert.equal(code, 0, stderr);
-      assert.equal(
-        testbed.must('h2', ['cat', '/etc/sudoers.d/katafleet']).split('\n')[1],
-        'www-data ALL=(test-runner) NOPASSWD: /usr/bin/ssh',
-      );
-      testbed.must('h2', ['visudo', '-c']);
+      assert.equal(must('h2', ['cat', '/etc/sudoers.d/katafleet']).split('\n')[1], 'www-data ALL=(test-runner) NOPASSWD: /usr/bin/ssh');
+      must('h2', ['visudo', '-c']);
       const after = snapshot('h2');
       assert.deepEqual(changes(serverSetup(words).stdout), []);
       assert.equal(snapshot('h2'), after);
@@ -408,7 +417,7 @@ describe('node-setup and server-setup', function () {
     });
 
     it('undo leaves nothing behind', () => {
-      testbed.must('h2', ['sh', '/tmp/katafleet/server-setup', '--undo']);
+      must('h2', ['sh', '/tmp/katafleet/server-setup', '--undo']);
       assert.equal(snapshot('h2'), fresh);
       undo('h1');
     });

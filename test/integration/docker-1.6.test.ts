@@ -5,7 +5,8 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { endpoint } from '../support/fleet.ts';
-import { oldDocker, said } from '../support/testbed.ts';
+import { said } from '../support/said.ts';
+import { oldDocker } from '../support/testbed.ts';
 
 /** The stand-in for Docker 1.6.2 does what facts of a real 1.6.2 say, over the tests' engine. */
 describe('the docker that behaves as 1.6.2', function () {

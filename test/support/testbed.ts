@@ -1,135 +1,170 @@
 import assert from 'node:assert/strict';
-import { spawn, spawnSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { execFile, execFileSync } from 'node:child_process';
+import { cp, mkdtemp, rm } from 'node:fs/promises';
+import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { type Said, said } from './said.ts';
 
 const script = fileURLToPath(new URL('../../scripts/testbed', import.meta.url));
+const execute = promisify(execFile);
+/** The longest that one command of scripts/testbed may take, ms; it has shorter bounds of its own. */
+const longestMs = 120_000;
+
+export interface TestbedOptions {
+  /** They are called h1, h2, …. */
+  hosts: number;
+  /** What each host has, as `1g`; all of the machine's if absent. */
+  memory?: string;
+  /** The data root of an engine whose images the hosts get; those of the tests' private engine if absent. */
+  seed?: string;
+}
+
+export type Verb = 'kill' | 'start' | 'freeze' | 'thaw' | 'cut' | 'heal' | 'kill-engine' | 'start-engine' | 'kill-sshd' | 'start-sshd';
+
 /** The `docker` that behaves as 1.6.2 does. */
 export const oldDocker = fileURLToPath(new URL('docker-1.6/docker', import.meta.url));
 
-export interface Said {
-  code: number | null;
-  stdout: string;
-  stderr: string;
-}
-
-/** A command to its end, its output as text. */
-export function said(
-  command: string,
-  words: readonly string[],
-  { input = '', env = {} }: { input?: string | Buffer; env?: NodeJS.ProcessEnv } = {},
-): Said {
-  const { status, stdout, stderr, error } = spawnSync(command, words, {
-    input,
-    encoding: 'utf8',
-    env: { ...process.env, ...env },
-    maxBuffer: 1 << 28,
-  });
-  if (error) throw error;
-  return { code: status, stdout, stderr };
-}
-
-/**
- * Several real hosts, each with its own sshd and engine (scripts/testbed), in a folder of their own. They have the images
- * of the engine that scripts/test keeps, under the same ids.
- */
-export class Testbed {
-  readonly folder: string;
-  readonly subnet: string;
-  readonly #scratch: string | undefined;
+/** Hosts of scripts/testbed, in a folder and a network of their own, gone when it is disposed of or the process ends. */
+export class Testbed implements AsyncDisposable {
+  readonly hosts: readonly string[];
+  readonly #folder: string;
+  readonly #subnet: string;
   readonly #env: NodeJS.ProcessEnv;
+  readonly #atExit = () => void execFileSync(script, ['down'], { env: this.#env, stdio: 'inherit', timeout: longestMs });
+  #isUp = true;
 
-  /** TESTBED and TESTBED_SUBNET say where; each suite that may run beside others has a `subnet` of its own. */
-  constructor(subnet: string) {
-    this.#scratch = process.env['TESTBED'] === undefined ? mkdtempSync(join(tmpdir(), 'katafleet-testbed-')) : undefined;
-    this.folder = process.env['TESTBED'] ?? join(this.#scratch ?? '', 'hosts');
-    this.subnet = process.env['TESTBED_SUBNET'] ?? subnet;
-    this.#env = { TESTBED: this.folder, TESTBED_SUBNET: this.subnet };
+  private constructor(folder: string, count: number) {
+    this.#folder = folder;
+    this.#subnet = freeSubnet();
+    this.#env = { ...process.env, TESTBED: join(folder, 'bed'), TESTBED_SUBNET: this.#subnet };
+    this.hosts = Array.from({ length: count }, (_, index) => `h${index + 1}`);
+    process.once('exit', this.#atExit);
   }
 
-  /** Boots `count` hosts, from h1 on; the machine is `server` to them. */
-  up(count: number, ...options: string[]): void {
-    const engine = process.env['KATAFLEET_TEST_ENGINE'] ?? '';
-    assert.notEqual(engine, '', 'KATAFLEET_TEST_ENGINE must name the folder of an engine with images; scripts/test sees to it');
-    this.#do('up', String(count), '--seed', join(engine, 'data'), ...options);
+  static async up({ hosts, memory, seed = seedOfTests() }: TestbedOptions): Promise<Testbed> {
+    const bed = new Testbed(await mkdtemp(join(tmpdir(), 'katafleet-testbed-')), hosts);
+    try {
+      await bed.#run('up', String(hosts), '--seed', seed, ...(memory === undefined ? [] : ['--memory', memory]));
+      return bed;
+    } catch (error) {
+      await bed.down();
+      throw error;
+    }
   }
 
-  down(): void {
-    if (existsSync(this.folder)) this.#do('down');
-    if (this.#scratch !== undefined) rmSync(this.#scratch, { recursive: true, force: true });
+  /** What katafleet reaches a host's engine by. */
+  endpoint(host: string): string {
+    return `tcp://${this.address(host)}:2375`;
   }
 
-  #do(...words: string[]): string {
-    const { code, stdout, stderr } = said(script, words, { env: this.#env });
-    assert.equal(code, 0, `scripts/testbed ${words.join(' ')}: ${stderr}`);
-    return stdout;
+  /** What it is reached by over ssh: {@link sshConfig} knows it by that name. */
+  sshEndpoint(host: string): string {
+    return `ssh://${host}`;
   }
 
+  /** The address that this machine has to the hosts. */
   get server(): string {
-    return `${this.subnet}.1`;
+    return `${this.#subnet}.1`;
   }
 
   address(host: string): string {
-    return `${this.subnet}.${10 + Number(host.slice(1))}`;
+    return `${this.#subnet}.${10 + Number(host.slice(1))}`;
   }
 
-  /** A verb of scripts/testbed on a host: kill, start, cut, heal, kill-engine and so on. */
-  do(verb: string, host: string): void {
-    this.#do(verb, host);
-  }
-
-  /** A command on a host, as root. */
-  on(host: string, words: readonly string[], input: string | Buffer = ''): Said {
-    return said(script, ['sh', host, ...words], { input, env: this.#env });
-  }
-
-  /** The same, and it must succeed: its output. */
-  must(host: string, words: readonly string[], input: string | Buffer = ''): string {
-    const { code, stdout, stderr } = this.on(host, words, input);
-    assert.equal(code, 0, `${words.join(' ')} on ${host}: ${stderr}${stdout}`);
-    return stdout;
-  }
-
-  /** The engine's own, new client on a host. */
-  docker(host: string, ...words: string[]): string {
-    return this.#do('docker', host, ...words);
-  }
-
-  /** Puts the docker of 1.6 first on a host's PATH. */
-  useOldDocker(host: string): void {
-    copyFileSync(oldDocker, this.path(host, '/usr/local/bin/docker'));
+  /** OpenSSH's configuration, in which every host is known by its name, with a key that its test-runner takes. */
+  get sshConfig(): string {
+    return join(this.#folder, 'bed/ssh_config');
   }
 
   /** Where a file of a host's own (/etc, /home, /root, /tmp, /var, /usr/local) lies on this machine. */
   path(host: string, path: string): string {
-    return join(this.folder, host, 'disk', path.replace(/^\/usr\/local\//, '/local/'));
+    return join(this.#folder, 'bed', host, 'disk', path.replace(/^\/usr\/local\//, '/local/'));
   }
 
-  /** OpenSSH's words for a configuration in which every host is known by its name. */
-  get config(): string {
-    return join(this.folder, 'ssh_config');
+  /** Puts the docker of 1.6 first on a host's PATH. */
+  async useOldDocker(host: string): Promise<void> {
+    await cp(oldDocker, this.path(host, '/usr/local/bin/docker'));
   }
 
-  /** ssh to a host with a key and a command, from this machine. */
-  ssh(host: string, key: string, line: string, input: string | Buffer = ''): Said {
-    return said('ssh', [...this.sshWords(host, key), line], { input });
+  /** A command on a host, as root; answers what it prints. */
+  sh(host: string, ...words: string[]): Promise<string> {
+    return this.#run('sh', host, ...words);
   }
 
-  sshWords(host: string, key: string): string[] {
-    const options = [
-      'BatchMode=yes',
-      'StrictHostKeyChecking=yes',
-      `UserKnownHostsFile=${join(this.folder, 'known_hosts')}`,
-      'IdentitiesOnly=yes',
-      'ConnectTimeout=5',
-    ];
-    return ['-F', 'none', '-i', key, ...options.flatMap((option) => ['-o', option]), '-T', `test-runner@${this.address(host)}`];
+  /** A command on a host, as root, that may fail. */
+  on(host: string, words: readonly string[], input: string | Buffer = ''): Said {
+    return said(script, ['sh', host, ...words], { input, env: this.#env });
   }
 
-  /** The same with its stream open. */
-  openSsh(host: string, key: string, line: string) {
-    return spawn('ssh', [...this.sshWords(host, key), line], { stdio: 'pipe' });
+  /** Its engine's socket on this machine, which no cut cable concerns. */
+  socket(host: string): string {
+    return join(this.#folder, 'bed', host, 'run/docker.sock');
   }
+
+  /** Docker's client on a host; answers what it prints. */
+  docker(host: string, ...args: string[]): Promise<string> {
+    return this.#run('docker', host, ...args);
+  }
+
+  /** What carries a label of katafleet's on a host, whatever its state. */
+  async containers(host: string): Promise<string[]> {
+    const ids = await this.docker(host, 'ps', '--all', '--quiet', '--filter', 'label=katafleet.role');
+    return ids.split('\n').filter((id) => id !== '');
+  }
+
+  /** Breaks a host or mends it, see `scripts/testbed help`. */
+  async do(verb: Verb, host: string): Promise<void> {
+    await this.#run(verb, host);
+  }
+
+  /** A rate such as 10mbit, both ways, or off. */
+  async slow(host: string, rate: string): Promise<void> {
+    await this.#run('slow', host, rate);
+  }
+
+  async down(): Promise<void> {
+    if (!this.#isUp) return;
+    await this.#run('down');
+    await rm(this.#folder, { recursive: true });
+    this.#isUp = false;
+    process.removeListener('exit', this.#atExit);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.down();
+  }
+
+  async #run(...args: string[]): Promise<string> {
+    return (await execute(script, args, { env: this.#env, timeout: longestMs, maxBuffer: 16 * 1024 * 1024 })).stdout;
+  }
+}
+
+/** The images of the private engine that scripts/test starts. */
+function seedOfTests(): string {
+  const engine = process.env['KATAFLEET_TEST_ENGINE'];
+  assert.ok(engine, 'KATAFLEET_TEST_ENGINE must name the folder of an engine that has the images; scripts/test sees to it');
+  return join(engine, 'data');
+}
+
+/** 10.64 to 10.127, where two processes begin their search at different places. No route of this machine leads there. */
+function freeSubnet(): string {
+  const taken = new Set(
+    Object.values(networkInterfaces())
+      .flat()
+      .map((address) => address?.address.split('.').slice(0, 3).join('.')),
+  );
+  const [block, size] = [64 * 256, 64];
+  for (let at = process.pid % block; at < (process.pid % block) + block; at += 1) {
+    const subnet = `10.${size + (at % size)}.${Math.floor(at / size) % 256}`;
+    if (!taken.has(subnet) && !routed(subnet)) return subnet;
+  }
+  throw new Error('no network of 10.64 to 10.127 is free');
+}
+
+/** Whether anything but the default route leads to a network. */
+function routed(subnet: string): boolean {
+  const route = execFileSync('ip', ['-4', 'route', 'show', 'match', `${subnet}.0/24`], { encoding: 'utf8' });
+  return route.split('\n').some((line) => line !== '' && !line.startsWith('default'));
 }

@@ -1,10 +1,13 @@
 import type { Readable } from 'node:stream';
+import { finished } from 'node:stream/promises';
 import Dockerode from 'dockerode';
-import { KatafleetError } from '../../core/errors.ts';
+import { maskEndpoint } from '../../core/endpoint.ts';
+import { KatafleetError, messageOf } from '../../core/errors.ts';
 import { labels } from '../../core/labels.ts';
 import type { Driver, Fingerprint, NodeImage, OwnedContainer, PreparedImage, Sandbox, SandboxSpec } from '../contract.ts';
 import { declared, imageArchitecture } from '../image-labels.ts';
 import { supervisorBinary } from '../supervisor.ts';
+import type { SshTransport } from '../transport/transport.ts';
 import { adapt, inspect } from './adapt.ts';
 import { connect, type Connection, type TlsFiles } from './endpoint.ts';
 import { engineError } from './errors.ts';
@@ -21,6 +24,8 @@ export interface EngineDriverOptions {
   endpoint: string;
   /** For tcp:// with TLS: its files, or a folder with ca.pem, cert.pem and key.pem. */
   tls?: string | TlsFiles;
+  /** For ssh://, where its connections are shared. */
+  transport?: SshTransport;
 }
 
 /** How long an engine may take to say what it is, ms. */
@@ -35,8 +40,8 @@ export class EngineDriver implements Driver {
 
   /** @throws endpoint.invalid */
   constructor(options: EngineDriverOptions) {
-    this.endpoint = options.endpoint;
-    this.#connection = connect(options.endpoint, options.tls);
+    this.endpoint = maskEndpoint(options.endpoint);
+    this.#connection = connect(options.endpoint, options.tls, options.transport);
   }
 
   async probe(): Promise<Fingerprint> {
@@ -165,7 +170,13 @@ export class EngineDriver implements Driver {
 
   importImage(archive: Readable): Promise<void> {
     return this.#do('load an image', async ({ docker }) => {
-      const answer = (await docker.loadImage(archive, { quiet: true })) as Readable;
+      // dockerode gives up with the archive, and can't tell whose fault that was.
+      let broken: unknown;
+      finished(archive, { writable: false }).catch((cause: unknown) => (broken = cause));
+      const answer = (await docker.loadImage(archive, { quiet: true }).catch((cause: unknown) => {
+        if (broken === undefined) throw cause;
+        throw new KatafleetError('engine.failed', `the archive for ${this.endpoint} broke off: ${messageOf(broken)}`, { cause });
+      })) as Readable;
       let said = '';
       for await (const chunk of answer) said = (said + String(chunk)).slice(-10_000);
       const failed = /"error"\s*:\s*"((?:[^"\\]|\\.)*)"/.exec(said);
@@ -180,7 +191,7 @@ export class EngineDriver implements Driver {
   }
 
   disconnect(): void {
-    this.#connection.close();
+    this.#connection.disconnect();
   }
 
   close(): void {

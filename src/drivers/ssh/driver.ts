@@ -13,7 +13,7 @@ import { decodeValue } from './labels.ts';
 import { type InspectedContainer, type InspectedImage } from './parse/inspect.ts';
 import { parseRelease, type Release } from './parse/version.ts';
 import { type Gate, RemoteDocker } from './remote.ts';
-import { type SshNode, type SshSandbox, startSandbox } from './sandbox.ts';
+import { type SshNode, SshSandbox } from './sandbox.ts';
 
 interface Probed extends SshNode {
   fingerprint: Fingerprint;
@@ -52,7 +52,7 @@ export class SshDriver implements Driver {
   }
 
   /** What decides whether the Engine API can be reached through this host's docker: see drivers/endpoint-driver.ts. */
-  async reach(): Promise<{ engine: Release; client: Release; gated: boolean; engineVersion: string }> {
+  async releases(): Promise<{ engine: Release; client: Release; gated: boolean; engineVersion: string }> {
     const { release, client, gate, fingerprint: found } = await this.#node();
     return { engine: release, client, gated: gate !== undefined, engineVersion: found.engineVersion };
   }
@@ -89,6 +89,16 @@ export class SshDriver implements Driver {
     const node = await this.#node();
     const image = await this.#find(name, node);
     const own = image.labels;
+    const [volume] = image.volumes.filter((path) => path !== '/sandbox' && path !== '/tmp');
+    if (volume !== undefined) {
+      throw new KatafleetError(
+        'image.unsuitable',
+        `the image ${name} declares the volume ${volume}: programs could fill the disk of ${this.#transport.at} there`,
+        {
+          hint: 'build it without VOLUME, or run it on a node with an Engine API, which covers volumes',
+        },
+      );
+    }
     const id = node.installedSupervisor === undefined ? await this.#withSupervisor(image, name, node) : image.id;
     return { name, id, volumes: image.volumes, ...declared(own, name) };
   }
@@ -119,10 +129,14 @@ export class SshDriver implements Driver {
   }
 
   async create(spec: SandboxSpec, signal?: AbortSignal): Promise<Sandbox> {
-    const sandbox = await startSandbox(await this.#node(), spec, signal);
+    signal?.throwIfAborted();
+    const node = await this.#node();
+    signal?.throwIfAborted();
+    const sandbox = new SshSandbox(node, spec);
     this.#sandboxes.set(sandbox.id, sandbox);
     void sandbox.closed.then(() => this.#sandboxes.delete(sandbox.id));
     this.#lookLater();
+    await sandbox.started(signal);
     return sandbox;
   }
 
@@ -135,7 +149,7 @@ export class SshDriver implements Driver {
     try {
       if (names.length > 0) {
         const running = new Set((await this.#remote.inspect(names)).containers.filter((one) => one.running).map(({ name }) => name));
-        for (const name of names) if (!running.has(name)) this.#sandboxes.get(name)?.over();
+        for (const name of names) if (!running.has(name)) this.#sandboxes.get(name)?.notRunning();
       }
     } catch {
       // Whether the node answers is for its health checks to find out.
@@ -152,7 +166,7 @@ export class SshDriver implements Driver {
 
   async remove(id: string): Promise<void> {
     await this.#remote.remove(id);
-    this.#sandboxes.get(id)?.over();
+    this.#sandboxes.get(id)?.notRunning();
   }
 
   async images(): Promise<NodeImage[]> {

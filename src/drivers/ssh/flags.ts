@@ -12,6 +12,7 @@ export interface NodeAbilities {
 
 /** CPU shares of one CPU; shares weigh, they don't cap. */
 const sharesPerCpu = 1024;
+const mostShares = 262_144;
 /** The supervisor's own open files: the stream, pipes, a walk down the deepest tree. */
 const leastOpenFiles = 1024;
 
@@ -38,7 +39,7 @@ export function runWords(spec: SandboxSpec, { release, installedSupervisor }: No
     `${at}:rw,exec,nosuid,nodev,size=${bytes},nr_inodes=${Math.floor(bytes / bytesPerInode)},mode=${mode}`;
   return [
     ...['docker', 'run', '-i', '--name', containerName(spec.name)],
-    ...['-m', memory, '--memory-swap', memory, '-c', String(Math.max(2, Math.round(limits.cpus * sharesPerCpu)))],
+    ...['-m', memory, '--memory-swap', memory, '-c', String(Math.min(mostShares, Math.max(2, Math.round(limits.cpus * sharesPerCpu))))],
     ...(hasPidsLimit(release) ? ['--pids-limit', String(limits.pids)] : []),
     ...(hasTmpfs(release) ? ['--tmpfs', mount('/sandbox', sandbox, '0755'), '--tmpfs', mount('/tmp', tmp, '1777')] : []),
     ...['--ulimit', 'core=0:0', '--ulimit', `nofile=${files}:${files}`],

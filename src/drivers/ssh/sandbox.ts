@@ -17,26 +17,12 @@ export interface SshNode extends NodeAbilities {
 
 /** From `docker run` to the supervisor's first word; a node that is that slow is not used, ms. */
 const startMs = 60_000;
+/** A container that is not running after so long will not be any more, ms. */
+const patienceMs = 10_000;
 /** How long a `docker run` whose input has ended may take to end, ms. */
 const endMs = 5_000;
 /** How often an engine is asked whether a container has ended, ms: soon at first, then less often. */
 const looks = { first: 20, factor: 1.5, most: 500 };
-
-/** Runs a container whose supervisor has said its first word. @throws sandbox.failed, image.unknown, gate.refused, engine.* */
-export async function startSandbox(node: SshNode, spec: SandboxSpec, signal?: AbortSignal): Promise<SshSandbox> {
-  signal?.throwIfAborted();
-  const { remote, release } = node;
-  const stream = remote.transport.open(runWords(spec, node));
-  const name = containerName(spec.name);
-  try {
-    await firstWord(remote, stream, signal);
-    const limits = hasPidsLimit(release) ? {} : { user: { uid: node.nextUid(), gid: sandboxUser.gid }, processes: spec.limits.pids };
-    return new SshSandbox(node, spec.name, name, stream, limits);
-  } catch (error) {
-    await clear(remote, stream, name, error);
-    throw error;
-  }
-}
 
 async function firstWord(remote: RemoteDocker, stream: SshStream, signal?: AbortSignal): Promise<void> {
   let failure: Error | undefined;
@@ -79,7 +65,7 @@ async function clear(remote: RemoteDocker, stream: SshStream, name: string, why:
   if (made) await remote.remove(name).catch(() => undefined); // the first error is the one to tell; the reaper sees to the rest
 }
 
-/** A container at the far end of ssh. */
+/** A container at the far end of ssh. It is being made from the constructor on, and usable once {@link started} has resolved. */
 export class SshSandbox implements Sandbox {
   /** The container's name: known before the engine has answered, and as good as its id. */
   readonly id: string;
@@ -90,20 +76,39 @@ export class SshSandbox implements Sandbox {
   readonly user?: { uid: number; gid: number };
   readonly processes?: number;
   readonly #remote: RemoteDocker;
+  readonly #begun = performance.now();
+  #greeted = false;
   #removal: Promise<void> | undefined;
 
-  constructor(node: SshNode, name: string, container: string, stream: SshStream, limits: Pick<Sandbox, 'user' | 'processes'>) {
-    this.id = container;
-    this.name = name;
+  constructor(node: SshNode, spec: SandboxSpec) {
+    this.id = containerName(spec.name);
+    this.name = spec.name;
     this.node = node.name;
-    this.stream = stream;
-    this.closed = stream.carrierClosed;
     this.#remote = node.remote;
-    Object.assign(this, limits);
+    this.stream = node.remote.transport.open(runWords(spec, node));
+    this.closed = this.stream.carrierClosed;
+    if (hasPidsLimit(node.release)) return;
+    this.user = { uid: node.nextUid(), gid: sandboxUser.gid };
+    this.processes = spec.limits.pids;
   }
 
-  /** The container is not running any more. Old clients go on until their input ends; what it said last is still on its way. */
-  over(): void {
+  /** Resolves when its supervisor has said its first word. @throws sandbox.failed, image.unknown, gate.refused, engine.* */
+  async started(signal?: AbortSignal): Promise<void> {
+    try {
+      await firstWord(this.#remote, this.stream, signal);
+      this.#greeted = true;
+    } catch (error) {
+      await clear(this.#remote, this.stream, this.id, error);
+      throw error;
+    }
+  }
+
+  /**
+   * The engine says that the container is not running. Old clients go on until their input ends, and one whose engine went
+   * away under it may never tell; what the supervisor said last is still on its way.
+   */
+  notRunning(): void {
+    if (!this.#greeted && performance.now() < this.#begun + patienceMs) return; // it may be about to
     this.stream.end();
     setTimeout(() => this.stream.destroy(), endMs).unref();
   }

@@ -1,3 +1,4 @@
+import { maskEndpoint } from '../../core/endpoint.ts';
 import { KatafleetError } from '../../core/errors.ts';
 
 /** Where an `ssh://` endpoint leads. */
@@ -34,7 +35,10 @@ export function sshTarget(endpoint: string): SshTarget {
   // An IPv6 address comes in brackets, which ssh doesn't take.
   const host = url?.hostname.replace(/^\[(.*)\]$/, '$1') ?? '';
   if (url?.protocol !== 'ssh:' || !/^[\w.:%-]+$/.test(host) || host.startsWith('-')) {
-    throw new KatafleetError('endpoint.invalid', `"${endpoint}" is no ssh endpoint: expected ssh://user@host or ssh://user@host:port`);
+    throw new KatafleetError(
+      'endpoint.invalid',
+      `"${maskEndpoint(endpoint)}" is no ssh endpoint: expected ssh://user@host or ssh://user@host:port`,
+    );
   }
   const user = decodeURIComponent(url.username);
   return { host, ...(url.port === '' ? {} : { port: url.port }), ...(user === '' ? {} : { user }) };

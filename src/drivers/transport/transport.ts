@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { maskEndpoint } from '../../core/endpoint.ts';
 import { KatafleetError } from '../../core/errors.ts';
 import { sshError } from './failure.ts';
 import { Master, sshEnvironment } from './master.ts';
@@ -53,11 +54,12 @@ export class SshTransport {
   readonly #waiting = new Set<() => void>();
   readonly #streams = new Set<SshStream>();
   #epoch = 0;
+  #closed = false;
   readonly #id = randomBytes(4).toString('hex');
 
   /** @throws endpoint.invalid */
   constructor(endpoint: string, settings: SshSettings = {}) {
-    this.endpoint = endpoint;
+    this.endpoint = maskEndpoint(endpoint);
     this.#target = sshTarget(endpoint);
     this.#settings = settings;
     const { host, user } = this.#target;
@@ -111,7 +113,8 @@ export class SshTransport {
           child.once('error', () => child.pid === undefined && resolve(null));
         });
         void ended.then((code) => {
-          if (code === sshFailed) this.#retire(master);
+          // One that we killed says nothing of its connection.
+          if (code === sshFailed && !child.killed) this.#retire(master);
           this.#leave(master, short);
         });
         const spoke = Promise.race([once(child.stdout, 'data'), ended]).catch(() => undefined);
@@ -141,6 +144,7 @@ export class SshTransport {
   }
 
   #connect(): Master {
+    if (this.#closed) throw this.#brokenOff();
     this.#made += 1;
     const master = new Master(this.#target, this.#settings, this.#control(this.#made), (idle) => this.#retire(idle));
     this.#masters.push(master);
@@ -175,8 +179,10 @@ export class SshTransport {
   /** Takes a connection out of use; with its last session it is closed. */
   #retire(master: Master): void {
     master.retired = true;
-    this.#masters = this.#masters.filter((other) => other !== master);
-    if (master.sessions === 0) void master.close();
+    if (master.sessions === 0) {
+      this.#masters = this.#masters.filter((other) => other !== master);
+      void master.close();
+    }
     this.#wake();
   }
 
@@ -239,16 +245,18 @@ export class SshTransport {
   /** Breaks off all that is under way; calls after that connect anew. Resolves when ssh has been told. */
   async disconnect(): Promise<void> {
     this.#epoch += 1;
-    const masters = this.#masters;
+    const [masters, folder] = [this.#masters, this.#folder];
     this.#masters = [];
+    this.#folder = undefined;
     for (const stream of this.#streams) stream.destroy(this.#brokenOff());
     this.#wake();
     await Promise.all(masters.map((master) => master.close()));
+    if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
   }
 
+  /** Breaks off all that is under way, and connects no more. */
   async close(): Promise<void> {
+    this.#closed = true;
     await this.disconnect();
-    if (this.#folder !== undefined) rmSync(this.#folder, { recursive: true, force: true });
-    this.#folder = undefined;
   }
 }
