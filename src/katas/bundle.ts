@@ -7,7 +7,7 @@ import type { Git } from './git.ts';
 import { AvatarName, namesGitFolder, startBranch } from './names.ts';
 import type { Places } from './places.ts';
 import { readHistory, readSnapshot, readTip } from './read.ts';
-import { type KataRecord, readKataRecord } from './record.ts';
+import type { KataRecord } from './record.ts';
 import { makeRepository } from './repository.ts';
 import { sandboxLimits } from './sandbox.ts';
 

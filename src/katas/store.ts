@@ -49,7 +49,7 @@ export class Katas implements AsyncDisposable {
   readonly #services: AvatarServices;
   /** By `kata/avatar`, the last used last. */
   readonly #avatars = new Map<string, Avatar>();
-  readonly #records = new Map<string, KataRecord>();
+  readonly #records = new Map<string, Promise<KataRecord>>();
 
   constructor({ folder, run, trouble = () => undefined, git = new Git(), retries, lockWaitMs = 120_000 }: KatasOptions) {
     this.#places = new Places(folder);
@@ -102,8 +102,18 @@ export class Katas implements AsyncDisposable {
 
   /** @throws kata.unknown */
   async kata(id: string): Promise<KataRecord> {
-    const known = this.#records.get(kataId(id));
-    if (known) return known;
+    kataId(id);
+    let record = this.#records.get(id);
+    if (!record) {
+      // A promise, so that all who ask at once are answered in their order.
+      record = this.#read(id);
+      this.#records.set(id, record);
+      record.catch(() => this.#records.delete(id));
+    }
+    return record;
+  }
+
+  async #read(id: string): Promise<KataRecord> {
     const file = this.#places.record(id);
     const bytes = await readFile(file).catch((cause: unknown) => {
       throw new KatafleetError('kata.unknown', `there is no kata ${id} in ${this.#places.root}`, {
@@ -111,9 +121,7 @@ export class Katas implements AsyncDisposable {
         hint: 'katafleet kata list shows those that there are',
       });
     });
-    const record = readKataRecord(bytes, file);
-    this.#records.set(id, record);
-    return record;
+    return readKataRecord(bytes, file);
   }
 
   /**
