@@ -4,7 +4,7 @@ import PQueue from 'p-queue';
 import { KatafleetError, messageOf } from '../core/errors.ts';
 import type { Profile } from '../core/profile.ts';
 import type { RunRequest, RunResult, SandboxFile, SandboxFolder } from '../core/run.ts';
-import { Branch } from './branch.ts';
+import { Branch, type Start } from './branch.ts';
 import { Committer, type Retries } from './committer.ts';
 import type { CommitPlan } from './fast-import.ts';
 import type { Git } from './git.ts';
@@ -13,7 +13,7 @@ import type { Entry } from './read.ts';
 import type { Ending, KataRecord, TestRecord } from './record.ts';
 import { type FateOf, fateOf } from './rules.ts';
 import type { Sandbox, Shown, WholeFile } from './sandbox.ts';
-import { type Ended, Spool, type Submission, type Unfinished, unfinished } from './spool.ts';
+import { type Ended, Spool, type Submission, type Unfinished, anyUnfinished, unfinished } from './spool.ts';
 import { entriesOf, savedBefore, savedStep, testedStep } from './steps.ts';
 
 /** What a test hands to the function that runs it. */
@@ -88,8 +88,7 @@ export class Avatar {
   /** Tests that are not both answered and committed. */
   #busy = 0;
 
-  /** @param start the repository that a new avatar's is a copy of */
-  constructor(kata: KataRecord, name: string, folder: string, start: string, services: AvatarServices) {
+  constructor(kata: KataRecord, name: string, folder: string, start: Start, services: AvatarServices) {
     this.#kata = kata;
     this.#name = name;
     this.#folder = folder;
@@ -125,16 +124,17 @@ export class Avatar {
 
   /** Makes the commits that an earlier katafleet owed; how many tests there were. None where another process is at work. */
   async recover(): Promise<number> {
-    const { length } = await unfinished(this.#pending);
-    if (length === 0) return 0;
+    if (!(await anyUnfinished(this.#pending))) return 0;
     return this.#use(() =>
       this.#tests.add(async () => {
         try {
-          await this.#hold(0);
+          await this.#locked(0);
         } catch (error) {
           if (error instanceof KatafleetError && error.code === 'kata.busy') return 0;
           throw error;
         }
+        const { length } = await unfinished(this.#pending);
+        await this.#hold(0);
         await this.#committer.idle();
         return length;
       }),
@@ -168,7 +168,7 @@ export class Avatar {
       profile: { ...back, ...(seconds === undefined ? {} : { wallMs: seconds * 1000 }), ...profile },
     };
     const spool = new Spool(this.#pending, test);
-    await this.#spooled(() => spool.begin(submission));
+    await this.#spooled(spool.begin(submission));
     const savedOid = this.#committer.add(saved.plan, false);
     const of = { kata: this.#kata.id, avatar: this.#name, test };
     let failure: unknown;
@@ -181,7 +181,7 @@ export class Avatar {
     );
     const ended: Ended = { at: Date.now(), ending };
     const { applied, record, plan } = testedStep(saved, this.#fate, submission, ended);
-    await this.#spooled(() => spool.end(ended));
+    await this.#spooled(spool.end(ended));
     this.#state = { sandbox: applied.sandbox, test };
     const committed = this.#commit(spool, savedOid, plan, [saved.sandbox, applied.sandbox]);
     committed.catch(() => undefined); // told as a trouble; the caller need not look
@@ -214,14 +214,8 @@ export class Avatar {
   }
 
   /** A full disk keeps the intent from being written, not the test from being run. */
-  async #spooled(write: () => Promise<{ durable: Promise<void> }>): Promise<void> {
-    const told = (error: unknown) => this.#trouble(`a test is in memory only until its commits are made: ${messageOf(error)}`);
-    try {
-      const { durable } = await write();
-      durable.catch(told);
-    } catch (error) {
-      told(error);
-    }
+  async #spooled(written: Promise<void>): Promise<void> {
+    await written.catch((error: unknown) => this.#trouble(`a test is in memory only until its commits are made: ${messageOf(error)}`));
   }
 
   /** The avatar's state, with its lock held. What an earlier katafleet owed is on its way to the repository then. */

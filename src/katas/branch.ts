@@ -7,16 +7,23 @@ import { type Entry, readHistory, readSnapshot, readTip, type Snapshot, withCont
 import { clearLeftovers, cloneRepository, tidy } from './repository.ts';
 import type { Sandbox } from './sandbox.ts';
 
+/** What a new avatar begins with. */
+export interface Start {
+  repository: string;
+  /** What lies in it; it never changes, so that all avatars share it. */
+  read: () => Promise<Snapshot>;
+}
+
 /** An avatar's branch: where it is, what lies there, and how it is moved on. Its user holds the avatar's lock. */
 export class Branch {
   readonly repository: string;
-  readonly #start: string;
+  readonly #start: Start;
   readonly #git: Git;
   /** Where it is, as we left it. */
   #tip: string | undefined;
 
-  /** @param start the repository that a new avatar's is a copy of: it comes to be with the first commit */
-  constructor(git: Git, repository: string, start: string) {
+  /** @param start what a new avatar's repository is a copy of: it comes to be with the first commit */
+  constructor(git: Git, repository: string, start: Start) {
     this.#git = git;
     this.repository = repository;
     this.#start = start;
@@ -36,9 +43,10 @@ export class Branch {
     const { source } = this;
     const tip = await readTip(source);
     if (tip === undefined) throw new KatafleetError('kata.git', `${source} has no branch main`);
-    if (source === this.repository) await clearLeftovers(source, false);
-    const [snapshot, [last]] = await Promise.all([readSnapshot(this.#git, source, tip), readHistory(this.#git, source, tip, 1)]);
     this.#tip = tip;
+    if (source !== this.repository) return { ...(await this.#start.read()), last: undefined };
+    await clearLeftovers(source, false);
+    const [snapshot, [last]] = await Promise.all([readSnapshot(this.#git, source, tip), readHistory(this.#git, source, tip, 1)]);
     return { ...snapshot, sandbox: await this.contents(snapshot.sandbox, ({ hidden }) => hidden), last };
   }
 
@@ -48,7 +56,7 @@ export class Branch {
 
   /** Makes commits on top; all or none. @throws kata.git */
   async append(plans: readonly CommitPlan[]): Promise<string[]> {
-    if (this.source !== this.repository) await cloneRepository(this.#start, this.repository);
+    if (this.source !== this.repository) await cloneRepository(this.#start.repository, this.repository);
     const onto = (this.#tip ??= await readTip(this.repository));
     let oids: string[] | undefined;
     try {
@@ -69,7 +77,7 @@ export class Branch {
 
   /** Where its commits are: a new avatar has no repository before its first test. */
   get source(): string {
-    return existsSync(join(this.repository, 'HEAD')) ? this.repository : this.#start;
+    return existsSync(join(this.repository, 'HEAD')) ? this.repository : this.#start.repository;
   }
 
   /** A git that was cut off may have moved the branch before. */

@@ -76,8 +76,8 @@ export class GitFailed extends KatafleetError {
 export class Git {
   readonly #queue: PQueue;
 
-  /** @param processes at once; twice the CPUs if absent: half of their time is the disk's */
-  constructor(processes = 2 * availableParallelism()) {
+  /** @param processes at once; twice the CPUs and at least eight if absent: most of their time is the disk's */
+  constructor(processes = Math.max(8, 2 * availableParallelism())) {
     this.#queue = new PQueue({ concurrency: processes });
   }
 

@@ -9,26 +9,25 @@ export async function makeRepository(git: Git, repository: string): Promise<void
 }
 
 /**
- * A copy of a repository that nobody writes to, there at once or not at all. Packs are never written to again, so they are
- * linked where the file system can: nothing to copy, and nothing to bring to disk.
+ * A copy of a repository that nobody writes to, there at once or not at all. Its files are linked where the file system
+ * can, for git never writes into a file that is there, it puts another in its place: nothing to copy, nothing to bring to
+ * disk but names, and those go with the last one.
  */
 export async function cloneRepository(from: string, to: string): Promise<void> {
   const staged = `${to}.new`;
   await rm(staged, { recursive: true, force: true });
-  await copyTree(from, staged);
+  await linkTree(from, staged);
   await rename(staged, to);
   await syncFolder(dirname(to));
 }
 
-async function copyTree(from: string, to: string): Promise<void> {
-  await mkdir(to, { recursive: true });
+async function linkTree(from: string, to: string): Promise<void> {
+  await mkdir(to);
   for (const entry of await readdir(from, { withFileTypes: true })) {
     const [source, target] = [join(from, entry.name), join(to, entry.name)];
-    if (entry.isDirectory()) await copyTree(source, target);
-    else if (!/\.(pack|idx|rev)$/.test(entry.name)) await copy(source, target);
-    else await link(source, target).catch(() => copy(source, target));
+    if (entry.isDirectory()) await linkTree(source, target);
+    else await link(source, target).catch(() => copy(source, target)); // such as across file systems
   }
-  await syncFolder(to);
 }
 
 async function copy(from: string, to: string): Promise<void> {

@@ -8,13 +8,14 @@ import type { Ending } from './record.ts';
 import type { WholeFile } from './sandbox.ts';
 
 /**
- * Why a file and not a ref. A test's two commits are made by git beside the run, and katafleet can end at any moment. What
- * it was told, and what it has answered, is therefore first written to a file of the test's own, in one write each: that
- * takes a fraction of a millisecond, where the first commit would take git tens; it is in the kernel's hands when the run
- * starts and when the answer is given, so the death of katafleet loses nothing; and an fsync follows beside the run, so a
- * power cut loses at most the last moments. A ref could only name what git has already written. The file goes when both
- * commits are on disk; one that is there at start is a test whose commits have to be made, which gives the same commits,
- * for they follow from these two sections and the commit before.
+ * A test's intent. Its two commits are made by git beside the run, and katafleet can end at any moment; what it was told and
+ * what it has answered is therefore first written to a file of the test's own, one write each, before the run starts and
+ * before the answer is given. The file goes when both commits are on disk. One that is there at start is a test whose
+ * commits have to be made, and they come out the same, for they follow from these two sections and the commit before.
+ *
+ * Why a file and not a ref: a ref could only name what git has already written, which takes tens of milliseconds and would
+ * be waited for. Why without an fsync: the write is in the kernel's hands, so the death of katafleet loses nothing; against
+ * a power cut it would be in time no sooner than git's own fsync of the commits, and would cost every test as much again.
  */
 export interface Submission {
   test: number;
@@ -44,13 +45,13 @@ export class Spool {
     this.file = join(folder, String(test).padStart(9, '0'));
   }
 
-  /** In the kernel's hands when it resolves; `durable` resolves when it is on disk. Rejects as the file system does. */
-  async begin(submission: Submission): Promise<{ durable: Promise<void> }> {
-    return this.#write(submission, constants.O_CREAT | constants.O_EXCL);
+  /** In the kernel's hands when it resolves. Rejects as the file system does. */
+  async begin(submission: Submission): Promise<void> {
+    await this.#write(submission, constants.O_CREAT | constants.O_EXCL);
   }
 
-  async end(ended: Ended): Promise<{ durable: Promise<void> }> {
-    return this.#write(ended, constants.O_APPEND);
+  async end(ended: Ended): Promise<void> {
+    await this.#write(ended, constants.O_APPEND);
   }
 
   /** Both commits are on disk. */
@@ -58,7 +59,7 @@ export class Spool {
     await rm(this.file, { force: true });
   }
 
-  async #write(section: Submission | Ended, flags: number): Promise<{ durable: Promise<void> }> {
+  async #write(section: Submission | Ended, flags: number): Promise<void> {
     if (flags & constants.O_CREAT) await mkdir(this.#folder, { recursive: true, mode: 0o700 });
     const body = serialize(section);
     const head = Buffer.alloc(headBytes);
@@ -69,11 +70,9 @@ export class Spool {
     try {
       const { bytesWritten } = await handle.writev([head, body]);
       if (bytesWritten !== head.length + body.length) throw Object.assign(new Error('no room for it'), { code: 'ENOSPC' });
-    } catch (error) {
+    } finally {
       await handle.close();
-      throw error;
     }
-    return { durable: handle.sync().finally(() => handle.close()) };
   }
 }
 
@@ -84,20 +83,32 @@ export interface Unfinished {
   ended: Ended | undefined;
 }
 
-/** What is left in a folder of spools, in order. What was never whole was never acknowledged, and goes. */
+/** Whether a folder of spools holds any. */
+export async function anyUnfinished(folder: string): Promise<boolean> {
+  return (await spooled(folder)).length > 0;
+}
+
+/**
+ * What is left in a folder of spools, in order. What was never whole was never acknowledged, and goes. The caller has the
+ * avatar's lock: without it, a spool may be one that another process is just writing.
+ */
 export async function unfinished(folder: string): Promise<Unfinished[]> {
-  const names = await readdir(folder).catch((error: unknown) => {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw error;
-  });
   const found: Unfinished[] = [];
-  for (const name of names.filter((candidate) => /^\d{9}$/.test(candidate)).sort()) {
+  for (const name of await spooled(folder)) {
     const spool = new Spool(folder, Number(name));
     const [submission, ended] = sections(await readFile(spool.file)) as [Submission?, Ended?];
     if (submission) found.push({ spool, submission, ended });
     else await spool.remove();
   }
   return found;
+}
+
+async function spooled(folder: string): Promise<string[]> {
+  const names = await readdir(folder).catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  });
+  return names.filter((name) => /^\d{9}$/.test(name)).sort();
 }
 
 function sections(bytes: Buffer): unknown[] {

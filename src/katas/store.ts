@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import PQueue from 'p-queue';
 import { KatafleetError, messageOf } from '../core/errors.ts';
 import { Avatar, type AvatarServices, type Given, type RunTest, type Tested, type TestOptions } from './avatar.ts';
+import type { Start } from './branch.ts';
 import { exportBundle, importBundle } from './bundle.ts';
 import { inTree, startCommit } from './commits.ts';
 import type { Retries } from './committer.ts';
@@ -11,7 +12,7 @@ import { importCommits } from './fast-import.ts';
 import { Git } from './git.ts';
 import { avatarName, kataId } from './names.ts';
 import { Places } from './places.ts';
-import { type Entry, readHistory, readObjects, readSnapshot, readTip, withContents } from './read.ts';
+import { type Entry, readHistory, readObjects, readSnapshot, readTip, type Snapshot, withContents } from './read.ts';
 import { json, type KataRecord, readKataRecord, readTestRecord, type TestRecord } from './record.ts';
 import { makeRepository, syncFolder } from './repository.ts';
 import { emptySandbox, type Sandbox, submit } from './sandbox.ts';
@@ -50,6 +51,7 @@ export class Katas implements AsyncDisposable {
   /** By `kata/avatar`, the last used last. */
   readonly #avatars = new Map<string, Avatar>();
   readonly #records = new Map<string, Promise<KataRecord>>();
+  readonly #starts = new Map<string, Promise<Snapshot>>();
 
   constructor({ folder, run, trouble = () => undefined, git = new Git(), retries, lockWaitMs = 120_000 }: KatasOptions) {
     this.#places = new Places(folder);
@@ -103,14 +105,7 @@ export class Katas implements AsyncDisposable {
   /** @throws kata.unknown */
   async kata(id: string): Promise<KataRecord> {
     kataId(id);
-    let record = this.#records.get(id);
-    if (!record) {
-      // A promise, so that all who ask at once are answered in their order.
-      record = this.#read(id);
-      this.#records.set(id, record);
-      record.catch(() => this.#records.delete(id));
-    }
-    return record;
+    return remembered(this.#records, id, () => this.#read(id));
   }
 
   async #read(id: string): Promise<KataRecord> {
@@ -206,12 +201,17 @@ export class Katas implements AsyncDisposable {
   async #avatar(kata: string, name: string): Promise<Avatar> {
     const key = `${kataId(kata)}/${avatarName(name)}`;
     const record = await this.kata(kata);
-    const known =
-      this.#avatars.get(key) ?? new Avatar(record, name, this.#places.avatar(kata, name), this.#places.start(kata), this.#services);
+    const known = this.#avatars.get(key) ?? new Avatar(record, name, this.#places.avatar(kata, name), this.#start(kata), this.#services);
     this.#avatars.delete(key);
     this.#forget();
     this.#avatars.set(key, known);
     return known;
+  }
+
+  #start(kata: string): Start {
+    const repository = this.#places.start(kata);
+    const read = async () => readSnapshot(this.#git, repository, (await readTip(repository)) ?? '');
+    return { repository, read: () => remembered(this.#starts, kata, read) };
   }
 
   /** Lets go of idle avatars, those not used for longest first, while there are too many. */
@@ -260,6 +260,17 @@ export class Katas implements AsyncDisposable {
     });
     await syncFolder(this.#places.root);
   }
+}
+
+/** What was read once; all who ask meanwhile are answered in their order. A failure is not kept. */
+function remembered<T>(known: Map<string, Promise<T>>, key: string, read: () => Promise<T>): Promise<T> {
+  let value = known.get(key);
+  if (!value) {
+    value = read();
+    value.catch(() => known.delete(key));
+    known.set(key, value);
+  }
+  return value;
 }
 
 export function shownOf({ files, folders }: Sandbox): Sandbox {
