@@ -5,6 +5,7 @@ import type { Git } from './git.ts';
 
 /** An empty bare repository without hooks or anything else of a template's. @throws kata.git */
 export async function makeRepository(git: Git, repository: string): Promise<void> {
+  await mkdir(repository, { recursive: true, mode: 0o700 });
   await git.run(repository, ['init', '--quiet', '--bare', '--template=', '--initial-branch=main', '--object-format=sha1']);
 }
 
