@@ -1,4 +1,4 @@
-import type { Outcome } from '../core/run.ts';
+import { sayOutcome } from '../core/outcome.ts';
 import { type CommitPlan } from './fast-import.ts';
 import { filesJson, json, type KataRecord, type TestRecord } from './record.ts';
 import { emptySandbox, type Sandbox } from './sandbox.ts';
@@ -114,23 +114,6 @@ function difference(
   }
   const deletes = Array.from(before.files.keys()).filter((path) => !after.files.has(path));
   return { puts, deletes: deletes.map((path) => slash + path), created, changed };
-}
-
-export function sayOutcome(outcome: Outcome): string {
-  switch (outcome.kind) {
-    case 'exited':
-      return `exited with ${outcome.code}`;
-    case 'signalled':
-      return `killed by signal ${outcome.signal}`;
-    case 'timed_out':
-      return outcome.clock === 'wall' ? 'timed out' : 'used up its CPU time';
-    case 'out_of_memory':
-      return 'out of memory';
-    case 'cancelled':
-      return 'cancelled';
-    case 'lost':
-      return `lost: ${outcome.reason}`;
-  }
 }
 
 /** Names and reasons as one line: none of them may begin a trailer of its own. */

@@ -143,12 +143,16 @@ describe('katas that travel', () => {
 
     it('with branches that are no avatars’, without a start-point, or not of a kata is refused', async () => {
       await refused(
-        await bundleOf(async (repository, start) => void (await git(repository, 'update-ref', 'refs/heads/A/b', start))),
+        await bundleOf(async (repository, start) => {
+          await git(repository, 'update-ref', 'refs/heads/A/b', start);
+        }),
         /no avatar’s branch|no avatar's branch/,
       );
       await rm(join(work, 'evil.git'), { recursive: true });
       await refused(
-        await bundleOf(async (repository) => void (await git(repository, 'branch', '-M', 'start-point', 'lion'))),
+        await bundleOf(async (repository) => {
+          await git(repository, 'branch', '-M', 'start-point', 'lion');
+        }),
         /no branch start-point/,
       );
       await rm(join(work, 'evil.git'), { recursive: true });
