@@ -129,7 +129,7 @@ describe('a node of the fleet', () => {
     const { fleet, driver } = fakeFleet(['a']);
     const member = fleet.member('a');
     await Promise.all([member.check(), member.check(), member.check()]);
-    assert.equal(driver('a').probes, 2, 'once to know it, once to reconcile it');
+    assert.equal(driver('a').probes, 3, 'once to choose its driver, once to know it, once to reconcile it');
     await fleet.close();
   });
 
