@@ -57,6 +57,8 @@ export const RunJson = z
     /** The name of a configured profile, or fields that differ from the default's. */
     profile: z.union([z.string(), ProfileFields]).optional(),
     collect: z.boolean().default(true),
+    /** The sandbox is kept for the next run with this name, see {@link RunRequest.session}. */
+    session: z.string().min(1).max(255).optional(),
     ...placing,
     queueMs: placing.queueMs.unwrap().optional(),
   })
@@ -72,6 +74,7 @@ export function requestOf(json: RunJson, profile: z.input<typeof Profile>): RunR
     steps: json.steps ?? [{ argv: json.command ?? [] }],
     profile,
     collect: json.collect,
+    ...(json.session === undefined ? {} : { session: json.session }),
   };
 }
 

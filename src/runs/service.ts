@@ -35,7 +35,7 @@ export interface RunJournal {
     id: string;
     known: boolean;
   };
-  begin(id: string, attempt: number, where: { node: string; warm?: boolean }, at: number): void;
+  begin(id: string, attempt: number, where: { node: string; warm?: boolean; resumed?: boolean }, at: number): void;
   lost(id: string, attempt: number, reason: string, at: number): boolean;
   finish(id: string, attempt: number, result: RunResult, at: number): boolean;
   fail(id: string, attempt: number | undefined, error: { code: string; message: string; hint?: string }, at: number): boolean;

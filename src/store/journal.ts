@@ -14,6 +14,8 @@ export interface AttemptRecord {
   number: number;
   node: string;
   warm: boolean | undefined;
+  /** Whether it went on in its session's kept sandbox. */
+  resumed: boolean;
   startedAt: number;
   endedAt: number | undefined;
   state: 'running' | 'accepted' | 'lost' | 'failed' | 'cancelled';
@@ -131,12 +133,19 @@ export class Journal extends NodeBook implements Disposable {
   }
 
   /** An attempt begins; numbers only grow. @throws internal for a run that is over or a number that is not the next */
-  begin(id: string, attempt: number, where: { node: string; warm?: boolean }, at: number): void {
+  begin(id: string, attempt: number, where: { node: string; warm?: boolean; resumed?: boolean }, at: number): void {
     this.#db.transaction(() => {
       if (this.#sql.begin.run(attempt, id, attempt).changes !== 1) {
         throw new KatafleetError('internal', `attempt ${attempt} of the run ${id} can't begin: it is over, or that is no new attempt`);
       }
-      this.#sql.insertAttempt.run(id, attempt, where.node, where.warm === undefined ? null : Number(where.warm), at);
+      this.#sql.insertAttempt.run(
+        id,
+        attempt,
+        where.node,
+        where.warm === undefined ? null : Number(where.warm),
+        Number(where.resumed ?? false),
+        at,
+      );
     })();
   }
 
@@ -187,10 +196,11 @@ export class Journal extends NodeBook implements Disposable {
   }
 
   #attempts(id: string): AttemptRecord[] {
-    return this.#sql.attempts.all(id).map(({ number, node, warm, started_at, ended_at, state, reason }) => ({
+    return this.#sql.attempts.all(id).map(({ number, node, warm, resumed, started_at, ended_at, state, reason }) => ({
       number,
       node,
       warm: warm === null ? undefined : warm === 1,
+      resumed: resumed === 1,
       startedAt: started_at,
       endedAt: ended_at ?? undefined,
       state,
@@ -274,7 +284,9 @@ function statements(db: Db) {
     uses: db.prepare<[], { image: string; used_at: number }>('SELECT image, used_at FROM image_uses'),
     byKey: db.prepare<[string, string], { id: string; hash: Buffer }>('SELECT id, hash FROM runs WHERE tenant = ? AND key = ?'),
     begin: db.prepare("UPDATE runs SET state = 'running', attempt = ? WHERE id = ? AND ended_at IS NULL AND attempt < ?"),
-    insertAttempt: db.prepare("INSERT INTO attempts (run, number, node, warm, started_at, state) VALUES (?, ?, ?, ?, ?, 'running')"),
+    insertAttempt: db.prepare(
+      "INSERT INTO attempts (run, number, node, warm, resumed, started_at, state) VALUES (?, ?, ?, ?, ?, ?, 'running')",
+    ),
     endAttempt: db.prepare("UPDATE attempts SET state = ?, reason = ?, ended_at = ? WHERE run = ? AND number = ? AND state = 'running'"),
     endAttempts: db.prepare("UPDATE attempts SET state = ?, reason = ?, ended_at = ? WHERE run = ? AND state = 'running'"),
     lost: db.prepare("UPDATE runs SET state = 'waiting' WHERE id = ? AND ended_at IS NULL AND state = 'running' AND attempt = ?"),
@@ -300,6 +312,7 @@ function statements(db: Db) {
         number: number;
         node: string;
         warm: number | null;
+        resumed: number;
         started_at: number;
         ended_at: number | null;
         state: AttemptRecord['state'];

@@ -24,6 +24,7 @@ const result = (id: string, more: Partial<RunResult> = {}): RunResult => ({
   node: 'a',
   attempt: 1,
   warm: true,
+  resumed: false,
   outcome: { kind: 'exited', code: 0 },
   steps: [],
   changes: noChanges(),
@@ -88,8 +89,8 @@ describe('journal: a run', () => {
     assert.throws(() => journal.begin('r', 2, { node: 'c' }, 5), refuses('internal'));
     assert.throws(() => journal.begin('nobody', 1, { node: 'c' }, 5), refuses('internal'));
     assert.deepEqual(journal.get('r')?.attempts, [
-      { number: 1, node: 'a', warm: true, startedAt: 1, endedAt: 3, state: 'lost', reason: 'node gone' },
-      { number: 3, node: 'b', warm: undefined, startedAt: 4, endedAt: undefined, state: 'running', reason: undefined },
+      { number: 1, node: 'a', warm: true, resumed: false, startedAt: 1, endedAt: 3, state: 'lost', reason: 'node gone' },
+      { number: 3, node: 'b', warm: undefined, resumed: false, startedAt: 4, endedAt: undefined, state: 'running', reason: undefined },
     ]);
   });
 
