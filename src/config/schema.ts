@@ -171,6 +171,7 @@ export const ConfigFile = z
         keepEvents: duration(minute, 3_650 * day).default(30 * day),
       })
       .prefault({}),
+    katas: z.strictObject({ folder: file.optional() }).prefault({}),
     schedules: z
       .strictObject({
         inventory: schedule('*/5 * * * *'),
@@ -255,10 +256,11 @@ export interface NodeConfig {
 }
 
 /** The configuration as katafleet uses it: sizes in bytes, times in ms, nothing left open. */
-export type Config = Omit<ConfigFile, 'nodes' | 'profiles' | 'journal'> & {
+export type Config = Omit<ConfigFile, 'nodes' | 'profiles' | 'journal' | 'katas'> & {
   /** Undefined is the local engine. */
   nodes: NodeConfig[] | undefined;
   /** `default` among them. */
   profiles: Record<string, Profile>;
   journal: ConfigFile['journal'] & { file: string };
+  katas: { folder: string };
 };

@@ -272,6 +272,7 @@ describe('configuration: defaults and places', () => {
       sessions: { most: 100, perTenant: 50, idle: 600_000, age: 3_600_000, memory: 0.5 },
       placement: { policy: 'spread' },
       journal: { keepResults: 7 * 86_400_000, keepEvents: 30 * 86_400_000, file: '/state/katafleet/journal.db' },
+      katas: { folder: '/state/katafleet/katas' },
       schedules: {
         inventory: '*/5 * * * *',
         reap: '* * * * *',
