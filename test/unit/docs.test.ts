@@ -66,7 +66,7 @@ describe('the pages tell what the code does', () => {
     const visit = (command: ReturnType<typeof program>, path: string): string[] =>
       command.commands.flatMap((child) => [`${path}${child.name()}`, ...visit(child, `${path}${child.name()} `)]);
     for (const name of visit(program(), '')) {
-      if (!name.startsWith('completion') && name !== 'config') assert.ok(new RegExp(`(katafleet |· )${name}\\b`).test(text), name);
+      if (!name.startsWith('completion') && name !== 'config') assert.ok(new RegExp(`(katafleet |· |\`)${name}\\b`).test(text), name);
     }
   });
 });
