@@ -35,7 +35,7 @@ export interface RunJournal {
     id: string;
     known: boolean;
   };
-  begin(id: string, attempt: number, where: { node: string; warm?: boolean }, at: number): void;
+  begin(id: string, attempt: number, where: { node: string; warm?: boolean; resumed?: boolean }, at: number): void;
   lost(id: string, attempt: number, reason: string, at: number): boolean;
   finish(id: string, attempt: number, result: RunResult, at: number): boolean;
   fail(id: string, attempt: number | undefined, error: { code: string; message: string; hint?: string }, at: number): boolean;
@@ -76,16 +76,15 @@ export class RunService {
   /** Takes up what an earlier katafleet accepted and did not end. Tells how many. */
   recover(): number {
     let count = 0;
-    // Each is put before those that wait already: taken up in this order, the oldest is the first again.
-    const newestFirst = Array.from(this.#journal.unfinished()).reverse();
-    for (const { id, placing, acceptedAt, lastAttempt } of newestFirst) {
-      const request = this.#journal.request(id);
-      if (!request) continue;
+    for (const { id, placing, acceptedAt, lastAttempt } of this.#journal.unfinished()) {
       try {
+        const request = this.#journal.request(id);
+        if (!request) throw new KatafleetError('journal.broken', 'the journal has lost what the run asked for');
         this.#start(id, checkJob(request, placing), { attempts: lastAttempt, acceptedAt, recovered: true });
         count += 1;
       } catch (error) {
-        this.#journal.fail(id, undefined, { code: 'request.invalid', message: messageOf(error) }, Date.now());
+        const code = error instanceof KatafleetError ? error.code : 'internal';
+        this.#journal.fail(id, undefined, { code, message: messageOf(error) }, Date.now());
       }
     }
     return count;
@@ -139,7 +138,7 @@ export class RunService {
   /** The run when it is over, or as it is when the time or the signal is. @throws run.unknown */
   async wait(id: string, ms: number, signal?: AbortSignal): Promise<RunRecord> {
     const live = this.#live.get(id);
-    if (live && ms > 0) {
+    if (live && ms > 0 && !signal?.aborted) {
       const enough = AbortSignal.any([AbortSignal.timeout(ms), ...(signal ? [signal] : [])]);
       await Promise.race([live.over, new Promise<void>((resolve) => enough.addEventListener('abort', () => resolve(), { once: true }))]);
     }
