@@ -245,7 +245,7 @@ describe('dispatcher: the queue', () => {
     const cancel = new AbortController();
     const running = dispatcher.submit(job(['hold']), { signal: cancel.signal });
     await until(() => nodeOf() !== '');
-    driver(nodeOf()).disconnect();
+    driver(nodeOf()).breakStreams();
     cancel.abort();
     await assert.rejects(running, refuses('run.cancelled'));
     assert.equal(book.filter((line) => line.startsWith('begin')).length, 1);
