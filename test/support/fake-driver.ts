@@ -258,6 +258,11 @@ export class FakeDriver implements Driver {
     this.#hanging.clear();
   }
 
+  /** As when the power of the node is cut. */
+  breakStreams(): void {
+    for (const { end } of this.containers.values()) end.destroy();
+  }
+
   close(): void {
     this.disconnect();
   }
