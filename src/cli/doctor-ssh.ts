@@ -67,7 +67,7 @@ function resolved(target: SshTarget, settings: SshConfig): Options | undefined {
   if (status !== 0) return undefined;
   const options = new Map<string, string[]>();
   for (const line of stdout.split('\n')) {
-    const [name, ...value] = line.split(' ');
+    const [name = '', ...value] = line.split(' ');
     options.set(name, [...(options.get(name) ?? []), value.join(' ')]);
   }
   return options;
