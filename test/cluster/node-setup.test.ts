@@ -202,7 +202,11 @@ describe('node-setup and server-setup', function () {
       await conversation.hello();
       const { filesBack, fileBack, bytesBack } = profileOf({});
       await conversation.send(encodeOpen({ uid: 2_000_000_001, gid: 2_000_000_001, lifetimeMs: 60_000, filesBack, fileBack, bytesBack }));
-      await upload(conversation, [{ path: 'a', mode: 0o644, mtimeNs: 1n, content: Buffer.from('given') }], []);
+      await upload(conversation, {
+        remove: [],
+        files: [{ path: 'a', mode: 0o644, mtimeNs: 1n, content: Buffer.from('given') }],
+        folders: [],
+      });
       const step = Step.parse({ argv: ['bash', '-c', 'cat a; grep -c . /proc/net/dev; stat -f -c %T /sandbox; exit 3'] });
       const result = await executeStep(conversation, 1, step, profileOf({}), { collect: false, processes: 32 });
       assert.deepEqual([result.outcome, result.stdout.toString()], [{ kind: 'exited', code: 3 }, 'given3\ntmpfs\n'], complaint);

@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import Dockerode from 'dockerode';
+import { z } from 'zod';
 import { maskEndpoint } from '../../core/endpoint.ts';
 import { KatafleetError, messageOf } from '../../core/errors.ts';
 import { labels } from '../../core/labels.ts';
@@ -27,6 +28,13 @@ export interface EngineDriverOptions {
   /** For ssh://, where its connections are shared. */
   transport?: SshTransport;
 }
+
+/** What is read of `GET /version`. */
+const Version = z.object({
+  Version: z.string().default('of unknown version'),
+  ApiVersion: z.string(),
+  MinAPIVersion: z.string().optional(),
+});
 
 /** How long an engine may take to say what it is, ms. */
 const probeMs = 10_000;
@@ -69,7 +77,11 @@ export class EngineDriver implements Driver {
     try {
       const deadline = AbortSignal.timeout(probeMs);
       const unversioned = new Dockerode(this.#connection.options);
-      const api = negotiate(await this.#inTime(deadline, unversioned.version()));
+      const said = Version.safeParse(await this.#inTime(deadline, unversioned.version()));
+      if (!said.success) {
+        throw new KatafleetError('engine.failed', `what answers at ${this.endpoint} is no Docker engine: it tells no API version`);
+      }
+      const api = negotiate(said.data);
       const docker = new Dockerode({ ...this.#connection.options, version: `v${api.join('.')}` });
       const asked = Date.now();
       const answer: unknown = await this.#inTime(deadline, docker.info());
@@ -169,18 +181,26 @@ export class EngineDriver implements Driver {
   }
 
   importImage(archive: Readable): Promise<void> {
-    return this.#do('load an image', async ({ docker }) => {
-      // dockerode gives up with the archive, and can't tell whose fault that was.
+    const doing = 'load an image';
+    return this.#do(doing, async ({ docker }) => {
+      // docker-modem pipes it and looks no further: an archive that breaks off must break the call off, and be named as what did.
+      const stop = new AbortController();
       let broken: unknown;
-      finished(archive, { writable: false }).catch((cause: unknown) => (broken = cause));
-      const answer = (await docker.loadImage(archive, { quiet: true }).catch((cause: unknown) => {
+      finished(archive, { writable: false }).catch((cause: unknown) => {
+        broken = cause;
+        stop.abort(cause);
+      });
+      try {
+        const options: object = { quiet: true, abortSignal: stop.signal };
+        const answer = (await docker.loadImage(archive, options)) as Readable;
+        let said = '';
+        for await (const chunk of answer) said = (said + String(chunk)).slice(-10_000);
+        const message = /"error"\s*:\s*"((?:[^"\\]|\\.)*)"/.exec(said)?.[1];
+        if (message !== undefined) throw engineError({ statusCode: 500, json: { message } }, this.endpoint, doing);
+      } catch (cause) {
         if (broken === undefined) throw cause;
-        throw new KatafleetError('engine.failed', `the archive for ${this.endpoint} broke off: ${messageOf(broken)}`, { cause });
-      })) as Readable;
-      let said = '';
-      for await (const chunk of answer) said = (said + String(chunk)).slice(-10_000);
-      const failed = /"error"\s*:\s*"((?:[^"\\]|\\.)*)"/.exec(said);
-      if (failed) throw new KatafleetError('engine.failed', `the engine at ${this.endpoint} could not load an image: ${failed[1] ?? said}`);
+        throw new KatafleetError('engine.failed', `the archive for ${this.endpoint} broke off: ${messageOf(broken)}`, { cause: broken });
+      }
     });
   }
 
