@@ -253,14 +253,8 @@ export class FakeDriver implements Driver {
 
   /** Streams are left to those who hold them. */
   disconnect(): void {
-    for (const { end } of this.containers.values()) end.destroy();
     for (const reject of this.#hanging) reject(new KatafleetError('engine.unreachable', 'disconnected'));
     this.#hanging.clear();
-  }
-
-  /** As when the power of the node is cut. */
-  breakStreams(): void {
-    for (const { end } of this.containers.values()) end.destroy();
   }
 
   close(): void {
