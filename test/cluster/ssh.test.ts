@@ -113,7 +113,8 @@ describe('nodes over ssh', function () {
     await importScratch(new Dockerode({ socketPath: bed.socket('h2'), host: undefined }));
     await bed.docker('h1', 'rmi', '--force', scratchImage).catch(() => undefined); // it may have come with the others
     await using fleet = await sshFleet([sshNode(bed, 'h1'), sshNode(bed, 'h2')]);
-    const request: RunRequest = { image: scratchImage, files: [], steps: [{ argv: ['/program'] }] };
+    const files = [{ path: 'in', mode: 0o644, mtimeNs: 0n, content: Buffer.from('given') }];
+    const request: RunRequest = { image: scratchImage, files, steps: [{ argv: ['/program'] }] };
     const result = await fleet.run(request, { placing: Placing.parse({ constraints: ['host==h1'] }) });
     assert.deepEqual([result.node, result.outcome], ['h1', { kind: 'exited', code: 0 }]);
   });
