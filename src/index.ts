@@ -17,6 +17,7 @@ import { type PlannedStep, planDistribution, type Wish } from './images/distribu
 import { buildImages, type ImageEvents } from './images/pipeline.ts';
 import { Dispatcher, type Recorder, type SubmitOptions } from './runs/dispatcher.ts';
 import { checkJob } from './runs/job.ts';
+import type { SessionLimits } from './runs/sessions.ts';
 import type { PoolBounds } from './scheduler/targets.ts';
 import type { Policy } from './scheduler/placement.ts';
 import type { QueueLimits } from './scheduler/queue.ts';
@@ -48,6 +49,8 @@ export interface KatafleetOptions {
   idleMemory?: number;
   policy?: Policy;
   queue?: QueueLimits;
+  /** What is kept for sessions; if absent up to 100 sandboxes, each for 10 minutes without use and an hour in all. */
+  sessions?: SessionLimits;
   /** Tries at a run whose node was lost; 3 if absent. */
   attempts?: number;
   /** Whether runs wait for nodes that are down; if absent they are refused when no node is up. */
@@ -68,6 +71,7 @@ const defaults = {
   policy: { pack: 'spread' } satisfies Policy as Policy,
   queue: { runs: 10_000, bytes: 1024 * MiB, perTenant: 10_000 } satisfies QueueLimits,
   attempts: 3,
+  sessions: { most: 100, perTenant: 100, idleMs: 600_000, ageMs: 3_600_000, memory: 0.5 } satisfies SessionLimits,
   health: { intervalMs: 2_000, timeoutMs: 5_000, failures: 3, successes: 1 },
 };
 /** A node that was up for so long is no flapper, ms. */
@@ -110,11 +114,12 @@ export class Katafleet implements AsyncDisposable {
 
   /** What takes this fleet's runs; at most one. */
   dispatcherFor(recorder?: Recorder): Dispatcher {
-    const { policy, queue, attempts, idleMemory, patient = false } = this.#options;
+    const { policy, queue, attempts, sessions, idleMemory, patient = false } = this.#options;
     this.#dispatcher = new Dispatcher(this.fleet, {
       limits: queue ?? defaults.queue,
       policy: policy ?? defaults.policy,
       attempts: attempts ?? defaults.attempts,
+      sessions: sessions ?? defaults.sessions,
       idleMemory: idleMemory ?? defaults.idleMemory,
       patient,
       recorder,
@@ -203,7 +208,7 @@ export class Katafleet implements AsyncDisposable {
   }
 
   async close(): Promise<void> {
-    this.#dispatcher?.stop();
+    await this.#dispatcher?.close();
     await this.fleet.close();
   }
 

@@ -49,7 +49,7 @@ export function loadConfig({ file, env, cwd }: { file?: string; env: NodeJS.Proc
 
 /** Defaults that depend on other fields or on the machine; paths made absolute. */
 function complete(given: ReturnType<typeof ConfigFile.parse>, folder: string, env: NodeJS.ProcessEnv): Config {
-  const { defaults, journal, nodes, profiles } = given;
+  const { defaults, journal, katas, nodes, profiles } = given;
   const at = (path: string) => resolve(folder, path);
   return {
     ...given,
@@ -63,6 +63,7 @@ function complete(given: ReturnType<typeof ConfigFile.parse>, folder: string, en
     })),
     profiles: { default: profileOf(), ...profiles },
     journal: { ...journal, file: journal.file === undefined ? join(stateFolder(env), 'journal.db') : at(journal.file) },
+    katas: { folder: katas.folder === undefined ? join(stateFolder(env), 'katas') : at(katas.folder) },
   };
 }
 

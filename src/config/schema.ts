@@ -1,8 +1,8 @@
 import cron from 'node-cron';
 import { z } from 'zod';
 import { endpointIdentity, maskEndpoint, parseListen } from '../core/endpoint.ts';
-import { Profile } from '../core/profile.ts';
-import { duration, durationOrOff, reserve, size } from './fields.ts';
+import { Profile, ProfileFields } from '../core/profile.ts';
+import { duration, durationOrOff, reserve, share, size } from './fields.ts';
 
 const [KiB, MiB, GiB] = [1024, 1024 ** 2, 1024 ** 3];
 const [second, minute, hour, day] = [1_000, 60_000, 3_600_000, 86_400_000];
@@ -76,22 +76,22 @@ const NodeEntry = z
     if (ssh !== undefined && !at.startsWith('ssh:')) misplaced('ssh', 'ssh://');
   });
 
-const { shape } = Profile;
+const { shape } = ProfileFields;
 /** Profile's own bounds hold; here sizes and times may be written in words. */
 const ProfileEntry = z
   .strictObject({
     memory: size(16 * MiB, 1024 * GiB).optional(),
-    cpus: shape.cpus.unwrap().optional(),
-    pids: shape.pids.unwrap().optional(),
+    cpus: shape.cpus,
+    pids: shape.pids,
     wallMs: duration(10, day).optional(),
     cpuMs: duration(0, day).optional(),
     stdout: size(0, 64 * MiB).optional(),
     stderr: size(0, 64 * MiB).optional(),
     fileSize: size(0, 64 * GiB).optional(),
-    filesBack: shape.filesBack.unwrap().optional(),
+    filesBack: shape.filesBack,
     fileBack: size(0, GiB).optional(),
     bytesBack: size(0, GiB).optional(),
-    openFiles: shape.openFiles.unwrap().optional(),
+    openFiles: shape.openFiles,
     stack: size(64 * KiB, GiB).optional(),
     shm: size(0, 64 * GiB).optional(),
   })
@@ -154,6 +154,15 @@ export const ConfigFile = z
       })
       .prefault({}),
     retries: z.strictObject({ attempts: z.int().min(1).max(100).default(3) }).prefault({}),
+    sessions: z
+      .strictObject({
+        most: z.int().min(0).max(100_000).default(100),
+        perTenant: z.int().min(0).max(100_000).default(50),
+        idle: duration(second, day).default(10 * minute),
+        age: duration(second, day).default(hour),
+        memory: share.default(0.5),
+      })
+      .prefault({}),
     placement: z.strictObject({ policy: z.enum(['spread', 'binpack']).default('spread') }).prefault({}),
     journal: z
       .strictObject({
@@ -162,6 +171,7 @@ export const ConfigFile = z
         keepEvents: duration(minute, 3_650 * day).default(30 * day),
       })
       .prefault({}),
+    katas: z.strictObject({ folder: file.optional() }).prefault({}),
     schedules: z
       .strictObject({
         inventory: schedule('*/5 * * * *'),
@@ -246,10 +256,11 @@ export interface NodeConfig {
 }
 
 /** The configuration as katafleet uses it: sizes in bytes, times in ms, nothing left open. */
-export type Config = Omit<ConfigFile, 'nodes' | 'profiles' | 'journal'> & {
+export type Config = Omit<ConfigFile, 'nodes' | 'profiles' | 'journal' | 'katas'> & {
   /** Undefined is the local engine. */
   nodes: NodeConfig[] | undefined;
   /** `default` among them. */
   profiles: Record<string, Profile>;
   journal: ConfigFile['journal'] & { file: string };
+  katas: { folder: string };
 };

@@ -118,7 +118,10 @@ export interface Driver {
   images(): Promise<NodeImage[]>;
   /** Resolves when the node answers. @throws engine.*, the signal's reason */
   ping(signal: AbortSignal): Promise<void>;
-  /** Breaks off every call and every stream under way, for a node that is given up: they fail with engine.unreachable. */
+  /**
+   * Breaks off every call under way, for a node that is given up: they fail with engine.unreachable. Streams of sandboxes
+   * are left to those who hold them.
+   */
   disconnect(): void;
   /** Calls back whenever the node's images change, until the signal or the engine ends it. */
   readonly watchImages?: ((changed: () => void, signal: AbortSignal) => Promise<void>) | undefined;

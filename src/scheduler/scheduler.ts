@@ -1,5 +1,5 @@
 import type { Cluster, NodeState } from './cluster.ts';
-import { passesButForMemory } from './filters.ts';
+import { passes, passesButForMemory } from './filters.ts';
 import { type Decision, place, type Policy, type Wanted } from './placement.ts';
 import type { FairQueue, Waiting } from './queue.ts';
 
@@ -18,11 +18,17 @@ const heldShare = 0.1;
 /** How often a node to hold is looked for where there was none, ms. */
 const lookMs = 1_000;
 
+const waits: Decision = { kind: 'wait' };
+
 /** A shape that has had no room since some time, ms, and the foremost run of it. */
 interface PassedOver {
   id: string;
+  wanted: Wanted;
   since: number;
   lookedAt: number;
+  /** What had happened to the nodes when it was last passed over. */
+  topology: number;
+  mark: number;
 }
 
 /** The queue and the cluster joined: who goes next, and where. Knows no clock and no network; the simulation uses it as it is. */
@@ -53,7 +59,7 @@ export class Scheduler<T> {
     const entry = this.queue.next(now, (candidate) => {
       this.#inherit(candidate);
       const wanted = { ...this.#wanted(candidate.value), id: candidate.id };
-      const decision = this.decide(wanted);
+      const decision = this.#stillNone(candidate, wanted) ? waits : this.decide(wanted);
       if (decision.kind === 'wait') {
         this.#pass(candidate, wanted, now);
         return false;
@@ -80,14 +86,27 @@ export class Scheduler<T> {
     passed.id = id;
   }
 
+  /** Whether no node had room for its shape before, and none has gained what would help. */
+  #stillNone({ id, shape }: Waiting<T>, wanted: Wanted): boolean {
+    const passed = this.#passedOver.get(shape);
+    if (!passed || passed.topology !== this.#cluster.topology || this.#cluster.heldNode(id)) return false;
+    const helps = (slot: number) => {
+      const node = this.#cluster.at(slot);
+      return node !== undefined && passes(node, wanted, this.#cluster);
+    };
+    return !this.#cluster.gains.some(passed.mark, helps);
+  }
+
   /** A big run must not wait for ever because small ones always fit first: the likeliest node saves its memory for it. */
   #pass({ id, shape }: Waiting<T>, wanted: Wanted, now: number): void {
+    const seen = { wanted, topology: this.#cluster.topology, mark: this.#cluster.gains.mark };
     const passed = this.#passedOver.get(shape);
     if (!passed) {
-      this.#passedOver.set(shape, { id, since: now, lookedAt: -Infinity });
+      this.#passedOver.set(shape, { id, since: now, lookedAt: -Infinity, ...seen });
       this.#shapes.set(id, shape);
       return;
     }
+    Object.assign(passed, seen);
     if (now - passed.since < (this.#options.patienceMs ?? 5_000)) return;
     const held = this.#cluster.heldNode(id);
     if (held) {
@@ -102,6 +121,17 @@ export class Scheduler<T> {
       if (passesButForMemory(node, wanted, this.#cluster) && (best === undefined || node.free > best.free)) best = node;
     }
     if (best) this.#cluster.hold(best.facts.name, id);
+  }
+
+  /** What the foremost run of each shape that was passed over wants. */
+  *waiting(): Generator<Wanted> {
+    for (const { wanted } of this.#passedOver.values()) yield wanted;
+  }
+
+  /** Whether a node would take it if its memory were free. */
+  lacksOnlyMemory(name: string, wanted: Wanted): boolean {
+    const node = this.#cluster.state(name);
+    return node !== undefined && !passes(node, wanted, this.#cluster) && passesButForMemory(node, wanted, this.#cluster);
   }
 
   /** A run left the queue in another way: cancelled, or too late. */

@@ -246,8 +246,8 @@ export class FakeDriver implements Driver {
     await Promise.race([this.#answer(), late]);
   }
 
+  /** Streams are left to those who hold them. */
   disconnect(): void {
-    for (const { end } of this.containers.values()) end.destroy();
     for (const reject of this.#hanging) reject(new KatafleetError('engine.unreachable', 'disconnected'));
     this.#hanging.clear();
   }

@@ -5,6 +5,7 @@ import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { type Said, said } from './said.ts';
 
 const script = fileURLToPath(new URL('../../scripts/testbed', import.meta.url));
 const execute = promisify(execFile);
@@ -23,7 +24,7 @@ export interface TestbedOptions {
 export type Verb = 'kill' | 'start' | 'freeze' | 'thaw' | 'cut' | 'heal' | 'kill-engine' | 'start-engine' | 'kill-sshd' | 'start-sshd';
 
 /** The `docker` that behaves as 1.6.2 does. */
-const oldDocker = fileURLToPath(new URL('docker-1.6/docker', import.meta.url));
+export const oldDocker = fileURLToPath(new URL('docker-1.6/docker', import.meta.url));
 
 /** Hosts of scripts/testbed, in a folder and a network of their own, gone when it is disposed of or the process ends. */
 export class Testbed implements AsyncDisposable {
@@ -55,12 +56,21 @@ export class Testbed implements AsyncDisposable {
 
   /** What katafleet reaches a host's engine by. */
   endpoint(host: string): string {
-    return `tcp://${this.#subnet}.${10 + Number(host.slice(1))}:2375`;
+    return `tcp://${this.address(host)}:2375`;
   }
 
   /** What it is reached by over ssh: {@link sshConfig} knows it by that name. */
   sshEndpoint(host: string): string {
     return `ssh://${host}`;
+  }
+
+  /** The address that this machine has to the hosts. */
+  get server(): string {
+    return `${this.#subnet}.1`;
+  }
+
+  address(host: string): string {
+    return `${this.#subnet}.${10 + Number(host.slice(1))}`;
   }
 
   /** OpenSSH's configuration, in which every host is known by its name, with a key that its test-runner takes. */
@@ -81,6 +91,11 @@ export class Testbed implements AsyncDisposable {
   /** A command on a host, as root; answers what it prints. */
   sh(host: string, ...words: string[]): Promise<string> {
     return this.#run('sh', host, ...words);
+  }
+
+  /** A command on a host, as root, that may fail. */
+  on(host: string, words: readonly string[], input: string | Buffer = ''): Said {
+    return said(script, ['sh', host, ...words], { input, env: this.#env });
   }
 
   /** Its engine's socket on this machine, which no cut cable concerns. */

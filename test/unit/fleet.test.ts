@@ -135,7 +135,10 @@ describe('a node of the fleet', () => {
 
   it('that nobody knows is named with those that there are', () => {
     const { fleet } = fakeFleet(['a', 'b']);
-    assert.throws(() => fleet.member('c'), (error) => error instanceof KatafleetError && error.code === 'node.unknown' && /a, b/.test(error.message)); // prettier-ignore
+    assert.throws(
+      () => fleet.member('c'),
+      (error) => error instanceof KatafleetError && error.code === 'node.unknown' && /a, b/.test(error.message),
+    );
   });
 });
 
@@ -253,7 +256,10 @@ describe('images over the fleet', () => {
     const { fleet, driver } = fakeFleet(['has', 'lacks'], { copy: false });
     driver('lacks').tags = [];
     await fleet.open();
-    assert.deepEqual(fleet.images().map(({ ready, unable }) => [ready, unable]), [[['has'], [{ node: 'lacks', why: 'images are not copied to it' }]]]); // prettier-ignore
+    assert.deepEqual(
+      fleet.images().map(({ ready, unable }) => [ready, unable]),
+      [[['has'], [{ node: 'lacks', why: 'images are not copied to it' }]]],
+    );
     await fleet.close();
   });
 

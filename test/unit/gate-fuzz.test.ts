@@ -10,7 +10,7 @@ const sandbox = String.raw`katafleet-[a-z0-9-]{1,80}`;
 const tmpfs = String.raw`rw,exec,nosuid,nodev,size=\d+,nr_inodes=\d+,mode=(?:0755|1777)(?:,uid=\d+,gid=\d+)?`;
 const forms = [
   /^docker (version|info|images --no-trunc|ps -a -q --no-trunc|load)$/,
-  new RegExp(String.raw`^docker inspect(?: (?:[0-9a-f]{12,64}|${sandbox}|[a-z0-9_:@][a-z0-9._/:@-]{0,254})){1,200}$`),
+  new RegExp(String.raw`^docker inspect(?: (?:[0-9a-f]{12,64}|${sandbox}|[a-z0-9][a-z0-9._/:@-]*(?::[A-Za-z0-9._/@-]*)?)){1,200}$`),
   new RegExp(`^docker rm -f -v (?:${sandbox}|${containers.ours})$`),
   new RegExp(
     [

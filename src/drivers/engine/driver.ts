@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import Dockerode from 'dockerode';
+import { z } from 'zod';
 import { maskEndpoint } from '../../core/endpoint.ts';
 import { KatafleetError, messageOf } from '../../core/errors.ts';
 import { labels } from '../../core/labels.ts';
@@ -27,6 +28,13 @@ export interface EngineDriverOptions {
   /** For ssh://, where its connections are shared. */
   transport?: SshTransport;
 }
+
+/** What is read of `GET /version`. */
+const Version = z.object({
+  Version: z.string().default('of unknown version'),
+  ApiVersion: z.string(),
+  MinAPIVersion: z.string().optional(),
+});
 
 /** How long an engine may take to say what it is, ms. */
 const probeMs = 10_000;
@@ -69,7 +77,11 @@ export class EngineDriver implements Driver {
     try {
       const deadline = AbortSignal.timeout(probeMs);
       const unversioned = new Dockerode(this.#connection.options);
-      const api = negotiate(await this.#inTime(deadline, unversioned.version()));
+      const said = Version.safeParse(await this.#inTime(deadline, unversioned.version()));
+      if (!said.success) {
+        throw new KatafleetError('engine.failed', `what answers at ${this.endpoint} is no Docker engine: it tells no API version`);
+      }
+      const api = negotiate(said.data);
       const docker = new Dockerode({ ...this.#connection.options, version: `v${api.join('.')}` });
       const asked = Date.now();
       const answer: unknown = await this.#inTime(deadline, docker.info());
