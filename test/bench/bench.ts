@@ -1,7 +1,7 @@
 // The figures of docs/performance.md, all in one run: `npm run bench [-- --write]` on the engine that DOCKER_HOST names.
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { arch, cpus, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -12,6 +12,7 @@ import { createOptions } from '../../src/drivers/engine/options.ts';
 import { parseApiVersion } from '../../src/drivers/engine/version.ts';
 import { supervisorFile } from '../../src/drivers/supervisor.ts';
 import { Katafleet, type RunRequest } from '../../src/index.ts';
+import { writeMain } from './page.ts';
 import { rate, summarise, time } from './statistics.ts';
 
 const image = 'build-essential';
@@ -195,5 +196,5 @@ Machine: ${machine}.
 
 ${table}
 `;
-if (process.argv.includes('--write')) await writeFile(new URL('../../docs/performance.md', import.meta.url), page);
+if (process.argv.includes('--write')) await writeMain(page);
 else process.stdout.write(page);
