@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # Runs checks and suites, counts how they came out, and goes on after a failure. Needs messages.sh.
 
+LONGEST_SUITE=${KATAFLEET_LONGEST_SUITE:-900}          # seconds; a suite that hangs is a failure, and the others go on
 PASSED=0
 FAILED=0
 SKIPPED=0
@@ -40,7 +41,7 @@ mocha_suite() {
     return 0
   fi
   file=$(mktemp)
-  node_modules/.bin/mocha --reporter scripts/lib/mocha-totals.cjs --reporter-option "totals=$file" "$folder/**/*.test.ts" || status=$?
+  timeout --kill-after=10 "$LONGEST_SUITE" node_modules/.bin/mocha --reporter scripts/lib/mocha-totals.cjs --reporter-option "totals=$file" "$folder/**/*.test.ts" || status=$?
   if read -r passed failed skipped < "$file"; then
     PASSED=$((PASSED + passed))
     FAILED=$((FAILED + failed))

@@ -41,6 +41,8 @@ export interface NodeOptions {
 export interface Lease extends ReadySandbox {
   warm: boolean;
   image: PreparedImage;
+  /** The node was given up: nobody there answers for the sandbox any more. */
+  lost: AbortSignal;
   /** The run is over: the sandbox is destroyed. Resolves when the engine has confirmed it. */
   release(): Promise<void>;
 }
@@ -69,7 +71,7 @@ export class Node {
   readonly #inUse = new Set<string>();
   /** Bytes booked by each sandbox, until its removal is confirmed. */
   readonly #booked = new Map<string, number>();
-  readonly #leases = new Set<ReadySandbox>();
+  readonly #leases = new Map<ReadySandbox, AbortController>();
   readonly #endedSince = new Map<string, number>();
   readonly #owner = ownerOf('self');
   #reaping: NodeJS.Timeout | undefined;
@@ -127,7 +129,7 @@ export class Node {
     clearInterval(this.#reaping);
     this.#reaping = undefined;
     for (const { pool } of this.#pools.values()) pool.suspend();
-    for (const { sandbox } of this.#leases) sandbox.stream.destroy();
+    for (const [{ sandbox }, lost] of this.#leases) abandon(sandbox, lost);
     this.driver.disconnect();
   }
 
@@ -235,9 +237,10 @@ export class Node {
         grant.taken = true;
         this.#booked.set(ready.sandbox.name, booked + idleMemory - Math.max(0, surplus));
       }
-      const lease = { ...ready, image, release: () => this.#release(pool, lease) };
-      this.#leases.add(lease);
-      if (this.#suspended) lease.sandbox.stream.destroy();
+      const lost = new AbortController();
+      const lease = { ...ready, image, lost: lost.signal, release: () => this.#release(pool, lease) };
+      this.#leases.set(lease, lost);
+      if (this.#suspended) abandon(lease.sandbox, lost); // the node was given up meanwhile
       return lease;
     } catch (error) {
       if (!grant.taken) books.release(booked);
@@ -342,4 +345,9 @@ export class Node {
     if (this.#made > 0 && !this.#suspended) await this.#reapQuietly(); // what could not be removed before
     this.driver.close();
   }
+}
+
+function abandon(sandbox: Sandbox, lost: AbortController): void {
+  lost.abort(new KatafleetError('node.lost', 'the node was given up'));
+  sandbox.stream.destroy();
 }

@@ -2,11 +2,12 @@ import { randomUUID } from 'node:crypto';
 import { KatafleetError, messageOf } from '../core/errors.ts';
 import type { RunResult } from '../core/run.ts';
 import type { Fleet } from '../fleet/fleet.ts';
+import type { Lease } from '../fleet/node.ts';
 import type { Policy } from '../scheduler/placement.ts';
 import { FairQueue, type QueueLimits, type Waiting } from '../scheduler/queue.ts';
 import { type Placed, Scheduler } from '../scheduler/scheduler.ts';
 import { type Job, wantedOf } from './job.ts';
-import { rejection } from './rejection.ts';
+import { rejection, tooLate } from './rejection.ts';
 import { attempt, type RunOptions } from './runner.ts';
 
 /** Where attempts and ends are written down; the journal. Every method answers whether the run still was this attempt's. */
@@ -206,13 +207,8 @@ export class Dispatcher {
   #expire(): void {
     const now = Date.now();
     for (const { value } of this.#queue.expired(now)) {
-      const { placing } = value.job;
-      this.#fail(
-        value,
-        new KatafleetError('queue.deadline', `no node had room within ${placing.queueMs} ms`, {
-          hint: 'katafleet explain tells what was in the way',
-        }),
-      );
+      const { job, avoid } = value;
+      this.#fail(value, tooLate(job, wantedOf(job, this.#options.idleMemory, avoid), this.#fleet));
     }
     this.#pump(); // patience and aging pass with time
     if (this.#queue.size === 0) {
@@ -266,15 +262,17 @@ export class Dispatcher {
         warm ? job.limits.memory - idleMemory : job.limits.memory,
         options.signal,
       );
-      leasing.catch(() => undefined); // awaited below
-      recorder?.begin(id, number, { node, warm }, Date.now());
-      options.onAttempt?.(number, node);
-      const lease = await leasing;
+      // The journal writes while the node is asked.
+      const lease = await alongside(leasing, () => {
+        recorder?.begin(id, number, { node, warm }, Date.now());
+        options.onAttempt?.(number, node);
+      });
       const acquired = performance.now();
       try {
         const tried = await attempt(lease, job, options);
         if (tried.kind === 'lost') {
           if (!lease.warm || tried.started) ticket.avoid.add(node);
+          void this.#fleet.member(node).check(); // it may be more than this one sandbox
           this.#lost(entry, number, node, new KatafleetError('node.lost', `the run was lost on ${node}: ${tried.reason}`));
           return;
         }
@@ -332,16 +330,38 @@ export class Dispatcher {
     } else if (recorder?.lost(ticket.id, number, messageOf(error), Date.now()) ?? true) {
       this.#queue.requeue({ ...entry, deadline: Math.max(entry.deadline, Date.now() + ticket.job.placing.queueMs) });
       this.#tick ??= setInterval(() => this.#expire(), tickMs).unref();
-      this.#pump();
+      // Whoever gave the attempt up places it anew, once it has left the books of what runs.
     }
   }
 
   #fail(ticket: Ticket, error: unknown, number?: number): void {
     const known = error instanceof KatafleetError ? error : new KatafleetError('internal', messageOf(error), { cause: error });
     this.#scheduler.forget(ticket.id);
-    this.#options.recorder?.fail(ticket.id, number, known, Date.now());
+    try {
+      this.#options.recorder?.fail(ticket.id, number, known, Date.now());
+    } catch (cause) {
+      // It is not over in the journal, and will be taken up again at the next start.
+      ticket.settle({ error: unwritten(cause, known) });
+      return;
+    }
     ticket.settle({ error: known });
   }
 }
+
+/** A lease and what is done while it is waited for; where that throws, the lease is given back. */
+async function alongside(leasing: Promise<Lease>, body: () => void): Promise<Lease> {
+  try {
+    body();
+  } catch (error) {
+    leasing.then((lease) => lease.release()).catch(() => undefined); // the first error is the one to tell
+    throw error;
+  }
+  return leasing;
+}
+
+const unwritten = (cause: unknown, end: KatafleetError) =>
+  new KatafleetError('journal.broken', `the end of the run could not be written down: ${messageOf(cause)} (it was: ${end.message})`, {
+    cause,
+  });
 
 const stopping = () => new KatafleetError('service.stopping', 'katafleet is ending and begins no more runs');

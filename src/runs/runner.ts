@@ -1,3 +1,4 @@
+import { messageOf } from '../core/errors.ts';
 import { type Changes, noChanges, type Outcome, type RunResult, sandboxUser, type StepResult } from '../core/run.ts';
 import type { PreparedImage } from '../drivers/contract.ts';
 import type { ReadySandbox } from '../fleet/pool.ts';
@@ -54,7 +55,7 @@ class AttemptLost extends Error {
   }
 }
 
-async function serve({ sandbox, conversation }: ReadySandbox, job: Job, options: RunOptions): Promise<Served> {
+async function serve({ sandbox, conversation, lost }: Lease, job: Job, options: RunOptions): Promise<Served> {
   const { profile, steps } = job;
   const budget = steps.reduce((sum, step) => sum + (step.limits?.wallMs ?? profile.wallMs), graceMs);
   // The supervisor keeps the deadlines; this is for a node that stops answering.
@@ -93,7 +94,7 @@ async function serve({ sandbox, conversation }: ReadySandbox, job: Job, options:
     if (!(error instanceof ConversationLost)) throw error;
     if (!started) throw new AttemptLost(error.message, false);
     served.executedAt ||= performance.now();
-    served.ending = await wordOfTheEngine(sandbox, error);
+    served.ending = await wordOfTheEngine(sandbox, error, lost);
   } finally {
     clearTimeout(watchdog);
   }
@@ -112,6 +113,18 @@ async function lastWords(conversation: ReadySandbox['conversation'], lost: Conve
   }
 }
 
+/** How long the engine may take to say how a container ended, ms. */
+const wordMs = 10_000;
+
+/** What does not heed the signal is not waited for either. */
+async function inTime<T>(signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  signal.throwIfAborted();
+  return new Promise<T>((resolve, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+    work(signal).then(resolve, reject);
+  });
+}
+
 /** Exit codes of a container whose first process was killed from outside, or told to end: nothing inside it can do that. */
 const killedFromOutside: readonly unknown[] = [137, 143];
 
@@ -120,9 +133,12 @@ const killedFromOutside: readonly unknown[] = [137, 143];
  * does not answer, or the container was killed from outside, the node is at fault and the run can be tried elsewhere;
  * where the supervisor ended by itself, the same could happen anywhere. @throws AttemptLost
  */
-async function wordOfTheEngine(sandbox: ReadySandbox['sandbox'], lost: ConversationLost): Promise<Outcome> {
-  const end = await sandbox.ended(AbortSignal.timeout(10_000)).catch(() => undefined);
-  if (!end) throw new AttemptLost(`${lost.message}; the engine does not answer for it`, true);
+async function wordOfTheEngine(sandbox: ReadySandbox['sandbox'], lost: ConversationLost, nodeLost: AbortSignal): Promise<Outcome> {
+  const end = await inTime(AbortSignal.any([nodeLost, AbortSignal.timeout(wordMs)]), (signal) => sandbox.ended(signal)).catch(
+    (error: unknown) => {
+      throw new AttemptLost(`${lost.message}; the engine can't say why: ${messageOf(error)}`, true);
+    },
+  );
   if (end.oomKilled) return { kind: 'out_of_memory' };
   const reason = `${lost.message}; the container ended with ${end.exitCode ?? 'no exit code'}`;
   if (killedFromOutside.includes(end.exitCode)) throw new AttemptLost(reason, true);

@@ -156,7 +156,8 @@ export class Journal extends NodeBook implements Disposable {
   /** The run is over without a result. False when it was over before, or the attempt is not the current one. */
   fail(id: string, attempt: number | undefined, error: { code: string; message: string; hint?: string }, at: number): boolean {
     return this.#db.transaction(() => {
-      if (this.#sql.fail.run('failed', JSON.stringify(error), at, id, attempt ?? null).changes !== 1) return false;
+      if (this.#sql.fail.run({ state: 'failed', error: JSON.stringify(error), at, id, attempt: attempt ?? null }).changes !== 1)
+        return false;
       this.#sql.endAttempts.run('failed', error.message, at, id);
       this.#sql.dropRequest.run(id);
       return true;
@@ -165,7 +166,7 @@ export class Journal extends NodeBook implements Disposable {
 
   cancel(id: string, at: number): boolean {
     return this.#db.transaction(() => {
-      if (this.#sql.fail.run('cancelled', null, at, id, null).changes !== 1) return false;
+      if (this.#sql.fail.run({ state: 'cancelled', error: null, at, id, attempt: null }).changes !== 1) return false;
       this.#sql.endAttempts.run('cancelled', null, at, id);
       this.#sql.dropRequest.run(id);
       return true;
@@ -273,7 +274,7 @@ function statements(db: Db) {
     insertResult: db.prepare('INSERT INTO results (run, bytes) VALUES (?, ?)'),
     dropRequest: db.prepare('DELETE FROM requests WHERE run = ?'),
     fail: db.prepare(
-      'UPDATE runs SET state = ?1, error = ?2, ended_at = ?3 WHERE id = ?4 AND ended_at IS NULL AND (?5 IS NULL OR attempt = ?5)',
+      'UPDATE runs SET state = @state, error = @error, ended_at = @at WHERE id = @id AND ended_at IS NULL AND (@attempt IS NULL OR attempt = @attempt)',
     ),
     byId: db.prepare<[string], RunRow>('SELECT * FROM runs WHERE id = ?'),
     result: db.prepare<[string], { bytes: Buffer }>('SELECT bytes FROM results WHERE run = ?'),

@@ -72,7 +72,7 @@ describe('an engine of its own, over TLS, with a disk of 64 MiB', () => {
 
   it('refuses a client of another authority, and is refused by it; without TLS nobody is heard', async () => {
     await using foreign = new Katafleet({ endpoint: at, certPath: join(folder, 'foreign') });
-    await assert.rejects(foreign.open(), code('engine.unreachable', /certificate/));
+    await assert.rejects(foreign.open(), code('engine.certificate', /signed by another authority/));
     await using plain = new Katafleet({ endpoint: at });
     await assert.rejects(plain.open(), (error) => error instanceof KatafleetError && error.code.startsWith('engine.'));
   });

@@ -30,7 +30,7 @@ function katafleet(...args: string[]): Promise<Ended> {
 }
 
 /** An engine that answers as told, on a socket of its own. */
-async function fakeEngine(answers: Record<string, [status: number, body: object]>): Promise<{ at: string; close(): Promise<void> }> {
+async function fakeEngine(answers: Record<string, [status: number, body: object]>): Promise<AsyncDisposable & { at: string }> {
   const folder = await mkdtemp(join(tmpdir(), 'katafleet-engine-'));
   const server = http.createServer((request, response) => {
     const path = (request.url ?? '').replace(/^\/v1\.\d+/, '').replace(/\?.*/, '');
@@ -39,18 +39,21 @@ async function fakeEngine(answers: Record<string, [status: number, body: object]
   });
   server.listen(join(folder, 'sock'));
   await once(server, 'listening');
-  const close = async () => {
-    server.closeAllConnections();
-    server.close();
-    await rm(folder, { recursive: true });
+  return {
+    at: `unix://${folder}/sock`,
+    [Symbol.asyncDispose]: async () => {
+      server.closeAllConnections();
+      server.close();
+      await rm(folder, { recursive: true });
+    },
   };
-  return { at: `unix://${folder}/sock`, close };
 }
 
 const modern = {
   '/version': [200, { Version: '20.10', ApiVersion: '1.41', MinAPIVersion: '1.12' }],
   '/info': [200, { Name: 'n', Architecture: 'x86_64', MemoryLimit: true, NCPU: 2, MemTotal: 1e10 }],
   '/containers/json': [200, []],
+  '/images/json': [200, [{ Id: 'sha256:1', RepoTags: ['x:latest'], Size: 1 }]],
 } satisfies Record<string, [number, object]>;
 
 describe('errors say whose fault it is', () => {
@@ -103,24 +106,20 @@ describe('errors say whose fault it is', () => {
         process.seteuid(0);
       }
     }
-    const old = await fakeEngine({ '/version': [200, { Version: '1.6.2', ApiVersion: '1.18' }] });
+    await using old = await fakeEngine({ '/version': [200, { Version: '1.6.2', ApiVersion: '1.18' }] });
     await using ancient = new Katafleet({ endpoint: old.at });
     await assert.rejects(ancient.open(), code('engine.too_old', /1\.6\.2/));
-    await old.close();
-    const lax = await fakeEngine({ ...modern, '/info': [200, { Name: 'n', MemoryLimit: false }] });
+    await using lax = await fakeEngine({ ...modern, '/info': [200, { Name: 'n', MemoryLimit: false }] });
     await using unlimited = new Katafleet({ endpoint: lax.at });
     await assert.rejects(unlimited.open(), code('engine.limits'));
-    await lax.close();
     const image = { Id: 'sha256:1', Architecture: 'amd64', Config: { Labels: null } };
-    const full = await fakeEngine({
+    await using full = await fakeEngine({
       ...modern,
-      '/images/x/json': [200, image],
-      '/images/katafleet/x/json': [200, image],
+      '/images/sha256:1/json': [200, image],
       '/containers/create': [500, { message: 'mkdir /var/lib/docker/overlay2/x: no space left on device' }],
     });
     await using stuffed = new Katafleet({ endpoint: full.at });
     await assert.rejects(stuffed.run({ image: 'x', files: [], steps: [{ argv: ['true'] }] }), code('engine.disk_full'));
-    await full.close();
   });
 
   it('the command line has a message, a hint and an exit code for each', async () => {

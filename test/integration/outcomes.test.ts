@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { Katafleet } from '../../src/index.ts';
+import { type Katafleet, KatafleetError } from '../../src/index.ts';
 import { sh, stderr, stdout, testFleet } from '../support/fleet.ts';
 
 const MiB = 1024 * 1024;
@@ -85,17 +85,24 @@ describe('outcomes, in real containers', () => {
     assert.deepEqual([stdout(result), result.steps.length, result.changes.files.map(({ path }) => path)], ['going\n', 1, ['made']]);
   });
 
-  it('lost, when the container is killed from outside', async () => {
-    const going = fleet.run(
-      { image: 'build-essential', files: [], steps: [{ argv: ['bash', '-c', 'echo going; sleep 100'] }] },
-      {
-        onOutput: async () => {
-          const containers = await fleet.driver.list();
-          await Promise.all(containers.map(({ id }) => fleet.driver.remove(id)));
+  it('tried again when the container is killed from outside, and given up when that goes on', async () => {
+    let kills = 0;
+    const run = (mostKills: number) =>
+      fleet.run(
+        { image: 'build-essential', files: [], steps: [{ argv: ['bash', '-c', 'echo going; sleep 0.2; echo gone'] }] },
+        {
+          onOutput: async (_step, _stream, bytes) => {
+            if (!bytes.toString().includes('going') || (kills += 1) > mostKills) return;
+            const containers = await fleet.driver.list();
+            await Promise.all(containers.map(({ id }) => fleet.driver.remove(id)));
+          },
         },
-      },
-    );
-    assert.equal((await going).outcome.kind, 'lost');
+      );
+    const result = await run(1);
+    assert.deepEqual([result.outcome, result.attempt, stdout(result)], [{ kind: 'exited', code: 0 }, 2, 'going\ngone\n']);
+    kills = 0;
+    await assert.rejects(run(Infinity), (error) => error instanceof KatafleetError && error.code === 'node.lost');
+    assert.equal(kills, 3);
   });
 
   it('several steps: compile once, then cases; a required step that fails ends the run', async () => {
