@@ -1,5 +1,5 @@
 import { decodePath, pathFault } from '../core/paths.ts';
-import { omissions, type Omission } from '../core/run.ts';
+import { type ListedFile, omissions, type Omission } from '../core/run.ts';
 import { type Frame, ProtocolBreak, supervisorFrame } from './frames.ts';
 import { PayloadReader } from './wire.ts';
 
@@ -12,9 +12,9 @@ export type Reply =
   | { kind: 'output'; stream: 'stdout' | 'stderr'; bytes: Buffer }
   | { kind: 'cut'; stream: 'stdout' | 'stderr' }
   | ({ kind: 'result' } & RawResult)
-  | ({ kind: 'file' } & FileHeader)
+  | ({ kind: 'file' } & ListedFile)
   /** As a file, but its bytes don't follow. */
-  | ({ kind: 'listed' } & FileHeader)
+  | ({ kind: 'listed' } & ListedFile)
   | { kind: 'data'; bytes: Buffer }
   | { kind: 'dir'; path: string; mode: number; mtimeNs: bigint }
   | { kind: 'deleted'; path: string }
@@ -22,15 +22,6 @@ export type Reply =
   | { kind: 'collected'; files: number; bytes: number; omitted: number }
   | { kind: 'pong'; bytes: Buffer }
   | { kind: 'fail'; reason: FailReason; errno: number; message: string; path: string };
-
-/** A file that was created or changed, without its bytes. */
-export interface FileHeader {
-  change: 'created' | 'changed';
-  path: string;
-  mode: number;
-  mtimeNs: bigint;
-  size: number;
-}
 
 /** What a supervisor can do beyond the protocol's first frames: bits of HELLO. */
 export const ability = { baseline: 128 } as const;
@@ -120,7 +111,7 @@ function oneOf<T>(index: number, names: readonly T[], what: string): T {
   return name;
 }
 
-function fileHeader(payload: PayloadReader): FileHeader {
+function fileHeader(payload: PayloadReader): ListedFile {
   const change = oneOf(payload.u8() - 1, ['created', 'changed'] as const, 'kind of change');
   const { mode, mtimeNs } = stamp(payload);
   const size = payload.size();

@@ -9,6 +9,8 @@ import { type Placed, Scheduler } from '../scheduler/scheduler.ts';
 import { type Job, wantedOf } from './job.ts';
 import { rejection, tooLate } from './rejection.ts';
 import { attempt, type RunOptions } from './runner.ts';
+import { transfersWith } from './rsync-transfer.ts';
+import type { Transfers } from './transfer.ts';
 
 /** Where attempts and ends are written down; the journal. Every method answers whether the run still was this attempt's. */
 export interface Recorder {
@@ -28,6 +30,8 @@ export interface DispatcherOptions {
   /** Whether runs wait for nodes that are down; else they are refused when no node is up. */
   patient: boolean;
   recorder?: Recorder | undefined;
+  /** How files travel; on the conversation alone if absent. */
+  transfers?: Transfers;
   random?: () => number;
 }
 
@@ -63,6 +67,7 @@ export class Dispatcher {
   readonly #fleet: Fleet;
   readonly #options: DispatcherOptions;
   readonly #scheduler: Scheduler<Ticket>;
+  readonly #transfers: Transfers;
   readonly #running = new Map<string, Ticket>();
   #pumping = false;
   #again = false;
@@ -73,6 +78,7 @@ export class Dispatcher {
   constructor(fleet: Fleet, options: DispatcherOptions) {
     this.#fleet = fleet;
     this.#options = options;
+    this.#transfers = options.transfers ?? transfersWith(undefined);
     const wanted = ({ job, avoid }: Ticket) => wantedOf(job, options.idleMemory, avoid);
     const { policy, random = Math.random } = options;
     this.#scheduler = new Scheduler(new FairQueue<Ticket>(options.limits), fleet.cluster, wanted, { policy, random });
@@ -123,6 +129,7 @@ export class Dispatcher {
   /** The part of {@link submit} that may ask nodes. @throws what it throws for a run that no node can ever take */
   async prepare(job: Job): Promise<void> {
     if (this.#stopping) throw stopping();
+    await this.#transfers.check(job);
     // Images that were made a moment ago are not in the books yet.
     if (!this.#fleet.hasImage(job.image)) await this.#fleet.refreshImages();
     const wanted = wantedOf(job, this.#options.idleMemory);
@@ -269,7 +276,7 @@ export class Dispatcher {
       });
       const acquired = performance.now();
       try {
-        const tried = await attempt(lease, job, options);
+        const tried = await attempt(lease, job, options, this.#transfers.of(lease, job, options.signal));
         if (tried.kind === 'lost') {
           if (!lease.warm || tried.started) ticket.avoid.add(node);
           void this.#fleet.member(node).check(); // it may be more than this one sandbox

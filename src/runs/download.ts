@@ -1,13 +1,12 @@
-import { type Changes, noChanges } from '../core/run.ts';
+import { type Changes, type ListedFile, noChanges } from '../core/run.ts';
 import type { Profile } from '../core/profile.ts';
 import type { Conversation } from '../protocol/conversation.ts';
-import type { FileHeader } from '../protocol/replies.ts';
 
 const mostListed = 1_000;
 
 /** What changed, without the bytes. */
 export interface Listing extends Omit<Changes, 'files'> {
-  files: FileHeader[];
+  files: ListedFile[];
 }
 
 /** Reads the answer to COLLECT, holding the supervisor to the bounds that OPEN gave it. */
@@ -21,7 +20,7 @@ export async function download(conversation: Conversation, profile: Profile): Pr
 
 /** Reads the answer to LIST, within the same bounds. */
 export async function listing(conversation: Conversation, profile: Profile): Promise<Listing> {
-  const files: FileHeader[] = [];
+  const files: ListedFile[] = [];
   const rest = await answer(conversation, profile, 'listed', ({ change, path, mode, mtimeNs, size }) => {
     files.push({ change, path, mode, mtimeNs, size });
   });
@@ -32,7 +31,7 @@ async function answer(
   conversation: Conversation,
   profile: Profile,
   kind: 'file' | 'listed',
-  take: (file: FileHeader) => void | Promise<void>,
+  take: (file: ListedFile) => void | Promise<void>,
 ): Promise<Changes> {
   const changes = noChanges();
   let [files, bytes] = [0, 0];

@@ -36,8 +36,10 @@ export function checkJob(request: RunRequest, placing: Placing = Placing.parse({
     );
   }
   checkEntries(request.files, request.folders ?? []);
+  if (request.rsync && request.files.length + (request.folders?.length ?? 0) > 0)
+    throw new KatafleetError('request.invalid', 'rsync: give either an rsync source or files and folders, not both');
   const profile = profileOf(request.profile);
-  const limits = sandboxLimits(profile);
+  const limits: SandboxLimits = { ...sandboxLimits(profile), ...(request.rsync ? { network: 'rsync' as const } : {}) };
   const image = canonicalImage(request.image);
   const files = request.files.reduce(
     (sum, { path, content }) => sum + path.length + ('size' in content ? content.size : content.length),

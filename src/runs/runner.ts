@@ -4,13 +4,11 @@ import type { PreparedImage } from '../drivers/contract.ts';
 import type { ReadySandbox } from '../fleet/pool.ts';
 import type { Lease } from '../fleet/node.ts';
 import { ConversationLost } from '../protocol/conversation.ts';
-import { encodeFrame, hostFrame } from '../protocol/frames.ts';
 import { encodeOpen } from '../protocol/requests.ts';
-import { download } from './download.ts';
-import { executeStep, failure, type OnOutput } from './execute.ts';
+import { executeStep, type OnOutput } from './execute.ts';
 import type { Job } from './job.ts';
 import { lightOf } from './lights.ts';
-import { upload } from './upload.ts';
+import { streamTransfer, type Transfer } from './transfer.ts';
 
 export interface RunOptions {
   /** Ends the run: what was printed before is kept, the outcome is cancelled. */
@@ -36,9 +34,9 @@ interface Served {
 }
 
 /** One attempt at a run in a sandbox of its own. @throws for what is no outcome and not the node's fault: a file that does not fit */
-export async function attempt(lease: Lease, job: Job, options: RunOptions = {}): Promise<Attempt> {
+export async function attempt(lease: Lease, job: Job, options: RunOptions = {}, transfer = streamTransfer(lease, job)): Promise<Attempt> {
   try {
-    const served = await serve(lease, job, options);
+    const served = await serve(lease, job, options, transfer);
     return { kind: 'done', result: summary(served, lease.image), executedAt: served.executedAt };
   } catch (error) {
     if (error instanceof AttemptLost) return { kind: 'lost', reason: error.message, started: error.started };
@@ -55,9 +53,9 @@ class AttemptLost extends Error {
   }
 }
 
-async function serve({ sandbox, conversation, lost }: Lease, job: Job, options: RunOptions): Promise<Served> {
+async function serve({ sandbox, conversation, lost }: Lease, job: Job, options: RunOptions, transfer: Transfer): Promise<Served> {
   const { profile, steps } = job;
-  const budget = steps.reduce((sum, step) => sum + (step.limits?.wallMs ?? profile.wallMs), graceMs);
+  const budget = steps.reduce((sum, step) => sum + (step.limits?.wallMs ?? profile.wallMs), graceMs + transfer.extraMs);
   // The supervisor keeps the deadlines; this is for a node that stops answering.
   const watchdog = setTimeout(() => sandbox.stream.destroy(), budget);
   const served: Served = { steps: [], changes: noChanges(), executedAt: 0 };
@@ -70,11 +68,11 @@ async function serve({ sandbox, conversation, lost }: Lease, job: Job, options: 
     await conversation.queue(
       encodeOpen({ ...sandboxUser, lifetimeMs, filesBack: profile.filesBack, fileBack: profile.fileBack, bytesBack: profile.bytesBack }),
     );
-    await upload(conversation, job.request.files, job.request.folders ?? []).catch(async (error: unknown) => {
-      throw error instanceof ConversationLost ? await lastWords(conversation, error) : error;
-    });
+    await transfer.send();
+    let asked = false;
     for (const [index, step] of steps.entries()) {
-      const collect = job.collect && index === steps.length - 1;
+      const collect = job.collect && transfer.collectsWithStep && index === steps.length - 1;
+      asked ||= collect;
       const result = await executeStep(conversation, index, step, profile, {
         collect,
         signal: options.signal,
@@ -84,12 +82,10 @@ async function serve({ sandbox, conversation, lost }: Lease, job: Job, options: 
       served.steps.push(result);
       const { outcome } = result;
       const stop = outcome.kind === 'cancelled' || (step.required && !(outcome.kind === 'exited' && outcome.code === 0));
-      if (!stop) continue;
-      if (job.collect && !collect) await conversation.send(encodeFrame(hostFrame.collect));
-      break;
+      if (stop) break;
     }
     served.executedAt = performance.now();
-    if (job.collect) served.changes = await download(conversation, profile);
+    if (job.collect) served.changes = await transfer.collect(asked);
   } catch (error) {
     if (!(error instanceof ConversationLost)) throw error;
     if (!started) throw new AttemptLost(error.message, false);
@@ -99,18 +95,6 @@ async function serve({ sandbox, conversation, lost }: Lease, job: Job, options: 
     clearTimeout(watchdog);
   }
   return served;
-}
-
-/** A stream that broke while we wrote: the supervisor may have said why. */
-async function lastWords(conversation: ReadySandbox['conversation'], lost: ConversationLost): Promise<Error> {
-  try {
-    for (;;) {
-      const reply = await conversation.next();
-      if (reply.kind === 'fail') return failure(reply);
-    }
-  } catch {
-    return lost;
-  }
 }
 
 /** How long the engine may take to say how a container ended, ms. */

@@ -12,6 +12,8 @@ export interface EngineNode {
   api: ApiVersion;
   endpoint: string;
   name: string;
+  /** The Docker network of sandboxes that fetch by rsync. */
+  rsyncNetwork?: string | undefined;
 }
 
 /** Creates, attaches, starts, in this order: nothing that the supervisor says can be missed. */
@@ -19,7 +21,7 @@ export async function startSandbox(node: EngineNode, spec: SandboxSpec, signal?:
   signal?.throwIfAborted();
   let container: Dockerode.Container | undefined;
   try {
-    container = await node.docker.createContainer(createOptions(spec, node.api));
+    container = await node.docker.createContainer(createOptions(spec, node.api, node.rsyncNetwork));
     signal?.throwIfAborted();
     const stream = await attach(container);
     await container.start();

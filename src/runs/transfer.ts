@@ -1,0 +1,56 @@
+import type { Changes } from '../core/run.ts';
+import type { Lease } from '../fleet/node.ts';
+import type { Conversation } from '../protocol/conversation.ts';
+import { ConversationLost } from '../protocol/conversation.ts';
+import { encodeFrame, hostFrame } from '../protocol/frames.ts';
+import { download } from './download.ts';
+import { failure } from './execute.ts';
+import type { Job } from './job.ts';
+import { upload } from './upload.ts';
+
+/** How the files of one attempt come into its sandbox, and what it changed comes back. */
+export interface Transfer {
+  /** Whether the last step may be told to collect at once. */
+  readonly collectsWithStep: boolean;
+  /** Time that it may take beyond that of the steps, ms. */
+  readonly extraMs: number;
+  /** Puts the files there, after OPEN: what lies there then is what changes are measured against. */
+  send(): Promise<void>;
+  /** What changed, after the last step. `asked`: the step was told to collect. @throws ConversationLost */
+  collect(asked: boolean): Promise<Changes>;
+}
+
+/** The ways that a katafleet knows. */
+export interface Transfers {
+  /** @throws KatafleetError when the run asks for a way that can't be had */
+  check(job: Job): Promise<void>;
+  of(lease: Lease, job: Job, signal?: AbortSignal): Transfer;
+}
+
+/** Files travel on the conversation itself. */
+export function streamTransfer({ conversation }: Lease, { request, profile }: Job): Transfer {
+  return {
+    collectsWithStep: true,
+    extraMs: 0,
+    send: () =>
+      upload(conversation, request.files, request.folders ?? []).catch(async (error: unknown) => {
+        throw error instanceof ConversationLost ? await lastWords(conversation, error) : error;
+      }),
+    collect: async (asked) => {
+      if (!asked) await conversation.send(encodeFrame(hostFrame.collect));
+      return download(conversation, profile);
+    },
+  };
+}
+
+/** A stream that broke while we wrote: the supervisor may have said why. */
+async function lastWords(conversation: Conversation, lost: ConversationLost): Promise<Error> {
+  try {
+    for (;;) {
+      const reply = await conversation.next();
+      if (reply.kind === 'fail') return failure(reply);
+    }
+  } catch {
+    return lost;
+  }
+}
