@@ -1,7 +1,8 @@
 import cron from 'node-cron';
 import { z } from 'zod';
+import { endpointIdentity, maskEndpoint, parseListen } from '../core/endpoint.ts';
 import { Profile } from '../core/profile.ts';
-import { duration, reserve, size } from './fields.ts';
+import { duration, durationOrOff, reserve, size } from './fields.ts';
 
 const [KiB, MiB, GiB] = [1024, 1024 ** 2, 1024 ** 3];
 const [second, minute, hour, day] = [1_000, 60_000, 3_600_000, 86_400_000];
@@ -25,7 +26,10 @@ const endpoint = z.string().superRefine((text, context) => {
       ? url.pathname.length > 1
       : ['tcp:', 'http:', 'https:', 'ssh:'].includes(url.protocol) && url.hostname !== '');
   if (!fits)
-    context.addIssue({ code: 'custom', message: `expected unix:///path, tcp://host:port or ssh://user@host, got ${JSON.stringify(text)}` });
+    context.addIssue({
+      code: 'custom',
+      message: `expected unix:///path, tcp://host:port or ssh://user@host, got ${JSON.stringify(maskEndpoint(text))}`,
+    });
 });
 
 const NodeEntry = z
@@ -41,7 +45,10 @@ const NodeEntry = z
     starts: z.int().min(1).max(1_000).optional(),
     cordoned: z.boolean().default(false),
   })
-  .refine(({ tls, endpoint: at }) => tls === undefined || /^(tcp|https):/.test(at), { message: 'goes with tcp:// only', path: ['tls'] });
+  .superRefine(({ tls, endpoint: at }, context) => {
+    if (tls === undefined || /^(tcp|https):/.test(at)) return;
+    context.addIssue({ code: 'custom', message: `goes with tcp:// only, got the endpoint ${maskEndpoint(at)}`, path: ['tls'] });
+  });
 
 const { shape } = Profile;
 /** Profile's own bounds hold; here sizes and times may be written in words. */
@@ -69,7 +76,9 @@ const PoolEntry = z.strictObject({
   profile: name.default('default'),
   idle: z
     .strictObject({ min: z.int().min(0).max(100_000).default(0), max: z.int().min(0).max(100_000) })
-    .refine(({ min, max }) => min <= max, { message: 'min is above max', path: ['min'] }),
+    .superRefine(({ min, max }, context) => {
+      if (min > max) context.addIssue({ code: 'custom', message: `expected no more than max, which is ${max}, got ${min}`, path: ['min'] });
+    }),
 });
 
 const schedule = (often: string) =>
@@ -99,7 +108,7 @@ export const ConfigFile = z
       .strictObject({
         copy: z.boolean().default(true),
         keep: z.array(image).max(10_000).default([]),
-        pruneAfter: z.union([z.literal('off').transform(() => undefined), duration(hour, 3_650 * day)]).optional(),
+        pruneAfter: durationOrOff(hour, 3_650 * day),
       })
       .prefault({}),
     queue: z
@@ -142,7 +151,9 @@ export const ConfigFile = z
       .strictObject({
         listen: z
           .string()
-          .regex(/^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):\d{1,5}$/, 'expected HOST:PORT such as 127.0.0.1:7420')
+          .refine((text) => parseListen(text) !== undefined, {
+            error: (issue) => `expected HOST:PORT such as 127.0.0.1:7420, got ${JSON.stringify(issue.input)}`,
+          })
           .default('127.0.0.1:7420'),
         bodyLimit: size(KiB, GiB).default(64 * MiB),
       })
@@ -159,7 +170,7 @@ function crossCheck(config: z.output<z.ZodObject<Record<string, never>>> | objec
   const names = new Map<string, number>();
   const endpoints = new Map<string, number>();
   for (const [index, node] of nodes.entries()) {
-    const [sameName, sameEndpoint] = [names.get(node.name), endpoints.get(node.endpoint)];
+    const [sameName, sameEndpoint] = [names.get(node.name), endpoints.get(endpointIdentity(node.endpoint, node.tls !== undefined))];
     if (sameName !== undefined)
       twice(`two nodes are named ${JSON.stringify(node.name)}`, ['nodes', index, 'name'], ['nodes', sameName, 'name']);
     else names.set(node.name, index);
@@ -169,7 +180,7 @@ function crossCheck(config: z.output<z.ZodObject<Record<string, never>>> | objec
         ['nodes', index, 'endpoint'],
         ['nodes', sameEndpoint, 'endpoint'],
       );
-    else endpoints.set(node.endpoint, index);
+    else endpoints.set(endpointIdentity(node.endpoint, node.tls !== undefined), index);
   }
   const seen = new Map<string, number>();
   for (const [index, pool] of pools.entries()) {
@@ -177,7 +188,7 @@ function crossCheck(config: z.output<z.ZodObject<Record<string, never>>> | objec
     const same = seen.get(key);
     if (same !== undefined) twice(`two pools of ${pool.image} with the profile ${pool.profile}`, ['pools', index], ['pools', same]);
     else seen.set(key, index);
-    if (pool.profile !== 'default' && !(pool.profile in profiles)) {
+    if (pool.profile !== 'default' && !Object.hasOwn(profiles, pool.profile)) {
       const there = ['default', ...Object.keys(profiles).filter((other) => other !== 'default')].join(', ');
       context.addIssue({ code: 'custom', message: `no profile "${pool.profile}"; there are: ${there}`, path: ['pools', index, 'profile'] });
     }

@@ -96,7 +96,7 @@ export interface OwnedContainer {
 /** A node, reached one way. Every method may throw engine.unreachable, engine.permission or engine.failed. */
 export interface Driver {
   readonly kind: DriverKind;
-  /** The endpoint as it was configured, for messages. */
+  /** The endpoint as it was configured, for messages: without its password. */
   readonly endpoint: string;
   /** Asks the node once; later calls give the same answer until {@link Driver.forget}. @throws engine.too_old */
   probe(): Promise<Fingerprint>;

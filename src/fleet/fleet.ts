@@ -204,7 +204,7 @@ export class Fleet {
     return fleetImages(this.members, (name) => this.#draining.has(name), this.#options.copy);
   }
 
-  /** Whether a ready node that takes runs has the image. */
+  /** Whether any node had the image when it was last asked. */
   hasImage(name: string): boolean {
     const image = canonicalImage(name);
     return this.members.some((member) => member.node.imageId(image) !== undefined);
@@ -233,12 +233,14 @@ export class Fleet {
     const { settings, state, fingerprint: found, choice, trouble, node } = member;
     const books = this.cluster.node(settings.name);
     const kept = this.#draining.get(settings.name);
+    // A run that has its place there counts before its sandbox is made.
+    const quiet = node.busy === 0 && node.idle === 0 && (books?.running ?? 0) === 0;
     const passedOver = choice?.passedOver.map(({ driver, why }) => `not ${driver}: ${why}`) ?? [];
     return {
       name: settings.name,
       endpoint: maskEndpoint(settings.endpoint),
       state,
-      cordoned: kept === undefined ? 'no' : kept === 'draining' && node.busy === 0 && node.idle === 0 ? 'drained' : kept,
+      cordoned: kept === undefined ? 'no' : kept === 'draining' && quiet ? 'drained' : kept,
       ...(trouble && state !== 'ready'
         ? { trouble: { code: trouble.code, message: trouble.message, ...(trouble.hint === undefined ? {} : { hint: trouble.hint }) } }
         : {}),

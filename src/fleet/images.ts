@@ -1,6 +1,7 @@
+import type { Readable } from 'node:stream';
 import PQueue from 'p-queue';
 import { canonicalImage } from '../core/image-name.ts';
-import { KatafleetError } from '../core/errors.ts';
+import { KatafleetError, messageOf } from '../core/errors.ts';
 import type { NodeImage } from '../drivers/contract.ts';
 import type { Member } from './member.ts';
 
@@ -79,21 +80,38 @@ export class ImageCopies {
 
   async #copy(image: string, to: Member, members: readonly Member[]): Promise<void> {
     if (to.node.imageId(image) !== undefined) return;
-    const from = members.find(
+    const sources = members.filter(
       (member) =>
         member.state === 'ready' &&
         member.fingerprint?.architecture === to.fingerprint?.architecture &&
         member.node.imageId(image) !== undefined &&
         member.driver.exportImage !== undefined,
     );
-    const id = from?.node.imageId(image);
-    const found = from?.node.images.find((candidate) => candidate.id === id);
-    const { driver } = to;
-    if (!from?.driver.exportImage || !driver.importImage || !found) {
+    const archive = to.driver.importImage && (await firstArchive(image, sources));
+    if (!archive || !to.driver.importImage) {
       throw new KatafleetError('image.unknown', `no ready node of ${to.settings.name}'s architecture has the image ${image}`);
     }
-    const tag = found.tags.find((candidate) => canonicalImage(candidate) === image || canonicalImage(candidate) === `katafleet/${image}`);
-    await driver.importImage(await from.driver.exportImage(tag ?? found.tags[0] ?? found.id));
+    try {
+      await to.driver.importImage(archive);
+    } finally {
+      archive.destroy(); // where it was not taken to its end, its source need not go on
+    }
     await to.node.refreshImages();
   }
+}
+
+/** The image of the first source that gives it out; undefined without sources. @throws engine.* of the last when none does */
+async function firstArchive(image: string, sources: readonly Member[]): Promise<Readable | undefined> {
+  let failure: unknown;
+  for (const { node, driver } of sources) {
+    const found = node.images.find(({ id }) => id === node.imageId(image));
+    const tag = found?.tags.find((candidate) => [image, `katafleet/${image}`].includes(canonicalImage(candidate)));
+    try {
+      return await driver.exportImage?.(tag ?? found?.tags[0] ?? found?.id ?? image);
+    } catch (error) {
+      failure = error;
+    }
+  }
+  if (failure !== undefined) throw failure instanceof Error ? failure : new Error(messageOf(failure));
+  return undefined;
 }

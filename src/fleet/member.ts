@@ -136,7 +136,7 @@ export class Member {
     const reached = await this.#reach();
     this.choice = chooseDriver(endpoint, reached.found, policy, this.#options.built);
     if (this.choice.driver === undefined) {
-      throw reached.error ?? new KatafleetError('driver.unavailable', `no driver serves ${endpoint}: ${this.choice.why}`);
+      throw reached.error ?? new KatafleetError('driver.unavailable', `no driver serves ${this.driver.endpoint}: ${this.choice.why}`);
     }
     if (reached.found.api !== 'usable') throw reached.error ?? new KatafleetError('internal', 'a driver without an API');
     const found = reached.found.fingerprint;
@@ -179,7 +179,7 @@ export class Member {
   async #inTime<T>(ms: number, work: Promise<T>): Promise<T> {
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_resolve, reject) => {
-      const { endpoint } = this.settings;
+      const { endpoint } = this.driver;
       timer = setTimeout(
         () => reject(new KatafleetError('engine.timeout', `${endpoint} takes the call and does not answer within ${ms} ms`)),
         ms,

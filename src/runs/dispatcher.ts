@@ -198,7 +198,7 @@ export class Dispatcher {
     };
     this.#tick ??= setInterval(() => this.#expire(), tickMs).unref();
     if (options.recovered) {
-      this.#queue.requeue(entry);
+      this.#queue.restore(entry);
       return;
     }
     const answer = this.#queue.admit(entry);

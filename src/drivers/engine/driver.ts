@@ -1,6 +1,8 @@
 import type { Readable } from 'node:stream';
+import { finished } from 'node:stream/promises';
 import Dockerode from 'dockerode';
 import { z } from 'zod';
+import { maskEndpoint } from '../../core/endpoint.ts';
 import { KatafleetError, messageOf } from '../../core/errors.ts';
 import { labels } from '../../core/labels.ts';
 import { LightRules } from '../../core/lights.ts';
@@ -36,7 +38,7 @@ export class EngineDriver implements Driver {
 
   /** @throws endpoint.invalid */
   constructor(options: EngineDriverOptions) {
-    this.endpoint = options.endpoint;
+    this.endpoint = maskEndpoint(options.endpoint);
     this.#connection = connect(options.endpoint, options.tls);
   }
 
@@ -166,7 +168,13 @@ export class EngineDriver implements Driver {
 
   importImage(archive: Readable): Promise<void> {
     return this.#do('load an image', async ({ docker }) => {
-      const answer = (await docker.loadImage(archive, { quiet: true })) as Readable;
+      // dockerode gives up with the archive, and can't tell whose fault that was.
+      let broken: unknown;
+      finished(archive, { writable: false }).catch((cause: unknown) => (broken = cause));
+      const answer = (await docker.loadImage(archive, { quiet: true }).catch((cause: unknown) => {
+        if (broken === undefined) throw cause;
+        throw new KatafleetError('engine.failed', `the archive for ${this.endpoint} broke off: ${messageOf(broken)}`, { cause });
+      })) as Readable;
       let said = '';
       for await (const chunk of answer) said = (said + String(chunk)).slice(-10_000);
       const failed = /"error"\s*:\s*"((?:[^"\\]|\\.)*)"/.exec(said);

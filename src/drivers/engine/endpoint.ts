@@ -3,6 +3,7 @@ import http from 'node:http';
 import https from 'node:https';
 import { join } from 'node:path';
 import type Dockerode from 'dockerode';
+import { maskEndpoint } from '../../core/endpoint.ts';
 import { KatafleetError, messageOf } from '../../core/errors.ts';
 import { SshAgent } from './ssh-agent.ts';
 
@@ -72,7 +73,10 @@ function parse(endpoint: string): URL {
 }
 
 function invalid(endpoint: string): KatafleetError {
-  return new KatafleetError('endpoint.invalid', `"${endpoint}" is no endpoint: expected unix:///path, tcp://host:port or ssh://user@host`);
+  return new KatafleetError(
+    'endpoint.invalid',
+    `"${maskEndpoint(endpoint)}" is no endpoint: expected unix:///path, tcp://host:port or ssh://user@host`,
+  );
 }
 
 const filesIn = (folder: string): TlsFiles => ({
