@@ -9,8 +9,10 @@ import { Fleet } from './fleet/fleet.ts';
 import type { MemberSettings } from './fleet/member.ts';
 import type { JournalIdentity } from './fleet/reaper.ts';
 import { buildImages, type ImageEvents } from './images/pipeline.ts';
+import { Rsync, type RsyncOptions } from './rsync/rsync.ts';
 import { Dispatcher, type Recorder, type SubmitOptions } from './runs/dispatcher.ts';
 import { checkJob } from './runs/job.ts';
+import { transfersWith } from './runs/rsync-transfer.ts';
 import type { PoolBounds } from './scheduler/targets.ts';
 import type { Policy } from './scheduler/placement.ts';
 import type { QueueLimits } from './scheduler/queue.ts';
@@ -51,6 +53,8 @@ export interface KatafleetOptions {
   copy?: boolean;
   /** How long what is past its deadline may stay on a node, ms. */
   graceMs?: number;
+  /** Lets runs name a folder that is fetched by rsync; `network` is the Docker network of their sandboxes. */
+  rsync?: Omit<RsyncOptions, 'onTrouble'> & { network: string };
   journal?: JournalIdentity;
   onTrouble?: (message: string) => void;
   onEvent?: (node: string, kind: string, detail: string) => void;
@@ -70,6 +74,8 @@ const flapMs = 60_000;
 /** Runs other people's code on a fleet of nodes. Closing it removes its idle sandboxes. */
 export class Katafleet implements AsyncDisposable {
   readonly fleet: Fleet;
+  /** Modules of the rsync daemon; undefined where rsync is off. */
+  readonly rsync: Rsync | undefined;
   readonly #options: KatafleetOptions;
   #dispatcher: Dispatcher | undefined;
   #ready: Promise<void> | undefined;
@@ -77,6 +83,8 @@ export class Katafleet implements AsyncDisposable {
   /** Connects to nothing yet. @throws endpoint.invalid */
   constructor(options: KatafleetOptions = {}) {
     this.#options = options;
+    const { rsync, onTrouble } = options;
+    this.rsync = rsync && new Rsync({ ...rsync, ...(onTrouble ? { onTrouble } : {}) });
     const { startParallelism, health = defaults.health } = options;
     const starts = startParallelism === undefined ? {} : { starts: startParallelism };
     this.fleet = new Fleet({
@@ -87,7 +95,8 @@ export class Katafleet implements AsyncDisposable {
       copy: options.copy ?? true,
       rules: { ...health, flapMs },
       built: ['engine'],
-      connect: ({ endpoint, tls }) => new EngineDriver({ endpoint, ...(tls === undefined ? {} : { tls }) }),
+      connect: ({ endpoint, tls }) =>
+        new EngineDriver({ endpoint, ...(tls === undefined ? {} : { tls }), ...(rsync ? { rsyncNetwork: rsync.network } : {}) }),
     });
   }
 
@@ -108,6 +117,7 @@ export class Katafleet implements AsyncDisposable {
       idleMemory: idleMemory ?? defaults.idleMemory,
       patient,
       recorder,
+      transfers: transfersWith(this.rsync),
     });
     return this.#dispatcher;
   }
@@ -174,6 +184,7 @@ export class Katafleet implements AsyncDisposable {
   async close(): Promise<void> {
     this.#dispatcher?.stop();
     await this.fleet.close();
+    await this.rsync?.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -96,6 +96,7 @@ export function daemonText(modules: readonly string[], { folder, logFile, pidFil
     'list = no',
     'use chroot = yes',
     'hosts deny = *',
+    'reverse lookup = no',
   ];
   return `${head.join('\n')}\n${modules.join('')}`;
 }
@@ -104,7 +105,7 @@ export function daemonText(modules: readonly string[], { folder, logFile, pidFil
 export interface RsyncCommand {
   argv: string[];
   env: Record<string, string>;
-  stdin?: Buffer;
+  stdin?: Buffer<ArrayBuffer>;
 }
 
 /** How a sandbox reaches the daemon. */

@@ -1,5 +1,5 @@
 import { KatafleetError, messageOf } from '../core/errors.ts';
-import type { Changes, ListedFile, ReturnedFile, StepResult } from '../core/run.ts';
+import type { Changes, ListedFile, ReturnedFile, Step, StepResult } from '../core/run.ts';
 import type { Lease } from '../fleet/node.ts';
 import { ConversationLost } from '../protocol/conversation.ts';
 import { encodeFrame, hostFrame } from '../protocol/frames.ts';
@@ -10,7 +10,7 @@ import type { Job } from './job.ts';
 import { streamTransfer, type Transfer, type Transfers } from './transfer.ts';
 
 interface Module extends AsyncDisposable {
-  command: { argv: string[]; env: Record<string, string>; stdin?: Buffer };
+  command: { argv: string[]; env: Record<string, string>; stdin?: NonNullable<Step['stdin']> };
 }
 
 /** What the transfer needs of the rsync house: modules that live as long as one transfer. */

@@ -24,6 +24,8 @@ export interface EngineDriverOptions {
   endpoint: string;
   /** For tcp:// with TLS: its files, or a folder with ca.pem, cert.pem and key.pem. */
   tls?: string | TlsFiles;
+  /** The Docker network of sandboxes that fetch by rsync; none if absent, and such sandboxes are refused. */
+  rsyncNetwork?: string;
 }
 
 /** How long an engine may take to say what it is, ms. */
@@ -34,12 +36,14 @@ export class EngineDriver implements Driver {
   readonly kind = 'engine';
   readonly endpoint: string;
   readonly #connection: Connection;
+  readonly #rsyncNetwork: string | undefined;
   #probed: Promise<Probed> | undefined;
 
   /** @throws endpoint.invalid */
   constructor(options: EngineDriverOptions) {
     this.endpoint = maskEndpoint(options.endpoint);
     this.#connection = connect(options.endpoint, options.tls);
+    this.#rsyncNetwork = options.rsyncNetwork;
   }
 
   async probe(): Promise<Fingerprint> {
@@ -72,7 +76,7 @@ export class EngineDriver implements Driver {
       const asked = Date.now();
       const answer: unknown = await this.#inTime(deadline, docker.info());
       const found = fingerprint(answer, api, (asked + Date.now()) / 2);
-      return { docker, api, endpoint: this.endpoint, name: found.node, fingerprint: found };
+      return { docker, api, endpoint: this.endpoint, name: found.node, rsyncNetwork: this.#rsyncNetwork, fingerprint: found };
     } catch (error) {
       throw engineError(error, this.endpoint, 'ask the engine what it is');
     }
