@@ -71,6 +71,19 @@ async function greeting({ host, port }: DaemonSettings['listen'], alive: () => b
   throw new KatafleetError('rsync.daemon', `no rsync daemon answers at ${host}:${port} (${last})`);
 }
 
+/** Whether something listens there already: our own would end at once, and the other's greeting be taken for it. */
+async function occupied(listen: DaemonSettings['listen']): Promise<boolean> {
+  const socket = connect(listen);
+  try {
+    await once(socket, 'connect', { signal: AbortSignal.timeout(answerMs) });
+    return true;
+  } catch {
+    return false; // what else is wrong with the address, the daemon says
+  } finally {
+    socket.destroy();
+  }
+}
+
 /** The daemon that the machine runs: its rsyncd.conf includes the file that katafleet keeps its modules in. */
 export class MachineDaemon implements RsyncDaemon {
   readonly #settings: DaemonSettings;
@@ -129,6 +142,11 @@ export class OwnDaemon implements RsyncDaemon {
     await checkProgram(this.#settings);
     await this.#endOld();
     const { program, listen } = this.#settings;
+    if (await occupied(listen)) {
+      throw new KatafleetError('rsync.daemon', `something else listens on ${listen.host}:${listen.port} already`, {
+        hint: 'rsync.listen in the configuration names another address; the machine’s own rsync daemon is used by rsync.daemon: machine',
+      });
+    }
     const args = ['--daemon', '--no-detach', `--config=${this.#files.conf}`, `--address=${listen.host}`, `--port=${listen.port}`];
     const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'], env: { PATH: process.env['PATH'] ?? '', LANG: 'C' } });
     let said = '';
