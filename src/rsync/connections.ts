@@ -18,7 +18,8 @@ export async function endConnections(folder: string): Promise<void> {
   }
 }
 
-async function rootedAt(folder: string): Promise<number[]> {
+/** Processes whose root is this folder. */
+export async function rootedAt(folder: string): Promise<number[]> {
   const names = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
   const roots = await Promise.all(names.map((name) => readlink(`/proc/${name}/root`).catch(() => undefined))); // it ended meanwhile
   return names.filter((_, index) => roots[index] === folder).map(Number);

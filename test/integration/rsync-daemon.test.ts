@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { access, mkdtemp, readdir, readFile, readlink, rm, writeFile } from 'node:fs/promises';
+import { access, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { ListedFile } from '../../src/core/run.ts';
+import { rootedAt } from '../../src/rsync/connections.ts';
 import { OwnDaemon } from '../../src/rsync/daemon.ts';
 import type { RsyncCommand } from '../../src/rsync/modules.ts';
 import { Rsync } from '../../src/rsync/rsync.ts';
@@ -207,16 +208,14 @@ describe('rsync: a real daemon, its modules and who may use them', function () {
 
   it('ends a connection that is still open when the drop is taken', async () => {
     await using drop = await rsync.drop([listed('f', 1)]);
-    const reader = spawn('mkfifo', [join(away, 'hold')]);
-    await once(reader, 'close');
     // A client that never says which files: the daemon's process waits in the drop.
     const [program = '', ...args] = drop.command.argv;
     const client = spawn(program, args, { cwd: away, env: drop.command.env, stdio: ['pipe', 'ignore', 'ignore'] });
     const gone = once(client, 'close');
     const folder = join(ground.options.folder, 'drops', moduleOf(drop.command));
-    await until(async () => (await rootedIn(folder)).length > 0);
+    await until(async () => (await rootedAt(folder)).length > 0);
     assert.equal(await drop.take(), undefined);
-    assert.deepEqual(await rootedIn(folder), []);
+    assert.deepEqual(await rootedAt(folder), []);
     client.kill('SIGKILL');
     await gone;
   });
@@ -310,9 +309,3 @@ describe('rsync: a real daemon, its modules and who may use them', function () {
 const urlOf = ({ argv }: RsyncCommand) => argv.find((word) => word.startsWith('rsync://')) ?? '';
 const moduleOf = (command: RsyncCommand) => /(kf-[0-9a-f]{32})/.exec(urlOf(command))?.[1] ?? '';
 const userOf = (command: RsyncCommand) => /\/\/(\w+)@/.exec(urlOf(command))?.[1] ?? '';
-
-async function rootedIn(folder: string): Promise<string[]> {
-  const names = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
-  const roots = await Promise.all(names.map((name) => readlink(`/proc/${name}/root`).catch(() => '')));
-  return names.filter((_, index) => roots[index] === folder);
-}
