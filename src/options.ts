@@ -21,7 +21,7 @@ export function optionsOf(config: Config): KatafleetOptions {
 }
 
 function rsyncOptions(rsync: Config['rsync'], daemon: 'own' | 'machine'): NonNullable<KatafleetOptions['rsync']> {
-  const { program, accept, folder, listen, advertise, hostsAllow, roots, network, timeout } = rsync;
+  const { program, accept, folder, listen, advertise, hostsAllow, roots, network, timeout, pushFrom } = rsync;
   const address = (text: string) => parseListen(text) ?? { host: '127.0.0.1', port: 0 }; // the schema took it
   return {
     daemon,
@@ -34,6 +34,7 @@ function rsyncOptions(rsync: Config['rsync'], daemon: 'own' | 'machine'): NonNul
     roots,
     network,
     timeoutMs: timeout,
+    pushFrom,
   };
 }
 

@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
 import { parseListen } from '../core/endpoint.ts';
-import { duration } from './fields.ts';
+import { duration, size } from './fields.ts';
 
 const [second, minute] = [1_000, 60_000];
 
@@ -53,6 +53,7 @@ export const RsyncEntry = z
       .regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/, 'expected the name of a Docker network')
       .refine((name) => name !== 'none', { error: () => 'the network none leads nowhere' })
       .default('bridge'),
+    pushFrom: size(0, 1024 ** 3).default(1024 ** 2),
     timeout: duration(second, 60 * minute).default(minute),
   })
   .prefault({});

@@ -36,6 +36,8 @@ export interface RsyncOptions {
   roots: readonly string[];
   /** Longest time of one transfer, ms. */
   timeoutMs: number;
+  /** Bytes of changes from which on they come back by rsync. */
+  pushFrom: number;
   onTrouble?: (message: string) => void;
 }
 
@@ -75,6 +77,10 @@ export class Rsync {
 
   get timeoutMs(): number {
     return this.#options.timeoutMs;
+  }
+
+  get pushFrom(): number {
+    return this.#options.pushFrom;
   }
 
   trouble(message: string): void {

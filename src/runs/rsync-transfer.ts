@@ -16,6 +16,8 @@ interface Module extends AsyncDisposable {
 /** What the transfer needs of the rsync house: modules that live as long as one transfer. */
 export interface RsyncModules {
   readonly timeoutMs: number;
+  /** Changes of fewer bytes come on the conversation, where so few are back sooner. */
+  readonly pushFrom: number;
   check(path: string): Promise<void>;
   pull(path: string): Promise<Module>;
   drop(listed: readonly ListedFile[]): Promise<Module & { take(): Promise<ReturnedFile[] | undefined> }>;
@@ -96,7 +98,9 @@ class RsyncTransfer implements Transfer {
     const { conversation } = this.#lease;
     await conversation.send(encodeFrame(hostFrame.list));
     const listed = await listing(conversation, this.#job.profile);
-    const files = listed.files.length === 0 ? [] : await this.#push(listed.files);
+    const bytes = listed.files.reduce((sum, { size }) => sum + size, 0);
+    const little = bytes < this.#rsync.pushFrom;
+    const files = listed.files.length === 0 ? [] : little ? undefined : await this.#push(listed.files);
     if (files) return { ...listed, files };
     // What rsync could not bring, a file that its owner may not read for instance, comes as from any other sandbox.
     await conversation.send(encodeFrame(hostFrame.collect));

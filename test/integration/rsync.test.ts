@@ -216,7 +216,7 @@ describe('rsync as a transfer, in real containers', function () {
         String(HostConfig.CapAdd).includes('SYS_ADMIN'),
       ]);
     };
-    assert.ok((await modes()).some(([mode, admin]) => mode === 'none' && admin === false));
+    assert.ok((await modes()).some(([mode, admin]) => mode === 'none' && !admin));
     const result = await fleet.run(request(await ground.source('pools', { a: 'a' }), 'true'));
     assert.equal(result.warm, false);
     await fleet.warm('build-essential', 0);
@@ -264,6 +264,21 @@ describe('rsync as a transfer, in real containers', function () {
       ],
     );
     assert.match(ground.troubles.join('\n'), /came without rsync/);
+  });
+
+  it('few changes come back on the stream', async () => {
+    await using other = await RsyncGround.make();
+    await using sparing = testFleet({ rsync: { ...other.options, pushFrom: 1_000 } });
+    const path = await other.source('few', { a: 'a' });
+    const few = await sparing.run(request(path, 'printf x > made; rm a'));
+    const many = await sparing.run(request(path, 'head -c 1000 /dev/zero > large; rm a'));
+    assert.deepEqual([few.changes.files.map((file) => file.path), few.changes.deleted], [['made'], ['a']]);
+    assert.deepEqual([many.changes.files.map((file) => file.path), many.changes.deleted], [['large'], ['a']]);
+    const log = await readFile(join(other.options.folder, 'rsyncd.log'), 'utf8');
+    assert.deepEqual(
+      Array.from(log.matchAll(/ recv .* (\w+) \d+$/gm), ([, name]) => name),
+      ['large'],
+    );
   });
 
   it('twenty at once', async () => {

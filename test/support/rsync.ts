@@ -38,6 +38,7 @@ export class RsyncGround implements AsyncDisposable {
       hostsAllow: ['127.0.0.1/32'],
       roots: [join(folder, 'katas')],
       timeoutMs: 20_000,
+      pushFrom: 0,
       network: 'host',
       onTrouble: (message) => this.troubles.push(message),
     };

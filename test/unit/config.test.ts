@@ -290,6 +290,7 @@ describe('configuration: defaults and places', () => {
         hostsAllow: ['127.0.0.1/32'],
         roots: [],
         network: 'bridge',
+        pushFrom: 1024 ** 2,
         timeout: 60_000,
       },
       server: { listen: '127.0.0.1:7420', bodyLimit: 64 * MiB },
