@@ -88,13 +88,22 @@ async function occupied(listen: DaemonSettings['listen']): Promise<boolean> {
 export class MachineDaemon implements RsyncDaemon {
   readonly #settings: DaemonSettings;
   readonly #file: string;
+  #answers: Promise<void> | undefined;
 
   constructor(settings: DaemonSettings) {
     this.#settings = settings;
     this.#file = `${settings.folder}/modules.conf`;
   }
 
-  async ready(): Promise<void> {
+  ready(): Promise<void> {
+    this.#answers ??= this.#look().catch((error: unknown) => {
+      this.#answers = undefined;
+      throw error;
+    });
+    return this.#answers;
+  }
+
+  async #look(): Promise<void> {
     await checkProgram(this.#settings);
     await greeting(this.#settings.listen, () => true);
   }

@@ -134,7 +134,7 @@ function url({ host, port }: Advertised, { module, user }: Credentials): string 
 
 /**
  * The secret is in the environment of katafleet's own command and nowhere else. rsync's option parser reads ~/.popt: the
- * home is a folder that nobody can have made. What else an image may have set for rsync is emptied.
+ * home is a folder that nobody can have made.
  */
 const environment = ({ secret }: Credentials) => ({
   RSYNC_PASSWORD: secret,

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { execFile, execFileSync } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { type Said, said } from './said.ts';
 
 const script = fileURLToPath(new URL('../../scripts/testbed', import.meta.url));
 const execute = promisify(execFile);
@@ -20,7 +21,10 @@ export interface TestbedOptions {
   seed?: string;
 }
 
-export type Verb = 'kill' | 'start' | 'freeze' | 'thaw' | 'cut' | 'heal' | 'kill-engine' | 'start-engine';
+export type Verb = 'kill' | 'start' | 'freeze' | 'thaw' | 'cut' | 'heal' | 'kill-engine' | 'start-engine' | 'kill-sshd' | 'start-sshd';
+
+/** The `docker` that behaves as 1.6.2 does. */
+export const oldDocker = fileURLToPath(new URL('docker-1.6/docker', import.meta.url));
 
 /** Hosts of scripts/testbed, in a folder and a network of their own, gone when it is disposed of or the process ends. */
 export class Testbed implements AsyncDisposable {
@@ -52,7 +56,46 @@ export class Testbed implements AsyncDisposable {
 
   /** What katafleet reaches a host's engine by. */
   endpoint(host: string): string {
-    return `tcp://${this.#subnet}.${10 + Number(host.slice(1))}:2375`;
+    return `tcp://${this.address(host)}:2375`;
+  }
+
+  /** What it is reached by over ssh: {@link sshConfig} knows it by that name. */
+  sshEndpoint(host: string): string {
+    return `ssh://${host}`;
+  }
+
+  /** The address that this machine has to the hosts. */
+  get server(): string {
+    return `${this.#subnet}.1`;
+  }
+
+  address(host: string): string {
+    return `${this.#subnet}.${10 + Number(host.slice(1))}`;
+  }
+
+  /** OpenSSH's configuration, in which every host is known by its name, with a key that its test-runner takes. */
+  get sshConfig(): string {
+    return join(this.#folder, 'bed/ssh_config');
+  }
+
+  /** Where a file of a host's own (/etc, /home, /root, /tmp, /var, /usr/local) lies on this machine. */
+  path(host: string, path: string): string {
+    return join(this.#folder, 'bed', host, 'disk', path.replace(/^\/usr\/local\//, '/local/'));
+  }
+
+  /** Puts the docker of 1.6 first on a host's PATH. */
+  async useOldDocker(host: string): Promise<void> {
+    await cp(oldDocker, this.path(host, '/usr/local/bin/docker'));
+  }
+
+  /** A command on a host, as root; answers what it prints. */
+  sh(host: string, ...words: string[]): Promise<string> {
+    return this.#run('sh', host, ...words);
+  }
+
+  /** A command on a host, as root, that may fail. */
+  on(host: string, words: readonly string[], input: string | Buffer = ''): Said {
+    return said(script, ['sh', host, ...words], { input, env: this.#env });
   }
 
   /** Its engine's socket on this machine, which no cut cable concerns. */
