@@ -15,6 +15,7 @@ const houses = [
   'store',
   'images',
   'katas',
+  'rsync',
   'http',
   'cli',
 ];
@@ -30,6 +31,7 @@ const allowed = {
   runs: ['core', 'protocol', 'scheduler', 'drivers', 'fleet'],
   images: ['core', 'drivers', 'fleet', 'runs'],
   katas: ['core'],
+  rsync: ['core'],
   http: ['core', 'fleet', 'runs'],
   cli: ['core', 'config', 'scheduler', 'drivers', 'fleet', 'runs', 'images', 'katas'],
 };

@@ -2,7 +2,6 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { formatBytes } from '../../src/core/quantity.ts';
 import { type RunRequest, Katafleet } from '../../src/index.ts';
 import { Katas } from '../../src/katas/store.ts';
 import { created, file, result, startPoint } from '../support/katas.ts';
