@@ -170,14 +170,18 @@ export function passes(node: NodeState, wanted: Wanted, cluster: Cluster): boole
   return true;
 }
 
-/** What is told of a node that never answered: of its memory, images and limits nothing is known. */
+/** What is told of a node that never answered, if anything of it is: nothing is known of its memory, images and limits. */
 const knownUnprobed: ReadonlySet<ReasonCode> = new Set(['unusable', 'health', 'cordoned', 'held', 'labels']);
 
 /** Every reason against a node, none if it passes. */
 export function reasonsAgainst(node: NodeState, wanted: Wanted, cluster: Cluster): Reason[] {
-  return filters
-    .filter((filter) => (node.facts.probed || knownUnprobed.has(filter.code)) && filter.refuses(node, wanted, cluster))
-    .map(({ code, permanent, text }) => ({ code, permanent: permanent(node, wanted, cluster), text: text(node, wanted, cluster) }));
+  const refusing = filters.filter((filter) => filter.refuses(node, wanted, cluster));
+  const known = node.facts.probed ? [] : refusing.filter(({ code }) => knownUnprobed.has(code));
+  return (known.length > 0 ? known : refusing).map(({ code, permanent, text }) => ({
+    code,
+    permanent: permanent(node, wanted, cluster),
+    text: text(node, wanted, cluster),
+  }));
 }
 
 export function refusedForEver(node: NodeState, wanted: Wanted, cluster: Cluster): boolean {
