@@ -74,7 +74,11 @@ export class FairQueue<T> {
     return this.#tenants.waitingOf(tenant);
   }
 
-  /** Takes a run in, or says when to come back. Ids are unique among those that wait. */
+  /**
+   * Takes a run in, or says when to come back. Ids are unique among those that wait. Where several tenants wait, none may have
+   * more than there is room left (dynamic thresholds, Choudhury and Hahne 1998): however many runs some send, the queue is never
+   * full for one that sends its first.
+   */
   admit(entry: Waiting<T>): Admission {
     const { runs, bytes, perTenant } = this.#limits;
     const refuse = (why: 'runs' | 'bytes' | 'tenant', ahead: number): Admission => ({
@@ -82,8 +86,10 @@ export class FairQueue<T> {
       why,
       retryAfterMs: Math.round(Math.min(mostRetryMs, Math.max(leastRetryMs, this.#departureMs * ahead))),
     });
-    if (this.waitingOf(entry.tenant) >= perTenant) return refuse('tenant', perTenant / 10);
+    const own = this.waitingOf(entry.tenant);
+    if (own >= perTenant) return refuse('tenant', perTenant / 10);
     if (this.size >= runs) return refuse('runs', runs / 10);
+    if (own < this.size && own >= runs - this.size) return refuse('tenant', own / 10);
     if (this.#bytes + entry.bytes > bytes) return refuse('bytes', this.size / 10);
     this.#add(entry, { sequence: (this.#last += 1), charged: false }, 'last');
     return { admitted: true };

@@ -1,4 +1,4 @@
-import type { Press } from './workload.ts';
+import { isSchool, type Press } from './workload.ts';
 
 interface Percentiles {
   p50: number;
@@ -18,7 +18,7 @@ export interface Report {
   retried: number;
   /** From the press to the begin of the program. */
   waiting: Percentiles;
-  /** The same, of tenants with at most one in a hundred runs. */
+  /** The same, of schools with at most one in a hundred runs. */
   smallWaiting: Percentiles;
   /** Whole time over the program's on an idle node. */
   stretch: Percentiles;
@@ -77,7 +77,9 @@ export class Measures {
   constructor(presses: readonly Press[]) {
     const counts = new Map<string, number>();
     for (const { tenant } of presses) counts.set(tenant, (counts.get(tenant) ?? 0) + 1);
-    this.#small = new Set(Array.from(counts).flatMap(([tenant, count]) => (count <= presses.length / 100 ? [tenant] : [])));
+    this.#small = new Set(
+      Array.from(counts).flatMap(([tenant, count]) => (isSchool(tenant) && count <= presses.length / 100 ? [tenant] : [])),
+    );
   }
 
   get ended(): number {

@@ -23,7 +23,7 @@ export function reportTable({ variant, report }: Result): string {
       ['attempts lost with a node and made again', count(report.retried)],
       ['refused by a full queue, to come back', count(report.refusals)],
       ['waiting: p50, p95, p99', [waiting.p50, waiting.p95, waiting.p99].map(ms).join(', ')],
-      ['waiting of small tenants: p50, p95, p99', [smallWaiting.p50, smallWaiting.p95, smallWaiting.p99].map(ms).join(', ')],
+      ['waiting in small schools: p50, p95, p99', [smallWaiting.p50, smallWaiting.p95, smallWaiting.p99].map(ms).join(', ')],
       ['whole time over the program’s alone: p50, p95, p99', [stretch.p50, stretch.p95, stretch.p99].map((x) => x.toFixed(2)).join(', ')],
       ['leases that found a warm sandbox', percent(report.hits)],
       ['memory booked at most: of a node, of the fleet', `${percent(booked.node)}, ${percent(booked.fleet)}; never overbooked`],
@@ -41,7 +41,7 @@ export function comparison(results: readonly Result[]): string {
     [
       'policy',
       'waiting p50, p99',
-      'of small tenants, p99',
+      'in small schools, p99',
       'stretch p50, p95, p99',
       'warm',
       'fairness',

@@ -35,6 +35,8 @@ export const popularity: readonly number[] = zipf(imageCount);
 const tenants = zipf(100);
 const graders = 4;
 
+export const isSchool = (tenant: string): boolean => tenant.startsWith('school-');
+
 function zipf(count: number): number[] {
   const weights = Array.from({ length: count }, (_, index) => 1 / (index + 1));
   const sum = weights.reduce((total, weight) => total + weight, 0);

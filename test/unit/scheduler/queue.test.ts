@@ -158,6 +158,20 @@ describe('scheduler: queue', () => {
     }
   });
 
+  it('is never full for a tenant that sends its first run, whatever others send', () => {
+    const queue = new FairQueue<undefined>({ runs: 1_000, bytes: 1e12, perTenant: 500 });
+    const given = ['a', 'b', 'c'].map((tenant) => {
+      while (queue.admit(waiting({ tenant })).admitted);
+      return queue.waitingOf(tenant);
+    });
+    assert.deepEqual(given, [500, 250, 125]);
+    for (let count = 0; count < 5; count += 1) assert.equal(queue.admit(waiting({ tenant: `first-${count}` })).admitted, true);
+    // Alone, one may have all that it is allowed.
+    const lonely = new FairQueue<undefined>({ runs: 10, bytes: 1e12, perTenant: 10 });
+    for (let count = 0; count < 10; count += 1) assert.equal(lonely.admit(waiting()).admitted, true);
+    assert.equal(lonely.admit(waiting()).admitted, false);
+  });
+
   it('tells roughly how many go before', () => {
     const queue = new FairQueue<undefined>(wide);
     const [one, two, urgent] = [waiting(), waiting(), waiting({ priority: 6 })];
