@@ -1,5 +1,6 @@
 import type { AddressInfo } from 'node:net';
 import { isIP } from 'node:net';
+import { parseListen } from './core/endpoint.ts';
 import { KatafleetError, messageOf } from './core/errors.ts';
 import { canonicalImage } from './core/image-name.ts';
 import { sandboxLimits } from './core/profile.ts';
@@ -105,7 +106,7 @@ export class Daemon {
   #profile(given: Parameters<Parameters<typeof buildApp>[0]['profile']>[0]): ReturnType<Parameters<typeof buildApp>[0]['profile']> {
     const { profiles } = this.#config;
     const name = typeof given === 'string' ? given : 'default';
-    const base = profiles[name];
+    const base = Object.hasOwn(profiles, name) ? profiles[name] : undefined;
     if (typeof given === 'string' && !base) {
       throw new KatafleetError('limits.invalid', `no profile "${given}"; there are: ${Object.keys(profiles).join(', ')}`);
     }
@@ -149,12 +150,12 @@ export class Daemon {
         name: 'retention',
         what: 'forgets results and events whose time is over',
         schedule: schedules.retention,
-        run: (dryRun) => {
+        run: async (dryRun) => {
           const now = Date.now();
           const before = { resultsBefore: now - kept.keepResults, eventsBefore: now - kept.keepEvents };
-          if (dryRun) return Promise.resolve(`would forget results before ${new Date(before.resultsBefore).toISOString()}`);
-          const { runs, events } = journal.prune(before);
-          return Promise.resolve(`${runs} runs and ${events} events forgotten`);
+          if (dryRun) return `would forget results before ${new Date(before.resultsBefore).toISOString()}`;
+          const { runs, events } = await journal.prune(before);
+          return `${runs} runs and ${events} events forgotten`;
         },
       },
       {
@@ -218,13 +219,10 @@ export class Daemon {
 }
 
 /** @throws config.invalid */
-export function listenAddress(listen: string): { host: string; port: number } {
-  const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(listen);
-  const port = Number(match?.[3]);
-  if (!match || port > 65_535) {
-    throw new KatafleetError('config.invalid', `server.listen: expected HOST:PORT such as 127.0.0.1:7420, got ${JSON.stringify(listen)}`);
-  }
-  return { host: match[1] ?? match[2] ?? '', port };
+function listenAddress(listen: string): { host: string; port: number } {
+  const address = parseListen(listen);
+  if (address) return address;
+  throw new KatafleetError('config.invalid', `server.listen: expected HOST:PORT such as 127.0.0.1:7420, got ${JSON.stringify(listen)}`);
 }
 
 function isLoopback(host: string): boolean {

@@ -53,21 +53,17 @@ _Noreturn void fail(enum fail reason, int error, const char *message, const char
   _exit(reason == F_PROTOCOL || reason == F_VERSION ? 64 : reason == F_LIFETIME ? 0 : 1);
 }
 
-static bool can_unshare(void) {
-  uint32_t header[2] = {0x20080522, 0}, data[6] = {0};
-  return syscall(SYS_capget, header, data) == 0 && data[0] & 1u << 21; // CAP_SYS_ADMIN, in the effective set
-}
-
 static void hello(void) {
   uint8_t frame[64], *at = put(put(put(frame, 0x4b415441, 4), PROTOCOL, 2), PROTOCOL, 2);
-  at = put(at, cgroup_abilities() | (options.pid1 ? A_PID1 : 0u) | (can_unshare() ? A_NETNS : 0u), 4);
+  at = put(at, cgroup_abilities() | disk_abilities() | (options.pid1 ? A_PID1 : 0u) | (admin_held() ? A_NETNS : 0u), 4);
   at = put(at, sizeof VERSION - 1, 2);
   memcpy(at, VERSION, sizeof VERSION - 1);
   out_frame(HELLO, frame, (size_t)(at - frame) + sizeof VERSION - 1);
 }
 
 static int usage(void) {
-  fputs("usage: supervisor [--sandbox DIR] [--lifetime MS]\nSpeaks katafleet's supervisor protocol on stdin and "
+  fputs("usage: supervisor [--sandbox DIR] [--lifetime MS] [--tmpfs PATH=BYTES]...\nSpeaks katafleet's supervisor "
+        "protocol on stdin and "
         "stdout.\n",
         stderr);
   return 64;
@@ -129,7 +125,7 @@ int main(int argc, char **argv) {
       options.sandbox = argv[++i];
     else if (!strcmp(argv[i], "--lifetime"))
       lifetime_ns = strtoull(argv[++i], &end, 10) * 1000000;
-    else
+    else if (strcmp(argv[i], "--tmpfs") || !disk_bound(argv[++i]))
       return usage();
     if (*end)
       return usage();
@@ -149,6 +145,7 @@ int main(int argc, char **argv) {
   if (!options.pid1)
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
   umask(022);
+  disk_init();
   options.root = open(options.sandbox, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (options.root < 0 || signals < 0)
     fail(F_SUPERVISOR, errno, options.root < 0 ? "no sandbox folder" : "no signalfd", options.sandbox);

@@ -66,6 +66,8 @@ static void begin_file(struct cursor *c) {
   if (c->bad || c->at != c->end || mode > 07777)
     fail(F_PROTOCOL, 0, "a bad FILE", "");
   known_forget_below(file.path);
+  if (!disk_takes(file.left))
+    cannot("a file doesn't fit", file.path);
   const char *name;
   int dir = tree_parent(file.path, true, &name);
   if (dir < 0 || tree_remove(dir, name, 0) < 0)
@@ -90,6 +92,7 @@ static void begin_stdin(struct cursor *c) {
   file.fd = (int)syscall(SYS_memfd_create, "stdin", 1 /* MFD_CLOEXEC */);
   if (file.fd < 0) { // before Linux 3.17: a file that nobody can name
     int dir = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    tree_remove(dir, ".katafleet-stdin", 0); // the user's, of an earlier step
     file.fd = openat(dir, ".katafleet-stdin", O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (file.fd >= 0)
       unlinkat(dir, ".katafleet-stdin", 0);

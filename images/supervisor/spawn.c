@@ -131,6 +131,7 @@ static _Noreturn void child(const struct step *s, const int fds[3], int tell) {
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, NULL);
+  MUST(filter_calls(), "seccomp");
   errno = run(s);
   MUST(false, "exec");
   _exit(127);

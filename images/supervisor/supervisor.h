@@ -44,7 +44,7 @@ enum frame {
   FAIL
 };
 enum fail { F_PROTOCOL = 1, F_VERSION, F_SPACE, F_FILE, F_SUPERVISOR, F_LIFETIME };
-enum how { EXITED, SIGNALLED, WALL, CPU, KILLED };
+enum how { EXITED, SIGNALLED, WALL, CPU, KILLED, DISK };
 enum omitted {
   O_LINK = 1,
   O_HARD,
@@ -58,7 +58,7 @@ enum omitted {
   O_PATH_LONG,
   O_UNKNOWN
 };
-enum ability { A_PID1 = 1, A_OOM = 2, A_CPU = 4, A_PEAK = 8, A_NETNS = 16 };
+enum ability { A_PID1 = 1, A_OOM = 2, A_CPU = 4, A_PEAK = 8, A_NETNS = 16, A_TMPFS = 32, A_WATCH = 64 };
 
 // ---- wire.c: payload fields. A cursor that ran out stays `bad`; reads then give 0.
 struct cursor {
@@ -149,6 +149,32 @@ uint32_t cgroup_abilities(void);
 int64_t cgroup_oom_kills(void);
 int64_t cgroup_cpu_ns(void);
 uint64_t cgroup_peak(void);
+
+// ---- capabilities.c
+// Whether CAP_SYS_ADMIN is in the effective set.
+bool admin_held(void);
+// Takes CAP_SYS_ADMIN out of every set, the bounding set included: nothing that runs here can have it again.
+void admin_drop(void);
+
+// ---- filter.c
+// Refuses, to this process for ever, the system calls that would give it mounts or namespaces of its own. Needs
+// no_new_privs. True also where the kernel has no such filters.
+bool filter_calls(void);
+
+// ---- disk.c: folders that may hold so much and no more, whatever they lie on.
+// `PATH=BYTES` of the command line; false where that isn't what it says.
+bool disk_bound(char *argument);
+// Mounts a tmpfs on each, or begins to watch where it may not, and gives CAP_SYS_ADMIN up.
+void disk_init(void);
+uint32_t disk_abilities(void);
+// A step begins.
+void disk_begin(void);
+// Milliseconds until the next look, -1 for never.
+int disk_timeout(void);
+// Whether a watched folder is past its bound; looks when it is time to, or `at_once`.
+bool disk_passed(bool at_once);
+// Whether the sandbox folder takes a file of the host's; ENOSPC if not. A tmpfs tells by itself.
+bool disk_takes(uint64_t bytes);
 
 // ---- spawn.c: a child as the sandbox user.
 struct step {

@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { stringify } from 'yaml';
 import { loadConfig } from '../config/load.ts';
+import type { Config } from '../config/schema.ts';
 import { maskEndpoint } from '../core/endpoint.ts';
 import type { At } from './where.ts';
 
@@ -26,10 +27,17 @@ export function configCommand(at: At): Command {
     .option('--json', 'print JSON')
     .action((options: { json?: boolean }) => {
       const { config } = load();
-      const shown: unknown = JSON.parse(JSON.stringify(redact(config)));
+      const shown = shownConfig(config);
       process.stdout.write(options.json ? `${JSON.stringify(shown)}\n` : stringify(shown));
     });
   return command;
+}
+
+/** As a file would say it: what is undefined is off, and without nodes there is no list of them. */
+export function shownConfig(config: Config): unknown {
+  const off = (fields: object) => Object.fromEntries(Object.entries(fields).map(([key, value]) => [key, (value as unknown) ?? 'off']));
+  const { nodes, images, schedules, ...rest } = config;
+  return redact({ ...(nodes ? { nodes } : {}), ...rest, images: off(images), schedules: off(schedules) });
 }
 
 const secret = /(password|passwd|secret|token|credential)/i;

@@ -11,6 +11,8 @@ export function exitCodeOf(outcome: Outcome): number {
       return 124;
     case 'out_of_memory':
       return 137;
+    case 'out_of_disk':
+      return 153; // as after SIGXFSZ, with which the kernel ends what writes too much
     case 'cancelled':
       return 130;
     case 'lost':

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { messageOf } from '../core/errors.ts';
-import { formatBytes, formatDuration, parseBytes, parseDuration } from '../core/quantity.ts';
+import { formatBytes, parseBytes, parseDuration } from '../core/quantity.ts';
 
 /** Fields that people write in words: sizes, times, schedules. Each says what it expected and what came. */
 
@@ -8,6 +8,13 @@ const shown = (value: unknown): string => {
   const text = JSON.stringify(value) ?? String(value);
   return text.length > 60 ? `${text.slice(0, 57)}…` : text;
 };
+
+/** As people would write it: `100ms`, `10m`, `3650d`. */
+function timeInWords(ms: number): string {
+  const units = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1_000 } as const;
+  for (const [unit, factor] of Object.entries(units)) if (ms >= factor && ms % factor === 0) return `${ms / factor}${unit}`;
+  return `${ms}ms`;
+}
 
 function inWords(
   what: string,
@@ -39,7 +46,32 @@ function inWords(
 export const size = (least: number, most: number) => inWords('a size', '512m', parseBytes, least, most, formatBytes);
 
 /** Milliseconds: `10s`, or a number of ms. */
-export const duration = (least: number, most: number) => inWords('a time', '10s', parseDuration, least, most, formatDuration);
+export const duration = (least: number, most: number) => inWords('a time', '10s', parseDuration, least, most, timeInWords);
+
+/** {@link duration}, or `off`, which is undefined and what it is by itself. */
+export const durationOrOff = (least: number, most: number) => {
+  const time = duration(least, most);
+  return z
+    .unknown()
+    .default('off')
+    .transform((given, context): number | undefined => {
+      if (given === 'off') return undefined;
+      const parsed = time.safeParse(given);
+      if (parsed.success) return parsed.data;
+      context.addIssue({ code: 'custom', message: `${parsed.error.issues[0]?.message ?? ''}; or off` });
+      return z.NEVER;
+    });
+};
+
+/** From 0 to 1: `50%`. */
+export const share = z
+  .string({ error: (issue) => `expected a share such as 50%, got ${shown(issue.input)}` })
+  .transform((given, context): number => {
+    const percent = /^(\d{1,3}(?:\.\d+)?)\s*%$/.exec(given.trim())?.[1];
+    if (percent !== undefined && Number(percent) <= 100) return Number(percent) / 100;
+    context.addIssue({ code: 'custom', message: `expected a share from 0% to 100%, got ${shown(given)}` });
+    return z.NEVER;
+  });
 
 /** Bytes, or a share of the machine's memory: `512m` or `10%`. */
 export const reserve = z

@@ -1,6 +1,7 @@
-import { isMap, LineCounter, type Node, parseDocument, type Document } from 'yaml';
 import type { z } from 'zod';
+import { type Document, isMap, isScalar, LineCounter, type Node, parseDocument, visit } from 'yaml';
 import { KatafleetError, messageOf } from '../core/errors.ts';
+import { nearest } from './nearest.ts';
 import { ConfigFile } from './schema.ts';
 
 type Path = readonly PropertyKey[];
@@ -14,21 +15,60 @@ export function parseConfig(
   file: string,
 ): { value: ReturnType<typeof ConfigFile.parse>; fault: (path: Path, message: string) => KatafleetError } {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, strict: true, uniqueKeys: true });
+  const document = read(text, file, lines);
   const line = (path: Path) => lineOf(document, lines, path);
   const fault = (path: Path, message: string) => failure([`${file}:${line(path)}: ${pathText(path)}: ${message}`]);
-  if (document.errors.length > 0) {
-    throw failure(document.errors.map((error) => `${file}:${lines.linePos(error.pos[0]).line}: ${error.message.split('\n', 1)[0] ?? ''}`));
-  }
-  let given: unknown;
-  try {
-    given = document.toJS({ maxAliasCount: mostAliases }) ?? {};
-  } catch (error) {
-    throw failure([`${file}: ${messageOf(error)}`]);
-  }
+  const given = plain(document, file, lines);
   const checked = ConfigFile.safeParse(given);
   if (checked.success) return { value: checked.data, fault };
   throw failure(checked.error.issues.flatMap((issue) => tell(issue, given, file, document, lines)));
+}
+
+/** @throws config.invalid for what is not one document of plain YAML */
+function read(text: string, file: string, lines: LineCounter): Document {
+  let document: Document;
+  try {
+    document = parseDocument(text, { lineCounter: lines, prettyErrors: false, strict: true, uniqueKeys: true });
+  } catch (error) {
+    throw failure([`${file}: can't be read as YAML: ${messageOf(error)}`]); // nested deeper than any configuration
+  }
+  const at = (offset: number) => `${file}:${lines.linePos(offset).line}`;
+  // A tag that is not known would be left out in silence.
+  const faults = [...document.errors, ...document.warnings].map(({ code, pos, message }) => {
+    const said = code === 'MULTIPLE_DOCS' ? 'a second document begins here; expected one' : (message.split('\n', 1)[0] ?? '');
+    return `${at(pos[0])}: ${said}`;
+  });
+  visit(document, {
+    Pair: (_index, { key }) => {
+      const name: unknown = isScalar(key) ? key.value : undefined;
+      if (isScalar(key) && name !== '__proto__') return;
+      faults.push(
+        `${at((key as Node | null)?.range?.[0] ?? 0)}: expected a plain name as key, got ${isScalar(key) ? String(name) : String(key)}`,
+      );
+    },
+  });
+  if (faults.length > 0) throw failure(faults);
+  return document;
+}
+
+/** Its plain values; an empty file is an empty configuration. @throws config.invalid for aliases that lead nowhere or are too many */
+function plain(document: Document, file: string, lines: LineCounter): unknown {
+  try {
+    return document.toJS({ maxAliasCount: mostAliases }) ?? {};
+  } catch (error) {
+    const name = error instanceof ReferenceError ? /: (\S+)$/.exec(error.message)?.[1] : undefined;
+    let offset = 0;
+    visit(document, {
+      Alias: (_index, alias) => {
+        if (name !== undefined && alias.source !== name) return undefined;
+        offset = alias.range?.[0] ?? 0;
+        return visit.BREAK;
+      },
+    });
+    const what =
+      name === undefined ? `aliases stand for too much (${messageOf(error)})` : `the alias *${name} stands for nothing before it`;
+    throw failure([`${file}:${lines.linePos(offset).line}: ${what}`]);
+  }
 }
 
 function failure(faults: readonly string[]): KatafleetError {
@@ -55,12 +95,18 @@ function tell(issue: z.core.$ZodIssue, given: unknown, file: string, document: D
         `${at(issue.path)}: ${pathText(issue.path)}: ${issue.message === 'Invalid input' ? (deepest?.message ?? issue.message) : issue.message}`,
       ];
     }
+    case 'invalid_key':
+      return [`${at(issue.path)}: ${pathText(issue.path)}: the name ${issue.issues[0]?.message ?? 'is not allowed'}`];
     default: {
       const value = valueAt(given, issue.path);
-      const came = issue.code === 'custom' || issue.message.includes('got ') || value === undefined ? '' : `, got ${short(value)}`;
-      const first = issue.code === 'custom' ? (issue.params?.['first'] as Path | undefined) : undefined;
+      const custom = issue.code === 'custom';
+      const came = custom || issue.message.includes('got ') || value === undefined ? '' : `, got ${short(value)}`;
+      const first = custom ? (issue.params?.['first'] as Path | undefined) : undefined;
       const other = first ? ` (the first is on line ${lineOf(document, lines, first)})` : '';
-      const message = issue.code === 'invalid_type' && value === undefined ? 'is missing' : issue.message.replace(/^Invalid input: /, '');
+      const missing = issue.code === 'invalid_type' && value === undefined;
+      const message = missing
+        ? 'is missing'
+        : issue.message.replace(/^(Invalid input|Invalid option|Too small|Too big): /, '').replace(/, received \w+$/, '');
       return [`${at(issue.path)}: ${pathText(issue.path)}: ${message}${came}${other}`];
     }
   }
@@ -98,7 +144,7 @@ function pathText(path: Path): string {
 }
 
 function short(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value);
+  const text = typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? String(value));
   return text.length > 60 ? `${text.slice(0, 57)}…` : text;
 }
 
@@ -124,26 +170,4 @@ function unwrap(schema: unknown): unknown {
     if (next === undefined) return inner;
     inner = next;
   }
-}
-
-/** The known key that takes the fewest edits, when they are few. */
-function nearest(key: string, known: readonly string[]): string | undefined {
-  const scored = known
-    .map((candidate) => ({ candidate, edits: distance(key.toLowerCase(), candidate.toLowerCase()) }))
-    .sort((a, b) => a.edits - b.edits);
-  const [best] = scored;
-  return best && best.edits <= Math.max(1, Math.floor(key.length / 3)) ? best.candidate : undefined;
-}
-
-/** Levenshtein's distance; both are short. */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (let i = 1; i <= Math.min(a.length, 100); i += 1) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j += 1) {
-      next[j] = Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1));
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
 }

@@ -1,7 +1,8 @@
 import cron from 'node-cron';
 import { z } from 'zod';
-import { Profile } from '../core/profile.ts';
-import { duration, reserve, size } from './fields.ts';
+import { endpointIdentity, maskEndpoint, parseListen } from '../core/endpoint.ts';
+import { Profile, ProfileFields } from '../core/profile.ts';
+import { duration, durationOrOff, reserve, share, size } from './fields.ts';
 
 const [KiB, MiB, GiB] = [1024, 1024 ** 2, 1024 ** 3];
 const [second, minute, hour, day] = [1_000, 60_000, 3_600_000, 86_400_000];
@@ -25,8 +26,34 @@ const endpoint = z.string().superRefine((text, context) => {
       ? url.pathname.length > 1
       : ['tcp:', 'http:', 'https:', 'ssh:'].includes(url.protocol) && url.hostname !== '');
   if (!fits)
-    context.addIssue({ code: 'custom', message: `expected unix:///path, tcp://host:port or ssh://user@host, got ${JSON.stringify(text)}` });
+    context.addIssue({
+      code: 'custom',
+      message: `expected unix:///path, tcp://host:port or ssh://user@host, got ${JSON.stringify(maskEndpoint(text))}`,
+    });
 });
+
+/** How ssh is called for an ssh:// endpoint; what is absent is left to the person's own ssh configuration. */
+const SshEntry = z.strictObject({
+  /** A file to read in place of ~/.ssh/config. */
+  config: file.optional(),
+  /** A private key, and no other. */
+  identity: file.optional(),
+  knownHosts: file.optional(),
+  /** Hosts to go through. */
+  jump: z
+    .string()
+    .regex(/^[\w.@:%[\]][\w.@:%[\],-]{0,1023}$/, 'must be [user@]host[:port], several separated by commas')
+    .optional(),
+  /** The local user whose ssh it is, by sudo. */
+  as: z
+    .string()
+    .regex(/^[a-z_][a-z0-9_-]{0,31}$/, 'must be the name of a user of this machine')
+    .optional(),
+  /** A connection that is silent for so long is asked whether it lives; it is given up after two questions without an answer. */
+  keepalive: duration(second, hour).optional(),
+});
+
+export type SshEntry = z.output<typeof SshEntry>;
 
 const NodeEntry = z
   .strictObject({
@@ -34,6 +61,7 @@ const NodeEntry = z
     endpoint,
     /** A folder with ca.pem, cert.pem and key.pem, or the three files. */
     tls: z.union([file, z.strictObject({ ca: file, cert: file, key: file })]).optional(),
+    ssh: SshEntry.optional(),
     labels: labels.default({}),
     driver: driver.optional(),
     memory: z.strictObject({ reserve: reserve.optional() }).default({}),
@@ -41,24 +69,29 @@ const NodeEntry = z
     starts: z.int().min(1).max(1_000).optional(),
     cordoned: z.boolean().default(false),
   })
-  .refine(({ tls, endpoint: at }) => tls === undefined || /^(tcp|https):/.test(at), { message: 'goes with tcp:// only', path: ['tls'] });
+  .superRefine(({ tls, ssh, endpoint: at }, context) => {
+    const misplaced = (field: string, scheme: string) =>
+      context.addIssue({ code: 'custom', message: `goes with ${scheme} only, got the endpoint ${maskEndpoint(at)}`, path: [field] });
+    if (tls !== undefined && !/^(tcp|https):/.test(at)) misplaced('tls', 'tcp://');
+    if (ssh !== undefined && !at.startsWith('ssh:')) misplaced('ssh', 'ssh://');
+  });
 
-const { shape } = Profile;
+const { shape } = ProfileFields;
 /** Profile's own bounds hold; here sizes and times may be written in words. */
 const ProfileEntry = z
   .strictObject({
     memory: size(16 * MiB, 1024 * GiB).optional(),
-    cpus: shape.cpus.unwrap().optional(),
-    pids: shape.pids.unwrap().optional(),
+    cpus: shape.cpus,
+    pids: shape.pids,
     wallMs: duration(10, day).optional(),
     cpuMs: duration(0, day).optional(),
     stdout: size(0, 64 * MiB).optional(),
     stderr: size(0, 64 * MiB).optional(),
     fileSize: size(0, 64 * GiB).optional(),
-    filesBack: shape.filesBack.unwrap().optional(),
+    filesBack: shape.filesBack,
     fileBack: size(0, GiB).optional(),
     bytesBack: size(0, GiB).optional(),
-    openFiles: shape.openFiles.unwrap().optional(),
+    openFiles: shape.openFiles,
     stack: size(64 * KiB, GiB).optional(),
     shm: size(0, 64 * GiB).optional(),
   })
@@ -69,7 +102,9 @@ const PoolEntry = z.strictObject({
   profile: name.default('default'),
   idle: z
     .strictObject({ min: z.int().min(0).max(100_000).default(0), max: z.int().min(0).max(100_000) })
-    .refine(({ min, max }) => min <= max, { message: 'min is above max', path: ['min'] }),
+    .superRefine(({ min, max }, context) => {
+      if (min > max) context.addIssue({ code: 'custom', message: `expected no more than max, which is ${max}, got ${min}`, path: ['min'] });
+    }),
 });
 
 const schedule = (often: string) =>
@@ -99,7 +134,7 @@ export const ConfigFile = z
       .strictObject({
         copy: z.boolean().default(true),
         keep: z.array(image).max(10_000).default([]),
-        pruneAfter: z.union([z.literal('off').transform(() => undefined), duration(hour, 3_650 * day)]).optional(),
+        pruneAfter: durationOrOff(hour, 3_650 * day),
       })
       .prefault({}),
     queue: z
@@ -119,6 +154,15 @@ export const ConfigFile = z
       })
       .prefault({}),
     retries: z.strictObject({ attempts: z.int().min(1).max(100).default(3) }).prefault({}),
+    sessions: z
+      .strictObject({
+        most: z.int().min(0).max(100_000).default(100),
+        perTenant: z.int().min(0).max(100_000).default(50),
+        idle: duration(second, day).default(10 * minute),
+        age: duration(second, day).default(hour),
+        memory: share.default(0.5),
+      })
+      .prefault({}),
     placement: z.strictObject({ policy: z.enum(['spread', 'binpack']).default('spread') }).prefault({}),
     journal: z
       .strictObject({
@@ -143,7 +187,9 @@ export const ConfigFile = z
       .strictObject({
         listen: z
           .string()
-          .regex(/^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):\d{1,5}$/, 'expected HOST:PORT such as 127.0.0.1:7420')
+          .refine((text) => parseListen(text) !== undefined, {
+            error: (issue) => `expected HOST:PORT such as 127.0.0.1:7420, got ${JSON.stringify(issue.input)}`,
+          })
           .default('127.0.0.1:7420'),
         bodyLimit: size(KiB, GiB).default(64 * MiB),
       })
@@ -160,7 +206,7 @@ function crossCheck(config: z.output<z.ZodObject<Record<string, never>>> | objec
   const names = new Map<string, number>();
   const endpoints = new Map<string, number>();
   for (const [index, node] of nodes.entries()) {
-    const [sameName, sameEndpoint] = [names.get(node.name), endpoints.get(node.endpoint)];
+    const [sameName, sameEndpoint] = [names.get(node.name), endpoints.get(endpointIdentity(node.endpoint, node.tls !== undefined))];
     if (sameName !== undefined)
       twice(`two nodes are named ${JSON.stringify(node.name)}`, ['nodes', index, 'name'], ['nodes', sameName, 'name']);
     else names.set(node.name, index);
@@ -170,7 +216,7 @@ function crossCheck(config: z.output<z.ZodObject<Record<string, never>>> | objec
         ['nodes', index, 'endpoint'],
         ['nodes', sameEndpoint, 'endpoint'],
       );
-    else endpoints.set(node.endpoint, index);
+    else endpoints.set(endpointIdentity(node.endpoint, node.tls !== undefined), index);
   }
   const seen = new Map<string, number>();
   for (const [index, pool] of pools.entries()) {
@@ -178,11 +224,21 @@ function crossCheck(config: z.output<z.ZodObject<Record<string, never>>> | objec
     const same = seen.get(key);
     if (same !== undefined) twice(`two pools of ${pool.image} with the profile ${pool.profile}`, ['pools', index], ['pools', same]);
     else seen.set(key, index);
-    if (pool.profile !== 'default' && !(pool.profile in profiles)) {
+    if (pool.profile !== 'default' && !Object.hasOwn(profiles, pool.profile)) {
       const there = ['default', ...Object.keys(profiles).filter((other) => other !== 'default')].join(', ');
       context.addIssue({ code: 'custom', message: `no profile "${pool.profile}"; there are: ${there}`, path: ['pools', index, 'profile'] });
     }
   }
+}
+
+/** How ssh is called: paths absolute, times in ms. */
+interface SshConfig {
+  config?: string | undefined;
+  identity?: string | undefined;
+  knownHosts?: string | undefined;
+  jump?: string | undefined;
+  as?: string | undefined;
+  keepaliveMs?: number | undefined;
 }
 
 /** A node with the defaults filled in. */
@@ -190,6 +246,7 @@ export interface NodeConfig {
   name: string;
   endpoint: string;
   tls?: string | { ca: string; cert: string; key: string } | undefined;
+  ssh?: SshConfig | undefined;
   labels: Record<string, string>;
   driver: 'auto' | 'swarm' | 'engine' | 'ssh';
   reserve: { bytes: number } | { share: number };

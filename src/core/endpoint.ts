@@ -1,4 +1,20 @@
 /** An endpoint without its password. */
 export function maskEndpoint(endpoint: string): string {
-  return endpoint.replace(/^(\w+:\/\/[^/@:]*):[^@/]*@/, '$1:***@');
+  return endpoint.replace(/^([\w+.-]+:\/\/[^/@:]*):[^/]*@/, '$1:***@');
+}
+
+/** What two endpoints have in common when they lead to one engine: spelling, default ports and passwords aside. */
+export function endpointIdentity(endpoint: string, tls: boolean): string {
+  if (!URL.canParse(endpoint)) return endpoint;
+  const url = new URL(endpoint);
+  if (url.protocol === 'unix:') return `unix ${url.pathname.replace(/\/{2,}/g, '/')}`;
+  if (url.protocol === 'ssh:') return `ssh ${url.username}@${url.hostname}:${url.port || '22'}`;
+  return `tcp ${url.hostname.toLowerCase()}:${url.port || (tls ? '2376' : '2375')}`;
+}
+
+/** `HOST:PORT`, IPv6 in brackets; undefined for what is none. */
+export function parseListen(listen: string): { host: string; port: number } | undefined {
+  const match = /^(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})$/.exec(listen);
+  const port = Number(match?.[3]);
+  return match && port <= 65_535 ? { host: match[1] ?? match[2] ?? '', port } : undefined;
 }

@@ -11,6 +11,8 @@ export function sayOutcome(outcome: Outcome): string {
       return outcome.clock === 'wall' ? 'timed out' : 'used up its CPU time';
     case 'out_of_memory':
       return 'out of memory';
+    case 'out_of_disk':
+      return 'out of disk';
     case 'cancelled':
       return 'cancelled';
     case 'lost':

@@ -6,6 +6,7 @@ import { Cluster } from '../scheduler/cluster.ts';
 import { explain, type NodeVerdict, type Policy, type Wanted } from '../scheduler/placement.ts';
 import { type PoolBounds, shareTargets } from '../scheduler/targets.ts';
 import type { HealthState } from './health.ts';
+import type { CopyOptions } from './copy.ts';
 import { fleetImages, type FleetImage, ImageCopies } from './images.ts';
 import { Member, type MemberOptions, type MemberSettings } from './member.ts';
 import type { Lease } from './node.ts';
@@ -195,6 +196,11 @@ export class Fleet {
     return (await Promise.all(shares)).filter((pool) => pool !== undefined);
   }
 
+  /** Copies an image from one node to another. @throws node.unknown; what {@link ImageCopies.bring} throws */
+  bring(image: string, to: string, from: string, options: CopyOptions = {}): Promise<void> {
+    return this.#copies.bring(image, this.member(to), this.members, { ...options, from: this.member(from) });
+  }
+
   /** Asks every ready node for its images. */
   async refreshImages(): Promise<void> {
     await Promise.all(this.members.map((member) => member.refreshImages()));
@@ -204,7 +210,7 @@ export class Fleet {
     return fleetImages(this.members, (name) => this.#draining.has(name), this.#options.copy);
   }
 
-  /** Whether a ready node that takes runs has the image. */
+  /** Whether any node had the image when it was last asked. */
   hasImage(name: string): boolean {
     const image = canonicalImage(name);
     return this.members.some((member) => member.node.imageId(image) !== undefined);
@@ -233,12 +239,14 @@ export class Fleet {
     const { settings, state, fingerprint: found, choice, trouble, node } = member;
     const books = this.cluster.node(settings.name);
     const kept = this.#draining.get(settings.name);
+    // A run that has its place there counts before its sandbox is made.
+    const quiet = node.busy === 0 && node.idle === 0 && (books?.running ?? 0) === 0;
     const passedOver = choice?.passedOver.map(({ driver, why }) => `not ${driver}: ${why}`) ?? [];
     return {
       name: settings.name,
       endpoint: maskEndpoint(settings.endpoint),
       state,
-      cordoned: kept === undefined ? 'no' : kept === 'draining' && node.busy === 0 && node.idle === 0 ? 'drained' : kept,
+      cordoned: kept === undefined ? 'no' : kept === 'draining' && quiet ? 'drained' : kept,
       ...(trouble && state !== 'ready'
         ? { trouble: { code: trouble.code, message: trouble.message, ...(trouble.hint === undefined ? {} : { hint: trouble.hint }) } }
         : {}),

@@ -60,7 +60,8 @@ export class Health {
     this.#successes = 0;
     this.#failures += 1;
     if (this.#state === 'down') return this.#state;
-    if (this.#failures >= this.#rules.failures || this.#state === 'probing') {
+    // One that serves nothing has nothing to lose, and is looked at closely when it is back.
+    if (this.#failures >= this.#rules.failures || this.#state === 'probing' || this.#state === 'unusable') {
       this.#falls += 1;
       this.#state = 'down';
     } else {

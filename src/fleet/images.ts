@@ -2,6 +2,7 @@ import PQueue from 'p-queue';
 import { canonicalImage } from '../core/image-name.ts';
 import { KatafleetError } from '../core/errors.ts';
 import type { NodeImage } from '../drivers/contract.ts';
+import { copyImage, type CopyOptions } from './copy.ts';
 import type { Member } from './member.ts';
 
 /** An image over the whole fleet: what a page that offers images needs to know. */
@@ -58,42 +59,59 @@ export function fleetImages(members: readonly Member[], cordoned: (name: string)
   }).sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
+export interface BringOptions extends CopyOptions {
+  /** The node to copy from; the first ready one that has it if absent. */
+  from?: Member;
+}
+
+/** Sources that are tried in turn when nobody names one. */
+const mostSources = 3;
+
 /** Copies images from nodes that have them to nodes that lack them: each image once at a time, one after another per node. */
 export class ImageCopies {
   readonly #underWay = new Map<string, Promise<void>>();
   readonly #queues = new Map<string, PQueue>();
 
-  /** Resolves when the node has the image. @throws image.unknown when no ready node of its architecture has it; engine.* */
-  bring(image: string, to: Member, members: readonly Member[]): Promise<void> {
+  /**
+   * Resolves when the node has the image. Who asks for what is under way already waits for that, without word of its bytes.
+   * @throws image.unknown when no ready node of its architecture has it; what {@link copyImage} throws
+   */
+  bring(image: string, to: Member, members: readonly Member[], options: BringOptions = {}): Promise<void> {
     const node = to.settings.name;
     const key = JSON.stringify([image, node]);
     let copy = this.#underWay.get(key);
     if (!copy) {
       let queue = this.#queues.get(node);
       if (!queue) this.#queues.set(node, (queue = new PQueue({ concurrency: 1 })));
-      copy = queue.add(() => this.#copy(image, to, members)).finally(() => this.#underWay.delete(key));
+      copy = queue.add(() => this.#copy(image, to, members, options)).finally(() => this.#underWay.delete(key));
       this.#underWay.set(key, copy);
     }
     return copy;
   }
 
-  async #copy(image: string, to: Member, members: readonly Member[]): Promise<void> {
+  async #copy(image: string, to: Member, members: readonly Member[], { from, ...options }: BringOptions): Promise<void> {
     if (to.node.imageId(image) !== undefined) return;
-    const from = members.find(
-      (member) =>
-        member.state === 'ready' &&
-        member.fingerprint?.architecture === to.fingerprint?.architecture &&
-        member.node.imageId(image) !== undefined &&
-        member.driver.exportImage !== undefined,
-    );
-    const id = from?.node.imageId(image);
-    const found = from?.node.images.find((candidate) => candidate.id === id);
-    const { driver } = to;
-    if (!from?.driver.exportImage || !driver.importImage || !found) {
-      throw new KatafleetError('image.unknown', `no ready node of ${to.settings.name}'s architecture has the image ${image}`);
+    const sources = from ? [from] : members.filter((member) => hands(member, image, to.fingerprint?.architecture));
+    let failure = new KatafleetError('image.unknown', `no ready node of ${to.settings.name}'s architecture has the image ${image}`);
+    for (const { node, driver } of sources.slice(0, mostSources)) {
+      const found = node.images.find(({ id }) => id === node.imageId(image));
+      const tag = found?.tags.find((candidate) => [image, `katafleet/${image}`].includes(canonicalImage(candidate)));
+      try {
+        await copyImage(tag ?? found?.tags[0] ?? found?.id ?? image, driver, to.driver, options);
+        await to.node.refreshImages();
+        return;
+      } catch (error) {
+        if (!(error instanceof KatafleetError) || error.code === 'engine.disk_full') throw error;
+        failure = error;
+      }
     }
-    const tag = found.tags.find((candidate) => canonicalImage(candidate) === image || canonicalImage(candidate) === `katafleet/${image}`);
-    await driver.importImage(await from.driver.exportImage(tag ?? found.tags[0] ?? found.id));
-    await to.node.refreshImages();
+    throw failure;
   }
+}
+
+/** Whether a node can hand out an image to one of an architecture. */
+function hands({ state, fingerprint, node, driver }: Member, image: string, architecture: string | undefined): boolean {
+  return (
+    state === 'ready' && fingerprint?.architecture === architecture && node.imageId(image) !== undefined && driver.exportImage !== undefined
+  );
 }

@@ -45,7 +45,7 @@ export function reapReason(container: OwnedContainer, view: ReapView): string | 
   if (owner !== undefined && gone(owner)) return 'the process that made it is gone';
   if (deadline !== undefined && Number(deadline) + graceMs < now) return 'it is past its deadline';
   const ended = view.endedSince?.get(container.id);
-  if (ended !== undefined && graceMs > 0 && ended + graceMs < now) return 'it has ended and its owner does not remove it';
+  if (ended !== undefined && ended + graceMs < now) return 'it has ended and its owner does not remove it';
   return undefined;
 }
 

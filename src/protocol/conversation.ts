@@ -89,9 +89,14 @@ export class Conversation {
     return this.#broken(new ProtocolBreak(what));
   }
 
-  /** Waits for HELLO and checks that the versions meet. @throws protocol.broken */
+  /** Waits for HELLO and checks that the versions meet. @throws protocol.broken, sandbox.failed when it can't work there */
   async hello(): Promise<Extract<Reply, { kind: 'hello' }>> {
     const reply = await this.next();
+    if (reply.kind === 'fail') {
+      this.#stream.destroy();
+      const about = reply.path === '' ? '' : ` (${reply.path})`;
+      throw new KatafleetError('sandbox.failed', `the supervisor can't work here: ${reply.message}${about}, errno ${reply.errno}`);
+    }
     if (reply.kind !== 'hello') throw this.break(`"${reply.kind}" before its greeting`);
     if (reply.lowest > protocolVersion || reply.highest < protocolVersion) {
       this.#stream.destroy();

@@ -21,7 +21,7 @@ export type Reply =
   | { kind: 'pong'; bytes: Buffer }
   | { kind: 'fail'; reason: FailReason; errno: number; message: string; path: string };
 
-const endings = ['exited', 'signalled', 'wall', 'cpu', 'killed'] as const;
+const endings = ['exited', 'signalled', 'wall', 'cpu', 'killed', 'disk'] as const;
 
 /** RESULT as it was sent; times in ns. */
 export interface RawResult {

@@ -17,10 +17,17 @@ export async function executeStep(
   index: number,
   step: Step,
   profile: Profile,
-  options: { collect: boolean; signal?: AbortSignal | undefined; onOutput?: OnOutput | undefined; onStarted?: () => void },
+  options: {
+    collect: boolean;
+    /** Processes that the sandbox's uid may have on the whole node, where the container has no pids limit; 0 if absent: no such limit. */
+    processes?: number;
+    signal?: AbortSignal | undefined;
+    onOutput?: OnOutput | undefined;
+    onStarted?: () => void;
+  },
 ): Promise<StepResult> {
   const limits = limitsOf(step, profile);
-  await sendStep(conversation, index, step, limits, options.collect);
+  await sendStep(conversation, index, step, limits, options);
   const caps = { stdout: limits.stdout, stderr: limits.stderr };
   const kept = { stdout: [] as Buffer[], stderr: [] as Buffer[] };
   const counts = { stdout: 0, stderr: 0 };
@@ -73,7 +80,13 @@ export async function executeStep(
   }
 }
 
-async function sendStep(conversation: Conversation, index: number, step: Step, limits: Profile, collect: boolean): Promise<void> {
+async function sendStep(
+  conversation: Conversation,
+  index: number,
+  step: Step,
+  limits: Profile,
+  { collect, processes = 0 }: { collect: boolean; processes?: number },
+): Promise<void> {
   const exec = encodeExec({
     step: index,
     keepNetwork: false,
@@ -83,7 +96,7 @@ async function sendStep(conversation: Conversation, index: number, step: Step, l
     stdoutCap: limits.stdout,
     stderrCap: limits.stderr,
     fileSize: limits.fileSize,
-    processes: 0,
+    processes,
     openFiles: limits.openFiles,
     stack: limits.stack,
     cwd: step.cwd ?? '',
@@ -124,6 +137,8 @@ function outcomeOf(result: RawResult): Outcome {
       return { kind: 'timed_out', clock: result.how };
     case 'killed':
       return { kind: 'cancelled' };
+    case 'disk':
+      return { kind: 'out_of_disk' };
   }
 }
 

@@ -35,6 +35,12 @@ export function checkJob(request: RunRequest, placing: Placing = Placing.parse({
       `image: expected a name of 1 to 512 characters without spaces, got ${JSON.stringify(request.image)}`,
     );
   }
+  if (request.session !== undefined && !/^[\x21-\x7e]{1,255}$/.test(request.session)) {
+    throw new KatafleetError(
+      'request.invalid',
+      `session: expected 1 to 255 printable characters of ASCII without spaces, got ${JSON.stringify(request.session)}`,
+    );
+  }
   checkEntries(request.files, request.folders ?? []);
   const profile = profileOf(request.profile);
   const limits = sandboxLimits(profile);

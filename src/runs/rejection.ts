@@ -1,9 +1,24 @@
 import { KatafleetError } from '../core/errors.ts';
 import type { Fleet } from '../fleet/fleet.ts';
-import type { ReasonCode, Wanted } from '../scheduler/placement.ts';
+import type { Reason, ReasonCode, Wanted } from '../scheduler/placement.ts';
 import type { Job } from './job.ts';
 
 const shown = 20;
+
+/** The first nodes, each with its words. */
+function list(nodes: readonly { node: string; reasons: readonly Reason[] }[]): string {
+  const words = nodes.slice(0, shown).map(({ node, reasons }) => `${node}: ${reasons.map(({ text }) => text).join(', ')}`);
+  return `${words.join('; ')}${nodes.length > shown ? `; and ${nodes.length - shown} more` : ''}`;
+}
+
+/** A run that waited in vain: what was in the way at the end, node by node. */
+export function tooLate(job: Job, wanted: Wanted, fleet: Fleet): KatafleetError {
+  const inTheWay = fleet.explain(wanted).flatMap((verdict) => (verdict.kind === 'passed_over' ? [verdict] : []));
+  const why = inTheWay.length > 0 ? `: ${list(inTheWay)}` : '';
+  return new KatafleetError('queue.deadline', `no node could take the run within ${job.placing.queueMs} ms${why}`, {
+    hint: 'give it longer to wait, or the fleet more room',
+  });
+}
 
 /** No node can ever take the run: in the words of the one reason that all share, else node by node. */
 export function rejection(job: Job, wanted: Wanted, fleet: Fleet): KatafleetError {
@@ -14,11 +29,7 @@ export function rejection(job: Job, wanted: Wanted, fleet: Fleet): KatafleetErro
   const shares = (code: ReasonCode) => permanent.every(({ reasons }) => reasons.some((reason) => reason.code === code));
   const { trouble } = fleet;
   if (trouble && shares('unusable')) return trouble;
-  const perNode = permanent
-    .slice(0, shown)
-    .map(({ node, reasons }) => `${node}: ${reasons.map(({ text }) => text).join(', ')}`)
-    .join('; ');
-  const nodes = `${perNode}${permanent.length > shown ? `; and ${permanent.length - shown} more` : ''}`;
+  const nodes = list(permanent);
   if (shares('image')) {
     return new KatafleetError(
       'image.unknown',
@@ -28,7 +39,10 @@ export function rejection(job: Job, wanted: Wanted, fleet: Fleet): KatafleetErro
       },
     );
   }
-  if (shares('memory_total')) return new KatafleetError('limits.invalid', nodes.replace(/^([^:]*): (memory: .*)$/, '$2 ($1)'));
-  if (shares('cpus')) return new KatafleetError('limits.invalid', nodes.replace(/^([^:]*): (cpus: .*)$/, '$2 ($1)'));
+  if (shares('memory_total') || shares('cpus')) {
+    const [only] = permanent;
+    const told = permanent.length === 1 && only ? `${only.reasons.map(({ text }) => text).join(', ')} (${only.node})` : nodes;
+    return new KatafleetError('limits.invalid', told);
+  }
   return new KatafleetError('placement.impossible', `no node can ever take the run: ${nodes}`, { hint: 'katafleet explain tells more' });
 }

@@ -1,4 +1,6 @@
 import { KatafleetError } from '../core/errors.ts';
+import { FreeOrder } from './free-order.ts';
+import { Gains } from './gains.ts';
 import { IndexedSet } from './indexed-set.ts';
 import { LoadTree } from './load-tree.ts';
 
@@ -52,6 +54,8 @@ export class NodeState implements NodeView {
   running = 0;
   idle = 0;
   heldFor: string | undefined;
+  /** Free memory as it is in the order of the nodes that take runs; -1 when it is not among them. */
+  open = -1;
   readonly pools = new Map<string, number>();
   images: ReadonlySet<string> = new Set();
 
@@ -80,6 +84,13 @@ export class NodeState implements NodeView {
 
 const none = new IndexedSet();
 
+/** How many nodes of one architecture have an image: all of them, and those that are ready and can give it. */
+interface Copies {
+  all: number;
+  ready: number;
+}
+const noCopies: Readonly<Copies> = { all: 0, ready: 0 };
+
 /** The scheduler's view of the fleet, told of every change, with the indexes that make placing take less than linear time. */
 export class Cluster {
   readonly #slots: (NodeState | undefined)[] = [];
@@ -89,7 +100,12 @@ export class Cluster {
   readonly #byLabel = new Map<string, IndexedSet>();
   readonly #byPool = new Map<string, IndexedSet>();
   readonly #held = new Map<string, NodeState>();
+  readonly #copies = new Map<string, Copies>();
+  /** The nodes that take runs, by load; and the same by free memory. */
   readonly tree = new LoadTree();
+  readonly order = new FreeOrder();
+  /** Nodes where more fits than before, apart from what {@link topology} tells of. */
+  readonly gains = new Gains();
   /** Grows with each change of what nodes are and have, not of what they have booked. */
   topology = 0;
   #probing = 0;
@@ -108,7 +124,9 @@ export class Cluster {
     const there = this.#byName.get(facts.name);
     if (there) {
       this.#label(there, 'delete');
+      this.#count(there, -1);
       there.facts = facts;
+      this.#count(there, 1);
       this.#label(there, 'add');
       this.#changed(there);
       return;
@@ -140,10 +158,12 @@ export class Cluster {
     const node = this.#get(name);
     if (node.health === 'probing' && health !== 'probing') this.#probing -= 1;
     if (node.health !== 'probing' && health === 'probing') this.#probing += 1;
-    const same = node.health === health;
-    node.health = health;
     node.why = why;
-    if (!same) this.#changed(node);
+    if (node.health === health) return;
+    this.#count(node, -1);
+    node.health = health;
+    this.#count(node, 1);
+    this.#changed(node);
   }
 
   setCordoned(name: string, cordoned: boolean, how: 'cordoned' | 'draining' = 'cordoned'): void {
@@ -163,14 +183,19 @@ export class Cluster {
       this.#index(this.#byImage, image, node.slot, 'delete');
     }
     for (const image of now) if (!node.images.has(image)) this.#index(this.#byImage, image, node.slot, 'add');
+    if (same) return;
+    this.#count(node, -1);
     node.images = now;
-    if (!same) this.topology += 1;
+    this.#count(node, 1);
+    this.topology += 1;
   }
 
   /** How many idle sandboxes of a pool wait on the node. */
   setIdle(name: string, pool: string, count: number): void {
     const node = this.#get(name);
-    node.idle += count - (node.pools.get(pool) ?? 0);
+    const before = node.pools.get(pool) ?? 0;
+    if (before === 0 && count > 0) this.gains.add(node.slot);
+    node.idle += count - before;
     if (count > 0) node.pools.set(pool, count);
     else node.pools.delete(pool);
     this.#index(this.#byPool, pool, node.slot, count > 0 ? 'add' : 'delete');
@@ -204,9 +229,11 @@ export class Cluster {
     if (node) node.running -= 1;
   }
 
-  /** Saves a node's memory for one waiting run, until {@link unhold}. */
+  /** Saves a node's memory for one waiting run, until {@link unhold}. A run holds one node, and a node is held for one run: the last word counts. */
   hold(name: string, id: string): void {
     const node = this.#get(name);
+    this.unhold(id);
+    if (node.heldFor !== undefined) this.#held.delete(node.heldFor);
     node.heldFor = id;
     this.#held.set(id, node);
     this.#place(node);
@@ -232,6 +259,11 @@ export class Cluster {
     return this.#byName.get(name);
   }
 
+  /** The same, for the scheduler's own functions. */
+  state(name: string): NodeState | undefined {
+    return this.#byName.get(name);
+  }
+
   nodes(): IterableIterator<NodeState> {
     return this.#byName.values();
   }
@@ -252,6 +284,11 @@ export class Cluster {
     return this.#byPool.get(pool) ?? none;
   }
 
+  /** Nodes of one architecture that have the image. */
+  copies(image: string, architecture: NodeFacts['architecture']): Readonly<Copies> {
+    return this.#copies.get(`${architecture} ${image}`) ?? noCopies;
+  }
+
   #get(name: string): NodeState {
     const node = this.#byName.get(name);
     if (!node) throw new KatafleetError('internal', `the scheduler knows no node ${name}`);
@@ -265,8 +302,22 @@ export class Cluster {
 
   /** Its place in the tree: nowhere while it takes no runs, or saves its memory. */
   #place(node: NodeState): void {
-    if (node.usable && node.heldFor === undefined) this.tree.set(node.slot, node.load(), node.free);
-    else this.tree.set(node.slot, Infinity, -1);
+    const takes = node.usable && node.heldFor === undefined;
+    const open = takes ? node.free : -1;
+    if (open > node.open) this.gains.add(node.slot);
+    node.open = open;
+    this.tree.set(node.slot, takes ? node.load() : Infinity, open);
+    this.order.set(node.slot, open);
+  }
+
+  /** Adds the node to the counts of copies, or takes it from them, as it is now. */
+  #count(node: NodeState, one: 1 | -1): void {
+    for (const image of node.images) {
+      const key = `${node.facts.architecture} ${image}`;
+      const { all, ready } = this.#copies.get(key) ?? noCopies;
+      if (all + one === 0) this.#copies.delete(key);
+      else this.#copies.set(key, { all: all + one, ready: ready + (node.health === 'ready' ? one : 0) });
+    }
   }
 
   #label(node: NodeState, how: 'add' | 'delete'): void {

@@ -1,6 +1,5 @@
 import { formatBytes } from '../core/quantity.ts';
 import type { Cluster, NodeState } from './cluster.ts';
-import type { IndexedSet } from './indexed-set.ts';
 
 /** What is to be placed. Memory is bytes. */
 export interface Wanted {
@@ -61,16 +60,9 @@ export function splitConstraint(constraint: string): { key: string; equal: boole
   return { key: constraint.slice(0, at), equal: constraint[at] === '=', value: constraint.slice(at + 2) };
 }
 
-/** Whether the image can be brought to the node: from a usable node of its architecture, or from any that may come back. */
-function obtainable(node: NodeState, { image }: Wanted, cluster: Cluster, from: 'usable' | 'any'): boolean {
-  if (!node.facts.canObtain) return false;
-  const holders: IndexedSet = cluster.withImage(image);
-  for (const slot of holders) {
-    const other = cluster.at(slot);
-    if (!other || other === node || other.facts.architecture !== node.facts.architecture) continue;
-    if (from === 'any' || other.health === 'ready') return true;
-  }
-  return false;
+/** Whether the image can be brought to a node that lacks it: from a ready node of its architecture, or from any that may come back. */
+function obtainable(node: NodeState, { image }: Wanted, cluster: Cluster, from: 'ready' | 'all'): boolean {
+  return node.facts.canObtain && cluster.copies(image, node.facts.architecture)[from] > 0;
 }
 
 /** In the order in which they are told. */
@@ -132,11 +124,11 @@ export const filters: readonly Filter[] = [
   },
   {
     code: 'image',
-    refuses: (node, wanted, cluster) => !node.images.has(wanted.image) && !obtainable(node, wanted, cluster, 'usable'),
+    refuses: (node, wanted, cluster) => !node.images.has(wanted.image) && !obtainable(node, wanted, cluster, 'ready'),
     permanent: (node, wanted, cluster) =>
       node.facts.probed &&
       node.health !== 'probing' &&
-      !obtainable(node, wanted, cluster, 'any') &&
+      !obtainable(node, wanted, cluster, 'all') &&
       !(node.facts.canObtain && cluster.probing),
     text: (node, wanted, cluster) => {
       if (!node.facts.probed) return 'its images are not known yet';
@@ -154,6 +146,7 @@ export const filters: readonly Filter[] = [
 ];
 
 export function passes(node: NodeState, wanted: Wanted, cluster: Cluster): boolean {
+  if (needed(node, wanted) > node.free) return false; // what is most often in the way
   for (const filter of filters) if (filter.refuses(node, wanted, cluster)) return false;
   return true;
 }

@@ -46,4 +46,11 @@ export class Heap<T> {
     items[at] = last;
     return top;
   }
+
+  /** Drops every item that is not to be kept. Linear time. */
+  keep(kept: (item: T) => boolean): void {
+    const items = this.#items.filter(kept);
+    this.#items.length = 0;
+    for (const item of items) this.push(item);
+  }
 }

@@ -1,6 +1,7 @@
 /**
  * Slots ordered by load, with the free memory of each: a tree of tournaments over two arrays. Finding the least loaded
- * slot that has room takes logarithmic time where room is not rare, and telling that none has takes constant time.
+ * slot that has room takes logarithmic time where those with less load have room too, and telling that none has takes
+ * constant time.
  */
 export class LoadTree {
   #size = 1;
@@ -44,12 +45,15 @@ export class LoadTree {
     return this.#freeAt(1);
   }
 
-  /** Slots with at least so much room, the least loaded first. */
-  *leastLoaded(room: number): Generator<number> {
+  /**
+   * Slots with at least so much room, the least loaded first. Where much that is little loaded has no room (small machines
+   * beside big ones) finding the next can take long: it ends after so many steps, each a level down the tree.
+   */
+  *leastLoaded(room: number, steps = Infinity): Generator<number> {
     if (this.#freeAt(1) < room) return;
     const heap = [1];
     const key = (at: number) => this.#leastAt(at);
-    while (heap.length > 0) {
+    for (let step = 0; heap.length > 0 && step < steps; step += 1) {
       const at = popLeast(heap, key);
       if (at >= this.#size) yield at - this.#size;
       else {

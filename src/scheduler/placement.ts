@@ -6,7 +6,7 @@ import type { IndexedSet } from './indexed-set.ts';
 export type { Reason, ReasonCode, Wanted } from './filters.ts';
 
 export interface Policy {
-  /** Spread: the least loaded node that fits. Binpack: the most loaded that still fits, so that others stay empty. */
+  /** Spread: the least loaded node that fits. Binpack: the node on which it leaves the least memory free, so that others stay empty. */
   pack: 'spread' | 'binpack';
 }
 
@@ -17,49 +17,21 @@ export type NodeVerdict =
   | { kind: 'passes'; node: string; chosen: boolean; ranks: { rank: 'avoid' | 'warm' | 'image' | 'load'; detail: string }[] }
   | { kind: 'passed_over'; node: string; reasons: Reason[] };
 
-/** How many of a large set are looked at before one is taken; the best of so many is nearly the best of all. */
-const sample = 32;
-/** Sets up to this size are looked at whole. */
+/** Fleets and sets up to this size are looked at whole, and the best is found. */
 const small = 64;
+/** How many of a larger set are looked at before one is taken; the best of so many is nearly the best of all. */
+const sample = 32;
+/** How many nodes are tried in the order of the policy, where one in {@link common} or more can be expected to do. */
+const walk = 64;
+/** Steps down the tree of loads until the walk is given up. */
+const steps = 256;
+const common = 8;
 
 /** Which node, or wait, or reject. Nothing is booked. `random` gives numbers from 0 to 1, 1 excluded. */
 export function place(cluster: Cluster, wanted: Wanted, policy: Policy, random: () => number): Decision {
-  const node = choose(cluster, wanted, policy, random);
+  const node = choose({ cluster, wanted, policy, random });
   if (node) return { kind: 'place', node: node.facts.name, warm: isWarm(node, wanted), imagePresent: node.images.has(wanted.image) };
   return mayEverTake(cluster, wanted) ? { kind: 'wait' } : { kind: 'reject' };
-}
-
-function choose(cluster: Cluster, wanted: Wanted, policy: Policy, random: () => number): NodeState | undefined {
-  const held = wanted.id === undefined ? undefined : cluster.heldNode(wanted.id);
-  if (held && passes(held, wanted, cluster)) return held;
-  // What is least is asked for first: nobody has even that much.
-  if (cluster.tree.mostFree < wanted.memory - wanted.idleMemory) return undefined;
-  const without = wanted.avoid !== undefined && wanted.avoid.size > 0 ? wanted.avoid : undefined;
-  if (!without) return search(cluster, wanted, policy, random, () => true);
-  return (
-    search(cluster, wanted, policy, random, (node) => !without.has(node.facts.name)) ?? search(cluster, wanted, policy, random, () => true)
-  );
-}
-
-function search(
-  cluster: Cluster,
-  wanted: Wanted,
-  policy: Policy,
-  random: () => number,
-  also: (node: NodeState) => boolean,
-): NodeState | undefined {
-  const view = { cluster, wanted, policy, random };
-  const warm = bestOf(cluster.withIdle(wanted.pool), view, also);
-  if (warm) return warm;
-  const holders = cluster.withImage(wanted.image);
-  const few = mostSelective(cluster, wanted, holders);
-  const present =
-    few.size <= small || few.size * 8 < cluster.size || policy.pack === 'binpack'
-      ? bestOf(few, view, (node) => also(node) && node.images.has(wanted.image))
-      : undefined;
-  if (present) return present;
-  if (holders.size === 0) return undefined; // then it can't be brought anywhere either
-  return leastLoaded(view, (node) => also(node) && node.images.has(wanted.image)) ?? leastLoaded(view, also);
 }
 
 interface View {
@@ -68,55 +40,130 @@ interface View {
   policy: Policy;
   random: () => number;
 }
+type Test = (node: NodeState) => boolean;
 
-/** The smallest of the sets that the node must be in. */
-function mostSelective(cluster: Cluster, wanted: Wanted, holders: IndexedSet): IndexedSet {
-  let few = holders;
+function choose(view: View): NodeState | undefined {
+  const { cluster, wanted } = view;
+  const held = wanted.id === undefined ? undefined : cluster.heldNode(wanted.id);
+  if (held && passes(held, wanted, cluster)) return held;
+  // What is least is asked for first: nobody has even that much.
+  if (cluster.tree.mostFree < wanted.memory - wanted.idleMemory) return undefined;
+  if (cluster.size <= small) return bestOf(cluster.nodes(), view, () => true);
+  const { avoid } = wanted;
+  if (avoid === undefined || avoid.size === 0) return search(view, () => true);
+  return search(view, (node) => !avoid.has(node.facts.name)) ?? search(view, (node) => avoid.has(node.facts.name));
+}
+
+/** Nodes that come into question: those of the smallest set that they must be in, or those with room where they are fewer. */
+interface Candidates {
+  few: IndexedSet | undefined;
+  room: number;
+  count: number;
+  byRoom: boolean;
+  test: Test;
+}
+
+/**
+ * Nodes with a warm sandbox before those with the image, and those before all others: first where a few tries tell, then,
+ * for nothing was found, to the last node.
+ */
+function search(view: View, also: Test): NodeState | undefined {
+  const { cluster, wanted } = view;
+  const holders = cluster.withImage(wanted.image);
+  const stages = [
+    candidates(cluster.withIdle(wanted.pool), wanted.memory - wanted.idleMemory, view, also),
+    candidates(holders, wanted.memory, view, also),
+    ...(holders.size > 0 ? [candidates(undefined, wanted.memory, view, also)] : []), // else it can't be brought anywhere
+  ].filter(({ count }) => count > 0);
+  for (const stage of stages) {
+    const found = stage.count > small ? glance(stage, view) : bestOf(all(stage, view), view, stage.test);
+    if (found) return found;
+  }
+  for (const stage of stages) {
+    const found = stage.count > small ? bestOf(all(stage, view), view, stage.test) : undefined;
+    if (found) return found;
+  }
+  return undefined;
+}
+
+function candidates(set: IndexedSet | undefined, room: number, view: View, also: Test): Candidates {
+  const few = mostSelective(set, view);
+  const roomy = view.cluster.order.count(room);
+  const byRoom = few === undefined || roomy < few.size;
+  return { few, room, byRoom, count: byRoom ? roomy : few.size, test: (node) => (set?.has(node.slot) ?? true) && also(node) };
+}
+
+/** One of many candidates, nearly the best where many pass. */
+function glance(stage: Candidates, view: View): NodeState | undefined {
+  const { few, test } = stage;
+  const isCommon = few === undefined || few.size * common >= view.cluster.size;
+  return (isCommon ? firstInOrder(stage, view) : undefined) ?? bestOf(sampled(stage, view), view, test);
+}
+
+/** The smallest of the sets that the node must be in; undefined for the whole fleet. */
+function mostSelective(set: IndexedSet | undefined, { cluster, wanted }: View): IndexedSet | undefined {
+  let few = set;
   for (const constraint of wanted.constraints) {
     const { key, equal, value } = splitConstraint(constraint);
     if (!equal || value === '') continue;
-    const set = cluster.withLabel(key, value);
-    if (set.size < few.size) few = set;
+    const labelled = cluster.withLabel(key, value);
+    if (few === undefined || labelled.size < few.size) few = labelled;
   }
   return few;
 }
 
-/** The best node of a set: of all where it is small, of a sample where it is large and the sample has one that fits. */
-function bestOf(set: IndexedSet, view: View, also: (node: NodeState) => boolean): NodeState | undefined {
-  if (set.size > small) {
-    let best: NodeState | undefined;
-    const start = Math.floor(view.random() * set.size);
-    const stride = 1 + Math.floor(view.random() * (set.size - 1));
-    for (let at = 0; at < sample; at += 1) best = better(best, set.pick((start + at * stride) % set.size), view, also);
-    if (best) return best;
-  }
-  let best: NodeState | undefined;
-  for (const slot of set) best = better(best, slot, view, also);
-  return best;
-}
-
-function better(best: NodeState | undefined, slot: number, view: View, also: (node: NodeState) => boolean): NodeState | undefined {
-  const node = view.cluster.at(slot);
-  if (!node || !also(node) || !passes(node, view.wanted, view.cluster)) return best;
-  return best === undefined || compareLoad(node, best, view.wanted, view.policy) < 0 ? node : best;
-}
-
-/** How far nodes are tried in the order of their load: where so many have room and none passes, all are looked at once. */
-function leastLoaded({ cluster, wanted, policy }: View, also: (node: NodeState) => boolean): NodeState | undefined {
-  let best: NodeState | undefined;
-  for (const slot of cluster.tree.leastLoaded(wanted.memory)) {
+/** The first that passes in the order of the policy, if it is among the foremost. */
+function firstInOrder({ room, test }: Candidates, { cluster, wanted, policy }: View): NodeState | undefined {
+  let tries = 0;
+  for (const slot of policy.pack === 'spread' ? cluster.tree.leastLoaded(room, steps) : cluster.order.from(room)) {
     const node = cluster.at(slot);
-    if (!node || !also(node) || !passes(node, wanted, cluster)) continue;
-    if (policy.pack === 'spread') return node;
-    if (best === undefined || compareLoad(node, best, wanted, policy) < 0) best = node;
+    if (node && test(node) && passes(node, wanted, cluster)) return node;
+    if ((tries += 1) >= walk) return undefined;
+  }
+  return undefined;
+}
+
+/** Candidates taken by chance. */
+function* sampled({ few, room, byRoom, count }: Candidates, { cluster, random }: View): Generator<NodeState> {
+  const first = byRoom ? cluster.order.first(room) : 0;
+  for (let tries = 0; tries < sample; tries += 1) {
+    const at = Math.floor(random() * count);
+    const node = cluster.at(byRoom ? cluster.order.at(first + at) : (few?.pick(at) ?? -1));
+    if (node) yield node;
+  }
+}
+
+function* all({ few, room, byRoom }: Candidates, { cluster }: View): Generator<NodeState> {
+  for (const slot of byRoom || !few ? cluster.order.from(room) : few) {
+    const node = cluster.at(slot);
+    if (node) yield node;
+  }
+}
+
+function bestOf(nodes: Iterable<NodeState>, { cluster, wanted, policy }: View, also: Test): NodeState | undefined {
+  let best: NodeState | undefined;
+  for (const node of nodes) {
+    // Few are better than all before them, and only those are tested.
+    if ((best === undefined || compare(node, best, wanted, policy) < 0) && also(node) && passes(node, wanted, cluster)) best = node;
   }
   return best;
 }
 
-function compareLoad(a: NodeState, b: NodeState, wanted: Wanted, { pack }: Policy): number {
-  const difference = a.load(needed(a, wanted)) - b.load(needed(b, wanted));
-  return pack === 'spread' ? difference : -difference;
+/** Which of two nodes that pass is better; below 0 for the first. The ranks in their order; of equals, the older slot. */
+function compare(a: NodeState, b: NodeState, wanted: Wanted, policy: Policy): number {
+  if (wanted.id !== undefined && a.heldFor !== b.heldFor) return a.heldFor === wanted.id ? -1 : 1;
+  const avoided = Number(isAvoided(a, wanted)) - Number(isAvoided(b, wanted));
+  if (avoided !== 0) return avoided;
+  const cold = Number(isWarm(b, wanted)) - Number(isWarm(a, wanted));
+  if (cold !== 0) return cold;
+  const lacking = Number(b.images.has(wanted.image)) - Number(a.images.has(wanted.image));
+  if (lacking !== 0) return lacking;
+  const [forA, forB] = [needed(a, wanted), needed(b, wanted)];
+  const difference = policy.pack === 'spread' ? a.load(forA) - b.load(forB) : a.free - forA - (b.free - forB);
+  return difference || a.slot - b.slot;
 }
+
+const isAvoided = (node: NodeState, { avoid }: Wanted) => avoid?.has(node.facts.name) ?? false;
 
 const rejections = new WeakMap<Cluster, { topology: number; known: Map<string, boolean> }>();
 
@@ -149,22 +196,23 @@ export function explain(cluster: Cluster, wanted: Wanted, policy: Policy): NodeV
     if (reasons.length === 0) passing.push(node);
     else over.push({ kind: 'passed_over', node: node.facts.name, reasons });
   }
-  const avoided = (node: NodeState) => Number(wanted.avoid?.has(node.facts.name) ?? false);
-  const lacks = (node: NodeState) => Number(!node.images.has(wanted.image));
-  const cold = (node: NodeState) => Number(!isWarm(node, wanted));
-  const held = (node: NodeState) => Number(wanted.id === undefined || node.heldFor !== wanted.id);
-  passing.sort(
-    (a, b) => held(a) - held(b) || avoided(a) - avoided(b) || cold(a) - cold(b) || lacks(a) - lacks(b) || compareLoad(a, b, wanted, policy),
-  );
-  const fits = passing.map((node, index): NodeVerdict => {
-    const after = node.load(needed(node, wanted));
-    const ranks: Extract<NodeVerdict, { kind: 'passes' }>['ranks'] = [
-      { rank: 'warm', detail: isWarm(node, wanted) ? `${node.pools.get(wanted.pool) ?? 0} sandboxes wait` : 'no sandbox waits' },
-      { rank: 'image', detail: lacks(node) ? 'to be brought there' : 'is there' },
-      { rank: 'load', detail: `${(100 * after).toFixed(1)} % of ${formatBytes(node.memory)} booked with it` },
-    ];
-    if (avoided(node)) ranks.unshift({ rank: 'avoid', detail: 'an earlier attempt was lost there' });
-    return { kind: 'passes', node: node.facts.name, chosen: index === 0, ranks };
-  });
+  passing.sort((a, b) => compare(a, b, wanted, policy));
+  const fits = passing.map((node, index): NodeVerdict => ({
+    kind: 'passes',
+    node: node.facts.name,
+    chosen: index === 0,
+    ranks: ranksOf(node, wanted, policy),
+  }));
   return [...fits, ...over];
+}
+
+function ranksOf(node: NodeState, wanted: Wanted, { pack }: Policy): Extract<NodeVerdict, { kind: 'passes' }>['ranks'] {
+  const more = needed(node, wanted);
+  const load = `${(100 * node.load(more)).toFixed(1)} % of ${formatBytes(node.memory)} booked with it`;
+  return [
+    ...(isAvoided(node, wanted) ? [{ rank: 'avoid' as const, detail: 'an earlier attempt was lost there' }] : []),
+    { rank: 'warm', detail: isWarm(node, wanted) ? `${node.pools.get(wanted.pool) ?? 0} sandboxes wait` : 'no sandbox waits' },
+    { rank: 'image', detail: node.images.has(wanted.image) ? 'is there' : 'to be brought there' },
+    { rank: 'load', detail: pack === 'spread' ? load : `${load}, ${formatBytes(node.free - more)} left` },
+  ];
 }

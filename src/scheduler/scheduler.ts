@@ -1,5 +1,5 @@
 import type { Cluster, NodeState } from './cluster.ts';
-import { passesButForMemory } from './filters.ts';
+import { passes, passesButForMemory } from './filters.ts';
 import { type Decision, place, type Policy, type Wanted } from './placement.ts';
 import type { FairQueue, Waiting } from './queue.ts';
 
@@ -9,12 +9,27 @@ export interface SchedulerOptions {
   policy: Policy;
   /** From 0 to 1, 1 excluded. */
   random: () => number;
-  /** How long a run may be passed over for want of memory until a node's memory is saved for it, ms. */
+  /** How long a shape may be passed over for want of memory until a node's memory is saved for it, ms. */
   patienceMs?: number;
 }
 
 /** Share of the nodes, at least one, whose memory may be saved for runs that were passed over for long. */
 const heldShare = 0.1;
+/** How often a node to hold is looked for where there was none, ms. */
+const lookMs = 1_000;
+
+const waits: Decision = { kind: 'wait' };
+
+/** A shape that has had no room since some time, ms, and the foremost run of it. */
+interface PassedOver {
+  id: string;
+  wanted: Wanted;
+  since: number;
+  lookedAt: number;
+  /** What had happened to the nodes when it was last passed over. */
+  topology: number;
+  mark: number;
+}
 
 /** The queue and the cluster joined: who goes next, and where. Knows no clock and no network; the simulation uses it as it is. */
 export class Scheduler<T> {
@@ -22,8 +37,9 @@ export class Scheduler<T> {
   readonly #cluster: Cluster;
   readonly #options: SchedulerOptions;
   readonly #wanted: (value: T) => Wanted;
-  /** Since when each run has been passed over, ms. */
-  readonly #refused = new Map<string, number>();
+  readonly #passedOver = new Map<string, PassedOver>();
+  /** The shapes of the runs in {@link #passedOver}. */
+  readonly #shapes = new Map<string, string>();
 
   constructor(queue: FairQueue<T>, cluster: Cluster, wanted: (value: T) => Wanted, options: SchedulerOptions) {
     this.queue = queue;
@@ -41,10 +57,11 @@ export class Scheduler<T> {
   next(now: number): { entry: Waiting<T>; decision: Placed | { kind: 'reject' } } | undefined {
     let decided: Placed | { kind: 'reject' } = { kind: 'reject' };
     const entry = this.queue.next(now, (candidate) => {
+      this.#inherit(candidate);
       const wanted = { ...this.#wanted(candidate.value), id: candidate.id };
-      const decision = this.decide(wanted);
+      const decision = this.#stillNone(candidate, wanted) ? waits : this.decide(wanted);
       if (decision.kind === 'wait') {
-        this.#passedOver(candidate.id, wanted, now);
+        this.#pass(candidate, wanted, now);
         return false;
       }
       if (decision.kind === 'place' && !this.#cluster.reserve(decision.node, wanted.memory - (decision.warm ? wanted.idleMemory : 0)))
@@ -57,20 +74,48 @@ export class Scheduler<T> {
     return { entry, decision: decided };
   }
 
+  /** The foremost run of a shape may be another than before: what was saved for its like is now saved for it. */
+  #inherit({ id, shape }: Waiting<T>): void {
+    const passed = this.#passedOver.get(shape);
+    if (!passed || passed.id === id) return;
+    const held = this.#cluster.heldNode(passed.id);
+    if (held) this.#cluster.unhold(passed.id);
+    if (held) this.#cluster.hold(held.facts.name, id);
+    this.#shapes.delete(passed.id);
+    this.#shapes.set(id, shape);
+    passed.id = id;
+  }
+
+  /** Whether no node had room for its shape before, and none has gained what would help. */
+  #stillNone({ id, shape }: Waiting<T>, wanted: Wanted): boolean {
+    const passed = this.#passedOver.get(shape);
+    if (!passed || passed.topology !== this.#cluster.topology || this.#cluster.heldNode(id)) return false;
+    const helps = (slot: number) => {
+      const node = this.#cluster.at(slot);
+      return node !== undefined && passes(node, wanted, this.#cluster);
+    };
+    return !this.#cluster.gains.some(passed.mark, helps);
+  }
+
   /** A big run must not wait for ever because small ones always fit first: the likeliest node saves its memory for it. */
-  #passedOver(id: string, wanted: Wanted, now: number): void {
-    const since = this.#refused.get(id);
-    if (since === undefined) {
-      this.#refused.set(id, now);
+  #pass({ id, shape }: Waiting<T>, wanted: Wanted, now: number): void {
+    const seen = { wanted, topology: this.#cluster.topology, mark: this.#cluster.gains.mark };
+    const passed = this.#passedOver.get(shape);
+    if (!passed) {
+      this.#passedOver.set(shape, { id, since: now, lookedAt: -Infinity, ...seen });
+      this.#shapes.set(id, shape);
       return;
     }
-    if (now - since < (this.#options.patienceMs ?? 5_000)) return;
+    Object.assign(passed, seen);
+    if (now - passed.since < (this.#options.patienceMs ?? 5_000)) return;
     const held = this.#cluster.heldNode(id);
     if (held) {
       if (passesButForMemory(held, wanted, this.#cluster)) return;
       this.#cluster.unhold(id); // the node was lost meanwhile
     }
     if (this.#cluster.holds >= Math.max(1, Math.floor(heldShare * this.#cluster.size))) return;
+    if (now - passed.lookedAt < lookMs) return;
+    passed.lookedAt = now;
     let best: NodeState | undefined;
     for (const node of this.#cluster.nodes()) {
       if (passesButForMemory(node, wanted, this.#cluster) && (best === undefined || node.free > best.free)) best = node;
@@ -78,9 +123,23 @@ export class Scheduler<T> {
     if (best) this.#cluster.hold(best.facts.name, id);
   }
 
+  /** What the foremost run of each shape that was passed over wants. */
+  *waiting(): Generator<Wanted> {
+    for (const { wanted } of this.#passedOver.values()) yield wanted;
+  }
+
+  /** Whether a node would take it if its memory were free. */
+  lacksOnlyMemory(name: string, wanted: Wanted): boolean {
+    const node = this.#cluster.state(name);
+    return node !== undefined && !passes(node, wanted, this.#cluster) && passesButForMemory(node, wanted, this.#cluster);
+  }
+
   /** A run left the queue in another way: cancelled, or too late. */
   forget(id: string): void {
-    this.#refused.delete(id);
+    const shape = this.#shapes.get(id);
+    if (shape === undefined) return;
+    this.#shapes.delete(id);
+    this.#passedOver.delete(shape);
     this.#cluster.unhold(id);
   }
 }

@@ -1,8 +1,8 @@
-// The figures of docs/performance.md, all in one run: `npm run bench [-- --write]` on the engine that DOCKER_HOST names.
+// The first table of docs/performance.md, all in one run: `npm run bench [-- --write]` on the engine that DOCKER_HOST names.
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { arch, cpus, tmpdir, totalmem } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -12,7 +12,7 @@ import { createOptions } from '../../src/drivers/engine/options.ts';
 import { parseApiVersion } from '../../src/drivers/engine/version.ts';
 import { supervisorFile } from '../../src/drivers/supervisor.ts';
 import { Katafleet, type RunRequest } from '../../src/index.ts';
-import { writeMain } from './page.ts';
+import { machine, publish, table, today } from './report.ts';
 import { rate, summarise, time } from './statistics.ts';
 
 const image = 'build-essential';
@@ -178,23 +178,14 @@ async function hostileOutput(): Promise<void> {
 
 for (const part of [latency, supervisor, throughput, hostileOutput, manyIdle]) await part();
 
-const table = [
-  '| what | median | target | reached |',
-  '|---|---|---|---|',
-  ...rows.map(
-    ({ what, measured, target, reached }) => `| ${what} | ${measured} | ${target} | ${target === '–' ? '' : reached ? 'yes' : '**no**'} |`,
-  ),
-].join('\n');
-const [cpu] = cpus();
-const machine = `${cpus().length} × ${cpu?.model ?? 'unknown CPU'} (${arch()}), ${formatBytes(totalmem())}, Linux ${node.kernel}, Docker ${node.engineVersion} (API ${node.apiVersion}), cgroup v${node.cgroupVersion}, Node ${process.versions.node}`;
-const page = `# Performance
+await publish(
+  'runs',
+  `Made by \`npm run bench -- --write\` (${today()}). Medians; the 95th percentile beside them.
 
-Made by \`npm run bench -- --write\` (${new Date().toISOString().slice(0, 10)}). Read the ratios: all were measured in one run on one machine, and absolute
-times are that machine's. Medians; the 95th percentile beside them.
+Machine: ${machine()}, Linux ${node.kernel}, Docker ${node.engineVersion} (API ${node.apiVersion}), cgroup v${node.cgroupVersion}.
 
-Machine: ${machine}.
-
-${table}
-`;
-if (process.argv.includes('--write')) await writeMain(page);
-else process.stdout.write(page);
+${table(
+  ['what', 'median', 'target', 'reached'],
+  rows.map(({ what, measured, target, reached }) => [what, measured, target, target === '–' ? '' : reached ? 'yes' : '**no**']),
+)}`,
+);

@@ -1,24 +1,23 @@
 // What a kata's commits cost: `npm run bench:katas [-- --write]` on the engine that DOCKER_HOST names.
 import { mkdtemp, rm } from 'node:fs/promises';
-import { arch, cpus, loadavg, tmpdir, totalmem } from 'node:os';
+import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { formatBytes } from '../../src/core/quantity.ts';
 import { type RunRequest, Katafleet } from '../../src/index.ts';
 import { Katas } from '../../src/katas/store.ts';
 import { created, file, result, startPoint } from '../support/katas.ts';
-import { writeSection } from './page.ts';
+import { machine, publish, table, today } from './report.ts';
 import { summarise, time } from './statistics.ts';
 
 const rounds = Number(process.env['BENCH_ROUNDS'] ?? 100);
 const endpoint = process.env['DOCKER_HOST'] ?? 'unix:///var/run/docker.sock';
-const rows: string[] = [];
+const rows: string[][] = [];
 const ms = (value: number) => `${value.toFixed(value < 20 ? 2 : 0)} ms`;
 const shown = (values: number[]) => {
   const { median, p95, n } = summarise(values);
   return `${ms(median)}, p95 ${ms(p95)} (n=${n})`;
 };
 const row = (what: string, measured: string, target = '–', reached?: boolean) => {
-  rows.push(`| ${what} | ${measured} | ${target} | ${reached === undefined ? '' : reached ? 'yes' : '**no**'} |`);
+  rows.push([what, measured, target, reached === undefined ? '' : reached ? 'yes' : '**no**']);
   process.stderr.write(`${what}: ${measured} (${target})\n`);
 };
 
@@ -103,13 +102,14 @@ try {
   await rm(folder, { recursive: true });
 }
 const node = await fleet.driver.probe();
-const [cpu] = cpus();
-const text = `Made by \`npm run bench:katas -- --write\` (${new Date().toISOString().slice(0, 10)}) on ${cpus().length} × ${cpu?.model ?? 'unknown CPU'} (${arch()}), ${formatBytes(totalmem())}, Linux ${node.kernel}, Docker ${node.engineVersion},
-Node ${process.versions.node}, load ${(loadavg()[0] ?? 0).toFixed(1)} at the end.
+await publish(
+  'katas',
+  `## Katas
 
-| what | median | target | reached |
-|---|---|---|---|
-${rows.join('\n')}
-`;
-if (process.argv.includes('--write')) await writeSection('Katas', text);
-else process.stdout.write(text);
+Made by \`npm run bench:katas -- --write\` (${today()}): a test of a kata beside the same run without one. Medians; the 95th
+percentile beside them.
+
+Machine: ${machine()}, Linux ${node.kernel}, Docker ${node.engineVersion}, load ${(loadavg()[0] ?? 0).toFixed(1)} at the end.
+
+${table(['what', 'median', 'target', 'reached'], rows)}`,
+);

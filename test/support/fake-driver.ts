@@ -1,5 +1,6 @@
 import { once } from 'node:events';
-import { Duplex, duplexPair } from 'node:stream';
+import { Duplex, duplexPair, Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
 import { KatafleetError } from '../../src/core/errors.ts';
 import type { Driver, Fingerprint, NodeImage, OwnedContainer, PreparedImage, Sandbox, SandboxSpec } from '../../src/drivers/contract.ts';
 import { encodeFrame, FrameReader, hostFrame, supervisorFrame } from '../../src/protocol/frames.ts';
@@ -15,8 +16,14 @@ export interface Faults {
   failRemoves?: boolean;
   /** As a node that is down. */
   unreachable?: boolean;
+  /** Takes every call and answers none, until it is disconnected. */
+  hang?: boolean;
+  /** What it says in place of an answer. */
+  probeError?: KatafleetError;
   /** Sandboxes that die when OPEN comes. */
   dieOnOpen?: number;
+  /** An archive can't be had of it. */
+  failExports?: boolean;
 }
 
 export const fakeFingerprint: Fingerprint = {
@@ -36,38 +43,67 @@ export const fakeFingerprint: Fingerprint = {
   clockSkewMs: 0,
 };
 
-/** A node in memory: its supervisors echo the command on stdout and exit with 0. Faults can be set at any time. */
+const [exited, killed] = [0, 4];
+
+/**
+ * A node in memory. Its supervisors echo the command on stdout and exit with 0, with two exceptions: `exit N` exits with
+ * N, and `hold` runs until {@link FakeDriver.letGo} or a KILL. Faults can be set at any time.
+ */
 export class FakeDriver implements Driver {
   readonly kind = 'engine';
-  readonly endpoint = 'fake://';
-  readonly containers = new Map<string, { spec: SandboxSpec; end: Duplex }>();
+  readonly endpoint: string;
+  readonly containers = new Map<string, { spec: Pick<SandboxSpec, 'labels'>; end: Duplex; running: boolean }>();
   faults: Faults = {};
+  fingerprint: Fingerprint = fakeFingerprint;
   /** Names of the images that it has; any other can be prepared too, but nobody knows it has them. */
   tags: string[] = ['any:latest'];
+  /** In place of what {@link tags} says. */
+  inventory: NodeImage[] | undefined;
   created = 0;
+  probes = 0;
+  imports = 0;
+  /** Commands that were begun, in their order. */
+  readonly executed: string[] = [];
+  readonly removedImages: string[] = [];
+  readonly #held = new Set<() => void>();
+  readonly #hanging = new Set<(error: Error) => void>();
+  #imagesChanged: (() => void) | undefined;
 
-  probe(): Promise<Fingerprint> {
-    if (this.faults.unreachable) return Promise.reject(new KatafleetError('engine.unreachable', 'told not to answer'));
-    return Promise.resolve(fakeFingerprint);
+  constructor(endpoint = 'fake://') {
+    this.endpoint = endpoint;
+  }
+
+  async probe(): Promise<Fingerprint> {
+    this.probes += 1;
+    await this.#answer();
+    return this.fingerprint;
   }
 
   forget(): void {}
+
+  /** As an engine that answers, or not. */
+  async #answer(): Promise<void> {
+    if (this.faults.hang) await new Promise<void>((_resolve, reject) => this.#hanging.add(reject));
+    if (this.faults.probeError) throw this.faults.probeError;
+    if (this.faults.unreachable) throw new KatafleetError('engine.unreachable', 'told not to answer');
+  }
 
   prepare(name: string): Promise<PreparedImage> {
     if (name === 'unknown') return Promise.reject(new KatafleetError('image.unknown', 'no image "unknown"'));
     return Promise.resolve({ name, id: `sha256:${name}`, volumes: [] });
   }
 
-  create(spec: SandboxSpec, signal?: AbortSignal): Promise<Sandbox> {
+  async create(spec: SandboxSpec, signal?: AbortSignal): Promise<Sandbox> {
     signal?.throwIfAborted();
+    await this.#answer();
     if (this.faults.failCreates) {
       this.faults.failCreates -= 1;
-      return Promise.reject(new KatafleetError('engine.failed', 'told to fail'));
+      throw new KatafleetError('engine.failed', 'told to fail');
     }
     this.created += 1;
     const id = `c${this.created}`;
     const [stream, end] = duplexPair();
-    this.containers.set(id, { spec, end });
+    this.containers.set(id, { spec, end, running: true });
     void this.#supervise(end);
     const remove = () => {
       if (this.faults.failRemoves) {
@@ -80,7 +116,7 @@ export class FakeDriver implements Driver {
       return Promise.resolve();
     };
     end.once('close', () => stream.destroy());
-    return Promise.resolve({
+    return {
       id,
       name: spec.name,
       node: 'fake',
@@ -88,7 +124,7 @@ export class FakeDriver implements Driver {
       closed: once(stream, 'close').then(() => undefined),
       ended: () => Promise.resolve({ exitCode: 137, oomKilled: false }),
       remove,
-    });
+    };
   }
 
   async #supervise(end: Duplex): Promise<void> {
@@ -96,6 +132,7 @@ export class FakeDriver implements Driver {
     if (this.faults.mute) return;
     end.write(encodeFrame(supervisorFrame.hello, new PayloadWriter().bytes(Buffer.from('KATA')).u16(1).u16(1).u32(1).str('fake').done()));
     const reader = new FrameReader();
+    let kill: (() => void) | undefined;
     end.on('data', (chunk: Buffer) => {
       for (const { type, payload } of reader.read(chunk)) {
         if (type === hostFrame.open && this.faults.dieOnOpen) {
@@ -104,27 +141,64 @@ export class FakeDriver implements Driver {
           return;
         }
         if (type === hostFrame.close) end.destroy();
-        if (type === hostFrame.exec) this.#exec(end, new PayloadReader(payload));
+        if (type === hostFrame.kill) kill?.();
+        if (type === hostFrame.exec) kill = this.#exec(end, new PayloadReader(payload));
       }
     });
   }
 
-  #exec(end: Duplex, payload: PayloadReader): void {
+  /** Answers with what ends it early, where it holds. */
+  #exec(end: Duplex, payload: PayloadReader): (() => void) | undefined {
     const step = payload.u32();
     const flags = payload.u8();
     payload.bytes(48);
     payload.str();
     const argv = Array.from({ length: payload.u16() }, () => payload.str().toString());
+    const said = argv.join(' ');
+    this.executed.push(said);
     end.write(encodeFrame(supervisorFrame.started, new PayloadWriter().u32(step).done()));
-    end.write(encodeFrame(supervisorFrame.stdout, Buffer.from(argv.join(' '))));
-    const result = new PayloadWriter().u32(step).u8(0).u32(0).u32(0);
-    for (let field = 0; field < 6; field += 1) result.u64(field === 4 ? argv.join(' ').length : 0);
-    end.write(encodeFrame(supervisorFrame.result, result.done()));
-    if (flags & 2) end.write(encodeFrame(supervisorFrame.collected, new PayloadWriter().u32(0).u64(0).u32(0).done()));
+    end.write(encodeFrame(supervisorFrame.stdout, Buffer.from(said)));
+    const finish = (how: number, code: number) => {
+      const result = new PayloadWriter().u32(step).u8(how).u32(code).u32(0);
+      for (let field = 0; field < 6; field += 1) result.u64(field === 4 ? said.length : 0);
+      end.write(encodeFrame(supervisorFrame.result, result.done()));
+      if (flags & 2) end.write(encodeFrame(supervisorFrame.collected, new PayloadWriter().u32(0).u64(0).u32(0).done()));
+    };
+    if (argv[0] !== 'hold') {
+      finish(exited, argv[0] === 'exit' ? Number(argv[1]) : 0);
+      return undefined;
+    }
+    const over = (how: number) => {
+      if (!this.#held.delete(goOn)) return;
+      finish(how, 0);
+    };
+    const goOn = () => over(exited);
+    this.#held.add(goOn);
+    return () => over(killed);
   }
 
-  list(): Promise<OwnedContainer[]> {
-    return Promise.resolve(Array.from(this.containers, ([id, { spec }]) => ({ id, running: true, labels: spec.labels })));
+  /** Commands that hold. */
+  get holding(): number {
+    return this.#held.size;
+  }
+
+  /** Ends the command that has held the longest, or all. */
+  letGo(which: 'one' | 'all' = 'all'): void {
+    for (const goOn of [...this.#held]) {
+      goOn();
+      if (which === 'one') return;
+    }
+  }
+
+  /** A container that another process, or an earlier one, left there. */
+  plant(id: string, labels: Readonly<Record<string, string>>, running = true): void {
+    const [, end] = duplexPair();
+    this.containers.set(id, { spec: { labels }, end, running });
+  }
+
+  async list(): Promise<OwnedContainer[]> {
+    await this.#answer();
+    return Array.from(this.containers, ([id, { spec, running }]) => ({ id, running, labels: spec.labels }));
   }
 
   remove(id: string): Promise<void> {
@@ -133,18 +207,52 @@ export class FakeDriver implements Driver {
     return Promise.resolve();
   }
 
-  images(): Promise<NodeImage[]> {
-    return Promise.resolve(this.tags.map((tag) => ({ id: `sha256:${tag}`, tags: [tag], digests: [], size: 0, labels: {} })));
+  async images(): Promise<NodeImage[]> {
+    await this.#answer();
+    return this.inventory ?? this.tags.map((tag) => ({ id: `sha256:${tag}`, tags: [tag], digests: [], size: 0, labels: {} }));
+  }
+
+  watchImages(changed: () => void, signal: AbortSignal): Promise<void> {
+    this.#imagesChanged = changed;
+    return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+  }
+
+  /** As an engine that has told of a change of its images. */
+  tellOfImages(): void {
+    this.#imagesChanged?.();
+  }
+
+  exportImage(name: string): Promise<Readable> {
+    if (this.faults.failExports) return Promise.reject(new KatafleetError('engine.failed', 'told not to export'));
+    return Promise.resolve(Readable.from([name]));
+  }
+
+  async importImage(archive: Readable): Promise<void> {
+    await this.#answer();
+    this.imports += 1;
+    this.tags.push(await text(archive));
+  }
+
+  removeImage(name: string): Promise<void> {
+    this.removedImages.push(name);
+    return Promise.resolve();
   }
 
   async ping(signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
-    if (this.faults.unreachable) throw new KatafleetError('engine.unreachable', 'told not to answer');
+    const late = new Promise<never>((_resolve, reject) =>
+      signal.addEventListener('abort', () => reject(new KatafleetError('engine.timeout', 'told to hang')), { once: true }),
+    );
+    await Promise.race([this.#answer(), late]);
   }
 
+  /** Streams are left to those who hold them. */
   disconnect(): void {
-    for (const { end } of this.containers.values()) end.destroy();
+    for (const reject of this.#hanging) reject(new KatafleetError('engine.unreachable', 'disconnected'));
+    this.#hanging.clear();
   }
 
-  close(): void {}
+  close(): void {
+    this.disconnect();
+  }
 }

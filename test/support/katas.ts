@@ -38,6 +38,7 @@ export function result(changes: Partial<Changes> = {}, more: Partial<RunResult> 
     node: 'local',
     attempt: 1,
     warm: true,
+    resumed: false,
     outcome: { kind: 'exited', code: 0 },
     light: 'green',
     steps: [

@@ -29,9 +29,10 @@ export class PipedSupervisor {
   stderr = '';
   #step = 0;
 
-  private constructor(folder: string, args: string[]) {
+  private constructor(folder: string, args: string[], [before, ...words]: readonly string[]) {
     this.folder = folder;
-    this.child = spawn(sanitized, ['--sandbox', folder, ...args], {
+    const command = [...words, ...(before === undefined ? [] : [sanitized]), '--sandbox', folder, ...args];
+    this.child = spawn(before ?? sanitized, command, {
       env: { PATH: '/usr/local/bin:/usr/bin:/bin', ASAN_OPTIONS: 'detect_leaks=0', KATAFLEET_SECRET: 'x' },
     });
     this.child.stderr.on('data', (chunk: Buffer) => (this.stderr += chunk.toString()));
@@ -41,21 +42,29 @@ export class PipedSupervisor {
   }
 
   static async start(...args: string[]): Promise<PipedSupervisor> {
-    const folder = await mkdtemp(join(tmpdir(), 'katafleet-supervisor-'));
-    await chmod(folder, 0o755);
-    return new PipedSupervisor(folder, args);
+    return new PipedSupervisor(await sandboxFolder(tmpdir()), args, []);
+  }
+
+  /** With its folder bounded to so many bytes, and started by another command, `unshare --mount` for instance. */
+  static async bounded(bytes: number, before: readonly string[], ...args: string[]): Promise<PipedSupervisor> {
+    const folder = await sandboxFolder('/var/tmp'); // /tmp itself may be bounded as well
+    return new PipedSupervisor(folder, ['--tmpfs', `${folder}=${bytes}`, ...args], before);
   }
 
   /** Greets and opens. */
   async open(profile: Partial<Profile> = {}, lifetimeMs = 60_000): Promise<this> {
-    const { filesBack, fileBack, bytesBack } = profileOf(profile);
     await this.conversation.hello();
+    return this.begin(profile, lifetimeMs);
+  }
+
+  async begin(profile: Partial<Profile> = {}, lifetimeMs = 60_000): Promise<this> {
+    const { filesBack, fileBack, bytesBack } = profileOf(profile);
     await this.conversation.send(encodeOpen({ ...user, lifetimeMs, filesBack, fileBack, bytesBack }));
     return this;
   }
 
   files(...files: SandboxFile[]): Promise<void> {
-    return upload(this.conversation, files, []);
+    return upload(this.conversation, { remove: [], files, folders: [] });
   }
 
   run(argv: string[], step: Omit<StepInput, 'argv'> = {}, profile: Partial<Profile> = {}, signal?: AbortSignal): Promise<StepResult> {
@@ -74,6 +83,12 @@ export class PipedSupervisor {
     await this.exit;
     await rm(this.folder, { recursive: true, force: true });
   }
+}
+
+async function sandboxFolder(base: string): Promise<string> {
+  const folder = await mkdtemp(join(base, 'katafleet-supervisor-'));
+  await chmod(folder, 0o755);
+  return folder;
 }
 
 export const file = (path: string, content: string | Uint8Array, mtimeNs = 1_700_000_000_123_456_789n, mode = 0o644): SandboxFile => ({

@@ -94,13 +94,25 @@ SCRIPT
   chmod +x "$etc/testbed/start-engine"
 }
 
-# Images of another engine, under the same ids: that engine is stopped, or has no containers.
+# Images of another engine, under the same ids. It may run: only layers of images are taken, which nobody writes to.
 seed_images() {
-  local host=$1 seed=$2 data=$TESTBED/$1/disk/var/lib/docker image=$TESTBED/$1/docker.img
+  local host=$1 seed=$2 data=$TESTBED/$1/disk/var/lib/docker image=$TESTBED/$1/docker.img layers=() file layer
   [ -d "$seed/overlay2" ] && [ -d "$seed/image" ] || die "--seed: $seed is not the data root of an engine with overlay2"
   if [ -f "$image" ]; then mount -o loop "$image" "$data"; fi
-  # Lower layers are never written to, so hosts can share their files by hard link where the file system is the same.
-  cp -alx "$seed/overlay2" "$data/" 2>/dev/null || { rm -rf "$data/overlay2"; cp -ax "$seed/overlay2" "$data/"; }
   cp -a "$seed/image" "$data/"
+  rm -rf "$data/image/overlay2/layerdb/mounts"           # the other engine's containers
+  for file in "$data"/image/overlay2/layerdb/sha256/*/cache-id; do
+    if [ -f "$file" ]; then layers+=("$(cat "$file")"); fi
+  done
+  mkdir -p "$data/overlay2/l"
+  chmod 710 "$data/overlay2"
+  if [ "${#layers[@]}" -gt 0 ]; then copy_layers "$seed/overlay2" "$data/overlay2" "${layers[@]}"; fi
+  for layer in ${layers[@]+"${layers[@]}"}; do ln -s "../$layer/diff" "$data/overlay2/l/$(cat "$data/overlay2/$layer/link")"; done
   if [ -f "$image" ]; then umount "$data"; fi
+}
+
+# Hosts share the files by hard link where the file system is the same.
+copy_layers() {
+  local from=$1 to=$2; shift 2
+  (cd "$from" && cp -alx -- "$@" "$to/") 2>/dev/null || { (cd "$to" && rm -rf -- "$@"); (cd "$from" && cp -ax -- "$@" "$to/"); }
 }

@@ -1,0 +1,155 @@
+// The folders that a step may write to, each bounded: by a tmpfs of the supervisor's own where it may mount one, else
+// by looking again and again at what lies there.
+#include "supervisor.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+// An inode of a tmpfs costs the kernel about 1 KiB of the sandbox's memory; src/drivers/engine/options.ts has the same.
+#define BYTES_PER_INODE 8192
+#define LOOK_NS (NS / 5)
+// A look may take this part of the time, whatever it costs.
+#define LOOK_SHARE 10
+// Each level of a walk keeps one descriptor open. Deeper than that, only a program that hides something goes.
+#define MOST_DEPTH 128
+
+static struct folder {
+  const char *path;
+  uint64_t most, used, entries;
+  int fd; // -1: it is a tmpfs and needs no watching
+} folders[2];
+static size_t count;
+static bool watching;
+static uint64_t next_look;
+
+bool disk_bound(char *argument) {
+  char *equals = strrchr(argument, '='), *end = "";
+  uint64_t most = equals ? strtoull(equals + 1, &end, 10) : 0;
+  if (count == sizeof folders / sizeof *folders || *argument != '/' || *end || most < 4096 || most > 1ull << 46)
+    return false;
+  *equals = 0;
+  if (count == 1 && !strcmp(folders[0].path, argument))
+    return false;
+  folders[count++] = (struct folder){.path = argument, .most = most, .fd = -1};
+  return true;
+}
+
+static bool mounted(const struct folder *f, bool sandbox) {
+  char data[128];
+  snprintf(data, sizeof data, "size=%llu,nr_inodes=%llu,mode=%s", (unsigned long long)f->most,
+           (unsigned long long)(f->most / BYTES_PER_INODE + 1), sandbox ? "0755" : "1777");
+  return mount("katafleet", f->path, "tmpfs", MS_NOSUID | MS_NODEV, data) == 0;
+}
+
+// As empty as a tmpfs would be: a volume begins with what the image has in its place.
+static void empty(int dir) {
+  int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  DIR *list = fd < 0 ? NULL : fdopendir(fd);
+  for (struct dirent *e; list && (e = readdir(list));)
+    if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
+      tree_remove(dirfd(list), e->d_name, 0);
+  if (list)
+    closedir(list);
+}
+
+void disk_init(void) {
+  if (count == 0)
+    return;
+  for (size_t i = 0; i < count; i++) {
+    struct folder *f = &folders[i];
+    bool sandbox = !strcmp(f->path, options.sandbox);
+    if (!sandbox && strcmp(f->path, "/tmp"))
+      fail(F_SUPERVISOR, EINVAL, "only the sandbox folder and /tmp can be bounded", f->path);
+    int fd = open(f->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+      fail(F_SUPERVISOR, errno, "no folder to bound", f->path);
+    if (mounted(f, sandbox)) {
+      close(fd);
+      continue;
+    }
+    if (options.pid1) // outside a container it may be the machine's own
+      empty(fd);
+    if (fchmod(fd, sandbox ? 0755 : 01777) < 0)
+      fail(F_SUPERVISOR, errno, "a folder can't be opened to the user", f->path);
+    f->fd = fd;
+    watching = true;
+  }
+  admin_drop();
+}
+
+uint32_t disk_abilities(void) { return (count > 0 && !watching ? A_TMPFS : 0u) | (watching ? A_WATCH : 0u); }
+
+static bool over(const struct folder *f) { return f->used > f->most || f->entries > f->most / BYTES_PER_INODE + 1; }
+
+// Adds what lies below `dir`, which it closes. Stops as soon as the bound is passed, so that a look is bounded as well.
+static void measure(struct folder *f, int dir, int depth) {
+  DIR *list = fdopendir(dir);
+  if (!list || depth > MOST_DEPTH) {
+    f->used = UINT64_MAX; // what can't be measured doesn't fit
+    list ? closedir(list) : close(dir);
+    return;
+  }
+  for (struct dirent *e; !over(f) && (e = readdir(list));) {
+    struct stat st;
+    if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") ||
+        fstatat(dirfd(list), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0) // gone meanwhile
+      continue;
+    f->entries++;
+    f->used += (uint64_t)st.st_blocks * 512 / (S_ISDIR(st.st_mode) || st.st_nlink == 0 ? 1 : st.st_nlink);
+    if (!S_ISDIR(st.st_mode))
+      continue;
+    int below = openat(dirfd(list), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (below >= 0)
+      measure(f, below, depth + 1);
+    else if (errno != ENOENT && errno != ENOTDIR && errno != ELOOP)
+      f->used = UINT64_MAX;
+  }
+  closedir(list);
+}
+
+static bool look(void) {
+  uint64_t began = now();
+  bool passed = false;
+  for (size_t i = 0; i < count; i++) {
+    struct folder *f = &folders[i];
+    int fd = f->fd < 0 ? -1 : openat(f->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+      continue;
+    f->used = f->entries = 0;
+    measure(f, fd, 0);
+    passed |= over(f);
+  }
+  uint64_t ended = now(), pause = (ended - began) * LOOK_SHARE;
+  next_look = ended + (pause > LOOK_NS ? pause : LOOK_NS);
+  return passed;
+}
+
+int disk_timeout(void) {
+  uint64_t t = now();
+  return !watching ? -1 : t >= next_look ? 0 : (int)((next_look - t) / 1000000) + 1;
+}
+
+bool disk_passed(bool at_once) { return watching && (at_once || now() >= next_look) && look(); }
+
+void disk_begin(void) { next_look = now() + LOOK_NS; }
+
+bool disk_takes(uint64_t bytes) {
+  for (size_t i = 0; i < count; i++) {
+    struct folder *f = &folders[i];
+    if (f->fd < 0 || strcmp(f->path, options.sandbox))
+      continue;
+    // What was replaced since the last look is still counted.
+    if ((bytes > f->most || f->used > f->most - bytes || over(f)) &&
+        (look(), bytes > f->most || f->used > f->most - bytes || over(f))) {
+      errno = ENOSPC;
+      return false;
+    }
+    f->used += bytes;
+    f->entries++;
+  }
+  return true;
+}

@@ -1,0 +1,130 @@
+# shellcheck shell=sh
+# Changes of a machine that are said line by line, made once, kept in a list and undone from it. Plain sh, because nodes
+# may be old. Needs: CHANGES, the file with the list; DRY, `yes` when nothing may be changed.
+#
+# The list has a line for each change, oldest first: `file PATH`, `folder PATH`, `kept PATH` (what was there lies at
+# PATH.before-katafleet), `user NAME`, `group NAME`, `member USER GROUP`, `service NAME`.
+
+die() { printf '%s: %s\n' "$(basename -- "$0")" "$1" >&2; exit 1; }
+warn() { printf '! %s\n' "$1" >&2; }
+already() { printf '= %s\n' "$1"; }
+
+# change TEXT COMMAND…: says it and, unless this is a dry run, does it.
+change() {
+  if [ "$DRY" = yes ]; then printf '? would %s\n' "$1"; return 0; fi
+  text=$1; shift
+  "$@" || die "could not $text"
+  printf '+ %s\n' "$text"
+}
+
+# The list is written before the change is made: what an interruption leaves half done is undone as well.
+remember() {
+  [ "$DRY" != yes ] || return 0
+  [ -d "${CHANGES%/*}" ] || { mkdir -p "${CHANGES%/*}" && echo "folder ${CHANGES%/*}" >"$CHANGES"; } || die "could not make ${CHANGES%/*}"
+  grep -qxF -- "$1" "$CHANGES" 2>/dev/null || printf '%s\n' "$1" >>"$CHANGES" || die "could not write $CHANGES"
+}
+was_changed() { grep -qxF -- "$1" "$CHANGES" 2>/dev/null; }
+
+is_as() { [ -e "$1" ] && [ "$(stat -c '%a %U:%G' -- "$1")" = "$2 $3" ]; }
+set_as() { chown "$3" "$1" && chmod "$2" "$1"; }
+
+# make_folder PATH MODE OWNER:GROUP. A folder that is there keeps its mode and owner; those above it are root's.
+make_folder() {
+  if [ -d "$1" ]; then already "the folder $1 is there"; return; fi
+  [ -d "${1%/*}/" ] || [ "$DRY" = yes ] || make_folder_above "${1%/*}"
+  remember "folder $1"
+  change "make the folder $1" make_folder_now "$@"
+}
+make_folder_now() { mkdir -p "$1" && set_as "$@"; }
+make_folder_above() {
+  [ -d "${1%/*}/" ] || make_folder_above "${1%/*}"
+  remember "folder $1"
+  change "make the folder $1" make_folder_now "$1" 755 root:root
+}
+
+# put_file PATH MODE OWNER:GROUP, the content on stdin. It is there whole or not at all. $written has the paths that were
+# not as they should be.
+written=' '
+put_file() {
+  new=$(mktemp) || die 'mktemp failed'
+  cat >"$new"
+  if [ -f "$1" ] && cmp -s "$new" "$1" && is_as "$@"; then already "$1 is as it should be"
+  else
+    if [ -e "$1" ] && ! was_changed "file $1" && ! was_changed "kept $1"; then
+      change "keep what is at $1 as $1.before-katafleet" cp -p "$1" "$1.before-katafleet"
+      remember "kept $1"
+    elif [ ! -e "$1" ]; then remember "file $1"; fi
+    change "write $1" put_file_now "$new" "$@"
+    written="$written$1 "
+  fi
+  rm -f "$new"
+}
+put_file_now() { cp "$1" "$2.new-katafleet" && set_as "$2.new-katafleet" "$3" "$4" && mv -f "$2.new-katafleet" "$2"; }
+
+has_user() { getent passwd "$1" >/dev/null; }
+has_group() { getent group "$1" >/dev/null; }
+is_member() { case " $(id -nG "$1" 2>/dev/null) " in *" $2 "*) return 0 ;; *) return 1 ;; esac; }
+home_of() { getent passwd "$1" | cut -d: -f6; }
+
+# A user whose password opens nothing. `*` and not `!`: sshd turns away accounts that are locked.
+make_user() {
+  if has_user "$1"; then already "the user $1 is there"; return; fi
+  remember "user $1"
+  change "make the user $1" useradd -m -U -s /bin/sh -p '*' "$1"
+}
+make_group() {
+  if has_group "$1"; then already "the group $1 is there"; return; fi
+  remember "group $1"
+  change "make the group $1" groupadd "$1"
+}
+make_member() {
+  if is_member "$1" "$2"; then already "$1 is in the group $2"; return; fi
+  remember "member $1 $2"
+  change "put $1 into the group $2" usermod -a -G "$2" "$1"
+}
+
+# start_service NAME: a unit on systemd, else an init script; either was put where it belongs.
+uses_systemd() { [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1; }
+start_service() {
+  remember "service $1"
+  if uses_systemd; then change "have $1 start at boot" enable_unit "$1"
+  elif command -v update-rc.d >/dev/null 2>&1; then change "have $1 start at boot" update-rc.d "$1" defaults
+  elif command -v chkconfig >/dev/null 2>&1; then change "have $1 start at boot" chkconfig --add "$1"
+  else warn "neither systemd, update-rc.d nor chkconfig is here: have /etc/init.d/$1 start called at boot yourself"; fi
+}
+enable_unit() { systemctl daemon-reload && systemctl --quiet enable "$1"; }
+forget_service() {
+  if uses_systemd; then systemctl --quiet disable "$1"
+  elif command -v update-rc.d >/dev/null 2>&1; then update-rc.d -f "$1" remove
+  elif command -v chkconfig >/dev/null 2>&1; then chkconfig --del "$1"; fi
+}
+
+# Everything on the list, the newest first, and then the list.
+undo_changes() {
+  if [ ! -f "$CHANGES" ]; then already "there is nothing to undo: no $CHANGES"; return; fi
+  list=$(sed '1!G;h;$!d' "$CHANGES")
+  while read -r kind subject group; do
+    case $kind in
+      file) if [ -e "$subject" ]; then change "remove $subject" rm -f "$subject"; fi ;;
+      kept) if [ -e "$subject.before-katafleet" ]; then change "put back what was at $subject" mv -f "$subject.before-katafleet" "$subject"; fi ;;
+      folder) undo_folder "$subject" ;;
+      user) if has_user "$subject"; then change "remove the user $subject" remove_user "$subject"; fi ;;
+      group) if has_group "$subject"; then change "remove the group $subject" groupdel "$subject"; fi ;;
+      member) if is_member "$subject" "$group"; then change "take $subject out of the group $group" remove_member "$subject" "$group"; fi ;;
+      service) change "no longer start $subject at boot" forget_service "$subject" ;;
+      *) die "$CHANGES is wrong at '$kind $subject'" ;;
+    esac
+  done <<LIST
+$list
+LIST
+}
+remove_member() { gpasswd -d "$1" "$2" >/dev/null; }
+remove_user() { userdel -r "$1" 2>/dev/null || ! has_user "$1"; }
+
+# The folder of the list itself is the last.
+undo_folder() {
+  if [ "$1" = "${CHANGES%/*}" ]; then change "remove $CHANGES" rm -f "$CHANGES"; fi
+  [ -d "$1" ] || return 0
+  if [ "$DRY" = yes ] || [ -z "$(ls -A "$1")" ]; then change "remove the folder $1" rmdir "$1"
+  else warn "the folder $1 stays: there is something in it"; fi
+}

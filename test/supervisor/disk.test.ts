@@ -1,0 +1,147 @@
+import assert from 'node:assert/strict';
+import { readFile, readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ConversationLost } from '../../src/protocol/conversation.ts';
+import type { SandboxFile } from '../../src/core/run.ts';
+import { file, PipedSupervisor, user } from '../support/supervisor.ts';
+
+const MiB = 1024 * 1024;
+const abilities = { netns: 16, tmpfs: 32, watches: 64 };
+/** A mount namespace of its own, so that what is mounted there is nowhere else. */
+const mayMount = ['unshare', '--mount', '--propagation', 'private'];
+const mayNotMount = ['setpriv', '--bounding-set', '-sys_admin'];
+
+describe('supervisor: bounded folders', () => {
+  before(function () {
+    if (process.getuid?.() !== 0) this.skip(); // mounting and giving files away is root's
+  });
+
+  describe('where it may mount', () => {
+    it('mounts a tmpfs on each before it greets, owned by the user from OPEN on, of the size that was asked', async () => {
+      await using supervisor = await PipedSupervisor.bounded(8 * MiB, mayMount, '--tmpfs', `/tmp=${4 * MiB}`);
+      const { abilities: bits } = await supervisor.conversation.hello();
+      assert.equal(bits & (abilities.tmpfs | abilities.watches), abilities.tmpfs);
+      await supervisor.begin();
+      const result = await supervisor.run([
+        'sh',
+        '-c',
+        'for at in . /tmp; do stat -f -c "%T %b" $at; stat -c "%a %u:%g" $at; df --output=itotal $at | tail -n 1; done; touch here /tmp/here && echo writable',
+      ]);
+      assert.deepEqual(result.stdout.toString().split(/\s+/).filter(Boolean), [
+        ...['tmpfs', '2048', '755', `${user.uid}:${user.gid}`, '1025'],
+        ...['tmpfs', '1024', '1777', '0:0', '513', 'writable'],
+      ]);
+      assert.deepEqual(await readdir(supervisor.folder), [], 'the folder below the tmpfs stays as it was');
+    });
+
+    it('a program that fills it is told so and goes on; files that do not fit are refused', async () => {
+      await using supervisor = await (await PipedSupervisor.bounded(4 * MiB, mayMount)).open();
+      const result = await supervisor.run(['sh', '-c', 'head -c 9000000 /dev/zero > big; echo "$?"; stat -c %s big']);
+      assert.match(result.stderr.toString(), /No space left/);
+      assert.equal(result.stdout.toString(), `1\n${4 * MiB}\n`);
+      assert.deepEqual(result.outcome, { kind: 'exited', code: 0 });
+      assert.equal(await refusal(supervisor, file('more', Buffer.alloc(MiB))), 'no_space');
+    });
+
+    it('mounts nosuid and nodev, and what it had for that is gone for ever: from itself and from what it starts', async () => {
+      await using supervisor = await PipedSupervisor.bounded(MiB, mayMount);
+      const { abilities: bits } = await supervisor.conversation.hello();
+      assert.equal(bits & abilities.netns, 0, 'it no longer says that it can make namespaces');
+      const sets = await capabilities(supervisor.child.pid);
+      assert.equal(sets.size, 5);
+      for (const [name, value] of sets) assert.equal((value >> 21n) & 1n, 0n, `CAP_SYS_ADMIN is in the supervisor's ${name}`);
+      assert.notEqual(sets.get('CapEff'), 0n, 'it keeps the others');
+      await supervisor.begin();
+      const result = await supervisor.run([
+        'sh',
+        '-c',
+        `grep " $PWD " /proc/mounts; grep ^Cap /proc/self/status; mount -t tmpfs none /mnt; umount "$PWD"; mount -o remount,suid "$PWD"; unshare --mount true`,
+      ]);
+      const [mount = '', ...status] = result.stdout.toString().trim().split('\n');
+      assert.match(mount, /^katafleet \S+ tmpfs rw,nosuid,nodev,relatime,size=1024k,nr_inodes=129/);
+      assert.equal(status.filter((line) => /^Cap\w+:\t0+$/.test(line)).length, 5);
+      const errors = result.stderr.toString().trim().split('\n');
+      assert.equal(errors.filter((line) => /permission denied|not permitted|must be superuser/i.test(line)).length, 4, errors.join());
+    });
+  });
+
+  describe('where it may not mount', () => {
+    it('says that it watches instead, and a step within its bound ends as ever', async () => {
+      await using supervisor = await PipedSupervisor.bounded(8 * MiB, mayNotMount);
+      const { abilities: bits } = await supervisor.conversation.hello();
+      assert.equal(bits & (abilities.tmpfs | abilities.watches), abilities.watches);
+      await supervisor.begin();
+      const result = await supervisor.run(['sh', '-c', 'head -c 6000000 /dev/zero > fits; truncate -s 1G sparse; exit 3']);
+      assert.deepEqual(result.outcome, { kind: 'exited', code: 3 });
+      assert.equal((await stat(join(supervisor.folder, 'fits'))).uid, user.uid);
+    });
+
+    it('ends a step that goes on writing, and keeps what it printed', async () => {
+      await using supervisor = await (await PipedSupervisor.bounded(8 * MiB, mayNotMount)).open();
+      const result = await supervisor.run(['sh', '-c', 'echo before; head -c 9000000 /dev/zero > big; sleep 1006'], {
+        limits: { wallMs: 50_000 },
+      });
+      assert.deepEqual([result.outcome, result.stdout.toString()], [{ kind: 'out_of_disk' }, 'before\n']);
+    });
+
+    it('the outcome does not hang on when it looked: a step that wrote too much and exited is told apart all the same', async () => {
+      await using supervisor = await (await PipedSupervisor.bounded(2 * MiB, mayNotMount)).open();
+      const result = await supervisor.run(['sh', '-c', 'mkdir -p a/b; head -c 3000000 /dev/zero > a/b/big']);
+      assert.deepEqual(result.outcome, { kind: 'out_of_disk' });
+      const tidied = await supervisor.run(['rm', '-r', 'a']);
+      assert.deepEqual(tidied.outcome, { kind: 'exited', code: 0 }, 'what is deleted is free again');
+    });
+
+    it('many empty files and folders, links and depth hide nothing and take no long walk', async () => {
+      for (const [script, kind] of [
+        ['i=0; while [ $i -lt 400 ]; do : > f$i; i=$((i+1)); done', 'out_of_disk'],
+        ['i=0; while [ $i -lt 140 ]; do mkdir d && cd d || exit; i=$((i+1)); done', 'out_of_disk'],
+        ['head -c 900000 /dev/zero > one; for i in 2 3 4 5; do ln one n$i; done', 'exited'],
+        ['ln -s / all; ln -s .. up; mkdir d; ln -s .. d/up', 'exited'],
+      ] as const) {
+        await using supervisor = await (await PipedSupervisor.bounded(2 * MiB, mayNotMount)).open();
+        assert.equal((await supervisor.run(['sh', '-c', script])).outcome.kind, kind, script);
+      }
+    });
+
+    it('files of the host count as well, and a file that replaces another counts once', async () => {
+      await using supervisor = await (await PipedSupervisor.bounded(2 * MiB, mayNotMount)).open();
+      for (let i = 0; i < 4; i++) {
+        await supervisor.files(file('same', Buffer.alloc(MiB, i)));
+        assert.deepEqual((await supervisor.run(['true'])).outcome, { kind: 'exited', code: 0 });
+      }
+      assert.equal(await refusal(supervisor, file('one', Buffer.alloc(MiB)), file('two', Buffer.alloc(MiB))), 'no_space');
+    });
+  });
+
+  it('takes no other folder, no other form, and none twice', async () => {
+    for (const [options, code] of [
+      [['--tmpfs', '/etc=1000000'], 1],
+      [['--tmpfs', 'tmp=1000000'], 64],
+      [['--tmpfs', '/tmp'], 64],
+      [['--tmpfs', '/tmp=0'], 64],
+      [['--tmpfs', '/tmp=9m'], 64],
+      [['--tmpfs', '/tmp=-1'], 64],
+      [['--tmpfs', '/tmp=1000000', '--tmpfs', '/tmp=1000000'], 64],
+    ] as const) {
+      await using supervisor = await PipedSupervisor.bounded(MiB, mayMount, ...options);
+      supervisor.stream.resume();
+      assert.equal(await supervisor.exit, code, options.join(' '));
+    }
+  });
+});
+
+/** Why the supervisor gives up on files. */
+async function refusal(supervisor: PipedSupervisor, ...sent: SandboxFile[]): Promise<string> {
+  await supervisor.files(...sent).catch((error: unknown) => {
+    if (!(error instanceof ConversationLost)) throw error; // it spoke while it was written to
+  });
+  const reply = await supervisor.conversation.next();
+  return reply.kind === 'fail' ? reply.reason : reply.kind;
+}
+
+/** A process's sets of capabilities, by the kernel's names. */
+async function capabilities(pid: number | undefined): Promise<Map<string, bigint>> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8');
+  return new Map(Array.from(status.matchAll(/^(Cap\w+):\t(\w+)$/gm), ([, name = '', hex]) => [name, BigInt(`0x${hex}`)]));
+}

@@ -1,0 +1,76 @@
+import { labels } from '../../src/core/labels.ts';
+import type { NodeImage } from '../../src/drivers/contract.ts';
+import { Fleet, type FleetOptions } from '../../src/fleet/fleet.ts';
+import type { MemberSettings } from '../../src/fleet/member.ts';
+import { FakeDriver } from './fake-driver.ts';
+
+export const MiB = 1024 ** 2;
+
+/** Long enough that no look happens by itself. */
+const neverMs = 1e8;
+
+export interface FakeFleetOptions extends Partial<Omit<FleetOptions, 'members' | 'connect'>> {
+  /** By node, in place of what a plain node would have. */
+  settings?: Record<string, Partial<MemberSettings>>;
+}
+
+/** A fleet of nodes in memory; they are looked at only when the test says so. */
+export function fakeFleet(names: readonly string[], { settings = {}, ...options }: FakeFleetOptions = {}) {
+  const drivers = new Map(names.map((name) => [name, new FakeDriver(`fake://${name}`)]));
+  const events: string[] = [];
+  const troubles: string[] = [];
+  const driver = (name: string) => {
+    const found = drivers.get(name);
+    if (!found) throw new Error(`no fake ${name}`);
+    return found;
+  };
+  const fleet = new Fleet({
+    members: names.map((name) => ({
+      name,
+      endpoint: `fake://${name}`,
+      labels: {},
+      driver: 'auto',
+      reserve: { share: 0 },
+      withoutMemoryLimits: false,
+      cordoned: false,
+      ...settings[name],
+    })),
+    connect: ({ name }) => driver(name),
+    built: ['engine'],
+    policy: { pack: 'spread' },
+    idleMemory: 16 * MiB,
+    copy: true,
+    rules: { failures: 3, successes: 2, flapMs: 60_000, intervalMs: neverMs, timeoutMs: 50 },
+    onEvent: (node, kind, detail) => events.push(`${node} ${kind}${detail === '' ? '' : `: ${detail}`}`),
+    onTrouble: (message) => troubles.push(message),
+    ...options,
+  });
+  return {
+    fleet,
+    driver,
+    events,
+    troubles,
+    /** Looks at a node so many times, one after another. */
+    look: async (name: string, times = 1) => {
+      for (let look = 0; look < times; look += 1) await fleet.member(name).check();
+      return fleet.member(name).state;
+    },
+    summary: (name: string) => {
+      const found = fleet.nodes().find((node) => node.name === name);
+      if (!found) throw new Error(`no node ${name}`);
+      return found;
+    },
+  };
+}
+
+export const until = async (holds: () => boolean): Promise<void> => {
+  while (!holds()) await new Promise((resolve) => setImmediate(resolve));
+};
+
+export function imageOf(id: string, tags: string[], more: Partial<NodeImage> = {}): NodeImage {
+  return { id: `sha256:${id}`, tags, digests: [], size: 1000, labels: {}, ...more };
+}
+
+/** An image that a recipe of ours made. */
+export const recipeImage = (id: string, tags: string[], recipe = 'gcc'): NodeImage =>
+  imageOf(id, tags, { labels: { [labels.recipe]: recipe } });

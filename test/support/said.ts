@@ -1,0 +1,23 @@
+import { spawnSync } from 'node:child_process';
+
+export interface Said {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+/** A command to its end, its output as text. */
+export function said(
+  command: string,
+  words: readonly string[],
+  { input = '', env = {} }: { input?: string | Buffer; env?: NodeJS.ProcessEnv } = {},
+): Said {
+  const { status, stdout, stderr, error } = spawnSync(command, words, {
+    input,
+    encoding: 'utf8',
+    env: { ...process.env, ...env },
+    maxBuffer: 1 << 28,
+  });
+  if (error) throw error;
+  return { code: status, stdout, stderr };
+}

@@ -1,0 +1,171 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import type { NodeSummary } from '../../src/fleet/fleet.ts';
+
+const project = fileURLToPath(new URL('../../', import.meta.url));
+/** Longest wait for `katafleet serve` to serve, or to end in peace, ms: its own grace is 20 s, a hanging node's 30. */
+const startMs = 30_000;
+const stopMs = 60_000;
+
+/** A run as the API tells it. */
+export interface RunAnswer {
+  id: string;
+  state: 'waiting' | 'running' | 'finished' | 'failed' | 'cancelled';
+  acceptedAt: number;
+  endedAt?: number;
+  attempts: { number: number; node: string; startedAt: number; endedAt?: number; state: string; reason?: string }[];
+  result?: {
+    node: string;
+    attempt: number;
+    warm: boolean;
+    outcome: { kind: string; code?: number };
+    steps: { stdout: string; stderr: string }[];
+    changes: { files: { path: string; content: string }[] };
+    timings: { totalMs: number };
+  };
+  error?: { code: string; message: string };
+}
+
+/** What the API said in place of what was asked for. */
+export class ApiError extends Error {
+  readonly status: number;
+
+  constructor(status: number, body: string) {
+    super(`the API answered ${status}: ${body}`);
+    this.status = status;
+  }
+}
+
+/** `katafleet serve` as a process of its own, with a configuration and a journal in a folder that goes with it. */
+export class Service implements AsyncDisposable {
+  readonly #folder: string;
+  #child: ChildProcess | undefined;
+  #url = '';
+  readonly #log: string[] = [];
+  /** A katafleet that hangs must not outlive the tests. */
+  readonly #atExit = () => void this.#child?.kill('SIGKILL');
+
+  private constructor(folder: string) {
+    this.#folder = folder;
+    process.once('exit', this.#atExit);
+  }
+
+  /** With a free port of loopback, and the rest as the configuration says. */
+  static async start(config: object): Promise<Service> {
+    const service = new Service(await mkdtemp(join(tmpdir(), 'katafleet-service-')));
+    try {
+      const whole = { journal: { file: 'journal.db' }, server: { listen: '127.0.0.1:0' }, ...config };
+      await writeFile(service.config, JSON.stringify(whole)); // JSON is YAML too
+      await service.start();
+      return service;
+    } catch (error) {
+      await service[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  get config(): string {
+    return join(this.#folder, 'katafleet.yaml');
+  }
+
+  /** Where it serves. */
+  get url(): string {
+    return this.#url;
+  }
+
+  get journal(): string {
+    return join(this.#folder, 'journal.db');
+  }
+
+  /** What it has told of itself lately, for whoever asks why. */
+  get log(): string {
+    return this.#log.slice(-60).join('\n');
+  }
+
+  /** Resolves when it serves. */
+  async start(): Promise<void> {
+    const args = ['--import', 'tsx', 'src/main.ts', '--config', this.config, 'serve'];
+    const child = spawn(process.execPath, args, { cwd: project, stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#child = child;
+    createInterface(child.stderr).on('line', (line) => this.#log.push(line));
+    const lines = createInterface(child.stdout);
+    const stop = new AbortController();
+    const died = once(child, 'exit', { signal: stop.signal }).then(() => assert.fail(`katafleet serve ended at once:\n${this.log}`));
+    const said = once(lines, 'line', { signal: AbortSignal.any([stop.signal, AbortSignal.timeout(startMs)]) });
+    try {
+      const [line] = (await Promise.race([said, died])) as [string];
+      this.#url = /http:\S+/.exec(line)?.[0] ?? assert.fail(`katafleet serve said ${line}`);
+    } finally {
+      stop.abort();
+      for (const left of [said, died]) left.catch(() => undefined);
+      lines.close();
+      child.stdout.resume();
+    }
+  }
+
+  /** As a crash would end it. */
+  async kill(): Promise<void> {
+    await this.#end('SIGKILL');
+  }
+
+  /** As an administrator ends it; answers its exit code. */
+  async stop(): Promise<number | null> {
+    return this.#end('SIGTERM');
+  }
+
+  async #end(signal: NodeJS.Signals): Promise<number | null> {
+    const child = this.#child;
+    this.#child = undefined;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return child?.exitCode ?? null;
+    const ended = once(child, 'exit');
+    child.kill(signal);
+    const late = setTimeout(() => child.kill('SIGKILL'), stopMs);
+    await ended;
+    clearTimeout(late);
+    return child.exitCode;
+  }
+
+  /** One call of the API. @throws ApiError for what is no success; TypeError when nobody answers */
+  async call<T>(method: 'GET' | 'POST' | 'DELETE', path: string, body?: object, headers: Record<string, string> = {}): Promise<T> {
+    const response = await fetch(this.#url + path, {
+      method,
+      headers: { ...headers, ...(body ? { 'content-type': 'application/json' } : {}) },
+      ...(body ? { body: JSON.stringify(body) } : {}),
+      signal: AbortSignal.timeout(120_000),
+    });
+    const text = await response.text();
+    if (!response.ok) throw new ApiError(response.status, text);
+    return JSON.parse(text) as T;
+  }
+
+  /** Accepted, and waited for until it is over. */
+  async run(body: object, key?: string): Promise<RunAnswer> {
+    return this.ended(await this.call<RunAnswer>('POST', '/v1/runs?wait=60', body, key === undefined ? {} : { 'idempotency-key': key }));
+  }
+
+  /** A run when it is over. @throws after four minutes */
+  async ended(run: RunAnswer): Promise<RunAnswer> {
+    for (let asked = 0; run.endedAt === undefined; asked += 1) {
+      assert.ok(asked < 4, `the run ${run.id} is still ${run.state}`);
+      run = await this.call<RunAnswer>('GET', `/v1/runs/${run.id}?wait=60`);
+    }
+    return run;
+  }
+
+  async nodes(): Promise<Record<string, NodeSummary>> {
+    const { nodes } = await this.call<{ nodes: NodeSummary[] }>('GET', '/v1/nodes');
+    return Object.fromEntries(nodes.map((node) => [node.name, node]));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#end('SIGTERM');
+    await rm(this.#folder, { recursive: true });
+    process.removeListener('exit', this.#atExit);
+  }
+}

@@ -1,0 +1,19 @@
+import type { Waiting } from '../../src/scheduler/queue.ts';
+
+let made = 0;
+
+/** A run that waits, of the tenant `t` and GiB, unless said otherwise. */
+export function waiting(more: Partial<Waiting<undefined>> = {}): Waiting<undefined> {
+  return {
+    id: `run-${(made += 1)}`,
+    tenant: 't',
+    priority: 5,
+    memory: 1024 ** 3,
+    bytes: 10,
+    shape: 's',
+    since: 0,
+    deadline: Infinity,
+    value: undefined,
+    ...more,
+  };
+}

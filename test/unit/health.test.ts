@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict';
+import fc from 'fast-check';
+import { Health, type HealthState } from '../../src/fleet/health.ts';
+
+const rules = { failures: 3, successes: 2, flapMs: 60_000 };
+
+/** The states after each look; looks are 1 s apart: `+` good, `-` bad, `!` refused, a number so many good ones. */
+function states(health: Health, looks: string): HealthState[] {
+  return Array.from(looks, (look, index) => (look === '+' ? health.good(index * 1_000) : look === '-' ? health.bad() : health.refuse()));
+}
+
+describe('health of a node', () => {
+  it('the first answer makes it ready, the first silence down', () => {
+    assert.deepEqual(states(new Health(rules), '+'), ['ready']);
+    assert.deepEqual(states(new Health(rules), '-'), ['down']);
+    assert.deepEqual(states(new Health(rules), '!'), ['unusable']);
+  });
+
+  it('a failure makes it suspect, some in a row down, an answer in between forgives', () => {
+    assert.deepEqual(states(new Health(rules), '+--+--+'), ['ready', 'suspect', 'suspect', 'ready', 'suspect', 'suspect', 'ready']);
+    assert.deepEqual(states(new Health(rules), '+---+-++'), ['ready', 'suspect', 'suspect', 'down', 'down', 'down', 'down', 'ready']);
+  });
+
+  it('each fall soon after the last makes coming back take longer, up to eight times', () => {
+    const health = new Health(rules);
+    states(health, '+');
+    const needed = [];
+    for (let fall = 0; fall < 6; fall += 1) {
+      states(health, '---');
+      let looks = 1;
+      while (health.good(1_000) !== 'ready') looks += 1;
+      needed.push(looks);
+    }
+    assert.deepEqual(needed, [2, 4, 8, 16, 16, 16]);
+  });
+
+  it('a long time up makes it trusted again', () => {
+    const health = new Health(rules);
+    states(health, '+---++---++++');
+    assert.equal(health.state, 'ready');
+    health.good(12_000 + rules.flapMs);
+    states(health, '---+');
+    assert.deepEqual([health.state, health.missing], ['down', 1]);
+  });
+
+  it('one that may not serve is ready only after a good look at what it is, not because it was silent once', () => {
+    assert.deepEqual(states(new Health(rules), '!-'), ['unusable', 'down']);
+    assert.deepEqual(states(new Health(rules), '!+'), ['unusable', 'ready']);
+    assert.deepEqual(states(new Health(rules), '+-!'), ['ready', 'suspect', 'unusable']);
+  });
+
+  it('whatever happens: no way from ready to down but by enough failures in a row, none back but by enough successes', () => {
+    const look = fc.constantFrom('+', '+', '-');
+    fc.assert(
+      fc.property(
+        fc.array(look, { maxLength: 200 }),
+        fc.integer({ min: 1, max: 5 }),
+        fc.integer({ min: 1, max: 5 }),
+        (looks, failures, successes) => {
+          const health = new Health({ failures, successes, flapMs: 10_000 });
+          let [before, good, bad, changes]: [HealthState, number, number, number] = [health.state, 0, 0, 0];
+          for (const [index, one] of looks.entries()) {
+            [good, bad] = one === '+' ? [good + 1, 0] : [0, bad + 1];
+            const now = one === '+' ? health.good(index * 1_000) : health.bad();
+            if (now === 'down' && before !== 'down' && before !== 'probing') assert.ok(bad >= failures, 'down too early');
+            if (now === 'ready' && before === 'down') assert.ok(good >= successes && good <= 8 * successes, `back after ${good}`);
+            if (before === 'suspect' && now === 'suspect') assert.ok(bad < failures);
+            if (one === '+' && now === 'suspect') assert.fail('an answer leaves no suspicion');
+            if (before === 'down' && now === 'ready') changes += 1;
+            before = now;
+          }
+          assert.ok(changes <= looks.length / (failures + successes) + 1, 'it flaps no faster than its rules allow');
+        },
+      ),
+    );
+  });
+});

@@ -1,0 +1,184 @@
+import assert from 'node:assert/strict';
+import { labels } from '../../src/core/labels.ts';
+import { Maintenance, type MaintenanceMemory } from '../../src/fleet/maintenance.ts';
+import { prunePlan } from '../../src/fleet/prune.ts';
+import { reapPlan, reapReason } from '../../src/fleet/reaper.ts';
+import { FakeDriver } from '../support/fake-driver.ts';
+import { imageOf, recipeImage } from '../support/fake-fleet.ts';
+
+const day = 86_400_000;
+const unexpected = (message: string): never => {
+  throw new Error(`nothing was to go wrong: ${message}`);
+};
+
+describe('reaping', () => {
+  const view = { now: 100_000, fleet: 'mine', inUse: new Set<string>(), journal: { identity: 'J', epoch: 5 }, gone: () => false };
+  const why = (own: Record<string, string>, more: object = {}) => reapReason({ id: 'x', running: true, labels: own }, { ...view, ...more });
+
+  it('what an earlier katafleet of this journal made goes; what this one or another journal’s made stays', () => {
+    assert.match(why({ [labels.fleet]: 'J', [labels.epoch]: '4' }) ?? '', /before katafleet was started again/);
+    assert.equal(why({ [labels.fleet]: 'J', [labels.epoch]: '5' }), undefined);
+    assert.equal(why({ [labels.fleet]: 'J', [labels.epoch]: '6' }), undefined);
+    assert.equal(why({ [labels.fleet]: 'other', [labels.epoch]: '1' }), undefined);
+    assert.equal(why({ [labels.fleet]: 'J', [labels.epoch]: '4' }, { journal: undefined }), undefined);
+    assert.equal(why({ [labels.fleet]: 'J', [labels.epoch]: 'nonsense' }), undefined);
+  });
+
+  it('a deadline has a grace', () => {
+    assert.equal(why({ [labels.deadline]: '95000' }, { graceMs: 5_000 }), undefined);
+    assert.match(why({ [labels.deadline]: '94999' }, { graceMs: 5_000 }) ?? '', /deadline/);
+    assert.match(why({ [labels.deadline]: '99999' }) ?? '', /deadline/);
+    assert.equal(why({ [labels.deadline]: 'nonsense' }), undefined);
+  });
+
+  it('what has ended goes a grace after it was first seen so, whoever made it; what runs, or comes anew, does not', async () => {
+    const driver = new FakeDriver();
+    driver.plant('ended', { [labels.role]: 'sandbox' }, false);
+    driver.plant('runs', { [labels.role]: 'sandbox' });
+    const endedSince = new Map<string, number>();
+    const plan = async (now: number) =>
+      (await reapPlan(driver, { ...view, now, graceMs: 1_000, endedSince })).map(({ id, why }) => `${id}: ${why}`);
+    assert.deepEqual(await plan(10_000), []);
+    assert.deepEqual(await plan(11_000), []);
+    assert.deepEqual(await plan(11_001), ['ended: it has ended and its owner does not remove it']);
+    await driver.remove('ended');
+    assert.deepEqual(await plan(12_000), []);
+    driver.plant('ended', { [labels.role]: 'sandbox' }, false);
+    assert.deepEqual(await plan(13_000), [], 'its time begins anew');
+  });
+});
+
+describe('pruning', () => {
+  const rules = { now: 100 * day, afterMs: 30 * day, keep: [], lastUsed: () => undefined, since: 0 };
+  const names = (images: Parameters<typeof prunePlan>[0], more: Partial<Parameters<typeof prunePlan>[1]> = {}) =>
+    prunePlan(images, { ...rules, ...more }).map(({ name }) => name);
+
+  it('an image that is none of ours is never touched', () => {
+    assert.deepEqual(names([imageOf('1', ['debian:12']), imageOf('2', []), imageOf('3', ['katafleet/look-alike:latest'])]), []);
+  });
+
+  it('of ours, what no run has asked for in so long goes, by any of its names', () => {
+    const image = recipeImage('1', ['katafleet/gcc:latest', 'mirror/gcc:1']);
+    const used = (name: string, at: number) => (asked: string) => (asked === name ? at : undefined);
+    assert.deepEqual(names([image]), ['katafleet/gcc:latest', 'mirror/gcc:1']);
+    assert.deepEqual(names([image], { lastUsed: used('gcc:latest', 71 * day) }), []);
+    assert.deepEqual(names([image], { lastUsed: used('katafleet/gcc:latest', 71 * day) }), []);
+    assert.deepEqual(names([image], { lastUsed: used('gcc:latest', 69 * day) }), ['katafleet/gcc:latest', 'mirror/gcc:1']);
+  });
+
+  it('nothing goes for want of a use that nobody could have seen, nor when pruning is off, nor what is to be kept', () => {
+    const image = recipeImage('1', ['katafleet/gcc:latest']);
+    assert.deepEqual(names([image], { since: 80 * day }), []);
+    assert.deepEqual(names([image], { afterMs: undefined }), []);
+    for (const keep of ['gcc', 'katafleet/gcc', 'docker.io/katafleet/gcc:latest', 'sha256:1'])
+      assert.deepEqual(names([image], { keep: [keep] }), []);
+    assert.deepEqual(names([image], { keep: ['gcc:13'] }), ['katafleet/gcc:latest']);
+  });
+
+  it('a build that lost its name to a later one goes; so does what was adapted from an image that is gone', () => {
+    const adapted = (from: string) =>
+      imageOf('9', ['katafleet/adapted:9'], { labels: { [labels.adaptedFrom]: from, [labels.recipe]: 'gcc' } });
+    assert.deepEqual(names([recipeImage('1', ['<none>:<none>'])], { afterMs: undefined }), ['sha256:1']);
+    assert.deepEqual(names([adapted('sha256:1')]), ['katafleet/adapted:9']);
+    assert.deepEqual(names([adapted('sha256:1'), imageOf('1', ['debian:12'])]), []);
+  });
+});
+
+describe('maintenance', () => {
+  /** As the journal keeps it. */
+  function memory() {
+    const kept = new Map<string, { startedAt?: number; endedAt?: number; outcome?: string; detail?: string }>();
+    const port: MaintenanceMemory = {
+      maintenanceStarted: (job, at) => void kept.set(job, { startedAt: at, outcome: 'running' }),
+      maintenanceEnded: (job, at, ok, detail) =>
+        void kept.set(job, { ...kept.get(job), endedAt: at, outcome: ok ? 'done' : 'failed', detail }),
+      maintenance: (job) => kept.get(job),
+    };
+    return { kept, port };
+  }
+  const job = (run: (dryRun: boolean) => Promise<string>, schedule?: string) => ({ name: 'reap', what: 'removes', schedule, run });
+
+  it('does a job once at a time: who asks meanwhile waits for the one under way', async () => {
+    const { port, kept } = memory();
+    let [runs, finish] = [0, (_detail: string): void => undefined];
+    const maintenance = new Maintenance([job(() => ((runs += 1), new Promise((resolve) => (finish = resolve))))], port, unexpected);
+    const both = [maintenance.run('reap'), maintenance.run('reap')];
+    assert.deepEqual([maintenance.states()[0]?.running, kept.get('reap')?.outcome], [true, 'running']);
+    finish('3 removed');
+    assert.deepEqual([await Promise.all(both), runs], [['3 removed', '3 removed'], 1]);
+    assert.deepEqual([maintenance.states()[0]?.running, kept.get('reap')?.outcome, kept.get('reap')?.detail], [false, 'done', '3 removed']);
+    const again = maintenance.run('reap');
+    finish('0 removed');
+    assert.deepEqual([await again, runs], ['0 removed', 2]);
+  });
+
+  it('a dry run changes nothing, is not remembered, and waits for nobody', async () => {
+    const { port, kept } = memory();
+    let finish = (_detail: string): void => undefined;
+    const maintenance = new Maintenance(
+      [job((dryRun) => (dryRun ? Promise.resolve('would') : new Promise((resolve) => (finish = resolve))))],
+      port,
+      unexpected,
+    );
+    assert.equal(await maintenance.run('reap', true), 'would');
+    assert.equal(kept.size, 0);
+    const real = maintenance.run('reap');
+    assert.equal(await maintenance.run('reap', true), 'would');
+    finish('did');
+    assert.equal(await real, 'did');
+  });
+
+  it('a job that fails is told, remembered, and can be done again', async () => {
+    const { port, kept } = memory();
+    const troubles: string[] = [];
+    let fail = true;
+    const maintenance = new Maintenance(
+      [job(() => (fail ? Promise.reject(new Error('engine gone')) : Promise.resolve('fine')))],
+      port,
+      (message) => troubles.push(message),
+    );
+    await assert.rejects(maintenance.run('reap'), /engine gone/);
+    assert.deepEqual(
+      [kept.get('reap')?.outcome, kept.get('reap')?.detail, troubles],
+      ['failed', 'engine gone', ['maintenance reap: engine gone']],
+    );
+    fail = false;
+    assert.equal(await maintenance.run('reap'), 'fine');
+    await assert.rejects(maintenance.run('nope'), /no job nope/);
+  });
+
+  it('what an earlier process did not finish is remembered as failed', () => {
+    const { port, kept } = memory();
+    port.maintenanceStarted('reap', 1);
+    const maintenance = new Maintenance([job(() => Promise.resolve(''))], port, unexpected);
+    maintenance.start(0);
+    assert.deepEqual([kept.get('reap')?.outcome, kept.get('reap')?.detail], ['failed', 'katafleet ended in the middle of it']);
+  });
+
+  it('keeps schedules by itself, without overlap, tells when the next is, and waits for what is under way when it stops', async () => {
+    const { port } = memory();
+    let [begun, under, most] = [0, 0, 0];
+    let finish = (): void => undefined;
+    const first = new Promise<void>((resolve) => {
+      const run = async () => {
+        most = Math.max(most, (under += 1));
+        begun += 1;
+        resolve();
+        await new Promise<void>((end) => (finish = end));
+        under -= 1;
+        return 'done';
+      };
+      const maintenance = new Maintenance([{ ...job(run), schedule: '* * * * * *' }], port, unexpected);
+      maintenance.start(0);
+      const next = maintenance.states()[0]?.next ?? 0;
+      assert.ok(next > Date.now() - 1_000 && next <= Date.now() + 1_000);
+      stop = () => maintenance.stop();
+    });
+    await first;
+    const stopped = stop();
+    finish();
+    await stopped;
+    assert.deepEqual([begun, under, most], [1, 0, 1]);
+  });
+  let stop: () => Promise<void>;
+});
