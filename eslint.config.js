@@ -54,7 +54,10 @@ const guards = houses.map((house) => ({
 export default defineConfig(
   { ignores: ['dist', 'coverage', '.cache', 'images/supervisor/build'] },
   js.configs.recommended,
-  { files: ['**/*.cjs'], languageOptions: { globals: { require: 'readonly', module: 'writable', process: 'readonly' } } },
+  {
+    files: ['**/*.cjs'],
+    languageOptions: { globals: { require: 'readonly', module: 'writable', process: 'readonly', setTimeout: 'readonly' } },
+  },
   {
     files: ['src/**/*.ts', 'test/**/*.ts'],
     extends: [tseslint.configs.strictTypeChecked],

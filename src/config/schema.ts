@@ -232,7 +232,7 @@ function crossCheck(config: z.output<z.ZodObject<Record<string, never>>> | objec
 }
 
 /** How ssh is called: paths absolute, times in ms. */
-interface SshConfig {
+export interface SshConfig {
   config?: string | undefined;
   identity?: string | undefined;
   knownHosts?: string | undefined;

@@ -104,9 +104,7 @@ try {
 const node = await fleet.driver.probe();
 await publish(
   'katas',
-  `## Katas
-
-Made by \`npm run bench:katas -- --write\` (${today()}): a test of a kata beside the same run without one. Medians; the 95th
+  `Made by \`npm run bench:katas -- --write\` (${today()}): a test of a kata beside the same run without one. Medians; the 95th
 percentile beside them.
 
 Machine: ${machine()}, Linux ${node.kernel}, Docker ${node.engineVersion}, load ${(loadavg()[0] ?? 0).toFixed(1)} at the end.
