@@ -87,6 +87,8 @@ export class Avatar {
   #locking: Promise<void> | undefined;
   /** Tests that are not both answered and committed. */
   #busy = 0;
+  /** Told when there are none. */
+  #leaving: (() => void)[] = [];
 
   constructor(kata: KataRecord, name: string, folder: string, start: Start, services: AvatarServices) {
     this.#kata = kata;
@@ -146,6 +148,7 @@ export class Avatar {
     await this.#tests.onIdle();
     this.#committer.stop();
     await this.#committer.idle();
+    if (this.#busy > 0) await new Promise<void>((resolve) => this.#leaving.push(resolve));
   }
 
   async #test(given: Given | undefined, options: TestOptions): Promise<Tested> {
@@ -300,6 +303,7 @@ export class Avatar {
     if (this.#busy > 0) return;
     this.#lock?.release();
     this.#lock = undefined;
+    for (const left of this.#leaving.splice(0)) left();
   }
 
   get #pending(): string {

@@ -67,6 +67,8 @@ export const TestRecord = z.strictObject({
   node: z.string().optional(),
   attempt: z.int().optional(),
   warm: z.boolean().optional(),
+  /** Whether a session's sandbox served it. */
+  resumed: z.boolean().optional(),
   outcome,
   light: Light.optional(),
   timings: z.strictObject({ queueMs: count, acquireMs: count, executeMs: count, collectMs: count, totalMs: count }).partial().optional(),
@@ -112,13 +114,14 @@ export function testRecord(
   const { leftOut, ...lists } = changes;
   const rest = { ...lists, leftOut: leftOut.slice(0, 2_000) };
   if (ending.kind === 'failed') return { ...begun, outcome: { kind: 'lost', reason: ending.reason }, steps: [], ...rest };
-  const { id, node, attempt, warm, outcome: ended, light, timings, steps } = ending.result;
+  const { id, node, attempt, warm, resumed, outcome: ended, light, timings, steps } = ending.result;
   return {
     ...begun,
     run: id,
     node,
     attempt,
     warm,
+    resumed,
     outcome: ended,
     ...(light === undefined ? {} : { light }),
     timings,
