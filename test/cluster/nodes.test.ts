@@ -11,7 +11,7 @@ const command = (script: string) => ['bash', '-c', script];
 const stdout = ({ result }: RunAnswer) => result?.steps[0]?.stdout;
 
 describe('two nodes, each with labels of its own and little memory', function () {
-  this.timeout(120_000);
+  this.timeout(240_000);
   let bed: Testbed;
   let katafleet: Service;
   before(async () => {
