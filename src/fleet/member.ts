@@ -141,7 +141,7 @@ export class Member {
       throw reached.error ?? new KatafleetError('driver.unavailable', `no driver serves ${this.driver.endpoint}: ${this.choice.why}`);
     }
     this.driver.use?.(this.choice.driver);
-    const found = await this.#inTime(2 * this.#options.rules.timeoutMs, this.driver.probe());
+    const found = reached.fingerprint ?? (await this.#inTime(2 * this.#options.rules.timeoutMs, this.driver.probe()));
     this.fingerprint = found;
     const { memory, cpus, architecture, enforces } = found;
     // A limit that swap gets round is none, and the command line doesn't tell whether the machine has any.
@@ -170,12 +170,13 @@ export class Member {
     }
   }
 
-  async #reach(): Promise<{ found: Reached; error?: KatafleetError }> {
+  async #reach(): Promise<{ found: Reached; fingerprint?: Fingerprint; error?: KatafleetError }> {
     const ms = 2 * this.#options.rules.timeoutMs;
     // Where several drivers would do, what keeps all of them off is no choice.
     if (this.driver.reach) return { found: await this.#inTime(ms, this.driver.reach()) };
     try {
-      return { found: { api: 'usable', fingerprint: await this.#inTime(ms, this.driver.probe()) } };
+      const fingerprint = await this.#inTime(ms, this.driver.probe());
+      return { found: { api: 'usable', fingerprint }, fingerprint };
     } catch (error) {
       if (!(error instanceof KatafleetError)) throw error;
       if (error.code === 'engine.too_old')

@@ -45,12 +45,19 @@ const shared = ['-o', 'ControlMaster=auto', '-o', 'ControlPersist=30', '-o', `Co
 
 const measured = { spawned: [] as number[], warm: [] as number[], stdio: [] as number[], cold: [] as number[], overMaster: [] as number[] };
 for (let round = 0; round < rounds + warmUp; round += 1) {
-  await idle(old, 'h1', 2);
-  await idle(newer, 'h2', 2);
+  const quiet = async () => {
+    await idle(old, 'h1', 2);
+    await idle(newer, 'h2', 2);
+  };
+  await quiet();
+  const [spawned, warm] = [await time(hostSpawn), await time(() => old.run(request))];
+  await quiet();
+  const stdio = await time(() => newer.run(request));
+  await quiet();
   const one = {
-    spawned: await time(hostSpawn),
-    warm: await time(() => old.run(request)),
-    stdio: await time(() => newer.run(request)),
+    spawned,
+    warm,
+    stdio,
     cold: await time(() => ssh()),
     overMaster: await time(() => ssh(...shared)),
   };

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { sshError } from './failure.ts';
 import { exitWords, masterWords, sshCommand, type SshSettings, type SshTarget } from './target.ts';
 
@@ -28,6 +28,7 @@ export class Master {
   #starting: Promise<void> = Promise.resolve();
   #idle: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
+  readonly #calls = new Set<ChildProcess>();
 
   constructor(target: SshTarget, settings: SshSettings, control: string, onIdle: (master: Master) => void) {
     this.#target = target;
@@ -59,6 +60,7 @@ export class Master {
   #call(words: readonly string[], ms: number): Promise<{ code: number | null; stderr: string; late: boolean }> {
     const [command = 'ssh', ...rest] = [...sshCommand(this.#settings), ...words];
     const child = spawn(command, rest, { stdio: ['ignore', 'ignore', 'pipe'], detached: true, env: sshEnvironment() });
+    this.#calls.add(child);
     return new Promise((resolve) => {
       let stderr = '';
       let late = false;
@@ -70,6 +72,7 @@ export class Master {
       child.stderr.on('data', (chunk: Buffer) => (stderr = (stderr + chunk.toString()).slice(-16_384)));
       const over = (code: number | null) => {
         clearTimeout(timer);
+        this.#calls.delete(child);
         resolve({ code, stderr, late });
       };
       child.on('error', (error) => {
@@ -120,6 +123,7 @@ export class Master {
   close(): Promise<void> {
     this.retired = true;
     clearTimeout(this.#idle);
+    if (!this.#closing) for (const opening of this.#calls) opening.kill(); // nobody waits for a connection that is still being made
     this.#closing ??= this.ready.then(
       async () => {
         // Its socket may be gone already, with the connection: then there is nobody to tell.

@@ -50,7 +50,7 @@ export class SshStream extends Duplex {
         this.#attach(child);
         done();
       },
-      (error: unknown) => done(error as Error),
+      (error: unknown) => done(this.destroyed ? null : (error as Error)), // why it was given up is known
     );
   }
 

@@ -81,8 +81,9 @@ export class SshTransport {
 
   #open(words: readonly string[], short: boolean, judge: (end: SessionEnd) => Error | undefined): SshStream {
     const line = commandLine(words);
+    const epoch = this.#epoch;
     const stream: SshStream = new SshStream(
-      () => this.#start(line, short),
+      () => this.#start(line, short, () => epoch === this.#epoch && !stream.destroyed),
       (end) => {
         if (end.code === undefined && end.stderr === '') return this.#brokenOff();
         return end.code === sshFailed ? sshError(end.stderr, this.at) : judge(end);
@@ -97,10 +98,11 @@ export class SshTransport {
     return new KatafleetError('engine.unreachable', `the connection to ${this.at} was broken off`);
   }
 
-  async #start(line: string, short: boolean): Promise<ChildProcessWithoutNullStreams> {
-    const master = await this.#place(short);
+  async #start(line: string, short: boolean, wanted: () => boolean): Promise<ChildProcessWithoutNullStreams> {
+    const master = await this.#place(short, wanted);
     try {
       await master.ready;
+      if (!wanted()) throw this.#brokenOff();
       return await master.inTurn(() => {
         const [command = 'ssh', ...rest] = [
           ...sshCommand(this.#settings),
@@ -127,10 +129,9 @@ export class SshTransport {
   }
 
   /** A place on the fullest connection that has one, so that others can be closed; else on a new one, unless one gets free soon. */
-  async #place(short: boolean): Promise<Master> {
-    const epoch = this.#epoch;
+  async #place(short: boolean, wanted: () => boolean): Promise<Master> {
     for (;;) {
-      if (this.#epoch !== epoch) throw this.#brokenOff();
+      if (!wanted()) throw this.#brokenOff();
       const [master] = this.#masters.filter(({ hasRoom }) => hasRoom).sort((a, b) => b.sessions - a.sessions);
       if (!master && this.#short > 0 && this.#masters.some(({ retired }) => !retired)) {
         await new Promise<void>((resolve) => this.#waiting.add(resolve));
@@ -210,31 +211,40 @@ export class SshTransport {
       end = seen;
       return undefined;
     });
-    const late = new KatafleetError('engine.timeout', `${this.at} takes the command ${words.slice(0, 2).join(' ')} and does not end it`);
-    const timer = setTimeout(() => stream.destroy(late), timeoutMs);
-    const abort = () => stream.destroy(signal?.reason instanceof Error ? signal.reason : new Error('aborted'));
-    signal?.addEventListener('abort', abort, { once: true });
-    const parts: Buffer[] = [];
-    let size = 0;
+    const what = words.slice(0, 2).join(' ');
+    let timer: NodeJS.Timeout | undefined;
+    let abort!: () => void;
+    // A stream that has no connection yet can't be destroyed: hence the race.
+    const stopped = new Promise<never>((_resolve, reject) => {
+      abort = () => reject(signal?.reason instanceof Error ? signal.reason : new Error('aborted'));
+      signal?.addEventListener('abort', abort, { once: true });
+      const late = () => reject(new KatafleetError('engine.timeout', `${this.at} takes the command ${what} and does not end it`));
+      timer = setTimeout(late, timeoutMs);
+    });
     // A command that ends before it has read all its input says why.
-    const sent =
-      input instanceof Object && !Buffer.isBuffer(input) ? pipeline(input, stream, { end: true }).catch(() => undefined) : undefined;
-    if (!sent) stream.end(input);
+    if (input === undefined || Buffer.isBuffer(input)) stream.end(input);
+    else pipeline(input, stream, { end: true }).catch(() => undefined);
     try {
-      for await (const chunk of stream) {
-        const part = chunk as Buffer;
-        size += part.length;
-        if (size > mostOutput)
-          throw new KatafleetError('engine.failed', `${this.at} answers ${words.slice(0, 2).join(' ')} with more than 64 MiB`);
-        parts.push(part);
-      }
+      const stdout = await Promise.race([this.#read(stream, what), stopped]);
       if (!end) throw this.#brokenOff();
-      return { code: end.code ?? sshFailed, stdout: Buffer.concat(parts).toString(), stderr: end.stderr };
+      return { code: end.code ?? sshFailed, stdout, stderr: end.stderr };
     } finally {
       clearTimeout(timer);
       signal?.removeEventListener('abort', abort);
       stream.destroy();
     }
+  }
+
+  async #read(stream: SshStream, what: string): Promise<string> {
+    const parts: Buffer[] = [];
+    let size = 0;
+    for await (const chunk of stream) {
+      const part = chunk as Buffer;
+      size += part.length;
+      if (size > mostOutput) throw new KatafleetError('engine.failed', `${this.at} answers ${what} with more than 64 MiB`);
+      parts.push(part);
+    }
+    return Buffer.concat(parts).toString();
   }
 
   /** Connections are made anew for what comes; those that stand end with what runs over them. Who may do what is only read at login. */

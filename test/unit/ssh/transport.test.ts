@@ -17,7 +17,7 @@ while [ $# -gt 1 ]; do
 done
 echo "$op $control" >> "$LOG"
 case $op in
-  master) [ ! -e "$LOG.refuse" ] || { cat "$LOG.refuse" >&2; exit 255; }; : > "$control" ;;
+  master) [ ! -e "$LOG.hang" ] || exec sleep 60; [ ! -e "$LOG.refuse" ] || { cat "$LOG.refuse" >&2; exit 255; }; : > "$control" ;;
   exit) rm -f "$control" ;;
   session) [ -e "$control" ] || { echo 'mux: no such connection' >&2; exit 255; }; exec sh -c "$1" ;;
 esac
@@ -111,6 +111,19 @@ describe('remote commands over shared connections', () => {
     await waiting;
     assert.ok(calls().some((line) => line.startsWith('exit')));
     assert.equal((await transport.run(['echo', 'back'])).stdout, 'back\n');
+  });
+
+  it('a connection that is not made in time holds up nobody', async () => {
+    writeFileSync(`${log()}.hang`, '');
+    await assert.rejects(
+      transport.run(['true'], { timeoutMs: 100 }),
+      (error) => error instanceof KatafleetError && error.code === 'engine.timeout',
+    );
+    const running = assert.rejects(transport.run(['true']), KatafleetError);
+    await transport.disconnect();
+    await running;
+    await rm(`${log()}.hang`);
+    assert.equal((await transport.run(['true'])).code, 0);
   });
 
   it('a command that takes too long, or is called off, ends', async () => {
