@@ -9,6 +9,9 @@ import { Maintenance, type MaintenanceJob } from './fleet/maintenance.ts';
 import { prunePlan } from './fleet/prune.ts';
 import { buildApp } from './http/app.ts';
 import { Katafleet } from './index.ts';
+import { Git } from './katas/git.ts';
+import { serveClones } from './katas/serve.ts';
+import { Katas } from './katas/store.ts';
 import { optionsOf } from './options.ts';
 import { RunService } from './runs/service.ts';
 import { Journal } from './store/journal.ts';
@@ -33,6 +36,7 @@ export class Daemon {
   readonly #app: ReturnType<typeof buildApp>;
   readonly #config: Config;
   readonly #log: (line: string) => void;
+  readonly #katas: Katas;
   #stopping = false;
 
   /** Opens the journal and connects to nothing yet. @throws journal.*, endpoint.invalid */
@@ -57,6 +61,8 @@ export class Daemon {
     const { fleet } = this.#katafleet;
     this.#runs = new RunService(journal, (recorder) => this.#katafleet.dispatcherFor(recorder));
     this.#maintenance = new Maintenance(this.#jobs(), journal, log);
+    const { folder } = config.katas;
+    this.#katas = new Katas({ folder, run: (request) => this.#katafleet.run(request), trouble: log });
     const { host } = listenAddress(config.server.listen);
     this.#app = buildApp(
       {
@@ -71,6 +77,7 @@ export class Daemon {
         events: (of) => journal.events(of),
         counts: () => journal.counts(),
         stopping: () => this.#stopping,
+        clones: serveClones({ git: new Git(4), repository: (kata, avatar) => this.#katas.repository(kata, avatar), trouble: log }),
       },
       { bodyLimit: config.server.bodyLimit, loopbackOnly: isLoopback(host) },
     );
@@ -86,6 +93,12 @@ export class Daemon {
       const found = this.#config.profiles[profile];
       if (found) fleet.want({ image: canonicalImage(image), limits: sandboxLimits(found), idle });
     }
+    void this.#katas.recover().then(
+      (tests) => {
+        if (tests > 0) this.#log(`the commits of ${tests} tests of before are made`);
+      },
+      (error: unknown) => this.#log(`katas: ${messageOf(error)}`),
+    );
     const recovered = this.#runs.recover();
     if (recovered > 0) this.#log(`${recovered} accepted runs of before are taken up again`);
     void fleet.open();
@@ -214,6 +227,7 @@ export class Daemon {
     await this.#runs.settle(graceMs);
     await this.#app.close();
     await this.#katafleet.close();
+    await this.#katas.close();
     await this.#runs.over();
     this.#journal.close();
   }

@@ -13,7 +13,8 @@ import { filesJson, filesTable, logTable, notesOf, showTest, sorted } from './ka
 import { asJson, report } from './report.ts';
 import { ago, table } from './table.ts';
 import { escapeControls, outputTo } from './terminal.ts';
-import { type At, configOf, fleetOf } from './where.ts';
+import { type At, configOf, fleetOf, runningServer } from './where.ts';
+import { runThere } from './remote.ts';
 import { writeBack } from './write-back.ts';
 
 /** The start-points that come with katafleet, the same from src/ and from dist/. */
@@ -73,10 +74,15 @@ export function kataCommand(at: At): Command {
       const cancel = new AbortController();
       const stop = () => cancel.abort(new Error('interrupted'));
       process.once('SIGINT', stop).once('SIGTERM', stop);
-      await using fleet = fleetOf(at());
-      await using katas = kept((request, { signal, onOutput }) =>
-        fleet.run(request, { ...(signal ? { signal } : {}), ...(onOutput ? { onOutput } : {}) }),
-      );
+      // A katafleet that serves keeps the avatar's sandbox between tests.
+      const server = await runningServer(at());
+      await using fleet = server ? undefined : fleetOf(at());
+      await using katas = kept((request, { signal, onOutput, of }) => {
+        const how = { ...(signal ? { signal } : {}), ...(onOutput ? { onOutput } : {}) };
+        return server
+          ? runThere(server, { ...request, session: `${of.kata}/${of.avatar}` }, how)
+          : (fleet ?? fleetOf(at())).run(request, how);
+      });
       const print = { stdout: outputTo(process.stdout), stderr: outputTo(process.stderr) };
       const tested = await katas.test(id, avatar, dir === undefined ? undefined : await readFolder(dir), {
         signal: cancel.signal,

@@ -1,3 +1,4 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { type ErrorCode, errorKinds, KatafleetError, messageOf } from '../core/errors.ts';
@@ -25,6 +26,8 @@ export interface Parts {
   events: (of: { node?: string; limit: number }) => readonly object[];
   counts: () => Record<string, number>;
   stopping: () => boolean;
+  /** Answers git's requests for a kata's repositories; false for any other path, which it leaves alone. */
+  clones: (path: string, request: IncomingMessage, response: ServerResponse) => Promise<boolean>;
 }
 
 export interface AppOptions {
@@ -61,6 +64,7 @@ export function buildApp(parts: Parts, options: AppOptions): FastifyInstance {
   const { onRoute } = options;
   if (onRoute) app.addHook('onRoute', ({ method, path }) => [method].flat().forEach((one) => onRoute(one, path)));
   runRoutes(app, parts);
+  cloneRoutes(app, parts);
   fleetRoutes(app, parts);
   healthRoutes(app, parts);
   return app;
@@ -73,6 +77,26 @@ function stranger({ hostname, host, headers: { origin } }: FastifyRequest, loopb
   }
   if (origin === undefined || (URL.canParse(origin) && new URL(origin).host === host.toLowerCase())) return undefined;
   return new KatafleetError('request.forbidden', `pages of ${origin.slice(0, 200)} may not ask this server`);
+}
+
+/** What git asks for a clone; its bodies are git's own and are read by nobody else. */
+function cloneRoutes(app: FastifyInstance, { clones }: Parts): void {
+  void app.register((scope, _options, done) => {
+    scope.removeAllContentTypeParsers();
+    scope.addContentTypeParser('*', (_request, payload, parsed) => parsed(null, payload));
+    scope.route({
+      method: ['GET', 'POST'],
+      url: '/katas/*',
+      exposeHeadRoute: false,
+      handler: async (request, reply) => {
+        const [path = ''] = request.url.slice('/katas'.length).split('?', 1);
+        if (!(await clones(path, request.raw, reply.raw)))
+          throw new KatafleetError('request.unknown', `there is no ${request.method} ${request.url.slice(0, 200)}`);
+        reply.hijack();
+      },
+    });
+    done();
+  });
 }
 
 function runRoutes(app: FastifyInstance, parts: Parts): void {

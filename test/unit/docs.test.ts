@@ -36,12 +36,12 @@ describe('the pages tell what the code does', () => {
     assert.ok(told.every(([, , , , , what]) => (what ?? '').length > 5));
   });
 
-  it('api.md: every route, and no other', () => {
+  it('api.md: every route, and no other', async () => {
     const told = rows('api.md').flatMap(([route]) =>
       [...(route ?? '').matchAll(/`(GET|POST|DELETE) ([^`?]+)[^`]*`/g)].map(([, method, path]) => `${method ?? ''} ${path ?? ''}`),
     );
     const routes: string[] = [];
-    buildApp({} as Parts, { bodyLimit: 1, loopbackOnly: true, onRoute: (method, path) => routes.push(`${method} ${path}`) });
+    await buildApp({} as Parts, { bodyLimit: 1, loopbackOnly: true, onRoute: (method, path) => routes.push(`${method} ${path}`) }).ready();
     const named = routes.map((route) =>
       route.replace(':id', 'ID').replace('maintenance/:name', 'maintenance/JOB').replace(':name', 'NAME'),
     );

@@ -31,6 +31,11 @@ async function api(names: string[], options: Parameters<typeof fakeService>[1] &
       events: (of) => journal.events(of),
       counts: () => journal.counts(),
       stopping: () => state.stopping,
+      clones: (path, _request, response) => {
+        if (path !== '/kata/avatar.git/info/refs') return Promise.resolve(false);
+        response.end('refs');
+        return Promise.resolve(true);
+      },
     },
     { bodyLimit: 10_000, loopbackOnly: options.loopbackOnly ?? true },
   );

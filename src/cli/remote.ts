@@ -1,0 +1,92 @@
+import { type ErrorCode, errorKinds, KatafleetError } from '../core/errors.ts';
+import type { Changes, RunRequest, RunResult, SandboxFile, StepResult } from '../core/run.ts';
+import type { RunOptions } from '../runs/runner.ts';
+import type { ServerClient } from './client.ts';
+
+/** How long one call waits for the run, s; below the client's own patience. */
+const waitSeconds = 20;
+
+type StepAnswer = Omit<StepResult, 'stdout' | 'stderr'> &
+  Record<'stdout' | 'stderr', string> & { stdoutBase64?: string; stderrBase64?: string };
+interface ResultAnswer extends Omit<RunResult, 'steps' | 'changes'> {
+  steps: StepAnswer[];
+  changes: Omit<Changes, 'files' | 'folders'> & {
+    files: (Omit<Changes['files'][number], 'mtimeNs' | 'content'> & { mtimeNs: string; content: string; encoding: 'utf8' | 'base64' })[];
+    folders: { path: string; mode: number; mtimeNs: string }[];
+  };
+}
+interface RunAnswer {
+  id: string;
+  state: string;
+  endedAt?: number;
+  result?: ResultAnswer;
+  error?: { code: string; message: string; hint?: string };
+}
+
+/** One run on a katafleet that serves, with the files whole; its output comes at the end. @throws what a run here would throw */
+export async function runThere(server: ServerClient, request: RunRequest, { signal, onOutput }: RunOptions = {}): Promise<RunResult> {
+  signal?.throwIfAborted();
+  const path = (id: string) => `/v1/runs/${id}`;
+  let run = await server.call<RunAnswer>('POST', `/v1/runs?wait=${signal ? 0 : waitSeconds}`, spec(request));
+  const cancel = () => void server.call('DELETE', path(run.id)).catch(() => undefined); // the next look tells how it ended
+  signal?.addEventListener('abort', cancel, { once: true });
+  try {
+    while (run.endedAt === undefined) run = await server.call<RunAnswer>('GET', `${path(run.id)}?wait=${waitSeconds}`);
+  } finally {
+    signal?.removeEventListener('abort', cancel);
+  }
+  if (!run.result) throw failureOf(run);
+  const result = resultOf(run.result);
+  for (const [index, step] of result.steps.entries()) {
+    if (step.stdout.length > 0) await onOutput?.(index, 'stdout', step.stdout);
+    if (step.stderr.length > 0) await onOutput?.(index, 'stderr', step.stderr);
+  }
+  return result;
+}
+
+function spec({ files, folders = [], steps, ...rest }: RunRequest): object {
+  return {
+    ...rest,
+    files: files.map(({ path, mode, mtimeNs, content }) => ({
+      path,
+      mode,
+      mtimeNs: String(mtimeNs),
+      encoding: 'base64',
+      content: base64(path, content),
+    })),
+    folders: folders.map((folder) => ({ ...folder, mtimeNs: String(folder.mtimeNs) })),
+    steps: steps.map(({ stdin, ...step }) => ({ ...step, ...(stdin ? { stdin: { base64: Buffer.from(stdin).toString('base64') } } : {}) })),
+  };
+}
+
+function base64(path: string, content: SandboxFile['content']): string {
+  if (content instanceof Uint8Array) return Buffer.from(content).toString('base64');
+  throw new KatafleetError('request.invalid', `${path}: a run on another katafleet carries its files whole, not as streams`);
+}
+
+function failureOf({ id, state, error }: RunAnswer): KatafleetError {
+  if (!error) return new KatafleetError('run.cancelled', `the run ${id} is ${state}`);
+  const code = error.code in errorKinds ? (error.code as ErrorCode) : 'internal';
+  return new KatafleetError(code, error.message, error.hint === undefined ? {} : { hint: error.hint });
+}
+
+/** The result as it was before it was JSON. */
+function resultOf({ steps, changes, ...rest }: ResultAnswer): RunResult {
+  return {
+    ...rest,
+    steps: steps.map(({ stdoutBase64, stderrBase64, ...step }) => ({
+      ...step,
+      stdout: stdoutBase64 === undefined ? Buffer.from(step.stdout) : Buffer.from(stdoutBase64, 'base64'),
+      stderr: stderrBase64 === undefined ? Buffer.from(step.stderr) : Buffer.from(stderrBase64, 'base64'),
+    })),
+    changes: {
+      ...changes,
+      files: changes.files.map(({ content, encoding, mtimeNs, ...file }) => ({
+        ...file,
+        mtimeNs: BigInt(mtimeNs),
+        content: Buffer.from(content, encoding),
+      })),
+      folders: changes.folders.map((folder) => ({ ...folder, mtimeNs: BigInt(folder.mtimeNs) })),
+    },
+  };
+}
