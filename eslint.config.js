@@ -15,6 +15,7 @@ const houses = [
   'store',
   'images',
   'katas',
+  'rsync',
   'http',
   'cli',
 ];
@@ -30,6 +31,7 @@ const allowed = {
   runs: ['core', 'protocol', 'scheduler', 'drivers', 'fleet'],
   images: ['core', 'drivers', 'fleet', 'runs'],
   katas: ['core'],
+  rsync: ['core'],
   http: ['core', 'fleet', 'runs'],
   cli: ['core', 'config', 'scheduler', 'drivers', 'fleet', 'runs', 'images', 'katas'],
 };
@@ -54,7 +56,10 @@ const guards = houses.map((house) => ({
 export default defineConfig(
   { ignores: ['dist', 'coverage', '.cache', 'images/supervisor/build'] },
   js.configs.recommended,
-  { files: ['**/*.cjs'], languageOptions: { globals: { require: 'readonly', module: 'writable', process: 'readonly' } } },
+  {
+    files: ['**/*.cjs'],
+    languageOptions: { globals: { require: 'readonly', module: 'writable', process: 'readonly', setTimeout: 'readonly' } },
+  },
   {
     files: ['src/**/*.ts', 'test/**/*.ts'],
     extends: [tseslint.configs.strictTypeChecked],

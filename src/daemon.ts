@@ -89,6 +89,7 @@ export class Daemon {
     const recovered = this.#runs.recover();
     if (recovered > 0) this.#log(`${recovered} accepted runs of before are taken up again`);
     void fleet.open();
+    this.#katafleet.rsync?.ready().catch((error: unknown) => this.#log(`rsync: ${messageOf(error)}`)); // each run that asks for it is told again
     this.#maintenance.start(this.#config.schedules.jitter);
     const { host, port } = listenAddress(this.#config.server.listen);
     try {

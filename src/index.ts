@@ -15,8 +15,10 @@ import type { JournalIdentity } from './fleet/reaper.ts';
 import { deliver, type DeliverOptions, type Delivery } from './images/deliver.ts';
 import { type PlannedStep, planDistribution, type Wish } from './images/distribute.ts';
 import { buildImages, type ImageEvents } from './images/pipeline.ts';
+import { Rsync, type RsyncOptions } from './rsync/rsync.ts';
 import { Dispatcher, type Recorder, type SubmitOptions } from './runs/dispatcher.ts';
 import { checkJob } from './runs/job.ts';
+import { transfersWith } from './runs/rsync-transfer.ts';
 import type { SessionLimits } from './runs/sessions.ts';
 import type { PoolBounds } from './scheduler/targets.ts';
 import type { Policy } from './scheduler/placement.ts';
@@ -60,6 +62,8 @@ export interface KatafleetOptions {
   copy?: boolean;
   /** How long what is past its deadline may stay on a node, ms. */
   graceMs?: number;
+  /** Lets runs name a folder that is fetched by rsync; `network` is the Docker network of their sandboxes. */
+  rsync?: Omit<RsyncOptions, 'onTrouble'> & { network: string };
   journal?: JournalIdentity;
   onTrouble?: (message: string) => void;
   onEvent?: (node: string, kind: string, detail: string) => void;
@@ -80,6 +84,8 @@ const flapMs = 60_000;
 /** Runs other people's code on a fleet of nodes. Closing it removes its idle sandboxes. */
 export class Katafleet implements AsyncDisposable {
   readonly fleet: Fleet;
+  /** Modules of the rsync daemon; undefined where rsync is off. */
+  readonly rsync: Rsync | undefined;
   readonly #options: KatafleetOptions;
   #dispatcher: Dispatcher | undefined;
   #ready: Promise<void> | undefined;
@@ -87,6 +93,8 @@ export class Katafleet implements AsyncDisposable {
   /** Connects to nothing yet. @throws endpoint.invalid */
   constructor(options: KatafleetOptions = {}) {
     this.#options = options;
+    const { rsync, onTrouble } = options;
+    this.rsync = rsync && new Rsync({ ...rsync, ...(onTrouble ? { onTrouble } : {}) });
     const { startParallelism, health = defaults.health } = options;
     const starts = startParallelism === undefined ? {} : { starts: startParallelism };
     this.fleet = new Fleet({
@@ -97,7 +105,7 @@ export class Katafleet implements AsyncDisposable {
       copy: options.copy ?? true,
       rules: { ...health, flapMs },
       built: ['engine', 'ssh'],
-      connect,
+      connect: (settings) => connect(settings, rsync?.network),
     });
   }
 
@@ -123,6 +131,7 @@ export class Katafleet implements AsyncDisposable {
       idleMemory: idleMemory ?? defaults.idleMemory,
       patient,
       recorder,
+      transfers: transfersWith(this.rsync),
     });
     return this.#dispatcher;
   }
@@ -210,6 +219,7 @@ export class Katafleet implements AsyncDisposable {
   async close(): Promise<void> {
     await this.#dispatcher?.close();
     await this.fleet.close();
+    await this.rsync?.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -217,10 +227,11 @@ export class Katafleet implements AsyncDisposable {
   }
 }
 
-function connect({ endpoint, tls, ssh }: MemberSettings): Driver {
-  if (!endpoint.startsWith('ssh:')) return new EngineDriver({ endpoint, ...(tls === undefined ? {} : { tls }) });
+function connect({ endpoint, tls, ssh }: MemberSettings, rsyncNetwork: string | undefined): Driver {
+  const network = rsyncNetwork === undefined ? {} : { rsyncNetwork };
+  if (!endpoint.startsWith('ssh:')) return new EngineDriver({ endpoint, ...network, ...(tls === undefined ? {} : { tls }) });
   const transport = new SshTransport(endpoint, ssh);
-  return new EndpointDriver(new EngineDriver({ endpoint, transport }), new SshDriver(transport));
+  return new EndpointDriver(new EngineDriver({ endpoint, transport, ...network }), new SshDriver(transport));
 }
 
 function localNode({ endpoint, certPath }: KatafleetOptions): MemberSettings {

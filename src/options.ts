@@ -1,11 +1,12 @@
 import type { Config } from './config/schema.ts';
+import { parseListen } from './core/endpoint.ts';
 import { endpointFromEnvironment } from './drivers/engine/endpoint.ts';
 import type { MemberSettings } from './fleet/member.ts';
 import type { KatafleetOptions } from './index.ts';
 
 /** What a configuration means for {@link Katafleet}. */
 export function optionsOf(config: Config): KatafleetOptions {
-  const { nodes, defaults, queue, health, placement, retries, sessions, images, reaping } = config;
+  const { nodes, defaults, queue, health, placement, retries, sessions, images, reaping, rsync } = config;
   return {
     nodes: nodes ?? [localNode(defaults)],
     idleMemory: defaults.idleMemory,
@@ -22,6 +23,25 @@ export function optionsOf(config: Config): KatafleetOptions {
     health: { intervalMs: health.interval, timeoutMs: health.timeout, failures: health.failures, successes: health.successes },
     copy: images.copy,
     graceMs: reaping.grace,
+    ...(rsync.daemon === 'off' ? {} : { rsync: rsyncOptions(rsync, rsync.daemon) }),
+  };
+}
+
+function rsyncOptions(rsync: Config['rsync'], daemon: 'own' | 'machine'): NonNullable<KatafleetOptions['rsync']> {
+  const { program, accept, folder, listen, advertise, hostsAllow, roots, network, timeout, pushFrom } = rsync;
+  const address = (text: string) => parseListen(text) ?? { host: '127.0.0.1', port: 0 }; // the schema took it
+  return {
+    daemon,
+    program,
+    accept,
+    folder,
+    listen: address(listen),
+    advertise: address(advertise),
+    hostsAllow,
+    roots,
+    network,
+    timeoutMs: timeout,
+    pushFrom,
   };
 }
 

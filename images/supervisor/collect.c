@@ -11,12 +11,15 @@
 // Names of one folder are sorted, so that the order is the same every time, up to this many bytes of them.
 #define MOST_SORTED (1u << 20)
 
+static enum frame asked;
 static char path[MAX_PATH_BYTES + MAX_PART + 2];
 static uint32_t sent, omitted_count, entries;
 static uint64_t sent_bytes;
 static uint8_t frame[MAX_PAYLOAD];
 
 static void omit(enum omitted reason) {
+  if (asked == BASELINE)
+    return;
   if (++omitted_count > MOST_LISTED)
     return;
   size_t length = strnlen(path, MAX_PATH_BYTES);
@@ -49,6 +52,11 @@ static bool hash_of(int fd, uint64_t *hash) {
   return lseek(fd, 0, SEEK_SET) == 0;
 }
 
+static void count(const struct stat *st) {
+  sent++;
+  sent_bytes += (uint64_t)st->st_size;
+}
+
 static void send_file(int fd, const struct stat *st, struct known *before) {
   out_wait_frame(FILE_OUT, frame, header(st, before, true));
   struct digest d;
@@ -66,11 +74,21 @@ static void send_file(int fd, const struct stat *st, struct known *before) {
     out_wait_frame(DATA_OUT, frame, (size_t)n);
     left -= (uint64_t)n;
   }
-  sent++;
-  sent_bytes += (uint64_t)st->st_size;
+  count(st);
   struct known *k = known_add(path, K_FILE);
   known_stamp(k, st, digest_end(&d));
   k->seen = 1;
+}
+
+// As it is now, whatever the bounds on what comes back.
+static void take_for_known(int fd, const struct stat *st) {
+  uint64_t hash;
+  if (!hash_of(fd, &hash))
+    return;
+  struct known *k = known_add(path, K_FILE);
+  known_stamp(k, st, hash);
+  k->seen = 1;
+  count(st);
 }
 
 static void visit_file(int dir, const char *name, const struct stat *found) {
@@ -79,13 +97,18 @@ static void visit_file(int dir, const char *name, const struct stat *found) {
     before = NULL;
   if (before) {
     before->seen = 1;
-    if (known_same(before, found))
+    if (known_same(before, found)) {
+      if (asked == BASELINE)
+        count(found);
       return;
+    }
   }
   int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
   struct stat st;
   if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_ino != found->st_ino) {
     omit(O_UNREADABLE);
+  } else if (asked == BASELINE) {
+    take_for_known(fd, &st);
   } else {
     uint64_t hash;
     bool same = false;
@@ -107,7 +130,10 @@ static void visit_file(int dir, const char *name, const struct stat *found) {
       omit(O_COUNT);
     else if ((uint64_t)st.st_size > options.bytes_back - sent_bytes)
       omit(O_BYTES);
-    else
+    else if (asked == LIST) {
+      out_wait_frame(LISTED, frame, header(&st, before, true));
+      count(&st);
+    } else
       send_file(fd, &st, before);
   }
   if (fd >= 0)
@@ -169,8 +195,10 @@ static void visit(int dir, const char *name, size_t base, int depth) {
   if (k && k->kind == K_DIR) {
     k->seen = 1;
   } else if (empty) {
-    out_wait_frame(DIR_OUT, frame, header(&st, false, false));
-    known_add(path, K_DIR)->seen = 1;
+    if (asked != BASELINE)
+      out_wait_frame(DIR_OUT, frame, header(&st, false, false));
+    if (asked != LIST)
+      known_add(path, K_DIR)->seen = 1;
   }
 }
 
@@ -218,6 +246,7 @@ static bool walk(int fd, int depth) {
   return empty;
 }
 
+// What was not met on the walk is gone.
 static void tell_deleted(void) {
   size_t i = 0;
   for (struct known *k; (k = known_next(&i)); k->seen = 0) {
@@ -225,12 +254,16 @@ static void tell_deleted(void) {
       continue;
     size_t length = strlen(known_path(k));
     memcpy(put(frame, length, 2), known_path(k), length);
-    out_wait_frame(DELETED, frame, 2 + length);
-    k->kind = K_GONE;
+    if (asked != BASELINE)
+      out_wait_frame(DELETED, frame, 2 + length);
+    if (asked != LIST)
+      k->kind = K_GONE;
   }
 }
 
-void collect(void) {
+void collect(enum frame type) {
+  asked = type;
+  receive_settle();
   sent = omitted_count = entries = 0;
   sent_bytes = 0;
   path[0] = 0;

@@ -55,7 +55,10 @@ _Noreturn void fail(enum fail reason, int error, const char *message, const char
 
 static void hello(void) {
   uint8_t frame[64], *at = put(put(put(frame, 0x4b415441, 4), PROTOCOL, 2), PROTOCOL, 2);
-  at = put(at, cgroup_abilities() | disk_abilities() | (options.pid1 ? A_PID1 : 0u) | (admin_held() ? A_NETNS : 0u), 4);
+  at = put(at,
+           cgroup_abilities() | disk_abilities() | (options.pid1 ? A_PID1 : 0u) | (admin_held() ? A_NETNS : 0u) |
+               A_BASELINE,
+           4);
   at = put(at, sizeof VERSION - 1, 2);
   memcpy(at, VERSION, sizeof VERSION - 1);
   out_frame(HELLO, frame, (size_t)(at - frame) + sizeof VERSION - 1);

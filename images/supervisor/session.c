@@ -54,8 +54,8 @@ static void handle(uint8_t type, const uint8_t *payload, uint32_t length) {
     receive(type, payload, length);
   else if (type == EXEC)
     step_exec(payload, length);
-  else if (type == COLLECT && length == 0)
-    collect();
+  else if ((type == COLLECT || type == BASELINE || type == LIST) && length == 0)
+    collect((enum frame)type);
   else
     fail(F_PROTOCOL, 0, "an unknown frame", "");
 }

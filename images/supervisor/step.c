@@ -179,7 +179,7 @@ static void result(void) {
   out_wait_frame(RESULT, frame, (size_t)(at - frame));
   running = false;
   if (step.flags & 2)
-    collect();
+    collect(COLLECT);
 }
 
 void step_exec(const uint8_t *payload, uint32_t length) {

@@ -28,6 +28,8 @@ enum frame {
   COLLECT,
   CLOSE,
   PING,
+  BASELINE,
+  LIST,
   HELLO = 0x81,
   STARTED,
   STDOUT,
@@ -41,7 +43,8 @@ enum frame {
   OMITTED,
   COLLECTED,
   PONG,
-  FAIL
+  FAIL,
+  LISTED
 };
 enum fail { F_PROTOCOL = 1, F_VERSION, F_SPACE, F_FILE, F_SUPERVISOR, F_LIFETIME };
 enum how { EXITED, SIGNALLED, WALL, CPU, KILLED, DISK };
@@ -58,7 +61,16 @@ enum omitted {
   O_PATH_LONG,
   O_UNKNOWN
 };
-enum ability { A_PID1 = 1, A_OOM = 2, A_CPU = 4, A_PEAK = 8, A_NETNS = 16, A_TMPFS = 32, A_WATCH = 64 };
+enum ability {
+  A_PID1 = 1,
+  A_OOM = 2,
+  A_CPU = 4,
+  A_PEAK = 8,
+  A_NETNS = 16,
+  A_TMPFS = 32,
+  A_WATCH = 64,
+  A_BASELINE = 128
+};
 
 // ---- wire.c: payload fields. A cursor that ran out stays `bad`; reads then give 0.
 struct cursor {
@@ -141,7 +153,9 @@ void receive_settle(void);
 int receive_stdin(void);
 
 // ---- collect.c
-void collect(void);
+// Answers COLLECT, LIST or BASELINE, which is `type`: what changed with its contents, without them, or only how much
+// there is. After COLLECT and BASELINE the state is the new baseline.
+void collect(enum frame type);
 
 // ---- cgroup.c: this container's own counters; 0 or -1 where the kernel doesn't tell.
 void cgroup_init(void);

@@ -49,8 +49,9 @@ export function loadConfig({ file, env, cwd }: { file?: string; env: NodeJS.Proc
 
 /** Defaults that depend on other fields or on the machine; paths made absolute. */
 function complete(given: ReturnType<typeof ConfigFile.parse>, folder: string, env: NodeJS.ProcessEnv): Config {
-  const { defaults, journal, katas, nodes, profiles } = given;
+  const { defaults, journal, katas, nodes, profiles, rsync } = given;
   const at = (path: string) => resolve(folder, path);
+  const journalFile = journal.file === undefined ? join(stateFolder(env), 'journal.db') : at(journal.file);
   return {
     ...given,
     nodes: nodes?.map(({ memory, tls, ssh, driver, withoutMemoryLimits, ...node }): NodeConfig => ({
@@ -62,7 +63,14 @@ function complete(given: ReturnType<typeof ConfigFile.parse>, folder: string, en
       withoutMemoryLimits: withoutMemoryLimits ?? defaults.withoutMemoryLimits,
     })),
     profiles: { default: profileOf(), ...profiles },
-    journal: { ...journal, file: journal.file === undefined ? join(stateFolder(env), 'journal.db') : at(journal.file) },
+    journal: { ...journal, file: journalFile },
+    rsync: {
+      ...rsync,
+      program: rsync.program.includes('/') ? at(rsync.program) : rsync.program,
+      folder: rsync.folder === undefined ? join(dirname(journalFile), 'rsync') : at(rsync.folder),
+      advertise: rsync.advertise ?? rsync.listen,
+      roots: rsync.roots.map(at),
+    },
     katas: { folder: katas.folder === undefined ? join(stateFolder(env), 'katas') : at(katas.folder) },
   };
 }

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { endpointIdentity, maskEndpoint, parseListen } from '../core/endpoint.ts';
 import { Profile, ProfileFields } from '../core/profile.ts';
 import { duration, durationOrOff, reserve, share, size } from './fields.ts';
+import { RsyncEntry } from './rsync.ts';
 
 const [KiB, MiB, GiB] = [1024, 1024 ** 2, 1024 ** 3];
 const [second, minute, hour, day] = [1_000, 60_000, 3_600_000, 86_400_000];
@@ -183,6 +184,7 @@ export const ConfigFile = z
       })
       .prefault({}),
     reaping: z.strictObject({ grace: duration(0, day).default(minute) }).prefault({}),
+    rsync: RsyncEntry,
     server: z
       .strictObject({
         listen: z
@@ -232,7 +234,7 @@ function crossCheck(config: z.output<z.ZodObject<Record<string, never>>> | objec
 }
 
 /** How ssh is called: paths absolute, times in ms. */
-interface SshConfig {
+export interface SshConfig {
   config?: string | undefined;
   identity?: string | undefined;
   knownHosts?: string | undefined;
@@ -256,11 +258,12 @@ export interface NodeConfig {
 }
 
 /** The configuration as katafleet uses it: sizes in bytes, times in ms, nothing left open. */
-export type Config = Omit<ConfigFile, 'nodes' | 'profiles' | 'journal' | 'katas'> & {
+export type Config = Omit<ConfigFile, 'nodes' | 'profiles' | 'journal' | 'katas' | 'rsync'> & {
   /** Undefined is the local engine. */
   nodes: NodeConfig[] | undefined;
   /** `default` among them. */
   profiles: Record<string, Profile>;
   journal: ConfigFile['journal'] & { file: string };
   katas: { folder: string };
+  rsync: ConfigFile['rsync'] & { folder: string; advertise: string };
 };

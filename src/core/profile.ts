@@ -79,7 +79,13 @@ export function profileOf(fields: z.input<typeof Profile> = {}): Profile {
 }
 
 /** What of a profile is fixed when a sandbox is created; the rest can differ from run to run in the same pool. */
-export type SandboxLimits = Pick<Profile, 'memory' | 'cpus' | 'pids' | 'openFiles' | 'stack' | 'fileSize' | 'shm'>;
+export type SandboxLimits = Pick<Profile, 'memory' | 'cpus' | 'pids' | 'openFiles' | 'stack' | 'fileSize' | 'shm'> & {
+  /**
+   * The container has the network on which katafleet's rsync daemon is reached; absent, it has none. Steps of the user's are
+   * without any in either case. No field of a profile: it follows from how a run's files travel.
+   */
+  network?: 'rsync';
+};
 
 export function sandboxLimits(profile: Profile): SandboxLimits {
   const { memory, cpus, pids, openFiles, stack, fileSize, shm } = profile;

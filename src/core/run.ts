@@ -56,6 +56,11 @@ export interface RunRequest {
   image: string;
   files: readonly SandboxFile[];
   folders?: readonly SandboxFolder[];
+  /**
+   * In place of files: a folder on katafleet's machine that the sandbox fetches by rsync, and to which nothing is written.
+   * The configuration says below which folders it may lie.
+   */
+  rsync?: { path: string };
   steps: readonly StepInput[];
   profile?: z.input<typeof Profile>;
   /** Whether changed files come back; true if absent. */
@@ -97,6 +102,16 @@ export interface StepResult {
   peakMemory: number;
   /** Processes that the kernel killed for want of memory during the step. */
   oomKills: number;
+}
+
+/** A file that was created or changed, without its bytes. */
+export interface ListedFile {
+  change: 'created' | 'changed';
+  path: string;
+  mode: number;
+  mtimeNs: bigint;
+  /** Bytes. */
+  size: number;
 }
 
 export interface ReturnedFile {

@@ -326,9 +326,10 @@ export class Node {
       graceMs: graceMs ?? 60_000,
     };
     if (dryRun) return reapPlan(this.driver, view);
-    const doomed = await reap(this.driver, view);
-    for (const name of doubtful) this.#unbook(name);
-    return doomed;
+    const { removed, left } = await reap(this.driver, view);
+    for (const { id, error } of left) this.#options.onTrouble?.(`the container ${id.slice(0, 12)} stays: ${error.message}`);
+    for (const name of doubtful) if (!left.some((one) => one.name === name)) this.#unbook(name);
+    return removed;
   }
 
   #labels(name: string, deadline: number): Record<string, string> {

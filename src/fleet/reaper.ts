@@ -1,3 +1,4 @@
+import { KatafleetError } from '../core/errors.ts';
 import { labels } from '../core/labels.ts';
 import type { Driver, OwnedContainer } from '../drivers/contract.ts';
 import { ownerIsGone } from './owner.ts';
@@ -28,6 +29,7 @@ export interface JournalIdentity {
 export interface Doomed {
   id: string;
   name: string | undefined;
+  running: boolean;
   why: string;
 }
 
@@ -60,13 +62,28 @@ export async function reapPlan(driver: Driver, view: ReapView & { endedSince?: M
   }
   return all.flatMap((container) => {
     const why = reapReason(container, view);
-    return why === undefined ? [] : [{ id: container.id, name: container.labels[labels.sandbox], why }];
+    return why === undefined ? [] : [{ id: container.id, name: container.labels[labels.sandbox], running: container.running, why }];
   });
 }
 
-/** Removes what {@link reapPlan} gives up, and tells what it was. @throws engine.* */
-export async function reap(driver: Driver, view: ReapView & { endedSince?: Map<string, number> }): Promise<Doomed[]> {
+/**
+ * Removes what {@link reapPlan} gives up. One that has ended and that the engine can't remove takes no memory: it is left for
+ * the next time, with the reason. @throws engine.* for one that still runs, or where the engine does not answer
+ */
+export async function reap(
+  driver: Driver,
+  view: ReapView & { endedSince?: Map<string, number> },
+): Promise<{ removed: Doomed[]; left: (Doomed & { error: KatafleetError })[] }> {
   const doomed = await reapPlan(driver, view);
-  await Promise.all(doomed.map(({ id }) => driver.remove(id)));
-  return doomed;
+  const left: (Doomed & { error: KatafleetError })[] = [];
+  const removals = doomed.map(async (one) => {
+    try {
+      await driver.remove(one.id);
+    } catch (error) {
+      if (one.running || !(error instanceof KatafleetError) || error.code !== 'engine.failed') throw error;
+      left.push({ ...one, error });
+    }
+  });
+  await Promise.all(removals);
+  return { removed: doomed.filter(({ id }) => !left.some((one) => one.id === id)), left };
 }

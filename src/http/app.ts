@@ -32,6 +32,8 @@ export interface AppOptions {
   bodyLimit: number;
   /** Requests must name the server by a loopback name: a web page that has its own name point at us is turned away. */
   loopbackOnly: boolean;
+  /** Told of each route that there is. */
+  onRoute?: (method: string, path: string) => void;
 }
 
 /** Longest that a request may wait for its run, s. */
@@ -56,6 +58,8 @@ export function buildApp(parts: Parts, options: AppOptions): FastifyInstance {
     sendError(reply, new KatafleetError('request.unknown', `there is no ${request.method} ${request.url.slice(0, 200)}`)),
   );
   app.addHook('onRequest', (request, _reply, done) => done(stranger(request, options.loopbackOnly)));
+  const { onRoute } = options;
+  if (onRoute) app.addHook('onRoute', ({ method, path }) => [method].flat().forEach((one) => onRoute(one, path)));
   runRoutes(app, parts);
   fleetRoutes(app, parts);
   healthRoutes(app, parts);

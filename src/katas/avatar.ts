@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import PQueue from 'p-queue';
 import { KatafleetError, messageOf } from '../core/errors.ts';
@@ -203,14 +203,19 @@ export class Avatar {
       await spool.remove();
       // From now on the repository has them.
       for (const { files } of sandboxes) for (const kept of files.values()) if (!kept.hidden) kept.content = undefined;
-      await this.branch.tidy((text) => this.#trouble(text));
+      void this.#tidy();
       return { saved: savedOid, tested: testedOid };
     } catch (error) {
+      spool.close();
       this.#state = undefined; // what the spools have is all that is left of it
       throw error;
     } finally {
       this.#leave();
     }
+  }
+
+  async #tidy(): Promise<void> {
+    await this.#use(() => this.branch.tidy((text) => this.#trouble(text)));
   }
 
   /** A full disk keeps the intent from being written, not the test from being run. */
@@ -227,7 +232,7 @@ export class Avatar {
       if (!(error instanceof KatafleetError) || error.code !== 'kata.storage') throw error;
       this.#trouble(`${error.message}; the test is run all the same`);
     }
-    if (this.#state && (held || (await this.branch.unmoved()))) return this.#state;
+    if (this.#state && (held || this.branch.unmoved)) return this.#state;
     const [{ sandbox, last }, pending] = await Promise.all([this.branch.read(), unfinished(this.#pending)]);
     this.#state = this.#takeUp({ sandbox, test: last?.test ?? 0 }, last, pending);
     return this.#state;
@@ -273,9 +278,11 @@ export class Avatar {
   }
 
   async #takeLock(waitMs: number, signal?: AbortSignal): Promise<void> {
-    await mkdir(this.#folder, { recursive: true, mode: 0o700 }).catch((cause: unknown) => {
+    try {
+      mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
+    } catch (cause) {
       throw new KatafleetError('kata.storage', `the folder ${this.#folder} can't be made: ${messageOf(cause)}`, { cause });
-    });
+    }
     this.#lock = await Lock.acquire(join(this.#folder, 'lock'), waitMs, signal);
   }
 

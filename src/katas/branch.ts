@@ -30,8 +30,8 @@ export class Branch {
   }
 
   /** Whether it is where we left it; another process may have been at work. */
-  async unmoved(): Promise<boolean> {
-    return this.#tip !== undefined && (await readTip(this.source)) === this.#tip;
+  get unmoved(): boolean {
+    return this.#tip !== undefined && readTip(this.source) === this.#tip;
   }
 
   get tip(): string {
@@ -41,7 +41,7 @@ export class Branch {
   /** What lies there now, hidden contents at hand, with the last commit. @throws kata.* */
   async read(): Promise<Snapshot & { last: Entry | undefined }> {
     const { source } = this;
-    const tip = await readTip(source);
+    const tip = readTip(source);
     if (tip === undefined) throw new KatafleetError('kata.git', `${source} has no branch main`);
     this.#tip = tip;
     if (source !== this.repository) return { ...(await this.#start.read()), last: undefined };
@@ -57,7 +57,7 @@ export class Branch {
   /** Makes commits on top; all or none. @throws kata.git */
   async append(plans: readonly CommitPlan[]): Promise<string[]> {
     if (this.source !== this.repository) await cloneRepository(this.#start.repository, this.repository);
-    const onto = (this.#tip ??= await readTip(this.repository));
+    const onto = (this.#tip ??= readTip(this.repository));
     let oids: string[] | undefined;
     try {
       oids = await importCommits(this.#git, this.repository, plans, onto);
@@ -82,7 +82,7 @@ export class Branch {
 
   /** A git that was cut off may have moved the branch before. */
   async #madeAfterAll(plans: readonly CommitPlan[], onto: string | undefined): Promise<string[] | undefined> {
-    const now = await readTip(this.repository);
+    const now = readTip(this.repository);
     if (now === undefined || now === onto) return undefined;
     const history = (await readHistory(this.#git, this.repository, now, plans.length)).reverse();
     const same = plans.every(({ message }, index) => message.startsWith(`${history[index]?.subject ?? '\0'}\n`));

@@ -31,7 +31,7 @@ export async function exportBundle(git: Git, places: Places, kata: string, avata
     { name: startBranch, repository: places.start(kata) },
     ...avatars.map((name) => ({ name, repository: places.repository(kata, name) })),
   ];
-  const tips = await Promise.all(sources.map(async ({ name, repository }) => ({ name, repository, tip: await readTip(repository) })));
+  const tips = sources.map((source) => ({ ...source, tip: readTip(source.repository) }));
   const there = tips.filter(({ tip }) => tip !== undefined);
   const env = {
     GIT_ALTERNATE_OBJECT_DIRECTORIES: there.map(({ repository }) => JSON.stringify(join(resolve(repository), 'objects'))).join(':'),

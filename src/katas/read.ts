@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { KatafleetError } from '../core/errors.ts';
 import type { Light } from '../core/lights.ts';
@@ -11,12 +11,13 @@ import { type KataRecord, readKataRecord, readStamps, readTestRecord, type TestR
 import type { Kept, KeptFolder, Sandbox } from './sandbox.ts';
 
 /** The commit that `main` is at, undefined where there is none. We made the repository: its branch is a file, and never packed. */
-export async function readTip(repository: string): Promise<string | undefined> {
-  const text = await readFile(join(repository, branch), 'ascii').catch((error: unknown) => {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
+export function readTip(repository: string): string | undefined {
+  try {
+    return /^[0-9a-f]{40}$/.exec(readFileSync(join(repository, branch), 'ascii').trim())?.[0];
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;
-  });
-  return /^[0-9a-f]{40}$/.exec(text.trim())?.[0];
+  }
 }
 
 /** Objects by name (`COMMIT:path`, or an id), in order; undefined for those that are not there. */

@@ -12,6 +12,7 @@ const mostAsked = 4 * 1024 * 1024;
 const mostMs = 120_000;
 
 export interface ServeOptions {
+  /** One of its own, so that slow clones do not hold up commits. */
   git: Git;
   /** The repository of an avatar. @throws kata.unknown */
   repository: (kata: string, avatar: string) => Promise<string>;

@@ -1,6 +1,7 @@
-import { constants } from 'node:fs';
-import { mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
+import { closeSync, mkdirSync, openSync, writev as writevWithCallback, writevSync } from 'node:fs';
+import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { deserialize, serialize } from 'node:v8';
 import { crc32 } from 'node:zlib';
 import type { SandboxFolder } from '../core/run.ts';
@@ -31,48 +32,64 @@ export interface Ended {
   ending: Ending;
 }
 
+const writev = promisify(writevWithCallback);
 /** The first bytes of a section: `KATA`, the length of what follows, its CRC-32. */
 const headBytes = 12;
 const magic = Buffer.from('KATA');
 
+/**
+ * Sections up to this size are written at once. A hop to another thread costs more than the write, at a moment when the
+ * sandbox that replaces the one just used is being started; larger ones must not hold up the others.
+ */
+const atOnce = 1024 * 1024;
+
 /** A test's intent on disk. */
 export class Spool {
-  readonly file: string;
   readonly #folder: string;
+  readonly #file: string;
+  #fd: number | undefined;
 
   constructor(folder: string, test: number) {
     this.#folder = folder;
-    this.file = join(folder, String(test).padStart(9, '0'));
+    this.#file = join(folder, String(test).padStart(9, '0'));
   }
 
   /** In the kernel's hands when it resolves. Rejects as the file system does. */
   async begin(submission: Submission): Promise<void> {
-    await this.#write(submission, constants.O_CREAT | constants.O_EXCL);
+    mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
+    this.#fd = openSync(this.#file, 'wx', 0o600);
+    await this.#write(this.#fd, submission);
   }
 
+  /** Only after `begin`. */
   async end(ended: Ended): Promise<void> {
-    await this.#write(ended, constants.O_APPEND);
+    if (this.#fd !== undefined) await this.#write(this.#fd, ended);
   }
 
   /** Both commits are on disk. */
   async remove(): Promise<void> {
-    await rm(this.file, { force: true });
+    this.close();
+    await rm(this.#file, { force: true });
   }
 
-  async #write(section: Submission | Ended, flags: number): Promise<void> {
-    if (flags & constants.O_CREAT) await mkdir(this.#folder, { recursive: true, mode: 0o700 });
+  /** Leaves it to a later start. */
+  close(): void {
+    if (this.#fd !== undefined) closeSync(this.#fd);
+    this.#fd = undefined;
+  }
+
+  async sections(): Promise<unknown[]> {
+    return sectionsOf(await readFile(this.#file));
+  }
+
+  async #write(fd: number, section: Submission | Ended): Promise<void> {
     const body = serialize(section);
     const head = Buffer.alloc(headBytes);
     magic.copy(head);
     head.writeUInt32BE(body.length, 4);
     head.writeUInt32BE(crc32(body), 8);
-    const handle = await open(this.file, constants.O_WRONLY | flags, 0o600);
-    try {
-      const { bytesWritten } = await handle.writev([head, body]);
-      if (bytesWritten !== head.length + body.length) throw Object.assign(new Error('no room for it'), { code: 'ENOSPC' });
-    } finally {
-      await handle.close();
-    }
+    const written = body.length <= atOnce ? writevSync(fd, [head, body]) : (await writev(fd, [head, body])).bytesWritten;
+    if (written !== head.length + body.length) throw new Error('no room for it');
   }
 }
 
@@ -96,7 +113,7 @@ export async function unfinished(folder: string): Promise<Unfinished[]> {
   const found: Unfinished[] = [];
   for (const name of await spooled(folder)) {
     const spool = new Spool(folder, Number(name));
-    const [submission, ended] = sections(await readFile(spool.file)) as [Submission?, Ended?];
+    const [submission, ended] = (await spool.sections()) as [Submission?, Ended?];
     if (submission) found.push({ spool, submission, ended });
     else await spool.remove();
   }
@@ -111,7 +128,7 @@ async function spooled(folder: string): Promise<string[]> {
   return names.filter((name) => /^\d{9}$/.test(name)).sort();
 }
 
-function sections(bytes: Buffer): unknown[] {
+function sectionsOf(bytes: Buffer): unknown[] {
   const found: unknown[] = [];
   for (let at = 0; at + headBytes <= bytes.length;) {
     const length = bytes.readUInt32BE(at + 4);

@@ -210,7 +210,7 @@ export class Katas implements AsyncDisposable {
 
   #start(kata: string): Start {
     const repository = this.#places.start(kata);
-    const read = async () => readSnapshot(this.#git, repository, (await readTip(repository)) ?? '');
+    const read = async () => readSnapshot(this.#git, repository, readTip(repository) ?? '');
     return { repository, read: () => remembered(this.#starts, kata, read) };
   }
 
@@ -229,7 +229,7 @@ export class Katas implements AsyncDisposable {
   async #tip(kata: string, avatar: string): Promise<{ repository: string; tip: string }> {
     await this.kata(kata);
     const repository = this.#places.repository(kata, avatarName(avatar));
-    const tip = await readTip(repository);
+    const tip = readTip(repository);
     if (tip !== undefined) return { repository, tip };
     const known = await this.#places.avatars(kata);
     throw new KatafleetError('kata.unknown', `the kata ${kata} has no avatar ${avatar}`, {

@@ -29,6 +29,7 @@ export class Conversation {
   #wake: (() => void) | undefined;
   readonly #queued: Uint8Array[] = [];
   #queuedBytes = 0;
+  #abilities = 0;
 
   constructor(stream: Duplex) {
     this.#stream = stream;
@@ -106,7 +107,13 @@ export class Conversation {
         { hint: 'rebuild the image: katafleet images build' },
       );
     }
+    this.#abilities = reply.abilities;
     return reply;
+  }
+
+  /** Whether the supervisor greeted with a bit of {@link ability}. */
+  can(bit: number): boolean {
+    return (this.#abilities & bit) !== 0;
   }
 
   /** Hands bytes to the stream, after what {@link queue} gathered; resolves when it takes more. @throws ConversationLost */

@@ -11,6 +11,8 @@ export const hostFrame = {
   collect: 0x09,
   close: 0x0a,
   ping: 0x0b,
+  baseline: 0x0c,
+  list: 0x0d,
 } as const;
 export const supervisorFrame = {
   hello: 0x81,
@@ -27,6 +29,7 @@ export const supervisorFrame = {
   collected: 0x8c,
   pong: 0x8d,
   fail: 0x8e,
+  listed: 0x8f,
 } as const;
 
 /** Largest payload, bytes. */

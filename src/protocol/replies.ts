@@ -1,5 +1,5 @@
 import { decodePath, pathFault } from '../core/paths.ts';
-import { omissions, type Omission } from '../core/run.ts';
+import { type ListedFile, omissions, type Omission } from '../core/run.ts';
 import { type Frame, ProtocolBreak, supervisorFrame } from './frames.ts';
 import { PayloadReader } from './wire.ts';
 
@@ -12,7 +12,9 @@ export type Reply =
   | { kind: 'output'; stream: 'stdout' | 'stderr'; bytes: Buffer }
   | { kind: 'cut'; stream: 'stdout' | 'stderr' }
   | ({ kind: 'result' } & RawResult)
-  | { kind: 'file'; change: 'created' | 'changed'; path: string; mode: number; mtimeNs: bigint; size: number }
+  | ({ kind: 'file' } & ListedFile)
+  /** As a file, but its bytes don't follow. */
+  | ({ kind: 'listed' } & ListedFile)
   | { kind: 'data'; bytes: Buffer }
   | { kind: 'dir'; path: string; mode: number; mtimeNs: bigint }
   | { kind: 'deleted'; path: string }
@@ -20,6 +22,9 @@ export type Reply =
   | { kind: 'collected'; files: number; bytes: number; omitted: number }
   | { kind: 'pong'; bytes: Buffer }
   | { kind: 'fail'; reason: FailReason; errno: number; message: string; path: string };
+
+/** What a supervisor can do beyond the protocol's first frames: bits of HELLO. */
+export const ability = { baseline: 128 } as const;
 
 const endings = ['exited', 'signalled', 'wall', 'cpu', 'killed', 'disk'] as const;
 
@@ -74,12 +79,8 @@ const decoders: Record<number, (payload: PayloadReader) => Reply> = {
     stdoutBytes: payload.size(),
     stderrBytes: payload.size(),
   }),
-  [supervisorFrame.file]: (payload) => {
-    const change = oneOf(payload.u8() - 1, ['created', 'changed'] as const, 'kind of change');
-    const { mode, mtimeNs } = stamp(payload);
-    const size = payload.size();
-    return { kind: 'file', change, mode, mtimeNs, size, path: path(payload) };
-  },
+  [supervisorFrame.file]: (payload) => ({ kind: 'file', ...fileHeader(payload) }),
+  [supervisorFrame.listed]: (payload) => ({ kind: 'listed', ...fileHeader(payload) }),
   [supervisorFrame.data]: (payload) => ({ kind: 'data', bytes: some(payload.rest()) }),
   [supervisorFrame.dir]: (payload) => {
     oneOf(payload.u8() - 1, ['created'] as const, 'kind of change');
@@ -108,6 +109,13 @@ function oneOf<T>(index: number, names: readonly T[], what: string): T {
   const name = names[index];
   if (name === undefined) throw new ProtocolBreak(`an unknown ${what} (${index})`);
   return name;
+}
+
+function fileHeader(payload: PayloadReader): ListedFile {
+  const change = oneOf(payload.u8() - 1, ['created', 'changed'] as const, 'kind of change');
+  const { mode, mtimeNs } = stamp(payload);
+  const size = payload.size();
+  return { change, mode, mtimeNs, size, path: path(payload) };
 }
 
 function stamp(payload: PayloadReader): { mode: number; mtimeNs: bigint } {

@@ -8,8 +8,11 @@ import { FairQueue, type QueueLimits, type Waiting } from '../scheduler/queue.ts
 import { Scheduler } from '../scheduler/scheduler.ts';
 import { type Job, wantedOf } from './job.ts';
 import { rejection, tooLate } from './rejection.ts';
-import { attempt, type AttemptOptions, type RunOptions } from './runner.ts';
+import { transfersWith } from './rsync-transfer.ts';
+import { attempt, type RunOptions } from './runner.ts';
+import { SandboxState } from './sandbox-state.ts';
 import { type Kept, mayServeAgain, type SessionLimits, Sessions } from './sessions.ts';
+import type { Transfers } from './transfer.ts';
 
 /** Where attempts and ends are written down; the journal. Every method answers whether the run still was this attempt's. */
 export interface Recorder {
@@ -31,6 +34,8 @@ export interface DispatcherOptions {
   /** What is kept for sessions; nothing if absent. */
   sessions?: SessionLimits;
   recorder?: Recorder | undefined;
+  /** How files travel; on the conversation alone if absent. */
+  transfers?: Transfers;
   random?: () => number;
 }
 
@@ -69,6 +74,7 @@ export class Dispatcher {
   readonly #fleet: Fleet;
   readonly #options: DispatcherOptions;
   readonly #scheduler: Scheduler<Ticket>;
+  readonly #transfers: Transfers;
   readonly #running = new Map<string, Ticket>();
   readonly #sessions: Sessions;
   #pumping = false;
@@ -80,6 +86,7 @@ export class Dispatcher {
   constructor(fleet: Fleet, options: DispatcherOptions) {
     this.#fleet = fleet;
     this.#options = options;
+    this.#transfers = options.transfers ?? transfersWith(undefined);
     const wanted = ({ job, avoid }: Ticket) => wantedOf(job, options.idleMemory, avoid);
     const { policy, random = Math.random } = options;
     this.#scheduler = new Scheduler(new FairQueue<Ticket>(options.limits), fleet.cluster, wanted, { policy, random });
@@ -148,6 +155,7 @@ export class Dispatcher {
   /** The part of {@link submit} that may ask nodes. @throws what it throws for a run that no node can ever take */
   async prepare(job: Job): Promise<void> {
     if (this.#stopping) throw stopping();
+    await this.#transfers.check(job);
     // Images that were made a moment ago are not in the books yet.
     if (!this.#fleet.hasImage(job.image)) await this.#fleet.refreshImages();
     const wanted = wantedOf(job, this.#options.idleMemory);
@@ -295,6 +303,7 @@ export class Dispatcher {
     const { recorder } = this.#options;
     const number = (ticket.attempts += 1);
     const resumed = kept !== undefined;
+    const state = kept?.state ?? (job.request.session === undefined ? undefined : new SandboxState());
     if (resumed) ticket.resumed += 1;
     this.#running.set(id, ticket);
     this.#fleet.cluster.started(node);
@@ -308,7 +317,8 @@ export class Dispatcher {
       const acquired = performance.now();
       let again: Kept | undefined;
       try {
-        const tried = await attempt(lease, job, this.#attemptOptions(ticket, kept));
+        const transfer = this.#transfers.of(lease, job, options.signal, state);
+        const tried = await attempt(lease, job, { ...options, resumed, sessionMs: state ? this.#sessions.ageMs : 0 }, transfer);
         if (tried.kind === 'lost') {
           if (!resumed && (!lease.warm || tried.started)) ticket.avoid.add(node);
           void this.#fleet.member(node).check(); // it may be more than this one sandbox
@@ -327,8 +337,7 @@ export class Dispatcher {
         const result: RunResult = { id, image: job.request.image, node, attempt: number, warm: warmly, resumed, ...tried.result, timings };
         recorder?.finish(id, number, result, Date.now());
         ticket.settle({ result });
-        const { state } = tried;
-        if (state && mayServeAgain(result.outcome)) again = { lease, node, state, born: kept?.born ?? begun };
+        if (state && mayServeAgain(job, result)) again = { lease, node, state, born: kept?.born ?? begun };
       } finally {
         if (again) this.#sessions.keep(job, again);
         else void lease.release().catch(() => undefined); // the reaper sees to what the engine wouldn't remove
@@ -346,10 +355,6 @@ export class Dispatcher {
   #lease({ job, options }: Ticket, node: string, warm: boolean): Promise<Lease> {
     const { memory } = job.limits;
     return this.#fleet.lease(node, job.image, job.limits, warm ? memory - this.#options.idleMemory : memory, options.signal);
-  }
-
-  #attemptOptions({ job, options }: Ticket, kept: Kept | undefined): AttemptOptions {
-    return { ...options, resumed: kept?.state, ...(job.request.session === undefined ? {} : { sessionMs: this.#sessions.ageMs }) };
   }
 
   /** An attempt that ended in an error: the node's fault is tried again, all else is the end. */

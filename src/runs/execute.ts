@@ -19,6 +19,8 @@ export async function executeStep(
   profile: Profile,
   options: {
     collect: boolean;
+    /** Only for steps of katafleet's own. */
+    keepNetwork?: boolean;
     /** Processes that the sandbox's uid may have on the whole node, where the container has no pids limit; 0 if absent: no such limit. */
     processes?: number;
     signal?: AbortSignal | undefined;
@@ -85,11 +87,11 @@ async function sendStep(
   index: number,
   step: Step,
   limits: Profile,
-  { collect, processes = 0 }: { collect: boolean; processes?: number },
+  { collect, keepNetwork = false, processes = 0 }: { collect: boolean; keepNetwork?: boolean; processes?: number },
 ): Promise<void> {
   const exec = encodeExec({
     step: index,
-    keepNetwork: false,
+    keepNetwork,
     collect,
     wallMs: limits.wallMs,
     cpuMs: limits.cpuMs,

@@ -42,8 +42,12 @@ export function checkJob(request: RunRequest, placing: Placing = Placing.parse({
     );
   }
   checkEntries(request.files, request.folders ?? []);
+  if (request.rsync && request.files.length + (request.folders?.length ?? 0) > 0)
+    throw new KatafleetError('request.invalid', 'rsync: give either an rsync source or files and folders, not both');
   const profile = profileOf(request.profile);
-  const limits = sandboxLimits(profile);
+  if (request.rsync && request.session !== undefined)
+    throw new KatafleetError('request.invalid', 'session: a run that names an rsync source has no session; give files instead');
+  const limits: SandboxLimits = { ...sandboxLimits(profile), ...(request.rsync ? { network: 'rsync' as const } : {}) };
   const image = canonicalImage(request.image);
   const files = request.files.reduce(
     (sum, { path, content }) => sum + path.length + ('size' in content ? content.size : content.length),
@@ -74,6 +78,7 @@ export function wantedOf(job: Job, idleMemory: number, avoid?: ReadonlySet<strin
     idleMemory,
     constraints: placing.constraints,
     ...(placing.architecture === undefined ? {} : { architecture: placing.architecture }),
+    ...(limits.network === undefined ? {} : { network: true }),
     ...(avoid && avoid.size > 0 ? { avoid } : {}),
   };
 }

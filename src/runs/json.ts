@@ -52,6 +52,8 @@ export const RunJson = z
       ])
       .default([]),
     folders: z.array(z.strictObject({ path, mode: mode.default(0o755), mtimeNs })).default([]),
+    /** A folder of the server's machine in place of files. */
+    rsync: z.strictObject({ path: z.string().min(1).max(4_095) }).optional(),
     steps: z.array(StepJson).min(1).max(10_000).optional(),
     command: z.array(z.string()).min(1).max(1_000).optional(),
     /** The name of a configured profile, or fields that differ from the default's. */
@@ -71,6 +73,7 @@ export function requestOf(json: RunJson, profile: z.input<typeof Profile>): RunR
     image: json.image,
     files: json.files,
     folders: json.folders,
+    ...(json.rsync ? { rsync: json.rsync } : {}),
     steps: json.steps ?? [{ argv: json.command ?? [] }],
     profile,
     collect: json.collect,

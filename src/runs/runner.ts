@@ -4,14 +4,11 @@ import type { PreparedImage } from '../drivers/contract.ts';
 import type { ReadySandbox } from '../fleet/pool.ts';
 import type { Lease } from '../fleet/node.ts';
 import { ConversationLost } from '../protocol/conversation.ts';
-import { encodeFrame, hostFrame } from '../protocol/frames.ts';
 import { encodeOpen } from '../protocol/requests.ts';
-import { download } from './download.ts';
-import { executeStep, failure, type OnOutput } from './execute.ts';
+import { executeStep, type OnOutput } from './execute.ts';
 import type { Job } from './job.ts';
 import { lightOf } from './lights.ts';
-import { SandboxState } from './sandbox-state.ts';
-import { upload } from './upload.ts';
+import { streamTransfer, type Transfer } from './transfer.ts';
 
 export interface RunOptions {
   /** Ends the run: what was printed before is kept, the outcome is cancelled. */
@@ -20,8 +17,8 @@ export interface RunOptions {
 }
 
 export interface AttemptOptions extends RunOptions {
-  /** What the sandbox holds from its session's runs before. */
-  resumed?: SandboxState | undefined;
+  /** Whether the sandbox has served its session before. */
+  resumed?: boolean;
   /** How long the sandbox may serve beyond this run, ms; 0 if absent. */
   sessionMs?: number;
 }
@@ -31,18 +28,11 @@ const graceMs = 60_000;
 
 /** What one attempt came to. */
 export type Attempt =
-  | {
-      kind: 'done';
-      result: Pick<RunResult, 'outcome' | 'light' | 'steps' | 'changes'>;
-      executedAt: number;
-      state: SandboxState | undefined;
-    }
+  | { kind: 'done'; result: Pick<RunResult, 'outcome' | 'light' | 'steps' | 'changes'>; executedAt: number }
   /** The sandbox went away through no fault of the run's. `started`: its command had begun. */
   | { kind: 'lost'; reason: string; started: boolean };
 
 interface Served {
-  /** What the sandbox holds now, where all of it is known. */
-  state?: SandboxState;
   steps: StepResult[];
   changes: Changes;
   executedAt: number;
@@ -51,10 +41,15 @@ interface Served {
 }
 
 /** One attempt at a run in a sandbox of its own. @throws for what is no outcome and not the node's fault: a file that does not fit */
-export async function attempt(lease: Lease, job: Job, options: AttemptOptions = {}): Promise<Attempt> {
+export async function attempt(
+  lease: Lease,
+  job: Job,
+  options: AttemptOptions = {},
+  transfer = streamTransfer(lease, job),
+): Promise<Attempt> {
   try {
-    const served = await serve(lease, job, options);
-    return { kind: 'done', result: summary(served, lease.image), executedAt: served.executedAt, state: served.state };
+    const served = await serve(lease, job, options, transfer);
+    return { kind: 'done', result: summary(served, lease.image), executedAt: served.executedAt };
   } catch (error) {
     if (error instanceof AttemptLost) return { kind: 'lost', reason: error.message, started: error.started };
     throw error;
@@ -70,9 +65,9 @@ class AttemptLost extends Error {
   }
 }
 
-async function serve({ sandbox, conversation, lost }: Lease, job: Job, options: AttemptOptions): Promise<Served> {
+async function serve({ sandbox, conversation, lost }: Lease, job: Job, options: AttemptOptions, transfer: Transfer): Promise<Served> {
   const { profile, steps } = job;
-  const budget = steps.reduce((sum, step) => sum + (step.limits?.wallMs ?? profile.wallMs), graceMs);
+  const budget = steps.reduce((sum, step) => sum + (step.limits?.wallMs ?? profile.wallMs), graceMs + transfer.extraMs);
   // The supervisor keeps the deadlines; this is for a node that stops answering.
   const watchdog = setTimeout(() => sandbox.stream.destroy(), budget);
   const served: Served = { steps: [], changes: noChanges(), executedAt: 0 };
@@ -86,14 +81,11 @@ async function serve({ sandbox, conversation, lost }: Lease, job: Job, options: 
       const { filesBack, fileBack, bytesBack } = profile;
       await conversation.queue(encodeOpen({ ...(sandbox.user ?? sandboxUser), lifetimeMs, filesBack, fileBack, bytesBack }));
     }
-    const state = options.resumed ?? new SandboxState();
-    const delta = state.delta(job.request.files, job.request.folders ?? []);
-    await upload(conversation, delta).catch(async (error: unknown) => {
-      throw error instanceof ConversationLost ? await lastWords(conversation, error) : error;
-    });
-    if (job.request.session !== undefined) state.given(delta, job.request.files);
+    await transfer.send();
+    let asked = false;
     for (const [index, step] of steps.entries()) {
-      const collect = job.collect && index === steps.length - 1;
+      const collect = job.collect && transfer.collectsWithStep && index === steps.length - 1;
+      asked ||= collect;
       const result = await executeStep(conversation, index, step, profile, {
         collect,
         processes: sandbox.processes ?? 0,
@@ -104,17 +96,10 @@ async function serve({ sandbox, conversation, lost }: Lease, job: Job, options: 
       served.steps.push(result);
       const { outcome } = result;
       const stop = outcome.kind === 'cancelled' || (step.required && !(outcome.kind === 'exited' && outcome.code === 0));
-      if (!stop) continue;
-      if (job.collect && !collect) await conversation.send(encodeFrame(hostFrame.collect));
-      break;
+      if (stop) break;
     }
     served.executedAt = performance.now();
-    if (job.collect) served.changes = await download(conversation, profile);
-    const { changes } = served;
-    if (job.request.session !== undefined && job.collect && changes.omittedCount === changes.omitted.length) {
-      state.came(changes);
-      served.state = state;
-    }
+    if (job.collect) served.changes = await transfer.collect(asked);
   } catch (error) {
     // What a session left behind may be what is in the way: a fresh sandbox will show.
     if (options.resumed && !started) throw new AttemptLost(messageOf(error), false);
@@ -126,18 +111,6 @@ async function serve({ sandbox, conversation, lost }: Lease, job: Job, options: 
     clearTimeout(watchdog);
   }
   return served;
-}
-
-/** A stream that broke while we wrote: the supervisor may have said why. */
-async function lastWords(conversation: ReadySandbox['conversation'], lost: ConversationLost): Promise<Error> {
-  try {
-    for (;;) {
-      const reply = await conversation.next();
-      if (reply.kind === 'fail') return failure(reply);
-    }
-  } catch {
-    return lost;
-  }
 }
 
 /** How long the engine may take to say how a container ended, ms. */

@@ -11,8 +11,8 @@ interface Known {
 
 /** What turns a sandbox's folder into what a run wants it to be: first the removals, in their order, then files, then folders. */
 export interface Delta {
-  remove: string[];
-  files: SandboxFile[];
+  remove: readonly string[];
+  files: readonly SandboxFile[];
   folders: readonly SandboxFolder[];
 }
 

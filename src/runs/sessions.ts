@@ -1,4 +1,4 @@
-import type { Outcome } from '../core/run.ts';
+import type { RunResult } from '../core/run.ts';
 import type { Lease } from '../fleet/node.ts';
 import type { Job } from './job.ts';
 import type { SandboxState } from './sandbox-state.ts';
@@ -168,9 +168,10 @@ export class Sessions {
   }
 }
 
-/** Whether a sandbox in which a run ended so can serve another one. */
-export function mayServeAgain(outcome: Outcome): boolean {
-  return outcome.kind === 'exited' || outcome.kind === 'signalled' || outcome.kind === 'timed_out';
+/** Whether a sandbox in which a run ended so can serve another one: it survived whole, and all that lies in it is known. */
+export function mayServeAgain({ collect }: Pick<Job, 'collect'>, { outcome, changes }: Pick<RunResult, 'outcome' | 'changes'>): boolean {
+  const whole = outcome.kind === 'exited' || outcome.kind === 'signalled' || outcome.kind === 'timed_out';
+  return whole && collect && changes.omittedCount === changes.omitted.length;
 }
 
 const keyOf = ({ request, placing }: Job): string | undefined =>

@@ -14,6 +14,8 @@ export interface Wanted {
   /** As in core/placing.ts; all must hold. */
   constraints: readonly string[];
   architecture?: 'amd64' | 'arm64';
+  /** Its sandbox needs a network of the node's, which the docker command over ssh is never given. */
+  network?: boolean;
   /** Nodes where an earlier attempt was lost: taken only when nothing else can. */
   avoid?: ReadonlySet<string>;
   /** For whom a node may have been held. */
@@ -21,7 +23,18 @@ export interface Wanted {
 }
 
 export type ReasonCode =
-  'unusable' | 'health' | 'cordoned' | 'held' | 'labels' | 'architecture' | 'limits' | 'memory_total' | 'cpus' | 'image' | 'memory';
+  | 'unusable'
+  | 'health'
+  | 'cordoned'
+  | 'held'
+  | 'labels'
+  | 'architecture'
+  | 'driver'
+  | 'limits'
+  | 'memory_total'
+  | 'cpus'
+  | 'image'
+  | 'memory';
 
 /** Why a node is passed over. Permanent: no change of load or health can mend it. */
 export interface Reason {
@@ -104,6 +117,12 @@ export const filters: readonly Filter[] = [
     text: (node, { architecture }) => `${architecture ?? ''} wanted, it is ${node.facts.architecture}`,
   },
   {
+    code: 'driver',
+    refuses: (node, { network }) => network === true && node.facts.driver === 'ssh',
+    permanent: ifProbed,
+    text: () => 'its sandboxes have no network, and the run fetches its files by rsync',
+  },
+  {
     code: 'limits',
     refuses: (node) => node.facts.memoryLimits === 'missing',
     permanent: ifProbed,
@@ -151,10 +170,13 @@ export function passes(node: NodeState, wanted: Wanted, cluster: Cluster): boole
   return true;
 }
 
+/** What is told of a node that never answered: of its memory, images and limits nothing is known. */
+const knownUnprobed: ReadonlySet<ReasonCode> = new Set(['unusable', 'health', 'cordoned', 'held', 'labels']);
+
 /** Every reason against a node, none if it passes. */
 export function reasonsAgainst(node: NodeState, wanted: Wanted, cluster: Cluster): Reason[] {
   return filters
-    .filter((filter) => filter.refuses(node, wanted, cluster))
+    .filter((filter) => (node.facts.probed || knownUnprobed.has(filter.code)) && filter.refuses(node, wanted, cluster))
     .map(({ code, permanent, text }) => ({ code, permanent: permanent(node, wanted, cluster), text: text(node, wanted, cluster) }));
 }
 

@@ -48,6 +48,10 @@ export class Scheduler<T> {
     this.#options = options;
   }
 
+  get #patienceMs(): number {
+    return this.#options.patienceMs ?? 5_000;
+  }
+
   /** Where it would go now. Nothing is booked. */
   decide(wanted: Wanted): Decision {
     return place(this.#cluster, wanted, this.#options.policy, this.#options.random);
@@ -58,6 +62,7 @@ export class Scheduler<T> {
     let decided: Placed | { kind: 'reject' } = { kind: 'reject' };
     const entry = this.queue.next(now, (candidate) => {
       this.#inherit(candidate);
+      if (this.#nothingNew(candidate, now)) return false;
       const wanted = { ...this.#wanted(candidate.value), id: candidate.id };
       const decision = this.#stillNone(candidate, wanted) ? waits : this.decide(wanted);
       if (decision.kind === 'wait') {
@@ -86,6 +91,13 @@ export class Scheduler<T> {
     passed.id = id;
   }
 
+  /** Whether nothing has happened since its shape was passed over, and no node is to be held for it yet. */
+  #nothingNew({ id, shape }: Waiting<T>, now: number): boolean {
+    const passed = this.#passedOver.get(shape);
+    if (!passed || passed.topology !== this.#cluster.topology || passed.mark !== this.#cluster.gains.mark) return false;
+    return (now - passed.since < this.#patienceMs || now - passed.lookedAt < lookMs) && !this.#cluster.heldNode(id);
+  }
+
   /** Whether no node had room for its shape before, and none has gained what would help. */
   #stillNone({ id, shape }: Waiting<T>, wanted: Wanted): boolean {
     const passed = this.#passedOver.get(shape);
@@ -107,15 +119,15 @@ export class Scheduler<T> {
       return;
     }
     Object.assign(passed, seen);
-    if (now - passed.since < (this.#options.patienceMs ?? 5_000)) return;
+    if (now - passed.since < this.#patienceMs) return;
     const held = this.#cluster.heldNode(id);
     if (held) {
       if (passesButForMemory(held, wanted, this.#cluster)) return;
       this.#cluster.unhold(id); // the node was lost meanwhile
     }
-    if (this.#cluster.holds >= Math.max(1, Math.floor(heldShare * this.#cluster.size))) return;
     if (now - passed.lookedAt < lookMs) return;
     passed.lookedAt = now;
+    if (this.#cluster.holds >= Math.max(1, Math.floor(heldShare * this.#cluster.size))) return;
     let best: NodeState | undefined;
     for (const node of this.#cluster.nodes()) {
       if (passesButForMemory(node, wanted, this.#cluster) && (best === undefined || node.free > best.free)) best = node;

@@ -78,9 +78,7 @@ const [perSecond = 0] = rates;
 
 await publish(
   'sessions',
-  `## Sessions
-
-Made by \`npm run bench:sessions -- --write\` (${today()}). A C program of ${sources} files, built by make: in a fresh (warm) sandbox, and in
+  `Made by \`npm run bench:sessions -- --write\` (${today()}). A C program of ${sources} files, built by make: in a fresh (warm) sandbox, and in
 a session of its own after one file was edited.
 
 | what | median | target | reached |

@@ -1,26 +1,24 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Duplex } from 'node:stream';
-import { fileURLToPath } from 'node:url';
 import { profileOf } from '../../src/core/profile.ts';
 import { Step } from '../../src/core/run.ts';
 import { runWords } from '../../src/drivers/ssh/flags.ts';
 import { parseRelease } from '../../src/drivers/ssh/parse/version.ts';
-import { supervisorFile } from '../../src/drivers/supervisor.ts';
 import { Conversation } from '../../src/protocol/conversation.ts';
 import { encodeOpen } from '../../src/protocol/requests.ts';
 import { executeStep } from '../../src/runs/execute.ts';
 import { upload } from '../../src/runs/upload.ts';
 import { eventually } from '../support/eventually.ts';
+import { copyScripts, must as mustOn, setUp } from '../support/node-setup.ts';
 import { said } from '../support/said.ts';
 import { Testbed } from '../support/testbed.ts';
 
-const scripts = fileURLToPath(new URL('../../scripts', import.meta.url));
 const image = 'katafleet/build-essential';
 const changes = (output: string) => output.split('\n').filter((line) => line.startsWith('+ '));
 
@@ -42,7 +40,7 @@ describe('node-setup and server-setup', function () {
     port = (listener.address() as { port: number }).port;
     testbed = await Testbed.up({ hosts: 2 });
     writeFileSync(config, readFileSync(testbed.sshConfig, 'utf8').replace(/IdentityFile .*/, `IdentityFile ${key}`));
-    for (const host of ['h1', 'h2']) copyScripts(host);
+    for (const host of ['h1', 'h2']) copyScripts(testbed, host);
     await testbed.useOldDocker('h1');
   });
   after(async () => {
@@ -51,28 +49,15 @@ describe('node-setup and server-setup', function () {
     rmSync(scratch, { recursive: true, force: true });
   });
 
-  /** A command on a host that must succeed: its output. */
-  function must(host: string, words: readonly string[], input: string | Buffer = ''): string {
-    const { code, stdout, stderr } = testbed.on(host, words, input);
-    assert.equal(code, 0, `${words.join(' ')} on ${host}: ${stderr}${stdout}`);
-    return stdout;
-  }
+  const must = (host: string, words: readonly string[], input: string | Buffer = '') => mustOn(testbed, host, words, input);
   /** ssh from this machine with the server's key. */
   const sshWords = (host: string) => ['-F', config, '-T', host];
   const ssh = (host: string, line: string, input = '') => said('ssh', [...sshWords(host), line], { input });
 
-  /** As docs/legacy.md brings them to a node. */
-  function copyScripts(host: string): void {
-    must(host, ['mkdir', '-p', '/tmp/katafleet']);
-    const { stdout } = said('sh', ['-c', 'tar -C "$1" -c node-setup server-setup node lib/changes.sh | base64', 'sh', scripts]);
-    must(host, ['sh', '-c', 'base64 -d | tar -x -C /tmp/katafleet'], stdout);
-    copyFileSync(supervisorFile('amd64'), testbed.path(host, '/tmp/katafleet/supervisor'));
-  }
-
-  const nodeSetup = (host: string, words: readonly string[], input: string = publicKey, shell: readonly string[] = ['sh']) =>
-    testbed.on(host, [...shell, '/tmp/katafleet/node-setup', ...words], input);
-  const setUp = (host: string, server = testbed.server) => {
-    const { code, stdout, stderr } = nodeSetup(host, ['--key', '-', '--server', server]);
+  const nodeSetup = (host: string, words: readonly string[], input = publicKey, shell: readonly string[] = ['sh']) =>
+    setUp(testbed, host, 'node-setup', words, { input, shell });
+  const setUpNode = (host: string) => {
+    const { code, stdout, stderr } = nodeSetup(host, ['--key', '-', '--server', testbed.server]);
     assert.equal(code, 0, stderr);
     return stdout;
   };
@@ -153,10 +138,10 @@ describe('node-setup and server-setup', function () {
     });
 
     it('is set up once: a second time nothing changes', () => {
-      const first = setUp('h1');
+      const first = setUpNode('h1');
       assert.ok(changes(first).length > 8, first);
       const after = snapshot('h1');
-      assert.deepEqual(changes(setUp('h1')), []);
+      assert.deepEqual(changes(setUpNode('h1')), []);
       assert.equal(snapshot('h1'), after);
     });
 
@@ -276,8 +261,10 @@ describe('node-setup and server-setup', function () {
       await testbed.do('kill', 'h1');
       await testbed.do('start', 'h1');
       // A host of the testbed runs no init scripts by itself. Its network card is a new one, which others have to learn.
-      await eventually('h1 is found again', 60, async () => assert.ok(reaches('h2', testbed.address('h1'), 22)));
-      await eventually('h1 is found again', 60, async () => assert.ok(serverReaches('h1')));
+      must('h2', ['ip', 'neigh', 'flush', 'to', testbed.address('h1')]);
+      said('ip', ['neigh', 'flush', 'to', testbed.address('h1')]);
+      await eventually('h1 is open to all', 60, async () => assert.ok(reaches('h2', testbed.address('h1'), 22)));
+      assert.ok(serverReaches('h1'));
       const [script = ''] = must('h1', ['sh', '-c', 'echo /etc/rc2.d/S*katafleet-firewall']).trim().split(' ');
       must('h1', [script, 'start']);
       assert.ok(serverReaches('h1'));
@@ -288,7 +275,7 @@ describe('node-setup and server-setup', function () {
       const keys = testbed.path('h1', '/home/test-runner/.ssh/authorized_keys');
       writeFileSync(keys, `${publicKey}${readFileSync(keys, 'utf8')}`);
       assert.equal(ssh('h1', 'id').code, 0, 'the control: the first line counts');
-      setUp('h1');
+      setUpNode('h1');
       assert.equal(ssh('h1', 'id').code, 126);
     });
 
@@ -298,7 +285,7 @@ describe('node-setup and server-setup', function () {
       for (const trace of [/katafleet/, /authorized_keys\.before/])
         assert.doesNotMatch(fresh.replace(/^.*\/tmp\/katafleet.*$/gm, ''), trace);
       assert.ok(reaches('h2', testbed.address('h1'), 22));
-      setUp('h1');
+      setUpNode('h1');
       undo('h1');
       assert.equal(snapshot('h1'), fresh);
       assert.match(undo('h1'), /nothing to undo/);
@@ -325,9 +312,9 @@ describe('node-setup and server-setup', function () {
         '-c',
         'mkdir -p /usr/local/sbin && printf "#!/bin/sh\\nexit 1\\n" >/usr/local/sbin/nft && chmod +x /usr/local/sbin/nft',
       ]);
-      setUp('h2');
+      setUpNode('h2');
       assert.match(must('h2', ['/usr/local/lib/katafleet/firewall', 'show']), /-A KATAFLEET-IN -p tcp -m tcp --dport 22 -j DROP/);
-      assert.deepEqual(changes(setUp('h2')), []);
+      assert.deepEqual(changes(setUpNode('h2')), []);
       assert.ok(serverReaches('h2'));
       assert.ok(!reaches('h1', testbed.address('h2'), 22));
       assert.ok(containerReaches('h2', testbed.server, port));
@@ -345,7 +332,7 @@ describe('node-setup and server-setup', function () {
 
   describe('on the server', () => {
     const serverSetup = (words: readonly string[], shell: readonly string[] = ['sh']) =>
-      testbed.on('h2', [...shell, '/tmp/katafleet/server-setup', ...words]);
+      setUp(testbed, 'h2', 'server-setup', words, { shell });
     const asWeb = (words: string) => testbed.on('h2', ['su', '-s', '/bin/sh', 'www-data', '-c', words]);
     /** A command at a terminal, which a person answers. */
     const atTerminal = (words: readonly string[], answer: string) =>

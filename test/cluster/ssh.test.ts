@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
+import Dockerode from 'dockerode';
 import { SshDriver } from '../../src/drivers/ssh/driver.ts';
 import { SshTransport } from '../../src/drivers/transport/transport.ts';
-import type { Katafleet, RunRequest } from '../../src/index.ts';
+import { type Katafleet, Placing, type RunRequest } from '../../src/index.ts';
 import { driverContract } from '../support/driver-contract.ts';
 import { eventually } from '../support/eventually.ts';
 import { sh, stderr, stdout } from '../support/fleet.ts';
+import { importScratch, scratchImage } from '../support/scratch.ts';
 import { sshFleet, sshNode } from '../support/ssh-fleet.ts';
 import { Testbed } from '../support/testbed.ts';
 
@@ -105,6 +107,16 @@ describe('nodes over ssh', function () {
     const [node] = fleet.fleet.nodes();
     assert.deepEqual([node?.driver, node?.why], ['ssh', "the host's own docker command"]);
     assert.equal(stdout(await sh(fleet, 'id -u')), '41966\n', 'it has a limit of processes of its own');
+  });
+
+  it('an image that only a newer engine has is brought to one with Docker 1.6.2, and runs there', async () => {
+    await importScratch(new Dockerode({ socketPath: bed.socket('h2'), host: undefined }));
+    await bed.docker('h1', 'rmi', '--force', scratchImage).catch(() => undefined); // it may have come with the others
+    await using fleet = await sshFleet([sshNode(bed, 'h1'), sshNode(bed, 'h2')]);
+    const files = [{ path: 'in', mode: 0o644, mtimeNs: 0n, content: Buffer.from('given') }];
+    const request: RunRequest = { image: scratchImage, files, steps: [{ argv: ['/program'] }] };
+    const result = await fleet.run(request, { placing: Placing.parse({ constraints: ['host==h1'] }) });
+    assert.deepEqual([result.node, result.outcome], ['h1', { kind: 'exited', code: 0 }]);
   });
 
   describe('two with Docker 1.6.2, one of which breaks in the middle of a run', () => {

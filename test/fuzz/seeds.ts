@@ -35,6 +35,14 @@ const seeds: Record<string, (Buffer | undefined)[]> = {
     encodeFrame(hostFrame.collect),
   ],
   exec: [open, encodeStdin(3), ...encodeData(Buffer.from('in\n')), exec, encodeFrame(hostFrame.collect)],
+  baseline: [
+    open,
+    ...file('a', 'hello'),
+    encodeDir(entry('d')),
+    encodeFrame(hostFrame.baseline),
+    encodeFrame(hostFrame.list),
+    encodeFrame(hostFrame.collect),
+  ],
   control: [encodeFrame(hostFrame.ping, Buffer.from('x')), open, encodeFrame(hostFrame.kill), encodeFrame(hostFrame.close)],
 };
 for (const [name, frames] of Object.entries(seeds)) {

@@ -157,7 +157,8 @@ export class SimulatedNode {
     this.#creating -= 1;
     if (!made) throw new KatafleetError('engine.unreachable', 'the engine is gone');
     onMade();
-    return { id: name, name, node: this.name, closed } as unknown as Sandbox;
+    const stream = { end: () => undefined, destroy: () => undefined };
+    return { id: name, name, node: this.name, stream, closed } as unknown as Sandbox;
   }
 
   async #remove(name: string): Promise<void> {

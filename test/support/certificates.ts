@@ -22,7 +22,21 @@ export async function certificates(folder: string, { expired = false } = {}): Pr
       await writeFile(at('index'), '');
       await writeFile(at('authority'), authority(at('index'), at('serial')));
       const dates = ['-startdate', '20200101000000Z', '-enddate', '20200102000000Z'];
-      await openssl('ca', '-batch', '-notext', '-config', at('authority'), '-outdir', folder, '-cert', at('ca.pem'), '-keyfile', at('ca-key.pem'), ...dates, ...files); // prettier-ignore
+      await openssl(
+        'ca',
+        '-batch',
+        '-notext',
+        '-config',
+        at('authority'),
+        '-outdir',
+        folder,
+        '-cert',
+        at('ca.pem'),
+        '-keyfile',
+        at('ca-key.pem'),
+        ...dates,
+        ...files,
+      );
     } else {
       await openssl('x509', '-req', '-CA', at('ca.pem'), '-CAkey', at('ca-key.pem'), '-CAcreateserial', '-days', '2', ...files);
     }

@@ -246,15 +246,15 @@ export class FakeDriver implements Driver {
     await Promise.race([this.#answer(), late]);
   }
 
+  /** Every container's stream breaks, as with the network. */
+  breakStreams(): void {
+    for (const { end } of this.containers.values()) end.destroy();
+  }
+
   /** Streams are left to those who hold them. */
   disconnect(): void {
     for (const reject of this.#hanging) reject(new KatafleetError('engine.unreachable', 'disconnected'));
     this.#hanging.clear();
-  }
-
-  /** As when the power of the node is cut. */
-  breakStreams(): void {
-    for (const { end } of this.containers.values()) end.destroy();
   }
 
   close(): void {

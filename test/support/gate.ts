@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-export const gateScript = fileURLToPath(new URL('../../scripts/node/katafleet-gate', import.meta.url));
+const gateScript = fileURLToPath(new URL('../../scripts/node/katafleet-gate', import.meta.url));
 
 /** Ids of images as the recording docker's table has them. */
 export const images = {

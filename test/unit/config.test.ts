@@ -282,6 +282,19 @@ describe('configuration: defaults and places', () => {
         jitter: 10_000,
       },
       reaping: { grace: 60_000 },
+      rsync: {
+        daemon: 'off',
+        program: 'rsync',
+        accept: [],
+        folder: '/state/katafleet/rsync',
+        listen: '127.0.0.1:8730',
+        advertise: '127.0.0.1:8730',
+        hostsAllow: ['127.0.0.1/32'],
+        roots: [],
+        network: 'bridge',
+        pushFrom: 1024 ** 2,
+        timeout: 60_000,
+      },
       server: { listen: '127.0.0.1:7420', bodyLimit: 64 * MiB },
     } satisfies Config);
   });

@@ -244,7 +244,7 @@ describe('dispatcher: the queue', () => {
     const { dispatcher, driver, nodeOf, book, close } = await dispatching(['a', 'b']);
     const cancel = new AbortController();
     const running = dispatcher.submit(job(['hold']), { signal: cancel.signal });
-    await until(() => nodeOf() !== '');
+    await until(() => nodeOf() !== '' && driver(nodeOf()).holding === 1);
     driver(nodeOf()).breakStreams();
     cancel.abort();
     await assert.rejects(running, refuses('run.cancelled'));

@@ -27,6 +27,8 @@ export interface EngineDriverOptions {
   tls?: string | TlsFiles;
   /** For ssh://, where its connections are shared. */
   transport?: SshTransport;
+  /** The Docker network of sandboxes that fetch by rsync; none if absent, and such sandboxes are refused. */
+  rsyncNetwork?: string;
 }
 
 /** What is read of `GET /version`. */
@@ -44,12 +46,14 @@ export class EngineDriver implements Driver {
   readonly kind = 'engine';
   readonly endpoint: string;
   readonly #connection: Connection;
+  readonly #rsyncNetwork: string | undefined;
   #probed: Promise<Probed> | undefined;
 
   /** @throws endpoint.invalid */
   constructor(options: EngineDriverOptions) {
     this.endpoint = maskEndpoint(options.endpoint);
     this.#connection = connect(options.endpoint, options.tls, options.transport);
+    this.#rsyncNetwork = options.rsyncNetwork;
   }
 
   async probe(): Promise<Fingerprint> {
@@ -86,7 +90,7 @@ export class EngineDriver implements Driver {
       const asked = Date.now();
       const answer: unknown = await this.#inTime(deadline, docker.info());
       const found = fingerprint(answer, api, (asked + Date.now()) / 2);
-      return { docker, api, endpoint: this.endpoint, name: found.node, fingerprint: found };
+      return { docker, api, endpoint: this.endpoint, name: found.node, rsyncNetwork: this.#rsyncNetwork, fingerprint: found };
     } catch (error) {
       throw engineError(error, this.endpoint, 'ask the engine what it is');
     }

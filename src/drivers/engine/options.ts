@@ -1,12 +1,19 @@
 import type { ContainerCreateOptions } from 'dockerode';
+import { KatafleetError } from '../../core/errors.ts';
 import { sandboxUser } from '../../core/run.ts';
 import type { SandboxSpec } from '../contract.ts';
 import { bytesPerInode, capabilities, supervisorPath, tmpfsBytes } from '../isolation.ts';
 import { type ApiVersion, atLeast } from './version.ts';
 
-/** The engine's options for a sandbox, of what the given API version knows. */
-export function createOptions(spec: SandboxSpec, api: ApiVersion): ContainerCreateOptions {
+/**
+ * The engine's options for a sandbox, of what the given API version knows. `network` is the Docker network that the limits'
+ * `rsync` stands for: a container on it has CAP_SYS_ADMIN beside, with which the supervisor, and it alone, gives each step
+ * of the user's an empty network namespace. @throws rsync.off when there is none
+ */
+export function createOptions(spec: SandboxSpec, api: ApiVersion, network?: string): ContainerCreateOptions {
   const { limits } = spec;
+  const joins = limits.network === undefined ? 'none' : network;
+  if (joins === undefined) throw new KatafleetError('rsync.off', 'this node has no network for sandboxes that fetch by rsync');
   const noShm = limits.shm === 0 && atLeast(api, [1, 32]);
   return {
     Image: spec.image.id,
@@ -21,10 +28,10 @@ export function createOptions(spec: SandboxSpec, api: ApiVersion): ContainerCrea
     AttachStdin: true,
     AttachStdout: true,
     AttachStderr: true,
-    NetworkDisabled: true,
+    NetworkDisabled: joins === 'none',
     Healthcheck: { Test: ['NONE'] },
     HostConfig: {
-      NetworkMode: 'none',
+      NetworkMode: joins,
       Memory: limits.memory,
       MemorySwap: limits.memory,
       PidsLimit: limits.pids,
@@ -40,7 +47,7 @@ export function createOptions(spec: SandboxSpec, api: ApiVersion): ContainerCrea
       ...(noShm ? { IpcMode: 'none' } : { ShmSize: Math.max(limits.shm, 4096) }),
       ...coverVolumes(spec.image.volumes, api),
       CapDrop: ['ALL'],
-      CapAdd: [...capabilities],
+      CapAdd: joins === 'none' ? [...capabilities] : [...capabilities, 'SYS_ADMIN'],
       SecurityOpt: ['no-new-privileges'],
       LogConfig: { Type: 'none', Config: {} },
       RestartPolicy: { Name: 'no' },

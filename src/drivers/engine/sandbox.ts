@@ -12,6 +12,8 @@ export interface EngineNode {
   api: ApiVersion;
   endpoint: string;
   name: string;
+  /** The Docker network of sandboxes that fetch by rsync. */
+  rsyncNetwork?: string | undefined;
 }
 
 /** Creates, attaches, starts, in this order: nothing that the supervisor says can be missed. */
@@ -20,7 +22,7 @@ export async function startSandbox(node: EngineNode, spec: SandboxSpec, signal?:
   let container: Dockerode.Container | undefined;
   let stream: AttachStream | undefined;
   try {
-    container = await node.docker.createContainer(createOptions(spec, node.api));
+    container = await node.docker.createContainer(createOptions(spec, node.api, node.rsyncNetwork));
     signal?.throwIfAborted();
     stream = await attach(container);
     await container.start();

@@ -1,5 +1,6 @@
 import { randomInt } from 'node:crypto';
 import type { Readable } from 'node:stream';
+import { toV1Archive } from '../../archive/convert.ts';
 import { KatafleetError } from '../../core/errors.ts';
 import { labels } from '../../core/labels.ts';
 import type { Driver, Fingerprint, NodeImage, OwnedContainer, PreparedImage, Sandbox, SandboxSpec } from '../contract.ts';
@@ -11,7 +12,7 @@ import { fingerprint } from './fingerprint.ts';
 import { imageWord } from './flags.ts';
 import { decodeValue } from './labels.ts';
 import { type InspectedContainer, type InspectedImage } from './parse/inspect.ts';
-import { parseRelease, type Release } from './parse/version.ts';
+import { parseRelease, type Release, since } from './parse/version.ts';
 import { type Gate, RemoteDocker } from './remote.ts';
 import { type SshNode, SshSandbox } from './sandbox.ts';
 
@@ -181,8 +182,20 @@ export class SshDriver implements Driver {
     await this.#remote.version(signal);
   }
 
-  importImage(archive: Readable): Promise<void> {
-    return this.#remote.load(archive);
+  async importImage(archive: Readable): Promise<void> {
+    const { release } = await this.#node();
+    if (since(release, 1, 10)) {
+      await this.#remote.load(archive);
+      return;
+    }
+    await using converted = await toV1Archive(archive);
+    await this.#remote.load(converted.archive);
+    // It prints nothing, whatever it has made of it. By name, because a later engine behind an old client has ids of its own.
+    for (const { id, names } of converted.images) {
+      const name = names[0] ?? id;
+      const { images } = await this.#remote.inspect([name]);
+      if (images.length === 0) throw new KatafleetError('engine.failed', `${this.#transport.at} has loaded ${name} and does not have it`);
+    }
   }
 
   disconnect(): void {

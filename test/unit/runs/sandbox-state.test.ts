@@ -65,7 +65,7 @@ describe('sandbox state', () => {
     const gone = [file('empty/x'), file('tool/x'), file('odd/x'), file('asked/x')];
     const state = after(gone, { files: [back('tool/y')], omitted: [{ path: 'odd/pipe', reason: 'fifo' }], omittedCount: 1 });
     const delta = state.delta([], [{ path: 'asked', mode: 0o755, mtimeNs: 0n }]);
-    assert.deepEqual(delta.remove.sort(), ['asked/x', 'empty', 'odd/x', 'tool/x']);
+    assert.deepEqual(delta.remove.toSorted(), ['asked/x', 'empty', 'odd/x', 'tool/x']);
   });
 
   it('whatever happened before, the folder ends up with what is wanted and what tools made elsewhere', () => {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { type Changes, noChanges, type Outcome } from '../../../src/core/run.ts';
 import { Placing } from '../../../src/core/placing.ts';
 import type { Lease } from '../../../src/fleet/node.ts';
 import { checkJob, type Job } from '../../../src/runs/job.ts';
@@ -122,17 +123,20 @@ describe('sessions', () => {
     assert.deepEqual(released, ['a', 'b']);
   });
 
-  it('a sandbox serves again only after an end that it survived whole', () => {
+  it('a sandbox serves again only after an end that it survived whole, when all that it holds is known', () => {
+    const after = (outcome: Outcome, more: Partial<Changes> = {}, collect = true) =>
+      mayServeAgain({ collect }, { outcome, changes: { ...noChanges(), ...more } });
+    const good: Outcome[] = [
+      { kind: 'exited', code: 1 },
+      { kind: 'signalled', signal: 11 },
+      { kind: 'timed_out', clock: 'wall' },
+    ];
+    const bad: Outcome[] = [{ kind: 'out_of_memory' }, { kind: 'out_of_disk' }, { kind: 'cancelled' }, { kind: 'lost', reason: '' }];
     assert.deepEqual(
-      [
-        { kind: 'exited', code: 1 },
-        { kind: 'signalled', signal: 11 },
-        { kind: 'timed_out', clock: 'wall' },
-        { kind: 'out_of_memory' },
-        { kind: 'cancelled' },
-        { kind: 'lost', reason: '' },
-      ].map((outcome) => mayServeAgain(outcome as Parameters<typeof mayServeAgain>[0])),
-      [true, true, true, false, false, false],
+      [...good, ...bad].map((outcome) => after(outcome)),
+      [true, true, true, false, false, false, false],
     );
+    const exited: Outcome = { kind: 'exited', code: 0 };
+    assert.deepEqual([after(exited, { omittedCount: 1 }), after(exited, {}, false)], [false, false]);
   });
 });

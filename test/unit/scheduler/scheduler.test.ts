@@ -158,7 +158,7 @@ describe('scheduler: queue and fleet together', () => {
     });
     fc.assert(
       fc.property(fc.array(event, { maxLength: 80, size: 'max' }), (events) => {
-        const parts = setUp(5);
+        const parts = setUp(5, 4086 * MiB);
         const { cluster, scheduler, queue, submit } = parts;
         const waitingJobs = new Map<string, Wanted>();
         const running: { node: string; memory: number }[] = [];
@@ -177,7 +177,7 @@ describe('scheduler: queue and fleet together', () => {
           else if (what === 'cordon') cluster.setCordoned(name, on);
           else if (what === 'hold' && on) cluster.hold(name, 'nobody');
           else if (what === 'hold') cluster.unhold('nobody');
-          else if (what === 'memory') cluster.setNode(facts(name, { memory: (on ? 4096 : 2048) * MiB }));
+          else if (what === 'memory') cluster.setNode(facts(name, { memory: (on ? 4086 : 2038) * MiB }));
           else {
             const ended = running.splice(node % Math.max(1, running.length), 1)[0];
             if (ended) cluster.release(ended.node, ended.memory);

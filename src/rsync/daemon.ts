@@ -1,0 +1,225 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { KatafleetError, messageOf } from '../core/errors.ts';
+import { daemonText } from './modules.ts';
+import { checkRsyncVersion, parseRsyncVersion } from './version.ts';
+
+/** A daemon that serves the modules that are published to it. */
+export interface RsyncDaemon {
+  /** Resolves when it answers. @throws rsync.daemon */
+  ready(): Promise<void>;
+  /** The modules from here on, as the text of rsyncd.conf; those that are not among them are refused. */
+  publish(modules: readonly string[]): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface DaemonSettings {
+  /** The rsync to run, or whose version the machine's daemon has. */
+  program: string;
+  accept: readonly string[];
+  /** Of katafleet alone, 0700. */
+  folder: string;
+  listen: { host: string; port: number };
+  onTrouble?: (message: string) => void;
+}
+
+const firstPauseMs = 50;
+const longestPauseMs = 5_000;
+const answerMs = 10_000;
+
+/** Version of an rsync. @throws rsync.daemon when there is none, or one with known holes */
+async function checkProgram({ program, accept }: DaemonSettings): Promise<void> {
+  let said: string;
+  try {
+    said = (await promisify(execFile)(program, ['--version'], { timeout: answerMs })).stdout;
+  } catch (cause) {
+    throw new KatafleetError('rsync.daemon', `${program} --version failed: ${messageOf(cause)}`, {
+      cause,
+      hint: 'on Debian and Ubuntu: apt-get install rsync',
+    });
+  }
+  checkRsyncVersion(parseRsyncVersion(said), accept);
+}
+
+/** Written whole under another name first: the daemon reads it anew for every connection. */
+async function replaceFile(path: string, text: string): Promise<void> {
+  await writeFile(`${path}.new`, text, { mode: 0o600 });
+  await rename(`${path}.new`, path);
+}
+
+/** Waits for the greeting of a daemon. @throws rsync.daemon when none comes in time */
+async function greeting({ host, port }: DaemonSettings['listen'], alive: () => boolean): Promise<void> {
+  const until = performance.now() + answerMs;
+  let last = 'nothing';
+  while (alive() && performance.now() < until) {
+    const socket = connect({ host, port });
+    try {
+      const [said] = (await once(socket, 'data', { signal: AbortSignal.timeout(answerMs) })) as [Buffer];
+      if (said.toString('latin1').startsWith('@RSYNCD:')) return;
+      last = JSON.stringify(said.toString('latin1').slice(0, 80));
+    } catch (error) {
+      last = messageOf(error);
+    } finally {
+      socket.destroy();
+    }
+    await sleep(10);
+  }
+  throw new KatafleetError('rsync.daemon', `no rsync daemon answers at ${host}:${port} (${last})`);
+}
+
+/** Whether something listens there already: our own would end at once, and the other's greeting be taken for it. */
+async function occupied(listen: DaemonSettings['listen']): Promise<boolean> {
+  const socket = connect(listen);
+  try {
+    await once(socket, 'connect', { signal: AbortSignal.timeout(answerMs) });
+    return true;
+  } catch {
+    return false; // what else is wrong with the address, the daemon says
+  } finally {
+    socket.destroy();
+  }
+}
+
+/** The daemon that the machine runs: its rsyncd.conf includes the file that katafleet keeps its modules in. */
+export class MachineDaemon implements RsyncDaemon {
+  readonly #settings: DaemonSettings;
+  readonly #file: string;
+  #answers: Promise<void> | undefined;
+
+  constructor(settings: DaemonSettings) {
+    this.#settings = settings;
+    this.#file = `${settings.folder}/modules.conf`;
+  }
+
+  ready(): Promise<void> {
+    this.#answers ??= this.#look().catch((error: unknown) => {
+      this.#answers = undefined;
+      throw error;
+    });
+    return this.#answers;
+  }
+
+  async #look(): Promise<void> {
+    await checkProgram(this.#settings);
+    await greeting(this.#settings.listen, () => true);
+  }
+
+  publish(modules: readonly string[]): Promise<void> {
+    return replaceFile(this.#file, `# Written by katafleet, anew with each module that comes or goes.\n${modules.join('')}`);
+  }
+
+  close(): Promise<void> {
+    return this.publish([]);
+  }
+}
+
+/** A daemon of katafleet's own, started again whenever it dies. */
+export class OwnDaemon implements RsyncDaemon {
+  readonly #settings: DaemonSettings;
+  readonly #files: { conf: string; pidFile: string; logFile: string };
+  #child: ChildProcess | undefined;
+  #answers: Promise<void> | undefined;
+  #pauseMs = 0;
+  #closing = false;
+
+  constructor(settings: DaemonSettings) {
+    this.#settings = settings;
+    const { folder } = settings;
+    this.#files = { conf: `${folder}/rsyncd.conf`, pidFile: `${folder}/rsyncd.pid`, logFile: `${folder}/rsyncd.log` };
+  }
+
+  /** Its process, where there is one. */
+  get pid(): number | undefined {
+    return this.#child?.pid;
+  }
+
+  ready(): Promise<void> {
+    this.#answers ??= this.#start().catch((error: unknown) => {
+      this.#answers = undefined;
+      throw error;
+    });
+    return this.#answers;
+  }
+
+  async #start(): Promise<void> {
+    if (this.#closing) throw new KatafleetError('service.stopping', 'katafleet is ending');
+    await sleep(this.#pauseMs, undefined, { ref: false });
+    await checkProgram(this.#settings);
+    await this.#endOld();
+    const { program, listen } = this.#settings;
+    if (await occupied(listen)) {
+      throw new KatafleetError('rsync.daemon', `something else listens on ${listen.host}:${listen.port} already`, {
+        hint: 'rsync.listen in the configuration names another address; the machine’s own rsync daemon is used by rsync.daemon: machine',
+      });
+    }
+    const args = ['--daemon', '--no-detach', `--config=${this.#files.conf}`, `--address=${listen.host}`, `--port=${listen.port}`];
+    const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'], env: { PATH: process.env['PATH'] ?? '', LANG: 'C' } });
+    let said = '';
+    child.stderr.on('data', (chunk: Buffer) => {
+      said = (said + chunk.toString('latin1')).slice(-1_000);
+    });
+    process.once('exit', this.#killNow);
+    this.#child = child;
+    const gone = once(child, 'close').catch(() => undefined); // an error of spawn's shows as no pid
+    void gone.then(() => this.#ended(child, said));
+    try {
+      await greeting(listen, () => child.exitCode === null && child.signalCode === null && child.pid !== undefined);
+    } catch (error) {
+      child.kill('SIGKILL');
+      throw new KatafleetError('rsync.daemon', `katafleet's rsync daemon does not start: ${said.trim() || messageOf(error)}`, {
+        cause: error,
+        hint: `${this.#files.logFile} may say more; rsync.listen in the configuration names another address`,
+      });
+    }
+    // One that lives for a while is no longer held to have failed.
+    setTimeout(() => {
+      if (this.#child === child) this.#pauseMs = 0;
+    }, longestPauseMs).unref();
+  }
+
+  readonly #killNow = () => void this.#child?.kill('SIGKILL');
+
+  #ended(child: ChildProcess, said: string): void {
+    process.off('exit', this.#killNow);
+    if (this.#child !== child) return;
+    this.#child = undefined;
+    this.#answers = undefined;
+    if (this.#closing) return;
+    const how = child.signalCode ?? `exit code ${child.exitCode ?? 'none'}`;
+    this.#settings.onTrouble?.(`the rsync daemon ended (${how}) and is started again${said === '' ? '' : `; it said: ${said.trim()}`}`);
+    this.#pauseMs = Math.min(longestPauseMs, Math.max(firstPauseMs, this.#pauseMs * 2));
+    this.ready().catch((error: unknown) => this.#settings.onTrouble?.(messageOf(error)));
+  }
+
+  /** One that a katafleet left that was killed: it would hold the port, and serve what it served. */
+  async #endOld(): Promise<void> {
+    const pid = Number(await readFile(this.#files.pidFile, 'utf8').catch(() => ''));
+    if (!Number.isInteger(pid) || pid <= 1) return;
+    const commandLine = await readFile(`/proc/${pid}/cmdline`, 'latin1').catch(() => '');
+    if (!commandLine.split('\0').includes(`--config=${this.#files.conf}`)) return;
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch {
+      return; // it ended by itself
+    }
+    while ((await readFile(`/proc/${pid}/cmdline`, 'latin1').catch(() => '')) !== '') await sleep(5);
+  }
+
+  async publish(modules: readonly string[]): Promise<void> {
+    await mkdir(this.#settings.folder, { recursive: true, mode: 0o700 });
+    await replaceFile(this.#files.conf, daemonText(modules, { folder: this.#settings.folder, ...this.#files }));
+  }
+
+  async close(): Promise<void> {
+    this.#closing = true;
+    const child = this.#child;
+    if (!child) return;
+    const gone = once(child, 'close');
+    child.kill('SIGKILL');
+    await gone;
+  }
+}

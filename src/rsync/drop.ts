@@ -1,0 +1,133 @@
+import { constants } from 'node:fs';
+import { type FileHandle, lstat, open, readdir } from 'node:fs/promises';
+import { encodePath, pathFault } from '../core/paths.ts';
+import type { ListedFile, ReturnedFile } from '../core/run.ts';
+
+const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK } = constants;
+const atOnce = 16;
+
+/**
+ * Reads from a drop the files that the supervisor listed, and nothing else: each by its checked name, through no symbolic
+ * link, a regular file with one name and of exactly the listed size. Kind, mode and time stamp are the list's. Undefined
+ * where one of them is not so: then the drop is not to be used at all.
+ */
+export async function readDrop(folder: string, listed: readonly ListedFile[]): Promise<ReturnedFile[] | undefined> {
+  const files = new Map<string, ReturnedFile>();
+  for (const [parent, inside] of byFolder(listed)) {
+    await using way = await Way.into(folder, parent);
+    if (!way.reached) return undefined;
+    for (let at = 0; at < inside.length; at += atOnce) {
+      const contents = await Promise.all(inside.slice(at, at + atOnce).map(({ name, file }) => contentOf(way, name, file.size)));
+      for (const [index, content] of contents.entries()) {
+        const file = inside[at + index]?.file;
+        if (content === undefined || file === undefined) return undefined;
+        const { change, path, mode, mtimeNs } = file;
+        files.set(path, { change, path, mode, mtimeNs, content });
+      }
+    }
+  }
+  return listed.flatMap(({ path }) => files.get(path) ?? []);
+}
+
+/** Names and files by the folder that holds them, so that each way is gone once. */
+function byFolder(listed: readonly ListedFile[]): Map<string, { name: Buffer; file: ListedFile }[]> {
+  const folders = new Map<string, { name: Buffer; file: ListedFile }[]>();
+  for (const file of listed) {
+    const slash = file.path.lastIndexOf('/');
+    const parent = slash < 0 ? '' : file.path.slice(0, slash);
+    const inside = folders.get(parent) ?? [];
+    inside.push({ name: encodePath(file.path.slice(slash + 1)), file });
+    folders.set(parent, inside);
+  }
+  return folders;
+}
+
+/** A folder opened part by part, each from the one before (openat by way of /proc), so that nothing can be put in between. */
+class Way {
+  #handle: FileHandle | undefined;
+
+  static async into(folder: string, below: string): Promise<Way> {
+    const way = new Way();
+    const path = encodePath(below);
+    if (below !== '' && pathFault(path) !== undefined) return way;
+    way.#handle = await open(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    for (const part of below === '' ? [] : below.split('/')) {
+      const next = await way.open(encodePath(part), O_DIRECTORY);
+      await way.#handle?.close();
+      way.#handle = next;
+      if (next === undefined) break;
+    }
+    return way;
+  }
+
+  get reached(): boolean {
+    return this.#handle !== undefined;
+  }
+
+  /** What has this name in the folder; undefined where it is not there, or is a link. */
+  async open(name: Buffer, flags = 0): Promise<FileHandle | undefined> {
+    if (this.#handle === undefined || pathFault(name) !== undefined || name.includes(0x2f)) return undefined;
+    const path = Buffer.concat([Buffer.from(`/proc/self/fd/${this.#handle.fd}/`), name]);
+    try {
+      return await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | flags);
+    } catch (error) {
+      const code = (error as NodeJS.ErrnoException).code ?? '';
+      if (['ENOENT', 'ELOOP', 'ENOTDIR', 'ENXIO'].includes(code)) return undefined;
+      throw error;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#handle?.close();
+  }
+}
+
+async function contentOf(way: Way, name: Buffer, size: number): Promise<Buffer | undefined> {
+  const handle = await way.open(name);
+  if (handle === undefined) return undefined;
+  try {
+    const found = await handle.stat();
+    if (!found.isFile() || found.nlink !== 1 || found.size !== size) return undefined;
+    const content = Buffer.allocUnsafe(size);
+    for (let at = 0; at < size;) {
+      const { bytesRead } = await handle.read(content, at, size - at, at);
+      if (bytesRead === 0) return undefined;
+      at += bytesRead;
+    }
+    return content;
+  } finally {
+    await handle.close();
+  }
+}
+
+/** What a drop may hold at most: what was listed, a temporary file more, and the folders on the way. */
+export interface DropBounds {
+  bytes: number;
+  entries: number;
+}
+
+export function dropBounds(listed: readonly ListedFile[]): DropBounds {
+  const folders = new Set<string>();
+  for (const { path } of listed) {
+    for (let slash = path.indexOf('/'); slash >= 0; slash = path.indexOf('/', slash + 1)) folders.add(path.slice(0, slash));
+  }
+  const [sum, largest] = listed.reduce(([all, most], { size }) => [all + size, Math.max(most, size)], [0, 0]);
+  return { bytes: sum + largest + 1024 * 1024, entries: listed.length + folders.size + 16 };
+}
+
+/** Whether a drop holds more than it may. Looks no further once it does. */
+export async function exceeds(folder: string, bounds: DropBounds): Promise<boolean> {
+  let { bytes, entries } = bounds;
+  const waiting = [Buffer.from(folder)];
+  for (let at = waiting.pop(); at !== undefined; at = waiting.pop()) {
+    for (const name of await readdir(at, { encoding: 'buffer' }).catch(() => [])) {
+      entries -= 1;
+      const path = Buffer.concat([at, Buffer.from('/'), name]);
+      const found = await lstat(path).catch(() => undefined); // a temporary file that has its name by now
+      if (found?.isDirectory()) waiting.push(path);
+      else bytes -= found?.size ?? 0;
+      if (bytes < 0 || entries < 0) return true;
+    }
+  }
+  return false;
+}

@@ -1,0 +1,215 @@
+import { chmod, chown, mkdir, rm, writeFile } from 'node:fs/promises';
+import { KatafleetError } from '../core/errors.ts';
+import { encodePath } from '../core/paths.ts';
+import { type ListedFile, type ReturnedFile, sandboxUser } from '../core/run.ts';
+import { endConnections } from './connections.ts';
+import { MachineDaemon, OwnDaemon, type RsyncDaemon } from './daemon.ts';
+import { dropBounds, exceeds, readDrop } from './drop.ts';
+import {
+  type Credentials,
+  lockFile,
+  type Module,
+  type ModuleSettings,
+  moduleText,
+  newCredentials,
+  pullCommand,
+  pushCommand,
+  type RsyncCommand,
+  secretsFile,
+  secretsText,
+} from './modules.ts';
+import { findSource } from './source.ts';
+
+export interface RsyncOptions {
+  daemon: 'own' | 'machine';
+  program: string;
+  /** Versions that are taken though they are below the security fixes. */
+  accept: readonly string[];
+  /** Where configuration, secrets and drops lie; absolute, without blanks at its ends. */
+  folder: string;
+  /** Where the daemon listens, as katafleet reaches it. */
+  listen: { host: string; port: number };
+  /** As sandboxes reach it. */
+  advertise: { host: string; port: number };
+  hostsAllow: readonly string[];
+  /** Folders below which sources may lie; absolute. */
+  roots: readonly string[];
+  /** Longest time of one transfer, ms. */
+  timeoutMs: number;
+  /** Bytes of changes from which on they come back by rsync. */
+  pushFrom: number;
+  onTrouble?: (message: string) => void;
+}
+
+/** A module while it lives: the command that uses it, and its end. */
+export interface Pull extends AsyncDisposable {
+  command: RsyncCommand;
+}
+
+export interface Drop extends Pull {
+  /** Ends the module, and reads what came; undefined where it is not what was listed. */
+  take(): Promise<ReturnedFile[] | undefined>;
+}
+
+const watchMs = 100;
+
+/** Modules of an rsync daemon that come and go with the transfers of runs. */
+export class Rsync {
+  readonly #options: RsyncOptions;
+  readonly #daemon: RsyncDaemon;
+  readonly #settings: ModuleSettings;
+  readonly #modules = new Map<string, string>();
+  #writing: Promise<void> = Promise.resolve();
+  #ready: Promise<void> | undefined;
+
+  /** Starts nothing yet. */
+  constructor(options: RsyncOptions, daemon?: RsyncDaemon) {
+    const { folder, hostsAllow, timeoutMs } = options;
+    this.#options = options;
+    this.#settings = {
+      hostsAllow,
+      folder: `${folder}/secrets`,
+      logFile: `${folder}/rsyncd.log`,
+      timeout: Math.max(1, Math.ceil(timeoutMs / 1000)),
+    };
+    this.#daemon = daemon ?? (options.daemon === 'own' ? new OwnDaemon(options) : new MachineDaemon(options));
+  }
+
+  get timeoutMs(): number {
+    return this.#options.timeoutMs;
+  }
+
+  get pushFrom(): number {
+    return this.#options.pushFrom;
+  }
+
+  trouble(message: string): void {
+    this.#options.onTrouble?.(message);
+  }
+
+  /** Resolves when the daemon answers; starts it where it is our own. @throws rsync.daemon */
+  async ready(): Promise<void> {
+    this.#ready ??= this.#prepare().catch((error: unknown) => {
+      this.#ready = undefined;
+      throw error;
+    });
+    await this.#ready;
+    await this.#daemon.ready();
+  }
+
+  async #prepare(): Promise<void> {
+    if (process.getuid?.() !== 0) {
+      throw new KatafleetError('rsync.daemon', 'rsync needs katafleet to be root: each module is shut into its folder by chroot', {
+        hint: 'start katafleet as root, or leave rsync.daemon off',
+      });
+    }
+    const { folder } = this.#options;
+    await rm(`${folder}/secrets`, { recursive: true, force: true }); // of a katafleet that was killed
+    await rm(`${folder}/drops`, { recursive: true, force: true });
+    for (const made of [folder, `${folder}/secrets`, `${folder}/drops`]) await mkdir(made, { recursive: true, mode: 0o700 });
+    await chmod(folder, 0o700);
+    await this.#publish();
+  }
+
+  /** Whether a run may name this folder. @throws rsync.source, rsync.daemon */
+  async check(path: string): Promise<void> {
+    await findSource(path, this.#options.roots);
+    await this.ready();
+  }
+
+  /** A module that shows a folder, to be read by one sandbox. @throws rsync.source, rsync.daemon */
+  async pull(path: string): Promise<Pull> {
+    const source = await findSource(path, this.#options.roots);
+    await this.ready();
+    const credentials = newCredentials();
+    await this.#add({ kind: 'pull', credentials, ...source });
+    return { command: pullCommand(this.#advertised, credentials), [Symbol.asyncDispose]: () => this.#remove(credentials) };
+  }
+
+  /** An empty folder that takes these files from one sandbox. @throws rsync.daemon */
+  async drop(listed: readonly ListedFile[]): Promise<Drop> {
+    await this.ready();
+    const credentials = newCredentials();
+    const path = `${this.#options.folder}/drops/${credentials.module}`;
+    const over = new AbortController();
+    await mkdir(path, { mode: 0o700 });
+    await chown(path, sandboxUser.uid, sandboxUser.gid);
+    await this.#add({ kind: 'drop', credentials, path, ...sandboxUser });
+    const watching = this.#watch(path, listed, over.signal);
+    let sealed: Promise<void> | undefined;
+    const seal = () => (sealed ??= this.#seal(credentials, path, over, watching));
+    const names = listed.map((file) => encodePath(file.path));
+    return {
+      command: pushCommand(this.#advertised, credentials, names),
+      take: async () => {
+        await seal();
+        return readDrop(path, listed);
+      },
+      [Symbol.asyncDispose]: async () => {
+        await seal();
+        await rm(path, { recursive: true, force: true });
+      },
+    };
+  }
+
+  /** Nothing more can be written from here on. */
+  async #seal(credentials: Credentials, path: string, over: AbortController, watching: Promise<void>): Promise<void> {
+    over.abort();
+    await this.#remove(credentials);
+    await endConnections(path);
+    await watching;
+  }
+
+  /** A sandbox that sends more than it listed is cut off: the daemon itself has no bound on what it takes. */
+  async #watch(path: string, listed: readonly ListedFile[], over: AbortSignal): Promise<void> {
+    const bounds = dropBounds(listed);
+    while (!over.aborted) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(done, watchMs);
+        over.addEventListener('abort', done, { once: true });
+        function done(): void {
+          clearTimeout(timer);
+          over.removeEventListener('abort', done);
+          resolve();
+        }
+      });
+      if (over.aborted || !(await exceeds(path, bounds))) continue;
+      this.trouble('a sandbox sent more than it had listed; its connection is ended');
+      await endConnections(path);
+    }
+  }
+
+  get #advertised(): { host: string; port: number; timeout: number } {
+    return { ...this.#options.advertise, timeout: this.#settings.timeout };
+  }
+
+  async #add(module: Module): Promise<void> {
+    const { credentials } = module;
+    await writeFile(secretsFile(this.#settings, credentials), secretsText(credentials), { mode: 0o600, flag: 'wx' });
+    this.#modules.set(credentials.module, moduleText(module, this.#settings));
+    await this.#publish();
+  }
+
+  async #remove(credentials: Credentials): Promise<void> {
+    this.#modules.delete(credentials.module);
+    await this.#publish();
+    await rm(secretsFile(this.#settings, credentials), { force: true });
+    await rm(lockFile(this.#settings, credentials), { force: true });
+  }
+
+  /** One write after the other; each has all that changed before it began. */
+  #publish(): Promise<void> {
+    const written = this.#writing.then(() => this.#daemon.publish(Array.from(this.#modules.values())));
+    this.#writing = written.catch(() => undefined); // told to whoever asked for it
+    return written;
+  }
+
+  /** Ends the daemon, where it is our own, and every module. */
+  async close(): Promise<void> {
+    if (!this.#ready) return;
+    await this.#ready.catch(() => undefined); // told before
+    this.#modules.clear();
+    await this.#publish();
+    await this.#daemon.close();
+  }
+}

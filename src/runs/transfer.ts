@@ -1,0 +1,64 @@
+import type { Changes } from '../core/run.ts';
+import type { Lease } from '../fleet/node.ts';
+import type { Conversation } from '../protocol/conversation.ts';
+import { ConversationLost } from '../protocol/conversation.ts';
+import { encodeFrame, hostFrame } from '../protocol/frames.ts';
+import { download } from './download.ts';
+import { failure } from './execute.ts';
+import type { Job } from './job.ts';
+import type { SandboxState } from './sandbox-state.ts';
+import { upload } from './upload.ts';
+
+/** How the files of one attempt come into its sandbox, and what it changed comes back. */
+export interface Transfer {
+  /** Whether the last step may be told to collect at once. */
+  readonly collectsWithStep: boolean;
+  /** Time that it may take beyond that of the steps, ms. */
+  readonly extraMs: number;
+  /** Puts the files there, after OPEN: what lies there then is what changes are measured against. */
+  send(): Promise<void>;
+  /** What changed, after the last step. `asked`: the step was told to collect. @throws ConversationLost */
+  collect(asked: boolean): Promise<Changes>;
+}
+
+/** The ways that a katafleet knows. */
+export interface Transfers {
+  /** @throws KatafleetError when the run asks for a way that can't be had */
+  check(job: Job): Promise<void>;
+  /** `state` is what a session's sandbox holds, kept up to date. */
+  of(lease: Lease, job: Job, signal?: AbortSignal, state?: SandboxState): Transfer;
+}
+
+/** Files travel on the conversation itself: all of them, or what a session's sandbox lacks. */
+export function streamTransfer({ conversation }: Lease, { request, profile }: Job, state?: SandboxState): Transfer {
+  return {
+    collectsWithStep: true,
+    extraMs: 0,
+    send: async () => {
+      const { files, folders = [] } = request;
+      const delta = state?.delta(files, folders) ?? { remove: [], files, folders };
+      await upload(conversation, delta).catch(async (error: unknown) => {
+        throw error instanceof ConversationLost ? await lastWords(conversation, error) : error;
+      });
+      state?.given(delta, files);
+    },
+    collect: async (asked) => {
+      if (!asked) await conversation.send(encodeFrame(hostFrame.collect));
+      const changes = await download(conversation, profile);
+      state?.came(changes);
+      return changes;
+    },
+  };
+}
+
+/** A stream that broke while we wrote: the supervisor may have said why. */
+async function lastWords(conversation: Conversation, lost: ConversationLost): Promise<Error> {
+  try {
+    for (;;) {
+      const reply = await conversation.next();
+      if (reply.kind === 'fail') return failure(reply);
+    }
+  } catch {
+    return lost;
+  }
+}
