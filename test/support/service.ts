@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { rmSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { NodeSummary } from '../../src/fleet/fleet.ts';
+import { atExit } from './at-exit.ts';
 
 const project = fileURLToPath(new URL('../../', import.meta.url));
 /** Longest wait for `katafleet serve` to serve, or to end in peace, ms: its own grace is 20 s, a hanging node's 30. */
@@ -48,12 +50,14 @@ export class Service implements AsyncDisposable {
   #child: ChildProcess | undefined;
   #url = '';
   readonly #log: string[] = [];
-  /** A katafleet that hangs must not outlive the tests. */
-  readonly #atExit = () => void this.#child?.kill('SIGKILL');
+  readonly #forget: () => void;
 
   private constructor(folder: string) {
     this.#folder = folder;
-    process.once('exit', this.#atExit);
+    this.#forget = atExit(() => {
+      this.#child?.kill('SIGKILL'); // one that hangs must not outlive the tests
+      rmSync(folder, { recursive: true, force: true });
+    });
   }
 
   /** With a free port of loopback, and the rest as the configuration says. */
@@ -166,6 +170,6 @@ export class Service implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#end('SIGTERM');
     await rm(this.#folder, { recursive: true });
-    process.removeListener('exit', this.#atExit);
+    this.#forget();
   }
 }

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { execFile, execFileSync } from 'node:child_process';
+import { rmSync } from 'node:fs';
 import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { atExit } from './at-exit.ts';
 import { type Said, said } from './said.ts';
 
 const script = fileURLToPath(new URL('../../scripts/testbed', import.meta.url));
@@ -32,7 +34,7 @@ export class Testbed implements AsyncDisposable {
   readonly #folder: string;
   readonly #subnet: string;
   readonly #env: NodeJS.ProcessEnv;
-  readonly #atExit = () => void execFileSync(script, ['down'], { env: this.#env, stdio: 'inherit', timeout: longestMs });
+  readonly #forget: () => void;
   #isUp = true;
 
   private constructor(folder: string, count: number) {
@@ -40,7 +42,10 @@ export class Testbed implements AsyncDisposable {
     this.#subnet = freeSubnet();
     this.#env = { ...process.env, TESTBED: join(folder, 'bed'), TESTBED_SUBNET: this.#subnet };
     this.hosts = Array.from({ length: count }, (_, index) => `h${index + 1}`);
-    process.once('exit', this.#atExit);
+    this.#forget = atExit(() => {
+      execFileSync(script, ['down'], { env: this.#env, stdio: 'inherit', timeout: longestMs });
+      rmSync(folder, { recursive: true, force: true });
+    });
   }
 
   static async up({ hosts, memory, seed = seedOfTests() }: TestbedOptions): Promise<Testbed> {
@@ -129,7 +134,7 @@ export class Testbed implements AsyncDisposable {
     await this.#run('down');
     await rm(this.#folder, { recursive: true });
     this.#isUp = false;
-    process.removeListener('exit', this.#atExit);
+    this.#forget();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
