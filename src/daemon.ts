@@ -151,12 +151,12 @@ export class Daemon {
         name: 'retention',
         what: 'forgets results and events whose time is over',
         schedule: schedules.retention,
-        run: (dryRun) => {
+        run: async (dryRun) => {
           const now = Date.now();
           const before = { resultsBefore: now - kept.keepResults, eventsBefore: now - kept.keepEvents };
-          if (dryRun) return Promise.resolve(`would forget results before ${new Date(before.resultsBefore).toISOString()}`);
-          const { runs, events } = journal.prune(before);
-          return Promise.resolve(`${runs} runs and ${events} events forgotten`);
+          if (dryRun) return `would forget results before ${new Date(before.resultsBefore).toISOString()}`;
+          const { runs, events } = await journal.prune(before);
+          return `${runs} runs and ${events} events forgotten`;
         },
       },
       {

@@ -3,16 +3,23 @@ import { canonicalImage } from './core/image-name.ts';
 import type { Placing } from './core/placing.ts';
 import { type Profile, profileOf, sandboxLimits } from './core/profile.ts';
 import type { RunRequest, RunResult } from './core/run.ts';
+import type { Driver } from './drivers/contract.ts';
+import { EndpointDriver } from './drivers/endpoint-driver.ts';
 import { EngineDriver } from './drivers/engine/driver.ts';
 import { endpointFromEnvironment } from './drivers/engine/endpoint.ts';
+import { SshDriver } from './drivers/ssh/driver.ts';
+import { SshTransport } from './drivers/transport/transport.ts';
 import { Fleet } from './fleet/fleet.ts';
 import type { MemberSettings } from './fleet/member.ts';
 import type { JournalIdentity } from './fleet/reaper.ts';
+import { deliver, type DeliverOptions, type Delivery } from './images/deliver.ts';
+import { type PlannedStep, planDistribution, type Wish } from './images/distribute.ts';
 import { buildImages, type ImageEvents } from './images/pipeline.ts';
 import { Rsync, type RsyncOptions } from './rsync/rsync.ts';
 import { Dispatcher, type Recorder, type SubmitOptions } from './runs/dispatcher.ts';
 import { checkJob } from './runs/job.ts';
 import { transfersWith } from './runs/rsync-transfer.ts';
+import type { SessionLimits } from './runs/sessions.ts';
 import type { PoolBounds } from './scheduler/targets.ts';
 import type { Policy } from './scheduler/placement.ts';
 import type { QueueLimits } from './scheduler/queue.ts';
@@ -44,6 +51,8 @@ export interface KatafleetOptions {
   idleMemory?: number;
   policy?: Policy;
   queue?: QueueLimits;
+  /** What is kept for sessions; if absent up to 100 sandboxes, each for 10 minutes without use and an hour in all. */
+  sessions?: SessionLimits;
   /** Tries at a run whose node was lost; 3 if absent. */
   attempts?: number;
   /** Whether runs wait for nodes that are down; if absent they are refused when no node is up. */
@@ -66,6 +75,7 @@ const defaults = {
   policy: { pack: 'spread' } satisfies Policy as Policy,
   queue: { runs: 10_000, bytes: 1024 * MiB, perTenant: 10_000 } satisfies QueueLimits,
   attempts: 3,
+  sessions: { most: 100, perTenant: 100, idleMs: 600_000, ageMs: 3_600_000, memory: 0.5 } satisfies SessionLimits,
   health: { intervalMs: 2_000, timeoutMs: 5_000, failures: 3, successes: 1 },
 };
 /** A node that was up for so long is no flapper, ms. */
@@ -94,26 +104,30 @@ export class Katafleet implements AsyncDisposable {
       idleMemory: options.idleMemory ?? defaults.idleMemory,
       copy: options.copy ?? true,
       rules: { ...health, flapMs },
-      built: ['engine'],
-      connect: ({ endpoint, tls }) =>
-        new EngineDriver({ endpoint, ...(tls === undefined ? {} : { tls }), ...(rsync ? { rsyncNetwork: rsync.network } : {}) }),
+      built: ['engine', 'ssh'],
+      connect: (member) => connect(member, rsync?.network),
     });
   }
 
-  /** The driver of the only node, or of the first. */
+  /** The Engine API of the only node, or of the first that has one. @throws driver.unavailable */
   get driver(): EngineDriver {
-    const [member] = this.fleet.members;
-    if (!(member?.driver instanceof EngineDriver)) throw new KatafleetError('internal', 'a fleet without nodes');
-    return member.driver;
+    for (const { driver } of this.fleet.members) {
+      if (driver instanceof EngineDriver) return driver;
+      if (driver instanceof EndpointDriver && driver.kind === 'engine') return driver.engine;
+    }
+    throw new KatafleetError('driver.unavailable', 'no node has an Engine API: all are served by their docker command over ssh', {
+      hint: 'what needs the Engine API, such as building images, needs a node with Docker 1.12 or later (18.09 over ssh)',
+    });
   }
 
   /** What takes this fleet's runs; at most one. */
   dispatcherFor(recorder?: Recorder): Dispatcher {
-    const { policy, queue, attempts, idleMemory, patient = false } = this.#options;
+    const { policy, queue, attempts, sessions, idleMemory, patient = false } = this.#options;
     this.#dispatcher = new Dispatcher(this.fleet, {
       limits: queue ?? defaults.queue,
       policy: policy ?? defaults.policy,
       attempts: attempts ?? defaults.attempts,
+      sessions: sessions ?? defaults.sessions,
       idleMemory: idleMemory ?? defaults.idleMemory,
       patient,
       recorder,
@@ -181,8 +195,29 @@ export class Katafleet implements AsyncDisposable {
     await this.fleet.refreshImages();
   }
 
+  /** Which node gets which image, from where, and why not. @throws node.unknown, image.unknown; engine.* when no node is ready */
+  async planDistribution(wish: Wish): Promise<PlannedStep[]> {
+    await this.open();
+    const views = this.fleet.members.map(({ settings, state, trouble, fingerprint, node, driver }) => ({
+      name: settings.name,
+      ready: state === 'ready',
+      trouble: trouble?.message ?? `it is ${state}`,
+      architecture: fingerprint?.architecture,
+      images: node.images,
+      exports: driver.exportImage !== undefined,
+      imports: driver.importImage !== undefined,
+    }));
+    return planDistribution(views, wish);
+  }
+
+  /** Carries out a plan; what fails is told in its result. */
+  distribute(plan: readonly PlannedStep[], options: Omit<DeliverOptions, 'bring'> & { signal?: AbortSignal }): Promise<Delivery[]> {
+    const { signal } = options;
+    return deliver(plan, { ...options, bring: (image, to, from, onBytes) => this.fleet.bring(image, to, from, { onBytes, signal }) });
+  }
+
   async close(): Promise<void> {
-    this.#dispatcher?.stop();
+    await this.#dispatcher?.close();
     await this.fleet.close();
     await this.rsync?.close();
   }
@@ -190,6 +225,13 @@ export class Katafleet implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
+}
+
+function connect({ endpoint, tls, ssh }: MemberSettings, network: string | undefined): Driver {
+  const rsync = network === undefined ? {} : { rsyncNetwork: network };
+  if (!endpoint.startsWith('ssh:')) return new EngineDriver({ endpoint, ...(tls === undefined ? {} : { tls }), ...rsync });
+  const transport = new SshTransport(endpoint, ssh);
+  return new EndpointDriver(new EngineDriver({ endpoint, transport, ...rsync }), new SshDriver(transport));
 }
 
 function localNode({ endpoint, certPath }: KatafleetOptions): MemberSettings {

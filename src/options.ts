@@ -6,13 +6,20 @@ import type { KatafleetOptions } from './index.ts';
 
 /** What a configuration means for {@link Katafleet}. */
 export function optionsOf(config: Config): KatafleetOptions {
-  const { nodes, defaults, queue, health, placement, retries, images, reaping, rsync } = config;
+  const { nodes, defaults, queue, health, placement, retries, sessions, images, reaping, rsync } = config;
   return {
     nodes: nodes ?? [localNode(defaults)],
     idleMemory: defaults.idleMemory,
     policy: { pack: placement.policy },
     queue: { runs: queue.runs, bytes: queue.bytes, perTenant: queue.perTenant },
     attempts: retries.attempts,
+    sessions: {
+      most: sessions.most,
+      perTenant: sessions.perTenant,
+      idleMs: sessions.idle,
+      ageMs: sessions.age,
+      memory: sessions.memory,
+    },
     health: { intervalMs: health.interval, timeoutMs: health.timeout, failures: health.failures, successes: health.successes },
     copy: images.copy,
     graceMs: reaping.grace,

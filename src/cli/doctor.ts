@@ -5,25 +5,19 @@ import { KatafleetError, messageOf } from '../core/errors.ts';
 import { formatBytes } from '../core/quantity.ts';
 import { supervisorFile } from '../drivers/supervisor.ts';
 import { readRecipes } from '../images/recipe.ts';
-
+import { sshFindings, type SshNode } from './doctor-ssh.ts';
+import { type Finding, limit, limits } from './finding.ts';
 import { colours } from './terminal.ts';
-import { type At, fleetOf, type Where } from './where.ts';
-
-interface Finding {
-  what: string;
-  /** `bad` stops katafleet; `weak` makes it do less, or less safely. */
-  state: 'good' | 'weak' | 'bad';
-  mend?: string;
-}
+import { type At, configOf, fleetOf, type Where } from './where.ts';
 
 export function doctorCommand(at: At): Command {
   return new Command('doctor')
-    .summary('look at this machine and its engine, and say what is missing')
+    .summary('look at this machine and its nodes, and say what is missing')
     .description(
-      'Looks at this machine and this engine, says in plain words what is missing and the command that mends it. Exits with 1 when something stops katafleet.',
+      'Looks at this machine, its engine and every node over ssh, says in plain words what is missing and the command that mends it. Exits with 1 when something stops katafleet.',
     )
     .action(async () => {
-      const findings = [...machine(), ...(await engine(at()))];
+      const findings = [...machine(), ...(await nodes(at()))];
       const c = colours(process.stdout);
       const mark = { good: c.green('✓'), weak: c.yellow('!'), bad: c.red('✗') };
       for (const { what, state, mend } of findings) process.stdout.write(`${mark[state]} ${what}\n${mend ? `    ${c.bold(mend)}\n` : ''}`);
@@ -55,6 +49,15 @@ function machine(): Finding[] {
 
 const present = (command: string) => !spawnSync(command, ['--version'], { stdio: 'ignore' }).error;
 
+/** Nodes over ssh one by one, the rest by the engine that images are built on. */
+async function nodes(at: Where): Promise<Finding[]> {
+  const named: SshNode[] | undefined = at.endpoint === undefined ? configOf(at).nodes : [{ name: at.endpoint, endpoint: at.endpoint }];
+  const overSsh = named?.filter(({ endpoint }) => endpoint.startsWith('ssh:')) ?? [];
+  const found = await Promise.all(overSsh.map(sshFindings));
+  const others = named === undefined || named.length > overSsh.length;
+  return [...(others ? await engine(at) : []), ...found.flat()];
+}
+
 async function engine(at: Where): Promise<Finding[]> {
   const findings: Finding[] = [];
   try {
@@ -64,16 +67,10 @@ async function engine(at: Where): Promise<Finding[]> {
       what: `engine ${found.engineVersion} (API ${found.apiVersion}) at ${fleet.driver.endpoint}: ${found.cpus} CPUs, ${formatBytes(found.memory)}, cgroup v${found.cgroupVersion}`,
       state: 'good',
     });
-    const limit = (holds: boolean, name: string, state: 'weak' | 'bad', mend: string) =>
-      findings.push(
-        holds
-          ? { what: `${name} limits are enforced`, state: 'good' }
-          : { what: `${name} limits are not enforced by this kernel`, state, mend },
-      );
-    limit(found.enforces.memory, 'memory', 'bad', 'boot with cgroup_enable=memory swapaccount=1');
-    limit(found.enforces.swap, 'swap', 'weak', 'boot with swapaccount=1, or swapoff -a');
-    limit(found.enforces.pids, 'process', 'weak', 'use a kernel with CONFIG_CGROUP_PIDS');
-    limit(found.enforces.cpu, 'CPU', 'weak', 'use a kernel with CONFIG_CFS_BANDWIDTH');
+    findings.push(
+      ...limits(found, { memory: 'bad', swap: 'weak' }),
+      limit(found.enforces.cpu, 'CPU', 'weak', 'use a kernel with CONFIG_CFS_BANDWIDTH'),
+    );
     findings.push(
       found.seccomp
         ? { what: 'seccomp is on', state: 'good' }

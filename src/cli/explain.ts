@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { text } from 'node:stream/consumers';
 import { Command } from 'commander';
 import { KatafleetError, messageOf } from '../core/errors.ts';
+import { faultsOf } from '../core/faults.ts';
 import { Placing } from '../core/placing.ts';
 import { parseBytes } from '../core/quantity.ts';
 import { checkJob, wantedOf } from '../runs/job.ts';
@@ -49,14 +50,15 @@ export function explainCommand(at: At): Command {
         verdicts = (await server.call<{ nodes: NodeVerdict[] }>('POST', '/v1/explain', spec)).nodes;
       } else {
         const parsed = RunJson.safeParse(spec);
-        if (!parsed.success)
-          throw new KatafleetError(
-            'request.invalid',
-            parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '),
-          );
+        if (!parsed.success) throw new KatafleetError('request.invalid', faultsOf(parsed.error, 'spec'));
         const { tenant, priority, constraints, architecture, profile } = parsed.data;
         const config = where.endpoint === undefined ? configOf(where) : undefined;
-        const fields = typeof profile === 'string' ? config?.profiles[profile] : { ...config?.profiles['default'], ...profile };
+        const fields =
+          typeof profile === 'string'
+            ? config && Object.hasOwn(config.profiles, profile)
+              ? config.profiles[profile]
+              : undefined
+            : { ...config?.profiles['default'], ...profile };
         if (!fields) throw new KatafleetError('limits.invalid', `no profile "${typeof profile === 'string' ? profile : 'default'}"`);
         const job = checkJob(requestOf(parsed.data, fields), Placing.parse({ tenant, priority, constraints, architecture }));
         await using katafleet = fleetOf(where);

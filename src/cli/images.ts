@@ -3,13 +3,14 @@ import { formatBytes, formatDuration } from '../core/quantity.ts';
 import { labels } from '../core/labels.ts';
 import { readRecipes } from '../images/recipe.ts';
 import type { FleetImage } from '../fleet/images.ts';
+import { distributeCommand } from './distribute.ts';
 import { table } from './table.ts';
 import { colours, escapeControls } from './terminal.ts';
 import { type At, fleetOf, runningServer } from './where.ts';
 
 export function imagesCommand(at: At): Command {
   const images = new Command('images')
-    .summary('which image is on which node; build')
+    .summary('which image is on which node; build, distribute')
     .description('Shows each image and the nodes: which can run it now, which lack it, which never can.')
     .option('--all', "images that are none of katafleet's too")
     .option('--json', 'print JSON')
@@ -61,6 +62,7 @@ export function imagesCommand(at: At): Command {
             `${row.name.padEnd(20)} ${(row.size === undefined ? 'not built' : formatBytes(row.size)).padEnd(12)} ${row.description}\n`,
           );
     });
+  images.addCommand(distributeCommand(at));
   return images;
 }
 

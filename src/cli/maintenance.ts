@@ -26,13 +26,13 @@ export function maintenanceCommand(at: At): Command {
   return maintenance;
 }
 
-function jobsTable(jobs: readonly MaintenanceState[], now = Date.now()): string {
+export function jobsTable(jobs: readonly MaintenanceState[], now = Date.now()): string {
   const c = colours(process.stdout);
   const rows = jobs.map((job) => [
     job.name,
     job.schedule ?? 'off',
     job.running ? 'running' : (job.outcome ?? 'never'),
-    job.startedAt === undefined ? '-' : `${ago(job.startedAt, now)}${job.startedAt > now - 2_000 ? '' : ' ago'}`,
+    job.startedAt === undefined ? '-' : ago(job.startedAt, now).replace(/^\d.*/, '$& ago'),
     job.next === undefined ? '-' : new Date(job.next).toLocaleTimeString(),
     job.detail ?? job.what,
   ]);

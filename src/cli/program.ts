@@ -6,6 +6,7 @@ import { configCommand } from './config.ts';
 import { doctorCommand } from './doctor.ts';
 import { explainCommand } from './explain.ts';
 import { imagesCommand } from './images.ts';
+import { kataCommand } from './kata.ts';
 import { maintenanceCommand } from './maintenance.ts';
 import { cordonCommands, nodesCommand } from './nodes.ts';
 import { runCommand } from './run.ts';
@@ -42,6 +43,7 @@ export function program(): Command {
     nodesCommand(at),
     ...cordonCommands(at),
     imagesCommand(at),
+    kataCommand(at),
     explainCommand(at),
     maintenanceCommand(at),
     configCommand(at),

@@ -1,12 +1,13 @@
 import { Command } from 'commander';
 import { KatafleetError } from '../core/errors.ts';
-import { formatBytes, formatDuration, parseBytes, parseDuration } from '../core/quantity.ts';
-import type { Outcome, RunRequest, RunResult } from '../core/run.ts';
+import { parseBytes, parseDuration } from '../core/quantity.ts';
+import type { RunRequest } from '../core/run.ts';
 import { readManifest } from '../images/start-point.ts';
 import type { Katafleet } from '../index.ts';
 import { exitCodeOf } from './exit-code.ts';
 import { readFolder } from './folder.ts';
-import { colours, escapeControls, outputTo } from './terminal.ts';
+import { asJson, report } from './report.ts';
+import { escapeControls, outputTo } from './terminal.ts';
 import { writeBack } from './write-back.ts';
 import { type At, fleetOf } from './where.ts';
 
@@ -106,61 +107,4 @@ async function withCommand(fleet: Katafleet, request: RunRequest, dir: string): 
       hint: `katafleet run ${dir} -- make test`,
     },
   );
-}
-
-function describe(outcome: Outcome): string {
-  switch (outcome.kind) {
-    case 'exited':
-      return `exited with ${outcome.code}`;
-    case 'signalled':
-      return `killed by signal ${outcome.signal}`;
-    case 'timed_out':
-      return outcome.clock === 'wall' ? 'timed out' : 'used up its CPU time';
-    case 'out_of_memory':
-      return 'out of memory';
-    case 'out_of_disk':
-      return 'out of disk';
-    case 'cancelled':
-      return 'cancelled';
-    case 'lost':
-      return `lost: ${outcome.reason}`;
-  }
-}
-
-function report(result: RunResult, out: string | undefined): void {
-  const c = colours(process.stderr);
-  const paint = { red: c.red, amber: c.yellow, green: c.green };
-  const { steps, changes, timings } = result;
-  const last = steps.at(-1);
-  const light = result.light ? `${paint[result.light](`● ${result.light}`)}  ` : '';
-  const cut = steps.some((step) => step.stdoutCut || step.stderrCut) ? ', output cut' : '';
-  const sandbox = `${result.warm ? 'warm' : 'cold'} sandbox ${formatDuration(timings.acquireMs)}`;
-  const memory = last && last.peakMemory > 0 ? ` · memory ${formatBytes(last.peakMemory)}` : '';
-  const cpu = last ? ` · ran ${formatDuration(last.wallMs)} (CPU ${formatDuration(last.userMs + last.systemMs)})${memory}` : '';
-  const lines = [
-    `${light}${c.bold(describe(result.outcome) + cut)}  ${c.dim(`${sandbox}${cpu} · in all ${formatDuration(timings.totalMs)} on ${result.node}`)}`,
-  ];
-  const change = (mark: string, path: string, note = '') => lines.push(`  ${mark} ${escapeControls(path)}${c.dim(note)}`);
-  for (const file of changes.files)
-    change(file.change === 'created' ? c.green('+') : c.yellow('~'), file.path, `  ${formatBytes(file.content.length)}`);
-  for (const path of changes.deleted) change(c.red('-'), path);
-  for (const { path, reason } of changes.omitted) change(c.dim('!'), path, `  not brought back: ${reason.replaceAll('_', ' ')}`);
-  if (changes.omittedCount > changes.omitted.length)
-    lines.push(`  … and ${changes.omittedCount - changes.omitted.length} more not brought back`);
-  if (out !== undefined) lines.push(c.dim(`  written to ${out}`));
-  process.stderr.write(`${lines.join('\n')}\n`);
-}
-
-/** The result as plain JSON: output as text, files in base64, time stamps as decimal ns. */
-function asJson(result: RunResult): object {
-  const { changes, steps } = result;
-  return {
-    ...result,
-    steps: steps.map((step) => ({ ...step, stdout: step.stdout.toString('utf8'), stderr: step.stderr.toString('utf8') })),
-    changes: {
-      ...changes,
-      files: changes.files.map((file) => ({ ...file, mtimeNs: String(file.mtimeNs), content: file.content.toString('base64') })),
-      folders: changes.folders.map((folder) => ({ ...folder, mtimeNs: String(folder.mtimeNs) })),
-    },
-  };
 }

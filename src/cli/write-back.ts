@@ -13,7 +13,7 @@ const slash = Buffer.from('/');
  * folder is an error, a link in the way of a file is replaced. Set-user and set-group bits are dropped. What was
  * deleted in the sandbox is deleted here. @throws output.unwritable
  */
-export async function writeBack(folder: string, changes: Changes): Promise<void> {
+export async function writeBack(folder: string, changes: Pick<Changes, 'files' | 'folders' | 'deleted'>): Promise<void> {
   const root = Buffer.from(folder);
   const stamps: { path: Buffer; mtimeNs: bigint }[] = [];
   try {

@@ -63,6 +63,16 @@ export const durationOrOff = (least: number, most: number) => {
     });
 };
 
+/** From 0 to 1: `50%`. */
+export const share = z
+  .string({ error: (issue) => `expected a share such as 50%, got ${shown(issue.input)}` })
+  .transform((given, context): number => {
+    const percent = /^(\d{1,3}(?:\.\d+)?)\s*%$/.exec(given.trim())?.[1];
+    if (percent !== undefined && Number(percent) <= 100) return Number(percent) / 100;
+    context.addIssue({ code: 'custom', message: `expected a share from 0% to 100%, got ${shown(given)}` });
+    return z.NEVER;
+  });
+
 /** Bytes, or a share of the machine's memory: `512m` or `10%`. */
 export const reserve = z
   .union([z.string(), z.number()], { error: (issue) => `expected a size such as 512m or a share such as 10%, got ${shown(issue.input)}` })

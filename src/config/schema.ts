@@ -1,8 +1,8 @@
 import cron from 'node-cron';
 import { z } from 'zod';
 import { endpointIdentity, maskEndpoint, parseListen } from '../core/endpoint.ts';
-import { Profile } from '../core/profile.ts';
-import { duration, durationOrOff, reserve, size } from './fields.ts';
+import { Profile, ProfileFields } from '../core/profile.ts';
+import { duration, durationOrOff, reserve, share, size } from './fields.ts';
 import { RsyncEntry } from './rsync.ts';
 
 const [KiB, MiB, GiB] = [1024, 1024 ** 2, 1024 ** 3];
@@ -33,12 +33,36 @@ const endpoint = z.string().superRefine((text, context) => {
     });
 });
 
+/** How ssh is called for an ssh:// endpoint; what is absent is left to the person's own ssh configuration. */
+const SshEntry = z.strictObject({
+  /** A file to read in place of ~/.ssh/config. */
+  config: file.optional(),
+  /** A private key, and no other. */
+  identity: file.optional(),
+  knownHosts: file.optional(),
+  /** Hosts to go through. */
+  jump: z
+    .string()
+    .regex(/^[\w.@:%[\]][\w.@:%[\],-]{0,1023}$/, 'must be [user@]host[:port], several separated by commas')
+    .optional(),
+  /** The local user whose ssh it is, by sudo. */
+  as: z
+    .string()
+    .regex(/^[a-z_][a-z0-9_-]{0,31}$/, 'must be the name of a user of this machine')
+    .optional(),
+  /** A connection that is silent for so long is asked whether it lives; it is given up after two questions without an answer. */
+  keepalive: duration(second, hour).optional(),
+});
+
+export type SshEntry = z.output<typeof SshEntry>;
+
 const NodeEntry = z
   .strictObject({
     name,
     endpoint,
     /** A folder with ca.pem, cert.pem and key.pem, or the three files. */
     tls: z.union([file, z.strictObject({ ca: file, cert: file, key: file })]).optional(),
+    ssh: SshEntry.optional(),
     labels: labels.default({}),
     driver: driver.optional(),
     memory: z.strictObject({ reserve: reserve.optional() }).default({}),
@@ -46,27 +70,29 @@ const NodeEntry = z
     starts: z.int().min(1).max(1_000).optional(),
     cordoned: z.boolean().default(false),
   })
-  .superRefine(({ tls, endpoint: at }, context) => {
-    if (tls === undefined || /^(tcp|https):/.test(at)) return;
-    context.addIssue({ code: 'custom', message: `goes with tcp:// only, got the endpoint ${maskEndpoint(at)}`, path: ['tls'] });
+  .superRefine(({ tls, ssh, endpoint: at }, context) => {
+    const misplaced = (field: string, scheme: string) =>
+      context.addIssue({ code: 'custom', message: `goes with ${scheme} only, got the endpoint ${maskEndpoint(at)}`, path: [field] });
+    if (tls !== undefined && !/^(tcp|https):/.test(at)) misplaced('tls', 'tcp://');
+    if (ssh !== undefined && !at.startsWith('ssh:')) misplaced('ssh', 'ssh://');
   });
 
-const { shape } = Profile;
+const { shape } = ProfileFields;
 /** Profile's own bounds hold; here sizes and times may be written in words. */
 const ProfileEntry = z
   .strictObject({
     memory: size(16 * MiB, 1024 * GiB).optional(),
-    cpus: shape.cpus.unwrap().optional(),
-    pids: shape.pids.unwrap().optional(),
+    cpus: shape.cpus,
+    pids: shape.pids,
     wallMs: duration(10, day).optional(),
     cpuMs: duration(0, day).optional(),
     stdout: size(0, 64 * MiB).optional(),
     stderr: size(0, 64 * MiB).optional(),
     fileSize: size(0, 64 * GiB).optional(),
-    filesBack: shape.filesBack.unwrap().optional(),
+    filesBack: shape.filesBack,
     fileBack: size(0, GiB).optional(),
     bytesBack: size(0, GiB).optional(),
-    openFiles: shape.openFiles.unwrap().optional(),
+    openFiles: shape.openFiles,
     stack: size(64 * KiB, GiB).optional(),
     shm: size(0, 64 * GiB).optional(),
   })
@@ -129,6 +155,15 @@ export const ConfigFile = z
       })
       .prefault({}),
     retries: z.strictObject({ attempts: z.int().min(1).max(100).default(3) }).prefault({}),
+    sessions: z
+      .strictObject({
+        most: z.int().min(0).max(100_000).default(100),
+        perTenant: z.int().min(0).max(100_000).default(50),
+        idle: duration(second, day).default(10 * minute),
+        age: duration(second, day).default(hour),
+        memory: share.default(0.5),
+      })
+      .prefault({}),
     placement: z.strictObject({ policy: z.enum(['spread', 'binpack']).default('spread') }).prefault({}),
     journal: z
       .strictObject({
@@ -137,6 +172,7 @@ export const ConfigFile = z
         keepEvents: duration(minute, 3_650 * day).default(30 * day),
       })
       .prefault({}),
+    katas: z.strictObject({ folder: file.optional() }).prefault({}),
     schedules: z
       .strictObject({
         inventory: schedule('*/5 * * * *'),
@@ -197,11 +233,22 @@ function crossCheck(config: z.output<z.ZodObject<Record<string, never>>> | objec
   }
 }
 
+/** How ssh is called: paths absolute, times in ms. */
+export interface SshConfig {
+  config?: string | undefined;
+  identity?: string | undefined;
+  knownHosts?: string | undefined;
+  jump?: string | undefined;
+  as?: string | undefined;
+  keepaliveMs?: number | undefined;
+}
+
 /** A node with the defaults filled in. */
 export interface NodeConfig {
   name: string;
   endpoint: string;
   tls?: string | { ca: string; cert: string; key: string } | undefined;
+  ssh?: SshConfig | undefined;
   labels: Record<string, string>;
   driver: 'auto' | 'swarm' | 'engine' | 'ssh';
   reserve: { bytes: number } | { share: number };
@@ -211,11 +258,12 @@ export interface NodeConfig {
 }
 
 /** The configuration as katafleet uses it: sizes in bytes, times in ms, nothing left open. */
-export type Config = Omit<ConfigFile, 'nodes' | 'profiles' | 'journal' | 'rsync'> & {
+export type Config = Omit<ConfigFile, 'nodes' | 'profiles' | 'journal' | 'katas' | 'rsync'> & {
   /** Undefined is the local engine. */
   nodes: NodeConfig[] | undefined;
   /** `default` among them. */
   profiles: Record<string, Profile>;
   journal: ConfigFile['journal'] & { file: string };
+  katas: { folder: string };
   rsync: ConfigFile['rsync'] & { folder: string; advertise: string };
 };

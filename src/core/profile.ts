@@ -49,6 +49,25 @@ export const Profile = z.strictObject({
 });
 export type Profile = z.output<typeof Profile>;
 
+const { shape } = Profile;
+/** Some of a profile's fields, within its bounds; what is absent stays absent, so that it can be laid over another profile. */
+export const ProfileFields = z.strictObject({
+  memory: shape.memory.unwrap().optional(),
+  cpus: shape.cpus.unwrap().optional(),
+  pids: shape.pids.unwrap().optional(),
+  wallMs: shape.wallMs.unwrap().optional(),
+  cpuMs: shape.cpuMs.unwrap().optional(),
+  stdout: shape.stdout.unwrap().optional(),
+  stderr: shape.stderr.unwrap().optional(),
+  fileSize: shape.fileSize.unwrap().optional(),
+  filesBack: shape.filesBack.unwrap().optional(),
+  fileBack: shape.fileBack.unwrap().optional(),
+  bytesBack: shape.bytesBack.unwrap().optional(),
+  openFiles: shape.openFiles.unwrap().optional(),
+  stack: shape.stack.unwrap().optional(),
+  shm: shape.shm.unwrap().optional(),
+});
+
 /** A profile from the fields that differ from the defaults. @throws limits.invalid, naming each field at fault */
 export function profileOf(fields: z.input<typeof Profile> = {}): Profile {
   const parsed = Profile.safeParse(fields);

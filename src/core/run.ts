@@ -65,6 +65,12 @@ export interface RunRequest {
   profile?: z.input<typeof Profile>;
   /** Whether changed files come back; true if absent. */
   collect?: boolean;
+  /**
+   * A name within the tenant: the sandbox is kept for the next run with the same name, for a while, with what tools left in
+   * it, so that a build is incremental. Where it is gone a fresh one serves, without a word. Runs of one session come one
+   * after another: of two at once the second has a fresh sandbox.
+   */
+  session?: string;
 }
 
 /** How a step, or a run, ended. That output was cut is a flag beside it, see {@link StepResult}. */
@@ -165,6 +171,8 @@ export interface RunResult {
   attempt: number;
   /** Whether an idle sandbox served it. */
   warm: boolean;
+  /** Whether it went on in the sandbox that an earlier run of its session left. */
+  resumed: boolean;
   /** The first step's outcome that is no exit; else the last step's. */
   outcome: Outcome;
   /** By the image's rules; absent where it has none. */

@@ -1,6 +1,7 @@
 import type { Duplex, Readable } from 'node:stream';
 import type { LightRules } from '../core/lights.ts';
 import type { SandboxLimits } from '../core/profile.ts';
+import type { Reached } from './choose.ts';
 
 /** What probing an endpoint found. */
 export interface Fingerprint {
@@ -66,6 +67,7 @@ export interface SandboxSpec {
 
 /** How a sandbox's container ended, by the engine's word. */
 export interface SandboxEnd {
+  /** Undefined where the engine can't tell, and then it may have been anything that befell the node. */
   exitCode: number | undefined;
   oomKilled: boolean;
 }
@@ -78,6 +80,10 @@ export interface Sandbox {
   readonly node: string;
   /** The supervisor's protocol; destroyed when the container or the engine goes away. */
   readonly stream: Duplex;
+  /** Whom its program runs as, where that is not the usual sandbox user. */
+  readonly user?: { uid: number; gid: number };
+  /** Processes and threads that the program may have, where the container itself has no such limit. */
+  readonly processes?: number;
   /** Resolves when the stream's carrier has gone: the container stopped, the engine went away, or the stream was destroyed. */
   readonly closed: Promise<void>;
   /** The engine's word on the end; waits until the container has stopped. @throws engine.* */
@@ -112,15 +118,22 @@ export interface Driver {
   images(): Promise<NodeImage[]>;
   /** Resolves when the node answers. @throws engine.*, the signal's reason */
   ping(signal: AbortSignal): Promise<void>;
-  /** Breaks off every call and every stream under way, for a node that is given up: they fail with engine.unreachable. */
+  /**
+   * Breaks off every call under way, for a node that is given up: they fail with engine.unreachable. Streams of sandboxes
+   * are left to those who hold them.
+   */
   disconnect(): void;
   /** Calls back whenever the node's images change, until the signal or the engine ends it. */
-  watchImages?(changed: () => void, signal: AbortSignal): Promise<void>;
+  readonly watchImages?: ((changed: () => void, signal: AbortSignal) => Promise<void>) | undefined;
   /** The archive that `docker save` makes: names, layers and ids. */
-  exportImage?(name: string): Promise<Readable>;
+  readonly exportImage?: ((name: string) => Promise<Readable>) | undefined;
   /** Takes such an archive. */
-  importImage?(archive: Readable): Promise<void>;
+  readonly importImage?: ((archive: Readable) => Promise<void>) | undefined;
   /** Takes the name from an image, and removes it with its last one; an image in use stays, and that is engine.conflict. */
-  removeImage?(name: string): Promise<void>;
+  readonly removeImage?: ((name: string) => Promise<void>) | undefined;
+  /** For an endpoint that several drivers can serve: what answers there, for the choice between them. @throws as {@link probe} */
+  reach?(): Promise<Reached>;
+  /** The choice; all other calls are for that driver from then on. */
+  use?(kind: DriverKind): void;
   close(): void;
 }

@@ -6,6 +6,7 @@ import { Cluster } from '../scheduler/cluster.ts';
 import { explain, type NodeVerdict, type Policy, type Wanted } from '../scheduler/placement.ts';
 import { type PoolBounds, shareTargets } from '../scheduler/targets.ts';
 import type { HealthState } from './health.ts';
+import type { CopyOptions } from './copy.ts';
 import { fleetImages, type FleetImage, ImageCopies } from './images.ts';
 import { Member, type MemberOptions, type MemberSettings } from './member.ts';
 import type { Lease } from './node.ts';
@@ -193,6 +194,11 @@ export class Fleet {
       }
     });
     return (await Promise.all(shares)).filter((pool) => pool !== undefined);
+  }
+
+  /** Copies an image from one node to another. @throws node.unknown; what {@link ImageCopies.bring} throws */
+  bring(image: string, to: string, from: string, options: CopyOptions = {}): Promise<void> {
+    return this.#copies.bring(image, this.member(to), this.members, { ...options, from: this.member(from) });
   }
 
   /** Asks every ready node for its images. */

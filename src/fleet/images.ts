@@ -1,8 +1,8 @@
-import type { Readable } from 'node:stream';
 import PQueue from 'p-queue';
 import { canonicalImage } from '../core/image-name.ts';
-import { KatafleetError, messageOf } from '../core/errors.ts';
+import { KatafleetError } from '../core/errors.ts';
 import type { NodeImage } from '../drivers/contract.ts';
+import { copyImage, type CopyOptions } from './copy.ts';
 import type { Member } from './member.ts';
 
 /** An image over the whole fleet: what a page that offers images needs to know. */
@@ -59,59 +59,59 @@ export function fleetImages(members: readonly Member[], cordoned: (name: string)
   }).sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
+export interface BringOptions extends CopyOptions {
+  /** The node to copy from; the first ready one that has it if absent. */
+  from?: Member;
+}
+
+/** Sources that are tried in turn when nobody names one. */
+const mostSources = 3;
+
 /** Copies images from nodes that have them to nodes that lack them: each image once at a time, one after another per node. */
 export class ImageCopies {
   readonly #underWay = new Map<string, Promise<void>>();
   readonly #queues = new Map<string, PQueue>();
 
-  /** Resolves when the node has the image. @throws image.unknown when no ready node of its architecture has it; engine.* */
-  bring(image: string, to: Member, members: readonly Member[]): Promise<void> {
+  /**
+   * Resolves when the node has the image. Who asks for what is under way already waits for that, without word of its bytes.
+   * @throws image.unknown when no ready node of its architecture has it; what {@link copyImage} throws
+   */
+  bring(image: string, to: Member, members: readonly Member[], options: BringOptions = {}): Promise<void> {
     const node = to.settings.name;
     const key = JSON.stringify([image, node]);
     let copy = this.#underWay.get(key);
     if (!copy) {
       let queue = this.#queues.get(node);
       if (!queue) this.#queues.set(node, (queue = new PQueue({ concurrency: 1 })));
-      copy = queue.add(() => this.#copy(image, to, members)).finally(() => this.#underWay.delete(key));
+      copy = queue.add(() => this.#copy(image, to, members, options)).finally(() => this.#underWay.delete(key));
       this.#underWay.set(key, copy);
     }
     return copy;
   }
 
-  async #copy(image: string, to: Member, members: readonly Member[]): Promise<void> {
+  async #copy(image: string, to: Member, members: readonly Member[], { from, ...options }: BringOptions): Promise<void> {
     if (to.node.imageId(image) !== undefined) return;
-    const sources = members.filter(
-      (member) =>
-        member.state === 'ready' &&
-        member.fingerprint?.architecture === to.fingerprint?.architecture &&
-        member.node.imageId(image) !== undefined &&
-        member.driver.exportImage !== undefined,
-    );
-    const archive = to.driver.importImage && (await firstArchive(image, sources));
-    if (!archive || !to.driver.importImage) {
-      throw new KatafleetError('image.unknown', `no ready node of ${to.settings.name}'s architecture has the image ${image}`);
+    const sources = from ? [from] : members.filter((member) => hands(member, image, to.fingerprint?.architecture));
+    let failure = new KatafleetError('image.unknown', `no ready node of ${to.settings.name}'s architecture has the image ${image}`);
+    for (const { node, driver } of sources.slice(0, mostSources)) {
+      const found = node.images.find(({ id }) => id === node.imageId(image));
+      const tag = found?.tags.find((candidate) => [image, `katafleet/${image}`].includes(canonicalImage(candidate)));
+      try {
+        await copyImage(tag ?? found?.tags[0] ?? found?.id ?? image, driver, to.driver, options);
+        await to.node.refreshImages();
+        return;
+      } catch (error) {
+        if (!(error instanceof KatafleetError) || error.code === 'engine.disk_full') throw error;
+        failure = error;
+      }
     }
-    try {
-      await to.driver.importImage(archive);
-    } finally {
-      archive.destroy(); // where it was not taken to its end, its source need not go on
-    }
-    await to.node.refreshImages();
+    throw failure;
   }
 }
 
-/** The image of the first source that gives it out; undefined without sources. @throws engine.* of the last when none does */
-async function firstArchive(image: string, sources: readonly Member[]): Promise<Readable | undefined> {
-  let failure: unknown;
-  for (const { node, driver } of sources) {
-    const found = node.images.find(({ id }) => id === node.imageId(image));
-    const tag = found?.tags.find((candidate) => [image, `katafleet/${image}`].includes(canonicalImage(candidate)));
-    try {
-      return await driver.exportImage?.(tag ?? found?.tags[0] ?? found?.id ?? image);
-    } catch (error) {
-      failure = error;
-    }
-  }
-  if (failure !== undefined) throw failure instanceof Error ? failure : new Error(messageOf(failure));
-  return undefined;
+/** Whether a node can hand out an image to one of an architecture. */
+function hands({ state, fingerprint, node, driver }: Member, image: string, architecture: string | undefined): boolean {
+  return (
+    state === 'ready' && fingerprint?.architecture === architecture && node.imageId(image) !== undefined && driver.exportImage !== undefined
+  );
 }

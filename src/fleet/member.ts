@@ -1,6 +1,7 @@
 import { KatafleetError, messageOf } from '../core/errors.ts';
 import { chooseDriver, type Choice, type DriverPolicy, type Reached } from '../drivers/choose.ts';
 import type { Driver, DriverKind, Fingerprint } from '../drivers/contract.ts';
+import type { SshSettings } from '../drivers/transport/target.ts';
 import type { Cluster } from '../scheduler/cluster.ts';
 import { Health, type HealthRules, type HealthState } from './health.ts';
 import { Node, type NodeOptions } from './node.ts';
@@ -10,6 +11,7 @@ export interface MemberSettings {
   name: string;
   endpoint: string;
   tls?: string | { ca: string; cert: string; key: string } | undefined;
+  ssh?: SshSettings | undefined;
   labels: Readonly<Record<string, string>>;
   driver: DriverPolicy;
   /** Memory left free for the machine: bytes, or a share of it. */
@@ -138,10 +140,12 @@ export class Member {
     if (this.choice.driver === undefined) {
       throw reached.error ?? new KatafleetError('driver.unavailable', `no driver serves ${this.driver.endpoint}: ${this.choice.why}`);
     }
-    if (reached.found.api !== 'usable') throw reached.error ?? new KatafleetError('internal', 'a driver without an API');
-    const found = reached.found.fingerprint;
+    this.driver.use?.(this.choice.driver);
+    const found = await this.#inTime(2 * this.#options.rules.timeoutMs, this.driver.probe());
     this.fingerprint = found;
     const { memory, cpus, architecture, enforces } = found;
+    // A limit that swap gets round is none, and the command line doesn't tell whether the machine has any.
+    const bounded = enforces.memory && (enforces.swap || this.choice.driver !== 'ssh');
     const left = 'bytes' in reserve ? reserve.bytes : Math.round(memory * reserve.share);
     this.#options.cluster.setNode({
       name,
@@ -152,22 +156,26 @@ export class Member {
       total: memory,
       memory: Math.max(0, memory - left),
       driver: this.choice.driver,
-      memoryLimits: enforces.memory ? 'enforced' : withoutMemoryLimits ? 'waived' : 'missing',
+      memoryLimits: bounded ? 'enforced' : withoutMemoryLimits ? 'waived' : 'missing',
       canObtain: this.#options.copy && this.driver.importImage !== undefined,
     });
-    if (!enforces.memory && !withoutMemoryLimits) {
-      throw new KatafleetError('engine.limits', `the node ${found.node} does not enforce memory limits: its kernel has no memory cgroup`, {
-        hint: 'boot it with cgroup_enable=memory, or use another node; withoutMemoryLimits: true lets it serve all the same',
+    if (!bounded && !withoutMemoryLimits) {
+      const why = enforces.memory
+        ? 'its kernel does not account for swap, so that programs could fill it'
+        : 'its kernel has no memory cgroup';
+      const boot = enforces.memory ? 'swapaccount=1' : 'cgroup_enable=memory swapaccount=1';
+      throw new KatafleetError('engine.limits', `the node ${found.node} does not enforce memory limits: ${why}`, {
+        hint: `boot it with ${boot}, or use another node; withoutMemoryLimits: true lets it serve all the same`,
       });
     }
   }
 
-  async #reach(): Promise<{
-    found: Exclude<Reached, { api: 'usable' }> | { api: 'usable'; fingerprint: Fingerprint };
-    error?: KatafleetError;
-  }> {
+  async #reach(): Promise<{ found: Reached; error?: KatafleetError }> {
+    const ms = 2 * this.#options.rules.timeoutMs;
+    // Where several drivers would do, what keeps all of them off is no choice.
+    if (this.driver.reach) return { found: await this.#inTime(ms, this.driver.reach()) };
     try {
-      return { found: { api: 'usable', fingerprint: await this.#inTime(2 * this.#options.rules.timeoutMs, this.driver.probe()) } };
+      return { found: { api: 'usable', fingerprint: await this.#inTime(ms, this.driver.probe()) } };
     } catch (error) {
       if (!(error instanceof KatafleetError)) throw error;
       if (error.code === 'engine.too_old')
@@ -245,4 +253,13 @@ export class Member {
 }
 
 /** What only a change on the node can mend. */
-const refusals: ReadonlySet<string> = new Set(['engine.too_old', 'engine.limits', 'engine.permission', 'driver.unavailable']);
+const refusals: ReadonlySet<string> = new Set([
+  'engine.too_old',
+  'engine.limits',
+  'engine.permission',
+  'driver.unavailable',
+  'docker.missing',
+  'gate.refused',
+  'ssh.host_key',
+  'ssh.refused',
+]);

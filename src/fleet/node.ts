@@ -71,6 +71,8 @@ export class Node {
   readonly #inUse = new Set<string>();
   /** Bytes booked by each sandbox, until its removal is confirmed. */
   readonly #booked = new Map<string, number>();
+  /** Sandboxes from their creation until their removal is asked for. */
+  readonly #living = new Set<Sandbox>();
   readonly #leases = new Map<ReadySandbox, AbortController>();
   readonly #endedSince = new Map<string, number>();
   readonly #owner = ownerOf('self');
@@ -130,6 +132,7 @@ export class Node {
     this.#reaping = undefined;
     for (const { pool } of this.#pools.values()) pool.suspend();
     for (const [{ sandbox }, lost] of this.#leases) abandon(sandbox, lost);
+    for (const sandbox of this.#living) sandbox.stream.destroy(); // those that have not greeted yet
     this.driver.disconnect();
   }
 
@@ -255,13 +258,18 @@ export class Node {
 
   async #create(spec: Omit<SandboxSpec, 'name' | 'labels'>, signal: AbortSignal, grant?: Grant): Promise<Sandbox> {
     const { books, idleMemory } = this.#options;
+    if (this.#suspended) throw givenUp();
     if (!grant && !books.reserve(idleMemory)) throw new KatafleetError('node.full', 'no memory is free for an idle sandbox');
     if (grant) grant.taken = true;
     const name = `${this.#id}/${(this.#made += 1)}`;
     this.#inUse.add(name);
     this.#booked.set(name, grant ? grant.bytes : idleMemory);
     try {
-      return await this.driver.create({ ...spec, name, labels: this.#labels(name, Date.now() + spec.idleMs + longestUseMs) }, signal);
+      const wanted = { ...spec, name, labels: this.#labels(name, Date.now() + spec.idleMs + longestUseMs) };
+      const sandbox = await this.driver.create(wanted, signal);
+      this.#living.add(sandbox);
+      if (this.#suspended) sandbox.stream.destroy();
+      return sandbox;
     } catch (error) {
       this.#doubt(name, error);
       throw error;
@@ -270,6 +278,7 @@ export class Node {
 
   /** Whether or not the engine could: nobody needs it any more, and the reaper will try again. */
   async #remove(sandbox: Sandbox): Promise<void> {
+    this.#living.delete(sandbox);
     try {
       await sandbox.remove();
       this.#inUse.delete(sandbox.name);
@@ -348,6 +357,8 @@ export class Node {
 }
 
 function abandon(sandbox: Sandbox, lost: AbortController): void {
-  lost.abort(new KatafleetError('node.lost', 'the node was given up'));
+  lost.abort(givenUp());
   sandbox.stream.destroy();
 }
+
+const givenUp = () => new KatafleetError('node.lost', 'the node was given up');

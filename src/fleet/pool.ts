@@ -1,10 +1,10 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import PQueue from 'p-queue';
 import { messageOf } from '../core/errors.ts';
 import type { Sandbox } from '../drivers/contract.ts';
 import { encodeFrame, hostFrame } from '../protocol/frames.ts';
 import { Conversation } from '../protocol/conversation.ts';
 import { DemandMeter, type PoolBounds, poolPlan, poolTarget } from '../scheduler/targets.ts';
+import { type Clock, steadyClock, type Timer } from './clock.ts';
 
 /** A sandbox whose supervisor has greeted: ready for OPEN. */
 export interface ReadySandbox {
@@ -28,7 +28,9 @@ export interface PoolOptions extends PoolBounds {
   onTrouble?: (message: string) => void;
   /** Told when the number of idle sandboxes has changed. */
   onIdle?: (idle: number) => void;
-  now?: () => number;
+  /** Resolves when the sandbox's supervisor has greeted. */
+  greet?: (sandbox: Sandbox) => Promise<Conversation>;
+  clock?: Clock;
 }
 
 const firstPauseMs = 250;
@@ -37,32 +39,30 @@ const longestPauseMs = 15_000;
 const refillDelayMs = 20;
 /** How long a supervisor that was told to end may take before its container is killed. */
 const closeMs = 1_000;
-/** How often an idle pool looks whether it may shrink. */
+/** How often a pool that holds more than its least looks whether it may shrink. */
 const lookMs = 5_000;
 
 /** Idle, started, never used sandboxes of one (image, limits) on one node. */
 export class WarmPool {
   readonly #options: PoolOptions;
-  readonly #now: () => number;
+  readonly #clock: Clock;
   readonly #idle: ReadySandbox[] = [];
   readonly #demand = new DemandMeter();
   readonly #closing = new AbortController();
   readonly #work = new Set<Promise<unknown>>();
-  readonly #timer: NodeJS.Timeout;
+  #look: Timer | undefined;
   #bounds: PoolBounds;
   #suspended = false;
   #filling = 0;
   #inUse = 0;
   #replacementMs = 300;
   #pauseMs = 0;
-  #pause: NodeJS.Timeout | undefined;
+  #pause: Timer | undefined;
 
   constructor(options: PoolOptions) {
     this.#options = options;
     this.#bounds = options;
-    this.#now = options.now ?? (() => performance.now());
-    this.#timer = setInterval(() => this.#adjust(), lookMs);
-    this.#timer.unref();
+    this.#clock = options.clock ?? steadyClock;
     this.#adjust();
   }
 
@@ -72,7 +72,7 @@ export class WarmPool {
 
   /** What the pool is heading for. */
   get target(): number {
-    return poolTarget({ ...this.#demand.at(this.#now()), replacementMs: this.#replacementMs }, this.#bounds);
+    return poolTarget({ ...this.#demand.at(this.#clock.now()), replacementMs: this.#replacementMs }, this.#bounds);
   }
 
   /** Changes the bounds; the pool follows in the background. */
@@ -91,7 +91,7 @@ export class WarmPool {
   resume(): void {
     if (!this.#suspended) return;
     this.#suspended = false;
-    clearTimeout(this.#pause);
+    this.#pause?.cancel();
     this.#pause = undefined;
     this.#pauseMs = 0;
     this.#adjust();
@@ -115,11 +115,11 @@ export class WarmPool {
   /** An idle sandbox at once, or a new one, started before any refill. @throws sandbox.failed, engine.*, the signal's reason */
   async acquire(signal?: AbortSignal, grant?: Grant): Promise<ReadySandbox & { warm: boolean }> {
     this.#inUse += 1;
-    this.#demand.taken(this.#now(), this.#inUse);
+    this.#demand.taken(this.#clock.now(), this.#inUse);
     const ready = this.#idle.shift();
     if (ready) {
       this.#changed();
-      setTimeout(() => this.#adjust(), refillDelayMs).unref(); // the run goes first
+      this.#clock.after(refillDelayMs, () => this.#adjust()); // the run goes first
       return { ...ready, warm: true };
     }
     try {
@@ -143,22 +143,33 @@ export class WarmPool {
   async #retire({ sandbox, conversation }: ReadySandbox): Promise<void> {
     // Whether it heard shows in `closed`; a stream that is stuck or gone takes no more words.
     conversation.send(encodeFrame(hostFrame.close)).catch(() => undefined);
-    await Promise.race([sandbox.closed, sleep(closeMs, undefined, { ref: false })]);
+    sandbox.stream.end(); // a docker command of 1.6 goes on for as long as it has input
+    await new Promise<void>((resolve) => {
+      const late = this.#clock.after(closeMs, resolve);
+      void sandbox.closed.then(() => {
+        late.cancel();
+        resolve();
+      });
+    });
     await this.#options.remove(sandbox);
   }
 
   async #make(signal?: AbortSignal, grant?: Grant): Promise<ReadySandbox> {
-    const begun = this.#now();
+    const begun = this.#clock.now();
     const abort = signal ? AbortSignal.any([signal, this.#closing.signal]) : this.#closing.signal;
     const sandbox = await this.#options.create(abort, grant);
+    const giveUp = () => sandbox.stream.destroy();
     try {
-      const conversation = new Conversation(sandbox.stream);
-      await conversation.hello();
-      this.#replacementMs += 0.2 * (this.#now() - begun - this.#replacementMs);
+      abort.addEventListener('abort', giveUp, { once: true });
+      if (abort.aborted) giveUp();
+      const conversation = await (this.#options.greet ?? greet)(sandbox);
+      this.#replacementMs += 0.2 * (this.#clock.now() - begun - this.#replacementMs);
       return { sandbox, conversation };
     } catch (error) {
       await this.#options.remove(sandbox);
       throw error;
+    } finally {
+      abort.removeEventListener('abort', giveUp);
     }
   }
 
@@ -174,6 +185,11 @@ export class WarmPool {
       this.#filling += 1;
       void this.#track(this.#options.starts.add(() => this.#fill(), { priority: 0 }));
     }
+    if (this.#idle.length <= this.#bounds.min) return;
+    this.#look ??= this.#clock.after(lookMs, () => {
+      this.#look = undefined;
+      this.#adjust();
+    });
   }
 
   async #fill(): Promise<void> {
@@ -201,11 +217,10 @@ export class WarmPool {
     this.#options.onTrouble?.(`no sandbox for the pool: ${messageOf(error)}`);
     this.#pauseMs = Math.min(longestPauseMs, Math.max(firstPauseMs, this.#pauseMs * 2));
     if (this.#pause) return;
-    this.#pause = setTimeout(() => {
+    this.#pause = this.#clock.after(this.#pauseMs, () => {
       this.#pause = undefined;
       this.#adjust();
-    }, this.#pauseMs);
-    this.#pause.unref();
+    });
   }
 
   #diedIdle(ready: ReadySandbox): void {
@@ -235,10 +250,16 @@ export class WarmPool {
   /** Removes what is idle and waits for what is under way. */
   async close(): Promise<void> {
     this.#closing.abort(new Error('the pool is closed'));
-    clearInterval(this.#timer);
-    clearTimeout(this.#pause);
+    this.#look?.cancel();
+    this.#pause?.cancel();
     for (const ready of this.#idle.splice(0)) this.#discard(ready);
     this.#changed();
     while (this.#work.size > 0) await Promise.allSettled(this.#work);
   }
+}
+
+async function greet(sandbox: Sandbox): Promise<Conversation> {
+  const conversation = new Conversation(sandbox.stream);
+  await conversation.hello();
+  return conversation;
 }

@@ -1,6 +1,7 @@
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { type ErrorCode, errorKinds, KatafleetError, messageOf } from '../core/errors.ts';
+import { faultsOf } from '../core/faults.ts';
 import { Placing } from '../core/placing.ts';
 import type { Profile } from '../core/profile.ts';
 import type { Fleet } from '../fleet/fleet.ts';
@@ -31,6 +32,8 @@ export interface AppOptions {
   bodyLimit: number;
   /** Requests must name the server by a loopback name: a web page that has its own name point at us is turned away. */
   loopbackOnly: boolean;
+  /** Told of each route that there is. */
+  onRoute?: (method: string, path: string) => void;
 }
 
 /** Longest that a request may wait for its run, s. */
@@ -47,24 +50,29 @@ export function buildApp(parts: Parts, options: AppOptions): FastifyInstance {
     forceCloseConnections: 'idle',
     requestTimeout: 120_000,
     routerOptions: { maxParamLength: 256 },
+    frameworkErrors: (error, _request, reply) => void sendError(reply, error),
   });
+  app.removeContentTypeParser('text/plain'); // a page of another site may send it unasked
   app.setErrorHandler((error, _request, reply) => sendError(reply, error));
   app.setNotFoundHandler((request, reply) =>
     sendError(reply, new KatafleetError('request.unknown', `there is no ${request.method} ${request.url.slice(0, 200)}`)),
   );
-  if (options.loopbackOnly) {
-    app.addHook('onRequest', (request, _reply, done) => {
-      if (/^(localhost|127(\.\d{1,3}){3}|\[::1\])$/.test(request.hostname.replace(/:\d+$/, ''))) done();
-      else
-        done(
-          new KatafleetError('request.forbidden', `this server answers to loopback names only, not to ${request.hostname.slice(0, 200)}`),
-        );
-    });
-  }
+  app.addHook('onRequest', (request, _reply, done) => done(stranger(request, options.loopbackOnly)));
+  const { onRoute } = options;
+  if (onRoute) app.addHook('onRoute', ({ method, path }) => [method].flat().forEach((one) => onRoute(one, path)));
   runRoutes(app, parts);
   fleetRoutes(app, parts);
   healthRoutes(app, parts);
   return app;
+}
+
+/** Why a request is turned away before it is read: what a browser sends for another site's page. */
+function stranger({ hostname, host, headers: { origin } }: FastifyRequest, loopbackOnly: boolean): KatafleetError | undefined {
+  if (loopbackOnly && !/^(localhost|127(\.\d{1,3}){3}|\[::1\])$/i.test(hostname)) {
+    return new KatafleetError('request.forbidden', `this server answers to loopback names only, not to ${hostname.slice(0, 200)}`);
+  }
+  if (origin === undefined || (URL.canParse(origin) && new URL(origin).host === host.toLowerCase())) return undefined;
+  return new KatafleetError('request.forbidden', `pages of ${origin.slice(0, 200)} may not ask this server`);
 }
 
 function runRoutes(app: FastifyInstance, parts: Parts): void {
@@ -118,6 +126,7 @@ async function waitFor(runs: RunService, id: string, seconds: number, request: F
   const gone = new AbortController();
   const leave = () => gone.abort();
   request.raw.socket.once('close', leave);
+  if (request.raw.socket.destroyed) leave();
   try {
     return await runs.wait(id, seconds * 1000, gone.signal);
   } finally {
@@ -177,8 +186,7 @@ function healthRoutes(app: FastifyInstance, { fleet, runs, stopping }: Parts): v
 function parse<T extends z.ZodType>(schema: T, given: unknown): z.output<T> {
   const parsed = schema.safeParse(given);
   if (parsed.success) return parsed.data;
-  const faults = parsed.error.issues.slice(0, 10).map((issue) => `${issue.path.join('.') || 'request'}: ${issue.message}`);
-  throw new KatafleetError('request.invalid', faults.join('; '));
+  throw new KatafleetError('request.invalid', faultsOf(parsed.error));
 }
 
 /** Fastify's own complaints: what they are in our table. */

@@ -5,16 +5,17 @@ import type { Fleet } from '../fleet/fleet.ts';
 import type { Lease } from '../fleet/node.ts';
 import type { Policy } from '../scheduler/placement.ts';
 import { FairQueue, type QueueLimits, type Waiting } from '../scheduler/queue.ts';
-import { type Placed, Scheduler } from '../scheduler/scheduler.ts';
+import { Scheduler } from '../scheduler/scheduler.ts';
 import { type Job, wantedOf } from './job.ts';
 import { rejection, tooLate } from './rejection.ts';
-import { attempt, type RunOptions } from './runner.ts';
+import { attempt, type AttemptOptions, type RunOptions } from './runner.ts';
 import { transfersWith } from './rsync-transfer.ts';
+import { type Kept, mayServeAgain, type SessionLimits, Sessions } from './sessions.ts';
 import type { Transfers } from './transfer.ts';
 
 /** Where attempts and ends are written down; the journal. Every method answers whether the run still was this attempt's. */
 export interface Recorder {
-  begin(id: string, attempt: number, where: { node: string; warm?: boolean }, at: number): void;
+  begin(id: string, attempt: number, where: { node: string; warm?: boolean; resumed?: boolean }, at: number): void;
   lost(id: string, attempt: number, reason: string, at: number): boolean;
   finish(id: string, attempt: number, result: RunResult, at: number): boolean;
   fail(id: string, attempt: number | undefined, error: KatafleetError, at: number): boolean;
@@ -29,6 +30,8 @@ export interface DispatcherOptions {
   idleMemory: number;
   /** Whether runs wait for nodes that are down; else they are refused when no node is up. */
   patient: boolean;
+  /** What is kept for sessions; nothing if absent. */
+  sessions?: SessionLimits;
   recorder?: Recorder | undefined;
   /** How files travel; on the conversation alone if absent. */
   transfers?: Transfers;
@@ -54,11 +57,14 @@ interface Ticket {
   job: Job;
   options: SubmitOptions;
   attempts: number;
+  /** Attempts that are not counted: in a session's kept sandbox, which a fresh one stands in for. */
+  resumed: number;
   submitted: number;
   avoid: Set<string>;
   settle: (end: { result: RunResult } | { error: KatafleetError }) => void;
 }
 
+const noSessions: SessionLimits = { most: 0, perTenant: 0, idleMs: 0, ageMs: 0, memory: 0 };
 /** How often deadlines in the queue are looked at, ms. */
 const tickMs = 100;
 
@@ -69,6 +75,7 @@ export class Dispatcher {
   readonly #scheduler: Scheduler<Ticket>;
   readonly #transfers: Transfers;
   readonly #running = new Map<string, Ticket>();
+  readonly #sessions: Sessions;
   #pumping = false;
   #again = false;
   #stopping = false;
@@ -83,6 +90,13 @@ export class Dispatcher {
     const { policy, random = Math.random } = options;
     this.#scheduler = new Scheduler(new FairQueue<Ticket>(options.limits), fleet.cluster, wanted, { policy, random });
     fleet.onRoom(() => this.#pump());
+    this.#sessions = new Sessions({
+      limits: options.sessions ?? noSessions,
+      node: (name) => {
+        const books = fleet.cluster.node(name);
+        return { usable: books?.health === 'ready' && books.cordoned === 'no', memory: books?.memory ?? 0 };
+      },
+    });
   }
 
   get #queue(): FairQueue<Ticket> {
@@ -105,6 +119,17 @@ export class Dispatcher {
     for (const { value } of this.#queue.expired(Infinity)) this.#fail(value, stopping());
   }
 
+  /** Sandboxes that are kept for their sessions. */
+  get kept(): number {
+    return this.#sessions.size;
+  }
+
+  /** Ends what is kept for sessions. Resolves when it is gone. */
+  async close(): Promise<void> {
+    this.stop();
+    await this.#sessions.close();
+  }
+
   /** Resolves when no run is under way. */
   async idle(): Promise<void> {
     if (this.#running.size > 0) await new Promise<void>((resolve) => this.#onIdle.push(resolve));
@@ -122,7 +147,7 @@ export class Dispatcher {
    */
   async submit(job: Job, options: SubmitOptions = {}): Promise<RunResult> {
     await this.prepare(job);
-    options.signal?.throwIfAborted();
+    if (options.signal?.aborted) throw cancelled();
     return this.enqueue(job, options);
   }
 
@@ -156,22 +181,27 @@ export class Dispatcher {
       job,
       options,
       attempts: options.attempts ?? 0,
+      resumed: 0,
       submitted: performance.now(),
       avoid: new Set(),
       settle,
     };
     const cancel = () => {
-      if (this.#queue.remove(ticket.id)) this.#fail(ticket, new KatafleetError('run.cancelled', 'the run was cancelled before it began'));
+      if (this.#queue.remove(ticket.id)) this.#fail(ticket, cancelled());
     };
-    this.#admit(ticket);
+    const entry = this.#entryOf(ticket);
+    const kept = this.#sessions.take(job); // its memory is booked already: it waits for nobody
+    if (!kept) this.#admit(entry);
     try {
       options.onAdmitted?.();
     } catch (error) {
-      this.#queue.remove(ticket.id);
+      if (kept) this.#sessions.keep(job, kept);
+      else this.#queue.remove(ticket.id);
       throw error;
     }
     signal?.addEventListener('abort', cancel, { once: true });
-    this.#pump();
+    if (kept) void this.#attempt(entry, kept.node, { kept });
+    else this.#pump();
     return result;
   }
 
@@ -181,11 +211,11 @@ export class Dispatcher {
     return this.#fleet.trouble ?? new KatafleetError('engine.unreachable', `no node is up to run ${job.request.image}`);
   }
 
-  #admit(ticket: Ticket): void {
+  #entryOf(ticket: Ticket): Waiting<Ticket> {
     const { job, id, options } = ticket;
     const now = Date.now();
     const since = options.acceptedAt ?? now;
-    const entry: Waiting<Ticket> = {
+    return {
       id,
       tenant: job.placing.tenant,
       priority: job.placing.priority,
@@ -196,6 +226,10 @@ export class Dispatcher {
       deadline: now + job.placing.queueMs,
       value: ticket,
     };
+  }
+
+  #admit(entry: Waiting<Ticket>): void {
+    const { job, options } = entry.value;
     this.#tick ??= setInterval(() => this.#expire(), tickMs).unref();
     if (options.recovered) {
       this.#queue.restore(entry);
@@ -235,12 +269,21 @@ export class Dispatcher {
         for (let next = this.#next(); next; next = this.#next()) {
           const { entry, decision } = next;
           const { job, avoid } = entry.value;
-          if (decision.kind === 'place') void this.#attempt(entry, decision);
+          if (decision.kind === 'place') void this.#attempt(entry, decision.node, decision);
           else this.#fail(entry.value, rejection(job, wantedOf(job, this.#options.idleMemory, avoid), this.#fleet));
         }
       }
     } finally {
       this.#pumping = false;
+    }
+    this.#makeRoom();
+  }
+
+  /** What waits for want of memory alone goes before sandboxes that are kept for somebody who may come back: one at a time. */
+  #makeRoom(): void {
+    if (this.#sessions.size === 0 || this.#sessions.leaving) return;
+    for (const wanted of this.#scheduler.waiting()) {
+      if (this.#sessions.makeRoom((node) => this.#scheduler.lacksOnlyMemory(node, wanted))) return;
     }
   }
 
@@ -252,33 +295,29 @@ export class Dispatcher {
     return this.#scheduler.next(now);
   }
 
-  async #attempt(entry: Waiting<Ticket>, decision: Placed): Promise<void> {
+  /** One attempt: where the scheduler has booked memory for it, or in the sandbox that its session kept. */
+  async #attempt(entry: Waiting<Ticket>, node: string, { warm, kept }: { warm?: boolean; kept?: Kept }): Promise<void> {
     const ticket = entry.value;
     const { id, job, options } = ticket;
-    const { recorder, idleMemory } = this.#options;
-    const { node, warm } = decision;
+    const { recorder } = this.#options;
     const number = (ticket.attempts += 1);
+    const resumed = kept !== undefined;
+    if (resumed) ticket.resumed += 1;
     this.#running.set(id, ticket);
     this.#fleet.cluster.started(node);
     try {
       const begun = performance.now();
-      const leasing = this.#fleet.lease(
-        node,
-        job.image,
-        job.limits,
-        warm ? job.limits.memory - idleMemory : job.limits.memory,
-        options.signal,
-      );
       // The journal writes while the node is asked.
-      const lease = await alongside(leasing, () => {
-        recorder?.begin(id, number, { node, warm }, Date.now());
+      const lease = await alongside(kept ? Promise.resolve(kept.lease) : this.#lease(ticket, node, warm ?? false), () => {
+        recorder?.begin(id, number, { node, ...(warm === undefined ? {} : { warm }), resumed }, Date.now());
         options.onAttempt?.(number, node);
       });
       const acquired = performance.now();
+      let again: Kept | undefined;
       try {
-        const tried = await attempt(lease, job, options, this.#transfers.of(lease, job, options.signal));
+        const tried = await attempt(lease, job, this.#attemptOptions(ticket, lease, kept));
         if (tried.kind === 'lost') {
-          if (!lease.warm || tried.started) ticket.avoid.add(node);
+          if (!resumed && (!lease.warm || tried.started)) ticket.avoid.add(node);
           void this.#fleet.member(node).check(); // it may be more than this one sandbox
           this.#lost(entry, number, node, new KatafleetError('node.lost', `the run was lost on ${node}: ${tried.reason}`));
           return;
@@ -291,11 +330,15 @@ export class Dispatcher {
           collectMs: total - tried.executedAt,
           totalMs: total - ticket.submitted,
         };
-        const result: RunResult = { id, image: job.request.image, node, attempt: number, warm: lease.warm, ...tried.result, timings };
+        const warmly = resumed || lease.warm;
+        const result: RunResult = { id, image: job.request.image, node, attempt: number, warm: warmly, resumed, ...tried.result, timings };
         recorder?.finish(id, number, result, Date.now());
         ticket.settle({ result });
+        const { state } = tried;
+        if (state && mayServeAgain(result.outcome)) again = { lease, node, state, born: kept?.born ?? begun };
       } finally {
-        void lease.release().catch(() => undefined); // the reaper sees to what the engine wouldn't remove
+        if (again) this.#sessions.keep(job, again);
+        else void lease.release().catch(() => undefined); // the reaper sees to what the engine wouldn't remove
       }
     } catch (error) {
       this.#failed(entry, number, node, error);
@@ -307,11 +350,26 @@ export class Dispatcher {
     }
   }
 
+  #lease({ job, options }: Ticket, node: string, warm: boolean): Promise<Lease> {
+    const { memory } = job.limits;
+    return this.#fleet.lease(node, job.image, job.limits, warm ? memory - this.#options.idleMemory : memory, options.signal);
+  }
+
+  #attemptOptions({ job, options }: Ticket, lease: Lease, kept: Kept | undefined): AttemptOptions {
+    const transfer = this.#transfers.of(lease, job, options.signal);
+    return {
+      ...options,
+      transfer,
+      resumed: kept?.state,
+      ...(job.request.session === undefined ? {} : { sessionMs: this.#sessions.ageMs }),
+    };
+  }
+
   /** An attempt that ended in an error: the node's fault is tried again, all else is the end. */
   #failed(entry: Waiting<Ticket>, number: number, node: string, error: unknown): void {
     const ticket = entry.value;
     if (ticket.options.signal?.aborted) {
-      this.#fail(ticket, new KatafleetError('run.cancelled', 'the run was cancelled before it began', { cause: error }), number);
+      this.#fail(ticket, cancelled(error), number);
     } else if (error instanceof KatafleetError && error.fault === 'node' && error.retry) {
       if (error.code !== 'node.full') ticket.avoid.add(node);
       if (error.code === 'engine.unreachable' || error.code === 'engine.timeout') void this.#fleet.member(node).check();
@@ -332,12 +390,14 @@ export class Dispatcher {
       );
     } else if (this.#stopping) {
       this.#fail(ticket, stopping(), number);
-    } else if (ticket.attempts >= this.#options.attempts && error.code !== 'node.full') {
+    } else if (ticket.attempts - ticket.resumed >= this.#options.attempts && error.code !== 'node.full') {
       this.#fail(ticket, error, number);
     } else if (recorder?.lost(ticket.id, number, messageOf(error), Date.now()) ?? true) {
       this.#queue.requeue({ ...entry, deadline: Math.max(entry.deadline, Date.now() + ticket.job.placing.queueMs) });
       this.#tick ??= setInterval(() => this.#expire(), tickMs).unref();
       // Whoever gave the attempt up places it anew, once it has left the books of what runs.
+    } else {
+      this.#fail(ticket, error, number); // the journal says that it is over, or another's
     }
   }
 
@@ -360,7 +420,11 @@ async function alongside(leasing: Promise<Lease>, body: () => void): Promise<Lea
   try {
     body();
   } catch (error) {
-    leasing.then((lease) => lease.release()).catch(() => undefined); // the first error is the one to tell
+    // The first error is the one to tell; and nobody ends while a sandbox is being made.
+    await leasing.then(
+      (lease) => void lease.release().catch(() => undefined),
+      () => undefined,
+    );
     throw error;
   }
   return leasing;
@@ -370,5 +434,8 @@ const unwritten = (cause: unknown, end: KatafleetError) =>
   new KatafleetError('journal.broken', `the end of the run could not be written down: ${messageOf(cause)} (it was: ${end.message})`, {
     cause,
   });
+
+const cancelled = (cause?: unknown) =>
+  new KatafleetError('run.cancelled', 'the run was cancelled before it began', cause === undefined ? {} : { cause });
 
 const stopping = () => new KatafleetError('service.stopping', 'katafleet is ending and begins no more runs');

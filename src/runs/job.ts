@@ -35,7 +35,15 @@ export function checkJob(request: RunRequest, placing: Placing = Placing.parse({
       `image: expected a name of 1 to 512 characters without spaces, got ${JSON.stringify(request.image)}`,
     );
   }
+  if (request.session !== undefined && !/^[\x21-\x7e]{1,255}$/.test(request.session)) {
+    throw new KatafleetError(
+      'request.invalid',
+      `session: expected 1 to 255 printable characters of ASCII without spaces, got ${JSON.stringify(request.session)}`,
+    );
+  }
   checkEntries(request.files, request.folders ?? []);
+  if (request.rsync && request.session !== undefined)
+    throw new KatafleetError('request.invalid', 'rsync: a run of a session gives its files with it, for only those that changed travel');
   if (request.rsync && request.files.length + (request.folders?.length ?? 0) > 0)
     throw new KatafleetError('request.invalid', 'rsync: give either an rsync source or files and folders, not both');
   const profile = profileOf(request.profile);
@@ -69,6 +77,7 @@ export function wantedOf(job: Job, idleMemory: number, avoid?: ReadonlySet<strin
     cpus: limits.cpus,
     idleMemory,
     constraints: placing.constraints,
+    ...(limits.network === undefined ? {} : { driver: 'engine' as const }),
     ...(placing.architecture === undefined ? {} : { architecture: placing.architecture }),
     ...(avoid && avoid.size > 0 ? { avoid } : {}),
   };

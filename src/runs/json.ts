@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import { z } from 'zod';
 import { Placing } from '../core/placing.ts';
-import { Profile } from '../core/profile.ts';
+import { type Profile, ProfileFields } from '../core/profile.ts';
 import { type RunRequest, type RunResult, Step } from '../core/run.ts';
 
 /** How runs and their results look as JSON: bytes as text where they are UTF-8, else in base64; time stamps as decimal ns. */
@@ -57,8 +57,10 @@ export const RunJson = z
     steps: z.array(StepJson).min(1).max(10_000).optional(),
     command: z.array(z.string()).min(1).max(1_000).optional(),
     /** The name of a configured profile, or fields that differ from the default's. */
-    profile: z.union([z.string(), z.strictObject(Profile.partial().shape)]).optional(),
+    profile: z.union([z.string(), ProfileFields]).optional(),
     collect: z.boolean().default(true),
+    /** The sandbox is kept for the next run with this name, see {@link RunRequest.session}. */
+    session: z.string().min(1).max(255).optional(),
     ...placing,
     queueMs: placing.queueMs.unwrap().optional(),
   })
@@ -75,6 +77,7 @@ export function requestOf(json: RunJson, profile: z.input<typeof Profile>): RunR
     steps: json.steps ?? [{ argv: json.command ?? [] }],
     profile,
     collect: json.collect,
+    ...(json.session === undefined ? {} : { session: json.session }),
   };
 }
 

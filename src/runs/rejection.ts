@@ -39,7 +39,10 @@ export function rejection(job: Job, wanted: Wanted, fleet: Fleet): KatafleetErro
       },
     );
   }
-  if (shares('memory_total')) return new KatafleetError('limits.invalid', nodes.replace(/^([^:]*): (memory: .*)$/, '$2 ($1)'));
-  if (shares('cpus')) return new KatafleetError('limits.invalid', nodes.replace(/^([^:]*): (cpus: .*)$/, '$2 ($1)'));
+  if (shares('memory_total') || shares('cpus')) {
+    const [only] = permanent;
+    const told = permanent.length === 1 && only ? `${only.reasons.map(({ text }) => text).join(', ')} (${only.node})` : nodes;
+    return new KatafleetError('limits.invalid', told);
+  }
   return new KatafleetError('placement.impossible', `no node can ever take the run: ${nodes}`, { hint: 'katafleet explain tells more' });
 }

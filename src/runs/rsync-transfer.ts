@@ -7,7 +7,7 @@ import { ability } from '../protocol/replies.ts';
 import { download, listing } from './download.ts';
 import { executeStep, failure } from './execute.ts';
 import type { Job } from './job.ts';
-import { streamTransfer, type Transfer, type Transfers } from './transfer.ts';
+import type { Transfer, Transfers } from './transfer.ts';
 
 interface Module extends AsyncDisposable {
   command: { argv: string[]; env: Record<string, string>; stdin?: NonNullable<Step['stdin']> };
@@ -44,7 +44,7 @@ export function transfersWith(rsync: RsyncModules | undefined): Transfers {
       await rsync.check(request.rsync.path);
     },
     of: (lease, job, signal) => {
-      if (!job.request.rsync) return streamTransfer(lease, job);
+      if (!job.request.rsync) return undefined;
       if (!rsync) throw new KatafleetError('rsync.off', 'the run names an rsync source, and rsync is off here');
       return new RsyncTransfer(rsync, lease, job, job.request.rsync.path, signal);
     },

@@ -8,6 +8,7 @@ import { encodeOpen } from '../protocol/requests.ts';
 import { executeStep, type OnOutput } from './execute.ts';
 import type { Job } from './job.ts';
 import { lightOf } from './lights.ts';
+import { SandboxState } from './sandbox-state.ts';
 import { streamTransfer, type Transfer } from './transfer.ts';
 
 export interface RunOptions {
@@ -16,16 +17,32 @@ export interface RunOptions {
   onOutput?: OnOutput;
 }
 
+export interface AttemptOptions extends RunOptions {
+  /** What the sandbox holds from its session's runs before. */
+  resumed?: SandboxState | undefined;
+  /** How long the sandbox may serve beyond this run, ms; 0 if absent. */
+  sessionMs?: number;
+  /** How the files travel; on the stream if absent. */
+  transfer?: Transfer | undefined;
+}
+
 /** Past all its steps' time a sandbox gets this long to receive, collect and say so, ms. */
 const graceMs = 60_000;
 
 /** What one attempt came to. */
 export type Attempt =
-  | { kind: 'done'; result: Pick<RunResult, 'outcome' | 'light' | 'steps' | 'changes'>; executedAt: number }
+  | {
+      kind: 'done';
+      result: Pick<RunResult, 'outcome' | 'light' | 'steps' | 'changes'>;
+      executedAt: number;
+      state: SandboxState | undefined;
+    }
   /** The sandbox went away through no fault of the run's. `started`: its command had begun. */
   | { kind: 'lost'; reason: string; started: boolean };
 
 interface Served {
+  /** What the sandbox holds now, where all of it is known. */
+  state?: SandboxState;
   steps: StepResult[];
   changes: Changes;
   executedAt: number;
@@ -34,10 +51,10 @@ interface Served {
 }
 
 /** One attempt at a run in a sandbox of its own. @throws for what is no outcome and not the node's fault: a file that does not fit */
-export async function attempt(lease: Lease, job: Job, options: RunOptions = {}, transfer = streamTransfer(lease, job)): Promise<Attempt> {
+export async function attempt(lease: Lease, job: Job, options: AttemptOptions = {}): Promise<Attempt> {
   try {
-    const served = await serve(lease, job, options, transfer);
-    return { kind: 'done', result: summary(served, lease.image), executedAt: served.executedAt };
+    const served = await serve(lease, job, options);
+    return { kind: 'done', result: summary(served, lease.image), executedAt: served.executedAt, state: served.state };
   } catch (error) {
     if (error instanceof AttemptLost) return { kind: 'lost', reason: error.message, started: error.started };
     throw error;
@@ -53,8 +70,11 @@ class AttemptLost extends Error {
   }
 }
 
-async function serve({ sandbox, conversation, lost }: Lease, job: Job, options: RunOptions, transfer: Transfer): Promise<Served> {
+async function serve(lease: Lease, job: Job, options: AttemptOptions): Promise<Served> {
+  const { sandbox, conversation, lost } = lease;
   const { profile, steps } = job;
+  const state = options.resumed ?? new SandboxState();
+  const transfer = options.transfer ?? streamTransfer(lease, job, state);
   const budget = steps.reduce((sum, step) => sum + (step.limits?.wallMs ?? profile.wallMs), graceMs + transfer.extraMs);
   // The supervisor keeps the deadlines; this is for a node that stops answering.
   const watchdog = setTimeout(() => sandbox.stream.destroy(), budget);
@@ -64,10 +84,11 @@ async function serve({ sandbox, conversation, lost }: Lease, job: Job, options: 
     started = true;
   };
   try {
-    const lifetimeMs = Math.min(budget, 0xffff_ffff);
-    await conversation.queue(
-      encodeOpen({ ...sandboxUser, lifetimeMs, filesBack: profile.filesBack, fileBack: profile.fileBack, bytesBack: profile.bytesBack }),
-    );
+    const lifetimeMs = Math.min(budget + (options.sessionMs ?? 0), 0xffff_ffff);
+    if (!options.resumed) {
+      const { filesBack, fileBack, bytesBack } = profile;
+      await conversation.queue(encodeOpen({ ...(sandbox.user ?? sandboxUser), lifetimeMs, filesBack, fileBack, bytesBack }));
+    }
     await transfer.send();
     let asked = false;
     for (const [index, step] of steps.entries()) {
@@ -75,6 +96,7 @@ async function serve({ sandbox, conversation, lost }: Lease, job: Job, options: 
       asked ||= collect;
       const result = await executeStep(conversation, index, step, profile, {
         collect,
+        processes: sandbox.processes ?? 0,
         signal: options.signal,
         onOutput: options.onOutput,
         onStarted,
@@ -86,7 +108,14 @@ async function serve({ sandbox, conversation, lost }: Lease, job: Job, options: 
     }
     served.executedAt = performance.now();
     if (job.collect) served.changes = await transfer.collect(asked);
+    const { changes } = served;
+    if (job.request.session !== undefined && job.collect && changes.omittedCount === changes.omitted.length) {
+      state.came(changes);
+      served.state = state;
+    }
   } catch (error) {
+    // What a session left behind may be what is in the way: a fresh sandbox will show.
+    if (options.resumed && !started) throw new AttemptLost(messageOf(error), false);
     if (!(error instanceof ConversationLost)) throw error;
     if (!started) throw new AttemptLost(error.message, false);
     served.executedAt ||= performance.now();
@@ -109,8 +138,8 @@ async function inTime<T>(signal: AbortSignal, work: (signal: AbortSignal) => Pro
   });
 }
 
-/** Exit codes of a container whose first process was killed from outside, or told to end: nothing inside it can do that. */
-const killedFromOutside: readonly unknown[] = [137, 143];
+/** Exit codes of a container whose first process was killed from outside, or told to end: nothing inside it can do that. None at all: nobody knows. */
+const killedFromOutside: readonly unknown[] = [137, 143, undefined];
 
 /**
  * The supervisor vanished in the middle of a run: the engine knows whether it was for want of memory. Where the engine

@@ -35,7 +35,7 @@ export interface RunJournal {
     id: string;
     known: boolean;
   };
-  begin(id: string, attempt: number, where: { node: string; warm?: boolean }, at: number): void;
+  begin(id: string, attempt: number, where: { node: string; warm?: boolean; resumed?: boolean }, at: number): void;
   lost(id: string, attempt: number, reason: string, at: number): boolean;
   finish(id: string, attempt: number, result: RunResult, at: number): boolean;
   fail(id: string, attempt: number | undefined, error: { code: string; message: string; hint?: string }, at: number): boolean;
@@ -77,13 +77,14 @@ export class RunService {
   recover(): number {
     let count = 0;
     for (const { id, placing, acceptedAt, lastAttempt } of this.#journal.unfinished()) {
-      const request = this.#journal.request(id);
-      if (!request) continue;
       try {
+        const request = this.#journal.request(id);
+        if (!request) throw new KatafleetError('journal.broken', 'the journal has lost what the run asked for');
         this.#start(id, checkJob(request, placing), { attempts: lastAttempt, acceptedAt, recovered: true });
         count += 1;
       } catch (error) {
-        this.#journal.fail(id, undefined, { code: 'request.invalid', message: messageOf(error) }, Date.now());
+        const code = error instanceof KatafleetError ? error.code : 'internal';
+        this.#journal.fail(id, undefined, { code, message: messageOf(error) }, Date.now());
       }
     }
     return count;
@@ -137,7 +138,7 @@ export class RunService {
   /** The run when it is over, or as it is when the time or the signal is. @throws run.unknown */
   async wait(id: string, ms: number, signal?: AbortSignal): Promise<RunRecord> {
     const live = this.#live.get(id);
-    if (live && ms > 0) {
+    if (live && ms > 0 && !signal?.aborted) {
       const enough = AbortSignal.any([AbortSignal.timeout(ms), ...(signal ? [signal] : [])]);
       await Promise.race([live.over, new Promise<void>((resolve) => enough.addEventListener('abort', () => resolve(), { once: true }))]);
     }

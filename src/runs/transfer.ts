@@ -6,6 +6,7 @@ import { encodeFrame, hostFrame } from '../protocol/frames.ts';
 import { download } from './download.ts';
 import { failure } from './execute.ts';
 import type { Job } from './job.ts';
+import type { SandboxState } from './sandbox-state.ts';
 import { upload } from './upload.ts';
 
 /** How the files of one attempt come into its sandbox, and what it changed comes back. */
@@ -24,18 +25,22 @@ export interface Transfer {
 export interface Transfers {
   /** @throws KatafleetError when the run asks for a way that can't be had */
   check(job: Job): Promise<void>;
-  of(lease: Lease, job: Job, signal?: AbortSignal): Transfer;
+  /** Undefined for the stream. */
+  of(lease: Lease, job: Job, signal?: AbortSignal): Transfer | undefined;
 }
 
-/** Files travel on the conversation itself. */
-export function streamTransfer({ conversation }: Lease, { request, profile }: Job): Transfer {
+/** Files travel on the conversation itself: of a session's sandbox, which has a state, what it lacks of them. */
+export function streamTransfer({ conversation }: Lease, { request, profile }: Job, state: SandboxState): Transfer {
   return {
     collectsWithStep: true,
     extraMs: 0,
-    send: () =>
-      upload(conversation, request.files, request.folders ?? []).catch(async (error: unknown) => {
+    send: async () => {
+      const delta = state.delta(request.files, request.folders ?? []);
+      await upload(conversation, delta).catch(async (error: unknown) => {
         throw error instanceof ConversationLost ? await lastWords(conversation, error) : error;
-      }),
+      });
+      if (request.session !== undefined) state.given(delta, request.files);
+    },
     collect: async (asked) => {
       if (!asked) await conversation.send(encodeFrame(hostFrame.collect));
       return download(conversation, profile);

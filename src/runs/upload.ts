@@ -2,7 +2,8 @@ import { KatafleetError } from '../core/errors.ts';
 import { sandboxPath } from '../core/paths.ts';
 import type { SandboxFile, SandboxFolder } from '../core/run.ts';
 import type { Conversation } from '../protocol/conversation.ts';
-import { encodeData, encodeDir, encodeFile, type EntryHeader } from '../protocol/requests.ts';
+import { encodeData, encodeDelete, encodeDir, encodeFile, type EntryHeader } from '../protocol/requests.ts';
+import type { Delta } from './sandbox-state.ts';
 
 const header = (entry: SandboxFolder): EntryHeader => ({ path: sandboxPath(entry.path), mode: entry.mode, mtimeNs: entry.mtimeNs });
 
@@ -16,8 +17,9 @@ export function checkEntries(files: readonly SandboxFile[], folders: readonly Sa
   }
 }
 
-/** Sends files and folders; folders last, for their time stamps. */
-export async function upload(conversation: Conversation, files: readonly SandboxFile[], folders: readonly SandboxFolder[]): Promise<void> {
+/** Sends what makes a sandbox's folder what it should be; folders last, for their time stamps. */
+export async function upload(conversation: Conversation, { remove, files, folders }: Delta): Promise<void> {
+  for (const path of remove) await conversation.queue(encodeDelete(sandboxPath(path)));
   for (const file of files) {
     if (file.content instanceof Uint8Array) {
       await conversation.queue(encodeFile(header(file), file.content.length));

@@ -1,5 +1,6 @@
 import { KatafleetError } from '../core/errors.ts';
 import { FreeOrder } from './free-order.ts';
+import { Gains } from './gains.ts';
 import { IndexedSet } from './indexed-set.ts';
 import { LoadTree } from './load-tree.ts';
 
@@ -53,6 +54,8 @@ export class NodeState implements NodeView {
   running = 0;
   idle = 0;
   heldFor: string | undefined;
+  /** Free memory as it is in the order of the nodes that take runs; -1 when it is not among them. */
+  open = -1;
   readonly pools = new Map<string, number>();
   images: ReadonlySet<string> = new Set();
 
@@ -101,6 +104,8 @@ export class Cluster {
   /** The nodes that take runs, by load; and the same by free memory. */
   readonly tree = new LoadTree();
   readonly order = new FreeOrder();
+  /** Nodes where more fits than before, apart from what {@link topology} tells of. */
+  readonly gains = new Gains();
   /** Grows with each change of what nodes are and have, not of what they have booked. */
   topology = 0;
   #probing = 0;
@@ -188,7 +193,9 @@ export class Cluster {
   /** How many idle sandboxes of a pool wait on the node. */
   setIdle(name: string, pool: string, count: number): void {
     const node = this.#get(name);
-    node.idle += count - (node.pools.get(pool) ?? 0);
+    const before = node.pools.get(pool) ?? 0;
+    if (before === 0 && count > 0) this.gains.add(node.slot);
+    node.idle += count - before;
     if (count > 0) node.pools.set(pool, count);
     else node.pools.delete(pool);
     this.#index(this.#byPool, pool, node.slot, count > 0 ? 'add' : 'delete');
@@ -252,6 +259,11 @@ export class Cluster {
     return this.#byName.get(name);
   }
 
+  /** The same, for the scheduler's own functions. */
+  state(name: string): NodeState | undefined {
+    return this.#byName.get(name);
+  }
+
   nodes(): IterableIterator<NodeState> {
     return this.#byName.values();
   }
@@ -290,9 +302,12 @@ export class Cluster {
 
   /** Its place in the tree: nowhere while it takes no runs, or saves its memory. */
   #place(node: NodeState): void {
-    const open = node.usable && node.heldFor === undefined;
-    this.tree.set(node.slot, open ? node.load() : Infinity, open ? node.free : -1);
-    this.order.set(node.slot, open ? node.free : -1);
+    const takes = node.usable && node.heldFor === undefined;
+    const open = takes ? node.free : -1;
+    if (open > node.open) this.gains.add(node.slot);
+    node.open = open;
+    this.tree.set(node.slot, takes ? node.load() : Infinity, open);
+    this.order.set(node.slot, open);
   }
 
   /** Adds the node to the counts of copies, or takes it from them, as it is now. */

@@ -14,6 +14,8 @@ export interface Wanted {
   /** As in core/placing.ts; all must hold. */
   constraints: readonly string[];
   architecture?: 'amd64' | 'arm64';
+  /** The only driver that can serve it. */
+  driver?: 'engine';
   /** Nodes where an earlier attempt was lost: taken only when nothing else can. */
   avoid?: ReadonlySet<string>;
   /** For whom a node may have been held. */
@@ -21,7 +23,18 @@ export interface Wanted {
 }
 
 export type ReasonCode =
-  'unusable' | 'health' | 'cordoned' | 'held' | 'labels' | 'architecture' | 'limits' | 'memory_total' | 'cpus' | 'image' | 'memory';
+  | 'unusable'
+  | 'health'
+  | 'cordoned'
+  | 'held'
+  | 'labels'
+  | 'architecture'
+  | 'driver'
+  | 'limits'
+  | 'memory_total'
+  | 'cpus'
+  | 'image'
+  | 'memory';
 
 /** Why a node is passed over. Permanent: no change of load or health can mend it. */
 export interface Reason {
@@ -102,6 +115,13 @@ export const filters: readonly Filter[] = [
     refuses: (node, { architecture }) => architecture !== undefined && node.facts.architecture !== architecture,
     permanent: ifProbed,
     text: (node, { architecture }) => `${architecture ?? ''} wanted, it is ${node.facts.architecture}`,
+  },
+  {
+    code: 'driver',
+    refuses: (node, { driver }) => driver !== undefined && node.facts.driver !== driver,
+    permanent: ifProbed,
+    text: (node, { driver }) =>
+      `it is served by the driver ${node.facts.driver}, and the run needs ${driver ?? ''}: it fetches its files by rsync`,
   },
   {
     code: 'limits',

@@ -1,5 +1,5 @@
 import type { Cluster, NodeState } from './cluster.ts';
-import { passesButForMemory } from './filters.ts';
+import { passes, passesButForMemory } from './filters.ts';
 import { type Decision, place, type Policy, type Wanted } from './placement.ts';
 import type { FairQueue, Waiting } from './queue.ts';
 
@@ -18,11 +18,17 @@ const heldShare = 0.1;
 /** How often a node to hold is looked for where there was none, ms. */
 const lookMs = 1_000;
 
+const waits: Decision = { kind: 'wait' };
+
 /** A shape that has had no room since some time, ms, and the foremost run of it. */
 interface PassedOver {
   id: string;
+  wanted: Wanted;
   since: number;
   lookedAt: number;
+  /** What had happened to the nodes when it was last passed over. */
+  topology: number;
+  mark: number;
 }
 
 /** The queue and the cluster joined: who goes next, and where. Knows no clock and no network; the simulation uses it as it is. */
@@ -42,6 +48,10 @@ export class Scheduler<T> {
     this.#options = options;
   }
 
+  get #patienceMs(): number {
+    return this.#options.patienceMs ?? 5_000;
+  }
+
   /** Where it would go now. Nothing is booked. */
   decide(wanted: Wanted): Decision {
     return place(this.#cluster, wanted, this.#options.policy, this.#options.random);
@@ -52,8 +62,9 @@ export class Scheduler<T> {
     let decided: Placed | { kind: 'reject' } = { kind: 'reject' };
     const entry = this.queue.next(now, (candidate) => {
       this.#inherit(candidate);
+      if (this.#nothingNew(candidate, now)) return false;
       const wanted = { ...this.#wanted(candidate.value), id: candidate.id };
-      const decision = this.decide(wanted);
+      const decision = this.#stillNone(candidate, wanted) ? waits : this.decide(wanted);
       if (decision.kind === 'wait') {
         this.#pass(candidate, wanted, now);
         return false;
@@ -80,28 +91,59 @@ export class Scheduler<T> {
     passed.id = id;
   }
 
+  /** Whether nothing has happened since its shape was passed over, and no node is to be held for it yet. */
+  #nothingNew({ id, shape }: Waiting<T>, now: number): boolean {
+    const passed = this.#passedOver.get(shape);
+    if (!passed || passed.topology !== this.#cluster.topology || passed.mark !== this.#cluster.gains.mark) return false;
+    return (now - passed.since < this.#patienceMs || now - passed.lookedAt < lookMs) && !this.#cluster.heldNode(id);
+  }
+
+  /** Whether no node had room for its shape before, and none has gained what would help. */
+  #stillNone({ id, shape }: Waiting<T>, wanted: Wanted): boolean {
+    const passed = this.#passedOver.get(shape);
+    if (!passed || passed.topology !== this.#cluster.topology || this.#cluster.heldNode(id)) return false;
+    const helps = (slot: number) => {
+      const node = this.#cluster.at(slot);
+      return node !== undefined && passes(node, wanted, this.#cluster);
+    };
+    return !this.#cluster.gains.some(passed.mark, helps);
+  }
+
   /** A big run must not wait for ever because small ones always fit first: the likeliest node saves its memory for it. */
   #pass({ id, shape }: Waiting<T>, wanted: Wanted, now: number): void {
+    const seen = { wanted, topology: this.#cluster.topology, mark: this.#cluster.gains.mark };
     const passed = this.#passedOver.get(shape);
     if (!passed) {
-      this.#passedOver.set(shape, { id, since: now, lookedAt: -Infinity });
+      this.#passedOver.set(shape, { id, since: now, lookedAt: -Infinity, ...seen });
       this.#shapes.set(id, shape);
       return;
     }
-    if (now - passed.since < (this.#options.patienceMs ?? 5_000)) return;
+    Object.assign(passed, seen);
+    if (now - passed.since < this.#patienceMs) return;
     const held = this.#cluster.heldNode(id);
     if (held) {
       if (passesButForMemory(held, wanted, this.#cluster)) return;
       this.#cluster.unhold(id); // the node was lost meanwhile
     }
-    if (this.#cluster.holds >= Math.max(1, Math.floor(heldShare * this.#cluster.size))) return;
     if (now - passed.lookedAt < lookMs) return;
     passed.lookedAt = now;
+    if (this.#cluster.holds >= Math.max(1, Math.floor(heldShare * this.#cluster.size))) return;
     let best: NodeState | undefined;
     for (const node of this.#cluster.nodes()) {
       if (passesButForMemory(node, wanted, this.#cluster) && (best === undefined || node.free > best.free)) best = node;
     }
     if (best) this.#cluster.hold(best.facts.name, id);
+  }
+
+  /** What the foremost run of each shape that was passed over wants. */
+  *waiting(): Generator<Wanted> {
+    for (const { wanted } of this.#passedOver.values()) yield wanted;
+  }
+
+  /** Whether a node would take it if its memory were free. */
+  lacksOnlyMemory(name: string, wanted: Wanted): boolean {
+    const node = this.#cluster.state(name);
+    return node !== undefined && !passes(node, wanted, this.#cluster) && passesButForMemory(node, wanted, this.#cluster);
   }
 
   /** A run left the queue in another way: cancelled, or too late. */

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { deserialize, serialize } from 'node:v8';
-import { KatafleetError } from '../core/errors.ts';
+import { KatafleetError, messageOf } from '../core/errors.ts';
+import { encodePath } from '../core/paths.ts';
 import type { RunRequest, RunResult } from '../core/run.ts';
 
 /** Before each value, so that another form can be told from this one. */
@@ -30,7 +31,11 @@ export const decodeResult = (bytes: Buffer): RunResult => decode(bytes) as RunRe
 function decode(bytes: Buffer): unknown {
   if (bytes[0] !== version)
     throw new KatafleetError('journal.broken', `the journal holds a value of the unknown form ${bytes[0] ?? 'none'}`);
-  return revive(deserialize(bytes.subarray(1)));
+  try {
+    return revive(deserialize(bytes.subarray(1)));
+  } catch (cause) {
+    throw new KatafleetError('journal.broken', `the journal holds a value that can't be read: ${messageOf(cause)}`, { cause });
+  }
 }
 
 /** Buffers come back as plain Uint8Arrays in older forms; the rest of katafleet counts on Buffers. */
@@ -43,4 +48,31 @@ function revive(value: unknown): unknown {
   return value;
 }
 
-export const hashOf = (bytes: Buffer): Buffer => createHash('sha256').update(bytes).digest();
+/**
+ * SHA-256 of what a value says: the same for the same content, whatever the order of its keys and the version of V8.
+ * Fields that are undefined count as absent.
+ */
+export function hashOf(value: unknown): Buffer {
+  const hash = createHash('sha256');
+  digest(value, (kind, bytes) => hash.update(`${kind}${bytes.length}:`).update(bytes));
+  return hash.digest();
+}
+
+/** Each part with its kind and length before it, so that no two values read alike. */
+function digest(value: unknown, add: (kind: string, bytes: Uint8Array) => void): void {
+  if (value instanceof Uint8Array) {
+    add('b', value);
+  } else if (Array.isArray(value)) {
+    add('a', Buffer.from(String(value.length)));
+    for (const inner of value) digest(inner, add);
+  } else if (typeof value === 'object' && value !== null) {
+    const entries = Object.entries(value).filter(([, inner]) => inner !== undefined);
+    add('o', Buffer.from(String(entries.length)));
+    for (const [key, inner] of entries.sort(([a], [b]) => (a < b ? -1 : 1))) {
+      add('k', encodePath(key));
+      digest(inner, add);
+    }
+  } else {
+    add(typeof value, encodePath(String(value)));
+  }
+}

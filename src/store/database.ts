@@ -17,11 +17,12 @@ export function openDatabase(file: string): Db {
     if (file !== ':memory:') create(file);
     db = new Database(file, { timeout: 2_000 });
     db.pragma('locking_mode = EXCLUSIVE');
-    db.pragma('auto_vacuum = INCREMENTAL'); // before the first table, or it is not heard
+    refuseNewer(db, file); // before anything is written
+    if (versionOf(db) === 0) db.pragma('auto_vacuum = INCREMENTAL'); // before the first table, or it is not heard
     db.pragma('journal_mode = WAL');
     db.pragma('synchronous = NORMAL');
     db.pragma('foreign_keys = ON');
-    migrate(db, file);
+    migrate(db);
     return db;
   } catch (error) {
     db?.close();
@@ -35,19 +36,21 @@ function create(file: string): void {
   if (!existsSync(file)) closeSync(openSync(file, 'wx', 0o600));
 }
 
-function migrate(db: Db, file: string): void {
+const versionOf = (db: Db) => Number(db.pragma('user_version', { simple: true }));
+
+function refuseNewer(db: Db, file: string): void {
+  const version = versionOf(db);
+  if (version <= migrations.length) return;
+  throw new KatafleetError(
+    'journal.newer',
+    `the journal ${file} was written by a newer katafleet (version ${version}; this one knows ${migrations.length})`,
+    { hint: 'use that katafleet, or name another file with journal.file' },
+  );
+}
+
+function migrate(db: Db): void {
   const upgrade = db.transaction(() => {
-    const version = Number(db.pragma('user_version', { simple: true }));
-    if (version > migrations.length) {
-      throw new KatafleetError(
-        'journal.newer',
-        `the journal ${file} was written by a newer katafleet (version ${version}; this one knows ${migrations.length})`,
-        {
-          hint: 'use that katafleet, or name another file with journal.file',
-        },
-      );
-    }
-    for (const sql of migrations.slice(version)) db.exec(sql);
+    for (const sql of migrations.slice(versionOf(db))) db.exec(sql);
     db.pragma(`user_version = ${migrations.length}`);
   });
   upgrade.exclusive();

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
 import { KatafleetError } from '../core/errors.ts';
 import { canonicalImage } from '../core/image-name.ts';
 import { Placing } from '../core/placing.ts';
@@ -13,6 +14,8 @@ export interface AttemptRecord {
   number: number;
   node: string;
   warm: boolean | undefined;
+  /** Whether it went on in its session's kept sandbox. */
+  resumed: boolean;
   startedAt: number;
   endedAt: number | undefined;
   state: 'running' | 'accepted' | 'lost' | 'failed' | 'cancelled';
@@ -81,6 +84,10 @@ export class Journal extends NodeBook implements Disposable {
     this.since = Number(meta('since', () => String(Date.now())));
     this.epoch = Number(meta('epoch', () => '0')) + 1;
     db.prepare("UPDATE meta SET value = ? WHERE key = 'epoch'").run(String(this.epoch));
+    db.transaction(() => {
+      this.#sql.orphanAttempts.run(Date.now());
+      this.#sql.orphanRuns.run();
+    })();
     this.#sequence = db.prepare<[], { last: number | null }>('SELECT max(sequence) AS last FROM runs').get()?.last ?? 0;
   }
 
@@ -100,10 +107,11 @@ export class Journal extends NodeBook implements Disposable {
     const bytes = encodeRequest(run.request);
     return this.#db.transaction(() => {
       const { id, tenant, key, request, placing, at } = run;
-      const known = this.#known(tenant, key, hashOf(bytes));
+      const hash = hashOf(request);
+      const known = this.#known(tenant, key, hash);
       if (known !== undefined) return { id: known, known: true };
       this.#sequence += 1;
-      this.#sql.insert.run(id, this.#sequence, tenant, key ?? null, hashOf(bytes), request.image, JSON.stringify(placing), at);
+      this.#sql.insert.run(id, this.#sequence, tenant, key ?? null, hash, request.image, JSON.stringify(placing), at);
       this.#sql.insertRequest.run(id, bytes);
       this.#sql.used.run(canonicalImage(request.image), at);
       return { id, known: false };
@@ -112,7 +120,7 @@ export class Journal extends NodeBook implements Disposable {
 
   /** The run that a tenant's key was given to. @throws request.conflict when that was another request */
   known(tenant: string, key: string, request: RunRequest): string | undefined {
-    return this.#known(tenant, key, hashOf(encodeRequest(request)));
+    return this.#known(tenant, key, hashOf(request));
   }
 
   #known(tenant: string, key: string | undefined, hash: Buffer): string | undefined {
@@ -125,12 +133,19 @@ export class Journal extends NodeBook implements Disposable {
   }
 
   /** An attempt begins; numbers only grow. @throws internal for a run that is over or a number that is not the next */
-  begin(id: string, attempt: number, where: { node: string; warm?: boolean }, at: number): void {
+  begin(id: string, attempt: number, where: { node: string; warm?: boolean; resumed?: boolean }, at: number): void {
     this.#db.transaction(() => {
       if (this.#sql.begin.run(attempt, id, attempt).changes !== 1) {
         throw new KatafleetError('internal', `attempt ${attempt} of the run ${id} can't begin: it is over, or that is no new attempt`);
       }
-      this.#sql.insertAttempt.run(id, attempt, where.node, where.warm === undefined ? null : Number(where.warm), at);
+      this.#sql.insertAttempt.run(
+        id,
+        attempt,
+        where.node,
+        where.warm === undefined ? null : Number(where.warm),
+        Number(where.resumed ?? false),
+        at,
+      );
     })();
   }
 
@@ -181,10 +196,11 @@ export class Journal extends NodeBook implements Disposable {
   }
 
   #attempts(id: string): AttemptRecord[] {
-    return this.#sql.attempts.all(id).map(({ number, node, warm, started_at, ended_at, state, reason }) => ({
+    return this.#sql.attempts.all(id).map(({ number, node, warm, resumed, started_at, ended_at, state, reason }) => ({
       number,
       node,
       warm: warm === null ? undefined : warm === 1,
+      resumed: resumed === 1,
       startedAt: started_at,
       endedAt: ended_at ?? undefined,
       state,
@@ -223,9 +239,13 @@ export class Journal extends NodeBook implements Disposable {
   }
 
   /** Forgets runs that were over, and events that happened, before a time; keys of forgotten runs can be used again. */
-  prune({ resultsBefore, eventsBefore }: { resultsBefore: number; eventsBefore: number }): { runs: number; events: number } {
+  async prune({ resultsBefore, eventsBefore }: { resultsBefore: number; eventsBefore: number }): Promise<{ runs: number; events: number }> {
     let runs = 0;
-    for (let gone = batch; gone === batch; runs += gone) gone = this.#sql.pruneRuns.run(resultsBefore, batch).changes;
+    for (let gone = batch; gone === batch && this.#db.open; runs += gone) {
+      gone = this.#sql.pruneRuns.run(resultsBefore, batch).changes;
+      await setImmediate(); // runs go on in between
+    }
+    if (!this.#db.open) return { runs, events: 0 };
     const events = this.pruneEvents(eventsBefore);
     this.#db.pragma('incremental_vacuum');
     return { runs, events };
@@ -264,10 +284,17 @@ function statements(db: Db) {
     uses: db.prepare<[], { image: string; used_at: number }>('SELECT image, used_at FROM image_uses'),
     byKey: db.prepare<[string, string], { id: string; hash: Buffer }>('SELECT id, hash FROM runs WHERE tenant = ? AND key = ?'),
     begin: db.prepare("UPDATE runs SET state = 'running', attempt = ? WHERE id = ? AND ended_at IS NULL AND attempt < ?"),
-    insertAttempt: db.prepare("INSERT INTO attempts (run, number, node, warm, started_at, state) VALUES (?, ?, ?, ?, ?, 'running')"),
+    insertAttempt: db.prepare(
+      "INSERT INTO attempts (run, number, node, warm, resumed, started_at, state) VALUES (?, ?, ?, ?, ?, ?, 'running')",
+    ),
     endAttempt: db.prepare("UPDATE attempts SET state = ?, reason = ?, ended_at = ? WHERE run = ? AND number = ? AND state = 'running'"),
     endAttempts: db.prepare("UPDATE attempts SET state = ?, reason = ?, ended_at = ? WHERE run = ? AND state = 'running'"),
     lost: db.prepare("UPDATE runs SET state = 'waiting' WHERE id = ? AND ended_at IS NULL AND state = 'running' AND attempt = ?"),
+    // One journal has one katafleet: what was under way when it is opened is under way no more.
+    orphanAttempts: db.prepare(
+      "UPDATE attempts SET state = 'lost', reason = 'katafleet ended in the middle of it', ended_at = ? WHERE state = 'running' AND run IN (SELECT id FROM runs WHERE ended_at IS NULL)",
+    ),
+    orphanRuns: db.prepare("UPDATE runs SET state = 'waiting' WHERE ended_at IS NULL AND state = 'running'"),
     finish: db.prepare(
       "UPDATE runs SET state = 'finished', ended_at = ? WHERE id = ? AND ended_at IS NULL AND state = 'running' AND attempt = ?",
     ),
@@ -285,6 +312,7 @@ function statements(db: Db) {
         number: number;
         node: string;
         warm: number | null;
+        resumed: number;
         started_at: number;
         ended_at: number | null;
         state: AttemptRecord['state'];

@@ -27,6 +27,7 @@ export const migrations: readonly string[] = [
     number INTEGER NOT NULL,
     node TEXT NOT NULL,
     warm INTEGER,
+    resumed INTEGER NOT NULL DEFAULT 0,
     started_at INTEGER NOT NULL,
     ended_at INTEGER,
     state TEXT NOT NULL CHECK (state IN ('running', 'accepted', 'lost', 'failed', 'cancelled')),

@@ -47,7 +47,7 @@ class LegacySandbox {
     const { abilities: bits } = await this.conversation.hello();
     const { filesBack, fileBack, bytesBack } = profileOf({});
     await this.conversation.send(encodeOpen({ uid: this.uid, gid: this.uid, lifetimeMs: 60_000, filesBack, fileBack, bytesBack }));
-    await upload(this.conversation, [file('given', 'x')], []);
+    await upload(this.conversation, { remove: [], files: [file('given', 'x')], folders: [] });
     return bits;
   }
 

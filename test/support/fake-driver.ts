@@ -246,8 +246,13 @@ export class FakeDriver implements Driver {
     await Promise.race([this.#answer(), late]);
   }
 
-  disconnect(): void {
+  /** Every container's stream breaks, as with the network. */
+  breakStreams(): void {
     for (const { end } of this.containers.values()) end.destroy();
+  }
+
+  /** Streams are left to those who hold them. */
+  disconnect(): void {
     for (const reject of this.#hanging) reject(new KatafleetError('engine.unreachable', 'disconnected'));
     this.#hanging.clear();
   }

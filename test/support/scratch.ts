@@ -9,8 +9,8 @@ import tar from 'tar-stream';
 
 export const scratchImage = 'katafleet-test/scratch';
 
-/** An image that holds nothing but `/program`, static, see scratch.c. */
-export async function importScratch(docker: Dockerode): Promise<void> {
+/** An image, `latest` of that name, that holds nothing but `/program`, static, see scratch.c. */
+export async function importScratch(docker: Dockerode, name = scratchImage): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'katafleet-scratch-'));
   try {
     const source = fileURLToPath(new URL('scratch.c', import.meta.url));
@@ -21,7 +21,7 @@ export async function importScratch(docker: Dockerode): Promise<void> {
     const parts: Buffer[] = [];
     for await (const part of archive) parts.push(part as Buffer);
     // dockerode's types know a path only, docker-modem takes a Buffer as well.
-    const answer = await docker.importImage(Buffer.concat(parts) as unknown as string, { repo: scratchImage, tag: 'latest' });
+    const answer = await docker.importImage(Buffer.concat(parts) as unknown as string, { repo: name, tag: 'latest' });
     for await (const _ of answer);
   } finally {
     await rm(folder, { recursive: true, force: true });

@@ -61,7 +61,7 @@ export class Service implements AsyncDisposable {
     const service = new Service(await mkdtemp(join(tmpdir(), 'katafleet-service-')));
     try {
       const whole = { journal: { file: 'journal.db' }, server: { listen: '127.0.0.1:0' }, ...config };
-      await writeFile(service.#config, JSON.stringify(whole)); // JSON is YAML too
+      await writeFile(service.config, JSON.stringify(whole)); // JSON is YAML too
       await service.start();
       return service;
     } catch (error) {
@@ -70,8 +70,13 @@ export class Service implements AsyncDisposable {
     }
   }
 
-  get #config(): string {
+  get config(): string {
     return join(this.#folder, 'katafleet.yaml');
+  }
+
+  /** Where it serves. */
+  get url(): string {
+    return this.#url;
   }
 
   get journal(): string {
@@ -85,7 +90,7 @@ export class Service implements AsyncDisposable {
 
   /** Resolves when it serves. */
   async start(): Promise<void> {
-    const args = ['--import', 'tsx', 'src/main.ts', '--config', this.#config, 'serve'];
+    const args = ['--import', 'tsx', 'src/main.ts', '--config', this.config, 'serve'];
     const child = spawn(process.execPath, args, { cwd: project, stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child = child;
     createInterface(child.stderr).on('line', (line) => this.#log.push(line));

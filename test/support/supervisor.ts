@@ -69,7 +69,7 @@ export class PipedSupervisor {
   }
 
   files(...files: SandboxFile[]): Promise<void> {
-    return upload(this.conversation, files, []);
+    return upload(this.conversation, { remove: [], files, folders: [] });
   }
 
   run(argv: string[], step: Omit<StepInput, 'argv'> = {}, profile: Partial<Profile> = {}, signal?: AbortSignal): Promise<StepResult> {

@@ -4,12 +4,44 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { exitCodeOf } from '../../src/cli/exit-code.ts';
 import { readFolder } from '../../src/cli/folder.ts';
-import { program } from '../../src/cli/program.ts';
+import { verdictTable } from '../../src/cli/explain.ts';
+import { imagesTable } from '../../src/cli/images.ts';
+import { jobsTable } from '../../src/cli/maintenance.ts';
+import { nodesTable } from '../../src/cli/nodes.ts';
+import { main, program } from '../../src/cli/program.ts';
+import { ago } from '../../src/cli/table.ts';
 import { escapeControls } from '../../src/cli/terminal.ts';
 import { writeBack } from '../../src/cli/write-back.ts';
 import { KatafleetError } from '../../src/core/errors.ts';
 import { noChanges } from '../../src/core/run.ts';
+import type { NodeSummary } from '../../src/fleet/fleet.ts';
+import type { NodeVerdict } from '../../src/scheduler/placement.ts';
 
+const summary: NodeSummary = {
+  name: 'a',
+  endpoint: 'unix:///a',
+  state: 'down',
+  cordoned: 'draining',
+  trouble: { code: 'engine.unreachable', message: 'no engine answers' },
+  driver: undefined,
+  why: 'not probed yet',
+  labels: {},
+  engine: undefined,
+  api: undefined,
+  architecture: 'amd64',
+  kernel: undefined,
+  cgroup: undefined,
+  swarm: undefined,
+  storage: undefined,
+  runtimes: [],
+  enforces: [],
+  cpus: 0,
+  memory: { total: 0, bookable: 0, booked: 0, free: 0 },
+  sandboxes: { idle: 0, busy: 0 },
+  images: 0,
+  clockSkewMs: undefined,
+  lastSeen: 5_000,
+};
 const code = (expected: string) => (error: unknown) => error instanceof KatafleetError && error.code === expected;
 
 describe('command line', () => {
@@ -94,6 +126,83 @@ describe('command line', () => {
       { kind: 'lost', reason: '' },
     ] as const;
     assert.deepEqual(codes.map(exitCodeOf), [3, 139, 124, 137, 130, 125]);
+  });
+
+  it('tables show control characters escaped, in each cell, on one line', () => {
+    const evil = 'a\x1b[2J\nb\u202e';
+    const told = 'a\\x1b[2J b\\u202e';
+    const node = {
+      ...summary,
+      why: evil,
+      labels: { k: evil },
+      runtimes: [evil],
+      kernel: evil,
+      trouble: { code: 'engine.failed', message: evil },
+    };
+    const image = {
+      name: evil,
+      ids: ['sha256:1'],
+      size: 1,
+      labels: {},
+      ready: [evil],
+      waiting: [],
+      obtainable: [],
+      unable: [{ node: 'n', why: evil }],
+    };
+    const job = { name: 'reap', what: 'x', schedule: '* * * * *', running: false, next: 5, startedAt: 1, outcome: 'failed', detail: evil };
+    const verdicts: NodeVerdict[] = [
+      { kind: 'passes', node: evil, chosen: true, ranks: [{ rank: 'image', detail: evil }] },
+      { kind: 'passed_over', node: 'n', reasons: [{ code: 'image', permanent: true, text: evil }] },
+    ];
+    for (const [text, lines] of [
+      [nodesTable([node], true, 5_000), 2],
+      [imagesTable([image]), 2],
+      [jobsTable([job], 5_000), 2],
+      [verdictTable(verdicts), 3],
+    ] as const) {
+      assert.ok(!/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e]/.test(text), JSON.stringify(text));
+      assert.equal(text.split('\n').length, lines);
+      assert.ok(text.includes(told), text);
+    }
+  });
+
+  it('the table of nodes says what is the matter, and what is not known', () => {
+    const [, row = ''] = nodesTable([summary], false, 10_000).split('\n');
+    assert.match(row, /^a +down, draining +- +- +- +0\/0 +0 +5 s +no engine answers$/);
+    const ready = { ...summary, state: 'ready', cordoned: 'no', driver: 'engine', engine: '20.10', api: '1.41' } as const;
+    const memory = { total: 8 * 1024 ** 3, bookable: 0, booked: 1024 ** 3, free: 1.5 * 1024 ** 3 };
+    const [, well = ''] = nodesTable([{ ...ready, memory, sandboxes: { idle: 3, busy: 1 } }], false, 5_000).split('\n');
+    assert.match(well, /^a +ready +engine +20\.10 \(1\.41\) +1 GiB \/ 1\.5 GiB +3\/1 +0 +now /);
+  });
+
+  it('tells how long ago in the unit that fits', () => {
+    const before = (seconds: number) => ago(0, seconds * 1_000);
+    assert.deepEqual(
+      [before(0), before(1), before(45), before(600), before(10_000), before(400_000), ago(undefined, 0), ago(5, 0)],
+      ['now', 'now', '45 s', '10 min', '3 h', '5 d', 'never', 'now'],
+    );
+  });
+
+  it('a broken configuration ends with 78, a missing one with 66, a server that is not there with 69', async () => {
+    const file = join(folder, 'k.yaml');
+    await writeFile(file, 'quue: {}');
+    const told: string[] = [];
+    const write = process.stderr.write.bind(process.stderr);
+    process.stderr.write = (text) => told.push(String(text)) > 0;
+    try {
+      assert.equal(await main(['--config', file, 'config', 'check']), 78);
+      assert.equal(await main(['--config', join(folder, 'none.yaml'), 'nodes']), 66);
+      assert.equal(await main(['--server', 'http://127.0.0.1:1', 'maintenance']), 69);
+      assert.equal(await main(['--server', 'http://127.0.0.1:1', 'drain', 'a']), 69);
+      assert.equal(await main(['--server', 'banana', 'nodes']), 69);
+      assert.equal(await main(['nodes', '--frobnicate']), 64);
+      assert.equal(await main(['--host', 'banana', 'nodes']), 64);
+      assert.equal(await main(['--host', `unix://${folder}/none`, 'explain', 'no such file']), 64);
+    } finally {
+      process.stderr.write = write;
+    }
+    assert.match(told[0] ?? '', /k\.yaml:1: quue: unknown key; did you mean queue\?.*\[config\.invalid, user\]/);
+    assert.ok(!told.some((text) => /\n\s+at /.test(text)), told.join(''));
   });
 
   it('every command and option has a description', () => {

@@ -269,8 +269,10 @@ describe('configuration: defaults and places', () => {
       queue: { runs: 10_000, bytes: GiB, perTenant: 5_000, wait: 60_000 },
       health: { interval: 2_000, timeout: 2_000, failures: 3, successes: 2 },
       retries: { attempts: 3 },
+      sessions: { most: 100, perTenant: 50, idle: 600_000, age: 3_600_000, memory: 0.5 },
       placement: { policy: 'spread' },
       journal: { keepResults: 7 * 86_400_000, keepEvents: 30 * 86_400_000, file: '/state/katafleet/journal.db' },
+      katas: { folder: '/state/katafleet/katas' },
       schedules: {
         inventory: '*/5 * * * *',
         reap: '* * * * *',

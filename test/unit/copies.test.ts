@@ -33,9 +33,15 @@ describe('an image on its way from engine to engine', () => {
       (_request, response) => {
         response.write(Buffer.alloc(MiB), () => response.destroy());
       },
-      (request, response) => void buffer(request).then(() => response.end('{}')).catch(() => undefined), // prettier-ignore
+      (request, response) =>
+        void buffer(request)
+          .then(() => response.end('{}'))
+          .catch(() => undefined),
     );
-    await assert.rejects(broken, (error) => error instanceof KatafleetError && error.code === 'engine.failed' && /broke off/.test(error.message)); // prettier-ignore
+    await assert.rejects(
+      broken,
+      (error) => error instanceof KatafleetError && error.code === 'engine.failed' && /broke off/.test(error.message),
+    );
   });
 
   it('that its target can’t take is an error in the target’s words', async () => {
@@ -43,6 +49,6 @@ describe('an image on its way from engine to engine', () => {
       return (request, response) => void buffer(request).then(() => response.end(body));
     };
     const refused = copy((_request, response) => void response.end('archive'), told('{"error":"invalid tar header"}'));
-    await assert.rejects(refused, /could not load an image: invalid tar header/);
+    await assert.rejects(refused, /can't load an image at .*: invalid tar header/);
   });
 });

@@ -10,7 +10,7 @@ const on = (recipe: string): Pick<Recipe, 'from'> => ({ from: { recipe } });
 describe('recipes', () => {
   it('ours are valid, and their cases name files that exist', async () => {
     const recipes = await readRecipes();
-    assert.deepEqual([...recipes.keys()].sort(), ['build-essential', 'gcc-assert']);
+    assert.deepEqual([...recipes.keys()].sort(), ['build-essential', 'gcc-assert', 'python-unittest']);
     const gcc = recipes.get('gcc-assert');
     assert.deepEqual(
       gcc?.cases.map(({ light }) => light),

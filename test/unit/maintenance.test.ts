@@ -115,7 +115,11 @@ describe('maintenance', () => {
   it('a dry run changes nothing, is not remembered, and waits for nobody', async () => {
     const { port, kept } = memory();
     let finish = (_detail: string): void => undefined;
-    const maintenance = new Maintenance([job((dryRun) => (dryRun ? Promise.resolve('would') : new Promise((resolve) => (finish = resolve))))], port, unexpected); // prettier-ignore
+    const maintenance = new Maintenance(
+      [job((dryRun) => (dryRun ? Promise.resolve('would') : new Promise((resolve) => (finish = resolve))))],
+      port,
+      unexpected,
+    );
     assert.equal(await maintenance.run('reap', true), 'would');
     assert.equal(kept.size, 0);
     const real = maintenance.run('reap');
@@ -128,7 +132,11 @@ describe('maintenance', () => {
     const { port, kept } = memory();
     const troubles: string[] = [];
     let fail = true;
-    const maintenance = new Maintenance([job(() => (fail ? Promise.reject(new Error('engine gone')) : Promise.resolve('fine')))], port, (message) => troubles.push(message)); // prettier-ignore
+    const maintenance = new Maintenance(
+      [job(() => (fail ? Promise.reject(new Error('engine gone')) : Promise.resolve('fine')))],
+      port,
+      (message) => troubles.push(message),
+    );
     await assert.rejects(maintenance.run('reap'), /engine gone/);
     assert.deepEqual(
       [kept.get('reap')?.outcome, kept.get('reap')?.detail, troubles],

@@ -137,6 +137,32 @@ describe('warm pool', () => {
     assert.deepEqual([driver.containers.size, books.booked], [0, 0]);
   });
 
+  it('a supervisor that never greets holds up neither a run that is cancelled, nor a lost node, nor the end', async () => {
+    const { driver, node, pool, books } = await warmed(0);
+    driver.faults = { mute: true };
+    const made = (count: number) => until(() => driver.created === count);
+    const lease = (signal?: AbortSignal) => {
+      books.booked += limits.memory;
+      return node.lease('x', limits, limits.memory, signal);
+    };
+    const cancel = new AbortController();
+    const cancelled = assert.rejects(lease(cancel.signal), /abort/);
+    await made(1);
+    cancel.abort();
+    await cancelled;
+    await until(() => books.booked === 0);
+    const lost = assert.rejects(lease(), /stream/);
+    await made(2);
+    node.suspend();
+    await lost;
+    await assert.rejects(lease(), { code: 'node.lost' });
+    await node.reconcile();
+    pool.resize({ min: 1, max: 1 });
+    await made(3);
+    await node.close();
+    assert.deepEqual([driver.containers.size, books.booked], [0, 0]);
+  });
+
   it('notices a sandbox that died idle, and replaces it', async () => {
     const { driver, node, pool } = await warmed(2);
     const [first] = driver.containers.values();

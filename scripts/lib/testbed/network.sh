@@ -7,6 +7,13 @@ SWITCH=$TAG-switch
 
 address() { echo "$TESTBED_SUBNET.$((10 + ${1#h}))"; }
 
+# The same after every boot, as a real machine's: others would go on writing to the old one for half a minute.
+hardware_address() {
+  local octets
+  IFS=. read -r -a octets <<< "$(address "$1")"
+  printf '02:00:%02x:%02x:%02x:%02x\n' "${octets[@]}"
+}
+
 make_switch() {
   ip netns add "$SWITCH"
   ip -n "$SWITCH" link set lo up
@@ -28,7 +35,7 @@ plug_in() {
   local host=$1 namespace=$TAG-$1
   unplug "$host"
   ip netns add "$namespace"
-  ip -n "$namespace" link add eth0 type veth peer name "$host" netns "$SWITCH"
+  ip -n "$namespace" link add eth0 address "$(hardware_address "$host")" type veth peer name "$host" netns "$SWITCH"
   ip -n "$SWITCH" link set "$host" master switch up
   ip -n "$namespace" addr add "$(address "$host")/24" dev eth0
   ip -n "$namespace" link set lo up

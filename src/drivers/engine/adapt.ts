@@ -2,9 +2,9 @@ import { createHash } from 'node:crypto';
 import type Dockerode from 'dockerode';
 import tar from 'tar-stream';
 import { labels } from '../../core/labels.ts';
+import { supervisorPath } from '../isolation.ts';
 import type { SupervisorBinary } from '../supervisor.ts';
 import { isStatus } from './errors.ts';
-import { supervisorPath } from './options.ts';
 
 /** Long past the time that adapting takes: what a dying katafleet leaves is reaped then. */
 const adaptingMs = 10 * 60_000;

@@ -5,9 +5,10 @@ import { z } from 'zod';
 import { maskEndpoint } from '../../core/endpoint.ts';
 import { KatafleetError, messageOf } from '../../core/errors.ts';
 import { labels } from '../../core/labels.ts';
-import { LightRules } from '../../core/lights.ts';
 import type { Driver, Fingerprint, NodeImage, OwnedContainer, PreparedImage, Sandbox, SandboxSpec } from '../contract.ts';
+import { declared, imageArchitecture } from '../image-labels.ts';
 import { supervisorBinary } from '../supervisor.ts';
+import type { SshTransport } from '../transport/transport.ts';
 import { adapt, inspect } from './adapt.ts';
 import { connect, type Connection, type TlsFiles } from './endpoint.ts';
 import { engineError } from './errors.ts';
@@ -24,9 +25,18 @@ export interface EngineDriverOptions {
   endpoint: string;
   /** For tcp:// with TLS: its files, or a folder with ca.pem, cert.pem and key.pem. */
   tls?: string | TlsFiles;
+  /** For ssh://, where its connections are shared. */
+  transport?: SshTransport;
   /** The Docker network of sandboxes that fetch by rsync; none if absent, and such sandboxes are refused. */
   rsyncNetwork?: string;
 }
+
+/** What is read of `GET /version`. */
+const Version = z.object({
+  Version: z.string().default('of unknown version'),
+  ApiVersion: z.string(),
+  MinAPIVersion: z.string().optional(),
+});
 
 /** How long an engine may take to say what it is, ms. */
 const probeMs = 10_000;
@@ -42,7 +52,7 @@ export class EngineDriver implements Driver {
   /** @throws endpoint.invalid */
   constructor(options: EngineDriverOptions) {
     this.endpoint = maskEndpoint(options.endpoint);
-    this.#connection = connect(options.endpoint, options.tls);
+    this.#connection = connect(options.endpoint, options.tls, options.transport);
     this.#rsyncNetwork = options.rsyncNetwork;
   }
 
@@ -71,7 +81,11 @@ export class EngineDriver implements Driver {
     try {
       const deadline = AbortSignal.timeout(probeMs);
       const unversioned = new Dockerode(this.#connection.options);
-      const api = negotiate(await this.#inTime(deadline, unversioned.version()));
+      const said = Version.safeParse(await this.#inTime(deadline, unversioned.version()));
+      if (!said.success) {
+        throw new KatafleetError('engine.failed', `what answers at ${this.endpoint} is no Docker engine: it tells no API version`);
+      }
+      const api = negotiate(said.data);
       const docker = new Dockerode({ ...this.#connection.options, version: `v${api.join('.')}` });
       const asked = Date.now();
       const answer: unknown = await this.#inTime(deadline, docker.info());
@@ -171,18 +185,26 @@ export class EngineDriver implements Driver {
   }
 
   importImage(archive: Readable): Promise<void> {
-    return this.#do('load an image', async ({ docker }) => {
-      // dockerode gives up with the archive, and can't tell whose fault that was.
+    const doing = 'load an image';
+    return this.#do(doing, async ({ docker }) => {
+      // docker-modem pipes it and looks no further: an archive that breaks off must break the call off, and be named as what did.
+      const stop = new AbortController();
       let broken: unknown;
-      finished(archive, { writable: false }).catch((cause: unknown) => (broken = cause));
-      const answer = (await docker.loadImage(archive, { quiet: true }).catch((cause: unknown) => {
+      finished(archive, { writable: false }).catch((cause: unknown) => {
+        broken = cause;
+        stop.abort(cause);
+      });
+      try {
+        const options: object = { quiet: true, abortSignal: stop.signal };
+        const answer = (await docker.loadImage(archive, options)) as Readable;
+        let said = '';
+        for await (const chunk of answer) said = (said + String(chunk)).slice(-10_000);
+        const message = /"error"\s*:\s*"((?:[^"\\]|\\.)*)"/.exec(said)?.[1];
+        if (message !== undefined) throw engineError({ statusCode: 500, json: { message } }, this.endpoint, doing);
+      } catch (cause) {
         if (broken === undefined) throw cause;
-        throw new KatafleetError('engine.failed', `the archive for ${this.endpoint} broke off: ${messageOf(broken)}`, { cause });
-      })) as Readable;
-      let said = '';
-      for await (const chunk of answer) said = (said + String(chunk)).slice(-10_000);
-      const failed = /"error"\s*:\s*"((?:[^"\\]|\\.)*)"/.exec(said);
-      if (failed) throw new KatafleetError('engine.failed', `the engine at ${this.endpoint} could not load an image: ${failed[1] ?? said}`);
+        throw new KatafleetError('engine.failed', `the archive for ${this.endpoint} broke off: ${messageOf(broken)}`, { cause: broken });
+      }
     });
   }
 
@@ -193,33 +215,10 @@ export class EngineDriver implements Driver {
   }
 
   disconnect(): void {
-    this.#connection.close();
+    this.#connection.disconnect();
   }
 
   close(): void {
     this.#connection.close();
   }
-}
-
-function imageArchitecture(architecture: string, name: string): 'amd64' | 'arm64' {
-  if (architecture === 'amd64' || architecture === 'arm64') return architecture;
-  throw new KatafleetError('image.unknown', `the image ${name} is for ${architecture}; katafleet runs amd64 and arm64`);
-}
-
-/** What an image says of itself in its labels: checked, for anyone can write a label. */
-function declared(own: Readonly<Record<string, string>>, name: string): Pick<PreparedImage, 'lights' | 'command'> {
-  const read = <T>(label: string, schema: z.ZodType<T>): T | undefined => {
-    const text = own[label];
-    if (text === undefined) return undefined;
-    try {
-      return schema.parse(JSON.parse(text));
-    } catch (cause) {
-      throw new KatafleetError('recipe.invalid', `the label ${label} of the image ${name} is not what it should be: ${messageOf(cause)}`, {
-        cause,
-      });
-    }
-  };
-  const lights = read(labels.lights, LightRules);
-  const command = read(labels.command, z.array(z.string()).min(1));
-  return { ...(lights ? { lights } : {}), ...(command ? { command } : {}) };
 }

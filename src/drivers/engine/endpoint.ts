@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type Dockerode from 'dockerode';
 import { maskEndpoint } from '../../core/endpoint.ts';
 import { KatafleetError, messageOf } from '../../core/errors.ts';
+import { SshTransport } from '../transport/transport.ts';
 import { SshAgent } from './ssh-agent.ts';
 
 /** Where an engine listens by default. */
@@ -13,6 +14,8 @@ export const defaultEndpoint = 'unix:///var/run/docker.sock';
 /** How to connect: what dockerode takes, and how to break off all that is under way; calls after that connect anew. */
 export interface Connection {
   options: Dockerode.DockerOptions;
+  disconnect(): void;
+  /** For the last time. */
   close(): void;
 }
 
@@ -30,7 +33,7 @@ const keepAliveMs = 15_000;
  * The connection to `unix:///path`, `tcp://host:port` (TLS where its files are given, or a folder with ca.pem, cert.pem and key.pem) or
  * `ssh://[user@]host[:port]` (an engine with dial-stdio, 18.09 or later). @throws endpoint.invalid
  */
-export function connect(endpoint: string, tls?: string | TlsFiles): Connection {
+export function connect(endpoint: string, tls?: string | TlsFiles, transport?: SshTransport): Connection {
   // dockerode fills what is absent from DOCKER_HOST; each field is therefore given, if only as undefined.
   const unset = { host: undefined, port: undefined, socketPath: undefined, ca: undefined, cert: undefined, key: undefined };
   const url = parse(endpoint);
@@ -50,8 +53,19 @@ export function connect(endpoint: string, tls?: string | TlsFiles): Connection {
       return connection({ ...unset, ...address, ...given, protocol: given ? 'https' : 'http', agent }, agent);
     }
     case 'ssh:': {
-      const agent = new SshAgent(url);
-      return connection({ ...unset, host: 'engine', port: '80', protocol: 'http', agent }, agent);
+      const shared = transport ?? new SshTransport(endpoint);
+      const agent = new SshAgent(shared);
+      return {
+        options: { ...unset, host: 'engine', port: '80', protocol: 'http', agent } as Dockerode.DockerOptions,
+        disconnect: () => {
+          agent.destroy();
+          void shared.disconnect();
+        },
+        close: () => {
+          agent.destroy();
+          void shared.close();
+        },
+      };
     }
     default:
       throw invalid(endpoint);
@@ -59,7 +73,8 @@ export function connect(endpoint: string, tls?: string | TlsFiles): Connection {
 }
 
 function connection(options: object, agent: { destroy(): void }): Connection {
-  return { options, close: () => agent.destroy() };
+  const disconnect = () => agent.destroy();
+  return { options, disconnect, close: disconnect };
 }
 
 function parse(endpoint: string): URL {

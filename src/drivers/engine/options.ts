@@ -2,21 +2,8 @@ import type { ContainerCreateOptions } from 'dockerode';
 import { KatafleetError } from '../../core/errors.ts';
 import { sandboxUser } from '../../core/run.ts';
 import type { SandboxSpec } from '../contract.ts';
+import { bytesPerInode, capabilities, supervisorPath, tmpfsBytes } from '../isolation.ts';
 import { type ApiVersion, atLeast } from './version.ts';
-
-/** Where the supervisor lies in every image. */
-export const supervisorPath = '/.katafleet/supervisor';
-
-/**
- * What the supervisor needs as root in its container, and nothing more: to become the user, to kill what the user
- * runs, to write and read the user's files whatever their modes, and to drop all this for the user's code.
- */
-const capabilities = ['SETUID', 'SETGID', 'SETPCAP', 'KILL', 'CHOWN', 'FOWNER', 'DAC_OVERRIDE'];
-
-/** Share of the memory limit that each tmpfs may take; below 1 in sum, so that a full disk is ENOSPC and not the OOM killer. */
-const tmpfsShare = { '/sandbox': 0.5, '/tmp': 0.25 } as const;
-/** An inode costs the kernel about 1 KiB of the sandbox's memory. */
-const bytesPerInode = 8 * 1024;
 
 /**
  * The engine's options for a sandbox, of what the given API version knows. `network` is the Docker network that the limits'
@@ -60,7 +47,7 @@ export function createOptions(spec: SandboxSpec, api: ApiVersion, network?: stri
       ...(noShm ? { IpcMode: 'none' } : { ShmSize: Math.max(limits.shm, 4096) }),
       ...coverVolumes(spec.image.volumes, api),
       CapDrop: ['ALL'],
-      CapAdd: joins === 'none' ? capabilities : [...capabilities, 'SYS_ADMIN'],
+      CapAdd: joins === 'none' ? [...capabilities] : [...capabilities, 'SYS_ADMIN'],
       SecurityOpt: ['no-new-privileges'],
       LogConfig: { Type: 'none', Config: {} },
       RestartPolicy: { Name: 'no' },
@@ -68,8 +55,8 @@ export function createOptions(spec: SandboxSpec, api: ApiVersion, network?: stri
   };
 }
 
-function tmpfs(memory: number, at: keyof typeof tmpfsShare, mode: string): string {
-  const size = Math.floor((memory * tmpfsShare[at]) / 4096) * 4096;
+function tmpfs(memory: number, at: '/sandbox' | '/tmp', mode: string): string {
+  const size = tmpfsBytes(memory, at);
   const owner = at === '/sandbox' ? `,uid=${sandboxUser.uid},gid=${sandboxUser.gid}` : '';
   return `rw,exec,nosuid,nodev,size=${size},nr_inodes=${Math.floor(size / bytesPerInode)},mode=${mode}${owner}`;
 }

@@ -20,14 +20,16 @@ export interface EngineNode {
 export async function startSandbox(node: EngineNode, spec: SandboxSpec, signal?: AbortSignal): Promise<Sandbox> {
   signal?.throwIfAborted();
   let container: Dockerode.Container | undefined;
+  let stream: AttachStream | undefined;
   try {
     container = await node.docker.createContainer(createOptions(spec, node.api, node.rsyncNetwork));
     signal?.throwIfAborted();
-    const stream = await attach(container);
+    stream = await attach(container);
     await container.start();
     signal?.throwIfAborted();
     return new EngineSandbox(node, spec.name, container, stream);
   } catch (error) {
+    stream?.destroy(); // an upgraded connection is its own: breaking off all of the client's leaves it open
     if (container) await removeContainer(container, node.endpoint).catch(() => undefined); // the first error is the one to tell; the reaper sees to the rest
     signal?.throwIfAborted();
     throw engineError(error, node.endpoint, 'start a sandbox');

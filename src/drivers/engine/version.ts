@@ -20,7 +20,7 @@ export function atLeast(version: ApiVersion, [major, minor]: ApiVersion): boolea
  * The version to speak with an engine, from what it says of itself: the lower of ours and its newest.
  * @throws engine.too_old when it is below 1.24; engine.failed when it no longer takes ours
  */
-export function negotiate(engine: { Version?: string; ApiVersion: string; MinAPIVersion?: string }): ApiVersion {
+export function negotiate(engine: { Version?: string; ApiVersion: string; MinAPIVersion?: string | undefined }): ApiVersion {
   const theirs = parseApiVersion(engine.ApiVersion);
   const chosen = atLeast(theirs, newest) ? newest : theirs;
   const name = `the engine (Docker ${engine.Version ?? 'of unknown version'}, API ${engine.ApiVersion})`;

@@ -4,7 +4,7 @@ import { Cluster } from '../../../src/scheduler/cluster.ts';
 import { FairQueue, type Waiting } from '../../../src/scheduler/queue.ts';
 import { Scheduler } from '../../../src/scheduler/scheduler.ts';
 import type { Wanted } from '../../../src/scheduler/placement.ts';
-import { addNode, nodeName, wanted } from '../../support/cluster.ts';
+import { addNode, facts, nodeName, wanted } from '../../support/cluster.ts';
 import { seeded } from '../../support/random.ts';
 
 const MiB = 1024 ** 2;
@@ -147,6 +147,55 @@ describe('scheduler: queue and fleet together', () => {
     assert.equal(scheduler.next(0), undefined);
     cluster.release(nodeName(1), 1);
     assert.deepEqual(scheduler.next(0)?.entry.id, later);
+  });
+
+  it('when it finds no place for any that wait, there is none, whatever happened to the nodes meanwhile', () => {
+    const event = fc.record({
+      what: fc.constantFrom('submit', 'submit', 'end', 'end', 'idle', 'health', 'images', 'cordon', 'memory', 'hold'),
+      node: fc.nat(4),
+      size: fc.constantFrom(512, 1024, 3000),
+      on: fc.boolean(),
+    });
+    fc.assert(
+      fc.property(fc.array(event, { maxLength: 80, size: 'max' }), (events) => {
+        const parts = setUp(5, 4086 * MiB);
+        const { cluster, scheduler, queue, submit } = parts;
+        const waitingJobs = new Map<string, Wanted>();
+        const running: { node: string; memory: number }[] = [];
+        let now = 0;
+        for (const { what, node, size, on } of events) {
+          const name = nodeName(node);
+          now += 700;
+          if (what === 'submit')
+            waitingJobs.set(
+              submit(size, { since: now }, on ? {} : { image: 'b', pool: 'b' }),
+              wanted({ memory: size * MiB, ...(on ? {} : { image: 'b', pool: 'b' }) }),
+            );
+          else if (what === 'idle') cluster.setIdle(name, on ? 'a' : 'b', size === 512 ? 1 : 0);
+          else if (what === 'health') cluster.setHealth(name, on ? 'ready' : 'down');
+          else if (what === 'images') cluster.setImages(name, on ? ['a', 'b'] : ['b']);
+          else if (what === 'cordon') cluster.setCordoned(name, on);
+          else if (what === 'hold' && on) cluster.hold(name, 'nobody');
+          else if (what === 'hold') cluster.unhold('nobody');
+          else if (what === 'memory') cluster.setNode(facts(name, { memory: (on ? 4086 : 2038) * MiB }));
+          else {
+            const ended = running.splice(node % Math.max(1, running.length), 1)[0];
+            if (ended) cluster.release(ended.node, ended.memory);
+          }
+          for (let next = scheduler.next(now); next; next = scheduler.next(now)) {
+            waitingJobs.delete(next.entry.id);
+            if (next.decision.kind !== 'place') continue;
+            running.push({ node: next.decision.node, memory: next.entry.memory - (next.decision.warm ? 16 * MiB : 0) });
+          }
+          assert.equal(queue.size, waitingJobs.size);
+          for (const [id, job] of waitingJobs) {
+            const held = Array.from(cluster.nodes()).some(({ heldFor }) => heldFor === id);
+            if (!held) assert.equal(scheduler.decide(job).kind, 'wait', id);
+          }
+        }
+      }),
+      { numRuns: 300 },
+    );
   });
 
   it('books what it decides, and never more than there is', () => {

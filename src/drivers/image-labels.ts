@@ -1,0 +1,29 @@
+import { z } from 'zod';
+import { KatafleetError, messageOf } from '../core/errors.ts';
+import { labels } from '../core/labels.ts';
+import { LightRules } from '../core/lights.ts';
+import type { PreparedImage } from './contract.ts';
+
+/** @throws image.unknown for an architecture that katafleet has no supervisor for */
+export function imageArchitecture(architecture: string, name: string): 'amd64' | 'arm64' {
+  if (architecture === 'amd64' || architecture === 'arm64') return architecture;
+  throw new KatafleetError('image.unknown', `the image ${name} is for ${architecture}; katafleet runs amd64 and arm64`);
+}
+
+/** What an image says of itself in its labels: checked, for anyone can write a label. @throws recipe.invalid */
+export function declared(own: Readonly<Record<string, string>>, name: string): Pick<PreparedImage, 'lights' | 'command'> {
+  const read = <T>(label: string, schema: z.ZodType<T>): T | undefined => {
+    const text = own[label];
+    if (text === undefined) return undefined;
+    try {
+      return schema.parse(JSON.parse(text));
+    } catch (cause) {
+      throw new KatafleetError('recipe.invalid', `the label ${label} of the image ${name} is not what it should be: ${messageOf(cause)}`, {
+        cause,
+      });
+    }
+  };
+  const lights = read(labels.lights, LightRules);
+  const command = read(labels.command, z.array(z.string()).min(1));
+  return { ...(lights ? { lights } : {}), ...(command ? { command } : {}) };
+}

@@ -1,0 +1,21 @@
+/** What every driver gives a sandbox, in its own engine's words. */
+
+/** Where the supervisor lies in every image. */
+export const supervisorPath = '/.katafleet/supervisor';
+
+/**
+ * What the supervisor needs as root in its container, and nothing more: to become the user, to kill what the user
+ * runs, to write and read the user's files whatever their modes, and to drop all this for the user's code.
+ */
+export const capabilities = ['SETUID', 'SETGID', 'SETPCAP', 'KILL', 'CHOWN', 'FOWNER', 'DAC_OVERRIDE'] as const;
+
+/** Share of the memory limit that each tmpfs may take; below 1 in sum, so that a full disk is ENOSPC and not the OOM killer. */
+const tmpfsShare = { '/sandbox': 0.5, '/tmp': 0.25 } as const;
+
+/** An inode costs the kernel about 1 KiB of the sandbox's memory. */
+export const bytesPerInode = 8 * 1024;
+
+/** Bytes of a tmpfs in a sandbox with so much memory: whole pages. */
+export function tmpfsBytes(memory: number, at: keyof typeof tmpfsShare): number {
+  return Math.floor((memory * tmpfsShare[at]) / 4096) * 4096;
+}

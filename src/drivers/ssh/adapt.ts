@@ -1,0 +1,53 @@
+import { createHash } from 'node:crypto';
+import tar from 'tar-stream';
+import { KatafleetError } from '../../core/errors.ts';
+import { labels } from '../../core/labels.ts';
+import { supervisorPath } from '../isolation.ts';
+import type { SupervisorBinary } from '../supervisor.ts';
+import { imageWord } from './flags.ts';
+import type { InspectedImage } from './parse/inspect.ts';
+import { type Release, since } from './parse/version.ts';
+import type { RemoteDocker } from './remote.ts';
+
+/**
+ * A one-layer image with the supervisor on top of one that lacks it, made once per node: its tag is a function of both.
+ * Docker has no way to put a file into a container below 1.8, and a build works with all. Returns its id.
+ */
+export async function adapt(remote: RemoteDocker, image: InspectedImage, supervisor: SupervisorBinary, release: Release): Promise<string> {
+  const key = createHash('sha256').update(image.id).update(supervisor.sha256).digest('hex').slice(0, 32);
+  const tag = `katafleet/adapted:${key}`;
+  const there = async () => (await remote.inspect([tag])).images[0]?.id;
+  const made = await there();
+  if (made !== undefined) return made;
+  await remote.build(tag, await context(from(image, release), image, supervisor));
+  const id = await there();
+  if (id === undefined) throw new KatafleetError('engine.failed', `${remote.transport.at} has built ${tag} and doesn't have it`);
+  return id;
+}
+
+/** The builder of 23.0 and later takes an id for a name in a registry: there a name is needed. */
+function from(image: InspectedImage, release: Release): string {
+  if (!since(release, 23, 0)) return imageWord(image.id, release).replace(/^sha256:/, '');
+  const name = image.tags.find((tag) => !tag.startsWith('<none>'));
+  if (name !== undefined) return name;
+  throw new KatafleetError('image.unknown', `the image ${image.id} has no name, and this docker builds on names only`, {
+    hint: 'docker tag it on the node',
+  });
+}
+
+/** A plain tar: nothing on the node unpacks a compressed one. */
+async function context(base: string, image: InspectedImage, supervisor: SupervisorBinary): Promise<Buffer> {
+  const lines = [
+    `FROM ${base}`,
+    `COPY supervisor ${supervisorPath}`,
+    `LABEL ${labels.supervisor}=${supervisor.sha256} ${labels.adaptedFrom}=${image.id}`,
+  ];
+  const pack = tar.pack();
+  const root = { uid: 0, gid: 0, mtime: new Date(0) };
+  pack.entry({ name: 'Dockerfile', mode: 0o644, ...root }, `${lines.join('\n')}\n`);
+  pack.entry({ name: 'supervisor', mode: 0o555, ...root }, supervisor.bytes);
+  pack.finalize();
+  const parts: Buffer[] = [];
+  for await (const part of pack) parts.push(part as Buffer);
+  return Buffer.concat(parts);
+}

@@ -1,0 +1,221 @@
+import { randomInt } from 'node:crypto';
+import type { Readable } from 'node:stream';
+import { toV1Archive } from '../../archive/convert.ts';
+import { KatafleetError } from '../../core/errors.ts';
+import { labels } from '../../core/labels.ts';
+import type { Driver, Fingerprint, NodeImage, OwnedContainer, PreparedImage, Sandbox, SandboxSpec } from '../contract.ts';
+import { declared, imageArchitecture } from '../image-labels.ts';
+import { supervisorBinary } from '../supervisor.ts';
+import type { SshTransport } from '../transport/transport.ts';
+import { adapt } from './adapt.ts';
+import { fingerprint } from './fingerprint.ts';
+import { imageWord } from './flags.ts';
+import { decodeValue } from './labels.ts';
+import { type InspectedContainer, type InspectedImage } from './parse/inspect.ts';
+import { parseRelease, type Release, since } from './parse/version.ts';
+import { type Gate, RemoteDocker } from './remote.ts';
+import { type SshNode, SshSandbox } from './sandbox.ts';
+
+interface Probed extends SshNode {
+  fingerprint: Fingerprint;
+  gate: Gate | undefined;
+  /** Of the node's docker command, which may be another than its engine's. */
+  client: Release;
+}
+
+/** How often running sandboxes are looked after, ms: a client of 1.6 does not tell that its container has ended. */
+const lookMs = 2_000;
+/** Uids that no machine gives to its people: each sandbox below 1.11 has one for itself, and no other katafleet the same. */
+const uids = { first: 0x4000_0000, count: 0x2000_0000 };
+
+/** A node's own docker command, over ssh: Docker 1.6 and later. */
+export class SshDriver implements Driver {
+  readonly kind = 'ssh';
+  readonly endpoint: string;
+  readonly #transport: SshTransport;
+  readonly #remote: RemoteDocker;
+  #probed: Promise<Probed> | undefined;
+  /** Running sandboxes by their containers' names. */
+  readonly #sandboxes = new Map<string, SshSandbox>();
+  #looking: NodeJS.Timeout | undefined;
+  /** Labels of images, by id: they never change. */
+  readonly #labels = new Map<string, Readonly<Record<string, string>>>();
+  #uid = randomInt(uids.count);
+
+  constructor(transport: SshTransport) {
+    this.#transport = transport;
+    this.endpoint = transport.endpoint;
+    this.#remote = new RemoteDocker(transport);
+  }
+
+  async probe(): Promise<Fingerprint> {
+    return (await this.#node()).fingerprint;
+  }
+
+  /** What decides whether the Engine API can be reached through this host's docker: see drivers/endpoint-driver.ts. */
+  async releases(): Promise<{ engine: Release; client: Release; gated: boolean; engineVersion: string }> {
+    const { release, client, gate, fingerprint: found } = await this.#node();
+    return { engine: release, client, gated: gate !== undefined, engineVersion: found.engineVersion };
+  }
+
+  forget(): void {
+    this.#probed = undefined;
+  }
+
+  #node(): Promise<Probed> {
+    this.#probed ??= this.#ask().catch((error: unknown) => {
+      this.#probed = undefined;
+      throw error;
+    });
+    return this.#probed;
+  }
+
+  async #ask(): Promise<Probed> {
+    const gate = await this.#remote.hello();
+    const [version, info] = await Promise.all([this.#remote.version(), this.#remote.info()]);
+    const found = fingerprint(version, info);
+    return {
+      remote: this.#remote,
+      name: found.node,
+      release: parseRelease(version.server),
+      client: parseRelease(version.client),
+      fingerprint: found,
+      gate,
+      installedSupervisor: await installed(gate, found),
+      nextUid: () => uids.first + ((this.#uid += 1) % uids.count),
+    };
+  }
+
+  async prepare(name: string): Promise<PreparedImage> {
+    const node = await this.#node();
+    const image = await this.#find(name, node);
+    const own = image.labels;
+    const [volume] = image.volumes.filter((path) => path !== '/sandbox' && path !== '/tmp');
+    if (volume !== undefined) {
+      throw new KatafleetError(
+        'image.unsuitable',
+        `the image ${name} declares the volume ${volume}: programs could fill the disk of ${this.#transport.at} there`,
+        {
+          hint: 'build it without VOLUME, or run it on a node with an Engine API, which covers volumes',
+        },
+      );
+    }
+    const id = node.installedSupervisor === undefined ? await this.#withSupervisor(image, name, node) : image.id;
+    return { name, id, volumes: image.volumes, ...declared(own, name) };
+  }
+
+  async #find(name: string, { release }: Probed): Promise<InspectedImage> {
+    const id = /^(?:sha256:)?([0-9a-f]{64})$/.exec(name)?.[1];
+    // With a tag it can't be taken for a container's name, which docker would look for first.
+    const tagged = /[:@][^/]*$/.test(name) ? name : `${name}:latest`;
+    const names = id === undefined ? [tagged, ...(/[/@]/.test(name) ? [] : [`katafleet/${tagged}`])] : [imageWord(`sha256:${id}`, release)];
+    const sound = names.every((one) => /^[a-z0-9][a-z0-9._/:@-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$/.test(one));
+    const [image] = sound ? (await this.#remote.inspect(names)).images : [];
+    if (image) return image;
+    throw new KatafleetError('image.unknown', `no image "${name}" on the node ${this.#transport.at}`, {
+      hint: `katafleet images distribute ${name}, where another node has it`,
+    });
+  }
+
+  async #withSupervisor(image: InspectedImage, name: string, { gate, release }: Probed): Promise<string> {
+    const supervisor = await supervisorBinary(imageArchitecture(image.architecture, name));
+    if (image.labels[labels.supervisor] === supervisor.sha256) return image.id;
+    if (!gate) return adapt(this.#remote, image, supervisor, release);
+    const has = gate.supervisor ? 'that of another version' : 'none';
+    throw new KatafleetError(
+      'supervisor.missing',
+      `the image ${name} carries no supervisor of this version, and ${this.#transport.at} has ${has} installed`,
+      { hint: 'run scripts/node-setup of this katafleet on the node again' },
+    );
+  }
+
+  async create(spec: SandboxSpec, signal?: AbortSignal): Promise<Sandbox> {
+    signal?.throwIfAborted();
+    const node = await this.#node();
+    signal?.throwIfAborted();
+    const sandbox = new SshSandbox(node, spec);
+    this.#sandboxes.set(sandbox.id, sandbox);
+    void sandbox.closed.then(() => this.#sandboxes.delete(sandbox.id));
+    this.#lookLater();
+    await sandbox.started(signal);
+    return sandbox;
+  }
+
+  #lookLater(): void {
+    this.#looking ??= setTimeout(() => void this.#look(), lookMs).unref();
+  }
+
+  async #look(): Promise<void> {
+    const names = Array.from(this.#sandboxes.keys());
+    try {
+      if (names.length > 0) {
+        const running = new Set((await this.#remote.inspect(names)).containers.filter((one) => one.running).map(({ name }) => name));
+        for (const name of names) if (!running.has(name)) this.#sandboxes.get(name)?.notRunning();
+      }
+    } catch {
+      // Whether the node answers is for its health checks to find out.
+    } finally {
+      this.#looking = undefined;
+      if (this.#sandboxes.size > 0) this.#lookLater();
+    }
+  }
+
+  async list(): Promise<OwnedContainer[]> {
+    const { containers } = await this.#remote.inspect(await this.#remote.containerIds());
+    return containers.filter((container) => labels.role in container.labels).map(owned);
+  }
+
+  async remove(id: string): Promise<void> {
+    await this.#remote.remove(id);
+    this.#sandboxes.get(id)?.notRunning();
+  }
+
+  async images(): Promise<NodeImage[]> {
+    const { release } = await this.#node();
+    const listed = await this.#remote.images();
+    const unknown = listed.filter(({ id }) => !this.#labels.has(id)).map(({ id }) => imageWord(id, release));
+    for (const image of (await this.#remote.inspect(unknown)).images) this.#labels.set(image.id, image.labels);
+    return listed.map((image) => ({ ...image, digests: [], labels: this.#labels.get(image.id) ?? {} }));
+  }
+
+  async ping(signal: AbortSignal): Promise<void> {
+    await this.#remote.version(signal);
+  }
+
+  async importImage(archive: Readable): Promise<void> {
+    const { release } = await this.#node();
+    if (since(release, 1, 10)) {
+      await this.#remote.load(archive);
+      return;
+    }
+    await using converted = await toV1Archive(archive);
+    await this.#remote.load(converted.archive);
+    // It prints nothing, whatever it has made of it. By name, because a later engine behind an old client has ids of its own.
+    for (const { id, names } of converted.images) {
+      const name = names[0] ?? id;
+      const { images } = await this.#remote.inspect([name]);
+      if (images.length === 0) throw new KatafleetError('engine.failed', `${this.#transport.at} has loaded ${name} and does not have it`);
+    }
+  }
+
+  disconnect(): void {
+    void this.#transport.disconnect();
+  }
+
+  close(): void {
+    clearTimeout(this.#looking);
+    void this.#transport.close();
+  }
+}
+
+/** Path of the node's supervisor, where it is the one that this katafleet would bring. */
+async function installed(gate: Gate | undefined, { architecture }: Fingerprint): Promise<string | undefined> {
+  if (!gate?.supervisor || architecture === 'other') return undefined;
+  const { sha256 } = await supervisorBinary(architecture);
+  return gate.supervisor.sha256 === sha256 ? gate.supervisor.path : undefined;
+}
+
+function owned({ id, name, running, labels: own }: InspectedContainer): OwnedContainer {
+  const decoded = Object.entries(own).map(([key, value]) => [key, key.startsWith('katafleet.') ? decodeValue(value) : value] as const);
+  return { id: name.startsWith('katafleet-') ? name : id, running, labels: Object.fromEntries(decoded) };
+}

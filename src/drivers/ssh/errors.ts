@@ -1,0 +1,69 @@
+import { type ErrorCode, KatafleetError } from '../../core/errors.ts';
+import type { Answer } from '../transport/transport.ts';
+
+/** The exit codes of a shell that found no such command, and that could not run it. */
+const notFound = 127;
+
+/** What docker said, in one line: 1.6 wraps it in `time="…" level=fatal msg="…"`, later ones begin it with `docker: `. */
+export function saidBy({ stderr, stdout }: Pick<Answer, 'stderr' | 'stdout'>): string {
+  const lines = `${stderr}\n${stdout}`
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '' && line !== '[]' && !/^See 'docker/.test(line));
+  const fatal = lines.map((line) => /level=fatal msg="((?:[^"\\]|\\.)*)"/.exec(line)?.[1]).find((text) => text !== undefined);
+  return (fatal?.replace(/\\(.)/g, '$1') ?? lines.join('; ').replace(/^docker: /, '')).slice(0, 600);
+}
+
+interface Fault {
+  says: RegExp;
+  code: ErrorCode;
+  message: (at: string, said: string) => string;
+  hint?: string;
+}
+
+const faults: readonly Fault[] = [
+  {
+    says: /katafleet-gate: refused/,
+    code: 'gate.refused',
+    message: (at, said) => `the gate of ${at} refuses it: ${said.replace(/^.*katafleet-gate: refused: /, '')}`,
+    hint: 'what it admits is in /etc/katafleet/gate.conf there; its log says who asked for what',
+  },
+  {
+    says: /permission denied.*docker\.sock|docker\.sock.*permission denied|dial unix .*permission denied/i,
+    code: 'engine.permission',
+    message: (at) => `${at} may not use docker: it is not in the group docker there`,
+    hint: 'on the node: usermod -aG docker USER, or scripts/node-setup; it counts from the next login on',
+  },
+  {
+    says: /Cannot connect to the Docker daemon|Is 'docker -d' running|Is the docker daemon running|error during connect|no such file or directory.*docker\.sock|docker\.sock: (connect|dial|no such)/i,
+    code: 'engine.unreachable',
+    message: (at) => `${at} answers over ssh, but no docker daemon runs there`,
+    hint: 'start it on the node: service docker start, or systemctl start docker',
+  },
+  {
+    says: /no space left on device/i,
+    code: 'engine.disk_full',
+    message: (at, said) => `the disk of ${at} is full (${said})`,
+    hint: 'make room there: docker rm of old containers, docker rmi of old images',
+  },
+  { says: /^Conflict|Conflict[,.] The/, code: 'engine.conflict', message: (at, said) => `${at}: ${said}` },
+  {
+    says: /No such image|Unable to find image|pull access denied|no such id/i,
+    code: 'image.unknown',
+    message: (at, said) => `${at} has no such image (${said})`,
+    hint: 'katafleet images distribute brings it there',
+  },
+];
+
+/** Why a docker command on a node failed, as one of our errors. `doing` completes "can't …". */
+export function dockerError(answer: Pick<Answer, 'code' | 'stdout' | 'stderr'>, at: string, doing: string): KatafleetError {
+  const said = saidBy(answer);
+  const fault = faults.find(({ says }) => says.test(`${answer.stderr}\n${said}`));
+  if (!fault && answer.code === notFound) {
+    return new KatafleetError('docker.missing', `docker is not installed on ${at}, or not on the PATH of a command over ssh (${said})`, {
+      hint: 'install it there, or put it on the PATH: sshd gives commands /usr/local/bin:/usr/bin:/bin',
+    });
+  }
+  if (!fault) return new KatafleetError('engine.failed', `${at} can't ${doing}: ${said === '' ? `exit code ${answer.code}` : said}`);
+  return new KatafleetError(fault.code, fault.message(at, said), fault.hint === undefined ? {} : { hint: fault.hint });
+}

@@ -1,0 +1,34 @@
+import type { Fingerprint } from '../contract.ts';
+import type { InfoAnswer } from './parse/info.ts';
+import { parseRelease, since, type VersionAnswer } from './parse/version.ts';
+
+const architectures: Record<string, Fingerprint['architecture']> = { x86_64: 'amd64', amd64: 'amd64', aarch64: 'arm64', arm64: 'arm64' };
+
+/** A node's fingerprint from what its docker says. What its warnings don't deny is taken as enforced. */
+export function fingerprint(version: VersionAnswer, info: InfoAnswer): Fingerprint {
+  const release = parseRelease(version.server);
+  const denied = (what: RegExp) => info.warnings.some((warning) => what.test(warning));
+  return {
+    node: info.name,
+    engineVersion: version.server,
+    apiVersion: version.api,
+    architecture: architectures[version.architecture ?? ''] ?? architectures[info.machine ?? ''] ?? 'other',
+    cpus: info.cpus,
+    memory: info.memory,
+    kernel: info.kernel,
+    cgroupVersion: info.cgroupVersion,
+    enforces: {
+      memory: !denied(/no memory limit support/i),
+      swap: !denied(/no swap limit support/i),
+      // Below 1.11 processes are counted by their uid, which every kernel does.
+      pids: !denied(/no pids limit support/i),
+      // Shares weigh CPUs and cap none.
+      cpu: false,
+    },
+    seccomp: since(release, 1, 10) && info.seccomp,
+    swarm: info.swarm,
+    storage: info.storage,
+    runtimes: info.runtimes,
+    clockSkewMs: undefined,
+  };
+}

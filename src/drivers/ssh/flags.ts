@@ -1,0 +1,64 @@
+import { bytesPerInode, capabilities, supervisorPath, tmpfsBytes } from '../isolation.ts';
+import type { SandboxSpec } from '../contract.ts';
+import { encodeValue } from './labels.ts';
+import { type Release, since } from './parse/version.ts';
+
+/** What is known of the node that a sandbox is made on. */
+export interface NodeAbilities {
+  release: Release;
+  /** Path of the supervisor that is installed on the node, where it is the one that we want; else the image has it. */
+  installedSupervisor?: string | undefined;
+}
+
+/** CPU shares of one CPU; shares weigh, they don't cap. */
+const sharesPerCpu = 1024;
+const mostShares = 262_144;
+/** The supervisor's own open files: the stream, pipes, a walk down the deepest tree. */
+const leastOpenFiles = 1024;
+
+/** Whether the container can have a limit on its processes (1.11); below it the program gets a uid of its own to be counted by. */
+export const hasPidsLimit = (release: Release): boolean => since(release, 1, 11);
+/** Whether the engine mounts a tmpfs (1.10); below it the supervisor does. */
+const hasTmpfs = (release: Release): boolean => since(release, 1, 10);
+
+/** The name of a sandbox's container, known before anything has answered. */
+export function containerName(sandbox: string): string {
+  return `katafleet-${sandbox.toLowerCase().replace(/[^a-z0-9-]/g, '-')}`;
+}
+
+/**
+ * The words of `docker run` for a sandbox, by what the node's release knows. Their order and their form are what the gate
+ * on the node admits (docs/legacy.md): every mandatory limit is there whatever the release.
+ */
+export function runWords(spec: SandboxSpec, { release, installedSupervisor }: NodeAbilities): string[] {
+  const { limits, labels, image } = spec;
+  const memory = String(limits.memory);
+  const files = Math.max(limits.openFiles, leastOpenFiles);
+  const [sandbox, tmp] = [tmpfsBytes(limits.memory, '/sandbox'), tmpfsBytes(limits.memory, '/tmp')];
+  const mount = (at: string, bytes: number, mode: string) =>
+    `${at}:rw,exec,nosuid,nodev,size=${bytes},nr_inodes=${Math.floor(bytes / bytesPerInode)},mode=${mode}`;
+  return [
+    ...['docker', 'run', '-i', '--name', containerName(spec.name)],
+    ...['-m', memory, '--memory-swap', memory, '-c', String(Math.min(mostShares, Math.max(2, Math.round(limits.cpus * sharesPerCpu))))],
+    ...(hasPidsLimit(release) ? ['--pids-limit', String(limits.pids)] : []),
+    ...(hasTmpfs(release) ? ['--tmpfs', mount('/sandbox', sandbox, '0755'), '--tmpfs', mount('/tmp', tmp, '1777')] : []),
+    ...['--ulimit', 'core=0:0', '--ulimit', `nofile=${files}:${files}`],
+    ...['--net', 'none', '--read-only', '-u', '0:0', '-w', '/', '--cap-drop', 'ALL'],
+    ...capabilities.flatMap((capability) => ['--cap-add', capability]),
+    ...(hasTmpfs(release) ? [] : ['--cap-add', 'SYS_ADMIN']),
+    ...(since(release, 1, 11) ? ['--security-opt', 'no-new-privileges'] : []),
+    // Where a tmpfs is mounted on them these volumes are never made.
+    ...['-v', '/sandbox', '-v', '/tmp'],
+    ...(installedSupervisor === undefined ? [] : ['-v', `${installedSupervisor}:${supervisorPath}:ro`]),
+    ...['--log-driver', 'none'],
+    ...Object.entries(labels).flatMap(([name, value]) => ['-l', `${name}=${encodeValue(value)}`]),
+    ...['--entrypoint', supervisorPath, imageWord(image.id, release)],
+    ...['--lifetime', String(spec.idleMs)],
+    ...(hasTmpfs(release) ? [] : ['--tmpfs', `/sandbox=${sandbox}`, '--tmpfs', `/tmp=${tmp}`]),
+  ];
+}
+
+/** An id as this release takes it: the prefix came with content addresses, in 1.10. */
+export function imageWord(id: string, release: Release): string {
+  return since(release, 1, 10) ? id : id.replace(/^sha256:/, '');
+}

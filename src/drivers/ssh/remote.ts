@@ -1,0 +1,136 @@
+import type { Readable } from 'node:stream';
+import { KatafleetError } from '../../core/errors.ts';
+import type { Answer, CallOptions, SshTransport } from '../transport/transport.ts';
+import { dockerError } from './errors.ts';
+import { type ListedImage, parseImages } from './parse/images.ts';
+import { type InfoAnswer, parseInfo } from './parse/info.ts';
+import { type Inspected, parseInspect } from './parse/inspect.ts';
+import { parseIds } from './parse/ps.ts';
+import { parseVersion, type VersionAnswer } from './parse/version.ts';
+
+/** What the gate of a node says of itself. */
+export interface Gate {
+  /** The supervisor that is installed on the node. */
+  supervisor?: { sha256: string; path: string };
+}
+
+/** Names that one `docker inspect` is asked for; the gate admits no more. */
+const inspectedAtOnce = 200;
+/** Loading an image, or building one, takes as long as its disk does, ms. */
+const longMs = 30 * 60_000;
+/** The engine kills a container before it removes it, and waits for that, ms. */
+const removalMs = 60_000;
+/** How long an engine may go on showing a container whose removal it has confirmed, ms. */
+const goneMs = 10_000;
+const lookMs = 100;
+
+/** The `docker` of a node, over ssh. Words go to the node as they stand; every method throws what dockerError makes of a refusal. */
+export class RemoteDocker {
+  readonly transport: SshTransport;
+
+  constructor(transport: SshTransport) {
+    this.transport = transport;
+  }
+
+  /** Undefined where no gate guards the node. */
+  async hello(): Promise<Gate | undefined> {
+    const answer = await this.transport.run(['katafleet-gate', 'hello']);
+    if (answer.code === 126) throw this.#failure(answer, 'greet its gate');
+    const [first = '', ...lines] = answer.stdout.split('\n');
+    if (answer.code !== 0 || !/^katafleet-gate\b/.test(first)) return undefined;
+    if (first.trim() !== 'katafleet-gate 1') {
+      throw new KatafleetError(
+        'gate.refused',
+        `the gate of ${this.transport.at} is of another version: expected "katafleet-gate 1", got ${JSON.stringify(first)}`,
+        {
+          hint: 'run scripts/node-setup of this katafleet on the node again',
+        },
+      );
+    }
+    const installed = lines
+      .map((line) => /^supervisor ([0-9a-f]{64}) (\/[A-Za-z0-9_./-]+)$/.exec(line.trim()))
+      .find((match) => match !== null);
+    const [, sha256, path] = installed ?? [];
+    return sha256 !== undefined && path !== undefined ? { supervisor: { sha256, path } } : {};
+  }
+
+  async version(signal?: AbortSignal): Promise<VersionAnswer> {
+    return parseVersion((await this.#docker(['version'], 'say its version', signal ? { signal } : {})).stdout);
+  }
+
+  async info(): Promise<InfoAnswer> {
+    const { stdout, stderr } = await this.#docker(['info'], 'say what it is');
+    return parseInfo(stdout, stderr);
+  }
+
+  async images(): Promise<ListedImage[]> {
+    return parseImages((await this.#docker(['images', '--no-trunc'], 'list images')).stdout);
+  }
+
+  /** Ids of all containers, ours or not. */
+  async containerIds(): Promise<string[]> {
+    return parseIds((await this.#docker(['ps', '-a', '-q', '--no-trunc'], 'list containers')).stdout);
+  }
+
+  /** What is found of these; what is missing is left out. */
+  async inspect(names: readonly string[], signal?: AbortSignal): Promise<Inspected> {
+    const found: Inspected = { containers: [], images: [] };
+    for (let at = 0; at < names.length; at += inspectedAtOnce) {
+      const words = ['docker', 'inspect', ...names.slice(at, at + inspectedAtOnce)];
+      const answer = await this.transport.run(words, signal ? { signal } : {});
+      // 1 is "some are missing"; whatever else there is to say must not be taken for that.
+      const missing =
+        answer.code === 1 && /no such/i.test(answer.stderr) && !/daemon running|cannot connect|permission denied/i.test(answer.stderr);
+      if (answer.code !== 0 && !missing) throw this.#failure(answer, 'inspect');
+      const part = parseInspect(answer.stdout);
+      found.containers.push(...part.containers);
+      found.images.push(...part.images);
+    }
+    return found;
+  }
+
+  /** Kills and removes a container; resolves when the engine, asked for it, does not know it. */
+  async remove(name: string): Promise<void> {
+    const answer = await this.transport.run(['docker', 'rm', '-f', '-v', name], { timeoutMs: removalMs });
+    if (answer.code !== 0 && !/no such (container|id)/i.test(answer.stderr)) {
+      const failure = this.#failure(answer, 'remove a sandbox');
+      // Somebody else's removal may be under way: whether the container goes is what counts.
+      if (failure.code !== 'engine.failed' || !(await this.#goes(name))) throw failure;
+      return;
+    }
+    if (!(await this.#goes(name)))
+      throw new KatafleetError('engine.failed', `${this.transport.at} says that the sandbox ${name} is removed, and still has it`);
+  }
+
+  async #goes(name: string): Promise<boolean> {
+    const until = performance.now() + goneMs;
+    for (;;) {
+      const { containers } = await this.inspect([name]);
+      if (containers.length === 0) return true;
+      if (performance.now() > until) return false;
+      await new Promise((resolve) => setTimeout(resolve, lookMs));
+    }
+  }
+
+  async load(archive: Readable): Promise<void> {
+    await this.#docker(['load'], 'load an image', { input: archive, timeoutMs: longMs, long: true });
+  }
+
+  /** Builds from a tar with a Dockerfile. */
+  async build(tag: string, context: Buffer): Promise<void> {
+    await this.#docker(['build', '-q', '--force-rm', '-t', tag, '-'], 'build an image', { input: context, timeoutMs: longMs, long: true });
+  }
+
+  async #docker(words: readonly string[], doing: string, options: CallOptions = {}): Promise<Answer> {
+    const answer = await this.transport.run(['docker', ...words], options);
+    if (answer.code !== 0) throw this.#failure(answer, doing);
+    return answer;
+  }
+
+  #failure(answer: Answer, doing: string): KatafleetError {
+    const error = dockerError(answer, this.transport.at, doing);
+    // Groups are read at login: connections that stand would never see that the user has joined one.
+    if (error.code === 'engine.permission') this.transport.renew();
+    return error;
+  }
+}

@@ -1,0 +1,78 @@
+import { type ErrorCode, KatafleetError } from '../../core/errors.ts';
+
+interface Fault {
+  says: RegExp;
+  code: ErrorCode;
+  message: (at: string) => string;
+  hint?: (at: string) => string;
+}
+
+/** What OpenSSH complains of (its own words, English whatever the locale), the most telling first. */
+const faults: readonly Fault[] = [
+  {
+    says: /REMOTE HOST IDENTIFICATION HAS CHANGED|Host key for .* has changed/,
+    code: 'ssh.host_key',
+    message: (at) => `the host key of ${at} is another one than the one that is known: the host was set up anew, or somebody is in between`,
+    hint: (at) =>
+      `compare it with the host's own (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub there); then ssh-keygen -R ${at}, and add the new one`,
+  },
+  {
+    says: /Host key verification failed|No .* host key is known|host key .* revoked/i,
+    code: 'ssh.host_key',
+    message: (at) => `the host key of ${at} is not known here, and katafleet trusts no stranger`,
+    hint: (at) => `ssh-keyscan ${at} >> ~/.ssh/known_hosts, after you have compared it with the host's own`,
+  },
+  {
+    says: /sudo: |is not in the sudoers file/,
+    code: 'ssh.refused',
+    message: (at) => `sudo does not let katafleet call ssh as another user, to reach ${at}`,
+    hint: () => 'scripts/server-setup writes the line for sudoers',
+  },
+  {
+    says: /Permission denied|Too many authentication failures|No supported authentication methods|agent refused operation/,
+    code: 'ssh.refused',
+    message: (at) => `${at} refuses us: it has no such user, or that user's authorized_keys lack our key`,
+    hint: (at) => `ssh-copy-id ${at}, or scripts/node-setup on the node`,
+  },
+  {
+    says: /Could not resolve hostname|Name or service not known|Temporary failure in name resolution/,
+    code: 'engine.unreachable',
+    message: (at) => `no host has the name of ${at}`,
+    hint: () => 'correct it in the configuration, or add it to the DNS or /etc/hosts',
+  },
+  {
+    says: /Connection refused/,
+    code: 'engine.unreachable',
+    message: (at) => `${at} is there, but no ssh server listens`,
+    hint: () => 'start sshd there, or correct the port',
+  },
+  {
+    says: /timed out|Timeout, server|No route to host|Network is unreachable|Host is down/i,
+    code: 'engine.unreachable',
+    message: (at) => `${at} does not answer`,
+    hint: () => 'see whether it is on, and whether a firewall lies in between',
+  },
+  {
+    says: /Bad owner or permissions|Bad configuration option|no such identity|Can't open user config file|invalid format|too long for Unix domain socket/i,
+    code: 'endpoint.invalid',
+    message: (at) => `ssh can't begin to reach ${at} with the files and options that it was given`,
+  },
+];
+
+/**
+ * Why ssh itself failed, as one of our errors. `at` is `user@host` as people write it, `complaint` what came on stderr.
+ * Always an error: what nobody foresaw is a connection that broke.
+ */
+export function sshError(complaint: string, at: string): KatafleetError {
+  const said = complaint
+    .split('\n')
+    .map((line) => line.replace(/\r$/, '').trim())
+    .filter((line) => line !== '' && !/^@+$/.test(line))
+    .join('; ')
+    .slice(0, 600);
+  const quoted = said === '' ? '' : ` (ssh: ${said})`;
+  const fault = faults.find(({ says }) => says.test(complaint));
+  if (!fault) return new KatafleetError('engine.unreachable', `the connection to ${at} broke${quoted}`);
+  const hint = fault.hint?.(at);
+  return new KatafleetError(fault.code, `${fault.message(at)}${quoted}`, hint === undefined ? {} : { hint });
+}

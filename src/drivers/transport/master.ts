@@ -1,0 +1,132 @@
+import { spawn } from 'node:child_process';
+import { sshError } from './failure.ts';
+import { exitWords, masterWords, sshCommand, type SshSettings, type SshTarget } from './target.ts';
+
+/** sshd allows 10 sessions a connection (MaxSessions); two are left for those that it has not seen end yet. */
+export const sessionsPerMaster = 8;
+/** A connection that nothing runs over is closed after so long, ms. */
+const idleMs = 60_000;
+/** The longest that making a connection may take, with hosts to go through, ms. */
+const openMs = 40_000;
+/** A session that was started and says nothing no longer holds up the next one, ms. */
+const startMs = 100;
+
+/** ssh asks nobody anything: there is no terminal and no window to ask in. */
+export const sshEnvironment = (): NodeJS.ProcessEnv => ({ ...process.env, SSH_ASKPASS_REQUIRE: 'never' });
+
+/** One connection to a host, which up to {@link sessionsPerMaster} sessions share. */
+export class Master {
+  readonly control: string;
+  /** Resolves when sessions can be started. @throws ssh.*, engine.unreachable, endpoint.invalid */
+  readonly ready: Promise<void>;
+  readonly #target: SshTarget;
+  readonly #settings: SshSettings;
+  readonly #onIdle: (master: Master) => void;
+  #sessions = 0;
+  /** Gives room to nobody any more; it is closed when its last session ends. */
+  retired = false;
+  #starting: Promise<void> = Promise.resolve();
+  #idle: NodeJS.Timeout | undefined;
+  #closing: Promise<void> | undefined;
+
+  constructor(target: SshTarget, settings: SshSettings, control: string, onIdle: (master: Master) => void) {
+    this.#target = target;
+    this.#settings = settings;
+    this.control = control;
+    this.#onIdle = onIdle;
+    this.ready = this.#open();
+    this.ready.catch(() => {
+      this.retired = true;
+    });
+  }
+
+  get sessions(): number {
+    return this.#sessions;
+  }
+
+  get hasRoom(): boolean {
+    return !this.retired && this.#sessions < sessionsPerMaster;
+  }
+
+  async #open(): Promise<void> {
+    const { host, user } = this.#target;
+    const at = user === undefined ? host : `${user}@${host}`;
+    // When it returns with 0, the connection stands and goes on in the background.
+    const { code, stderr, late } = await this.#call(masterWords(this.#target, this.#settings, this.control), openMs);
+    if (code !== 0) throw sshError(late ? `${stderr}\ntimed out after ${openMs} ms` : stderr, at);
+  }
+
+  #call(words: readonly string[], ms: number): Promise<{ code: number | null; stderr: string; late: boolean }> {
+    const [command = 'ssh', ...rest] = [...sshCommand(this.#settings), ...words];
+    const child = spawn(command, rest, { stdio: ['ignore', 'ignore', 'pipe'], detached: true, env: sshEnvironment() });
+    return new Promise((resolve) => {
+      let stderr = '';
+      let late = false;
+      const timer = setTimeout(() => {
+        late = true;
+        child.kill();
+        child.stderr.destroy();
+      }, ms);
+      child.stderr.on('data', (chunk: Buffer) => (stderr = (stderr + chunk.toString()).slice(-16_384)));
+      const over = (code: number | null) => {
+        clearTimeout(timer);
+        resolve({ code, stderr, late });
+      };
+      child.on('error', (error) => {
+        stderr += error.message;
+        if (child.pid === undefined) over(null);
+      });
+      child.on('close', over);
+    });
+  }
+
+  /** Takes one of the places for a session; {@link leave} gives it back. */
+  enter(): void {
+    this.#sessions += 1;
+    clearTimeout(this.#idle);
+    this.#idle = undefined;
+  }
+
+  leave(): void {
+    this.#sessions -= 1;
+    if (this.#sessions > 0) return;
+    if (this.retired) this.#onIdle(this);
+    else this.#idle = setTimeout(() => this.#onIdle(this), idleMs).unref();
+  }
+
+  /** Starts are one after the other: `start` is called when the one before has spoken, has ended, or is merely silent. */
+  async inTurn<T>(start: () => { started: T; spoke: Promise<unknown> }): Promise<T> {
+    const before = this.#starting;
+    let done!: () => void;
+    this.#starting = new Promise((resolve) => {
+      done = resolve;
+    });
+    await before;
+    try {
+      const { started, spoke } = start();
+      const timer = setTimeout(done, startMs);
+      void spoke.then(() => {
+        clearTimeout(timer);
+        done();
+      });
+      return started;
+    } catch (error) {
+      done();
+      throw error;
+    }
+  }
+
+  /** Ends the connection and all that runs over it, and resolves when ssh has been told. */
+  close(): Promise<void> {
+    this.retired = true;
+    clearTimeout(this.#idle);
+    this.#closing ??= this.ready.then(
+      async () => {
+        // Its socket may be gone already, with the connection: then there is nobody to tell.
+        await this.#call(exitWords(this.#target, this.#settings, this.control), 5_000);
+      },
+      () => undefined,
+    );
+    return this.#closing;
+  }
+}

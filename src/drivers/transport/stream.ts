@@ -1,0 +1,145 @@
+import { type ChildProcessWithoutNullStreams } from 'node:child_process';
+import { Duplex } from 'node:stream';
+
+/** Bytes kept of what comes on stderr. */
+const complaintBytes = 64 * 1024;
+
+/** How a remote command ended. */
+export interface SessionEnd {
+  /** The command's own exit code; undefined where ssh was killed. 255 is ssh's own failure. */
+  code: number | undefined;
+  stderr: string;
+}
+
+/**
+ * The stdin and stdout of a remote command. It may be written to before ssh has been started. Reading stops while nobody
+ * reads; it ends when the command has, and breaks with the error that `judge` makes of the end.
+ */
+export class SshStream extends Duplex {
+  readonly #start: () => Promise<ChildProcessWithoutNullStreams>;
+  readonly #judge: (end: SessionEnd) => Error | undefined;
+  #child: ChildProcessWithoutNullStreams | undefined;
+  #complaint = '';
+  #over = false;
+  #settle!: (end: SessionEnd) => void;
+  #leave!: () => void;
+  /** Resolves when all that the command said has been read and ssh has ended, or was never started. */
+  readonly ended: Promise<SessionEnd>;
+  /** Resolves when ssh has ended, whether or not what it brought has been read. */
+  readonly carrierClosed: Promise<void>;
+
+  constructor(start: () => Promise<ChildProcessWithoutNullStreams>, judge: (end: SessionEnd) => Error | undefined) {
+    super({ allowHalfOpen: true });
+    this.#start = start;
+    this.#judge = judge;
+    this.ended = new Promise((resolve) => {
+      this.#settle = resolve;
+    });
+    this.carrierClosed = new Promise((resolve) => {
+      this.#leave = resolve;
+    });
+  }
+
+  get complaint(): string {
+    return this.#complaint;
+  }
+
+  override _construct(done: (error?: Error | null) => void): void {
+    this.#start().then(
+      (child) => {
+        this.#attach(child);
+        done();
+      },
+      (error: unknown) => done(error as Error),
+    );
+  }
+
+  #attach(child: ChildProcessWithoutNullStreams): void {
+    this.#child = child;
+    child.stdout.on('data', (chunk: Buffer) => {
+      if (!this.push(chunk)) child.stdout.pause();
+    });
+    child.stderr.on('data', (chunk: Buffer) => {
+      this.#complaint = (this.#complaint + chunk.toString()).slice(-complaintBytes);
+    });
+    // A pipe that broke: how the command ended tells why.
+    child.stdin.on('error', () => undefined);
+    child.stdout.on('error', () => undefined);
+    child.on('error', (error) => {
+      if (child.pid === undefined) this.#finish({ code: undefined, stderr: error.message });
+    });
+    child.on('exit', () => this.#leave());
+    child.on('close', (code) => this.#finish({ code: code ?? undefined, stderr: this.#complaint }));
+  }
+
+  #finish(end: SessionEnd): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#leave();
+    this.#settle(end);
+    const error = this.#judge(end);
+    if (error) this.destroy(error);
+    else {
+      this.push(null);
+      if (!this.writableEnded) this.end();
+    }
+  }
+
+  override _read(): void {
+    this.#child?.stdout.resume();
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    const stdin = this.#child?.stdin;
+    // A command that takes no more input is about to end, and its end tells why: until then its input is dropped.
+    if (!stdin || this.#over || stdin.destroyed || stdin.write(chunk)) {
+      done();
+      return;
+    }
+    const go = () => {
+      stdin.off('drain', go).off('close', go);
+      done();
+    };
+    stdin.on('drain', go).on('close', go);
+  }
+
+  override _final(done: () => void): void {
+    this.#child?.stdin.end();
+    done();
+  }
+
+  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+    const child = this.#child;
+    if (!child) this.#finish({ code: undefined, stderr: error?.message ?? '' });
+    else if (!this.#over) {
+      // The far side sees its input end. Ssh that runs as another user is not ours to kill; it ends with its pipes.
+      child.stdin.destroy();
+      child.stdout.destroy();
+      child.kill();
+    }
+    done(error);
+  }
+
+  // What node:http calls on a socket.
+  setKeepAlive(): this {
+    return this;
+  }
+
+  setNoDelay(): this {
+    return this;
+  }
+
+  setTimeout(): this {
+    return this;
+  }
+
+  ref(): this {
+    this.#child?.ref();
+    return this;
+  }
+
+  unref(): this {
+    this.#child?.unref();
+    return this;
+  }
+}

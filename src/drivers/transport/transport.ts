@@ -1,0 +1,262 @@
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { maskEndpoint } from '../../core/endpoint.ts';
+import { KatafleetError } from '../../core/errors.ts';
+import { sshError } from './failure.ts';
+import { Master, sshEnvironment } from './master.ts';
+import { commandLine } from './quote.ts';
+import { type SessionEnd, SshStream } from './stream.ts';
+import { sessionWords, sshCommand, type SshSettings, type SshTarget, sshTarget } from './target.ts';
+
+/** What a remote command said. */
+export interface Answer {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+export interface CallOptions {
+  /** Standard input; empty if absent. */
+  input?: Readable | Buffer;
+  signal?: AbortSignal;
+  /** Longest time from its start, ms; 30 s if absent. */
+  timeoutMs?: number;
+  /** It may take minutes: others don't wait for its place. */
+  long?: boolean;
+}
+
+/** Longest path of a unix socket; ssh appends a dot and 16 letters while it makes one. Source: unix(7), OpenSSH's muxclient. */
+const longestPath = 107 - 17;
+/** What a command may print at most, bytes. */
+const mostOutput = 64 * 1024 * 1024;
+const defaultTimeoutMs = 30_000;
+/** ssh's exit code when it failed itself. */
+const sshFailed = 255;
+
+/** Remote commands over few connections to one host, by the system's ssh. Connects when there is something to run. */
+export class SshTransport {
+  readonly endpoint: string;
+  /** `user@host`, for messages. */
+  readonly at: string;
+  readonly #target: SshTarget;
+  readonly #settings: SshSettings;
+  #masters: Master[] = [];
+  #made = 0;
+  #folder: string | undefined;
+  /** Sessions whose end is near: when all places are taken, theirs are waited for. */
+  #short = 0;
+  readonly #waiting = new Set<() => void>();
+  readonly #streams = new Set<SshStream>();
+  #epoch = 0;
+  #closed = false;
+  readonly #id = randomBytes(4).toString('hex');
+
+  /** @throws endpoint.invalid */
+  constructor(endpoint: string, settings: SshSettings = {}) {
+    this.endpoint = maskEndpoint(endpoint);
+    this.#target = sshTarget(endpoint);
+    this.#settings = settings;
+    const { host, user } = this.#target;
+    this.at = user === undefined ? host : `${user}@${host}`;
+  }
+
+  /** How many connections stand or are being made. */
+  get connections(): number {
+    return this.#masters.length;
+  }
+
+  /**
+   * A command whose stdin and stdout are the stream. How it ended is judged by `judge`; that ssh itself failed is an
+   * error in any case.
+   */
+  open(words: readonly string[], judge: (end: SessionEnd) => Error | undefined = () => undefined): SshStream {
+    return this.#open(words, false, judge);
+  }
+
+  #open(words: readonly string[], short: boolean, judge: (end: SessionEnd) => Error | undefined): SshStream {
+    const line = commandLine(words);
+    const stream: SshStream = new SshStream(
+      () => this.#start(line, short),
+      (end) => {
+        if (end.code === undefined && end.stderr === '') return this.#brokenOff();
+        return end.code === sshFailed ? sshError(end.stderr, this.at) : judge(end);
+      },
+    );
+    this.#streams.add(stream);
+    void stream.ended.then(() => this.#streams.delete(stream));
+    return stream;
+  }
+
+  #brokenOff(): KatafleetError {
+    return new KatafleetError('engine.unreachable', `the connection to ${this.at} was broken off`);
+  }
+
+  async #start(line: string, short: boolean): Promise<ChildProcessWithoutNullStreams> {
+    const master = await this.#place(short);
+    try {
+      await master.ready;
+      return await master.inTurn(() => {
+        const [command = 'ssh', ...rest] = [
+          ...sshCommand(this.#settings),
+          ...sessionWords(this.#target, this.#settings, master.control, line),
+        ];
+        // A session of its own: Ctrl-C in the terminal is for katafleet, which then ends what it began.
+        const child = spawn(command, rest, { stdio: 'pipe', detached: true, env: sshEnvironment() });
+        const ended = new Promise<number | null>((resolve) => {
+          child.once('exit', resolve);
+          child.once('error', () => child.pid === undefined && resolve(null));
+        });
+        void ended.then((code) => {
+          // One that we killed says nothing of its connection.
+          if (code === sshFailed && !child.killed) this.#retire(master);
+          this.#leave(master, short);
+        });
+        const spoke = Promise.race([once(child.stdout, 'data'), ended]).catch(() => undefined);
+        return { started: child, spoke };
+      });
+    } catch (error) {
+      this.#leave(master, short);
+      throw error;
+    }
+  }
+
+  /** A place on the fullest connection that has one, so that others can be closed; else on a new one, unless one gets free soon. */
+  async #place(short: boolean): Promise<Master> {
+    const epoch = this.#epoch;
+    for (;;) {
+      if (this.#epoch !== epoch) throw this.#brokenOff();
+      const [master] = this.#masters.filter(({ hasRoom }) => hasRoom).sort((a, b) => b.sessions - a.sessions);
+      if (!master && this.#short > 0 && this.#masters.some(({ retired }) => !retired)) {
+        await new Promise<void>((resolve) => this.#waiting.add(resolve));
+        continue;
+      }
+      const chosen = master ?? this.#connect();
+      chosen.enter();
+      if (short) this.#short += 1;
+      return chosen;
+    }
+  }
+
+  #connect(): Master {
+    if (this.#closed) throw this.#brokenOff();
+    this.#made += 1;
+    const master = new Master(this.#target, this.#settings, this.#control(this.#made), (idle) => this.#retire(idle));
+    this.#masters.push(master);
+    master.ready.catch(() => this.#retire(master));
+    return master;
+  }
+
+  /**
+   * Where a connection's socket lies: in a folder of ours that nobody else can enter, or, where ssh runs as another user,
+   * in that user's own ~/.ssh, which sshd and ssh demand to be theirs alone.
+   */
+  #control(number: number): string {
+    if (this.#settings.as !== undefined) return `~/.ssh/katafleet-${this.#id}-${number}`;
+    if (this.#folder === undefined) {
+      const base = join(tmpdir(), 'katafleet-XXXXXX', '999').length > longestPath ? '/tmp' : tmpdir();
+      this.#folder = mkdtempSync(join(base, 'katafleet-'));
+    }
+    return join(this.#folder, String(number));
+  }
+
+  #leave(master: Master, short: boolean): void {
+    if (short) this.#short -= 1;
+    master.leave();
+    this.#wake();
+  }
+
+  #wake(): void {
+    for (const wake of this.#waiting) wake();
+    this.#waiting.clear();
+  }
+
+  /** Takes a connection out of use; with its last session it is closed. */
+  #retire(master: Master): void {
+    master.retired = true;
+    if (master.sessions === 0) {
+      this.#masters = this.#masters.filter((other) => other !== master);
+      void master.close();
+    }
+    this.#wake();
+  }
+
+  /**
+   * Runs a command to its end. A connection that turns out to be dead is made anew, once: `words` must bear to be run
+   * again. @throws ssh.*, engine.unreachable, engine.timeout, the signal's reason
+   */
+  async run(words: readonly string[], options: CallOptions = {}): Promise<Answer> {
+    options.signal?.throwIfAborted();
+    const epoch = this.#epoch;
+    const stood = this.#masters.length > 0;
+    try {
+      return await this.#once(words, options);
+    } catch (error) {
+      const again = stood && options.input === undefined && epoch === this.#epoch;
+      if (!again || !(error instanceof KatafleetError) || error.code !== 'engine.unreachable') throw error;
+      options.signal?.throwIfAborted();
+      return this.#once(words, options);
+    }
+  }
+
+  async #once(words: readonly string[], { input, signal, timeoutMs = defaultTimeoutMs, long = false }: CallOptions): Promise<Answer> {
+    let end: SessionEnd | undefined;
+    const stream = this.#open(words, !long, (seen) => {
+      end = seen;
+      return undefined;
+    });
+    const late = new KatafleetError('engine.timeout', `${this.at} takes the command ${words.slice(0, 2).join(' ')} and does not end it`);
+    const timer = setTimeout(() => stream.destroy(late), timeoutMs);
+    const abort = () => stream.destroy(signal?.reason instanceof Error ? signal.reason : new Error('aborted'));
+    signal?.addEventListener('abort', abort, { once: true });
+    const parts: Buffer[] = [];
+    let size = 0;
+    // A command that ends before it has read all its input says why.
+    const sent =
+      input instanceof Object && !Buffer.isBuffer(input) ? pipeline(input, stream, { end: true }).catch(() => undefined) : undefined;
+    if (!sent) stream.end(input);
+    try {
+      for await (const chunk of stream) {
+        const part = chunk as Buffer;
+        size += part.length;
+        if (size > mostOutput)
+          throw new KatafleetError('engine.failed', `${this.at} answers ${words.slice(0, 2).join(' ')} with more than 64 MiB`);
+        parts.push(part);
+      }
+      if (!end) throw this.#brokenOff();
+      return { code: end.code ?? sshFailed, stdout: Buffer.concat(parts).toString(), stderr: end.stderr };
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', abort);
+      stream.destroy();
+    }
+  }
+
+  /** Connections are made anew for what comes; those that stand end with what runs over them. Who may do what is only read at login. */
+  renew(): void {
+    for (const master of [...this.#masters]) this.#retire(master);
+  }
+
+  /** Breaks off all that is under way; calls after that connect anew. Resolves when ssh has been told. */
+  async disconnect(): Promise<void> {
+    this.#epoch += 1;
+    const [masters, folder] = [this.#masters, this.#folder];
+    this.#masters = [];
+    this.#folder = undefined;
+    for (const stream of this.#streams) stream.destroy(this.#brokenOff());
+    this.#wake();
+    await Promise.all(masters.map((master) => master.close()));
+    if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
+  }
+
+  /** Breaks off all that is under way, and connects no more. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.disconnect();
+  }
+}

@@ -1,0 +1,116 @@
+import { KatafleetError } from '../core/errors.ts';
+import { canonicalImage, imageIndex } from '../core/image-name.ts';
+import { labels } from '../core/labels.ts';
+import type { NodeImage } from '../drivers/contract.ts';
+
+/** What of a node decides whether images come to it, or from it. */
+export interface NodeView {
+  name: string;
+  ready: boolean;
+  /** Why it is not ready. */
+  trouble: string;
+  architecture: string | undefined;
+  images: readonly NodeImage[];
+  exports: boolean;
+  imports: boolean;
+}
+
+export interface Wish {
+  /** As people name them; all that recipes made if empty. */
+  images: readonly string[];
+  /** Nodes; all if empty. */
+  to: readonly string[];
+}
+
+/** What happens with one image on one node, and why. */
+export type PlannedStep = { image: string; node: string } & (
+  | {
+      kind: 'bring';
+      /** Nodes that have it now. */
+      from: readonly string[];
+      architecture: string | undefined;
+      /** Bytes that it takes on the node that has it; the archive is about as large. */
+      bytes: number;
+      /** Whether the node can be copied from once it has it. */
+      handsOn: boolean;
+    }
+  | { kind: 'keep'; why: string }
+  /** It does not fit there, and nobody asked for it by name. */
+  | { kind: 'leave'; why: string }
+  | { kind: 'unable'; why: string }
+);
+
+/** Which node gets which image, from where, and why not. @throws node.unknown, image.unknown */
+export function planDistribution(nodes: readonly NodeView[], wish: Wish): PlannedStep[] {
+  const views = nodes.map((node) => ({ ...node, index: imageIndex(node.images) }));
+  const unknown = wish.to.filter((name) => !nodes.some((node) => node.name === name));
+  if (unknown.length > 0) {
+    const known = nodes.map(({ name }) => name).join(', ');
+    throw new KatafleetError('node.unknown', `no node ${unknown.map((name) => `"${name}"`).join(', ')}; there are: ${known}`);
+  }
+  const targets = wish.to.length === 0 ? views : views.filter(({ name }) => wish.to.includes(name));
+  return wanted(views, wish.images).flatMap((image) => {
+    const having = views.flatMap(({ index, images, ...view }) => {
+      const found = images.find(({ id }) => id === index.get(image));
+      return found ? [{ ...view, found }] : [];
+    });
+    return targets.map((node): PlannedStep => ({ image, node: node.name, ...stepFor(node, having, wish.to.length > 0) }));
+  });
+}
+
+type Having = Omit<NodeView, 'images'> & { found: NodeImage };
+type Step = PlannedStep extends infer S ? (S extends PlannedStep ? Omit<S, 'image' | 'node'> : never) : never;
+
+function stepFor(node: NodeView, having: readonly Having[], named: boolean): Step {
+  const own = having.find(({ name }) => name === node.name);
+  const sources = having.filter(({ ready, exports, architecture }) => ready && exports && architecture === node.architecture);
+  if (own) {
+    const others = sources.filter(({ found }) => !sameBuild(found, own.found)).map(({ name }) => name);
+    return { kind: 'keep', why: others.length === 0 ? 'it has it' : `it has another build than ${others.join(', ')}: remove that first` };
+  }
+  if (!node.ready) return { kind: 'unable', why: node.trouble };
+  if (!node.imports) return { kind: 'unable', why: 'images can’t be brought to it' };
+  const [best] = sources;
+  if (best) {
+    const { architecture, exports: handsOn } = node;
+    return { kind: 'bring', from: sources.map(({ name }) => name), architecture, bytes: best.found.size, handsOn };
+  }
+  const architectures = [...new Set(having.map(({ architecture }) => architecture ?? 'unknown'))].join(', ');
+  if (having.some(({ architecture }) => architecture === node.architecture)) {
+    return { kind: 'unable', why: `no node that is ready and hands out images has it: ${having.map(({ name }) => name).join(', ')}` };
+  }
+  return { kind: named ? 'unable' : 'leave', why: `the node is ${node.architecture ?? 'unknown'}, the image ${architectures}` };
+}
+
+/** By the recipe that they were made of, else by their ids; Docker 1.6's ids can't be compared with later ones'. */
+function sameBuild(a: NodeImage, b: NodeImage): boolean {
+  const [one, other] = [a.labels[labels.recipeHash], b.labels[labels.recipeHash]];
+  if (one !== undefined && other !== undefined) return one === other;
+  return a.id === b.id || !a.id.startsWith('sha256:') || !b.id.startsWith('sha256:');
+}
+
+/** Canonical tags of the images that are wished for, sorted. */
+function wanted(views: readonly (NodeView & { index: Map<string, string> })[], names: readonly string[]): string[] {
+  const tags = new Set<string>();
+  if (names.length === 0) {
+    for (const image of views.flatMap(({ images }) => images))
+      if (labels.recipe in image.labels) for (const tag of named(image.tags)) if (tag.startsWith('katafleet/')) tags.add(tag);
+    return [...tags].sort();
+  }
+  for (const name of names) {
+    const asked = canonicalImage(name);
+    const found = views.flatMap(({ images, index }) => images.filter(({ id }) => id === index.get(asked)));
+    const all = found.flatMap((image) => named(image.tags));
+    const [first] = all;
+    if (first === undefined) {
+      throw new KatafleetError('image.unknown', `no node has an image "${name}" under a name`, {
+        hint: `katafleet images --all shows what there is; katafleet images build ${name}, if it is one of katafleet's recipes`,
+      });
+    }
+    tags.add(all.find((tag) => tag === asked || tag === `katafleet/${asked}`) ?? first);
+  }
+  return [...tags].sort();
+}
+
+const named = (tags: readonly string[]) =>
+  tags.filter((tag) => !tag.startsWith('<none>') && !tag.startsWith('katafleet/adapted:')).map(canonicalImage);

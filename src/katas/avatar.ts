@@ -1,0 +1,324 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import PQueue from 'p-queue';
+import { KatafleetError, messageOf } from '../core/errors.ts';
+import type { Profile } from '../core/profile.ts';
+import type { RunRequest, RunResult, SandboxFile, SandboxFolder } from '../core/run.ts';
+import { Branch, type Start } from './branch.ts';
+import { Committer, type Retries } from './committer.ts';
+import type { CommitPlan } from './fast-import.ts';
+import type { Git } from './git.ts';
+import { Lock } from './lock.ts';
+import type { Entry } from './read.ts';
+import type { Ending, KataRecord, TestRecord } from './record.ts';
+import { type FateOf, fateOf } from './rules.ts';
+import type { Sandbox, Shown, WholeFile } from './sandbox.ts';
+import { type Ended, Spool, type Submission, type Unfinished, anyUnfinished, unfinished } from './spool.ts';
+import { entriesOf, savedBefore, savedStep, testedStep } from './steps.ts';
+
+/** What a test hands to the function that runs it. */
+export interface TestRunOptions {
+  signal?: AbortSignal;
+  onOutput?: (step: number, stream: 'stdout' | 'stderr', bytes: Buffer) => void | Promise<void>;
+  /** Whose test it is: what a session is kept by. */
+  of: { kata: string; avatar: string; test: number };
+}
+export type RunTest = (request: RunRequest, options: TestRunOptions) => Promise<RunResult>;
+
+/** What a person hands in: all files that they see, whole. What they were shown and is not among it is deleted. */
+export interface Given {
+  files: readonly SandboxFile[];
+  folders?: readonly SandboxFolder[];
+}
+
+export interface TestOptions {
+  signal?: AbortSignal;
+  onOutput?: TestRunOptions['onOutput'];
+  /** Limits of the run beyond those of the start-point. */
+  profile?: Partial<Profile>;
+}
+
+export interface Tested {
+  test: number;
+  result: RunResult;
+  /** What the person sees of what changed. */
+  shown: Shown;
+  hidden: string[];
+  ignored: string[];
+  record: TestRecord;
+  /** Resolves when both commits are on disk, with their names. @throws kata.storage when they could not be made */
+  committed: Promise<{ saved: string; tested: string }>;
+}
+
+/** What an avatar's tests share with the store. */
+export interface AvatarServices {
+  git: Git;
+  run: RunTest;
+  trouble: (message: string) => void;
+  retries?: Retries;
+  /** How long another process may be at work on the avatar, ms. */
+  lockWaitMs: number;
+}
+
+/** Tests whose commits could not be made yet and that memory may hold. */
+const mostWaiting = 32;
+const command = ['bash', './cyber-dojo.sh'];
+/** What tools may leave in one test. */
+const back = { filesBack: 2_000, fileBack: 8 * 1024 * 1024, bytesBack: 32 * 1024 * 1024 };
+
+/** How an avatar stands after the last test that was handed in; its commits may still be in the making. */
+interface State {
+  sandbox: Sandbox;
+  test: number;
+}
+
+/** One participant's copy of a kata: a repository, a queue of tests, and the commits that they make beside it. */
+export class Avatar {
+  readonly branch: Branch;
+  readonly #name: string;
+  readonly #kata: KataRecord;
+  readonly #folder: string;
+  readonly #services: AvatarServices;
+  readonly #fate: FateOf;
+  readonly #tests = new PQueue({ concurrency: 1 });
+  readonly #committer: Committer;
+  #state: State | undefined;
+  #lock: Lock | undefined;
+  #locking: Promise<void> | undefined;
+  /** Tests that are not both answered and committed. */
+  #busy = 0;
+
+  constructor(kata: KataRecord, name: string, folder: string, start: Start, services: AvatarServices) {
+    this.#kata = kata;
+    this.#name = name;
+    this.#folder = folder;
+    this.#services = services;
+    this.branch = new Branch(services.git, join(folder, 'repository.git'), start);
+    this.#fate = fateOf(kata.rules, kata.manifest.hidden_filenames);
+    this.#committer = new Committer(
+      async (plans) => {
+        await this.#locked(services.lockWaitMs);
+        return this.branch.append(plans);
+      },
+      (text) => this.#trouble(text),
+      services.retries,
+    );
+  }
+
+  /** Whether nothing is under way: it may be forgotten. */
+  get idle(): boolean {
+    return this.#busy === 0;
+  }
+
+  /** Bytes of contents in memory. */
+  get held(): number {
+    let bytes = 0;
+    for (const { content } of this.#state?.sandbox.files.values() ?? []) bytes += content?.length ?? 0;
+    return bytes;
+  }
+
+  /** One test; those of an avatar wait for one another. @throws what the run throws, files.*, kata.busy, kata.storage */
+  async test(given: Given | undefined, options: TestOptions = {}): Promise<Tested> {
+    return this.#use(() => this.#tests.add(() => this.#test(given, options), options.signal ? { signal: options.signal } : {}));
+  }
+
+  /** Makes the commits that an earlier katafleet owed; how many tests there were. None where another process is at work. */
+  async recover(): Promise<number> {
+    if (!(await anyUnfinished(this.#pending))) return 0;
+    return this.#use(() =>
+      this.#tests.add(async () => {
+        try {
+          await this.#locked(0);
+        } catch (error) {
+          if (error instanceof KatafleetError && error.code === 'kata.busy') return 0;
+          throw error;
+        }
+        const { length } = await unfinished(this.#pending);
+        await this.#hold(0);
+        await this.#committer.idle();
+        return length;
+      }),
+    );
+  }
+
+  /** Waits for its tests and commits; commits that can't be made are left to the spools. */
+  async close(): Promise<void> {
+    await this.#tests.onIdle();
+    this.#committer.stop();
+    await this.#committer.idle();
+  }
+
+  async #test(given: Given | undefined, options: TestOptions): Promise<Tested> {
+    const { signal, onOutput, profile } = options;
+    const state = await this.#hold(this.#services.lockWaitMs, signal);
+    if (this.#committer.waiting >= mostWaiting) {
+      throw new KatafleetError('kata.storage', `${this.#committer.waiting} commits of ${this.#name} wait for room on the disk`, {
+        hint: 'make room, then test again',
+      });
+    }
+    const { max_seconds: seconds, image_name: image } = this.#kata.manifest;
+    const test = state.test + 1;
+    const submission: Submission = { test, at: Date.now(), image, given: given && (await whole(given)) };
+    const before = given ? state.sandbox : await this.branch.contents(state.sandbox);
+    const saved = savedStep(this.#kata, this.#name, before, submission);
+    const request: RunRequest = {
+      image,
+      ...entriesOf(saved.sandbox),
+      steps: [{ argv: command }],
+      profile: { ...back, ...(seconds === undefined ? {} : { wallMs: seconds * 1000 }), ...profile },
+    };
+    const spool = new Spool(this.#pending, test);
+    await this.#spooled(spool.begin(submission));
+    const savedOid = this.#committer.add(saved.plan, false);
+    const of = { kata: this.#kata.id, avatar: this.#name, test };
+    let failure: unknown;
+    const ending = await this.#services.run(request, { of, ...(signal ? { signal } : {}), ...(onOutput ? { onOutput } : {}) }).then(
+      (result): Ending => ({ kind: 'ran', result }),
+      (error: unknown): Ending => {
+        failure = error;
+        return { kind: 'failed', reason: messageOf(error) };
+      },
+    );
+    const ended: Ended = { at: Date.now(), ending };
+    const { applied, record, plan } = testedStep(saved, this.#fate, submission, ended);
+    await this.#spooled(spool.end(ended));
+    this.#state = { sandbox: applied.sandbox, test };
+    const committed = this.#commit(spool, savedOid, plan, [saved.sandbox, applied.sandbox]);
+    committed.catch(() => undefined); // told as a trouble; the caller need not look
+    if (ending.kind === 'failed') throw failure;
+    const { shown, hidden, ignored } = applied;
+    return { test, result: ending.result, shown, hidden, ignored, record, committed };
+  }
+
+  /** The second commit is handed over at once; both are on disk when it resolves. */
+  async #commit(
+    spool: Spool,
+    saved: Promise<string>,
+    plan: CommitPlan,
+    sandboxes: readonly Sandbox[],
+  ): Promise<{ saved: string; tested: string }> {
+    this.#busy += 1;
+    try {
+      const [savedOid, testedOid] = await Promise.all([saved, this.#committer.add(plan, true)]);
+      await spool.remove();
+      // From now on the repository has them.
+      for (const { files } of sandboxes) for (const kept of files.values()) if (!kept.hidden) kept.content = undefined;
+      void this.#tidy();
+      return { saved: savedOid, tested: testedOid };
+    } catch (error) {
+      spool.close();
+      this.#state = undefined; // what the spools have is all that is left of it
+      throw error;
+    } finally {
+      this.#leave();
+    }
+  }
+
+  async #tidy(): Promise<void> {
+    await this.#use(() => this.branch.tidy((text) => this.#trouble(text)));
+  }
+
+  /** A full disk keeps the intent from being written, not the test from being run. */
+  async #spooled(written: Promise<void>): Promise<void> {
+    await written.catch((error: unknown) => this.#trouble(`a test is in memory only until its commits are made: ${messageOf(error)}`));
+  }
+
+  /** The avatar's state, with its lock held. What an earlier katafleet owed is on its way to the repository then. */
+  async #hold(waitMs: number, signal?: AbortSignal): Promise<State> {
+    const held = this.#lock !== undefined;
+    try {
+      await this.#locked(waitMs, signal);
+    } catch (error) {
+      if (!(error instanceof KatafleetError) || error.code !== 'kata.storage') throw error;
+      this.#trouble(`${error.message}; the test is run all the same`);
+    }
+    if (this.#state && (held || this.branch.unmoved)) return this.#state;
+    const [{ sandbox, last }, pending] = await Promise.all([this.branch.read(), unfinished(this.#pending)]);
+    this.#state = this.#takeUp({ sandbox, test: last?.test ?? 0 }, last, pending);
+    return this.#state;
+  }
+
+  /** Owes the repository the commits that an earlier katafleet did not come to. */
+  #takeUp(state: State, last: Entry | undefined, pending: readonly Unfinished[]): State {
+    const open = last?.kind === 'saved' ? last.test : undefined;
+    const owed = [...pending];
+    if (open !== undefined && !pending.some(({ submission }) => submission.test === open)) {
+      const { image_name: image } = this.#kata.manifest;
+      owed.unshift({
+        spool: new Spool(this.#pending, open),
+        submission: { test: open, at: Date.now(), image, given: undefined },
+        ended: undefined,
+      });
+    }
+    return owed.reduce((now, { spool, submission, ended = { at: Date.now(), ending: abandoned } }) => {
+      const half = submission.test === open;
+      if (submission.test <= state.test && !half) {
+        spool.remove().catch((error: unknown) => this.#trouble(messageOf(error))); // both commits are there
+        return now;
+      }
+      const [saved, oid] = half
+        ? [savedBefore(now.sandbox, submission), Promise.resolve(this.branch.tip)]
+        : this.#owe(now.sandbox, submission);
+      const { applied, plan } = testedStep(saved, this.#fate, submission, ended);
+      this.#commit(spool, oid, plan, [saved.sandbox, applied.sandbox]).catch(() => undefined); // told as a trouble
+      return { sandbox: applied.sandbox, test: submission.test };
+    }, state);
+  }
+
+  #owe(before: Sandbox, submission: Submission): [ReturnType<typeof savedStep>, Promise<string>] {
+    const saved = savedStep(this.#kata, this.#name, before, submission);
+    return [saved, this.#committer.add(saved.plan, false)];
+  }
+
+  /** Takes the lock, once for all that ask at the same time. */
+  async #locked(waitMs: number, signal?: AbortSignal): Promise<void> {
+    if (this.#lock) return;
+    this.#locking ??= this.#takeLock(waitMs, signal).finally(() => (this.#locking = undefined));
+    await this.#locking;
+  }
+
+  async #takeLock(waitMs: number, signal?: AbortSignal): Promise<void> {
+    try {
+      mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
+    } catch (cause) {
+      throw new KatafleetError('kata.storage', `the folder ${this.#folder} can't be made: ${messageOf(cause)}`, { cause });
+    }
+    this.#lock = await Lock.acquire(join(this.#folder, 'lock'), waitMs, signal);
+  }
+
+  async #use<T>(body: () => Promise<T>): Promise<T> {
+    this.#busy += 1;
+    try {
+      return await body();
+    } finally {
+      this.#leave();
+    }
+  }
+
+  #leave(): void {
+    this.#busy -= 1;
+    if (this.#busy > 0) return;
+    this.#lock?.release();
+    this.#lock = undefined;
+  }
+
+  get #pending(): string {
+    return join(this.#folder, 'pending');
+  }
+
+  #trouble(text: string): void {
+    this.#services.trouble(`${this.#kata.id}/${this.#name}: ${text}`);
+  }
+}
+
+const abandoned: Ending = { kind: 'failed', reason: 'katafleet ended while the test ran' };
+
+async function whole({ files, folders = [] }: Given): Promise<{ files: WholeFile[]; folders: SandboxFolder[] }> {
+  const read = files.map(async ({ content, ...file }): Promise<WholeFile> => {
+    if (content instanceof Uint8Array) return { ...file, content };
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of content.open()) chunks.push(chunk);
+    return { ...file, content: Buffer.concat(chunks) };
+  });
+  return { files: await Promise.all(read), folders: [...folders] };
+}

@@ -1,0 +1,98 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { KatafleetError, messageOf } from '../core/errors.ts';
+import type { CommitPlan } from './fast-import.ts';
+
+/** Tries at a commit that can't be made, such as on a full disk; the waits between them grow from the first to the last, ms. */
+export interface Retries {
+  tries: number;
+  firstMs: number;
+  mostMs: number;
+}
+
+/** About five minutes in all. */
+export const retries: Retries = { tries: 15, firstMs: 100, mostMs: 30_000 };
+
+/** How long the first commit of a test waits for the second, ms: a short run's two are then made by one git. */
+const lingerMs = 25;
+
+interface Job {
+  plan: CommitPlan;
+  done: (oid: string) => void;
+  failed: (error: unknown) => void;
+}
+
+/** Makes an avatar's commits in order, beside its tests: all that wait at once are one call of git. */
+export class Committer {
+  readonly #write: (plans: readonly CommitPlan[]) => Promise<string[]>;
+  readonly #trouble: (message: string) => void;
+  readonly #retries: Retries;
+  #jobs: Job[] = [];
+  #working: Promise<void> | undefined;
+  #hurry = new AbortController();
+  readonly #stopped = new AbortController();
+
+  constructor(write: (plans: readonly CommitPlan[]) => Promise<string[]>, trouble: (message: string) => void, how: Retries = retries) {
+    this.#write = write;
+    this.#trouble = trouble;
+    this.#retries = how;
+  }
+
+  /** Commits that are not on disk yet. */
+  get waiting(): number {
+    return this.#jobs.length;
+  }
+
+  /** Resolves with the commit's name when it is on disk. @throws kata.storage when all tries failed */
+  add(plan: CommitPlan, last: boolean): Promise<string> {
+    const made = new Promise<string>((done, failed) => this.#jobs.push({ plan, done, failed }));
+    if (last) this.#hurry.abort();
+    this.#working ??= this.#work();
+    return made;
+  }
+
+  /** Waits for no further try: what could not be made by now is left to the spools. */
+  stop(): void {
+    this.#stopped.abort();
+  }
+
+  /** Resolves when nothing is left to do. */
+  async idle(): Promise<void> {
+    await this.#working;
+  }
+
+  async #work(): Promise<void> {
+    while (this.#jobs.length > 0) {
+      await sleep(lingerMs, undefined, { signal: this.#hurry.signal }).catch(() => undefined); // cut short: the second is there
+      this.#hurry = new AbortController();
+      await this.#flush();
+    }
+    this.#working = undefined; // in the same turn as the last look, so that no job falls between
+  }
+
+  async #flush(): Promise<void> {
+    for (let tried = 1; ; tried += 1) {
+      const batch = this.#jobs.slice();
+      try {
+        const oids = await this.#write(batch.map(({ plan }) => plan));
+        this.#jobs.splice(0, batch.length);
+        batch.forEach(({ done }, index) => done(oids[index] ?? ''));
+        if (tried > 1) this.#trouble(`the commits that had to wait are made, at try ${tried}`);
+        return;
+      } catch (cause) {
+        if (tried >= this.#retries.tries || this.#stopped.signal.aborted) {
+          const error = new KatafleetError(
+            'kata.storage',
+            `${this.#jobs.length} commits could not be made, in ${tried} tries: ${messageOf(cause)}`,
+            { cause },
+          );
+          this.#trouble(error.message);
+          for (const { failed } of this.#jobs.splice(0)) failed(error);
+          return;
+        }
+        const waitMs = Math.min(this.#retries.mostMs, this.#retries.firstMs * 2 ** (tried - 1));
+        if (tried === 1) this.#trouble(`a commit has to wait: ${messageOf(cause)}`);
+        await sleep(waitMs, undefined, { signal: this.#stopped.signal }).catch(() => undefined); // stopped: one last try
+      }
+    }
+  }
+}

@@ -1,0 +1,163 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { KatafleetError } from '../core/errors.ts';
+import type { Light } from '../core/lights.ts';
+import { Light as LightSchema } from '../core/lights.ts';
+import { decodePath, pathFault } from '../core/paths.ts';
+import { inTree, trailer } from './commits.ts';
+import { branch } from './fast-import.ts';
+import { type Git, GitFailed } from './git.ts';
+import { type KataRecord, readKataRecord, readStamps, readTestRecord, type TestRecord } from './record.ts';
+import type { Kept, KeptFolder, Sandbox } from './sandbox.ts';
+
+/** The commit that `main` is at, undefined where there is none. We made the repository: its branch is a file, and never packed. */
+export function readTip(repository: string): string | undefined {
+  try {
+    return /^[0-9a-f]{40}$/.exec(readFileSync(join(repository, branch), 'ascii').trim())?.[0];
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** Objects by name (`COMMIT:path`, or an id), in order; undefined for those that are not there. */
+export async function readObjects(
+  git: Git,
+  repository: string,
+  names: readonly string[],
+  mostOutput?: number,
+): Promise<(Buffer | undefined)[]> {
+  if (names.length === 0) return [];
+  const output = await git.run(repository, ['cat-file', '--batch'], {
+    input: [Buffer.from(`${names.join('\n')}\n`)],
+    ...(mostOutput === undefined ? {} : { mostOutput }),
+  });
+  const found: (Buffer | undefined)[] = [];
+  for (let at = 0; at < output.length;) {
+    const end = output.indexOf(0x0a, at);
+    const size = / (\d+)$/.exec(output.subarray(at, end).toString('ascii'))?.[1];
+    at = end + 1;
+    if (size === undefined) found.push(undefined);
+    else {
+      found.push(output.subarray(at, at + Number(size)));
+      at += Number(size) + 1;
+    }
+  }
+  if (found.length !== names.length) throw new GitFailed('cat-file', 0, `${found.length} answers to ${names.length} questions`);
+  return found;
+}
+
+interface TreeEntry {
+  path: string;
+  mode: string;
+  oid: string;
+  size: number;
+}
+
+/** The plain files of a commit's sandbox folder. A repository of a stranger's may hold links: they are passed over. */
+async function readTree(git: Git, repository: string, commit: string): Promise<TreeEntry[]> {
+  const output = await git.run(repository, ['ls-tree', '-r', '-z', '-l', '--full-tree', commit, `${inTree.sandbox}/`]);
+  const entries: TreeEntry[] = [];
+  for (let at = 0; at < output.length;) {
+    const end = output.indexOf(0, at);
+    const tab = output.indexOf(0x09, at);
+    const [mode = '', , oid = '', size = ''] = output.subarray(at, tab).toString('ascii').split(/ +/);
+    const name = output.subarray(tab + 1 + inTree.sandbox.length + 1, end);
+    if (/^100(644|755)$/.test(mode) && pathFault(name) === undefined)
+      entries.push({ path: decodePath(name), mode, oid, size: Number(size) });
+    at = end + 1;
+  }
+  return entries;
+}
+
+export interface Snapshot {
+  kata: KataRecord;
+  /** The last test's record, where there was one. */
+  record: TestRecord | undefined;
+  sandbox: Sandbox;
+}
+
+/** An avatar's sandbox folder at a commit, contents left where they are. @throws kata.invalid */
+export async function readSnapshot(git: Git, repository: string, commit: string): Promise<Snapshot> {
+  const [entries, [kata, stamps, test]] = await Promise.all([
+    readTree(git, repository, commit),
+    readObjects(git, repository, [`${commit}:${inTree.kata}`, `${commit}:${inTree.files}`, `${commit}:${inTree.test}`]),
+  ]);
+  if (!kata) throw new KatafleetError('kata.invalid', `${repository} is no kata's: it has no ${inTree.kata}`);
+  const stamped = readStamps(stamps, `${repository}: ${inTree.files}`);
+  const files = new Map<string, Kept>();
+  for (const { path, mode, oid, size } of entries) {
+    const stamp = stamped.files.get(path);
+    files.set(path, {
+      oid,
+      size,
+      mode: stamp?.mode ?? (mode === '100755' ? 0o755 : 0o644),
+      mtimeNs: stamp?.mtimeNs ?? 0n,
+      hidden: stamp?.hidden ?? false,
+      content: undefined,
+    });
+  }
+  const folders = new Map<string, KeptFolder>();
+  for (const { path, mode, mtimeNs, hidden } of stamped.folders.values())
+    if (pathFault(Buffer.from(path)) === undefined && !files.has(path)) folders.set(path, { mode, mtimeNs, hidden });
+  return {
+    kata: readKataRecord(kata, `${repository}: ${inTree.kata}`),
+    record: test && readTestRecord(test, `${repository}: ${inTree.test}`),
+    sandbox: { files, folders },
+  };
+}
+
+/** The same sandbox with the contents that `wanted` names at hand. */
+export async function withContents(git: Git, repository: string, sandbox: Sandbox, wanted: (kept: Kept) => boolean): Promise<Sandbox> {
+  const missing = [...new Set(Array.from(sandbox.files.values()).flatMap((kept) => (!kept.content && wanted(kept) ? [kept.oid] : [])))];
+  if (missing.length === 0) return sandbox;
+  const contents = await readObjects(git, repository, missing, 512 * 1024 * 1024);
+  const byOid = new Map(missing.map((oid, index) => [oid, contents[index]]));
+  const files = new Map<string, Kept>();
+  for (const [path, kept] of sandbox.files) {
+    const content = kept.content ?? byOid.get(kept.oid);
+    files.set(path, { ...kept, content });
+    if (!content && wanted(kept))
+      throw new KatafleetError('kata.git', `${repository} lacks the content ${kept.oid} of ${JSON.stringify(path)}`);
+  }
+  return { files, folders: sandbox.folders };
+}
+
+/** A commit of an avatar's history. */
+export interface Entry {
+  commit: string;
+  kind: 'start' | 'saved' | 'tested' | 'other';
+  /** 0 for the start-point. */
+  test: number;
+  /** ms since 1970. */
+  at: number;
+  subject: string;
+  light?: Light;
+  outcome?: string;
+  node?: string;
+}
+
+/** The history, newest first. */
+export async function readHistory(git: Git, repository: string, tip: string, most = 10_000): Promise<Entry[]> {
+  const value = (key: string) => `%(trailers:key=${key},valueonly,separator=%x20)`;
+  const { commit, test, light, outcome, node } = trailer;
+  const format = ['%H', '%at', '%s', ...[commit, test, light, outcome, node].map(value)].join('%x00');
+  const output = await git.run(repository, ['log', '-z', `--max-count=${most}`, `--format=tformat:${format}`, '--end-of-options', tip]);
+  const fields = output.toString('utf8').split('\0');
+  const entries: Entry[] = [];
+  for (let at = 0; at + 8 <= fields.length; at += 8) {
+    const [oid = '', seconds = '', subject = '', kind = '', number = '', shone = '', ended = '', where = ''] = fields.slice(at, at + 8);
+    const lit = LightSchema.safeParse(shone);
+    entries.push({
+      commit: oid,
+      kind: kind === 'start' || kind === 'saved' || kind === 'tested' ? kind : 'other',
+      test: /^\d{1,9}$/.test(number) ? Number(number) : 0,
+      at: Number(seconds) * 1000,
+      subject,
+      ...(lit.success ? { light: lit.data } : {}),
+      ...(ended === '' ? {} : { outcome: ended }),
+      ...(where === '' ? {} : { node: where }),
+    });
+  }
+  return entries;
+}

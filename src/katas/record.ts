@@ -1,0 +1,160 @@
+import { z } from 'zod';
+import { KatafleetError } from '../core/errors.ts';
+import { Light } from '../core/lights.ts';
+import { Manifest } from '../core/manifest.ts';
+import type { Outcome, RunResult } from '../core/run.ts';
+import { KataId } from './names.ts';
+import { Rules } from './rules.ts';
+import type { Kept, KeptFolder, LeftOut, Sandbox } from './sandbox.ts';
+
+/** The JSON documents in an avatar's repository. Bundles come from strangers, so all are checked when they are read. */
+
+/** `kata.json`: what the kata is; the same in every commit. */
+export const KataRecord = z.strictObject({
+  version: z.literal(1),
+  id: KataId,
+  /** ISO 8601. */
+  created: z.iso.datetime(),
+  manifest: Manifest,
+  rules: Rules,
+});
+export type KataRecord = z.output<typeof KataRecord>;
+
+const decimal = z
+  .string()
+  .regex(/^-?\d{1,19}$/)
+  .transform(BigInt);
+const mode = z.int().min(0).max(0o7777);
+const paths = z.array(z.string()).max(1_000_000);
+const count = z.number().min(0);
+
+const Stamp = z.strictObject({ path: z.string(), mode, mtimeNs: decimal, hidden: z.boolean().default(false) });
+type Stamp = z.output<typeof Stamp>;
+
+/** `files.json`: what git does not keep of the sandbox folder: time stamps, modes, empty folders, and what is hidden. */
+const FilesRecord = z.strictObject({ version: z.literal(1), files: z.array(Stamp), folders: z.array(Stamp) });
+
+/** An entry a line, sorted, so that the differences from commit to commit are small. */
+export function filesJson({ files, folders }: Sandbox): Buffer {
+  const lines = (entries: ReadonlyMap<string, Kept | KeptFolder>) =>
+    Array.from(entries)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([path, entry]) =>
+        JSON.stringify({ path, mode: entry.mode, mtimeNs: String(entry.mtimeNs), ...(entry.hidden ? { hidden: true } : {}) }),
+      )
+      .join(',\n');
+  return Buffer.from(`{"version":1,"files":[\n${lines(files)}\n],"folders":[\n${lines(folders)}\n]}\n`);
+}
+
+const outcome: z.ZodType<Outcome> = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('exited'), code: z.int() }),
+  z.strictObject({ kind: z.literal('signalled'), signal: z.int() }),
+  z.strictObject({ kind: z.literal('timed_out'), clock: z.enum(['wall', 'cpu']) }),
+  z.strictObject({ kind: z.literal('out_of_memory') }),
+  z.strictObject({ kind: z.literal('cancelled') }),
+  z.strictObject({ kind: z.literal('lost'), reason: z.string() }),
+]);
+
+/** `test.json`: how a test went. What was printed lies beside it, as the bytes that it was, in `stdout` and `stderr`. */
+export const TestRecord = z.strictObject({
+  version: z.literal(1),
+  test: z.int().min(1),
+  /** When the files were handed in, ISO 8601. */
+  at: z.iso.datetime(),
+  /** The run's id; absent where there was none. */
+  run: z.string().optional(),
+  image: z.string(),
+  node: z.string().optional(),
+  attempt: z.int().optional(),
+  warm: z.boolean().optional(),
+  outcome,
+  light: Light.optional(),
+  timings: z.strictObject({ queueMs: count, acquireMs: count, executeMs: count, collectMs: count, totalMs: count }).partial().optional(),
+  steps: z
+    .array(
+      z.strictObject({
+        outcome,
+        stdoutBytes: count,
+        stderrBytes: count,
+        stdoutCut: z.boolean(),
+        stderrCut: z.boolean(),
+        wallMs: count,
+        userMs: count,
+        systemMs: count,
+        peakMemory: count,
+        oomKills: count,
+      }),
+    )
+    .max(10_000),
+  /** Files that the run made, changed and deleted, those kept but hidden, those dropped by a rule. */
+  created: paths,
+  changed: paths,
+  deleted: paths,
+  hidden: paths,
+  ignored: paths,
+  /** What was handed in and what was made that could not be kept. */
+  leftOut: z.array(z.strictObject({ path: z.string(), reason: z.string() })).max(100_000),
+  leftOutCount: count,
+});
+export type TestRecord = z.output<typeof TestRecord>;
+
+/** What became of a test: a run's result, or why there is none. */
+export type Ending = { kind: 'ran'; result: RunResult } | { kind: 'failed'; reason: string };
+
+export function testRecord(
+  test: number,
+  at: number,
+  image: string,
+  ending: Ending,
+  changes: Pick<TestRecord, 'created' | 'changed' | 'deleted' | 'hidden' | 'ignored'> & { leftOut: LeftOut[]; leftOutCount: number },
+): TestRecord {
+  const begun = { version: 1 as const, test, at: new Date(at).toISOString(), image };
+  const { leftOut, ...lists } = changes;
+  const rest = { ...lists, leftOut: leftOut.slice(0, 2_000) };
+  if (ending.kind === 'failed') return { ...begun, outcome: { kind: 'lost', reason: ending.reason }, steps: [], ...rest };
+  const { id, node, attempt, warm, outcome: ended, light, timings, steps } = ending.result;
+  return {
+    ...begun,
+    run: id,
+    node,
+    attempt,
+    warm,
+    outcome: ended,
+    ...(light === undefined ? {} : { light }),
+    timings,
+    steps: steps.map(({ stdout: _stdout, stderr: _stderr, ...step }) => step),
+    ...rest,
+  };
+}
+
+/** JSON as people read it, a line end at its end. Lone surrogates, which stand for bytes that are no text, come out escaped. */
+export function json(value: unknown): Buffer {
+  return Buffer.from(`${JSON.stringify(value, undefined, 1)}\n`);
+}
+
+/** @throws kata.invalid */
+export function readKataRecord(bytes: Buffer, shown: string): KataRecord {
+  return read(KataRecord, bytes, shown);
+}
+
+/** @throws kata.invalid */
+export function readTestRecord(bytes: Buffer, shown: string): TestRecord {
+  return read(TestRecord, bytes, shown);
+}
+
+/** Without one, which an imported repository may lack, git's own word on modes holds. @throws kata.invalid */
+export function readStamps(bytes: Buffer | undefined, shown: string): { files: Map<string, Stamp>; folders: Map<string, Stamp> } {
+  if (!bytes) return { files: new Map(), folders: new Map() };
+  const { files, folders } = read(FilesRecord, bytes, shown);
+  const byPath = (stamps: Stamp[]) => new Map(stamps.map((stamp) => [stamp.path, stamp]));
+  return { files: byPath(files), folders: byPath(folders) };
+}
+
+function read<T>(schema: z.ZodType<T>, bytes: Buffer, shown: string): T {
+  try {
+    return schema.parse(JSON.parse(bytes.toString('utf8')));
+  } catch (cause) {
+    const why = cause instanceof z.ZodError ? (cause.issues[0]?.path.join('.') ?? '') + ': ' + (cause.issues[0]?.message ?? '') : 'no JSON';
+    throw new KatafleetError('kata.invalid', `${shown} is not what katafleet writes (${why})`, { cause });
+  }
+}

@@ -1,0 +1,74 @@
+import { RE2JS } from 're2js';
+import { parse } from 'yaml';
+import { z } from 'zod';
+import { KatafleetError, messageOf } from '../core/errors.ts';
+import { compileGlob } from './glob.ts';
+
+/** The file beside manifest.json that says what becomes of the files that a test makes. */
+export const rulesFile = 'kata.yaml';
+
+/** What becomes of a file that tools made: the person sees it; it is kept for the next test but not shown; it is dropped. */
+export const Fate = z.enum(['show', 'hide', 'ignore']);
+export type Fate = z.infer<typeof Fate>;
+
+const Glob = z
+  .string()
+  .min(1)
+  .max(500)
+  .superRefine((glob, context) => {
+    try {
+      compileGlob(glob);
+    } catch (error) {
+      context.addIssue({ code: 'custom', message: `the glob ${JSON.stringify(glob)} ${messageOf(error)}` });
+    }
+  });
+const Globs = z.union([Glob.transform((glob) => [glob]), z.array(Glob).min(1).max(200)]);
+
+/** Rules in order: the first whose glob fits a path decides; none leaves it to `otherwise`. */
+export const Rules = z.strictObject({
+  rules: z
+    .array(z.union([z.strictObject({ show: Globs }), z.strictObject({ hide: Globs }), z.strictObject({ ignore: Globs })]))
+    .max(100)
+    .default([]),
+  otherwise: Fate.default('show'),
+});
+export type Rules = z.output<typeof Rules>;
+
+/** @throws kata.invalid */
+export function parseRules(text: string, shown: string): Rules {
+  try {
+    return Rules.parse(parse(text) ?? {});
+  } catch (cause) {
+    const why =
+      cause instanceof z.ZodError ? cause.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ') : messageOf(cause);
+    throw new KatafleetError('kata.invalid', `${shown} is not valid: ${why}`, {
+      cause,
+      hint: "rules: [{ show: '*.gcov' }, { hide: ['*.o', '*.gcda'] }, { ignore: '__pycache__/' }]",
+    });
+  }
+}
+
+export type FateOf = (path: string) => Fate;
+
+/**
+ * What decides on paths. `hidden` are cyber-dojo's hidden_filenames, expressions that fit anywhere in a path; the rules go first.
+ * @throws kata.invalid for an expression that is none of RE2's
+ */
+export function fateOf({ rules, otherwise }: Rules, hidden: readonly string[] = []): FateOf {
+  const tests = rules.flatMap((rule) =>
+    Object.entries(rule).flatMap(([fate, globs]) => globs.map((glob) => ({ fate: Fate.parse(fate), fits: compileGlob(glob) }))),
+  );
+  const expressions = hidden.map((expression) => {
+    try {
+      return RE2JS.compile(expression);
+    } catch (cause) {
+      throw new KatafleetError(
+        'kata.invalid',
+        `hidden_filenames: ${JSON.stringify(expression)} is no RE2 expression: ${messageOf(cause)}`,
+        { cause },
+      );
+    }
+  });
+  return (path) =>
+    tests.find(({ fits }) => fits(path))?.fate ?? (expressions.some((expression) => expression.test(path)) ? 'hide' : otherwise);
+}

@@ -1,0 +1,73 @@
+import { KatafleetError } from '../core/errors.ts';
+import { noChanges, type SandboxFile, type SandboxFolder } from '../core/run.ts';
+import { savedCommit, testedCommit } from './commits.ts';
+import type { CommitPlan } from './fast-import.ts';
+import { type KataRecord, type TestRecord, testRecord } from './record.ts';
+import type { FateOf } from './rules.ts';
+import { type Applied, apply, emptySandbox, type LeftOut, type Sandbox, submit } from './sandbox.ts';
+import type { Ended, Submission } from './spool.ts';
+
+/** The two steps of a test as plain data: what follows from what was handed in and from how it ended, now or after a crash. */
+
+export interface Saved {
+  sandbox: Sandbox;
+  leftOut: LeftOut[];
+  plan: CommitPlan;
+}
+
+/** @throws files.* */
+export function savedStep({ id }: KataRecord, avatar: string, before: Sandbox, { given, test, at }: Submission): Saved {
+  const { sandbox, leftOut } = given ? submit(before, given.files, given.folders) : { sandbox: before, leftOut: [] };
+  return { sandbox, leftOut, plan: savedCommit(test, avatar, id, at, before, sandbox) };
+}
+
+/** The first step where its commit is in the repository already. */
+export function savedBefore(sandbox: Sandbox, { given }: Submission): Omit<Saved, 'plan'> {
+  return { sandbox, leftOut: given ? submit(emptySandbox, given.files, given.folders).leftOut : [] };
+}
+
+export interface TestedStep {
+  applied: Applied;
+  record: TestRecord;
+  plan: CommitPlan;
+}
+
+export function testedStep(
+  saved: Omit<Saved, 'plan'>,
+  fate: FateOf,
+  { test, at, image }: Submission,
+  { at: endedAt, ending }: Ended,
+): TestedStep {
+  const changes = ending.kind === 'ran' ? ending.result.changes : noChanges();
+  const applied = apply(saved.sandbox, changes, fate);
+  applied.shown.omitted.unshift(...saved.leftOut);
+  applied.shown.omittedCount += saved.leftOut.length;
+  const { files } = applied.sandbox;
+  const taken = (change: 'created' | 'changed') =>
+    changes.files
+      .filter((file) => file.change === change && !applied.ignored.includes(file.path) && files.has(file.path))
+      .map(({ path }) => path);
+  const record = testRecord(test, at, image, ending, {
+    created: taken('created'),
+    changed: taken('changed'),
+    deleted: changes.deleted.filter((path) => !files.has(path)),
+    hidden: applied.hidden,
+    ignored: applied.ignored,
+    leftOut: applied.shown.omitted,
+    leftOutCount: applied.shown.omittedCount,
+  });
+  const steps = ending.kind === 'ran' ? ending.result.steps : [];
+  const printed = { stdout: Buffer.concat(steps.map(({ stdout }) => stdout)), stderr: Buffer.concat(steps.map(({ stderr }) => stderr)) };
+  return { applied, record, plan: testedCommit(record, printed, endedAt, saved.sandbox, applied.sandbox) };
+}
+
+/** A sandbox folder as a run takes it. */
+export function entriesOf({ files, folders }: Sandbox): { files: SandboxFile[]; folders: SandboxFolder[] } {
+  return {
+    files: Array.from(files, ([path, { mode, mtimeNs, content, oid }]) => {
+      if (!content) throw new KatafleetError('internal', `the content ${oid} of ${JSON.stringify(path)} is not at hand`);
+      return { path, mode, mtimeNs, content };
+    }),
+    folders: Array.from(folders, ([path, { mode, mtimeNs }]) => ({ path, mode, mtimeNs })),
+  };
+}

@@ -1,0 +1,284 @@
+import { randomInt } from 'node:crypto';
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import PQueue from 'p-queue';
+import { KatafleetError, messageOf } from '../core/errors.ts';
+import { Avatar, type AvatarServices, type Given, type RunTest, type Tested, type TestOptions } from './avatar.ts';
+import type { Start } from './branch.ts';
+import { exportBundle, importBundle } from './bundle.ts';
+import { inTree, startCommit } from './commits.ts';
+import type { Retries } from './committer.ts';
+import { importCommits } from './fast-import.ts';
+import { Git } from './git.ts';
+import { avatarName, kataId } from './names.ts';
+import { Places } from './places.ts';
+import { type Entry, readHistory, readObjects, readSnapshot, readTip, type Snapshot, withContents } from './read.ts';
+import { json, type KataRecord, readKataRecord, readTestRecord, type TestRecord } from './record.ts';
+import { makeRepository, syncFolder } from './repository.ts';
+import { emptySandbox, type Sandbox, submit } from './sandbox.ts';
+import { readStartPoint, type StartPoint } from './start-point.ts';
+
+export interface KatasOptions {
+  /** Where the katas lie; made when the first one is. */
+  folder: string;
+  /** Runs a test; whatever takes a request and gives a result. */
+  run: RunTest;
+  /** Told of what goes wrong beside a test, a line each. */
+  trouble?: (message: string) => void;
+  git?: Git;
+  retries?: Retries;
+  /** How long another process may be at work on an avatar before a test is refused, ms; two minutes if absent. */
+  lockWaitMs?: number;
+}
+
+/** A test as it went: its record and what was printed. */
+export interface ShownTest {
+  record: TestRecord;
+  stdout: Buffer;
+  stderr: Buffer;
+}
+
+/** Avatars that are kept in memory at most while nothing is under way, and what their contents may take, bytes. */
+const mostKept = { avatars: 500, bytes: 64 * 1024 * 1024 };
+/** Without what is easily mistaken for another when it is read out. */
+const letters = 'abcdefghjkmnpqrstuvwxyz23456789';
+
+/** The katas of a folder. */
+export class Katas implements AsyncDisposable {
+  readonly #places: Places;
+  readonly #git: Git;
+  readonly #services: AvatarServices;
+  /** By `kata/avatar`, the last used last. */
+  readonly #avatars = new Map<string, Avatar>();
+  readonly #records = new Map<string, Promise<KataRecord>>();
+  readonly #starts = new Map<string, Promise<Snapshot>>();
+
+  constructor({ folder, run, trouble = () => undefined, git = new Git(), retries, lockWaitMs = 120_000 }: KatasOptions) {
+    this.#places = new Places(folder);
+    this.#git = git;
+    this.#services = { git, run, trouble, lockWaitMs, ...(retries ? { retries } : {}) };
+  }
+
+  /** Makes the commits that an earlier katafleet did not come to; how many tests they are of. */
+  async recover(): Promise<number> {
+    const queue = new PQueue({ concurrency: 8 });
+    let found = 0;
+    for (const kata of await this.#places.katas()) {
+      for (const name of await this.#places.avatars(kata)) {
+        void queue.add(async () => {
+          try {
+            found += await (await this.#avatar(kata, name)).recover();
+          } catch (error) {
+            this.#services.trouble(`${kata}/${name}: its last test is not taken up: ${messageOf(error)}`);
+          }
+        });
+      }
+    }
+    await queue.onIdle();
+    return found;
+  }
+
+  /** @param id made up if absent. @throws kata.invalid, kata.exists, files.*, kata.git */
+  async create(startPoint: string | StartPoint, id = newId()): Promise<KataRecord> {
+    kataId(id);
+    const { manifest, rules, files } = typeof startPoint === 'string' ? await readStartPoint(startPoint) : startPoint;
+    const record: KataRecord = { version: 1, id, created: new Date().toISOString(), manifest, rules };
+    const { sandbox, leftOut } = submit(emptySandbox, files);
+    if (leftOut[0])
+      throw new KatafleetError('kata.invalid', `the start-point names ${JSON.stringify(leftOut[0].path)}, which no repository may hold`);
+    await this.#places.staged(async (folder) => {
+      await makeRepository(this.#git, join(folder, 'start.git'));
+      await importCommits(this.#git, join(folder, 'start.git'), [startCommit(record, sandbox)], undefined);
+      await this.#install(folder, record);
+    });
+    return record;
+  }
+
+  /** The katas, oldest first, with their avatars. */
+  async list(): Promise<{ kata: KataRecord; avatars: string[] }[]> {
+    const found = await Promise.all(
+      (await this.#places.katas()).map(async (id) => ({ kata: await this.kata(id), avatars: await this.#places.avatars(id) })),
+    );
+    return found.sort((a, b) => (a.kata.created < b.kata.created ? -1 : 1));
+  }
+
+  /** @throws kata.unknown */
+  async kata(id: string): Promise<KataRecord> {
+    kataId(id);
+    return remembered(this.#records, id, () => this.#read(id));
+  }
+
+  async #read(id: string): Promise<KataRecord> {
+    const file = this.#places.record(id);
+    const bytes = await readFile(file).catch((cause: unknown) => {
+      throw new KatafleetError('kata.unknown', `there is no kata ${id} in ${this.#places.root}`, {
+        cause,
+        hint: 'katafleet kata list shows those that there are',
+      });
+    });
+    return readKataRecord(bytes, file);
+  }
+
+  /**
+   * A test: what is given takes the place of the avatar's files (none given: they are as they are), is run, and what came
+   * back is kept by the rules. The answer does not wait for git. An avatar comes to be with its first test.
+   * @throws what the run throws, kata.*, files.*
+   */
+  async test(kata: string, avatar: string, given: Given | undefined, options: TestOptions = {}): Promise<Tested> {
+    return (await this.#avatar(kata, avatar)).test(given, options);
+  }
+
+  /** An avatar's history, newest first; tests whose commits are still in the making are not in it. @throws kata.unknown */
+  async log(kata: string, avatar: string, most?: number): Promise<Entry[]> {
+    const { repository, tip } = await this.#tip(kata, avatar);
+    return readHistory(this.#git, repository, tip, most);
+  }
+
+  /** A test of an avatar's, the last if none is named. @throws kata.unknown */
+  async show(kata: string, avatar: string, test?: number): Promise<ShownTest> {
+    const { repository, tip } = await this.#tip(kata, avatar);
+    const { commit } = await this.#entry(
+      kata,
+      avatar,
+      (entry) => entry.kind === 'tested' && (test === undefined || entry.test === test),
+      test,
+    );
+    const [record, stdout, stderr] = await readObjects(
+      this.#git,
+      repository,
+      [inTree.test, inTree.stdout, inTree.stderr].map((name) => `${commit}:${name}`),
+      512 * 1024 * 1024,
+    );
+    if (!record) throw new KatafleetError('kata.unknown', `${avatar} has no test yet`, { hint: `its branch is at ${tip}` });
+    return {
+      record: readTestRecord(record, `${repository}: ${inTree.test}`),
+      stdout: stdout ?? Buffer.alloc(0),
+      stderr: stderr ?? Buffer.alloc(0),
+    };
+  }
+
+  /** The sandbox folder after a test, now if none is named: what the person sees, or hidden files too. @throws kata.unknown */
+  async files(kata: string, avatar: string, { test, hidden = false }: { test?: number; hidden?: boolean } = {}): Promise<Sandbox> {
+    const { repository, tip } = await this.#tip(kata, avatar);
+    const commit = test === undefined ? tip : (await this.#entry(kata, avatar, (entry) => entry.test === test, test)).commit;
+    const { sandbox } = await readSnapshot(this.#git, repository, commit);
+    const wanted = hidden ? sandbox : shownOf(sandbox);
+    return withContents(this.#git, repository, wanted, () => true);
+  }
+
+  /** Writes a kata with all its avatars, or one of them, as a git bundle. @throws kata.unknown, output.unwritable */
+  async export(kata: string, file: string, avatar?: string): Promise<void> {
+    await this.kata(kata);
+    const names = avatar === undefined ? await this.#places.avatars(kata) : [avatarName(avatar)];
+    if (avatar !== undefined) await this.#tip(kata, avatar);
+    await exportBundle(this.#git, this.#places, kata, names, file);
+  }
+
+  /** Takes a kata in from a bundle that anybody may have made. @throws bundle.invalid, kata.exists */
+  async import(file: string, id?: string): Promise<KataRecord> {
+    if (id !== undefined) kataId(id);
+    return this.#places.staged(async (folder) => {
+      const record = await importBundle(this.#git, file, folder, id);
+      await this.#install(folder, record);
+      return record;
+    });
+  }
+
+  /** The repository of an avatar, for one that hands it out. @throws kata.unknown */
+  async repository(kata: string, avatar: string): Promise<string> {
+    return (await this.#tip(kata, avatar)).repository;
+  }
+
+  /** Waits for tests and commits under way. */
+  async close(): Promise<void> {
+    await Promise.all(Array.from(this.#avatars.values(), (avatar) => avatar.close()));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #avatar(kata: string, name: string): Promise<Avatar> {
+    const key = `${kataId(kata)}/${avatarName(name)}`;
+    const record = await this.kata(kata);
+    const known = this.#avatars.get(key) ?? new Avatar(record, name, this.#places.avatar(kata, name), this.#start(kata), this.#services);
+    this.#avatars.delete(key);
+    this.#forget();
+    this.#avatars.set(key, known);
+    return known;
+  }
+
+  #start(kata: string): Start {
+    const repository = this.#places.start(kata);
+    const read = async () => readSnapshot(this.#git, repository, readTip(repository) ?? '');
+    return { repository, read: () => remembered(this.#starts, kata, read) };
+  }
+
+  /** Lets go of idle avatars, those not used for longest first, while there are too many. */
+  #forget(): void {
+    let bytes = 0;
+    for (const avatar of this.#avatars.values()) bytes += avatar.held;
+    for (const [key, avatar] of this.#avatars) {
+      if (this.#avatars.size < mostKept.avatars && bytes <= mostKept.bytes) return;
+      if (!avatar.idle) continue;
+      bytes -= avatar.held;
+      this.#avatars.delete(key);
+    }
+  }
+
+  async #tip(kata: string, avatar: string): Promise<{ repository: string; tip: string }> {
+    await this.kata(kata);
+    const repository = this.#places.repository(kata, avatarName(avatar));
+    const tip = readTip(repository);
+    if (tip !== undefined) return { repository, tip };
+    const known = await this.#places.avatars(kata);
+    throw new KatafleetError('kata.unknown', `the kata ${kata} has no avatar ${avatar}`, {
+      hint: known.length > 0 ? `there are: ${known.join(', ')}` : 'an avatar comes to be with its first test',
+    });
+  }
+
+  async #entry(kata: string, avatar: string, fits: (entry: Entry) => boolean, test: number | undefined): Promise<Entry> {
+    const history = await this.log(kata, avatar);
+    const entry = history.find(fits);
+    if (entry) return entry;
+    const last = history.find(({ kind }) => kind === 'tested')?.test ?? 0;
+    throw new KatafleetError('kata.unknown', `${avatar} has no test${test === undefined ? '' : ` ${test}`}`, {
+      hint: last > 0 ? `its last one is ${last}` : 'it has not tested yet',
+    });
+  }
+
+  /** Puts a kata where it belongs, whole, or not at all. */
+  async #install(folder: string, record: KataRecord): Promise<void> {
+    await mkdir(join(folder, 'avatars'), { recursive: true });
+    await writeFile(join(folder, 'kata.json'), json(record), { flush: true });
+    await syncFolder(folder);
+    await rename(folder, this.#places.kata(record.id)).catch((cause: unknown) => {
+      const { code } = cause as NodeJS.ErrnoException;
+      if (code === 'ENOTEMPTY' || code === 'EEXIST')
+        throw new KatafleetError('kata.exists', `there is a kata ${record.id} already`, { cause });
+      throw cause;
+    });
+    await syncFolder(this.#places.root);
+  }
+}
+
+/** What was read once; all who ask meanwhile are answered in their order. A failure is not kept. */
+function remembered<T>(known: Map<string, Promise<T>>, key: string, read: () => Promise<T>): Promise<T> {
+  let value = known.get(key);
+  if (!value) {
+    value = read();
+    value.catch(() => known.delete(key));
+    known.set(key, value);
+  }
+  return value;
+}
+
+export function shownOf({ files, folders }: Sandbox): Sandbox {
+  const shown = <T extends { hidden: boolean }>(entries: ReadonlyMap<string, T>) =>
+    new Map([...entries].filter(([, { hidden }]) => !hidden));
+  return { files: shown(files), folders: shown(folders) };
+}
+
+function newId(): string {
+  return Array.from({ length: 10 }, () => letters[randomInt(letters.length)]).join('');
+}

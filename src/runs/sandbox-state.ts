@@ -1,0 +1,98 @@
+import { createHash } from 'node:crypto';
+import type { Changes, SandboxFile, SandboxFolder } from '../core/run.ts';
+
+interface Known {
+  /** SHA-256 of its bytes; undefined where nobody knows them. */
+  hash: string | undefined;
+  mode: number;
+  /** Whether the caller gave it; else a tool made it. */
+  given: boolean;
+}
+
+/** What turns a sandbox's folder into what a run wants it to be: first the removals, in their order, then files, then folders. */
+export interface Delta {
+  remove: string[];
+  files: SandboxFile[];
+  folders: readonly SandboxFolder[];
+}
+
+/**
+ * What a kept sandbox's folder holds, as far as its host knows: what was sent there and what came back. What tools made
+ * stays, so that a build goes on where it was; what the caller gave and no longer gives goes.
+ */
+export class SandboxState {
+  readonly #files = new Map<string, Known>();
+  /** What else lies there and may not be swept away with its folder: folders of tools, and what did not come back. */
+  #others = new Set<string>();
+
+  /** What has to travel. Changes nothing; {@link given} tells that it did. */
+  delta(files: readonly SandboxFile[], folders: readonly SandboxFolder[]): Delta {
+    const wanted = new Set(files.map(({ path }) => path));
+    const parents = new Set([...wanted, ...folders.map(({ path }) => path)].flatMap(above));
+    const kept = (path: string) => wanted.has(path) || parents.has(path) || folders.some((folder) => folder.path === path);
+    const gone = Array.from(this.#files).flatMap(([path, { given }]) => (given && !wanted.has(path) ? [path] : []));
+    const inTheWay = [
+      // A file where a folder has to be, and a folder where a file has to be.
+      ...Array.from(this.#files.keys()).filter((path) => parents.has(path)),
+      ...[...this.#files.keys(), ...this.#others].flatMap((path) => above(path).filter((folder) => wanted.has(folder))),
+      ...[...this.#others].filter((path) => wanted.has(path)),
+    ];
+    const remove = new Set([...inTheWay, ...this.#emptied(gone, kept), ...gone]);
+    const swept = (path: string) => remove.has(path) || above(path).some((folder) => remove.has(folder));
+    return {
+      remove: [...remove].filter((path) => !above(path).some((folder) => remove.has(folder))),
+      files: files.filter((file) => swept(file.path) || !this.#has(file)),
+      folders,
+    };
+  }
+
+  #has({ path, mode, content }: SandboxFile): boolean {
+    const known = this.#files.get(path);
+    return known?.hash !== undefined && known.mode === mode && content instanceof Uint8Array && known.hash === hashOf(content);
+  }
+
+  /** Folders in which nothing is left once some files have gone. */
+  #emptied(gone: readonly string[], kept: (path: string) => boolean): string[] {
+    const going = new Set(gone);
+    const alive = new Set([...this.#files.keys()].filter((path) => !going.has(path)).flatMap(above));
+    for (const path of this.#others) for (const folder of [path, ...above(path)]) alive.add(folder);
+    return gone.flatMap(above).filter((folder) => !alive.has(folder) && !kept(folder));
+  }
+
+  /** The delta has arrived, and the folder holds the wanted files: from here on they are the caller's, whoever made them. */
+  given(delta: Delta, wanted: readonly SandboxFile[]): void {
+    for (const removed of delta.remove) this.#forget(removed);
+    for (const { path, mode, content } of delta.files) {
+      this.#files.set(path, { hash: content instanceof Uint8Array ? hashOf(content) : undefined, mode, given: true });
+    }
+    for (const { path } of wanted) {
+      const known = this.#files.get(path);
+      if (known) known.given = true;
+    }
+  }
+
+  /** A run is over, and this came back. */
+  came(changes: Changes): void {
+    for (const path of changes.deleted) this.#forget(path);
+    this.#others = new Set([...changes.folders, ...changes.omitted].map(({ path }) => path));
+    for (const path of this.#others) this.#files.delete(path);
+    for (const { path, mode, content } of changes.files) {
+      const given = this.#files.get(path)?.given ?? false;
+      this.#files.set(path, { hash: hashOf(content), mode, given });
+    }
+  }
+
+  #forget(gone: string): void {
+    for (const path of this.#files.keys()) if (path === gone || path.startsWith(`${gone}/`)) this.#files.delete(path);
+    for (const path of this.#others) if (path === gone || path.startsWith(`${gone}/`)) this.#others.delete(path);
+  }
+}
+
+/** The folders that a path lies in, the outermost first. */
+function above(path: string): string[] {
+  const folders: string[] = [];
+  for (let at = path.indexOf('/'); at > 0; at = path.indexOf('/', at + 1)) folders.push(path.slice(0, at));
+  return folders;
+}
+
+const hashOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('base64');

@@ -1,0 +1,12 @@
+import unittest
+
+import hiker
+
+
+class TestHiker(unittest.TestCase):
+    def test_life_the_universe_and_everything(self):
+        self.assertEqual(hiker.answer(), 42)
+
+
+if __name__ == "__main__":
+    unittest.main()

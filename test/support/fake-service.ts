@@ -1,0 +1,49 @@
+import { Placing } from '../../src/core/placing.ts';
+import type { RunRequest } from '../../src/core/run.ts';
+import { Dispatcher, type DispatcherOptions } from '../../src/runs/dispatcher.ts';
+import { RunService } from '../../src/runs/service.ts';
+import { Journal } from '../../src/store/journal.ts';
+import { fakeFleet, type FakeFleetOptions, MiB } from './fake-fleet.ts';
+
+/** Runs over nodes in memory, written down in a journal, which may be a file that outlives the service. */
+export async function fakeService(names: string[], options: Partial<DispatcherOptions> & FakeFleetOptions & { file?: string } = {}) {
+  const { file = ':memory:', ...rest } = options;
+  const fakes = fakeFleet(names, rest);
+  const journal = Journal.open(file);
+  const service = new RunService(
+    journal,
+    (recorder) =>
+      new Dispatcher(fakes.fleet, {
+        limits: { runs: 1_000, bytes: 1024 * MiB, perTenant: 1_000 },
+        policy: { pack: 'spread' },
+        attempts: 3,
+        idleMemory: 16 * MiB,
+        patient: true,
+        recorder,
+        ...rest,
+      }),
+  );
+  await fakes.fleet.open();
+  /** As a katafleet that is killed: nothing that it would still say reaches its journal. */
+  const crash = async () => {
+    journal.close();
+    service.dispatcher.stop();
+    await fakes.fleet.close();
+  };
+  const close = async () => {
+    service.dispatcher.stop();
+    await fakes.fleet.close();
+    await service.over();
+    journal.close();
+  };
+  return { ...fakes, journal, service, crash, close };
+}
+
+export const runOf = (argv: string[], more: Partial<RunRequest> = {}): RunRequest => ({
+  image: 'any',
+  files: [],
+  steps: [{ argv }],
+  profile: { memory: 512 * MiB },
+  ...more,
+});
+export const placed = (more: Partial<Placing> = {}): Placing => Placing.parse(more);

@@ -1,0 +1,110 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { type Changes, noChanges, type RunRequest, type RunResult } from '../../src/core/run.ts';
+import type { RunTest } from '../../src/katas/avatar.ts';
+import { gitEnvironment, gitSettings } from '../../src/katas/git.ts';
+import { Rules } from '../../src/katas/rules.ts';
+import type { WholeFile } from '../../src/katas/sandbox.ts';
+import type { StartPoint } from '../../src/katas/start-point.ts';
+import { type KatasOptions, Katas } from '../../src/katas/store.ts';
+
+export const file = (path: string, content: string | Uint8Array = path, more: Partial<WholeFile> = {}): WholeFile => ({
+  path,
+  mode: 0o644,
+  mtimeNs: 1_700_000_000_123_456_789n,
+  content: Buffer.from(content),
+  ...more,
+});
+
+export const startPoint = (rules: unknown = {}, files = [file('cyber-dojo.sh', 'make test'), file('hiker.c', 'int x;')]): StartPoint => ({
+  manifest: {
+    display_name: 'C, assert',
+    image_name: 'gcc-assert',
+    visible_filenames: files.map(({ path }) => path),
+    filename_extension: '.c',
+    max_seconds: 7,
+  },
+  rules: Rules.parse(rules),
+  files: files.map((each) => ({ ...each, content: Buffer.from(each.content) })),
+});
+
+export function result(changes: Partial<Changes> = {}, more: Partial<RunResult> = {}): RunResult {
+  return {
+    id: 'run1',
+    image: 'gcc-assert',
+    node: 'local',
+    attempt: 1,
+    warm: true,
+    resumed: false,
+    outcome: { kind: 'exited', code: 0 },
+    light: 'green',
+    steps: [
+      {
+        outcome: { kind: 'exited', code: 0 },
+        stdout: Buffer.from('All tests passed\n'),
+        stderr: Buffer.alloc(0),
+        stdoutBytes: 17,
+        stderrBytes: 0,
+        stdoutCut: false,
+        stderrCut: false,
+        wallMs: 5,
+        userMs: 2,
+        systemMs: 1,
+        peakMemory: 1024,
+        oomKills: 0,
+      },
+    ],
+    changes: { ...noChanges(), ...changes },
+    timings: { queueMs: 0, acquireMs: 1, executeMs: 5, collectMs: 1, totalMs: 7 },
+    ...more,
+  };
+}
+
+export const created = (path: string, content: string | Uint8Array = path, mode = 0o644, mtimeNs = 1_700_000_001_000_000_001n) => ({
+  change: 'created' as const,
+  path,
+  mode,
+  mtimeNs,
+  content: Buffer.from(content),
+});
+export const changed = (path: string, content: string) => ({ ...created(path, content), change: 'changed' as const });
+
+/** A store in a folder of its own, whose runs are scripted; requests are kept. */
+export async function testStore(options: Partial<KatasOptions> = {}) {
+  const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'katafleet-katas-')));
+  const requests: RunRequest[] = [];
+  const troubles: string[] = [];
+  const script: { run: RunTest } = { run: () => Promise.resolve(result()) };
+  const katas = new Katas({
+    folder,
+    run: (request, how) => {
+      requests.push(request);
+      return script.run(request, how);
+    },
+    trouble: (text) => troubles.push(text),
+    ...options,
+  });
+  return {
+    katas,
+    folder,
+    requests,
+    troubles,
+    script,
+    dispose: async () => {
+      await katas.close();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** What git says of a repository. */
+export async function git(repository: string, ...args: string[]): Promise<string> {
+  const { stdout } = await promisify(execFile)('git', [...gitSettings, `--git-dir=${repository}`, ...args], {
+    env: gitEnvironment(),
+    maxBuffer: 64 * 1024 * 1024,
+  });
+  return stdout;
+}

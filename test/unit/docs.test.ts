@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { program } from '../../src/cli/program.ts';
+import { errorKinds } from '../../src/core/errors.ts';
+import { buildApp, type Parts } from '../../src/http/app.ts';
+import { checkJob } from '../../src/runs/job.ts';
+import { requestOf, RunJson } from '../../src/runs/json.ts';
+
+const page = (name: string) => readFileSync(new URL(`../../docs/${name}`, import.meta.url), 'utf8');
+/** Rows of a page's tables, their cells without padding. */
+const rows = (name: string) =>
+  page(name)
+    .split('\n')
+    .filter((line) => line.startsWith('| '))
+    .map((line) =>
+      line
+        .slice(1, -1)
+        .split(' | ')
+        .map((cell) => cell.trim()),
+    );
+
+describe('the pages tell what the code does', () => {
+  it('api.md: every error with its status, fault, retry and exit code', () => {
+    const told = rows('api.md').filter(([code]) => /^`[a-z_]+\.[a-z_]+`$|^`internal`$/.test(code ?? ''));
+    const expected = Object.entries(errorKinds).map(([code, { http, fault, retry, exit }]) => [
+      `\`${code}\``,
+      String(http),
+      fault,
+      retry ? 'yes' : 'no',
+      String(exit),
+    ]);
+    assert.deepEqual(
+      told.map((cells) => cells.slice(0, 5)),
+      expected,
+    );
+    assert.ok(told.every(([, , , , , what]) => (what ?? '').length > 5));
+  });
+
+  it('api.md: every route, and no other', () => {
+    const told = rows('api.md').flatMap(([route]) =>
+      [...(route ?? '').matchAll(/`(GET|POST|DELETE) ([^`?]+)[^`]*`/g)].map(([, method, path]) => `${method ?? ''} ${path ?? ''}`),
+    );
+    const routes: string[] = [];
+    buildApp({} as Parts, { bodyLimit: 1, loopbackOnly: true, onRoute: (method, path) => routes.push(`${method} ${path}`) });
+    const named = routes.map((route) =>
+      route.replace(':id', 'ID').replace('maintenance/:name', 'maintenance/JOB').replace(':name', 'NAME'),
+    );
+    assert.deepEqual(told.toSorted(), named.filter((route) => !route.startsWith('HEAD')).toSorted());
+  });
+
+  it('api.md: the example of a run is one', () => {
+    const [example = ''] = [...page('api.md').matchAll(/```json\n([^]*?)```/g)].map(([, json]) => json ?? '');
+    const json = RunJson.parse(JSON.parse(example));
+    assert.equal(checkJob(requestOf(json, {})).request.files.length, 2);
+    const fields = rows('api.md').map(([field]) => field);
+    for (const field of Object.keys(RunJson.shape)) assert.ok(fields.includes(`\`${field}\``), field);
+  });
+
+  it('api.md: every example is JSON', () => {
+    for (const [, json = ''] of page('api.md').matchAll(/```json\n([^]*?)```/g))
+      assert.doesNotThrow(() => JSON.parse(json) as unknown, json);
+  });
+
+  it('cli.md: every command', () => {
+    const text = page('cli.md');
+    const visit = (command: ReturnType<typeof program>, path: string): string[] =>
+      command.commands.flatMap((child) => [`${path}${child.name()}`, ...visit(child, `${path}${child.name()} `)]);
+    for (const name of visit(program(), '')) {
+      if (!name.startsWith('completion') && name !== 'config') assert.ok(new RegExp(`(katafleet |· |\`)${name}\\b`).test(text), name);
+    }
+  });
+});

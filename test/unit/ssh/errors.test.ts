@@ -1,0 +1,78 @@
+import assert from 'node:assert/strict';
+import { dockerError, saidBy } from '../../../src/drivers/ssh/errors.ts';
+import { sshError } from '../../../src/drivers/transport/failure.ts';
+
+const answer = (stderr: string, code = 1) => ({ code, stdout: '', stderr });
+const fatal = (message: string) => `time="2026-11-25T01:00:00Z" level=fatal msg="${message.replace(/["\\]/g, '\\$&')}"\n`;
+
+describe('what a node’s docker complains of', () => {
+  it('is told apart, in the words of 1.6 and of later ones', () => {
+    const cases: [string, number, string][] = [
+      [fatal("Cannot connect to the Docker daemon. Is 'docker -d' running on this host?"), 1, 'engine.unreachable'],
+      ['Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?', 1, 'engine.unreachable'],
+      [
+        fatal('Get http:///var/run/docker.sock/v1.18/version: dial unix /var/run/docker.sock: permission denied. Are you trying'),
+        1,
+        'engine.permission',
+      ],
+      [
+        'Got permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock: Get "http://…"',
+        1,
+        'engine.permission',
+      ],
+      ['permission denied while trying to connect to the docker API at unix:///var/run/docker.sock', 1, 'engine.permission'],
+      ['sh: 1: docker: not found\n', 127, 'docker.missing'],
+      ['katafleet-gate: docker is not installed on this node\n', 127, 'docker.missing'],
+      ['katafleet-gate: refused: the image is of no admitted repository\n', 126, 'gate.refused'],
+      [fatal('Error response from daemon: write /var/lib/docker/x: no space left on device'), 1, 'engine.disk_full'],
+      [fatal('Error response from daemon: Conflict. The name "dup" is already in use by container 0123456789ab.'), 1, 'engine.conflict'],
+      [
+        'docker: Error response from daemon: Conflict. The container name "/dup" is already in use by container "01".',
+        125,
+        'engine.conflict',
+      ],
+      ["Unable to find image 'nosuchimage:latest' locally\nPulling repository nosuchimage\n", 1, 'image.unknown'],
+      [fatal('Error response from daemon: Cannot start container 01: [8] System error: exec: "x": not found'), 1, 'engine.failed'],
+      ['', 1, 'engine.failed'],
+    ];
+    for (const [stderr, code, expected] of cases) {
+      const error = dockerError(answer(stderr, code), 'node', 'start a sandbox');
+      assert.equal(error.code, expected, stderr);
+      assert.ok(error.message.includes('node'), error.message);
+      assert.ok(expected === 'engine.failed' || expected === 'engine.conflict' || error.hint !== undefined, `${expected} says what to do`);
+    }
+  });
+
+  it('is quoted without its wrapping', () => {
+    assert.equal(saidBy(answer(fatal('Error: the "name"'))), 'Error: the "name"');
+    assert.equal(saidBy(answer("docker: Error response from daemon: no.\nSee 'docker run --help'.\n")), 'Error response from daemon: no.');
+  });
+});
+
+describe('what ssh complains of', () => {
+  it('is told apart', () => {
+    const changed = '@@@@@@@@@@@\n@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\n@@@@@@@@\nHost key verification failed.\n';
+    const cases: [string, string, RegExp][] = [
+      [changed, 'ssh.host_key', /another one/],
+      [
+        'No ED25519 host key is known for node and you have requested strict checking.\nHost key verification failed.',
+        'ssh.host_key',
+        /not known/,
+      ],
+      ['me@node: Permission denied (publickey).', 'ssh.refused', /no such user/],
+      ['sudo: a password is required', 'ssh.refused', /sudo/],
+      ['ssh: connect to host node port 22: Connection refused', 'engine.unreachable', /no ssh server/],
+      ['ssh: connect to host node port 22: Connection timed out', 'engine.unreachable', /does not answer/],
+      ['ssh: connect to host node port 22: No route to host', 'engine.unreachable', /does not answer/],
+      ['ssh: Could not resolve hostname node: Name or service not known', 'engine.unreachable', /no host has the name/],
+      ["Can't open user config file /x: No such file or directory", 'endpoint.invalid', /files and options/],
+      ['mux_client_request_session: read from master failed: Broken pipe', 'engine.unreachable', /broke/],
+      ['', 'engine.unreachable', /broke/],
+    ];
+    for (const [complaint, code, about] of cases) {
+      const error = sshError(complaint, 'me@node');
+      assert.equal(error.code, code, complaint);
+      assert.match(error.message, about);
+    }
+  });
+});

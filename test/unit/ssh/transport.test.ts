@@ -1,0 +1,158 @@
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { KatafleetError } from '../../../src/core/errors.ts';
+import { masterWords, sessionWords, sshCommand, sshTarget } from '../../../src/drivers/transport/target.ts';
+import { type SshStream } from '../../../src/drivers/transport/stream.ts';
+import { SshTransport } from '../../../src/drivers/transport/transport.ts';
+
+/** An ssh that connects nowhere: it runs the line here, and writes down which connection it was called for. */
+const fake = `#!/bin/sh
+words="$*" control= op=session
+while [ $# -gt 1 ]; do
+  case $1 in -S) control=$2; shift ;; -M) op=master ;; -O) op=$2; shift ;; esac
+  shift
+done
+echo "$op $control" >> "$LOG"
+case $op in
+  master) [ ! -e "$LOG.refuse" ] || { cat "$LOG.refuse" >&2; exit 255; }; : > "$control" ;;
+  exit) rm -f "$control" ;;
+  session) [ -e "$control" ] || { echo 'mux: no such connection' >&2; exit 255; }; exec sh -c "$1" ;;
+esac
+`;
+
+describe('remote commands over shared connections', () => {
+  let folder: string;
+  let path: string | undefined;
+  let transport: SshTransport;
+  const log = () => join(folder, 'log');
+  const calls = () => readFileSync(log(), 'utf8').trim().split('\n');
+  const masters = () => calls().filter((line) => line.startsWith('master')).length;
+  const open: SshStream[] = [];
+  const held = () => {
+    const stream = transport.open(['cat']);
+    stream.on('error', () => undefined);
+    open.push(stream);
+    return stream;
+  };
+  /** Resolves when the far side lives. */
+  const echoed = async (stream: SshStream) => {
+    stream.write('x');
+    for await (const chunk of stream.iterator({ destroyOnReturn: false })) return String(chunk);
+    return undefined;
+  };
+
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'katafleet-transport-'));
+    writeFileSync(join(folder, 'ssh'), fake, { mode: 0o755 });
+    writeFileSync(log(), '');
+    path = process.env['PATH'];
+    process.env['PATH'] = `${folder}:${path}`;
+    process.env['LOG'] = log();
+    transport = new SshTransport('ssh://node');
+  });
+  afterEach(async () => {
+    await transport.close();
+    open.splice(0);
+    process.env['PATH'] = path;
+    delete process.env['LOG'];
+    await rm(folder, { recursive: true });
+  });
+
+  it('what a command says comes back, with its exit code, its input and what it complained of', async () => {
+    const { code, stdout, stderr } = await transport.run(['sh', '-c', 'cat; echo "it\'s" >&2; exit 3'], { input: Buffer.from('given') });
+    assert.deepEqual([code, stdout, stderr], [3, 'given', "it's\n"]);
+  });
+
+  it('eight sessions share a connection, the ninth gets another, and an idle one is filled before it', async () => {
+    const first = Array.from({ length: 8 }, held);
+    assert.deepEqual(await Promise.all(first.map(echoed)), Array(8).fill('x'));
+    assert.equal(masters(), 1);
+    assert.equal(await echoed(held()), 'x');
+    assert.equal(masters(), 2);
+    first[0]?.destroy();
+    await first[0]?.ended;
+    await Promise.all([held(), held(), held()].map(echoed));
+    assert.deepEqual([masters(), transport.connections], [2, 2]);
+  });
+
+  it('when all places are taken, what is over soon is waited for', async () => {
+    await Promise.all(Array.from({ length: 7 }, held).map(echoed));
+    const results = await Promise.all(Array.from({ length: 12 }, (_, index) => transport.run(['echo', String(index)])));
+    assert.deepEqual(
+      results.map(({ stdout }) => stdout.trim()),
+      results.map((_, index) => String(index)),
+    );
+    assert.equal(masters(), 1);
+  });
+
+  it('a connection that has died is made anew, and the command is run again', async () => {
+    await transport.run(['true']);
+    await rm(calls()[0]?.split(' ')[1] ?? '');
+    assert.equal((await transport.run(['echo', 'again'])).stdout, 'again\n');
+    assert.equal(masters(), 2);
+  });
+
+  it('what keeps a connection from being made is told, and the next call tries again', async () => {
+    writeFileSync(`${log()}.refuse`, 'Host key verification failed.\n');
+    await assert.rejects(transport.run(['true']), (error) => error instanceof KatafleetError && error.code === 'ssh.host_key');
+    await rm(`${log()}.refuse`);
+    assert.equal((await transport.run(['true'])).code, 0);
+  });
+
+  it('breaking off ends what runs, and what comes afterwards connects anew', async () => {
+    const stream = held();
+    await echoed(stream);
+    const running = transport.run(['sleep', '60']);
+    const waiting = Promise.all([assert.rejects(running, /broken off/), stream.carrierClosed]);
+    await transport.disconnect();
+    await waiting;
+    assert.ok(calls().some((line) => line.startsWith('exit')));
+    assert.equal((await transport.run(['echo', 'back'])).stdout, 'back\n');
+  });
+
+  it('a command that takes too long, or is called off, ends', async () => {
+    await assert.rejects(
+      transport.run(['sleep', '60'], { timeoutMs: 50 }),
+      (error) => error instanceof KatafleetError && error.code === 'engine.timeout',
+    );
+    await assert.rejects(transport.run(['sleep', '60'], { signal: AbortSignal.timeout(50) }), /timeout/i);
+    await assert.rejects(transport.run(['true'], { signal: AbortSignal.abort(new Error('no more')) }), /no more/);
+  });
+});
+
+describe('how ssh is called', () => {
+  it('an endpoint is a host, a port and a user, and nothing that looks like an option', () => {
+    assert.deepEqual(sshTarget('ssh://me@node:2222'), { host: 'node', port: '2222', user: 'me' });
+    assert.deepEqual(sshTarget('ssh://[::1]'), { host: '::1' });
+    for (const bad of ['ssh://-oProxyCommand=x', 'tcp://node', 'ssh://', 'node']) assert.throws(() => sshTarget(bad), KatafleetError, bad);
+  });
+
+  it('as another user it goes through sudo, which may not ask', () => {
+    assert.deepEqual(sshCommand({ as: 'test-runner' }), ['sudo', '-n', '-u', 'test-runner', '--', 'ssh']);
+    assert.deepEqual(sshCommand({}), ['ssh']);
+  });
+
+  it('nobody is asked, no stranger is trusted, nothing is forwarded; sessions log in nowhere', () => {
+    const target = { host: 'node', user: 'me' };
+    const settings = { config: '/c', identity: '/my keys/100%', knownHosts: '/k', jump: 'gate', keepaliveMs: 2_400 };
+    const master = masterWords(target, settings, '/s/1').join(' ');
+    for (const option of ['BatchMode=yes', 'StrictHostKeyChecking=yes', 'ForwardAgent=no', 'ForwardX11=no', 'RequestTTY=no']) {
+      assert.ok(master.includes(`-o ${option}`), option);
+      assert.ok(sessionWords(target, settings, '/s/1', 'true').join(' ').includes(`-o ${option}`), option);
+    }
+    for (const part of [
+      '-F /c',
+      '-S /s/1',
+      '-J gate',
+      '-l me -- node',
+      'ServerAliveInterval=2',
+      'IdentityFile="/my keys/100%%"',
+      'UserKnownHostsFile="/k"',
+    ])
+      assert.ok(master.includes(part), part);
+    assert.ok(sessionWords(target, settings, '/s/1', 'true').includes('ProxyCommand=false'));
+  });
+});
