@@ -42,6 +42,8 @@ export function checkJob(request: RunRequest, placing: Placing = Placing.parse({
     );
   }
   checkEntries(request.files, request.folders ?? []);
+  if (request.rsync && request.session !== undefined)
+    throw new KatafleetError('request.invalid', 'rsync: a run of a session gives its files with it, for only those that changed travel');
   if (request.rsync && request.files.length + (request.folders?.length ?? 0) > 0)
     throw new KatafleetError('request.invalid', 'rsync: give either an rsync source or files and folders, not both');
   const profile = profileOf(request.profile);
@@ -77,6 +79,7 @@ export function wantedOf(job: Job, idleMemory: number, avoid?: ReadonlySet<strin
     cpus: limits.cpus,
     idleMemory,
     constraints: placing.constraints,
+    ...(limits.network === undefined ? {} : { driver: 'engine' as const }),
     ...(placing.architecture === undefined ? {} : { architecture: placing.architecture }),
     ...(limits.network === undefined ? {} : { network: true }),
     ...(avoid && avoid.size > 0 ? { avoid } : {}),

@@ -14,8 +14,8 @@ export interface Wanted {
   /** As in core/placing.ts; all must hold. */
   constraints: readonly string[];
   architecture?: 'amd64' | 'arm64';
-  /** Its sandbox needs a network of the node's, which the docker command over ssh is never given. */
-  network?: boolean;
+  /** The only driver that can serve it. */
+  driver?: 'engine';
   /** Nodes where an earlier attempt was lost: taken only when nothing else can. */
   avoid?: ReadonlySet<string>;
   /** For whom a node may have been held. */
@@ -118,9 +118,10 @@ export const filters: readonly Filter[] = [
   },
   {
     code: 'driver',
-    refuses: (node, { network }) => network === true && node.facts.driver === 'ssh',
+    refuses: (node, { driver }) => driver !== undefined && node.facts.driver !== driver,
     permanent: ifProbed,
-    text: () => 'its sandboxes have no network, and the run fetches its files by rsync',
+    text: (node, { driver }) =>
+      `it is served by the driver ${node.facts.driver}, and the run needs ${driver ?? ''}: it fetches its files by rsync`,
   },
   {
     code: 'limits',
@@ -170,18 +171,11 @@ export function passes(node: NodeState, wanted: Wanted, cluster: Cluster): boole
   return true;
 }
 
-/** What is told of a node that never answered, if anything of it is: nothing is known of its memory, images and limits. */
-const knownUnprobed: ReadonlySet<ReasonCode> = new Set(['unusable', 'health', 'cordoned', 'held', 'labels']);
-
 /** Every reason against a node, none if it passes. */
 export function reasonsAgainst(node: NodeState, wanted: Wanted, cluster: Cluster): Reason[] {
-  const refusing = filters.filter((filter) => filter.refuses(node, wanted, cluster));
-  const known = node.facts.probed ? [] : refusing.filter(({ code }) => knownUnprobed.has(code));
-  return (known.length > 0 ? known : refusing).map(({ code, permanent, text }) => ({
-    code,
-    permanent: permanent(node, wanted, cluster),
-    text: text(node, wanted, cluster),
-  }));
+  return filters
+    .filter((filter) => filter.refuses(node, wanted, cluster))
+    .map(({ code, permanent, text }) => ({ code, permanent: permanent(node, wanted, cluster), text: text(node, wanted, cluster) }));
 }
 
 export function refusedForEver(node: NodeState, wanted: Wanted, cluster: Cluster): boolean {

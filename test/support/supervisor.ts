@@ -45,6 +45,11 @@ export class PipedSupervisor {
     return new PipedSupervisor(await sandboxFolder(tmpdir()), args, []);
   }
 
+  /** Started by another command, which ends in becoming it. */
+  static async under(before: readonly string[]): Promise<PipedSupervisor> {
+    return new PipedSupervisor(await sandboxFolder('/var/tmp'), [], before);
+  }
+
   /** With its folder bounded to so many bytes, and started by another command, `unshare --mount` for instance. */
   static async bounded(bytes: number, before: readonly string[], ...args: string[]): Promise<PipedSupervisor> {
     const folder = await sandboxFolder('/var/tmp'); // /tmp itself may be bounded as well
