@@ -16,10 +16,11 @@ import { deliver, type DeliverOptions, type Delivery } from './images/deliver.ts
 import { type PlannedStep, planDistribution, type Wish } from './images/distribute.ts';
 import { buildImages, type ImageEvents } from './images/pipeline.ts';
 import { Rsync, type RsyncOptions } from './rsync/rsync.ts';
-import { Dispatcher, type Recorder, type SubmitOptions } from './runs/dispatcher.ts';
+import { Dispatcher } from './runs/dispatcher.ts';
 import { checkJob } from './runs/job.ts';
 import { transfersWith } from './runs/rsync-transfer.ts';
 import type { SessionLimits } from './runs/sessions.ts';
+import type { Recorder, SubmitOptions } from './runs/ticket.ts';
 import type { PoolBounds } from './scheduler/targets.ts';
 import type { Policy } from './scheduler/placement.ts';
 import type { QueueLimits } from './scheduler/queue.ts';
@@ -32,7 +33,7 @@ export type * from './core/run.ts';
 export type { MemberSettings } from './fleet/member.ts';
 export type { NodeSummary } from './fleet/fleet.ts';
 export type { FleetImage } from './fleet/images.ts';
-export type { SubmitOptions as RunOptions } from './runs/dispatcher.ts';
+export type { SubmitOptions as RunOptions } from './runs/ticket.ts';
 
 export interface KatafleetOptions {
   /** `unix://`, `tcp://` or `ssh://` of a single node; DOCKER_HOST or the default socket if absent. */

@@ -9,18 +9,11 @@ import { Scheduler } from '../scheduler/scheduler.ts';
 import { type Job, wantedOf } from './job.ts';
 import { rejection, tooLate } from './rejection.ts';
 import { transfersWith } from './rsync-transfer.ts';
-import { attempt, type RunOptions } from './runner.ts';
+import { attempt } from './runner.ts';
 import { SandboxState } from './sandbox-state.ts';
 import { type Kept, mayServeAgain, type SessionLimits, Sessions } from './sessions.ts';
+import { cancelled, entryOf, type Recorder, stopping, type SubmitOptions, type Ticket, unwritten } from './ticket.ts';
 import type { Transfers } from './transfer.ts';
-
-/** Where attempts and ends are written down; the journal. Every method answers whether the run still was this attempt's. */
-export interface Recorder {
-  begin(id: string, attempt: number, where: { node: string; warm?: boolean; resumed?: boolean }, at: number): void;
-  lost(id: string, attempt: number, reason: string, at: number): boolean;
-  finish(id: string, attempt: number, result: RunResult, at: number): boolean;
-  fail(id: string, attempt: number | undefined, error: KatafleetError, at: number): boolean;
-}
 
 export interface DispatcherOptions {
   limits: QueueLimits;
@@ -37,32 +30,6 @@ export interface DispatcherOptions {
   /** How files travel; on the conversation alone if absent. */
   transfers?: Transfers;
   random?: () => number;
-}
-
-export interface SubmitOptions extends RunOptions {
-  id?: string;
-  /** Attempts that were made before, by a katafleet that died. */
-  attempts?: number;
-  /** Unix ms; its age in the queue is counted from here. */
-  acceptedAt?: number;
-  /** It was admitted by a katafleet that died, and is not asked to be admitted again. */
-  recovered?: boolean;
-  /** The run has its place in the queue; what this throws takes it out again. */
-  onAdmitted?: () => void;
-  /** An attempt begins; output of an earlier one is void. */
-  onAttempt?: (attempt: number, node: string) => void;
-}
-
-interface Ticket {
-  id: string;
-  job: Job;
-  options: SubmitOptions;
-  attempts: number;
-  /** Attempts that are not counted: in a session's kept sandbox, which a fresh one stands in for. */
-  resumed: number;
-  submitted: number;
-  avoid: Set<string>;
-  settle: (end: { result: RunResult } | { error: KatafleetError }) => void;
 }
 
 const noSessions: SessionLimits = { most: 0, perTenant: 0, idleMs: 0, ageMs: 0, memory: 0 };
@@ -190,7 +157,7 @@ export class Dispatcher {
     const cancel = () => {
       if (this.#queue.remove(ticket.id)) this.#fail(ticket, cancelled());
     };
-    const entry = this.#entryOf(ticket);
+    const entry = entryOf(ticket);
     const kept = this.#sessions.take(job); // its memory is booked already: it waits for nobody
     if (!kept) this.#admit(entry);
     try {
@@ -210,23 +177,6 @@ export class Dispatcher {
   #hopeless(job: Job): KatafleetError | undefined {
     if (this.#options.patient || this.#fleet.hope) return undefined;
     return this.#fleet.trouble ?? new KatafleetError('engine.unreachable', `no node is up to run ${job.request.image}`);
-  }
-
-  #entryOf(ticket: Ticket): Waiting<Ticket> {
-    const { job, id, options } = ticket;
-    const now = Date.now();
-    const since = options.acceptedAt ?? now;
-    return {
-      id,
-      tenant: job.placing.tenant,
-      priority: job.placing.priority,
-      memory: job.limits.memory,
-      bytes: job.bytes,
-      shape: JSON.stringify([job.pool, job.placing.constraints, job.placing.architecture]),
-      since,
-      deadline: now + job.placing.queueMs,
-      value: ticket,
-    };
   }
 
   #admit(entry: Waiting<Ticket>): void {
@@ -421,13 +371,3 @@ async function alongside(leasing: Promise<Lease>, body: () => void): Promise<Lea
   }
   return leasing;
 }
-
-const unwritten = (cause: unknown, end: KatafleetError) =>
-  new KatafleetError('journal.broken', `the end of the run could not be written down: ${messageOf(cause)} (it was: ${end.message})`, {
-    cause,
-  });
-
-const cancelled = (cause?: unknown) =>
-  new KatafleetError('run.cancelled', 'the run was cancelled before it began', cause === undefined ? {} : { cause });
-
-const stopping = () => new KatafleetError('service.stopping', 'katafleet is ending and begins no more runs');

@@ -2,8 +2,9 @@ import { randomUUID } from 'node:crypto';
 import { KatafleetError, messageOf } from '../core/errors.ts';
 import type { Placing } from '../core/placing.ts';
 import type { RunRequest, RunResult } from '../core/run.ts';
-import type { Dispatcher, Recorder, SubmitOptions } from './dispatcher.ts';
+import type { Dispatcher } from './dispatcher.ts';
 import { checkJob, type Job } from './job.ts';
+import type { Recorder, SubmitOptions } from './ticket.ts';
 
 export type RunState = 'waiting' | 'running' | 'finished' | 'failed' | 'cancelled';
 

@@ -1,0 +1,69 @@
+import { KatafleetError, messageOf } from '../core/errors.ts';
+import type { RunResult } from '../core/run.ts';
+import type { Waiting } from '../scheduler/queue.ts';
+import type { Job } from './job.ts';
+import type { RunOptions } from './runner.ts';
+
+/** Where attempts and ends are written down; the journal. Every method answers whether the run still was this attempt's. */
+export interface Recorder {
+  begin(id: string, attempt: number, where: { node: string; warm?: boolean; resumed?: boolean }, at: number): void;
+  lost(id: string, attempt: number, reason: string, at: number): boolean;
+  finish(id: string, attempt: number, result: RunResult, at: number): boolean;
+  fail(id: string, attempt: number | undefined, error: KatafleetError, at: number): boolean;
+}
+
+export interface SubmitOptions extends RunOptions {
+  id?: string;
+  /** Attempts that were made before, by a katafleet that died. */
+  attempts?: number;
+  /** Unix ms; its age in the queue is counted from here. */
+  acceptedAt?: number;
+  /** It was admitted by a katafleet that died, and is not asked to be admitted again. */
+  recovered?: boolean;
+  /** The run has its place in the queue; what this throws takes it out again. */
+  onAdmitted?: () => void;
+  /** An attempt begins; output of an earlier one is void. */
+  onAttempt?: (attempt: number, node: string) => void;
+}
+
+/** A run between its acceptance and its end. */
+export interface Ticket {
+  id: string;
+  job: Job;
+  options: SubmitOptions;
+  attempts: number;
+  /** Attempts that are not counted: in a session's kept sandbox, which a fresh one stands in for. */
+  resumed: number;
+  submitted: number;
+  avoid: Set<string>;
+  settle: (end: { result: RunResult } | { error: KatafleetError }) => void;
+}
+
+/** Its place in the queue. */
+export function entryOf(ticket: Ticket): Waiting<Ticket> {
+  const { job, id, options } = ticket;
+  const now = Date.now();
+  const since = options.acceptedAt ?? now;
+  return {
+    id,
+    tenant: job.placing.tenant,
+    priority: job.placing.priority,
+    memory: job.limits.memory,
+    bytes: job.bytes,
+    shape: JSON.stringify([job.pool, job.placing.constraints, job.placing.architecture]),
+    since,
+    deadline: now + job.placing.queueMs,
+    value: ticket,
+  };
+}
+
+/** The journal would not take how a run ended. */
+export const unwritten = (cause: unknown, end: KatafleetError) =>
+  new KatafleetError('journal.broken', `the end of the run could not be written down: ${messageOf(cause)} (it was: ${end.message})`, {
+    cause,
+  });
+
+export const cancelled = (cause?: unknown) =>
+  new KatafleetError('run.cancelled', 'the run was cancelled before it began', cause === undefined ? {} : { cause });
+
+export const stopping = () => new KatafleetError('service.stopping', 'katafleet is ending and begins no more runs');
