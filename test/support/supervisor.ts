@@ -37,7 +37,7 @@ export class PipedSupervisor {
     });
     this.child.stderr.on('data', (chunk: Buffer) => (this.stderr += chunk.toString()));
     this.exit = once(this.child, 'close').then(([code]) => code as number | null);
-    this.stream = Duplex.from({ readable: this.child.stdout, writable: this.child.stdin });
+    this.stream = new Pipes(this.child);
     this.conversation = new Conversation(this.stream);
   }
 
@@ -102,3 +102,38 @@ export const file = (path: string, content: string | Uint8Array, mtimeNs = 1_700
   mtimeNs,
   content: typeof content === 'string' ? Buffer.from(content) : content,
 });
+
+/** A child's input and output as one stream. That nobody reads the input any more does not end the output: its last words may still be there. */
+class Pipes extends Duplex {
+  readonly #child: ChildProcessWithoutNullStreams;
+
+  constructor(child: ChildProcessWithoutNullStreams) {
+    super();
+    this.#child = child;
+    child.stdin.on('error', () => undefined); // what it read last shows in what it says
+    child.stdout.on('data', (chunk: Buffer) => {
+      if (!this.push(chunk)) child.stdout.pause();
+    });
+    child.stdout.on('end', () => this.push(null));
+  }
+
+  override _read(): void {
+    this.#child.stdout.resume();
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    if (this.#child.stdin.writable) this.#child.stdin.write(chunk, () => done());
+    else done();
+  }
+
+  override _final(done: () => void): void {
+    if (this.#child.stdin.writable) this.#child.stdin.end(done);
+    else done();
+  }
+
+  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+    this.#child.stdin.destroy();
+    this.#child.stdout.destroy();
+    done(error);
+  }
+}
