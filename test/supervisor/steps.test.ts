@@ -57,20 +57,20 @@ describe('supervisor: steps', () => {
   it('keeps what was printed before the deadline, and kills grandchildren in other sessions', async () => {
     await using supervisor = await (await PipedSupervisor.start()).open();
     const result = await supervisor.run(
-      ['sh', '-c', 'echo before; setsid sleep 1000 & setsid sh -c "trap \\"\\" TERM; sleep 1001" & sleep 1002'],
+      ['sh', '-c', 'echo before; setsid sleep 1000.5 & setsid sh -c "trap \\"\\" TERM; sleep 1001.5" & sleep 1002.5'],
       { limits: { wallMs: 300 } },
     );
     assert.deepEqual(result.outcome, { kind: 'timed_out', clock: 'wall' });
     assert.equal(result.stdout.toString(), 'before\n');
-    assert.deepEqual(await processesOf(user.uid, 'sleep'), []);
+    assert.deepEqual(await processesOf('sleep 1000.5', 'sleep 1001.5', 'sleep 1002.5'), []);
   });
 
   it('does not wait for what a command leaves behind, and kills it', async () => {
     await using supervisor = await (await PipedSupervisor.start()).open();
-    const result = await supervisor.run(['sh', '-c', '(sleep 1003; echo late) & echo done']);
+    const result = await supervisor.run(['sh', '-c', '(sleep 1003.5; echo late) & echo done']);
     assert.deepEqual(result.outcome, { kind: 'exited', code: 0 });
     assert.equal(result.stdout.toString(), 'done\n');
-    assert.deepEqual(await processesOf(user.uid, 'sleep'), []);
+    assert.deepEqual(await processesOf('sleep 1003.5'), []);
   });
 
   it('counts CPU time by itself', async () => {
@@ -100,18 +100,13 @@ describe('supervisor: steps', () => {
   });
 });
 
-/** Commands of a user's processes with this name. */
-async function processesOf(uid: number, name: string): Promise<string[]> {
+/** Processes of these command lines, on the whole machine. */
+async function processesOf(...commands: string[]): Promise<string[]> {
   const found: string[] = [];
   for (const pid of await readdir('/proc')) {
     if (!/^\d+$/.test(pid)) continue;
-    const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
-    if (
-      new RegExp(`^Name:\\t${name}$`, 'm').test(status) &&
-      new RegExp(`^Uid:\\t${uid}\\t`, 'm').test(status) &&
-      !/^State:\tZ/m.test(status)
-    )
-      found.push(pid);
+    const line = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+    if (commands.includes(line.split('\0').join(' ').trim())) found.push(pid);
   }
   return found;
 }
