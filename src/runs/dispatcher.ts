@@ -149,7 +149,7 @@ export class Dispatcher {
       job,
       options,
       attempts: options.attempts ?? 0,
-      resumed: 0,
+      uncounted: options.uncounted ?? 0,
       submitted: performance.now(),
       avoid: new Set(),
       settle,
@@ -254,7 +254,7 @@ export class Dispatcher {
     const number = (ticket.attempts += 1);
     const resumed = kept !== undefined;
     const state = kept?.state ?? (job.request.session === undefined ? undefined : new SandboxState());
-    if (resumed) ticket.resumed += 1;
+    if (resumed) ticket.uncounted += 1;
     this.#running.set(id, ticket);
     this.#fleet.cluster.started(node);
     try {
@@ -332,7 +332,7 @@ export class Dispatcher {
       );
     } else if (this.#stopping) {
       this.#fail(ticket, stopping(), number);
-    } else if (ticket.attempts - ticket.resumed >= this.#options.attempts && error.code !== 'node.full') {
+    } else if (ticket.attempts - ticket.uncounted >= this.#options.attempts && error.code !== 'node.full') {
       this.#fail(ticket, error, number);
     } else if (recorder?.lost(ticket.id, number, messageOf(error), Date.now()) ?? true) {
       this.#queue.requeue({ ...entry, deadline: Math.max(entry.deadline, Date.now() + ticket.job.placing.queueMs) });

@@ -69,7 +69,7 @@ async function serve({ sandbox, conversation, lost }: Lease, job: Job, options: 
   const { profile, steps } = job;
   const budget = steps.reduce((sum, step) => sum + (step.limits?.wallMs ?? profile.wallMs), graceMs + transfer.extraMs);
   // The supervisor keeps the deadlines; this is for a node that stops answering.
-  const watchdog = setTimeout(() => sandbox.stream.destroy(), budget);
+  const watchdog = setTimeout(() => sandbox.stream.destroy(), budget).unref();
   const served: Served = { steps: [], changes: noChanges(), executedAt: 0 };
   let started = false;
   const onStarted = () => {

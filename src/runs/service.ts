@@ -45,7 +45,7 @@ export interface RunJournal {
   request(id: string): RunRequest | undefined;
   /** The run that the tenant's key was given to. @throws request.conflict when that was another request */
   known(tenant: string, key: string, request: RunRequest): string | undefined;
-  unfinished(): Iterable<{ id: string; placing: Placing; acceptedAt: number; lastAttempt: number }>;
+  unfinished(): Iterable<{ id: string; placing: Placing; acceptedAt: number; lastAttempt: number; abandoned: number }>;
 }
 
 /** Runs that outlive the process: each is in the journal before its acceptance is told, and its one result before that is. */
@@ -77,11 +77,11 @@ export class RunService {
   /** Takes up what an earlier katafleet accepted and did not end. Tells how many. */
   recover(): number {
     let count = 0;
-    for (const { id, placing, acceptedAt, lastAttempt } of this.#journal.unfinished()) {
+    for (const { id, placing, acceptedAt, lastAttempt, abandoned } of this.#journal.unfinished()) {
       try {
         const request = this.#journal.request(id);
         if (!request) throw new KatafleetError('journal.broken', 'the journal has lost what the run asked for');
-        this.#start(id, checkJob(request, placing), { attempts: lastAttempt, acceptedAt, recovered: true });
+        this.#start(id, checkJob(request, placing), { attempts: lastAttempt, uncounted: abandoned, acceptedAt, recovered: true });
         count += 1;
       } catch (error) {
         const code = error instanceof KatafleetError ? error.code : 'internal';

@@ -16,6 +16,8 @@ export interface SubmitOptions extends RunOptions {
   id?: string;
   /** Attempts that were made before, by a katafleet that died. */
   attempts?: number;
+  /** How many of those katafleet died in, so that no node is to blame. */
+  uncounted?: number;
   /** Unix ms; its age in the queue is counted from here. */
   acceptedAt?: number;
   /** It was admitted by a katafleet that died, and is not asked to be admitted again. */
@@ -32,8 +34,8 @@ export interface Ticket {
   job: Job;
   options: SubmitOptions;
   attempts: number;
-  /** Attempts that are not counted: in a session's kept sandbox, which a fresh one stands in for. */
-  resumed: number;
+  /** Attempts that no node is to blame for: that katafleet died in, or in a session's kept sandbox, which a fresh one stands in for. */
+  uncounted: number;
   submitted: number;
   avoid: Set<string>;
   settle: (end: { result: RunResult } | { error: KatafleetError }) => void;

@@ -54,6 +54,8 @@ interface RunRow {
   error: string | null;
 }
 
+/** Why an attempt is lost whose katafleet died. */
+const diedInIt = 'katafleet ended in the middle of it';
 /** Rows forgotten in one transaction. */
 const batch = 500;
 
@@ -219,11 +221,11 @@ export class Journal extends NodeBook implements Disposable {
     return this.#sql.list.all({ limit, state: state ?? null, tenant: tenant ?? null }).map(summary);
   }
 
-  /** Runs that are not over, in the order of their acceptance. */
-  *unfinished(): Generator<{ id: string; tenant: string; placing: Placing; acceptedAt: number; lastAttempt: number }> {
+  /** Runs that are not over, in the order of their acceptance. `abandoned`: attempts that katafleet itself died in. */
+  *unfinished(): Generator<{ id: string; tenant: string; placing: Placing; acceptedAt: number; lastAttempt: number; abandoned: number }> {
     for (const row of this.#sql.open.all()) {
       const { id, tenant, placing, acceptedAt } = summary(row);
-      yield { id, tenant, placing, acceptedAt, lastAttempt: row.attempt };
+      yield { id, tenant, placing, acceptedAt, lastAttempt: row.attempt, abandoned: row.abandoned };
     }
   }
 
@@ -292,7 +294,8 @@ function statements(db: Db) {
     lost: db.prepare("UPDATE runs SET state = 'waiting' WHERE id = ? AND ended_at IS NULL AND state = 'running' AND attempt = ?"),
     // One journal has one katafleet: what was under way when it is opened is under way no more.
     orphanAttempts: db.prepare(
-      "UPDATE attempts SET state = 'lost', reason = 'katafleet ended in the middle of it', ended_at = ? WHERE state = 'running' AND run IN (SELECT id FROM runs WHERE ended_at IS NULL)",
+      `UPDATE attempts SET state = 'lost', reason = '${diedInIt}', ended_at = ?
+        WHERE state = 'running' AND run IN (SELECT id FROM runs WHERE ended_at IS NULL)`,
     ),
     orphanRuns: db.prepare("UPDATE runs SET state = 'waiting' WHERE ended_at IS NULL AND state = 'running'"),
     finish: db.prepare(
@@ -322,7 +325,10 @@ function statements(db: Db) {
     list: db.prepare<[{ limit: number; state: string | null; tenant: string | null }], RunRow>(
       'SELECT * FROM runs WHERE (@state IS NULL OR state = @state) AND (@tenant IS NULL OR tenant = @tenant) ORDER BY sequence DESC LIMIT @limit',
     ),
-    open: db.prepare<[], RunRow>('SELECT * FROM runs WHERE ended_at IS NULL ORDER BY sequence'),
+    open: db.prepare<[], RunRow & { abandoned: number }>(
+      `SELECT *, (SELECT count(*) FROM attempts WHERE run = runs.id AND reason = '${diedInIt}') AS abandoned
+        FROM runs WHERE ended_at IS NULL ORDER BY sequence`,
+    ),
     counts: db.prepare<[], { state: RunState; count: number }>('SELECT state, count(*) AS count FROM runs GROUP BY state'),
     pruneRuns: db.prepare('DELETE FROM runs WHERE id IN (SELECT id FROM runs WHERE ended_at IS NOT NULL AND ended_at < ? LIMIT ?)'),
   };

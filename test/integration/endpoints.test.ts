@@ -146,7 +146,7 @@ describe('an engine over ssh', () => {
 
   it('says what ssh complained of', async () => {
     await using nobody = new Katafleet({ endpoint: `ssh://katafleet-nobody@127.0.0.1:${port}` });
-    await assert.rejects(nobody.open(), code('engine.unreachable', /Permission denied/));
+    await assert.rejects(nobody.open(), code('ssh.refused', /Permission denied/));
     await using closed = new Katafleet({ endpoint: `ssh://root@127.0.0.1:${await freePort()}` });
     await assert.rejects(closed.open(), code('engine.unreachable', /refused/));
   });

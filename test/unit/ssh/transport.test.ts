@@ -19,7 +19,7 @@ echo "$op $control" >> "$LOG"
 case $op in
   master) [ ! -e "$LOG.hang" ] || exec sleep 60; [ ! -e "$LOG.refuse" ] || { cat "$LOG.refuse" >&2; exit 255; }; : > "$control" ;;
   exit) rm -f "$control" ;;
-  session) [ -e "$control" ] || { echo 'mux: no such connection' >&2; exit 255; }; exec sh -c "$1" ;;
+  session) [ -e "$control" ] || { echo 'mux: no such connection' >&2; exit 255; }; exec sh -c "exec $1" ;;
 esac
 `;
 
