@@ -282,10 +282,10 @@ describe('journal: the file', () => {
     );
     assert.deepEqual([after.get('done')?.state, after.get('done')?.attempts[0]?.state], ['finished', 'accepted']);
     assert.deepEqual(
-      Array.from(after.unfinished(), ({ id, lastAttempt }) => [id, lastAttempt]),
+      Array.from(after.unfinished(), ({ id, lastAttempt, abandoned }) => [id, lastAttempt, abandoned]),
       [
-        ['r', 1],
-        ['w', 0],
+        ['r', 1, 1],
+        ['w', 0, 0],
       ],
     );
   });
