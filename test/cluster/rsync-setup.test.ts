@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Said, said } from '../support/said.ts';
+import { copyScripts, setUp as setUpOn } from '../support/node-setup.ts';
 import { Testbed } from '../support/testbed.ts';
 
 const script = fileURLToPath(new URL('../../scripts/rsync-setup', import.meta.url));
@@ -150,7 +151,7 @@ describe('rsync-setup, on a host with docker and init scripts', function () {
     assert.equal(code, 0, `${words.join(' ')}: ${stderr}${stdout}`);
     return stdout;
   };
-  const setUp = (...words: string[]) => on(script, '--katas', '/var/lib/katas', ...words);
+  const setUp = (...words: string[]) => setUpOn(bed, 'h1', 'rsync-setup', ['--katas', '/var/lib/katas', ...words]);
   /** rsync in a container on the default bridge, as an old runner called it. */
   const container = (secret: string, url: string): Promise<string> =>
     bed.docker(
@@ -168,6 +169,7 @@ describe('rsync-setup, on a host with docker and init scripts', function () {
     );
   before(async () => {
     bed = await Testbed.up({ hosts: 1 });
+    copyScripts(bed, 'h1'); // a host sees its own /tmp and /home, not where this clone may lie
     must(
       'sh',
       '-c',

@@ -18,7 +18,7 @@ export function must(bed: Testbed, host: string, words: readonly string[], input
 /** The set-up scripts and a supervisor on a host, as docs/legacy.md brings them there. */
 export function copyScripts(bed: Testbed, host: string): void {
   must(bed, host, ['mkdir', '-p', folder]);
-  const { stdout } = said('sh', ['-c', 'tar -C "$1" -c node-setup server-setup node lib/changes.sh | base64', 'sh', scripts]);
+  const { stdout } = said('sh', ['-c', 'tar -C "$1" -c node-setup server-setup rsync-setup node lib/changes.sh | base64', 'sh', scripts]);
   must(bed, host, ['sh', '-c', `base64 -d | tar -x -C ${folder}`], stdout);
   copyFileSync(supervisorFile('amd64'), bed.path(host, `${folder}/supervisor`));
 }
@@ -27,7 +27,7 @@ export function copyScripts(bed: Testbed, host: string): void {
 export function setUp(
   bed: Testbed,
   host: string,
-  script: 'node-setup' | 'server-setup',
+  script: 'node-setup' | 'server-setup' | 'rsync-setup',
   words: readonly string[],
   { input = '', shell = ['sh'] }: { input?: string; shell?: readonly string[] } = {},
 ): Said {
