@@ -117,6 +117,10 @@ undo_changes() {
   done <<LIST
 $list
 LIST
+  # Where another of these scripts made the list's folder, the list goes here, and the folder with the last of them.
+  [ "$DRY" != yes ] || return 0
+  if [ -f "$CHANGES" ]; then change "remove $CHANGES" rm -f "$CHANGES"; fi
+  if [ -d "${CHANGES%/*}" ] && [ -z "$(ls -A "${CHANGES%/*}")" ]; then change "remove the folder ${CHANGES%/*}" rmdir "${CHANGES%/*}"; fi
 }
 remove_member() { gpasswd -d "$1" "$2" >/dev/null; }
 remove_user() { userdel -r "$1" 2>/dev/null || ! has_user "$1"; }

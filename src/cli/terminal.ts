@@ -4,8 +4,9 @@ import pc from 'picocolors';
 /** Colours for a stream: only where it is a terminal and nobody asked for none (NO_COLOR, TERM=dumb). */
 export function colours(stream: NodeJS.WriteStream): ReturnType<typeof pc.createColors> {
   const plain = process.env['NO_COLOR'] || process.env['TERM'] === 'dumb';
-  // Elsewhere isTTY is absent, which picocolors would take for its own guess.
-  return pc.createColors(Boolean(stream.isTTY) && !plain);
+  // Elsewhere isTTY is absent, whatever its type says, and picocolors would guess by itself.
+  const terminal = (stream as { isTTY?: boolean }).isTTY ?? false;
+  return pc.createColors(terminal && !plain);
 }
 
 /** Text with control characters shown escaped, line feeds and tabs apart: what a program prints must not steer the terminal. */

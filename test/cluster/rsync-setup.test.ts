@@ -205,6 +205,18 @@ describe('rsync-setup, on a host with docker and init scripts', function () {
     assert.match(await container(secret, 'rsync://cyber-dojo@172.17.0.1/katas/'), /hiker\.c/);
   });
 
+  it('server-setup does it too, and takes it back', () => {
+    assert.equal(setUp('--undo').code, 0);
+    const server = (...words: string[]) => setUpOn(bed, 'h1', 'server-setup', ['--rsync', '/var/lib/katas', ...words]);
+    const { code, stderr } = server();
+    assert.equal(code, 0, stderr);
+    assert.equal(setUp('--check').code, 0);
+    assert.deepEqual(lines(server().stdout, '+'), [], 'a second time changes nothing');
+    assert.equal(server('--undo').code, 0);
+    assert.equal(on('ls', '/etc/rsyncd.conf').code, 2);
+    assert.equal(setUp().code, 0);
+  });
+
   it('undone, nothing of it is left and nothing starts', () => {
     assert.equal(setUp('--undo').code, 0);
     assert.equal(on('sh', '-c', 'ls /etc/rsyncd.conf /etc/rsyncd.secrets /etc/katafleet').code, 2);
