@@ -288,7 +288,7 @@ describe('API: what is refused, and how', () => {
   it('a fault of katafleet’s own tells the client nothing of its workings', async () => {
     const { ask, fleet, close } = await api(['a']);
     fleet.images = () => {
-      throw new TypeError('secret at /work/x.ts:1');
+      throw new TypeError('secret at /srv/x.ts:1');
     };
     const write = process.stderr.write.bind(process.stderr);
     let log = '';
