@@ -29,6 +29,7 @@ export async function runThere(server: ServerClient, request: RunRequest, { sign
   const path = (id: string) => `/v1/runs/${id}`;
   let run = await server.call<RunAnswer>('POST', `/v1/runs?wait=${signal ? 0 : waitSeconds}`, spec(request));
   const cancel = () => void server.call('DELETE', path(run.id)).catch(() => undefined); // the next look tells how it ended
+  if (signal?.aborted) cancel(); // while it was being accepted
   signal?.addEventListener('abort', cancel, { once: true });
   try {
     while (run.endedAt === undefined) run = await server.call<RunAnswer>('GET', `${path(run.id)}?wait=${waitSeconds}`);

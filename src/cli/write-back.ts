@@ -81,7 +81,7 @@ async function stamp(stamps: readonly { path: Buffer; mtimeNs: bigint }[]): Prom
   for (const { path, mtimeNs } of stamps)
     child.stdin.write(Buffer.concat([Buffer.from(`-d\0@${seconds(mtimeNs)}\0`), path, Buffer.from([0])]));
   child.stdin.end();
-  await once(child, 'close').catch(() => undefined);
+  await once(child, 'close').catch(() => undefined); // absent: as above
 }
 
 function seconds(ns: bigint): string {

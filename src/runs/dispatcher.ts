@@ -87,11 +87,6 @@ export class Dispatcher {
     for (const { value } of this.#queue.expired(Infinity)) this.#fail(value, stopping());
   }
 
-  /** Sandboxes that are kept for their sessions. */
-  get kept(): number {
-    return this.#sessions.size;
-  }
-
   /** Ends what is kept for sessions. Resolves when it is gone. */
   async close(): Promise<void> {
     this.stop();

@@ -299,6 +299,18 @@ describe('configuration: defaults and places', () => {
     } satisfies Config);
   });
 
+  it('what is configured for sessions, retries and the queue is what katafleet keeps to', () => {
+    const lines = [
+      'sessions: {most: 7, perTenant: 3, idle: 2m, age: 30m, memory: 20%}',
+      'retries: {attempts: 9}',
+      'queue: {runs: 11, perTenant: 5}',
+    ];
+    writeFileSync(at('katafleet.yaml'), lines.join('\n'));
+    const { sessions, attempts, queue } = optionsOf(load().config);
+    assert.deepEqual(sessions, { most: 7, perTenant: 3, idleMs: 120_000, ageMs: 1_800_000, memory: 0.2 });
+    assert.deepEqual([attempts, queue?.runs, queue?.perTenant], [9, 11, 5]);
+  });
+
   it('a node takes what it does not say from the defaults, and a default profile can be configured', () => {
     writeFileSync(
       at('katafleet.yaml'),

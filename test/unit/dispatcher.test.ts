@@ -119,6 +119,13 @@ describe('dispatcher: a run’s attempts', () => {
     await close();
   });
 
+  it('those that katafleet itself died in don’t', async () => {
+    const { dispatcher, driver, close } = await dispatching(['a']);
+    driver('a').faults = { failCreates: 2 };
+    assert.equal((await dispatcher.submit(job(), { attempts: 5, uncounted: 5 })).attempt, 8);
+    await close();
+  });
+
   it('a node that failed is passed over as long as another can take it, and taken when none can', async () => {
     const { dispatcher, driver, close } = await dispatching(['a', 'b']);
     for (const name of ['a', 'b']) driver(name).faults = { failCreates: 1 };

@@ -65,6 +65,24 @@ describe('a node of the fleet', () => {
     assert.equal(fleet.cluster.node('a')?.booked, 0);
   });
 
+  it('with a dead container that the engine can’t remove is used all the same, and says so; one that runs keeps it away', async () => {
+    for (const [running, state] of [
+      [false, 'ready'],
+      [true, 'down'],
+    ] as const) {
+      const told: string[] = [];
+      const { fleet, driver, look } = fakeFleet(['a'], { onTrouble: (text) => told.push(text) });
+      driver('a').plant('stray', { [labels.role]: 'sandbox', [labels.deadline]: '1' }, running);
+      driver('a').remove = () => Promise.reject(new KatafleetError('engine.failed', 'device or resource busy'));
+      assert.equal(await look('a'), state);
+      assert.equal(
+        told.some((text) => /stray stays: device or resource busy/.test(text)),
+        !running,
+      );
+      await fleet.close();
+    }
+  });
+
   it('that can’t be reconciled is not used', async () => {
     const { fleet, driver, look, summary } = fakeFleet(['a']);
     driver('a').plant('stray', { [labels.role]: 'sandbox', [labels.deadline]: '1' });

@@ -221,7 +221,7 @@ export class SshTransport {
       const late = () => reject(new KatafleetError('engine.timeout', `${this.at} takes the command ${what} and does not end it`));
       timer = setTimeout(late, timeoutMs);
     });
-    // A command that ends before it has read all its input says why.
+    // A command that ends before it has read all its input says why; so does an input that breaks off, by ending the command.
     if (input === undefined || Buffer.isBuffer(input)) stream.end(input);
     else pipeline(input, stream, { end: true }).catch(() => undefined);
     try {

@@ -193,6 +193,17 @@ describe('scheduler: placement', () => {
     assert.match(JSON.stringify(explain(cluster, job, spread)), /an earlier attempt was lost there/);
   });
 
+  it('a run that only the Engine API can serve goes to no node of another driver', () => {
+    const cluster = new Cluster();
+    for (const name of ['old', 'new']) addNode(cluster, name);
+    cluster.setNode({ ...(cluster.node('old')?.facts ?? assert.fail()), driver: 'ssh' });
+    const job = wanted({ driver: 'engine' });
+    assert.deepEqual(place(cluster, job, spread, zero), { kind: 'place', node: 'new', warm: false, imagePresent: true });
+    cluster.removeNode('new');
+    assert.equal(place(cluster, job, spread, zero).kind, 'reject');
+    assert.match(JSON.stringify(explain(cluster, job, spread)), /it fetches its files by rsync/);
+  });
+
   it('says on each node what is in the way, and what can never be mended', () => {
     const cluster = new Cluster();
     addNode(cluster, 'small', { memory: 256 * MiB, total: 512 * MiB });
