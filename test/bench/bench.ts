@@ -9,7 +9,7 @@ import { promisify } from 'node:util';
 import { sandboxLimits, profileOf } from '../../src/core/profile.ts';
 import { formatBytes } from '../../src/core/quantity.ts';
 import { createOptions } from '../../src/drivers/engine/options.ts';
-import { parseApiVersion } from '../../src/drivers/engine/version.ts';
+import { parseApiVersion } from '../../src/drivers/api/version.ts';
 import { supervisorFile } from '../../src/drivers/supervisor.ts';
 import { Katafleet, type RunRequest } from '../../src/index.ts';
 import { machine, publish, table, today } from './report.ts';

@@ -4,7 +4,7 @@ import tar from 'tar-stream';
 import { labels } from '../../core/labels.ts';
 import { supervisorPath } from '../isolation.ts';
 import type { SupervisorBinary } from '../supervisor.ts';
-import { isStatus } from './errors.ts';
+import { inspectImage } from '../api/inspect.ts';
 
 /** Long past the time that adapting takes: what a dying katafleet leaves is reaped then. */
 const adaptingMs = 10 * 60_000;
@@ -16,7 +16,7 @@ const adaptingMs = 10 * 60_000;
 export async function adapt(docker: Dockerode, image: Dockerode.ImageInspectInfo, supervisor: SupervisorBinary): Promise<string> {
   const key = createHash('sha256').update(image.Id).update(supervisor.sha256).digest('hex').slice(0, 32);
   const [repo, tag] = ['katafleet/adapted', key];
-  const there = await inspect(docker, `${repo}:${tag}`);
+  const there = await inspectImage(docker, `${repo}:${tag}`);
   if (there) return there.Id;
   const container = await docker.createContainer({
     Image: image.Id,
@@ -37,15 +37,6 @@ export async function adapt(docker: Dockerode, image: Dockerode.ImageInspectInfo
 
 function config(image: Dockerode.ImageInspectInfo, supervisor: SupervisorBinary): object {
   return { Labels: { ...image.Config.Labels, [labels.supervisor]: supervisor.sha256, [labels.adaptedFrom]: image.Id } };
-}
-
-export async function inspect(docker: Dockerode, name: string): Promise<Dockerode.ImageInspectInfo | undefined> {
-  try {
-    return await docker.getImage(name).inspect();
-  } catch (error) {
-    if (isStatus(error, 404)) return undefined;
-    throw error;
-  }
 }
 
 /** The supervisor as a plain tar: compressed ones would run a decompressor as root on the host (CVE in engines below 29.5.1). */

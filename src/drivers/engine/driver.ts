@@ -9,12 +9,13 @@ import type { Driver, Fingerprint, NodeImage, OwnedContainer, PreparedImage, San
 import { declared, imageArchitecture } from '../image-labels.ts';
 import { supervisorBinary } from '../supervisor.ts';
 import type { SshTransport } from '../transport/transport.ts';
-import { adapt, inspect } from './adapt.ts';
+import { adapt } from './adapt.ts';
 import { connect, type Connection, type TlsFiles } from './endpoint.ts';
-import { engineError } from './errors.ts';
+import { engineError } from '../api/errors.ts';
+import { inspectImage } from '../api/inspect.ts';
 import { fingerprint } from './fingerprint.ts';
 import { type EngineNode, removeContainer, startSandbox } from './sandbox.ts';
-import { type ApiVersion, negotiate } from './version.ts';
+import { type ApiVersion, negotiate } from '../api/version.ts';
 
 interface Probed extends EngineNode {
   api: ApiVersion;
@@ -118,7 +119,8 @@ export class EngineDriver implements Driver {
 
   prepare(name: string): Promise<PreparedImage> {
     return this.#do(`prepare the image ${name}`, async (node) => {
-      const image = (await inspect(node.docker, name)) ?? (/[/@]/.test(name) ? undefined : await inspect(node.docker, `katafleet/${name}`));
+      const image =
+        (await inspectImage(node.docker, name)) ?? (/[/@]/.test(name) ? undefined : await inspectImage(node.docker, `katafleet/${name}`));
       if (!image) {
         throw new KatafleetError('image.unknown', `no image "${name}" on the node ${node.name}`, {
           hint: `katafleet images build ${name}, if it is one of katafleet's recipes; docker pull ${name}, if it is in a registry`,

@@ -3,7 +3,7 @@ import { KatafleetError } from '../../core/errors.ts';
 import { sandboxUser } from '../../core/run.ts';
 import type { SandboxSpec } from '../contract.ts';
 import { bytesPerInode, capabilities, supervisorPath, tmpfsBytes } from '../isolation.ts';
-import { type ApiVersion, atLeast } from './version.ts';
+import { type ApiVersion, atLeast } from '../api/version.ts';
 
 /**
  * The engine's options for a sandbox, of what the given API version knows. `network` is the Docker network that the limits'

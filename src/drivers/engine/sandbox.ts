@@ -2,9 +2,9 @@ import type { Duplex } from 'node:stream';
 import type Dockerode from 'dockerode';
 import type { Sandbox, SandboxEnd, SandboxSpec } from '../contract.ts';
 import { AttachStream } from './demux.ts';
-import { engineError, isStatus } from './errors.ts';
+import { engineError, isStatus } from '../api/errors.ts';
 import { createOptions } from './options.ts';
-import type { ApiVersion } from './version.ts';
+import type { ApiVersion } from '../api/version.ts';
 
 /** What a sandbox needs of the driver that makes it. */
 export interface EngineNode {

@@ -1,0 +1,12 @@
+import type Dockerode from 'dockerode';
+import { isStatus } from './errors.ts';
+
+/** What the engine knows of an image; undefined if it has none of that name. @throws what dockerode throws */
+export async function inspectImage(docker: Dockerode, name: string): Promise<Dockerode.ImageInspectInfo | undefined> {
+  try {
+    return await docker.getImage(name).inspect();
+  } catch (error) {
+    if (isStatus(error, 404)) return undefined;
+    throw error;
+  }
+}
