@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type Dockerode from 'dockerode';
 import { KatafleetError, messageOf } from '../core/errors.ts';
-import { inspect } from '../drivers/engine/adapt.ts';
+import { inspectImage } from '../drivers/api/inspect.ts';
 
 export type Progress = (line: string) => void;
 
@@ -15,18 +15,18 @@ const registryMs = 60_000;
 /** The id of a Debian base on this node: there already, pulled, or made by debootstrap. @throws base.unavailable */
 export async function debianBase(docker: Dockerode, suite: string, progress: Progress): Promise<string> {
   const [official, own] = [`debian:${suite}-slim`, `katafleet/debian:${suite}`];
-  const there = (await inspect(docker, official)) ?? (await inspect(docker, own));
+  const there = (await inspectImage(docker, official)) ?? (await inspectImage(docker, own));
   if (there) return there.Id;
   try {
     progress(`pulling ${official}`);
     await pull(docker, official);
-    const pulled = await inspect(docker, official);
+    const pulled = await inspectImage(docker, official);
     if (pulled) return pulled.Id;
   } catch (error) {
     progress(`no registry gave ${official} (${messageOf(error)}); making it with debootstrap`);
   }
   await debootstrap(docker, suite, own, progress);
-  const made = await inspect(docker, own);
+  const made = await inspectImage(docker, own);
   if (!made) throw new KatafleetError('base.unavailable', `the engine took the base ${own} but doesn't have it`);
   return made.Id;
 }

@@ -7,7 +7,7 @@ import tar from 'tar-stream';
 import { KatafleetError } from '../core/errors.ts';
 import { labels } from '../core/labels.ts';
 import type { Fingerprint } from '../drivers/contract.ts';
-import { inspect } from '../drivers/engine/adapt.ts';
+import { inspectImage } from '../drivers/api/inspect.ts';
 import { supervisorBinary } from '../drivers/supervisor.ts';
 import { debianBase, type Progress } from './base.ts';
 import type { Recipe } from './recipe.ts';
@@ -26,7 +26,7 @@ export async function build(docker: Dockerode, node: Fingerprint, recipe: Recipe
   const base = await baseOf(docker, recipe, progress);
   const context = await contextOf(recipe, node);
   const hash = contextHash(base, recipe, context);
-  const tagged = await inspect(docker, `${imageRepository(recipe.name)}:latest`);
+  const tagged = await inspectImage(docker, `${imageRepository(recipe.name)}:latest`);
   if (tagged && (tagged.Config.Labels as Record<string, string> | null)?.[labels.recipeHash] === hash)
     return { id: tagged.Id, fresh: true };
   const stream = await docker.buildImage(pack(context), {
@@ -42,7 +42,7 @@ export async function build(docker: Dockerode, node: Fingerprint, recipe: Recipe
 
 async function baseOf(docker: Dockerode, { from, name }: Recipe, progress: Progress): Promise<string> {
   if ('debian' in from) return debianBase(docker, from.debian, progress);
-  const base = await inspect(docker, `${imageRepository(from.recipe)}:latest`);
+  const base = await inspectImage(docker, `${imageRepository(from.recipe)}:latest`);
   if (!base) throw new KatafleetError('build.failed', `${name} stands on ${from.recipe}, which is not built on this node`);
   return base.Id;
 }
@@ -115,7 +115,7 @@ async function follow(docker: Dockerode, stream: NodeJS.ReadableStream, recipe: 
     failure ??= error instanceof Error ? error.message : String(error);
   });
   if (failure !== undefined) throw new KatafleetError('build.failed', `${recipe.name} was not built: ${failure}\n${said.join('\n')}`);
-  const built = id === undefined ? undefined : await inspect(docker, id);
+  const built = id === undefined ? undefined : await inspectImage(docker, id);
   if (!built) throw new KatafleetError('build.failed', `the engine built ${recipe.name} but names no image`);
   return built.Id;
 }
