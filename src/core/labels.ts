@@ -1,7 +1,11 @@
 /** Every label that katafleet puts on what it creates, in one place. */
 export const labels = {
-  /** On each container: `sandbox`. What carries none of ours is never touched. */
+  /** On each container: `sandbox`; in a swarm `pool`, `secret`, `config`, `network`, `probe`. What carries none of ours is never touched. */
   role: 'katafleet.role',
+  /** In a swarm: the deployment that it belongs to. */
+  stack: 'katafleet.stack',
+  /** In a swarm: which key its secrets are derived from, a fingerprint of it. */
+  key: 'katafleet.key',
   /** Which process made it, see fleet/owner.ts. */
   owner: 'katafleet.owner',
   /** The name that its owner knows it by. */

@@ -14,6 +14,8 @@ export interface Fingerprint {
   cpus: number;
   /** Bytes. */
   memory: number;
+  /** Where several machines stand behind it: bytes and CPUs of the largest, for no sandbox is larger. */
+  largest?: { memory: number; cpus: number };
   kernel: string;
   cgroupVersion: '1' | '2' | 'unknown';
   /** Whether the kernel enforces each limit. */
@@ -92,6 +94,33 @@ export interface Sandbox {
   remove(): Promise<void>;
 }
 
+/** A machine behind an endpoint that several stand behind: a node of the swarm. */
+export interface NodeMember {
+  id: string;
+  /** Its host name. */
+  name: string;
+  role: 'manager' | 'worker';
+  leader: boolean;
+  state: 'ready' | 'down' | 'disconnected' | 'unknown';
+  /** What the swarm's keeper says: takes tasks, keeps those it has, or is emptied. */
+  availability: 'active' | 'pause' | 'drain';
+  /** What the swarm says of a state that is not ready. */
+  message: string;
+  labels: Readonly<Record<string, string>>;
+  architecture: 'amd64' | 'arm64' | 'other';
+  engineVersion: string;
+  cpus: number;
+  /** Bytes. */
+  memory: number;
+  address: string;
+  /** Sandboxes of ours that have dialled in from there and wait, or serve. */
+  sandboxes: { idle: number; busy: number };
+  /** How many images it has, where that is known. */
+  images?: number;
+  /** Finished containers of ours that could not be removed there, for nobody reaches it. */
+  leftOver?: number;
+}
+
 /** A container that carries our labels. */
 export interface OwnedContainer {
   id: string;
@@ -131,6 +160,14 @@ export interface Driver {
   readonly importImage?: ((archive: Readable) => Promise<void>) | undefined;
   /** Takes the name from an image, and removes it with its last one; an image in use stays, and that is engine.conflict. */
   readonly removeImage?: ((name: string) => Promise<void>) | undefined;
+  /** The machines behind the endpoint, where it is more than one. @throws engine.* */
+  readonly members?: (() => Promise<NodeMember[]>) | undefined;
+  /** Whether a machine behind the endpoint takes tasks. @throws node.unknown, engine.* */
+  readonly setAvailability?: ((member: string, availability: NodeMember['availability']) => Promise<void>) | undefined;
+  /** Why sandboxes that were asked for have not come, in words, for `explain`; none if nothing is amiss. */
+  readonly troubles?: ((image: string, limits: SandboxLimits) => Promise<string[]>) | undefined;
+  /** Sandboxes that may be asked for at once; where absent, twice the CPUs are worth it. */
+  readonly starts?: number | undefined;
   /** For an endpoint that several drivers can serve: what answers there, for the choice between them. @throws as {@link probe} */
   reach?(): Promise<Reached>;
   /** The choice; all other calls are for that driver from then on. */
