@@ -8,6 +8,7 @@ import { EndpointDriver } from './drivers/endpoint-driver.ts';
 import { EngineDriver } from './drivers/engine/driver.ts';
 import { endpointFromEnvironment } from './drivers/engine/endpoint.ts';
 import { SshDriver } from './drivers/ssh/driver.ts';
+import { SwarmConnector, type SwarmOptions } from './swarm.ts';
 import { SshTransport } from './drivers/transport/transport.ts';
 import { Fleet } from './fleet/fleet.ts';
 import type { MemberSettings } from './fleet/member.ts';
@@ -65,6 +66,8 @@ export interface KatafleetOptions {
   graceMs?: number;
   /** Lets runs name a folder that is fetched by rsync; `network` is the Docker network of their sandboxes. */
   rsync?: Omit<RsyncOptions, 'onTrouble'> & { network: string };
+  /** How tasks of a swarm reach this katafleet, and what it is called there. */
+  swarm?: SwarmOptions;
   journal?: JournalIdentity;
   onTrouble?: (message: string) => void;
   onEvent?: (node: string, kind: string, detail: string) => void;
@@ -88,6 +91,7 @@ export class Katafleet implements AsyncDisposable {
   /** Modules of the rsync daemon; undefined where rsync is off. */
   readonly rsync: Rsync | undefined;
   readonly #options: KatafleetOptions;
+  readonly #swarm: SwarmConnector;
   #dispatcher: Dispatcher | undefined;
   #ready: Promise<void> | undefined;
 
@@ -96,6 +100,7 @@ export class Katafleet implements AsyncDisposable {
     this.#options = options;
     const { rsync, onTrouble } = options;
     this.rsync = rsync && new Rsync({ ...rsync, ...(onTrouble ? { onTrouble } : {}) });
+    this.#swarm = new SwarmConnector(options.swarm ?? {}, options);
     const { startParallelism, health = defaults.health } = options;
     const starts = startParallelism === undefined ? {} : { starts: startParallelism };
     this.fleet = new Fleet({
@@ -105,16 +110,15 @@ export class Katafleet implements AsyncDisposable {
       idleMemory: options.idleMemory ?? defaults.idleMemory,
       copy: options.copy ?? true,
       rules: { ...health, flapMs },
-      built: ['engine', 'ssh'],
-      connect: (settings) => connect(settings, rsync?.network),
+      built: ['swarm', 'engine', 'ssh'],
+      connect: (settings) => connect(settings, rsync?.network, this.#swarm),
     });
   }
 
   /** The Engine API of the only node, or of the first that has one. @throws driver.unavailable */
   get driver(): EngineDriver {
     for (const { driver } of this.fleet.members) {
-      if (driver instanceof EngineDriver) return driver;
-      if (driver instanceof EndpointDriver && driver.kind === 'engine') return driver.engine;
+      if (driver instanceof EndpointDriver && driver.kind !== 'ssh') return driver.engine;
     }
     throw new KatafleetError('driver.unavailable', 'no node has an Engine API: all are served by their docker command over ssh', {
       hint: 'what needs the Engine API, such as building images, needs a node with Docker 1.12 or later (18.09 over ssh)',
@@ -220,6 +224,7 @@ export class Katafleet implements AsyncDisposable {
   async close(): Promise<void> {
     await this.#dispatcher?.close();
     await this.fleet.close();
+    await this.#swarm.close();
     await this.rsync?.close();
   }
 
@@ -228,11 +233,16 @@ export class Katafleet implements AsyncDisposable {
   }
 }
 
-function connect({ endpoint, tls, ssh }: MemberSettings, rsyncNetwork: string | undefined): Driver {
+function connect(settings: MemberSettings, rsyncNetwork: string | undefined, swarm: SwarmConnector): Driver {
+  const { endpoint, tls, ssh } = settings;
   const network = rsyncNetwork === undefined ? {} : { rsyncNetwork };
-  if (!endpoint.startsWith('ssh:')) return new EngineDriver({ endpoint, ...network, ...(tls === undefined ? {} : { tls }) });
+  if (!endpoint.startsWith('ssh:')) {
+    const engine = new EngineDriver({ endpoint, ...network, ...(tls === undefined ? {} : { tls }) });
+    return new EndpointDriver({ engine, swarm: () => swarm.driver(engine, settings) });
+  }
   const transport = new SshTransport(endpoint, ssh);
-  return new EndpointDriver(new EngineDriver({ endpoint, transport, ...network }), new SshDriver(transport));
+  const engine = new EngineDriver({ endpoint, transport, ...network });
+  return new EndpointDriver({ engine, ssh: new SshDriver(transport), swarm: () => swarm.driver(engine, settings) });
 }
 
 function localNode({ endpoint, certPath }: KatafleetOptions): MemberSettings {

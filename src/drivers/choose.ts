@@ -44,6 +44,7 @@ const verdict: Record<DriverKind, (endpoint: string, reached: Reached) => Verdic
     if (reached.api !== 'usable') return noApi(reached);
     const { swarm, apiVersion } = reached.fingerprint;
     if (swarm === 'inactive') return { fits: false, why: 'in no swarm' };
+    if (swarm === 'locked') return { fits: false, why: 'its swarm is locked: docker swarm unlock' };
     if (swarm === 'worker') return { fits: false, why: 'a worker; only managers take services' };
     const [major = 0, minor = 0] = apiVersion.split('.').map(Number);
     const recent = major > swarmApi[0] || (major === swarmApi[0] && minor >= swarmApi[1]);

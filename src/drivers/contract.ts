@@ -21,7 +21,7 @@ export interface Fingerprint {
   /** Whether the kernel enforces each limit. */
   enforces: { memory: boolean; swap: boolean; pids: boolean; cpu: boolean };
   seccomp: boolean;
-  swarm: 'inactive' | 'worker' | 'manager';
+  swarm: 'inactive' | 'locked' | 'worker' | 'manager';
   /** Where images lie: `overlay2`. */
   storage: string;
   /** `runc`, `crun`, `runsc`; the engine's default first. */
@@ -169,8 +169,10 @@ export interface Driver {
   /** Sandboxes that may be asked for at once; where absent, twice the CPUs are worth it. */
   readonly starts?: number | undefined;
   /** For an endpoint that several drivers can serve: what answers there, for the choice between them. @throws as {@link probe} */
-  reach?(): Promise<Reached>;
+  readonly reach?: (() => Promise<Reached>) | undefined;
   /** The choice; all other calls are for that driver from then on. */
   use?(kind: DriverKind): void;
-  close(): void;
+  /** Whether sandboxes live on when the endpoint does not answer: their streams do not pass through it. */
+  readonly independent?: boolean | undefined;
+  close(): void | Promise<void>;
 }

@@ -4,22 +4,36 @@ import type { Driver, DriverKind, Fingerprint, NodeImage, OwnedContainer, Prepar
 import type { EngineDriver } from './engine/driver.ts';
 import type { SshDriver } from './ssh/driver.ts';
 import { since } from './ssh/parse/version.ts';
+import type { SwarmDriver } from './swarm/driver.ts';
 
 /** `docker system dial-stdio`, which carries the Engine API over ssh, came with this release, on both sides. */
 const dialStdio = [18, 9] as const;
 
-/** An ssh:// endpoint, which the Engine API or the host's own docker command can serve. Which one, {@link use} is told. */
+/** What can serve an endpoint. */
+export interface EndpointDrivers {
+  engine: EngineDriver;
+  /** For ssh:// endpoints. */
+  ssh?: SshDriver | undefined;
+  /** Made when it is chosen, and not before: it listens on a port of this machine. @throws what keeps it from being made */
+  swarm: () => SwarmDriver;
+}
+
+/** An endpoint that one of several drivers serves. Which one, {@link use} is told. */
 export class EndpointDriver implements Driver {
   readonly endpoint: string;
   readonly engine: EngineDriver;
-  readonly #ssh: SshDriver;
+  readonly reach: (() => Promise<Reached>) | undefined;
+  readonly #drivers: EndpointDrivers;
+  #swarm: SwarmDriver | undefined;
   #chosen: Driver;
 
-  constructor(engine: EngineDriver, ssh: SshDriver) {
-    this.endpoint = ssh.endpoint;
+  constructor(drivers: EndpointDrivers) {
+    const { engine, ssh } = drivers;
+    this.endpoint = (ssh ?? engine).endpoint;
     this.engine = engine;
-    this.#ssh = ssh;
+    this.#drivers = drivers;
     this.#chosen = engine;
+    this.reach = ssh && (() => this.#reachBy(ssh));
   }
 
   get kind(): DriverKind {
@@ -30,8 +44,8 @@ export class EndpointDriver implements Driver {
    * What answers there, for the choice. The host's docker command is asked first: that costs nothing on a host where it is
    * all there is, and its gate would refuse anything else. @throws what the host's docker command throws
    */
-  async reach(): Promise<Reached> {
-    const { engine, client, gated, engineVersion } = await this.#ssh.releases();
+  async #reachBy(ssh: SshDriver): Promise<Reached> {
+    const { engine, client, gated, engineVersion } = await ssh.releases();
     if (!since(engine, ...dialStdio)) return { api: 'too_old', engineVersion };
     if (!since(client, ...dialStdio)) return { api: 'none', why: `its docker command (${client.join('.')}) has no dial-stdio` };
     if (gated) return { api: 'none', why: 'its gate admits the docker command only' };
@@ -44,16 +58,27 @@ export class EndpointDriver implements Driver {
   }
 
   use(kind: DriverKind): void {
-    this.#chosen = kind === 'ssh' ? this.#ssh : this.engine;
+    const { engine, ssh, swarm } = this.#drivers;
+    if (kind === 'swarm') this.#chosen = this.#swarm ??= swarm();
+    else this.#chosen = kind === 'ssh' && ssh ? ssh : engine;
   }
 
-  probe(): Promise<Fingerprint> {
-    return this.#chosen.probe();
+  /** What there is; of the engine alone where it does not manage a swarm any more, so that the choice is made anew. */
+  async probe(): Promise<Fingerprint> {
+    try {
+      return await this.#chosen.probe();
+    } catch (error) {
+      const left = error instanceof KatafleetError && (error.code === 'swarm.no_manager' || error.code === 'swarm.locked');
+      if (!left || this.#chosen !== this.#swarm) throw error;
+      this.#chosen = this.engine;
+      return this.engine.probe();
+    }
   }
 
   forget(): void {
     this.engine.forget();
-    this.#ssh.forget();
+    this.#drivers.ssh?.forget();
+    this.#swarm?.forget();
   }
 
   prepare(image: string): Promise<PreparedImage> {
@@ -82,7 +107,8 @@ export class EndpointDriver implements Driver {
 
   disconnect(): void {
     this.engine.disconnect();
-    this.#ssh.disconnect();
+    this.#drivers.ssh?.disconnect();
+    this.#swarm?.disconnect();
   }
 
   // What not every driver can.
@@ -102,8 +128,29 @@ export class EndpointDriver implements Driver {
     return this.#chosen.removeImage?.bind(this.#chosen);
   }
 
-  close(): void {
+  get members(): Driver['members'] {
+    return this.#chosen.members?.bind(this.#chosen);
+  }
+
+  get setAvailability(): Driver['setAvailability'] {
+    return this.#chosen.setAvailability?.bind(this.#chosen);
+  }
+
+  get troubles(): Driver['troubles'] {
+    return this.#chosen.troubles?.bind(this.#chosen);
+  }
+
+  get starts(): number | undefined {
+    return this.#chosen.starts;
+  }
+
+  get independent(): boolean | undefined {
+    return this.#chosen.independent;
+  }
+
+  async close(): Promise<void> {
+    await this.#swarm?.close();
     this.engine.close();
-    this.#ssh.close();
+    this.#drivers.ssh?.close();
   }
 }

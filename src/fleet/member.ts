@@ -10,6 +10,8 @@ import { Node, type NodeOptions } from './node.ts';
 export interface MemberSettings {
   name: string;
   endpoint: string;
+  /** Other managers of the swarm that the endpoint manages: asked when it does not answer. */
+  managers?: readonly string[] | undefined;
   tls?: string | { ca: string; cert: string; key: string } | undefined;
   ssh?: SshSettings | undefined;
   labels: Readonly<Record<string, string>>;
@@ -141,7 +143,9 @@ export class Member {
       throw reached.error ?? new KatafleetError('driver.unavailable', `no driver serves ${this.driver.endpoint}: ${this.choice.why}`);
     }
     this.driver.use?.(this.choice.driver);
-    const found = reached.fingerprint ?? (await this.#inTime(2 * this.#options.rules.timeoutMs, this.driver.probe()));
+    // A fingerprint of the engine is none of the swarm's that it manages.
+    const known = this.choice.driver === 'swarm' ? undefined : reached.fingerprint;
+    const found = known ?? (await this.#inTime(2 * this.#options.rules.timeoutMs, this.driver.probe()));
     this.fingerprint = found;
     const { memory, cpus, architecture, enforces } = found;
     // A limit that swap gets round is none, and the command line doesn't tell whether the machine has any.
@@ -205,9 +209,9 @@ export class Member {
   #moved(from: HealthState, to: HealthState): void {
     if (to === 'down') {
       if (from === 'down' || from === 'probing') this.driver.disconnect();
-      else this.node.suspend();
+      else if (!this.driver.independent) this.node.suspend();
     }
-    if (to === 'unusable' && (from === 'ready' || from === 'suspect')) this.node.suspend();
+    if (to === 'unusable' && !this.driver.independent && (from === 'ready' || from === 'suspect')) this.node.suspend();
     this.#options.cluster.setHealth(this.settings.name, to, this.trouble?.message);
     if (to === 'ready') this.#watch();
     if (from !== to) this.#options.onState?.(this, from, to);

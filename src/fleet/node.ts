@@ -353,7 +353,7 @@ export class Node {
     await Promise.all(Array.from(this.#pools.values(), ({ pool }) => pool.close()));
     clearInterval(breaking);
     if (this.#made > 0 && !this.#suspended) await this.#reapQuietly(); // what could not be removed before
-    this.driver.close();
+    await this.driver.close();
   }
 }
 

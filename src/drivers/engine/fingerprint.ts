@@ -59,6 +59,12 @@ export function fingerprint(answer: unknown, api: ApiVersion, now: number): Fing
       ...Object.keys(info.Runtimes ?? {}).filter((name) => name !== info.DefaultRuntime && !/^io\./.test(name)),
     ],
     clockSkewMs: Number.isNaN(time) ? undefined : Math.round(time - now),
-    swarm: info.Swarm?.LocalNodeState !== 'active' ? 'inactive' : info.Swarm.ControlAvailable ? 'manager' : 'worker',
+    swarm: swarmState(info.Swarm),
   };
+}
+
+function swarmState(swarm: z.output<typeof Info>['Swarm']): Fingerprint['swarm'] {
+  if (swarm?.LocalNodeState === 'locked') return 'locked';
+  if (swarm?.LocalNodeState !== 'active') return 'inactive';
+  return swarm.ControlAvailable ? 'manager' : 'worker';
 }

@@ -1,0 +1,95 @@
+import { z } from 'zod';
+import { KatafleetError } from '../../core/errors.ts';
+import type { Fingerprint, NodeMember } from '../contract.ts';
+import type { Managers } from './managers.ts';
+
+/** What is read of a node of `GET /nodes`. */
+const SwarmNode = z.object({
+  ID: z.string(),
+  Version: z.object({ Index: z.number() }),
+  Spec: z.looseObject({
+    Role: z.enum(['manager', 'worker']),
+    Availability: z.enum(['active', 'pause', 'drain']),
+    Labels: z.record(z.string(), z.string()).nullish(),
+  }),
+  Description: z.object({
+    Hostname: z.string().default(''),
+    Platform: z.object({ Architecture: z.string().default('') }).prefault({}),
+    Resources: z.object({ NanoCPUs: z.number().default(0), MemoryBytes: z.number().default(0) }).prefault({}),
+    Engine: z.object({ EngineVersion: z.string().default('') }).prefault({}),
+  }),
+  Status: z.object({ State: z.string(), Message: z.string().default(''), Addr: z.string().default('') }),
+  ManagerStatus: z.object({ Leader: z.boolean().default(false), Reachability: z.string().default('') }).nullish(),
+});
+type SwarmNode = z.output<typeof SwarmNode>;
+
+const architectures: Record<string, NodeMember['architecture']> = { x86_64: 'amd64', amd64: 'amd64', aarch64: 'arm64', arm64: 'arm64' };
+const states = ['ready', 'down', 'disconnected'] as const;
+
+/** A swarm's nodes, without what only the driver knows of them. @throws engine.*, swarm.* */
+export async function swarmNodes(managers: Managers): Promise<NodeMember[]> {
+  const answer = await managers.do('list the nodes of the swarm', (docker) => docker.listNodes() as Promise<unknown>);
+  const nodes = z.array(SwarmNode).safeParse(answer);
+  if (!nodes.success) throw new KatafleetError('engine.failed', `what the swarm says of its nodes can't be read: ${nodes.error.message}`);
+  return nodes.data.map(memberOf).sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+function memberOf({ ID, Spec, Description, Status, ManagerStatus }: SwarmNode): NodeMember {
+  return {
+    id: ID,
+    name: Description.Hostname,
+    role: Spec.Role,
+    leader: ManagerStatus?.Leader ?? false,
+    state: states.find((state) => state === Status.State) ?? 'unknown',
+    availability: Spec.Availability,
+    message: Status.Message,
+    labels: Spec.Labels ?? {},
+    architecture: architectures[Description.Platform.Architecture] ?? 'other',
+    engineVersion: Description.Engine.EngineVersion,
+    cpus: Description.Resources.NanoCPUs / 1e9,
+    memory: Description.Resources.MemoryBytes,
+    address: Status.Addr,
+    sandboxes: { idle: 0, busy: 0 },
+  };
+}
+
+/** Whether a node takes tasks now. */
+export const takesTasks = ({ state, availability }: NodeMember): boolean => state === 'ready' && availability === 'active';
+
+/** What a swarm is as one node: the sum of those that take tasks, in the manager's own words for the rest. */
+export function swarmFingerprint(manager: Fingerprint, nodes: readonly NodeMember[]): Fingerprint {
+  const able = nodes.filter(takesTasks);
+  const sum = (of: (node: NodeMember) => number) => able.reduce((total, node) => total + of(node), 0);
+  const most = (of: (node: NodeMember) => number) => able.reduce((largest, node) => Math.max(largest, of(node)), 0);
+  return {
+    ...manager,
+    cpus: sum(({ cpus }) => cpus),
+    memory: sum(({ memory }) => memory),
+    largest: { memory: most(({ memory }) => memory), cpus: most(({ cpus }) => cpus) },
+  };
+}
+
+/** A node by its host name, its id, or an id's beginning that no other has. @throws node.unknown */
+export function findMember(nodes: readonly NodeMember[], wanted: string): NodeMember {
+  const byName = nodes.filter(({ name }) => name === wanted);
+  const found = byName.length > 0 ? byName : nodes.filter(({ id }) => id.startsWith(wanted));
+  const [first] = found;
+  if (first && found.length === 1) return first;
+  const names = nodes.map(({ name, id }) => `${name} (${id.slice(0, 12)})`).join(', ');
+  throw new KatafleetError(
+    'node.unknown',
+    `${first ? `several nodes of the swarm answer to "${wanted}"` : `no node "${wanted}" in the swarm`}; there are: ${names}`,
+  );
+}
+
+/** @throws node.unknown, engine.*, swarm.* */
+export async function setAvailability(managers: Managers, wanted: string, availability: NodeMember['availability']): Promise<void> {
+  const { id } = findMember(await swarmNodes(managers), wanted);
+  await managers.do(`set the availability of the node ${wanted}`, async (docker) => {
+    const node = docker.getNode(id);
+    const { Version, Spec } = SwarmNode.parse(await node.inspect());
+    if (Spec.Availability === availability) return;
+    const options: object = { _query: { version: Version.Index }, _body: { ...Spec, Availability: availability } };
+    await node.update(options as never);
+  });
+}

@@ -1,0 +1,68 @@
+import type { Duplex } from 'node:stream';
+import type { Sandbox, SandboxEnd } from '../contract.ts';
+import type { Dialled } from './listener.ts';
+
+/** How long a supervisor whose stream was ended may take to end, ms. */
+const endingMs = 2_000;
+
+export interface SandboxOptions {
+  name: string;
+  /** Host name of its node. */
+  node: string;
+  labels: Readonly<Record<string, string>>;
+  /** Resolves when the swarm says that a task has ended, or its node has gone. */
+  gone: (task: string) => Promise<void>;
+  /** It is removed, and nobody waits for it any more. */
+  onRemoved: () => void;
+}
+
+/** A task that has dialled in and serves one run. */
+export class SwarmSandbox implements Sandbox {
+  readonly id: string;
+  readonly name: string;
+  readonly node: string;
+  readonly stream: Duplex;
+  readonly closed: Promise<void>;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly dialled: Dialled;
+  readonly #options: SandboxOptions;
+  #removal: Promise<void> | undefined;
+
+  constructor(dialled: Dialled, options: SandboxOptions) {
+    this.id = dialled.task;
+    this.name = options.name;
+    this.node = options.node;
+    this.labels = options.labels;
+    this.stream = dialled.stream;
+    this.dialled = dialled;
+    this.closed = dialled.closed.then(() => undefined);
+    this.#options = options;
+  }
+
+  /** Nobody can tell: a swarm's task state has no word for out of memory, and a node that was lost has none at all. */
+  async ended(): Promise<SandboxEnd> {
+    await this.closed;
+    return { exitCode: undefined, oomKilled: false };
+  }
+
+  remove(): Promise<void> {
+    this.#removal ??= this.#remove().finally(() => this.#options.onRemoved());
+    return this.#removal;
+  }
+
+  /**
+   * The supervisor ends when its stream does, and all that runs in the container with it: that the connection was closed by the
+   * other side is its node's word for that. Else the swarm is asked.
+   */
+  async #remove(): Promise<void> {
+    this.stream.end();
+    let late: NodeJS.Timeout | undefined;
+    const timeout = new Promise<undefined>((resolve) => {
+      late = setTimeout(() => resolve(undefined), endingMs);
+    });
+    const how = await Promise.race([this.dialled.closed, timeout]);
+    clearTimeout(late);
+    this.stream.destroy();
+    if (how !== 'ended') await this.#options.gone(this.dialled.task);
+  }
+}

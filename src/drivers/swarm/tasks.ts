@@ -1,0 +1,75 @@
+import { z } from 'zod';
+
+/** What is read of a task of `GET /tasks`. */
+export const Task = z.object({
+  ID: z.string(),
+  NodeID: z.string().default(''),
+  DesiredState: z.string().default(''),
+  Status: z.object({
+    Timestamp: z.string().default(''),
+    State: z.string(),
+    Err: z.string().default(''),
+    Message: z.string().default(''),
+  }),
+});
+export type Task = z.output<typeof Task>;
+
+/** Why sandboxes that were asked for have not come. */
+export interface TaskReport {
+  /** Each reason once, with how many tasks have it. */
+  words: string[];
+  /** The swarm finds no node with the memory or the CPUs. */
+  insufficient: boolean;
+  /** Ids of nodes that lack the image. */
+  lacking: string[];
+}
+
+const ended = ['complete', 'shutdown', 'remove', 'orphaned'];
+/** Before it runs. */
+const underWay: Record<string, string> = {
+  new: 'is new',
+  allocated: 'waits for its network',
+  assigned: 'waits for its node to take it',
+  accepted: 'was taken by its node',
+  preparing: 'is being prepared (its image may be on its way)',
+  ready: 'is ready to start',
+  starting: 'is starting',
+};
+
+/**
+ * The swarm's own words for tasks that are not with us: `connected` are those that have dialled in, `since` (Unix ms) is how far
+ * back what has failed counts. Node ids become names by `nameOf`.
+ */
+export function taskReport(
+  tasks: readonly Task[],
+  { connected, since, nameOf }: { connected: ReadonlySet<string>; since: number; nameOf: (node: string) => string },
+): TaskReport {
+  const counts = new Map<string, number>();
+  const lacking = new Set<string>();
+  let insufficient = false;
+  for (const { ID, NodeID, DesiredState, Status } of tasks) {
+    const { State, Err, Message, Timestamp } = Status;
+    if (connected.has(ID)) continue;
+    const at = NodeID === '' ? '' : ` on ${nameOf(NodeID)}`;
+    let why: string | undefined;
+    if (State === 'rejected' || State === 'failed') {
+      if (Date.parse(Timestamp) < since) continue;
+      const said = Err === '' ? Message : Err;
+      if (/no such image|not found: manifest|manifest unknown|pull access denied|repository does not exist/i.test(said))
+        lacking.add(NodeID);
+      why = `${State}${at}: ${said}`;
+    } else if (DesiredState !== 'running' || ended.includes(State)) {
+      continue;
+    } else if (State === 'pending') {
+      if (/insufficient resources/i.test(Err)) insufficient = true;
+      why = Err === '' ? 'waits to be placed' : Err;
+    } else if (State === 'running') {
+      why = `runs${at} and has not dialled in`;
+    } else {
+      why = `${underWay[State] ?? State}${at}`;
+    }
+    counts.set(why, (counts.get(why) ?? 0) + 1);
+  }
+  const words = Array.from(counts, ([why, count]) => `${count} ${count === 1 ? 'task' : 'tasks'}: ${why}`);
+  return { words, insufficient, lacking: [...lacking].filter((node) => node !== '') };
+}
