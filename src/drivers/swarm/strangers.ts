@@ -1,0 +1,56 @@
+/** One who waits, and where it came from. */
+interface Waiting {
+  readonly remote: string;
+  /** ms */
+  readonly since: number;
+}
+
+/**
+ * Those who have proved nothing yet, at most so many. When one more comes, the oldest of the address that has most of them
+ * has to go: a flood from one address shuts nobody else out.
+ */
+export class Strangers<T extends Waiting> {
+  readonly #most: number;
+  readonly #all = new Set<T>();
+  readonly #byRemote = new Map<string, Set<T>>();
+
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  get size(): number {
+    return this.#all.size;
+  }
+
+  /** Adds one; who has to go for it. */
+  add(stranger: T): T | undefined {
+    this.#all.add(stranger);
+    const neighbours = this.#byRemote.get(stranger.remote);
+    if (neighbours) neighbours.add(stranger);
+    else this.#byRemote.set(stranger.remote, new Set([stranger]));
+    if (this.#all.size <= this.#most) return undefined;
+    let crowd = new Set<T>();
+    for (const others of this.#byRemote.values()) if (others.size > crowd.size) crowd = others;
+    const [oldest] = crowd;
+    if (oldest) this.delete(oldest);
+    return oldest;
+  }
+
+  delete(stranger: T): boolean {
+    const neighbours = this.#byRemote.get(stranger.remote);
+    neighbours?.delete(stranger);
+    if (neighbours?.size === 0) this.#byRemote.delete(stranger.remote);
+    return this.#all.delete(stranger);
+  }
+
+  /** Takes out all who came before a time. */
+  takeOlder(than: number): T[] {
+    const old: T[] = [];
+    for (const stranger of this.#all) {
+      if (stranger.since > than) break; // they stand in the order in which they came
+      old.push(stranger);
+    }
+    for (const stranger of old) this.delete(stranger);
+    return old;
+  }
+}

@@ -1,0 +1,39 @@
+const everyMs = 1_000;
+
+interface Kind {
+  toldAt: number;
+  /** Not told since then. */
+  more: number;
+  last: string;
+}
+
+/** Tells of troubles, of each kind at most once a second: whoever makes them can't fill a log. */
+export class Troubles<Name extends string> {
+  readonly #tell: (message: string) => void;
+  readonly #kinds = new Map<Name, Kind>();
+
+  constructor(tell: (message: string) => void) {
+    this.#tell = tell;
+  }
+
+  /** Now is in ms. */
+  tell(name: Name, message: string, now: number): void {
+    const kind = this.#kinds.get(name);
+    if (kind && now - kind.toldAt < everyMs) {
+      kind.more += 1;
+      kind.last = message;
+      return;
+    }
+    this.#tell(kind && kind.more > 0 ? `${message} (and ${kind.more} more of the kind)` : message);
+    this.#kinds.set(name, { toldAt: now, more: 0, last: '' });
+  }
+
+  /** Tells of what was held back, where it is time. */
+  flush(now: number): void {
+    for (const kind of this.#kinds.values()) {
+      if (kind.more === 0 || now - kind.toldAt < everyMs) continue;
+      this.#tell(kind.more > 1 ? `${kind.last} (and ${kind.more - 1} more of the kind)` : kind.last);
+      Object.assign(kind, { toldAt: now, more: 0, last: '' });
+    }
+  }
+}

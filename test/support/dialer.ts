@@ -1,0 +1,104 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import {
+  type Challenge,
+  decodeChallenge,
+  decodeRefused,
+  decodeWelcome,
+  dialFrame,
+  encodeAnswer,
+  type Identity,
+  type Refusal,
+  type Welcome,
+  welcomeProves,
+} from '../../src/protocol/dial.ts';
+import { encodeFrame, type Frame, FrameReader } from '../../src/protocol/frames.ts';
+
+export const aliveFrame = encodeFrame(dialFrame.alive);
+/** The contract's example. */
+export const someKey = Buffer.from(Array.from({ length: 32 }, (_, at) => at));
+export const someTask: Identity = { service: 'pool', secret: 'k-1', task: 'task-1', node: 'node-1' };
+export const someNonce = Buffer.alloc(32, 0xbb);
+
+/** The supervisor's end of a connection, word by word: what it says is the test's to decide. */
+export class Dialer {
+  readonly socket: Socket;
+  readonly #reader = new FrameReader();
+  readonly #frames: Frame[] = [];
+  #over = false;
+  #wake: (() => void) | undefined;
+  /** Resolves when the host has closed, or reset. */
+  readonly closed: Promise<void>;
+
+  private constructor(socket: Socket) {
+    this.socket = socket;
+    socket.on('data', (chunk: Buffer) => {
+      for (const frame of this.#reader.read(chunk)) this.#frames.push({ ...frame, payload: Buffer.from(frame.payload) });
+      this.#wake?.();
+    });
+    this.closed = new Promise((resolve) => {
+      const over = () => {
+        this.#over = true;
+        this.#wake?.();
+        resolve();
+      };
+      socket.on('end', over).on('close', over);
+      socket.on('error', () => undefined); // a reset; `close` follows
+    });
+  }
+
+  /** Connects from an address of the loopback net. */
+  static async connect(port: number, from = '127.0.0.1'): Promise<Dialer> {
+    const socket = connect({ port, host: '127.0.0.1', localAddress: from, noDelay: true });
+    await once(socket, 'connect');
+    return new Dialer(socket);
+  }
+
+  /** The host's next frame; undefined when it has closed. */
+  async next(): Promise<Frame | undefined> {
+    while (this.#frames.length === 0 && !this.#over) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+    return this.#frames.shift();
+  }
+
+  async #expect(type: number): Promise<Buffer> {
+    const frame = await this.next();
+    assert.equal(frame?.type, type);
+    return frame?.payload ?? Buffer.alloc(0);
+  }
+
+  async challenge(): Promise<Challenge> {
+    return decodeChallenge(await this.#expect(dialFrame.challenge));
+  }
+
+  async welcome(): Promise<Welcome> {
+    return decodeWelcome(await this.#expect(dialFrame.welcome));
+  }
+
+  /** Why the host refused; it has closed then. */
+  async refused(): Promise<Refusal> {
+    const { why } = decodeRefused(await this.#expect(dialFrame.refused));
+    await this.closed;
+    assert.equal(await this.next(), undefined);
+    return why;
+  }
+
+  /** The whole handshake, as a supervisor does it; resolves with WELCOME, whose proof was checked. */
+  async prove(identity: Partial<Identity> = {}, key = someKey): Promise<Welcome> {
+    const { nonce } = await this.challenge();
+    this.socket.write(encodeAnswer(key, nonce, someNonce, { ...someTask, ...identity }));
+    const welcome = await this.welcome();
+    assert.ok(welcomeProves(key, someNonce, nonce, welcome));
+    return welcome;
+  }
+
+  /** Answers with what may not be true; what comes of it is to be read. */
+  async claim(identity: Partial<Identity> = {}, key = someKey): Promise<void> {
+    const { nonce } = await this.challenge();
+    this.socket.write(encodeAnswer(key, nonce, someNonce, { ...someTask, ...identity }));
+  }
+}
