@@ -3,10 +3,11 @@ import { parseListen } from './core/endpoint.ts';
 import { endpointFromEnvironment } from './drivers/engine/endpoint.ts';
 import type { MemberSettings } from './fleet/member.ts';
 import type { KatafleetOptions } from './index.ts';
+import type { SwarmOptions } from './swarm.ts';
 
 /** What a configuration means for {@link Katafleet}. */
 export function optionsOf(config: Config): KatafleetOptions {
-  const { nodes, defaults, queue, health, placement, retries, sessions, images, reaping, rsync } = config;
+  const { nodes, defaults, queue, health, placement, retries, sessions, images, reaping, rsync, swarm } = config;
   return {
     nodes: nodes ?? [localNode(defaults)],
     idleMemory: defaults.idleMemory,
@@ -23,20 +24,20 @@ export function optionsOf(config: Config): KatafleetOptions {
     health: { intervalMs: health.interval, timeoutMs: health.timeout, failures: health.failures, successes: health.successes },
     copy: images.copy,
     graceMs: reaping.grace,
+    swarm: swarmOptions(swarm),
     ...(rsync.daemon === 'off' ? {} : { rsync: rsyncOptions(rsync, rsync.daemon) }),
   };
 }
 
 function rsyncOptions(rsync: Config['rsync'], daemon: 'own' | 'machine'): NonNullable<KatafleetOptions['rsync']> {
   const { program, accept, folder, listen, advertise, hostsAllow, roots, network, timeout, pushFrom } = rsync;
-  const address = (text: string) => parseListen(text) ?? { host: '127.0.0.1', port: 0 }; // the schema took it
   return {
     daemon,
     program,
     accept,
     folder,
-    listen: address(listen),
-    advertise: address(advertise),
+    listen: addressOf(listen),
+    advertise: addressOf(advertise),
     hostsAllow,
     roots,
     network,
@@ -44,6 +45,13 @@ function rsyncOptions(rsync: Config['rsync'], daemon: 'own' | 'machine'): NonNul
     pushFrom,
   };
 }
+
+function swarmOptions({ listen, rotate, linger, patience, ...rest }: Config['swarm']): SwarmOptions {
+  return { ...rest, listen: addressOf(listen), rotateMs: rotate, lingerMs: linger, patienceMs: patience };
+}
+
+/** The schema took it. */
+const addressOf = (text: string): { host: string; port: number } => parseListen(text) ?? { host: '127.0.0.1', port: 0 };
 
 /** The engine that Docker's own variables name, else the default socket. */
 function localNode({ driver, reserve, withoutMemoryLimits }: Config['defaults']): MemberSettings {

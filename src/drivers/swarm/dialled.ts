@@ -23,6 +23,8 @@ export class DialledStream extends Duplex {
   #left = 0;
   #heard: number;
   #paused = false;
+  /** Whether anything was said to it: it serves a run, or has. */
+  spokenTo = false;
   #written: ((error?: Error) => void) | undefined;
   #over!: (how: Ending) => void;
   /** Resolves when the connection is over, whether or not what it brought has been read. */
@@ -123,6 +125,7 @@ export class DialledStream extends Duplex {
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    this.spokenTo = true;
     if (this.#socket.destroyed) done(new Error('the sandbox’s connection is closed'));
     else if (this.#socket.write(chunk)) done();
     else this.#written = done;

@@ -212,12 +212,14 @@ export class SwarmDriver implements Driver {
     const { stack, keys, ephemeral, instance } = this.#options;
     const of = [stack, keys.id, ephemeral ? instance : '', poolKey(image, limits)];
     const digest = createHash('sha256').update(JSON.stringify(of)).digest('hex').slice(0, 12);
+    // A secret's name is at most 64 characters, and its service's begins it.
+    const room = Math.max(0, 64 - 13 - stack.length - 1 - digest.length - 1);
     const word = image
       .replace(/:latest$/, '')
       .replace(/[^A-Za-z0-9]+/g, '-')
-      .slice(-24)
+      .slice(0, room)
       .replace(/^-+|-+$/g, '');
-    return { name: `${stack}-${word || 'pool'}-${digest}`, label: JSON.stringify({ image, limits }) };
+    return { name: [stack, word, digest].filter((part) => part !== '').join('-'), label: JSON.stringify({ image, limits }) };
   }
 
   async #shape({ image, limits, idleMs }: SandboxSpec): Promise<TaskShape> {

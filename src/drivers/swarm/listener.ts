@@ -1,5 +1,4 @@
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
 import { KatafleetError, messageOf } from '../../core/errors.ts';
 import type { Identity } from '../../protocol/dial.ts';
 import { DialledStream, type Ending } from './dialled.ts';
@@ -12,7 +11,7 @@ export interface Dialled extends Readonly<Identity> {
   /** Address it came from. */
   readonly remote: string;
   /** The supervisor's protocol, without its signs of life. Destroyed when the peer ends, breaks off, or is silent for too long. */
-  readonly stream: Duplex;
+  readonly stream: DialledStream;
   /** Resolves when the connection is over. */
   readonly closed: Promise<Ending>;
   /** Since its last word, ms; while nobody reads the stream nobody listens either, and that does not count. */

@@ -90,6 +90,6 @@ export async function setAvailability(managers: Managers, wanted: string, availa
     const { Version, Spec } = SwarmNode.parse(await node.inspect());
     if (Spec.Availability === availability) return;
     const options: object = { _query: { version: Version.Index }, _body: { ...Spec, Availability: availability } };
-    await node.update(options as never);
+    await node.update(options);
   });
 }

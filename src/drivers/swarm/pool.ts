@@ -262,6 +262,9 @@ export class ServicePool {
       this.#lastFailure = error;
       this.#pauseMs = Math.min(longestPauseMs, Math.max(firstPauseMs, this.#pauseMs * 2));
       this.#context.onTrouble(`${this.name}: ${messageOf(error)}`);
+      // What the swarm refuses it will refuse again; what it can't now it may soon.
+      const refused = error instanceof KatafleetError && !error.code.startsWith('swarm.') && error.code !== 'engine.unreachable';
+      if (refused) for (const waiter of this.#waiting) waiter.reject(error);
     }
   }
 

@@ -141,7 +141,7 @@ function taskTemplate(
     Placement: placement(shape, excluded),
     LogDriver: { Name: 'none' },
     Networks: [{ Target: refs.network ?? 'host' }],
-  } as Dockerode.ContainerTaskSpec;
+  };
 }
 
 /** Where tasks may go: nodes of the image's kind that are not known to lack it. */
@@ -158,7 +158,7 @@ export function placement({ architecture }: Pick<TaskShape, 'architecture'>, exc
 /** What the supervisor mounts its own tmpfs over, or, where it may not mount, what has to do. */
 function writable(target: '/sandbox' | '/tmp', bytes: number, { appArmor }: TaskShape, api: ApiVersion): Dockerode.MountSettings {
   const exec = atLeast(api, [1, 46]); // before it a service's tmpfs is always noexec
-  if (appArmor && !exec) return { Type: 'volume', Target: target, Source: '' } as Dockerode.MountSettings;
+  if (appArmor && !exec) return { Type: 'volume', Target: target, Source: '' };
   const mount = tmpfs(target, bytes, target === '/tmp' ? 0o1777 : 0o755);
   return exec ? ({ ...mount, TmpfsOptions: { ...mount.TmpfsOptions, Options: [['exec']] } } as Dockerode.MountSettings) : mount;
 }

@@ -160,8 +160,8 @@ export class Services {
   list(): Promise<Service[]> {
     const { managers, stack } = this.#options;
     return managers.do('list the services', async (docker) => {
-      const filters = JSON.stringify({ label: [`${labels.role}=pool`, `${labels.stack}=${stack}`] });
-      return z.array(Service).parse(await docker.listServices({ filters } as never));
+      const filters = { label: [`${labels.role}=pool`, `${labels.stack}=${stack}`] };
+      return z.array(Service).parse(await docker.listServices({ filters }));
     });
   }
 
@@ -189,8 +189,8 @@ export class Services {
 const Listed = z.array(z.object({ ID: z.string(), Spec: z.object({ Name: z.string() }) }));
 
 async function listed(docker: Dockerode, what: 'secrets' | 'configs', of: string[]): Promise<z.output<typeof Listed>> {
-  const options = { filters: JSON.stringify({ label: of }) };
-  return Listed.parse(await (what === 'secrets' ? docker.listSecrets(options as never) : docker.listConfigs(options as never)));
+  const options = { filters: { label: of } };
+  return Listed.parse(await (what === 'secrets' ? docker.listSecrets(options) : docker.listConfigs(options)));
 }
 
 /** The id of a secret or config of that name, which is made where it is missing. */
@@ -201,14 +201,15 @@ async function made(
   own: Record<string, string>,
   bytes: Buffer,
 ): Promise<string> {
-  const options = { filters: JSON.stringify({ name: [name] }) };
+  const options = { filters: { name: [name] } };
   const find = async () => {
-    const all = Listed.parse(await (what === 'secrets' ? docker.listSecrets(options as never) : docker.listConfigs(options as never)));
+    const all = Listed.parse(await (what === 'secrets' ? docker.listSecrets(options) : docker.listConfigs(options)));
     return all.find(({ Spec }) => Spec.Name === name)?.ID;
   };
   const there = await find();
   if (there !== undefined) return there;
-  const body = { Name: name, Labels: own, Data: bytes.toString('base64') };
+  // dockerode would put the whole body into the address as well.
+  const body = { _query: {}, _body: { Name: name, Labels: own, Data: bytes.toString('base64') } };
   try {
     const { id } = (await (what === 'secrets' ? docker.createSecret(body) : docker.createConfig(body))) as { id: string };
     return id;
