@@ -43,6 +43,7 @@ static bool hash_of(int fd, uint64_t *hash) {
   struct digest d;
   digest_begin(&d);
   for (ssize_t n; (n = read(fd, frame, sizeof frame)) != 0;) {
+    heartbeat();
     if (n < 0 && errno != EINTR)
       return false;
     if (n > 0)
@@ -64,6 +65,7 @@ static void send_file(int fd, const struct stat *st, struct known *before) {
   for (uint64_t left = (uint64_t)st->st_size; left > 0;) {
     size_t want = left < sizeof frame ? (size_t)left : sizeof frame;
     ssize_t n = read(fd, frame, want);
+    heartbeat();
     if (n < 0 && errno == EINTR)
       continue;
     if (n <= 0) { // shorter than it was: the frame's promise is kept
@@ -147,6 +149,7 @@ static void visit(int dir, const char *name, size_t base, int depth) {
   size_t length = strlen(name);
   memcpy(path + base, name, length + 1);
   struct stat st;
+  heartbeat();
   if (++entries > MOST_ENTRIES) {
     omit(O_COUNT);
     return;

@@ -6,6 +6,7 @@
 #include "supervisor.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -25,6 +26,7 @@ uint64_t now(void) {
 }
 
 _Noreturn void finish(int code) {
+  heartbeat_end();
   kill_all();
   _exit(code);
 }
@@ -36,6 +38,7 @@ _Noreturn void fail(enum fail reason, int error, const char *message, const char
   uint8_t *at = put(put(put(frame, reason, 1), (uint64_t)error, 4), m, 2);
   at = put((uint8_t *)memcpy(at, message, m) + m, p, 2);
   memcpy(at, path, p);
+  heartbeat_end();
   kill_all();
   uint64_t until = now() + NS;
   for (;;) {
@@ -56,8 +59,8 @@ _Noreturn void fail(enum fail reason, int error, const char *message, const char
 static void hello(void) {
   uint8_t frame[64], *at = put(put(put(frame, 0x4b415441, 4), PROTOCOL, 2), PROTOCOL, 2);
   at = put(at,
-           cgroup_abilities() | disk_abilities() | (options.pid1 ? A_PID1 : 0u) | (admin_held() ? A_NETNS : 0u) |
-               A_BASELINE,
+           cgroup_abilities() | disk_abilities() | (options.pid1 ? A_PID1 : 0u) |
+               (capability_held(CAP_SYS_ADMIN) ? A_NETNS : 0u) | A_BASELINE,
            4);
   at = put(at, sizeof VERSION - 1, 2);
   memcpy(at, VERSION, sizeof VERSION - 1);
@@ -65,9 +68,9 @@ static void hello(void) {
 }
 
 static int usage(void) {
-  fputs("usage: supervisor [--sandbox DIR] [--lifetime MS] [--tmpfs PATH=BYTES]...\nSpeaks katafleet's supervisor "
-        "protocol on stdin and "
-        "stdout.\n",
+  fputs("usage: supervisor [--sandbox DIR] [--lifetime MS] [--tmpfs PATH=BYTES]... [--dial ADDRESS:PORT[,...] --secret "
+        "FILE]\n"
+        "Speaks katafleet's supervisor protocol on stdin and stdout, or on a connection that it dials.\n",
         stderr);
   return 64;
 }
@@ -82,8 +85,9 @@ static void close_inherited(void) {
 
 static int soonest(int a, int b) { return a < 0 ? b : b < 0 || a < b ? a : b; }
 
+// Returns where the connection is lost and another one may be dialled.
 static void serve(int signals) {
-  for (;;) {
+  while (!stream_lost()) {
     int lifetime = -1;
     uint64_t ends = session_ends(lifetime_ns), t = now();
     if (ends && t >= ends)
@@ -102,11 +106,11 @@ static void serve(int signals) {
     // A step that is over but whose last output waits for the host: its room decides, not the clock.
     if (wait == 0 && step_running() && !room)
       wait = 1000;
-    if (poll(f, 5, wait) < 0 && errno != EINTR)
+    if (poll(f, 5, soonest(wait, heartbeat_timeout())) < 0 && errno != EINTR)
       fail(F_SUPERVISOR, errno, "poll", "");
     struct signalfd_siginfo info;
     while (read(signals, &info, sizeof info) == sizeof info)
-      if (info.ssi_signo != SIGCHLD)
+      if (info.ssi_signo != SIGCHLD && (!dial_wanted() || dial_again())) // a run that was dialled for ends in peace
         finish(0);
     if (f[0].revents && !in_fill())
       session_input_ended();
@@ -114,10 +118,23 @@ static void serve(int signals) {
     step_poll(readable);
     session_frames();
     out_flush();
+    heartbeat();
   }
 }
 
+// What can go wrong here is told to the host: there is a stream already.
+static void prepare(int signals) {
+  disk_init();
+  options.root = open(options.sandbox, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (options.root < 0 || signals < 0)
+    fail(F_SUPERVISOR, errno, options.root < 0 ? "no sandbox folder" : "no signalfd", options.sandbox);
+  if (dial_wanted())
+    dial_prepare();
+  cgroup_init();
+}
+
 int main(int argc, char **argv) {
+  const char *secret = NULL;
   for (int i = 1; i < argc; i++) {
     if (!strcmp(argv[i], "--version"))
       return puts(VERSION) < 0;
@@ -128,11 +145,18 @@ int main(int argc, char **argv) {
       options.sandbox = argv[++i];
     else if (!strcmp(argv[i], "--lifetime"))
       lifetime_ns = strtoull(argv[++i], &end, 10) * 1000000;
-    else if (strcmp(argv[i], "--tmpfs") || !disk_bound(argv[++i]))
+    else if (!strcmp(argv[i], "--secret"))
+      secret = argv[++i];
+    else if (!strcmp(argv[i], "--dial")) {
+      if (!dial_to(argv[++i]))
+        return usage();
+    } else if (strcmp(argv[i], "--tmpfs") || !disk_bound(argv[++i]))
       return usage();
     if (*end)
       return usage();
   }
+  if (dial_wanted() != (secret != NULL))
+    return usage();
   close_inherited();
   options.pid1 = getpid() == 1;
   signal(SIGPIPE, SIG_IGN);
@@ -143,17 +167,21 @@ int main(int argc, char **argv) {
   sigaddset(&set, SIGINT);
   sigprocmask(SIG_BLOCK, &set, NULL);
   int signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-  stream_init(STDIN_FILENO, STDOUT_FILENO);
+  if (!dial_wanted())
+    stream_init(STDIN_FILENO, STDOUT_FILENO);
   prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); // /proc/1/fd and /proc/1/mem are nobody's
   if (!options.pid1)
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
   umask(022);
-  disk_init();
-  options.root = open(options.sandbox, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-  if (options.root < 0 || signals < 0)
-    fail(F_SUPERVISOR, errno, options.root < 0 ? "no sandbox folder" : "no signalfd", options.sandbox);
-  cgroup_init();
-  hello();
-  out_flush();
-  serve(signals);
+  if (dial_wanted() && !dial_begin(secret, signals, lifetime_ns))
+    return 1;
+  for (bool prepared = false;; prepared = true) {
+    if (dial_wanted())
+      dial_home();
+    if (!prepared)
+      prepare(signals);
+    hello();
+    out_flush();
+    serve(signals);
+  }
 }

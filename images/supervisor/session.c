@@ -29,6 +29,7 @@ static void open_session(const uint8_t *payload, uint32_t length) {
   ends = now() + lifetime * 1000000;
   if (fchown(options.root, options.uid, options.gid) < 0)
     fail(F_SUPERVISOR, errno, "the sandbox folder can't be given to the user", options.sandbox);
+  dial_opened();
 }
 
 static void handle(uint8_t type, const uint8_t *payload, uint32_t length) {
@@ -67,9 +68,9 @@ void session_frames(void) {
     handle(type, payload, length);
 }
 
-_Noreturn void session_input_ended(void) {
+void session_input_ended(void) {
   session_frames(); // a CLOSE, or a last break of the rules, may still be unread
-  finish(0);
+  stream_lose();
 }
 
 #ifdef KATAFLEET_FUZZ

@@ -4,8 +4,8 @@
 
 // Handles the frames that have come, as far as there is room to answer.
 void session_frames(void);
-// The stream has ended: ends the supervisor.
-_Noreturn void session_input_ended(void);
+// The stream has ended: ends the supervisor, or lets it dial again.
+void session_input_ended(void);
 // When the supervisor ends by itself, on now()'s clock; 0: never. `idle` holds until OPEN.
 uint64_t session_ends(uint64_t idle);
 

@@ -117,7 +117,7 @@ static _Noreturn void child(const struct step *s, const int fds[3], int tell) {
   int oom = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
   MUST(oom < 0 || write(oom, "1000", 4) == 4, "oom_score_adj");
   // Who may empty the namespace does so: a machine's own may hold no interface but lo, and what listens on it.
-  if (!(s->flags & 1) && options.pid1 && (admin_held() || has_network()))
+  if (!(s->flags & 1) && options.pid1 && !network_left() && (capability_held(CAP_SYS_ADMIN) || has_network()))
     MUST(unshare(CLONE_NEWNET) == 0, "network");
   MUST(lower(RLIMIT_CORE, 0, 0) && lower(RLIMIT_FSIZE, s->file_size, s->file_size), "rlimit");
   MUST(lower(RLIMIT_NOFILE, s->files, s->files) && lower(RLIMIT_STACK, s->stack, s->stack), "rlimit");

@@ -72,6 +72,7 @@ void kill_all(void) {
       }
     if (p < 0 && errno == ECHILD)
       return;
+    heartbeat();
     poll(NULL, 0, 1);
   }
 }

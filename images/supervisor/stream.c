@@ -8,19 +8,28 @@
 #define OUT_BYTES (256u * 1024)
 #define IN_BYTES (MAX_PAYLOAD + 5)
 
-int stream_in, stream_out;
+int stream_in = -1, stream_out = -1;
 static uint8_t out[OUT_BYTES], in[IN_BYTES];
 static size_t out_from, out_to, in_from, in_to;
-static bool ended;
+static bool ended, lost;
 
 void stream_init(int in_fd, int out_fd) {
   in_from = in_to = out_from = out_to = 0;
-  ended = false;
+  ended = lost = false;
   stream_in = in_fd;
   stream_out = out_fd;
   fcntl(in_fd, F_SETFL, fcntl(in_fd, F_GETFL) | O_NONBLOCK);
   fcntl(out_fd, F_SETFL, fcntl(out_fd, F_GETFL) | O_NONBLOCK);
 }
+
+void stream_lose(void) {
+  if (!dial_again())
+    finish(0);
+  ended = lost = true;
+  in_from = in_to = out_from = out_to = 0;
+}
+
+bool stream_lost(void) { return lost; }
 
 bool out_pending(void) { return out_from < out_to; }
 
@@ -46,8 +55,10 @@ void out_flush(void) {
       continue;
     if (n < 0 && errno == EAGAIN)
       return;
-    if (n < 0)
-      finish(0); // nobody reads any more: the host is gone
+    if (n < 0) { // nobody reads any more: the host is gone
+      stream_lose();
+      return;
+    }
     out_from += (size_t)n;
   }
   out_from = out_to = 0;
@@ -62,6 +73,7 @@ void out_wait_frame(enum frame type, const void *payload, size_t length) {
                             {.fd = in_has_room() ? stream_in : -1, .events = POLLIN}};
     if (poll(fds, 2, 1000) > 0 && fds[1].revents && !in_fill())
       finish(0);
+    heartbeat();
   }
   out_frame(type, payload, length);
 }

@@ -30,6 +30,9 @@ enum frame {
   PING,
   BASELINE,
   LIST,
+  CHALLENGE = 0x10,
+  WELCOME,
+  REFUSED,
   HELLO = 0x81,
   STARTED,
   STDOUT,
@@ -44,7 +47,9 @@ enum frame {
   COLLECTED,
   PONG,
   FAIL,
-  LISTED
+  LISTED,
+  ANSWER = 0x90,
+  ALIVE
 };
 enum fail { F_PROTOCOL = 1, F_VERSION, F_SPACE, F_FILE, F_SUPERVISOR, F_LIFETIME };
 enum how { EXITED, SIGNALLED, WALL, CPU, KILLED, DISK };
@@ -100,6 +105,9 @@ bool in_fill(void);
 // Next whole frame, NULL if there is none yet. Valid until the next in_fill. Breaks the connection on a bad length.
 const uint8_t *in_frame(uint8_t *type, uint32_t *length);
 bool in_has_room(void);
+// The other side is gone: ends the supervisor, unless it may dial again: then nothing comes or goes until stream_init.
+void stream_lose(void);
+bool stream_lost(void);
 extern int stream_in, stream_out;
 
 // ---- main.c: the ways out.
@@ -165,10 +173,41 @@ int64_t cgroup_cpu_ns(void);
 uint64_t cgroup_peak(void);
 
 // ---- capabilities.c
-// Whether CAP_SYS_ADMIN is in the effective set.
-bool admin_held(void);
-// Takes CAP_SYS_ADMIN out of every set, the bounding set included: nothing that runs here can have it again.
-void admin_drop(void);
+// Whether it (CAP_SYS_ADMIN for instance, one of the first 32) is in the effective set.
+bool capability_held(int capability);
+// Takes it out of every set, the bounding set included: nothing that runs here can have it again.
+void capability_drop(int capability);
+
+// ---- dial.c: the stream is a connection of ours to the host, where the command line says so.
+// `ADDRESS[,ADDRESS]...` of the command line; false where that isn't what it says.
+bool dial_to(char *list);
+bool dial_wanted(void);
+// Takes the secret's file and a descriptor of signals; false where there is no secret, which stderr then tells.
+bool dial_begin(const char *secret, int signals, uint64_t lifetime);
+// Dials until a host has proved itself, and makes that connection the stream; closes the one before it.
+void dial_home(void);
+// What has to be there before HELLO.
+void dial_prepare(void);
+// The host has said OPEN: from here on there is no other connection, no network and no secret.
+void dial_opened(void);
+// Whether a connection that is lost is made anew.
+bool dial_again(void);
+
+// ---- network.c
+// Makes a network namespace with nothing but loopback, for later.
+void network_prepare(void);
+// Goes there, for ever.
+void network_leave(void);
+bool network_left(void);
+
+// ---- heartbeat.c: what a dialled connection needs to be told from a dead one.
+// Every so many ms, 0 for never.
+void heartbeat_begin(uint32_t ms);
+void heartbeat_end(void);
+// To be called again and again by all that may take long; costs next to nothing. May lose the stream.
+void heartbeat(void);
+// Milliseconds until it wants to be called, -1 for never.
+int heartbeat_timeout(void);
 
 // ---- filter.c
 // Refuses, to this process for ever, the system calls that would give it mounts or namespaces of its own. Needs
@@ -178,7 +217,7 @@ bool filter_calls(void);
 // ---- disk.c: folders that may hold so much and no more, whatever they lie on.
 // `PATH=BYTES` of the command line; false where that isn't what it says.
 bool disk_bound(char *argument);
-// Mounts a tmpfs on each, or begins to watch where it may not, and gives CAP_SYS_ADMIN up.
+// Mounts a tmpfs on each, or begins to watch where it may not, and gives CAP_SYS_ADMIN up, unless dialling needs it.
 void disk_init(void);
 uint32_t disk_abilities(void);
 // A step begins.

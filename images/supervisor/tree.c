@@ -53,8 +53,10 @@ int tree_remove(int dir, const char *name, int depth) {
     return -1;
   }
   for (struct dirent *e; (e = readdir(list));)
-    if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
+    if (strcmp(e->d_name, ".") && strcmp(e->d_name, "..")) {
+      heartbeat();
       tree_remove(dirfd(list), e->d_name, depth + 1);
+    }
   closedir(list);
   return unlinkat(dir, name, AT_REMOVEDIR);
 }

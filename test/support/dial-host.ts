@@ -1,0 +1,228 @@
+import { createHmac, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { Duplex } from 'node:stream';
+import { profileOf } from '../../src/core/profile.ts';
+import { Step, type StepInput, type StepResult } from '../../src/core/run.ts';
+import { Conversation } from '../../src/protocol/conversation.ts';
+import { encodeOpen } from '../../src/protocol/requests.ts';
+import { executeStep } from '../../src/runs/execute.ts';
+import { user } from './supervisor.ts';
+
+/** Types of the dial handshake's frames. */
+export const dialFrame = { challenge: 0x10, welcome: 0x11, refused: 0x12, answer: 0x90, alive: 0x91 } as const;
+const headerBytes = 5;
+
+export const frame = (type: number, payload: Uint8Array = Buffer.alloc(0)): Buffer => {
+  const header = Buffer.alloc(headerBytes);
+  header.writeUInt8(type);
+  header.writeUInt32BE(payload.length, 1);
+  return Buffer.concat([header, payload]);
+};
+
+export const challenge = (nonce: Uint8Array, lowest = 1, highest = 1): Buffer =>
+  frame(dialFrame.challenge, Buffer.concat([Buffer.from('KATA'), Buffer.from([0, lowest, 0, highest]), nonce]));
+
+const mac = (key: Uint8Array, who: 'task' | 'host', ...parts: Uint8Array[]): Buffer =>
+  createHmac('sha256', key)
+    .update(Buffer.concat([Buffer.from(`katafleet dial 1 ${who}\0`), ...parts]))
+    .digest();
+
+/** What an ANSWER says, and whether its sender knows the key. */
+export interface Answer {
+  readonly version: number;
+  readonly nonce: Buffer;
+  readonly names: string[];
+  readonly proves: boolean;
+}
+
+export function readAnswer(payload: Buffer, key: Uint8Array, hostNonce: Uint8Array): Answer {
+  const names: string[] = [];
+  let at = 38;
+  for (let i = 0; i < 4; i++) {
+    const length = payload.readUInt16BE(at);
+    names.push(payload.toString('utf8', at + 2, at + 2 + length));
+    at += 2 + length;
+  }
+  if (payload.toString('latin1', 0, 4) !== 'KATA' || payload.length !== at + 32) throw new Error('a malformed ANSWER');
+  const proves = mac(key, 'task', hostNonce, payload.subarray(0, at)).equals(payload.subarray(at));
+  return { version: payload.readUInt16BE(4), nonce: payload.subarray(6, 38), names, proves };
+}
+
+export function welcome(key: Uint8Array, taskNonce: Uint8Array, hostNonce: Uint8Array, heartbeatMs: number): Buffer {
+  const heartbeat = Buffer.alloc(4);
+  heartbeat.writeUInt32BE(heartbeatMs);
+  return frame(dialFrame.welcome, Buffer.concat([mac(key, 'host', taskNonce, hostNonce, heartbeat), heartbeat]));
+}
+
+/** One connection that a supervisor made. Also the stream of its protocol: ALIVE is taken out and counted. */
+export class Caller extends Duplex {
+  readonly socket: Socket;
+  readonly key: Uint8Array;
+  readonly nonce = randomBytes(32);
+  alive = 0;
+  #bytes = Buffer.alloc(0);
+  #over = false;
+  #proved = false;
+  #step = 0;
+  #wake = (): void => undefined;
+
+  constructor(socket: Socket, key: Uint8Array) {
+    super();
+    this.socket = socket;
+    this.key = key;
+    socket.on('data', (chunk: Buffer) => {
+      this.#bytes = Buffer.concat([this.#bytes, chunk]);
+      if (this.#proved) this.#pass();
+      this.#wake();
+    });
+    socket.on('error', () => undefined); // 'close' follows
+    socket.on('close', () => {
+      this.#over = true;
+      if (this.#proved) this.push(null);
+      this.#wake();
+    });
+  }
+
+  #take(): { type: number; payload: Buffer } | undefined {
+    if (this.#bytes.length < headerBytes) return undefined;
+    const end = headerBytes + this.#bytes.readUInt32BE(1);
+    if (this.#bytes.length < end) return undefined;
+    const taken = { type: this.#bytes.readUInt8(), payload: this.#bytes.subarray(headerBytes, end) };
+    this.#bytes = this.#bytes.subarray(end);
+    return taken;
+  }
+
+  #pass(): void {
+    for (let next = this.#take(); next; next = this.#take()) {
+      if (next.type === dialFrame.alive) this.alive += 1;
+      else if (!this.push(frame(next.type, next.payload))) this.socket.pause();
+    }
+  }
+
+  async #until(condition: () => boolean): Promise<void> {
+    while (!condition()) await new Promise<void>((resolve) => (this.#wake = resolve));
+  }
+
+  /** Resolves when the supervisor has left. */
+  left(): Promise<void> {
+    return this.#until(() => this.#over);
+  }
+
+  /** Resolves when it has said ALIVE so often since now. */
+  heartbeats(count: number): Promise<void> {
+    const enough = this.alive + count;
+    return this.#until(() => this.alive >= enough || this.#over);
+  }
+
+  say(...frames: Uint8Array[]): void {
+    this.socket.write(Buffer.concat(frames));
+  }
+
+  /** Its ANSWER to our CHALLENGE; undefined where it leaves instead. */
+  async challenged(): Promise<Answer | undefined> {
+    this.say(challenge(this.nonce));
+    return this.answered();
+  }
+
+  async answered(): Promise<Answer | undefined> {
+    let answer: { type: number; payload: Buffer } | undefined;
+    await this.#until(() => (answer = this.#take()) !== undefined || this.#over);
+    if (!answer) return undefined;
+    if (answer.type !== dialFrame.answer) throw new Error(`frame ${answer.type} in place of ANSWER`);
+    return readAnswer(answer.payload, this.key, this.nonce);
+  }
+
+  /** The whole handshake; `more` goes out in one piece with WELCOME. */
+  async admit(heartbeatMs = 1000, ...more: Uint8Array[]): Promise<Conversation> {
+    const answer = await this.challenged();
+    if (!answer?.proves) throw new Error('the supervisor proves nothing');
+    this.#proved = true;
+    this.say(welcome(this.key, answer.nonce, this.nonce, heartbeatMs), ...more);
+    this.#pass();
+    return new Conversation(this);
+  }
+
+  /** Admits, greets, opens. */
+  async open(heartbeatMs?: number, lifetimeMs = 60_000): Promise<Conversation> {
+    const conversation = await this.admit(heartbeatMs);
+    await conversation.hello();
+    await conversation.send(opening(lifetimeMs));
+    return conversation;
+  }
+
+  run(conversation: Conversation, argv: string[], step: Omit<StepInput, 'argv'> = {}, keepNetwork = false): Promise<StepResult> {
+    this.#step += 1;
+    const parsed = Step.parse({ argv, ...step });
+    return executeStep(conversation, this.#step, parsed, profileOf(), { collect: false, keepNetwork });
+  }
+
+  override _read(): void {
+    this.socket.resume();
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    this.socket.write(chunk, () => done());
+  }
+
+  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+    this.socket.destroy();
+    done(error);
+  }
+}
+
+export function opening(lifetimeMs = 60_000): Buffer {
+  const { filesBack, fileBack, bytesBack } = profileOf();
+  return encodeOpen({ ...user, lifetimeMs, filesBack, fileBack, bytesBack });
+}
+
+/** A host that supervisors dial: a plain listener, whose every word the test says itself. */
+export class DialHost {
+  readonly key: Uint8Array;
+  readonly #server: Server;
+  readonly #callers: Caller[] = [];
+  readonly #all: Caller[] = [];
+  #wake = (): void => undefined;
+
+  private constructor(key: Uint8Array) {
+    this.key = key;
+    this.#server = createServer({ noDelay: true }, (socket) => {
+      const caller = new Caller(socket, key);
+      this.#all.push(caller);
+      this.#callers.push(caller);
+      this.#wake();
+    });
+  }
+
+  static async listen(key: Uint8Array, host = '127.0.0.1', port = 0): Promise<DialHost> {
+    const made = new DialHost(key);
+    made.#server.listen(port, host);
+    await once(made.#server, 'listening');
+    return made;
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  /** How many have called so far. */
+  get calls(): number {
+    return this.#all.length;
+  }
+
+  /** The next that calls. */
+  async caller(): Promise<Caller> {
+    for (;;) {
+      const caller = this.#callers.shift();
+      if (caller) return caller;
+      await new Promise<void>((resolve) => (this.#wake = resolve));
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const closed = once(this.#server, 'close');
+    this.#server.close();
+    for (const caller of this.#all) caller.destroy();
+    await closed;
+  }
+}
