@@ -8,19 +8,21 @@ import { dialFrame } from '../../../src/protocol/dial.ts';
 import { encodeFrame, maxPayload } from '../../../src/protocol/frames.ts';
 import { aliveFrame } from '../../support/dialer.ts';
 
-/** A connection whose chunks are as they are given. */
+/** A connection whose chunks are as they are given; then it ends, or stays. */
 class Wire extends Duplex {
   readonly chunks: Buffer[];
+  readonly #stays: boolean;
 
-  constructor(chunks: Buffer[]) {
+  constructor(chunks: Buffer[], stays = false) {
     super();
     this.chunks = chunks;
+    this.#stays = stays;
   }
 
   override _read(): void {
     const chunk = this.chunks.shift();
     if (chunk?.length === 0) this._read();
-    else this.push(chunk ?? null);
+    else if (chunk || !this.#stays) this.push(chunk ?? null);
   }
 
   override _write(_chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
@@ -101,5 +103,16 @@ describe('swarm: a dialled stream', () => {
     }
     assert.ok(read > 0);
     assert.equal(wire.chunks.length, 0);
+  });
+
+  it('counts silence from when it listens again', async () => {
+    let now = 0;
+    const stream = new DialledStream(new Wire([Buffer.alloc(65_536, empty)], true), () => now);
+    await once(stream, 'readable');
+    now = 10_000;
+    assert.equal(stream.silentMs(), 0);
+    stream.read();
+    now = 10_500;
+    assert.equal(stream.silentMs(), 500);
   });
 });

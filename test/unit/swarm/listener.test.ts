@@ -94,6 +94,11 @@ describe('swarm: the listener', () => {
       assert.deepEqual(troubles, []);
     });
 
+    it('is named by its plain address where both kinds are listened on', async () => {
+      await listen({ host: '::' });
+      assert.equal((await proven()).dialled.remote, '127.0.0.1');
+    });
+
     it('may answer byte by byte', async () => {
       await listen();
       const dialer = await dial();
@@ -146,6 +151,14 @@ describe('swarm: the listener', () => {
         assert.equal(arrived.length, 0);
       });
     }
+
+    it('have a key, for the pool’s is empty, is refused', async () => {
+      const listener = await listen();
+      listener.admit('keyless', { ...pool, keyOf: () => Buffer.alloc(0) });
+      const dialer = await dial();
+      await dialer.claim({ service: 'keyless' }, Buffer.alloc(0));
+      assert.equal(await dialer.refused(), 'wrongSecret');
+    });
 
     it('come before its pool has gone is refused', async () => {
       const listener = await listen();
@@ -310,6 +323,22 @@ describe('swarm: the listener', () => {
     await until(() => read === all);
   });
 
+  it('holds a writer back until the peer has read', async () => {
+    await listen();
+    const { dialer, dialled } = await proven();
+    dialer.socket.pause();
+    let sent = false;
+    const frames = Array.from({ length: 1_000 }, (_, step) => encodeFrame(hostFrame.data, Buffer.alloc(32_768, step)));
+    const sending = new Conversation(dialled.stream).send(...frames).then(() => {
+      sent = true;
+    });
+    for (let turns = 0; turns < 1_000; turns += 1) await new Promise((resolve) => setImmediate(resolve));
+    assert.ok(!sent);
+    dialer.socket.resume();
+    for (const frame of frames) assert.ok((await dialer.next())?.payload.equals(frame.subarray(5)));
+    await sending;
+  });
+
   describe('the end', () => {
     it('of the peer is `ended`, after all that it said', async () => {
       const listener = await listen();
@@ -365,11 +394,14 @@ describe('swarm: the listener', () => {
     });
 
     it('of the listener is the end of everything', async () => {
-      const listener = await listen();
+      const time = pulse();
+      const listener = await listen({ pulse: time });
       const { dialer, dialled } = await proven();
       const stranger = await dial();
       await stranger.challenge();
+      assert.equal(time.beating, 1);
       await listener.close();
+      assert.equal(time.beating, 0);
       assert.equal(await dialled.closed, 'dropped');
       await Promise.all([dialer.closed, stranger.closed]);
       assert.deepEqual(listener.counts, { pending: 0, connected: 0, refused: 0 });
