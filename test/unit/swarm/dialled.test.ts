@@ -107,7 +107,7 @@ describe('swarm: a dialled stream', () => {
 
   it('counts silence from when it listens again', async () => {
     let now = 0;
-    const stream = new DialledStream(new Wire([Buffer.alloc(65_536, empty)], true), () => now);
+    const stream = new DialledStream(new Wire([Buffer.alloc(65_540, empty)], true), () => now);
     await once(stream, 'readable');
     now = 10_000;
     assert.equal(stream.silentMs(), 0);
