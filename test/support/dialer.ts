@@ -50,7 +50,7 @@ export class Dialer {
 
   /** Connects from an address of the loopback net. */
   static async connect(port: number, from = '127.0.0.1'): Promise<Dialer> {
-    const socket = connect({ port, host: '127.0.0.1', localAddress: from, noDelay: true });
+    const socket = connect({ port, host: '127.0.0.1', localAddress: from, noDelay: true, allowHalfOpen: true });
     await once(socket, 'connect');
     return new Dialer(socket);
   }
@@ -88,7 +88,7 @@ export class Dialer {
   }
 
   /** The whole handshake, as a supervisor does it; resolves with WELCOME, whose proof was checked. */
-  async prove(identity: Partial<Identity> = {}, key = someKey): Promise<Welcome> {
+  async prove(identity: Partial<Identity> = {}, key: Buffer = someKey): Promise<Welcome> {
     const { nonce } = await this.challenge();
     this.socket.write(encodeAnswer(key, nonce, someNonce, { ...someTask, ...identity }));
     const welcome = await this.welcome();
@@ -97,7 +97,7 @@ export class Dialer {
   }
 
   /** Answers with what may not be true; what comes of it is to be read. */
-  async claim(identity: Partial<Identity> = {}, key = someKey): Promise<void> {
+  async claim(identity: Partial<Identity> = {}, key: Buffer = someKey): Promise<void> {
     const { nonce } = await this.challenge();
     this.socket.write(encodeAnswer(key, nonce, someNonce, { ...someTask, ...identity }));
   }

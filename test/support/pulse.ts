@@ -15,6 +15,11 @@ export class ManualPulse implements Pulse {
     };
   };
 
+  /** How many are called back. */
+  get beating(): number {
+    return this.#beats.length;
+  }
+
   /** Lets time pass, beat by beat. */
   pass(ms: number): void {
     const until = this.#now + ms;

@@ -1,4 +1,3 @@
-import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import { dialFrame } from '../../protocol/dial.ts';
 
@@ -15,7 +14,7 @@ const bufferBytes = 64 * 1024;
  * nobody reads this stream. `end()` sends FIN. An error never needs a listener: {@link carrierClosed} tells of it.
  */
 export class DialledStream extends Duplex {
-  readonly #socket: Socket;
+  readonly #socket: Duplex;
   readonly #now: () => number;
   readonly #header = Buffer.alloc(headerBytes);
   #headerFilled = 0;
@@ -30,7 +29,7 @@ export class DialledStream extends Duplex {
   /** Resolves when the connection is over, whether or not what it brought has been read. */
   readonly carrierClosed: Promise<Ending>;
 
-  constructor(socket: Socket, now: () => number) {
+  constructor(socket: Duplex, now: () => number) {
     super({ allowHalfOpen: true, autoDestroy: true, highWaterMark: bufferBytes });
     this.#socket = socket;
     this.#now = now;

@@ -46,7 +46,7 @@ const words = {
 
 /**
  * A connection that has proved nothing yet. It gets a challenge and one try at it, and can make us hold no more than its
- * answer. Calls back once; until then, and for as long as the socket lives, its errors are heard here.
+ * answer. Calls back once, and hears the socket's errors unless that hands it over.
  */
 export class Stranger<Ring extends KeyRing> {
   readonly remote: string;
@@ -65,10 +65,7 @@ export class Stranger<Ring extends KeyRing> {
     this.since = since;
     this.#door = door;
     this.#over = over;
-    socket.on('error', () => this.#left());
-    socket.on('close', this.#left);
-    socket.on('end', this.#left);
-    socket.on('data', this.#take);
+    socket.on('error', this.#left).on('close', this.#left).on('end', this.#left).on('data', this.#take);
     socket.write(encodeChallenge(this.#nonce));
   }
 
@@ -99,10 +96,10 @@ export class Stranger<Ring extends KeyRing> {
     const key = ring?.keyOf(answer.secret);
     const proved = answerProves(key ?? decoy, this.#nonce, answer);
     if (!ring) this.#refuse('unknownService', answer);
-    else if (!key || !proved) this.#refuse('wrongSecret', answer);
+    else if (!key?.length || !proved) this.#refuse('wrongSecret', answer);
     else if (this.#door.ringOf(answer.service) !== ring) this.#refuse('busy', answer);
     else {
-      this.#socket.off('close', this.#left).off('end', this.#left).off('data', this.#take);
+      this.#socket.off('error', this.#left).off('close', this.#left).off('end', this.#left).off('data', this.#take);
       this.#socket.write(encodeWelcome(key, answer.nonce, this.#nonce, this.#door.heartbeatMs));
       this.#finish({ kind: 'admitted', answer, ring, socket: this.#socket });
     }

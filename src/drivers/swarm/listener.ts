@@ -156,7 +156,7 @@ export class Listener {
   }
 
   #accept(socket: Socket): void {
-    const remote = socket.remoteAddress;
+    const remote = socket.remoteAddress?.replace(/^::ffff:/, '');
     if (remote === undefined || this.#closed) {
       socket.on('error', () => undefined); // it has gone already
       socket.destroy();
