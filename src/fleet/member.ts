@@ -238,6 +238,11 @@ export class Member {
     return this.#machines.get(0);
   }
 
+  /** What they are is asked anew. */
+  forgetMachines(): void {
+    this.#machines.forget();
+  }
+
   async #askMachines(): Promise<readonly NodeMember[]> {
     const machines = this.driver.members?.() ?? Promise.resolve([]);
     return (await this.#inTime(this.#options.rules.timeoutMs, machines)).toSorted(byName);
