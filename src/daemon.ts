@@ -5,6 +5,8 @@ import { KatafleetError, messageOf } from './core/errors.ts';
 import { canonicalImage } from './core/image-name.ts';
 import { sandboxLimits } from './core/profile.ts';
 import type { Config } from './config/schema.ts';
+import type { Keeping } from './fleet/fleet.ts';
+import { splitMachine } from './fleet/machines.ts';
 import { Maintenance, type MaintenanceJob } from './fleet/maintenance.ts';
 import { prunePlan } from './fleet/prune.ts';
 import { buildApp } from './http/app.ts';
@@ -127,8 +129,13 @@ export class Daemon {
     return { ...base, ...(typeof given === 'object' ? given : {}) };
   }
 
-  #cordon(node: string, how: 'cordon' | 'drain' | 'uncordon'): void {
+  /** A machine behind a node is its swarm's to remember. */
+  async #cordon(node: string, how: Keeping): Promise<void> {
     const { fleet } = this.#katafleet;
+    if (splitMachine(node).machine !== undefined) {
+      await fleet.keepMachine(node, how);
+      return;
+    }
     if (how === 'uncordon') fleet.uncordon(node);
     else fleet.cordon(node, how === 'drain');
     this.#journal.setNodeSetting(node, { cordoned: how !== 'uncordon', draining: how === 'drain' });

@@ -63,7 +63,7 @@ export function explainCommand(at: At): Command {
         const job = checkJob(requestOf(parsed.data, fields), Placing.parse({ tenant, priority, constraints, architecture }));
         await using katafleet = fleetOf(where);
         await katafleet.fleet.open();
-        verdicts = katafleet.fleet.explain(wantedOf(job, config?.defaults.idleMemory ?? 0));
+        verdicts = await katafleet.fleet.verdicts(wantedOf(job, config?.defaults.idleMemory ?? 0), job.limits);
       }
       if (options.json) process.stdout.write(`${JSON.stringify(verdicts)}\n`);
       else process.stdout.write(`${verdictTable(verdicts)}\n`);
@@ -98,16 +98,15 @@ async function readSpec(file: string): Promise<object> {
 
 export function verdictTable(verdicts: readonly NodeVerdict[]): string {
   const c = colours(process.stdout);
-  const rows = verdicts.map((verdict) =>
-    verdict.kind === 'passes'
-      ? [verdict.node, verdict.chosen ? 'chosen' : 'fits', verdict.ranks.map(({ rank, detail }) => `${rank}: ${detail}`).join('; ')]
-      : [verdict.node, 'passed over', verdict.reasons.map((reason) => reason.text).join('; ')],
-  );
-  return table(['NODE', 'VERDICT', 'WHY'], rows, (row, column, cell) => {
-    if (column !== 1) return cell;
-    const verdict = verdicts[row];
-    return verdict?.kind !== 'passes' ? c.yellow(cell) : verdict.chosen ? c.green(cell) : cell;
+  const rows = verdicts.flatMap((verdict) => {
+    const row =
+      verdict.kind === 'passes'
+        ? [verdict.node, verdict.chosen ? 'chosen' : 'fits', verdict.ranks.map(({ rank, detail }) => `${rank}: ${detail}`).join('; ')]
+        : [verdict.node, 'passed over', verdict.reasons.map((reason) => reason.text).join('; ')];
+    return [row, ...(verdict.troubles ?? []).map((trouble) => ['', 'trouble', trouble])];
   });
+  const paint: Record<string, (cell: string) => string> = { chosen: c.green, 'passed over': c.yellow, trouble: c.yellow };
+  return table(['NODE', 'VERDICT', 'WHY'], rows, (_row, column, cell) => (column === 1 ? (paint[cell.trim()]?.(cell) ?? cell) : cell));
 }
 
 interface ExplainedRun {

@@ -2,6 +2,7 @@ import { maskEndpoint } from '../core/endpoint.ts';
 import { KatafleetError } from '../core/errors.ts';
 import { canonicalImage } from '../core/image-name.ts';
 import { poolKey, type SandboxLimits } from '../core/profile.ts';
+import type { NodeMember } from '../drivers/contract.ts';
 import { Cluster } from '../scheduler/cluster.ts';
 import { explain, type NodeVerdict, type Policy, type Wanted } from '../scheduler/placement.ts';
 import { type PoolBounds, shareTargets } from '../scheduler/targets.ts';
@@ -10,6 +11,7 @@ import type { CopyOptions } from './copy.ts';
 import { fleetImages, type FleetImage, ImageCopies } from './images.ts';
 import { Member, type MemberOptions, type MemberSettings } from './member.ts';
 import type { Lease } from './node.ts';
+import { machineOf, splitMachine } from './machines.ts';
 import type { WarmPool } from './pool.ts';
 import type { Doomed } from './reaper.ts';
 
@@ -55,7 +57,18 @@ export interface NodeSummary {
   images: number;
   clockSkewMs: number | undefined;
   lastSeen: number | undefined;
+  /** The machines behind it, where it is a swarm; their sandboxes are counted in its own. */
+  members?: readonly NodeMember[];
 }
+
+/** What a person decides about a node, or about one machine behind it. */
+export type Keeping = 'cordon' | 'drain' | 'uncordon';
+const availabilities = { cordon: 'pause', drain: 'drain', uncordon: 'active' } as const satisfies Record<
+  Keeping,
+  NodeMember['availability']
+>;
+/** Machines behind nodes are shown as they were so short a time ago, ms. */
+const freshMs = 1_000;
 
 /** All nodes, their books, and who is to be used. */
 export class Fleet {
@@ -143,6 +156,15 @@ export class Fleet {
     return explain(this.cluster, wanted, this.#options.policy);
   }
 
+  /** The same, with what the nodes themselves say of sandboxes of these limits that don't come; for people, and within about a second. */
+  verdicts(wanted: Wanted, limits: SandboxLimits): Promise<NodeVerdict[]> {
+    const asked = this.explain(wanted).map(async (verdict) => {
+      const troubles = await this.member(verdict.node).troubles(wanted.image, limits);
+      return troubles.length > 0 ? { ...verdict, troubles } : verdict;
+    });
+    return Promise.all(asked);
+  }
+
   /** Nothing new goes to the node; with `drain` its idle sandboxes go as well. What runs there ends in peace. */
   cordon(name: string, drain = false): void {
     const member = this.member(name);
@@ -162,6 +184,22 @@ export class Fleet {
     this.#options.onEvent?.(name, 'uncordon', '');
     void this.retarget();
     this.#room();
+  }
+
+  /**
+   * The same for one machine behind a node, `NODE/MACHINE`: its swarm is told, and remembers it. What runs there ends in peace.
+   * @throws node.unknown, engine.*
+   */
+  async keepMachine(name: string, how: Keeping): Promise<void> {
+    const { node, machine } = splitMachine(name);
+    const member = this.member(node);
+    const { id, name: host } = machineOf(await member.freshMachines(), node, machine ?? '');
+    if (!member.driver.setAvailability) throw new KatafleetError('node.unknown', `${node} has no say in which of its machines is used`);
+    await member.driver.setAvailability(id, availabilities[how]);
+    this.#options.onEvent?.(node, how, `the machine ${host}`);
+    member.forgetMachines();
+    await member.lookAtMachines();
+    void this.retarget();
   }
 
   /** Sets how many sandboxes of an image wait over the whole fleet. */
@@ -235,6 +273,12 @@ export class Fleet {
     return this.members.map((member) => this.#summary(member));
   }
 
+  /** The same, with the machines behind them as they are now. */
+  async freshNodes(): Promise<NodeSummary[]> {
+    await Promise.all(this.members.map((member) => member.lookAtMachines(freshMs)));
+    return this.nodes();
+  }
+
   #summary(member: Member): NodeSummary {
     const { settings, state, fingerprint: found, choice, trouble, node } = member;
     const books = this.cluster.node(settings.name);
@@ -268,6 +312,7 @@ export class Fleet {
       images: node.images.length,
       clockSkewMs: found?.clockSkewMs,
       lastSeen: member.lastSeen,
+      ...(member.machines ? { members: member.machines } : {}),
     };
   }
 

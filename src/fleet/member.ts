@@ -1,10 +1,13 @@
 import { KatafleetError, messageOf } from '../core/errors.ts';
 import { chooseDriver, type Choice, type DriverPolicy, type Reached } from '../drivers/choose.ts';
-import type { Driver, DriverKind, Fingerprint } from '../drivers/contract.ts';
+import type { Driver, DriverKind, Fingerprint, NodeMember } from '../drivers/contract.ts';
 import type { SshSettings } from '../drivers/transport/target.ts';
+import type { SandboxLimits } from '../core/profile.ts';
 import type { Cluster } from '../scheduler/cluster.ts';
 import { Health, type HealthRules, type HealthState } from './health.ts';
+import { type Capacity, capacityOf, takesTasks } from './machines.ts';
 import { Node, type NodeOptions } from './node.ts';
+import { Recent } from './recent.ts';
 
 /** A node as it is configured. */
 export interface MemberSettings {
@@ -42,6 +45,8 @@ const unusableFactor = 5;
 /** Reconciling removes what is left over and may wait for the engine to kill it, ms. */
 const reconcileMs = 60_000;
 const settleMs = 200;
+/** Machines behind a node are asked for no more often than this, and what it says of its troubles is waited for no longer, ms. */
+const glanceMs = 1_000;
 
 /** A node of the fleet: its health and what was found of it, kept current in the scheduler's {@link Cluster}. */
 export class Member {
@@ -57,6 +62,11 @@ export class Member {
   trouble: KatafleetError | undefined;
   /** Unix ms of its last answer. */
   lastSeen: number | undefined;
+  readonly #machines: Recent<readonly NodeMember[]>;
+  /** What the machines had together when the node was last probed for their sake. */
+  #capacity: string | undefined;
+  /** What went wrong when they were last asked for: it is told once. */
+  #told: string | undefined;
   #checking: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #watching = false;
@@ -66,6 +76,7 @@ export class Member {
     this.#options = options;
     this.driver = options.connect(settings);
     this.#health = new Health(options.rules);
+    this.#machines = new Recent(() => this.#askMachines());
     const { cluster } = options;
     const { name, starts } = settings;
     this.node = new Node(this.driver, {
@@ -126,6 +137,7 @@ export class Member {
       this.lastSeen = Date.now();
       this.trouble = undefined;
       this.#moved(from, this.#health.good(performance.now()));
+      await this.lookAtMachines();
     } catch (error) {
       if (this.#ending.signal.aborted) return;
       this.trouble = error instanceof KatafleetError ? error : new KatafleetError('engine.failed', messageOf(error), { cause: error });
@@ -135,8 +147,10 @@ export class Member {
 
   /** What it is and which driver serves it. @throws engine.*, driver.unavailable */
   async #probe(): Promise<void> {
-    const { name, labels, withoutMemoryLimits, reserve, endpoint, driver: policy } = this.settings;
+    const { withoutMemoryLimits, endpoint, driver: policy } = this.settings;
     this.driver.forget();
+    this.#machines.forget();
+    this.#capacity = undefined;
     const reached = await this.#reach();
     this.choice = chooseDriver(endpoint, reached.found, policy, this.#options.built);
     if (this.choice.driver === undefined) {
@@ -146,24 +160,9 @@ export class Member {
     // A fingerprint of the engine is none of the swarm's that it manages.
     const known = this.choice.driver === 'swarm' ? undefined : reached.fingerprint;
     const found = known ?? (await this.#inTime(2 * this.#options.rules.timeoutMs, this.driver.probe()));
-    this.fingerprint = found;
-    const { memory, cpus, architecture, enforces } = found;
-    // A limit that swap gets round is none, and the command line doesn't tell whether the machine has any.
-    const bounded = enforces.memory && (enforces.swap || this.choice.driver !== 'ssh');
-    const left = 'bytes' in reserve ? reserve.bytes : Math.round(memory * reserve.share);
-    this.#options.cluster.setNode({
-      name,
-      probed: true,
-      architecture,
-      labels,
-      cpus,
-      total: memory,
-      memory: Math.max(0, memory - left),
-      driver: this.choice.driver,
-      memoryLimits: bounded ? 'enforced' : withoutMemoryLimits ? 'waived' : 'missing',
-      canObtain: this.#options.copy && this.driver.importImage !== undefined,
-    });
+    const bounded = this.#learn(found);
     if (!bounded && !withoutMemoryLimits) {
+      const { enforces } = found;
       const why = enforces.memory
         ? 'its kernel does not account for swap, so that programs could fill it'
         : 'its kernel has no memory cgroup';
@@ -171,6 +170,116 @@ export class Member {
       throw new KatafleetError('engine.limits', `the node ${found.node} does not enforce memory limits: ${why}`, {
         hint: `boot it with ${boot}, or use another node; withoutMemoryLimits: true lets it serve all the same`,
       });
+    }
+  }
+
+  /**
+   * Writes down what it is, for the scheduler too. Whether it bounds the memory of sandboxes. Until the largest of all its
+   * machines is known, no run is too large for ever.
+   */
+  #learn(found: Fingerprint, all?: Size): boolean {
+    this.fingerprint = found;
+    const { name, labels, withoutMemoryLimits, reserve } = this.settings;
+    const { memory, cpus, architecture, enforces, largest } = found;
+    const driver = this.choice?.driver ?? 'engine';
+    // A limit that swap gets round is none, and the command line doesn't tell whether the machine has any.
+    const bounded = enforces.memory && (enforces.swap || driver !== 'ssh');
+    const left = 'bytes' in reserve ? reserve.bytes : Math.round(memory * reserve.share);
+    const bookable = Math.max(0, memory - left);
+    // Of each machine the same share is left free.
+    const part = ({ memory: whole, cpus: each }: Size) => ({
+      memory: memory > 0 ? Math.floor(whole * (bookable / memory)) : whole,
+      cpus: each,
+    });
+    const unknown = this.driver.members ? unbounded : undefined;
+    this.#options.cluster.setNode({
+      name,
+      probed: true,
+      architecture,
+      labels,
+      cpus,
+      total: memory,
+      memory: bookable,
+      ...(largest ? { largest: part(largest), largestOfAll: all ? part(most(largest, all)) : (unknown ?? part(largest)) } : {}),
+      driver,
+      memoryLimits: bounded ? 'enforced' : withoutMemoryLimits ? 'waived' : 'missing',
+      canObtain: this.#options.copy && this.driver.importImage !== undefined,
+    });
+    return bounded;
+  }
+
+  /** The machines behind it, as it last told of them; undefined for one that is a machine itself. */
+  get machines(): readonly NodeMember[] | undefined {
+    return this.#machines.value;
+  }
+
+  /**
+   * Asks a ready node for the machines behind it, unless it told of them so short a time ago, ms. What they have together is
+   * what it has: where that has changed it is probed anew. Never rejects: what goes wrong is told as a trouble.
+   */
+  async lookAtMachines(maxAgeMs = 0): Promise<void> {
+    if (this.state !== 'ready' || !this.driver.members) return;
+    try {
+      const machines = await this.#machines.get(maxAgeMs);
+      if (this.state !== 'ready') return;
+      const away = machines.filter(({ availability }) => availability !== 'active').flatMap(({ id, name }) => [id, name]);
+      if (away.length > 0) this.node.leave(new Set(away));
+      await this.#adapt(machines);
+      this.#told = undefined;
+    } catch (error) {
+      const message = `${this.settings.name}: its machines could not be looked at: ${messageOf(error)}`;
+      if (this.#ending.signal.aborted || this.#told === message) return;
+      this.#told = message;
+      this.#options.onTrouble?.(message);
+    }
+  }
+
+  /** The machines as they are now, whatever was asked before. @throws node.unknown for one that is a machine itself, engine.* */
+  async freshMachines(): Promise<readonly NodeMember[]> {
+    const { name } = this.settings;
+    if (!this.driver.members) throw new KatafleetError('node.unknown', `${name} is one machine, with none behind it`);
+    this.#machines.forget();
+    return this.#machines.get(0);
+  }
+
+  /** What they are is asked anew. */
+  forgetMachines(): void {
+    this.#machines.forget();
+  }
+
+  async #askMachines(): Promise<readonly NodeMember[]> {
+    const machines = this.driver.members?.() ?? Promise.resolve([]);
+    return (await this.#inTime(this.#options.rules.timeoutMs, machines)).toSorted(byName);
+  }
+
+  /** Machines have come or gone, or serve again or no more: the node is probed anew. Runs that it has keep what they have booked. */
+  async #adapt(machines: readonly NodeMember[]): Promise<void> {
+    const found = this.fingerprint;
+    const [usable, all] = [capacityOf(machines.filter(takesTasks)), capacityOf(machines).largest];
+    const capacity = JSON.stringify([usable, all]);
+    if (!found || capacity === this.#capacity) return;
+    this.#capacity = capacity;
+    try {
+      const same = usable.memory === found.memory && usable.cpus === found.cpus;
+      if (!same) this.driver.forget();
+      const now = same ? found : await this.#inTime(2 * this.#options.rules.timeoutMs, this.driver.probe());
+      if (this.state !== 'ready') return;
+      this.#learn(now, all);
+      this.node.widen(now.cpus);
+      this.#options.onRoom?.();
+    } catch (error) {
+      this.#capacity = undefined; // it is tried again with the next look
+      throw error;
+    }
+  }
+
+  /** Why sandboxes that were asked for have not come, in its own words; none of a node that is not ready, which says that itself. */
+  async troubles(image: string, limits: SandboxLimits): Promise<string[]> {
+    if (this.state !== 'ready' || !this.driver.troubles) return [];
+    try {
+      return await this.#inTime(glanceMs, this.driver.troubles(image, limits));
+    } catch (error) {
+      return [`it could not be asked why sandboxes don't come: ${messageOf(error)}`];
     }
   }
 
@@ -207,6 +316,7 @@ export class Member {
   }
 
   #moved(from: HealthState, to: HealthState): void {
+    if (to !== 'ready' && to !== 'suspect') this.#machines.forget();
     if (to === 'down') {
       if (from === 'down' || from === 'probing') this.driver.disconnect();
       else if (!this.driver.independent) this.node.suspend();
@@ -256,6 +366,12 @@ export class Member {
     await this.#checking;
   }
 }
+
+type Size = Capacity['largest'];
+const unbounded: Size = { memory: Infinity, cpus: Infinity };
+const most = (a: Size, b: Size): Size => ({ memory: Math.max(a.memory, b.memory), cpus: Math.max(a.cpus, b.cpus) });
+
+const byName = (a: NodeMember, b: NodeMember): number => (a.name < b.name ? -1 : a.name > b.name ? 1 : a.id < b.id ? -1 : 1);
 
 /** What only a change on the node can mend. */
 const refusals: ReadonlySet<string> = new Set([

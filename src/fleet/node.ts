@@ -6,6 +6,7 @@ import { labels } from '../core/labels.ts';
 import { poolKey, type SandboxLimits } from '../core/profile.ts';
 import type { Driver, NodeImage, PreparedImage, Sandbox, SandboxSpec } from '../drivers/contract.ts';
 import type { PoolBounds } from '../scheduler/targets.ts';
+import { givingWay } from './give-way.ts';
 import { ownerOf } from './owner.ts';
 import { type Grant, type ReadySandbox, WarmPool } from './pool.ts';
 import { type Doomed, type JournalIdentity, reap, reapPlan } from './reaper.ts';
@@ -23,7 +24,7 @@ export interface NodeOptions {
   idleMemory: number;
   /** Bounds of each pool that nobody has set; none idle if absent. */
   pool?: PoolBounds;
-  /** Sandboxes started at once on the node; twice its CPUs if absent. */
+  /** Sandboxes started at once on the node; what its driver says, else twice its CPUs, if absent. */
   startParallelism?: number;
   /** How long an idle sandbox waits before it ends and is replaced, ms. */
   idleMs?: number;
@@ -49,6 +50,12 @@ export interface Lease extends ReadySandbox {
 
 /** How often what dead owners left is looked for. */
 const reapEveryMs = 10_000;
+/** Where the driver says itself how many starts go at once, one that takes longer keeps nobody waiting, ms. */
+const turnMs = 2_000;
+/** How long pools that gave way start nothing, so that the run gets what they gave, ms. */
+const gaveWayMs = 5_000;
+/** When it is worth another try where nothing could give way, ms. */
+const fullMs = 500;
 /** How long removals may take when katafleet ends, ms. */
 const longestCloseMs = 30_000;
 /** How long a sandbox can be needed after it was taken: a day's run and the way back, ms. */
@@ -61,7 +68,7 @@ export class Node {
   readonly #images = new Map<string, Promise<PreparedImage>>();
   /** Those of them that are known already: a warm run waits for nothing, not even a turn of the event loop. */
   readonly #prepared = new Map<string, PreparedImage>();
-  readonly #pools = new Map<string, { image: string; pool: WarmPool }>();
+  readonly #pools = new Map<string, { image: string; memory: number; pool: WarmPool }>();
   readonly #bounds = new Map<string, PoolBounds>();
   readonly #starts: PQueue;
   /** Unique to this object: another of the same process leaves our sandboxes alone. */
@@ -116,13 +123,23 @@ export class Node {
   /** Before its first use, and when it comes back: removes what is left over, learns its images, fills its pools. @throws engine.* */
   async reconcile(): Promise<void> {
     const { cpus } = await this.driver.probe();
-    this.#starts.concurrency = this.#options.startParallelism ?? 2 * Math.max(1, cpus);
+    this.widen(cpus);
     this.#suspended = false;
     await this.reap();
     await this.refreshImages();
     // An engine may still be making what a dead owner asked for; what it could not remove stays; and deadlines pass.
     this.#reaping ??= setInterval(() => void this.#reapQuietly(), reapEveryMs).unref();
     if (!this.#emptied) for (const { pool } of this.#pools.values()) pool.resume();
+  }
+
+  /** So many CPUs are there to start sandboxes, unless somebody said how many go at once. */
+  widen(cpus: number): void {
+    this.#starts.concurrency = Math.max(1, this.#options.startParallelism ?? this.driver.starts ?? 2 * cpus);
+  }
+
+  /** Machines behind the node take nothing new any more, by id or name: sandboxes that wait there are replaced elsewhere. */
+  leave(machines: ReadonlySet<string>): void {
+    for (const { pool } of this.#pools.values()) void pool.dismiss(({ node }) => machines.has(node));
   }
 
   /** The node is lost: every stream of it breaks, what runs there is lost, its pools stand still. */
@@ -210,17 +227,19 @@ export class Node {
       create: (signal, grant) => this.#create({ image, limits, idleMs }, signal, grant),
       remove: (sandbox) => this.#remove(sandbox),
       starts: this.#starts,
+      ...(this.driver.starts === undefined ? {} : { turnMs }),
       ...(onTrouble ? { onTrouble } : {}),
       ...(onIdle ? { onIdle: (idle) => onIdle(key, idle) } : {}),
     });
     if (this.#emptied || this.#suspended) pool.suspend();
-    this.#pools.set(key, { image: image.name, pool });
+    this.#pools.set(key, { image: image.name, memory: limits.memory, pool });
     return pool;
   }
 
   /**
    * A sandbox for a run. `granted` bytes have been booked for it: all of its limit, or what an idle sandbox lacks of it.
-   * From here on the node gives them back. @throws node.full when an idle sandbox was counted on and is gone; engine.*
+   * From here on the node gives them back. @throws node.full when an idle sandbox was counted on and is gone, or the engine has
+   * no room for another, with a time to come back in unless room has been made; engine.*
    */
   async lease(name: string, limits: SandboxLimits, granted: number, signal?: AbortSignal): Promise<Lease> {
     const { books, idleMemory } = this.#options;
@@ -247,8 +266,19 @@ export class Node {
       return lease;
     } catch (error) {
       if (!grant.taken) books.release(booked);
+      else if (error instanceof KatafleetError && error.code === 'node.full') throw await this.#giveWay(name, limits, error);
       throw error;
     }
+  }
+
+  /** A run found no room although the books say that there is: other pools' idle sandboxes keep more than they book, and go. */
+  async #giveWay(name: string, limits: SandboxLimits, cause: KatafleetError): Promise<KatafleetError> {
+    const own = poolKey(name, limits);
+    const others = Array.from(this.#pools).flatMap(([key, { pool, memory }]) => (key === own ? [] : [{ pool, memory }]));
+    const idle = others.flatMap(({ pool, memory }) => pool.sandboxes.map((sandbox) => ({ sandbox, machine: sandbox.node, memory })));
+    const going = new Set(givingWay(idle, limits.memory).map(({ sandbox }) => sandbox));
+    await Promise.all(others.map(({ pool }) => pool.dismiss((sandbox) => going.has(sandbox), gaveWayMs)));
+    return new KatafleetError('node.full', cause.message, { cause, ...(going.size > 0 ? {} : { retryAfterMs: fullMs }) });
   }
 
   async #release(pool: WarmPool, lease: ReadySandbox): Promise<void> {
@@ -292,7 +322,8 @@ export class Node {
   /** A create that failed may have left a container, unless the engine itself said no: its memory is booked until the reaper knows. */
   #doubt(name: string, error: unknown): void {
     this.#inUse.delete(name);
-    const refused = error instanceof KatafleetError && ['engine.failed', 'engine.disk_full', 'image.unknown'].includes(error.code);
+    const refused =
+      error instanceof KatafleetError && ['engine.failed', 'engine.disk_full', 'image.unknown', 'node.full'].includes(error.code);
     if (refused) this.#unbook(name);
     else if (!this.#suspended) void this.#reapQuietly();
   }

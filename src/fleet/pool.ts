@@ -24,6 +24,8 @@ export interface PoolOptions extends PoolBounds {
   remove: (sandbox: Sandbox) => Promise<void>;
   /** Where starts wait their turn, a run's before a refill's; shared by the pools of a node, for more at once only slow each other. */
   starts: PQueue;
+  /** A start that takes longer keeps no other waiting for its turn, ms; if absent, it does until it is done. */
+  turnMs?: number;
   /** Told of what went wrong in the background. */
   onTrouble?: (message: string) => void;
   /** Told when the number of idle sandboxes has changed. */
@@ -58,6 +60,8 @@ export class WarmPool {
   #replacementMs = 300;
   #pauseMs = 0;
   #pause: Timer | undefined;
+  /** Refills under way. */
+  readonly #fills = new Set<AbortController>();
 
   constructor(options: PoolOptions) {
     this.#options = options;
@@ -68,6 +72,11 @@ export class WarmPool {
 
   get idle(): number {
     return this.#idle.length;
+  }
+
+  /** Those that are idle. */
+  get sandboxes(): Sandbox[] {
+    return this.#idle.map(({ sandbox }) => sandbox);
   }
 
   /** What the pool is heading for. */
@@ -84,7 +93,7 @@ export class WarmPool {
   /** What waits is dropped and nothing is started, until {@link resume}: the node is lost, or is to be emptied. */
   suspend(): void {
     this.#suspended = true;
-    for (const ready of this.#idle.splice(0)) this.#discard(ready);
+    for (const ready of this.#idle.splice(0)) void this.#discard(ready);
     this.#changed();
   }
 
@@ -95,6 +104,23 @@ export class WarmPool {
     this.#pause = undefined;
     this.#pauseMs = 0;
     this.#adjust();
+  }
+
+  /**
+   * Idle sandboxes that match go, and are replaced; with a pause nothing is started for so long, ms, and what is being started is
+   * broken off. Resolves when they are gone, or the reaper's.
+   */
+  async dismiss(matches: (sandbox: Sandbox) => boolean, pauseMs = 0): Promise<void> {
+    const going = this.#idle.filter(({ sandbox }) => matches(sandbox));
+    for (const ready of going) this.#idle.splice(this.#idle.indexOf(ready), 1);
+    if (going.length > 0) this.#changed();
+    if (pauseMs > 0) {
+      for (const fill of this.#fills) fill.abort(new Error('the pool gives way'));
+      this.#rest(pauseMs);
+    }
+    const gone = Promise.all(going.map((ready) => this.#discard(ready)));
+    this.#adjust();
+    await gone;
   }
 
   #changed(): void {
@@ -123,7 +149,8 @@ export class WarmPool {
       return { ...ready, warm: true };
     }
     try {
-      const made = await this.#options.starts.add(() => this.#make(signal, grant), { priority: 1, ...(signal ? { signal } : {}) });
+      const abort = signal ? AbortSignal.any([signal, this.#closing.signal]) : this.#closing.signal;
+      const made = await this.#turn(() => this.#make(abort, grant), 1, signal);
       return { ...made, warm: false };
     } catch (error) {
       this.#inUse -= 1;
@@ -154,9 +181,27 @@ export class WarmPool {
     await this.#options.remove(sandbox);
   }
 
-  async #make(signal?: AbortSignal, grant?: Grant): Promise<ReadySandbox> {
+  /** Waits for its turn, and for the end of what it starts; the turn is over before, where that takes long. */
+  async #turn<T>(start: () => Promise<T>, priority: number, signal?: AbortSignal): Promise<T> {
+    const { starts, turnMs } = this.#options;
+    const options = { priority, ...(signal ? { signal } : {}) };
+    if (turnMs === undefined) return starts.add(start, options);
+    const begun = await starts.add(async () => {
+      const work = start();
+      let timer: Timer | undefined;
+      const over = new Promise<void>((resolve) => (timer = this.#clock.after(turnMs, resolve)));
+      const done = work.then(
+        () => timer?.cancel(),
+        () => timer?.cancel(),
+      );
+      await Promise.race([done, over]);
+      return { work };
+    }, options);
+    return begun.work;
+  }
+
+  async #make(abort: AbortSignal, grant?: Grant): Promise<ReadySandbox> {
     const begun = this.#clock.now();
-    const abort = signal ? AbortSignal.any([signal, this.#closing.signal]) : this.#closing.signal;
     const sandbox = await this.#options.create(abort, grant);
     const giveUp = () => sandbox.stream.destroy();
     try {
@@ -178,12 +223,12 @@ export class WarmPool {
     const { target } = this;
     const { start, discard } = poolPlan({ idle: this.#idle.length, filling: this.#filling, target, held: this.#pause !== undefined });
     if (discard > 0) {
-      for (const ready of this.#idle.splice(target)) this.#discard(ready);
+      for (const ready of this.#idle.splice(target)) void this.#discard(ready);
       this.#changed();
     }
     for (let more = 0; more < start; more += 1) {
       this.#filling += 1;
-      void this.#track(this.#options.starts.add(() => this.#fill(), { priority: 0 }));
+      void this.#track(this.#turn(() => this.#fill(), 0));
     }
     if (this.#idle.length <= this.#bounds.min) return;
     this.#look ??= this.#clock.after(lookMs, () => {
@@ -193,9 +238,11 @@ export class WarmPool {
   }
 
   async #fill(): Promise<void> {
+    const fill = new AbortController();
+    this.#fills.add(fill);
     try {
       if (this.#closing.signal.aborted || this.#suspended || this.#pause || this.#idle.length >= this.target) return;
-      const ready = await this.#make();
+      const ready = await this.#make(fill.signal);
       this.#pauseMs = 0;
       if (this.#closing.signal.aborted || this.#suspended) {
         await this.#options.remove(ready.sandbox);
@@ -205,8 +252,9 @@ export class WarmPool {
       this.#changed();
       void ready.sandbox.closed.then(() => this.#diedIdle(ready));
     } catch (error) {
-      if (!this.#closing.signal.aborted && !this.#suspended) this.#hold(error);
+      if (!this.#closing.signal.aborted && !this.#suspended && !fill.signal.aborted) this.#hold(error);
     } finally {
+      this.#fills.delete(fill);
       this.#filling -= 1;
       if (!this.#pause) this.#adjust();
     }
@@ -216,8 +264,12 @@ export class WarmPool {
   #hold(error: unknown): void {
     this.#options.onTrouble?.(`no sandbox for the pool: ${messageOf(error)}`);
     this.#pauseMs = Math.min(longestPauseMs, Math.max(firstPauseMs, this.#pauseMs * 2));
-    if (this.#pause) return;
-    this.#pause = this.#clock.after(this.#pauseMs, () => {
+    if (!this.#pause) this.#rest(this.#pauseMs);
+  }
+
+  #rest(ms: number): void {
+    this.#pause?.cancel();
+    this.#pause = this.#clock.after(ms, () => {
       this.#pause = undefined;
       this.#adjust();
     });
@@ -228,16 +280,15 @@ export class WarmPool {
     if (at < 0) return; // it was in use, and its run knows
     this.#idle.splice(at, 1);
     this.#changed();
-    this.#discard(ready);
+    void this.#discard(ready);
     this.#adjust();
   }
 
-  #discard(ready: ReadySandbox | undefined): void {
-    if (!ready) return;
+  #discard(ready: ReadySandbox): Promise<void> {
     const removal = this.#options.remove(ready.sandbox).catch((error: unknown) => {
       this.#options.onTrouble?.(`an idle sandbox could not be removed; the reaper will see to it: ${messageOf(error)}`);
     });
-    void this.#track(removal);
+    return this.#track(removal);
   }
 
   #track<T>(work: Promise<T>): Promise<T> {
@@ -249,10 +300,12 @@ export class WarmPool {
 
   /** Removes what is idle and waits for what is under way. */
   async close(): Promise<void> {
-    this.#closing.abort(new Error('the pool is closed'));
+    const closed = new Error('the pool is closed');
+    this.#closing.abort(closed);
+    for (const fill of this.#fills) fill.abort(closed);
     this.#look?.cancel();
     this.#pause?.cancel();
-    for (const ready of this.#idle.splice(0)) this.#discard(ready);
+    for (const ready of this.#idle.splice(0)) void this.#discard(ready);
     this.#changed();
     while (this.#work.size > 0) await Promise.allSettled(this.#work);
   }

@@ -5,9 +5,10 @@ import { type ErrorCode, errorKinds, KatafleetError, messageOf } from '../core/e
 import { faultsOf } from '../core/faults.ts';
 import { Placing } from '../core/placing.ts';
 import type { Profile } from '../core/profile.ts';
-import type { Fleet } from '../fleet/fleet.ts';
+import type { Fleet, Keeping, NodeSummary } from '../fleet/fleet.ts';
+import { splitMachine } from '../fleet/machines.ts';
 import type { Maintenance } from '../fleet/maintenance.ts';
-import { checkJob, wantedOf } from '../runs/job.ts';
+import { checkJob, type Job, wantedOf } from '../runs/job.ts';
 import { requestOf, resultJson, RunJson } from '../runs/json.ts';
 import type { RunRecord, RunService, RunState } from '../runs/service.ts';
 
@@ -21,7 +22,8 @@ export interface Parts {
   /** How long a run waits in the queue where it does not say, ms. */
   queueMs: number;
   idleMemory: number;
-  cordon: (node: string, how: 'cordon' | 'drain' | 'uncordon') => void;
+  /** `NODE`, or `NODE/MACHINE` for one behind it. */
+  cordon: (name: string, how: Keeping) => Promise<void>;
   list: (of: { limit: number; state?: RunState; tenant?: string }) => readonly object[];
   events: (of: { node?: string; limit: number }) => readonly object[];
   counts: () => Record<string, number>;
@@ -43,7 +45,8 @@ export interface AppOptions {
 const longestWait = 600;
 const Wait = z.coerce.number().min(0).max(longestWait).default(0);
 const RunId = z.object({ id: z.uuid() });
-const NodeName = z.object({ name: z.string().max(128) });
+/** A node's name of 63 characters, or with a machine's behind it. */
+const NodeName = z.object({ name: z.string().max(200) });
 const states = ['waiting', 'running', 'finished', 'failed', 'cancelled'] as const;
 
 /** The API. Every answer is JSON; errors are `{error: {code, message, fault, retry, hint?}}`. */
@@ -127,16 +130,17 @@ function runRoutes(app: FastifyInstance, parts: Parts): void {
     return recordJson(await waitFor(runs, parse(RunId, request.params).id, wait, request), runs);
   });
   app.delete('/v1/runs/:id', async (request) => recordJson(await runs.cancel(parse(RunId, request.params).id), runs));
-  app.get('/v1/runs/:id/explain', (request) => {
+  const verdicts = (job: Job) => parts.fleet.verdicts(wantedOf(job, parts.idleMemory), job.limits);
+  app.get('/v1/runs/:id/explain', async (request) => {
     const { id } = parse(RunId, request.params);
-    const record = runs.get(id);
     const live = runs.jobOf(id);
-    return { ...recordJson(record, runs), nodes: live ? parts.fleet.explain(wantedOf(live, parts.idleMemory)) : undefined };
+    const nodes = live && (await verdicts(live));
+    return { ...recordJson(runs.get(id), runs), nodes };
   });
-  app.post('/v1/explain', (request) => {
+  app.post('/v1/explain', async (request) => {
     const json = parse(RunJson, request.body);
     const job = checkJob(requestOf(json, parts.profile(json.profile)), placingOf(json, parts));
-    return { nodes: parts.fleet.explain(wantedOf(job, parts.idleMemory)) };
+    return { nodes: await verdicts(job) };
   });
 }
 
@@ -166,17 +170,20 @@ function recordJson(record: RunRecord, runs: RunService): object {
 
 function fleetRoutes(app: FastifyInstance, { fleet, maintenance, cordon, events }: Parts): void {
   app.get('/v1/images', () => ({ images: fleet.images() }));
-  app.get('/v1/nodes', () => ({ nodes: fleet.nodes() }));
-  app.get('/v1/nodes/:name', (request) => {
+  const summaryOf = async (node: string): Promise<NodeSummary | undefined> => {
+    await fleet.member(node).lookAtMachines(1_000);
+    return fleet.nodes().find(({ name }) => name === node);
+  };
+  app.get('/v1/nodes', async () => ({ nodes: await fleet.freshNodes() }));
+  app.get('/v1/nodes/:name', async (request) => {
     const { name } = parse(NodeName, request.params);
-    fleet.member(name);
-    return { ...fleet.nodes().find((node) => node.name === name), events: events({ node: name, limit: 50 }) };
+    return { ...(await summaryOf(name)), events: events({ node: name, limit: 50 }) };
   });
   for (const how of ['cordon', 'drain', 'uncordon'] as const) {
-    app.post(`/v1/nodes/:name/${how}`, (request) => {
+    app.post(`/v1/nodes/:name/${how}`, async (request) => {
       const { name } = parse(NodeName, request.params);
-      cordon(name, how);
-      return fleet.nodes().find((node) => node.name === name);
+      await cordon(name, how);
+      return summaryOf(splitMachine(name).node);
     });
   }
   app.get('/v1/events', (request) => ({

@@ -35,6 +35,8 @@ export interface DispatcherOptions {
 const noSessions: SessionLimits = { most: 0, perTenant: 0, idleMs: 0, ageMs: 0, memory: 0 };
 /** How often deadlines in the queue are looked at, ms. */
 const tickMs = 100;
+/** Longest time until a full node is tried again, ms. */
+const longestPauseMs = 5_000;
 
 /** From a checked run to its one result: queue, placement, attempts. */
 export class Dispatcher {
@@ -147,6 +149,7 @@ export class Dispatcher {
       uncounted: options.uncounted ?? 0,
       submitted: performance.now(),
       avoid: new Set(),
+      full: { times: 0, why: undefined },
       settle,
     };
     const cancel = () => {
@@ -194,8 +197,8 @@ export class Dispatcher {
   #expire(): void {
     const now = Date.now();
     for (const { value } of this.#queue.expired(now)) {
-      const { job, avoid } = value;
-      this.#fail(value, tooLate(job, wantedOf(job, this.#options.idleMemory, avoid), this.#fleet));
+      const { job, avoid, full } = value;
+      this.#fail(value, tooLate(job, wantedOf(job, this.#options.idleMemory, avoid), this.#fleet, full.why));
     }
     this.#pump(); // patience and aging pass with time
     if (this.#queue.size === 0) {
@@ -308,12 +311,32 @@ export class Dispatcher {
     if (ticket.options.signal?.aborted) {
       this.#fail(ticket, cancelled(error), number);
     } else if (error instanceof KatafleetError && error.fault === 'node' && error.retry) {
-      if (error.code !== 'node.full') ticket.avoid.add(node);
+      if (error.code === 'node.full') this.#full(ticket, node, error);
+      else ticket.avoid.add(node);
       if (error.code === 'engine.unreachable' || error.code === 'engine.timeout') void this.#fleet.member(node).check();
       this.#lost(entry, number, node, error);
     } else {
       this.#fail(ticket, error, number);
     }
+  }
+
+  /** There was no room after all, and no attempt was lost by that. Where nothing gave way, other nodes are better, or a later time. */
+  #full(ticket: Ticket, node: string, { retryAfterMs, message }: KatafleetError): void {
+    ticket.uncounted += 1;
+    ticket.full = { times: ticket.full.times + 1, why: retryAfterMs === undefined ? ticket.full.why : `${node}: ${message}` };
+    if (retryAfterMs === undefined) return;
+    ticket.avoid.add(node);
+    this.#sessions.makeRoom((kept) => kept === node);
+  }
+
+  /** Its place in the queue after an attempt. It may wait as long again, unless it has only found nodes full. */
+  #requeued(entry: Waiting<Ticket>, { retryAfterMs }: KatafleetError): Waiting<Ticket> {
+    const { job, full } = entry.value;
+    const now = Date.now();
+    const { pause: _over, ...rest } = entry;
+    if (retryAfterMs !== undefined) return { ...rest, pause: now + Math.min(longestPauseMs, retryAfterMs * 2 ** (full.times - 1)) };
+    if (full.times > this.#options.attempts) return rest;
+    return { ...rest, deadline: Math.max(entry.deadline, now + job.placing.queueMs) };
   }
 
   #lost(entry: Waiting<Ticket>, number: number, node: string, error: KatafleetError): void {
@@ -330,7 +353,7 @@ export class Dispatcher {
     } else if (ticket.attempts - ticket.uncounted >= this.#options.attempts && error.code !== 'node.full') {
       this.#fail(ticket, error, number);
     } else if (recorder?.lost(ticket.id, number, messageOf(error), Date.now()) ?? true) {
-      this.#queue.requeue({ ...entry, deadline: Math.max(entry.deadline, Date.now() + ticket.job.placing.queueMs) });
+      this.#queue.requeue(this.#requeued(entry, error));
       this.#tick ??= setInterval(() => this.#expire(), tickMs).unref();
       // Whoever gave the attempt up places it anew, once it has left the books of what runs.
     } else {

@@ -81,7 +81,6 @@ export function wantedOf(job: Job, idleMemory: number, avoid?: ReadonlySet<strin
     constraints: placing.constraints,
     ...(limits.network === undefined ? {} : { driver: 'engine' as const }),
     ...(placing.architecture === undefined ? {} : { architecture: placing.architecture }),
-    ...(limits.network === undefined ? {} : { network: true }),
     ...(avoid && avoid.size > 0 ? { avoid } : {}),
   };
 }

@@ -11,10 +11,11 @@ function list(nodes: readonly { node: string; reasons: readonly Reason[] }[]): s
   return `${words.join('; ')}${nodes.length > shown ? `; and ${nodes.length - shown} more` : ''}`;
 }
 
-/** A run that waited in vain: what was in the way at the end, node by node. */
-export function tooLate(job: Job, wanted: Wanted, fleet: Fleet): KatafleetError {
+/** A run that waited in vain: what was in the way at the end, node by node, and what the last node said that had no room after all. */
+export function tooLate(job: Job, wanted: Wanted, fleet: Fleet, full?: string): KatafleetError {
   const inTheWay = fleet.explain(wanted).flatMap((verdict) => (verdict.kind === 'passed_over' ? [verdict] : []));
-  const why = inTheWay.length > 0 ? `: ${list(inTheWay)}` : '';
+  const told = [...(inTheWay.length > 0 ? [list(inTheWay)] : []), ...(full === undefined ? [] : [full])];
+  const why = told.length > 0 ? `: ${told.join('; ')}` : '';
   return new KatafleetError('queue.deadline', `no node could take the run within ${job.placing.queueMs} ms${why}`, {
     hint: 'give it longer to wait, or the fleet more room',
   });

@@ -34,10 +34,15 @@ export interface Ticket {
   job: Job;
   options: SubmitOptions;
   attempts: number;
-  /** Attempts that no node is to blame for: that katafleet died in, or in a session's kept sandbox, which a fresh one stands in for. */
+  /**
+   * Attempts that no node is to blame for: that katafleet died in, that found no room, or in a session's kept sandbox, which a
+   * fresh one stands in for.
+   */
   uncounted: number;
   submitted: number;
   avoid: Set<string>;
+  /** Attempts that found a node full of what its books don't have; the last of them in its words. */
+  full: { times: number; why: string | undefined };
   settle: (end: { result: RunResult } | { error: KatafleetError }) => void;
 }
 

@@ -18,6 +18,10 @@ export interface NodeFacts {
   memory: number;
   /** The machine's. */
   total: number;
+  /** Where several machines stand behind it: what the largest that is in use has for sandboxes, for none is larger. */
+  largest?: { memory: number; cpus: number };
+  /** The same of those too that are not in use now: what is larger has to wait for no return. */
+  largestOfAll?: { memory: number; cpus: number };
   driver: 'swarm' | 'engine' | 'ssh';
   /** Waived: its configuration lets it serve without. */
   memoryLimits: 'enforced' | 'waived' | 'missing';

@@ -131,16 +131,20 @@ export const filters: readonly Filter[] = [
   },
   {
     code: 'memory_total',
-    refuses: (node, { memory }) => memory > node.facts.memory,
-    permanent: ifProbed,
-    text: (node, { memory }) =>
-      `memory: ${formatBytes(memory)} asked for; it has ${formatBytes(node.facts.memory)} for sandboxes, of ${formatBytes(node.facts.total)}`,
+    refuses: ({ facts }, { memory }) => memory > facts.memory || (facts.largest !== undefined && memory > facts.largest.memory),
+    permanent: ({ facts }, { memory }) => facts.probed && !(facts.largestOfAll !== undefined && memory <= facts.largestOfAll.memory),
+    text: ({ facts }, { memory }) => {
+      const asked = `memory: ${formatBytes(memory)} asked for`;
+      if (!facts.largest) return `${asked}; it has ${formatBytes(facts.memory)} for sandboxes, of ${formatBytes(facts.total)}`;
+      return `${asked}; its largest machine has ${formatBytes(facts.largest.memory)} for sandboxes`;
+    },
   },
   {
     code: 'cpus',
-    refuses: (node, { cpus }) => cpus > node.facts.cpus,
-    permanent: ifProbed,
-    text: (node, { cpus }) => `cpus: ${cpus} asked for; it has ${node.facts.cpus}`,
+    refuses: ({ facts }, { cpus }) => cpus > facts.cpus || (facts.largest !== undefined && cpus > facts.largest.cpus),
+    permanent: ({ facts }, { cpus }) => facts.probed && !(facts.largestOfAll !== undefined && cpus <= facts.largestOfAll.cpus),
+    text: ({ facts }, { cpus }) =>
+      `cpus: ${cpus} asked for; ${facts.largest ? 'its largest machine' : 'it'} has ${facts.largest?.cpus ?? facts.cpus}`,
   },
   {
     code: 'image',

@@ -13,9 +13,13 @@ export interface Policy {
 /** Wait: some node may take it later. Reject: none ever will as things are; {@link explain} says why. */
 export type Decision = { kind: 'place'; node: string; warm: boolean; imagePresent: boolean } | { kind: 'wait' } | { kind: 'reject' };
 
-export type NodeVerdict =
+export type NodeVerdict = (
   | { kind: 'passes'; node: string; chosen: boolean; ranks: { rank: 'avoid' | 'warm' | 'image' | 'load'; detail: string }[] }
-  | { kind: 'passed_over'; node: string; reasons: Reason[] };
+  | { kind: 'passed_over'; node: string; reasons: Reason[] }
+) & {
+  /** Why sandboxes that were asked for there have not come, in the node's own words. */
+  troubles?: string[];
+};
 
 /** Fleets and sets up to this size are looked at whole, and the best is found. */
 const small = 64;
@@ -210,7 +214,7 @@ function ranksOf(node: NodeState, wanted: Wanted, { pack }: Policy): Extract<Nod
   const more = needed(node, wanted);
   const load = `${(100 * node.load(more)).toFixed(1)} % of ${formatBytes(node.memory)} booked with it`;
   return [
-    ...(isAvoided(node, wanted) ? [{ rank: 'avoid' as const, detail: 'an earlier attempt was lost there' }] : []),
+    ...(isAvoided(node, wanted) ? [{ rank: 'avoid' as const, detail: 'an earlier attempt was lost there, or found no room' }] : []),
     { rank: 'warm', detail: isWarm(node, wanted) ? `${node.pools.get(wanted.pool) ?? 0} sandboxes wait` : 'no sandbox waits' },
     { rank: 'image', detail: node.images.has(wanted.image) ? 'is there' : 'to be brought there' },
     { rank: 'load', detail: pack === 'spread' ? load : `${load}, ${formatBytes(node.free - more)} left` },

@@ -26,6 +26,8 @@ export interface Waiting<T> {
   since: number;
   /** When it has waited too long. */
   deadline: number;
+  /** Until then it goes to no node that it avoids: it found no room there a moment ago. */
+  pause?: number;
   value: T;
 }
 

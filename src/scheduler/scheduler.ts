@@ -69,6 +69,8 @@ export class Scheduler<T> {
         this.#pass(candidate, wanted, now);
         return false;
       }
+      if (decision.kind === 'place' && candidate.pause !== undefined && now < candidate.pause && wanted.avoid?.has(decision.node))
+        return false;
       if (decision.kind === 'place' && !this.#cluster.reserve(decision.node, wanted.memory - (decision.warm ? wanted.idleMemory : 0)))
         return false;
       decided = decision;

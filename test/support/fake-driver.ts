@@ -2,7 +2,17 @@ import { once } from 'node:events';
 import { Duplex, duplexPair, Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { KatafleetError } from '../../src/core/errors.ts';
-import type { Driver, Fingerprint, NodeImage, OwnedContainer, PreparedImage, Sandbox, SandboxSpec } from '../../src/drivers/contract.ts';
+import type { SandboxLimits } from '../../src/core/profile.ts';
+import type {
+  Driver,
+  Fingerprint,
+  NodeImage,
+  NodeMember,
+  OwnedContainer,
+  PreparedImage,
+  Sandbox,
+  SandboxSpec,
+} from '../../src/drivers/contract.ts';
 import { encodeFrame, FrameReader, hostFrame, supervisorFrame } from '../../src/protocol/frames.ts';
 import { PayloadReader, PayloadWriter } from '../../src/protocol/wire.ts';
 
@@ -24,6 +34,10 @@ export interface Faults {
   dieOnOpen?: number;
   /** An archive can't be had of it. */
   failExports?: boolean;
+  /** Creates that never come, until they are aborted: as where a swarm has no room. */
+  stall?: (spec: SandboxSpec) => boolean;
+  /** Bytes that its sandboxes may have by their limits, idle or not; beyond it creates find no room. */
+  room?: number;
 }
 
 export const fakeFingerprint: Fingerprint = {
@@ -43,6 +57,27 @@ export const fakeFingerprint: Fingerprint = {
   clockSkewMs: 0,
 };
 
+/** A machine of a swarm, ready and active. */
+export function fakeMachine(name: string, more: Partial<NodeMember> = {}): NodeMember {
+  return {
+    id: `id-${name}`,
+    name,
+    role: 'worker',
+    leader: false,
+    state: 'ready',
+    availability: 'active',
+    message: '',
+    labels: {},
+    architecture: 'amd64',
+    engineVersion: '26.1.5',
+    cpus: 2,
+    memory: 4 * 1024 ** 3,
+    address: '10.0.0.1',
+    sandboxes: { idle: 0, busy: 0 },
+    ...more,
+  };
+}
+
 const [exited, killed] = [0, 4];
 
 /**
@@ -52,7 +87,7 @@ const [exited, killed] = [0, 4];
 export class FakeDriver implements Driver {
   readonly kind = 'engine';
   readonly endpoint: string;
-  readonly containers = new Map<string, { spec: Pick<SandboxSpec, 'labels'>; end: Duplex; running: boolean }>();
+  readonly containers = new Map<string, { spec: Pick<SandboxSpec, 'labels'>; end: Duplex; running: boolean; memory: number }>();
   faults: Faults = {};
   fingerprint: Fingerprint = fakeFingerprint;
   /** Names of the images that it has; any other can be prepared too, but nobody knows it has them. */
@@ -62,6 +97,14 @@ export class FakeDriver implements Driver {
   created = 0;
   probes = 0;
   imports = 0;
+  starts: number | undefined;
+  members: (() => Promise<NodeMember[]>) | undefined;
+  setAvailability: ((member: string, availability: NodeMember['availability']) => Promise<void>) | undefined;
+  troubles: ((image: string, limits: SandboxLimits) => Promise<string[]>) | undefined;
+  /** The machines behind it, if {@link asSwarm} was called; sandboxes go to the first that takes any. */
+  machines: NodeMember[] = [];
+  /** How often it was asked for them. */
+  asked = 0;
   /** Commands that were begun, in their order. */
   readonly executed: string[] = [];
   readonly removedImages: string[] = [];
@@ -73,10 +116,40 @@ export class FakeDriver implements Driver {
     this.endpoint = endpoint;
   }
 
+  /** From now on it is a swarm's manager; its memory and CPUs are those of the machines that take sandboxes when it is probed. */
+  asSwarm(...machines: NodeMember[]): void {
+    this.machines = machines;
+    this.members = async () => {
+      this.asked += 1;
+      await this.#answer();
+      return this.machines.map((machine) => ({ ...machine }));
+    };
+    this.setAvailability = async (member, availability) => {
+      await this.#answer();
+      const machine = this.machines.find(({ id }) => id === member);
+      if (!machine) throw new KatafleetError('node.unknown', `no machine ${member}`);
+      machine.availability = availability;
+    };
+  }
+
+  get #usable(): NodeMember[] {
+    return this.machines.filter(({ state, availability }) => state === 'ready' && availability === 'active');
+  }
+
   async probe(): Promise<Fingerprint> {
     this.probes += 1;
     await this.#answer();
-    return this.fingerprint;
+    if (!this.members) return this.fingerprint;
+    const most = (of: (machine: NodeMember) => number) => Math.max(0, ...this.#usable.map(of));
+    const sum = (of: (machine: NodeMember) => number) => this.#usable.reduce((total, machine) => total + of(machine), 0);
+    const [memory, cpus] = [({ memory: bytes }: NodeMember) => bytes, ({ cpus: count }: NodeMember) => count];
+    return {
+      ...this.fingerprint,
+      swarm: 'manager',
+      memory: sum(memory),
+      cpus: sum(cpus),
+      largest: { memory: most(memory), cpus: most(cpus) },
+    };
   }
 
   forget(): void {}
@@ -100,10 +173,15 @@ export class FakeDriver implements Driver {
       this.faults.failCreates -= 1;
       throw new KatafleetError('engine.failed', 'told to fail');
     }
+    if (this.faults.stall?.(spec)) await this.#stall(signal);
+    const { memory } = spec.limits;
+    const taken = Array.from(this.containers.values()).reduce((sum, container) => sum + container.memory, 0);
+    if (taken + memory > (this.faults.room ?? Infinity))
+      throw new KatafleetError('node.full', 'no suitable node (insufficient resources on 1 node)');
     this.created += 1;
     const id = `c${this.created}`;
     const [stream, end] = duplexPair();
-    this.containers.set(id, { spec, end, running: true });
+    this.containers.set(id, { spec, end, running: true, memory });
     void this.#supervise(end);
     const remove = () => {
       if (this.faults.failRemoves) {
@@ -119,12 +197,21 @@ export class FakeDriver implements Driver {
     return {
       id,
       name: spec.name,
-      node: 'fake',
+      node: this.#usable[0]?.id ?? 'fake',
       stream,
       closed: once(stream, 'close').then(() => undefined),
       ended: () => Promise.resolve({ exitCode: 137, oomKilled: false }),
       remove,
     };
+  }
+
+  #stall(signal: AbortSignal | undefined): Promise<never> {
+    return new Promise((_resolve, reject) => {
+      this.#hanging.add(reject);
+      signal?.addEventListener('abort', () => reject(signal.reason instanceof Error ? signal.reason : new Error('aborted')), {
+        once: true,
+      });
+    });
   }
 
   async #supervise(end: Duplex): Promise<void> {
@@ -193,7 +280,7 @@ export class FakeDriver implements Driver {
   /** A container that another process, or an earlier one, left there. */
   plant(id: string, labels: Readonly<Record<string, string>>, running = true): void {
     const [, end] = duplexPair();
-    this.containers.set(id, { spec: { labels }, end, running });
+    this.containers.set(id, { spec: { labels }, end, running, memory: 0 });
   }
 
   async list(): Promise<OwnedContainer[]> {

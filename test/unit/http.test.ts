@@ -23,8 +23,9 @@ async function api(names: string[], options: Parameters<typeof fakeService>[1] &
       profile: (given) => ({ ...profile, ...(typeof given === 'object' ? given : {}) }),
       queueMs: 60_000,
       idleMemory: 16 * MiB,
-      cordon: (node, how) => {
-        if (how === 'uncordon') fleet.uncordon(node);
+      cordon: async (node, how) => {
+        if (node.includes('/')) await fleet.keepMachine(node, how);
+        else if (how === 'uncordon') fleet.uncordon(node);
         else fleet.cordon(node, how === 'drain');
       },
       list: (of) => journal.list(of),

@@ -69,23 +69,11 @@ export function swarmFingerprint(manager: Fingerprint, nodes: readonly NodeMembe
   };
 }
 
-/** A node by its host name, its id, or an id's beginning that no other has. @throws node.unknown */
-export function findMember(nodes: readonly NodeMember[], wanted: string): NodeMember {
-  const byName = nodes.filter(({ name }) => name === wanted);
-  const found = byName.length > 0 ? byName : nodes.filter(({ id }) => id.startsWith(wanted));
-  const [first] = found;
-  if (first && found.length === 1) return first;
-  const names = nodes.map(({ name, id }) => `${name} (${id.slice(0, 12)})`).join(', ');
-  throw new KatafleetError(
-    'node.unknown',
-    `${first ? `several nodes of the swarm answer to "${wanted}"` : `no node "${wanted}" in the swarm`}; there are: ${names}`,
-  );
-}
-
-/** @throws node.unknown, engine.*, swarm.* */
-export async function setAvailability(managers: Managers, wanted: string, availability: NodeMember['availability']): Promise<void> {
-  const { id } = findMember(await swarmNodes(managers), wanted);
-  await managers.do(`set the availability of the node ${wanted}`, async (docker) => {
+/** Of a node by its id. @throws node.unknown, engine.*, swarm.* */
+export async function setAvailability(managers: Managers, id: string, availability: NodeMember['availability']): Promise<void> {
+  const known = (await swarmNodes(managers)).some((node) => node.id === id);
+  if (!known) throw new KatafleetError('node.unknown', `no node ${id} in the swarm`);
+  await managers.do(`set the availability of the node ${id}`, async (docker) => {
     const node = docker.getNode(id);
     const { Version, Spec } = SwarmNode.parse(await node.inspect());
     if (Spec.Availability === availability) return;

@@ -1,0 +1,29 @@
+/** An idle sandbox: the machine that it is on, and the bytes that it keeps there. */
+export interface Keeping {
+  machine: string;
+  memory: number;
+}
+
+/**
+ * Which idle sandboxes go, so that so many bytes become free: the fewest that lie on one machine, the largest first; where
+ * those of no machine suffice, the largest of all, for other things may go there too. Pure.
+ */
+export function givingWay<T extends Keeping>(idle: readonly T[], memory: number): T[] {
+  const largest = idle.toSorted((a, b) => b.memory - a.memory);
+  const enough = (of: readonly T[]): { chosen: T[]; suffices: boolean } => {
+    let [sum, count] = [0, 0];
+    for (const one of of) {
+      if (sum >= memory) break;
+      sum += one.memory;
+      count += 1;
+    }
+    return { chosen: of.slice(0, count), suffices: sum >= memory };
+  };
+  const machines = new Set(idle.map(({ machine }) => machine));
+  let best: T[] | undefined;
+  for (const machine of machines) {
+    const { chosen, suffices } = enough(largest.filter((one) => one.machine === machine));
+    if (suffices && (best === undefined || chosen.length < best.length)) best = chosen;
+  }
+  return best ?? enough(largest).chosen;
+}

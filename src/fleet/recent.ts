@@ -1,0 +1,37 @@
+/** An answer that is the same for all who ask while it is under way, and for some time after. */
+export class Recent<T> {
+  readonly #ask: () => Promise<T>;
+  #asking: Promise<T> | undefined;
+  #answered: { value: T; at: number } | undefined;
+
+  constructor(ask: () => Promise<T>) {
+    this.#ask = ask;
+  }
+
+  /** The last answer. */
+  get value(): T | undefined {
+    return this.#answered?.value;
+  }
+
+  /** An answer that is no older, ms; 0 asks in any case. @throws what asking throws */
+  get(maxAgeMs: number): Promise<T> {
+    if (this.#asking) return this.#asking;
+    if (this.#answered && performance.now() - this.#answered.at < maxAgeMs) return Promise.resolve(this.#answered.value);
+    const asking = this.#ask().then((value) => {
+      if (this.#asking === asking) this.#answered = { value, at: performance.now() };
+      return value;
+    });
+    this.#asking = asking;
+    const over = () => {
+      if (this.#asking === asking) this.#asking = undefined;
+    };
+    asking.then(over, over);
+    return asking;
+  }
+
+  /** Drops the last answer, and the one under way. */
+  forget(): void {
+    this.#asking = undefined;
+    this.#answered = undefined;
+  }
+}
