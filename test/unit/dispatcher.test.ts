@@ -226,6 +226,17 @@ describe('dispatcher: a node that has no room after all', () => {
     await close();
   });
 
+  it('that is no try of those that are counted', async () => {
+    const { dispatcher, driver, book, close } = await dispatching(['a'], { attempts: 2 });
+    driver('a').faults = { room: 0 };
+    const run = dispatcher.submit(job());
+    await until(() => dispatcher.waiting === 1);
+    driver('a').faults = { failCreates: 1 };
+    assert.equal((await run).attempt, 3);
+    assert.deepEqual(book, ['begin 1 on a', 'lost 1', 'begin 2 on a', 'lost 2', 'begin 3 on a', 'finish 3']);
+    await close();
+  });
+
   it('sandboxes that are kept for sessions go then, too', async () => {
     const sessions = { most: 10, perTenant: 10, idleMs: 60_000, ageMs: 60_000, memory: 1 };
     const { dispatcher, driver, close } = await dispatching(['a'], { sessions });

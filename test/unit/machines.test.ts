@@ -289,6 +289,25 @@ describe('starts on a node', () => {
   }
 });
 
+describe('a lease on a node that is full', () => {
+  it('says so, and when to come back; what was booked for it is free at once, without a look for what may be left', async () => {
+    const { fleet, driver } = await swarm();
+    driver.faults = { room: 0 };
+    let looks = 0;
+    driver.list = () => {
+      looks += 1;
+      return Promise.resolve([]);
+    };
+    assert.ok(fleet.cluster.reserve('swarm', limits.memory));
+    await assert.rejects(
+      fleet.lease('swarm', 'any:latest', limits, limits.memory),
+      (error) => refuses('node.full', /insufficient resources/)(error) && (error as KatafleetError).retryAfterMs === 500,
+    );
+    assert.deepEqual([fleet.cluster.node('swarm')?.booked, looks], [0, 0]);
+    await fleet.close();
+  });
+});
+
 describe('giving way', () => {
   const idle = (...of: [machine: string, memory: number][]) => of.map(([machine, memory]) => ({ machine, memory }));
   const chosen = (of: ReturnType<typeof idle>, memory: number) =>

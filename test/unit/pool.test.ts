@@ -247,6 +247,7 @@ describe('warm pool', () => {
     await new Promise((resolve) => setImmediate(resolve));
     assert.deepEqual([driver.created, troubles], [2, []], 'nothing went wrong, and nothing is made');
     await clock.run(() => pool.idle === 3);
+    assert.equal(pool.idle, 3, 'the one that was broken off is made again');
     assert.ok(clock.now() >= 5_000);
     await pool.close();
   });
