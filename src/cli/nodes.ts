@@ -1,9 +1,11 @@
 import { Command } from 'commander';
 import { parseDuration } from '../core/quantity.ts';
 import { formatBytes } from '../core/quantity.ts';
+import type { NodeMember } from '../drivers/contract.ts';
 import type { NodeSummary } from '../fleet/fleet.ts';
+import { machineOf, splitMachine } from '../fleet/machines.ts';
 import { ago, table } from './table.ts';
-import { colours } from './terminal.ts';
+import { colours, escapeControls } from './terminal.ts';
 import { type At, fleetOf, namedServer, runningServer, serverOf } from './where.ts';
 
 export function nodesCommand(at: At): Command {
@@ -66,9 +68,52 @@ function stateOf(node: NodeSummary): string {
   return node.cordoned === 'no' ? node.state : `${node.state}, ${node.cordoned}`;
 }
 
+const kept = { active: '', pause: ', cordoned', drain: ', draining' } as const;
+const quiet = ({ sandboxes: { idle, busy } }: NodeMember): boolean => idle + busy === 0;
+
+/** A machine's state, as a node's is told. */
+function machineState(machine: NodeMember): string {
+  return `${machine.state}${machine.availability === 'drain' && quiet(machine) ? ', drained' : kept[machine.availability]}`;
+}
+
+/** A machine below its node. Memory is all that it has; nobody but the swarm knows what of it is booked. */
+function machineRow(machine: NodeMember, wide: boolean): string[] {
+  const { id, name, role, leader, engineVersion, memory, sandboxes, images, leftOver, message, architecture, cpus, address, labels } =
+    machine;
+  const left = leftOver ? [`${leftOver} finished container${leftOver === 1 ? '' : 's'} can't be removed there`] : [];
+  return [
+    `  ${name}`,
+    machineState(machine),
+    leader ? `${role}, leader` : role,
+    engineVersion,
+    formatBytes(memory),
+    `${sandboxes.idle}/${sandboxes.busy}`,
+    images === undefined ? '-' : String(images),
+    '',
+    ...(wide ? [`${architecture}, ${cpus} CPUs, ${address}, id ${id.slice(0, 12)}`, '', '', '', labelsOf(labels)] : []),
+    [...(message === '' ? [] : [message]), ...left].join('; '),
+  ];
+}
+
+function labelsOf(labels: Readonly<Record<string, string>>): string {
+  return (
+    Object.entries(labels)
+      .map(([key, value]) => `${key}=${value}`)
+      .join(' ') || '-'
+  );
+}
+
 export function nodesTable(nodes: readonly NodeSummary[], wide: boolean, now = Date.now()): string {
   const c = colours(process.stdout);
-  const paint = { ready: c.green, suspect: c.yellow, probing: c.yellow, down: c.red, unusable: c.red };
+  const paint = {
+    ready: c.green,
+    suspect: c.yellow,
+    probing: c.yellow,
+    unknown: c.yellow,
+    disconnected: c.yellow,
+    down: c.red,
+    unusable: c.red,
+  };
   const head = [
     'NODE',
     'STATE',
@@ -81,7 +126,7 @@ export function nodesTable(nodes: readonly NodeSummary[], wide: boolean, now = D
     ...(wide ? ['MACHINE', 'LIMITS', 'RUNTIMES', 'SKEW', 'LABELS'] : []),
     'WHY',
   ];
-  const rows = nodes.map((node) => [
+  const nodeRow = (node: NodeSummary): string[] => [
     node.name,
     stateOf(node),
     node.driver ?? '-',
@@ -98,39 +143,53 @@ export function nodesTable(nodes: readonly NodeSummary[], wide: boolean, now = D
           node.enforces.join(' ') || '-',
           node.runtimes.join(' ') || '-',
           node.clockSkewMs === undefined ? '-' : `${node.clockSkewMs} ms`,
-          Object.entries(node.labels)
-            .map(([key, value]) => `${key}=${value}`)
-            .join(' ') || '-',
+          labelsOf(node.labels),
         ]
       : []),
     node.trouble?.message ?? node.why,
+  ];
+  const lines = nodes.flatMap((node) => [
+    { state: node.state, row: nodeRow(node) },
+    ...(node.members ?? []).map((machine) => ({ state: machine.state, row: machineRow(machine, wide) })),
   ]);
-  return table(head, rows, (row, column, cell) => (column === 1 ? paint[nodes[row]?.state ?? 'down'](cell) : cell));
+  const rows = lines.map(({ row }) => row);
+  return table(head, rows, (row, column, cell) => (column === 1 ? paint[lines[row]?.state ?? 'down'](cell) : cell));
 }
 
 /** `cordon`, `drain`, `uncordon`: what a person decides about a node, kept by the running katafleet. */
 export function cordonCommands(at: At): Command[] {
   const of = {
-    cordon: 'send no new runs to a node',
+    cordon: 'send no new runs to a node, or to one machine of a swarm',
     drain: 'let a node finish, refuse it new runs, empty its pools',
     uncordon: 'use a node again',
   } as const;
   return (Object.keys(of) as (keyof typeof of)[]).map((how) => {
     const command = new Command(how)
-      .description(`${of[how].charAt(0).toUpperCase()}${of[how].slice(1)}. Needs a running katafleet serve, which remembers it.`)
+      .description(
+        `${of[how].charAt(0).toUpperCase()}${of[how].slice(1)}. Needs a running katafleet serve, which remembers it; of NODE/MACHINE, its swarm does.`,
+      )
       .summary(of[how])
-      .argument('<node>');
+      .argument('<node>', 'a node, or NODE/MACHINE for one machine of a swarm, by its host name or id');
     if (how === 'drain') command.option('--wait <time>', 'wait until nothing runs there any more, at most so long', '0s');
     return command.action(async (node: string, options: { wait?: string }) => {
       const server = namedServer(at()) ?? serverOf(at());
-      const path = `/v1/nodes/${encodeURIComponent(node)}`;
-      let summary = await server.call<NodeSummary>('POST', `${path}/${how}`);
+      let { over, said } = decided(node, await server.call<NodeSummary>('POST', `/v1/nodes/${encodeURIComponent(node)}/${how}`));
       const until = Date.now() + parseDuration(options.wait ?? '0s');
-      while (how === 'drain' && summary.cordoned !== 'drained' && Date.now() < until) {
+      while (how === 'drain' && !over && Date.now() < until) {
         await new Promise((resolve) => setTimeout(resolve, 200));
-        summary = await server.call<NodeSummary>('GET', path);
+        const path = `/v1/nodes/${encodeURIComponent(splitMachine(node).node)}`;
+        ({ over, said } = decided(node, await server.call<NodeSummary>('GET', path)));
       }
-      process.stdout.write(`${node}: ${stateOf(summary)}, ${summary.sandboxes.busy} running, ${summary.sandboxes.idle} idle\n`);
+      process.stdout.write(`${escapeControls(said)}\n`);
     });
   });
+}
+
+/** How far a drain has come, of a node or of the machine behind it that the name means; and what to tell. */
+export function decided(name: string, summary: NodeSummary): { over: boolean; said: string } {
+  const { node, machine } = splitMachine(name);
+  const told = (state: string, { idle, busy }: NodeSummary['sandboxes']) => `${name}: ${state}, ${busy} running, ${idle} idle`;
+  if (machine === undefined) return { over: summary.cordoned === 'drained', said: told(stateOf(summary), summary.sandboxes) };
+  const found = machineOf(summary.members ?? [], node, machine);
+  return { over: found.availability === 'drain' && quiet(found), said: told(machineState(found), found.sandboxes) };
 }

@@ -197,8 +197,7 @@ export class Fleet {
     if (!member.driver.setAvailability) throw new KatafleetError('node.unknown', `${node} has no say in which of its machines is used`);
     await member.driver.setAvailability(id, availabilities[how]);
     this.#options.onEvent?.(node, how, `the machine ${host}`);
-    member.forgetMachines();
-    await member.lookAtMachines();
+    await member.lookAtMachines('anew');
     void this.retarget();
   }
 

@@ -217,7 +217,7 @@ export class Member {
    * Asks a ready node for the machines behind it, unless it told of them so short a time ago, ms. What they have together is
    * what it has: where that has changed it is probed anew. Never rejects: what goes wrong is told as a trouble.
    */
-  async lookAtMachines(maxAgeMs = 0): Promise<void> {
+  async lookAtMachines(maxAgeMs: number | 'anew' = 0): Promise<void> {
     if (this.state !== 'ready' || !this.driver.members) return;
     try {
       const machines = await this.#machines.get(maxAgeMs);
@@ -238,13 +238,7 @@ export class Member {
   async freshMachines(): Promise<readonly NodeMember[]> {
     const { name } = this.settings;
     if (!this.driver.members) throw new KatafleetError('node.unknown', `${name} is one machine, with none behind it`);
-    this.#machines.forget();
-    return this.#machines.get(0);
-  }
-
-  /** What they are is asked anew. */
-  forgetMachines(): void {
-    this.#machines.forget();
+    return this.#machines.get('anew');
   }
 
   async #askMachines(): Promise<readonly NodeMember[]> {

@@ -13,10 +13,12 @@ export class Recent<T> {
     return this.#answered?.value;
   }
 
-  /** An answer that is no older, ms; 0 asks in any case. @throws what asking throws */
-  get(maxAgeMs: number): Promise<T> {
-    if (this.#asking) return this.#asking;
-    if (this.#answered && performance.now() - this.#answered.at < maxAgeMs) return Promise.resolve(this.#answered.value);
+  /** An answer that is no older, ms; or one to a question that is asked now, whatever is under way. @throws what asking throws */
+  get(maxAgeMs: number | 'anew'): Promise<T> {
+    if (maxAgeMs !== 'anew') {
+      if (this.#asking) return this.#asking;
+      if (this.#answered && performance.now() - this.#answered.at < maxAgeMs) return Promise.resolve(this.#answered.value);
+    }
     const asking = this.#ask().then((value) => {
       if (this.#asking === asking) this.#answered = { value, at: performance.now() };
       return value;
@@ -29,7 +31,7 @@ export class Recent<T> {
     return asking;
   }
 
-  /** Drops the last answer, and the one under way. */
+  /** Drops the last answer; one that is under way is not kept. */
   forget(): void {
     this.#asking = undefined;
     this.#answered = undefined;

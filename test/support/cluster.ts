@@ -47,6 +47,8 @@ interface Described {
   images: string[];
   idle: number;
   heldFor: string | undefined;
+  /** Of a swarm: its largest machine in use, and of all. */
+  machines: { largest: number; ofAll: number } | undefined;
 }
 
 const mostly = <T>(usual: T, ...rare: T[]) =>
@@ -66,6 +68,10 @@ const anyNode: fc.Arbitrary<Described> = fc.record({
   images: fc.subarray(['a', 'b']),
   idle: fc.constantFrom(0, 0, 1, 3),
   heldFor: mostly<string | undefined>(undefined, 'me', 'another'),
+  machines: fc.oneof(
+    { weight: 4, arbitrary: fc.constant(undefined) },
+    { weight: 1, arbitrary: fc.record({ largest: fc.constantFrom(0, 128, 512), ofAll: fc.constantFrom(512, 1024, 8192) }) },
+  ),
 });
 
 export const nodeName = (index: number): string => `n${String(index).padStart(4, '0')}`;
@@ -74,7 +80,7 @@ function build(nodes: readonly Described[]): Cluster {
   const cluster = new Cluster();
   for (const [index, node] of nodes.entries()) {
     const name = nodeName(index);
-    const { architecture, zone, memory, probed, limits, canObtain, cpus } = node;
+    const { architecture, zone, memory, probed, limits, canObtain, cpus, machines } = node;
     cluster.setNode(
       facts(name, {
         architecture,
@@ -84,6 +90,12 @@ function build(nodes: readonly Described[]): Cluster {
         memoryLimits: limits,
         canObtain,
         cpus,
+        ...(machines
+          ? {
+              largest: { memory: machines.largest * MiB, cpus: 1 },
+              largestOfAll: { memory: machines.ofAll * MiB, cpus: machines.ofAll > 1024 ? 4 : 1 },
+            }
+          : {}),
       }),
     );
     cluster.setHealth(name, node.health);

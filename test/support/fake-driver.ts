@@ -97,6 +97,8 @@ export class FakeDriver implements Driver {
   created = 0;
   probes = 0;
   imports = 0;
+  /** Creates that were told never to come. */
+  stalled = 0;
   starts: number | undefined;
   members: (() => Promise<NodeMember[]>) | undefined;
   setAvailability: ((member: string, availability: NodeMember['availability']) => Promise<void>) | undefined;
@@ -206,6 +208,7 @@ export class FakeDriver implements Driver {
   }
 
   #stall(signal: AbortSignal | undefined): Promise<never> {
+    this.stalled += 1;
     return new Promise((_resolve, reject) => {
       this.#hanging.add(reject);
       signal?.addEventListener('abort', () => reject(signal.reason instanceof Error ? signal.reason : new Error('aborted')), {

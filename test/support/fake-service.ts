@@ -6,9 +6,13 @@ import { Journal } from '../../src/store/journal.ts';
 import { fakeFleet, type FakeFleetOptions, MiB } from './fake-fleet.ts';
 
 /** Runs over nodes in memory, written down in a journal, which may be a file that outlives the service. */
-export async function fakeService(names: string[], options: Partial<DispatcherOptions> & FakeFleetOptions & { file?: string } = {}) {
-  const { file = ':memory:', ...rest } = options;
+export async function fakeService(
+  names: string[],
+  options: Partial<DispatcherOptions> & FakeFleetOptions & { file?: string; before?: (fakes: ReturnType<typeof fakeFleet>) => void } = {},
+) {
+  const { file = ':memory:', before, ...rest } = options;
   const fakes = fakeFleet(names, rest);
+  before?.(fakes); // the nodes are looked at
   const journal = Journal.open(file);
   const service = new RunService(
     journal,

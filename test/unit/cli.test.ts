@@ -7,7 +7,7 @@ import { readFolder } from '../../src/cli/folder.ts';
 import { verdictTable } from '../../src/cli/explain.ts';
 import { imagesTable } from '../../src/cli/images.ts';
 import { jobsTable } from '../../src/cli/maintenance.ts';
-import { nodesTable } from '../../src/cli/nodes.ts';
+import { decided, nodesTable } from '../../src/cli/nodes.ts';
 import { main, program } from '../../src/cli/program.ts';
 import { ago } from '../../src/cli/table.ts';
 import { escapeControls } from '../../src/cli/terminal.ts';
@@ -16,6 +16,7 @@ import { KatafleetError } from '../../src/core/errors.ts';
 import { noChanges } from '../../src/core/run.ts';
 import type { NodeSummary } from '../../src/fleet/fleet.ts';
 import type { NodeVerdict } from '../../src/scheduler/placement.ts';
+import { fakeMachine } from '../support/fake-driver.ts';
 
 const summary: NodeSummary = {
   name: 'a',
@@ -149,16 +150,17 @@ describe('command line', () => {
       obtainable: [],
       unable: [{ node: 'n', why: evil }],
     };
+    const machine = { name: evil, id: evil, message: evil, engineVersion: evil, address: evil, labels: { k: evil } };
     const job = { name: 'reap', what: 'x', schedule: '* * * * *', running: false, next: 5, startedAt: 1, outcome: 'failed', detail: evil };
     const verdicts: NodeVerdict[] = [
       { kind: 'passes', node: evil, chosen: true, ranks: [{ rank: 'image', detail: evil }] },
-      { kind: 'passed_over', node: 'n', reasons: [{ code: 'image', permanent: true, text: evil }] },
+      { kind: 'passed_over', node: 'n', reasons: [{ code: 'image', permanent: true, text: evil }], troubles: [evil] },
     ];
     for (const [text, lines] of [
-      [nodesTable([node], true, 5_000), 2],
+      [nodesTable([{ ...node, members: [fakeMachine('h', machine)] }], true, 5_000), 3],
       [imagesTable([image]), 2],
       [jobsTable([job], 5_000), 2],
-      [verdictTable(verdicts), 3],
+      [verdictTable(verdicts), 4],
     ] as const) {
       assert.ok(!/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e]/.test(text), JSON.stringify(text));
       assert.equal(text.split('\n').length, lines);
@@ -173,6 +175,58 @@ describe('command line', () => {
     const memory = { total: 8 * 1024 ** 3, bookable: 0, booked: 1024 ** 3, free: 1.5 * 1024 ** 3 };
     const [, well = ''] = nodesTable([{ ...ready, memory, sandboxes: { idle: 3, busy: 1 } }], false, 5_000).split('\n');
     assert.match(well, /^a +ready +engine +20\.10 \(1\.41\) +1 GiB \/ 1\.5 GiB +3\/1 +0 +now /);
+  });
+
+  it('the machines of a swarm are told below it: role, what its keeper decided, what it can’t get rid of', () => {
+    const members = [
+      fakeMachine('h1', { role: 'manager', leader: true, images: 3, labels: { disk: 'ssd' } }),
+      fakeMachine('h2', { availability: 'drain', sandboxes: { idle: 0, busy: 2 }, leftOver: 1 }),
+      fakeMachine('h3', { availability: 'drain', state: 'down', message: 'heartbeat failure', leftOver: 2 }),
+      fakeMachine('h4', { availability: 'pause', sandboxes: { idle: 1, busy: 0 } }),
+    ];
+    const swarm = { ...summary, members };
+    const [, , ...rows] = nodesTable([swarm], false, 5_000).split('\n');
+    assert.match(rows[0] ?? '', /^ {2}h1 +ready +manager, leader +26\.1\.5 +4 GiB +0\/0 +3$/);
+    assert.match(rows[1] ?? '', /^ {2}h2 +ready, draining +worker +26\.1\.5 +4 GiB +0\/2 +- +1 finished container can't be removed there$/);
+    assert.match(rows[2] ?? '', /^ {2}h3 +down, drained .* heartbeat failure; 2 finished containers can't be removed there$/);
+    assert.match(rows[3] ?? '', /^ {2}h4 +ready, cordoned +worker .* 1\/0 +-$/);
+    assert.match(nodesTable([swarm], true, 5_000), /h1 .* amd64, 2 CPUs, 10\.0\.0\.1, id id-h1 .* disk=ssd/);
+  });
+
+  it('a drain is over when nothing is left on the node, or on the machine that was named', () => {
+    const members = [
+      fakeMachine('h1', { availability: 'drain', sandboxes: { idle: 1, busy: 0 } }),
+      fakeMachine('h2', { availability: 'drain' }),
+      fakeMachine('h3'),
+    ];
+    const swarm = { ...summary, state: 'ready', cordoned: 'no', members } as const;
+    assert.deepEqual(decided('a/h1', swarm), { over: false, said: 'a/h1: ready, draining, 0 running, 1 idle' });
+    assert.deepEqual(decided('a/id-h2', swarm), { over: true, said: 'a/id-h2: ready, drained, 0 running, 0 idle' });
+    assert.deepEqual([decided('a/h3', swarm).over, decided('a', swarm).over], [false, false]);
+    assert.deepEqual(decided('a', { ...swarm, cordoned: 'drained' }), { over: true, said: 'a: ready, drained, 0 running, 0 idle' });
+    assert.throws(() => decided('a/h9', swarm), code('node.unknown'));
+  });
+
+  it('what a node says of sandboxes that don’t come is told below its verdict', () => {
+    const text = verdictTable([
+      {
+        kind: 'passes',
+        node: 'swarm',
+        chosen: true,
+        ranks: [{ rank: 'warm', detail: 'no sandbox waits' }],
+        troubles: ['no suitable node'],
+      },
+      { kind: 'passed_over', node: 'n', reasons: [{ code: 'cordoned', permanent: false, text: 'it is cordoned' }] },
+    ]);
+    assert.deepEqual(
+      text.split('\n').map((line) => line.split(/ {2,}/)),
+      [
+        ['NODE', 'VERDICT', 'WHY'],
+        ['swarm', 'chosen', 'warm: no sandbox waits'],
+        ['', 'trouble', 'no suitable node'],
+        ['n', 'passed over', 'it is cordoned'],
+      ],
+    );
   });
 
   it('tells how long ago in the unit that fits', () => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { KatafleetError } from '../../src/core/errors.ts';
 import { Placing } from '../../src/core/placing.ts';
+import { profileOf, sandboxLimits } from '../../src/core/profile.ts';
 import type { RunRequest } from '../../src/core/run.ts';
 import { Dispatcher, type DispatcherOptions } from '../../src/runs/dispatcher.ts';
 import type { Recorder } from '../../src/runs/ticket.ts';
@@ -168,6 +169,95 @@ describe('dispatcher: a run’s attempts', () => {
     const { dispatcher, driver, close } = await dispatching(['a'], { recorder: deaf });
     driver('a').faults = { failCreates: 100 };
     await assert.rejects(dispatcher.submit(job()), refuses('engine.failed'));
+    await close();
+  });
+});
+
+describe('dispatcher: a node that has no room after all', () => {
+  const limits = sandboxLimits(profileOf({ memory: 512 * MiB }));
+  /** So many idle sandboxes of an image, each of 512 MiB, which its books know little of. */
+  const keep = async ({ fleet }: Awaited<ReturnType<typeof dispatching>>, image: string, idle: number) => {
+    fleet.want({ image, limits, idle: { min: idle, max: idle } });
+    await Promise.all((await fleet.retarget()).map((pool) => pool.filled()));
+  };
+
+  it('idle sandboxes of other pools give way, as many as it takes, and no attempt is counted', async () => {
+    const fakes = await dispatching(['a'], { attempts: 1 });
+    const { dispatcher, driver, book, close } = fakes;
+    driver('a').tags = ['any:latest', 'other:latest'];
+    await fakes.look('a');
+    await fakes.fleet.refreshImages();
+    await keep(fakes, 'other:latest', 4);
+    driver('a').faults = { room: 2048 * MiB };
+    const running = dispatcher.submit(job(['hold'], { memory: 1024 * MiB }));
+    await until(() => driver('a').holding === 1);
+    assert.equal(driver('a').containers.size, 3, 'two went for one of twice their size');
+    driver('a').letGo();
+    const { attempt, node } = await running;
+    assert.deepEqual([attempt, node], [2, 'a']);
+    assert.deepEqual(book, ['begin 1 on a', 'lost 1', 'begin 2 on a', 'finish 2']);
+    await close();
+  });
+
+  it('where nothing can give way the run goes to another node', async () => {
+    const { dispatcher, driver, close } = await dispatching(['a', 'b'], { policy: { pack: 'binpack' } });
+    driver('a').faults = { room: 0 };
+    const { node, attempt } = await dispatcher.submit(job());
+    assert.deepEqual([node, attempt], ['b', 2]);
+    await close();
+  });
+
+  it('with no other node it tries again after a pause, and is told at its deadline what the node said', async () => {
+    const { dispatcher, driver, book, close } = await dispatching(['a'], { attempts: 1 });
+    driver('a').faults = { room: 0 };
+    const begun = performance.now();
+    const first = dispatcher.submit(job(['echo', 'first'], { queueMs: 20_000 }));
+    await until(() => dispatcher.waiting === 1);
+    driver('a').faults = {};
+    assert.equal((await first).attempt, 2);
+    assert.ok(performance.now() - begun >= 500, 'not before the pause is over');
+    driver('a').faults = { room: 0 };
+    book.length = 0;
+    await assert.rejects(
+      dispatcher.submit(job(['echo'], { queueMs: 300 })),
+      refuses('queue.deadline', /within 300 ms: a: no suitable node \(insufficient resources on 1 node\)$/),
+    );
+    assert.deepEqual(book, ['begin 1 on a', 'lost 1', 'fail -: queue.deadline']);
+    await close();
+  });
+
+  it('that is no try of those that are counted', async () => {
+    const { dispatcher, driver, book, close } = await dispatching(['a'], { attempts: 2 });
+    driver('a').faults = { room: 0 };
+    const run = dispatcher.submit(job());
+    await until(() => dispatcher.waiting === 1);
+    driver('a').faults = { failCreates: 1 };
+    assert.equal((await run).attempt, 3);
+    assert.deepEqual(book, ['begin 1 on a', 'lost 1', 'begin 2 on a', 'lost 2', 'begin 3 on a', 'finish 3']);
+    await close();
+  });
+
+  it('sandboxes that are kept for sessions go then, too', async () => {
+    const sessions = { most: 10, perTenant: 10, idleMs: 60_000, ageMs: 60_000, memory: 1 };
+    const { dispatcher, driver, close } = await dispatching(['a'], { sessions });
+    const request = { image: 'any', files: [], steps: [{ argv: ['echo'] }], profile: { memory: 512 * MiB }, session: 's' };
+    await dispatcher.submit(checkJob(request));
+    assert.equal(driver('a').containers.size, 1, 'it is kept');
+    driver('a').faults = { room: 512 * MiB };
+    assert.equal((await dispatcher.submit(job())).attempt, 2);
+    await dispatcher.close();
+    await close();
+  });
+
+  it('one that is cancelled while it pauses is cancelled at once', async () => {
+    const { dispatcher, driver, book, close } = await dispatching(['a']);
+    driver('a').faults = { room: 0 };
+    const cancel = new AbortController();
+    const run = dispatcher.submit(job(), { signal: cancel.signal });
+    await until(() => dispatcher.waiting === 1);
+    cancel.abort();
+    await assert.rejects(run, refuses('run.cancelled'));
+    assert.deepEqual(book, ['begin 1 on a', 'lost 1', 'fail -: run.cancelled']);
     await close();
   });
 });

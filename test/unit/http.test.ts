@@ -4,10 +4,13 @@ import { errorKinds, KatafleetError } from '../../src/core/errors.ts';
 import { profileOf } from '../../src/core/profile.ts';
 import { Maintenance, type MaintenanceJob } from '../../src/fleet/maintenance.ts';
 import { buildApp } from '../../src/http/app.ts';
+import { type FakeDriver, fakeMachine } from '../support/fake-driver.ts';
 import { MiB, until } from '../support/fake-fleet.ts';
 import { fakeService } from '../support/fake-service.ts';
 
 const one = { settings: { a: { reserve: { bytes: 7680 * MiB } } } }; // room for one run at a time
+
+const asSwarm = (driver: FakeDriver) => driver.asSwarm(fakeMachine('h1'), fakeMachine('h2'));
 
 /** The API over nodes in memory. */
 async function api(names: string[], options: Parameters<typeof fakeService>[1] & { loopbackOnly?: boolean; jobs?: MaintenanceJob[] } = {}) {
@@ -62,7 +65,7 @@ interface Body {
   result?: { steps: { stdout: string; stdoutBase64?: string }[]; changes: { files: object[] }; outcome: object };
   runs: { id: string }[];
   counts: Record<string, number>;
-  nodes: { node?: string; name?: string; kind?: string; chosen?: boolean; reasons?: { text: string }[] }[];
+  nodes: { node?: string; name?: string; kind?: string; chosen?: boolean; reasons?: { text: string }[]; troubles?: string[] }[];
   images: { name: string; ready: string[] }[];
   events: { kind: string }[];
   jobs: { name: string; outcome?: string }[];
@@ -374,6 +377,50 @@ describe('API: the fleet', () => {
     assert.deepEqual([await cordoned('cordon'), await cordoned('drain'), await cordoned('uncordon')], ['cordoned', 'drained', 'no']);
     assert.equal(summary('a').cordoned, 'no');
     assert.deepEqual((await ask('GET', '/v1/nodes/a')).body.events, []);
+    await close();
+  });
+
+  it('nodes: one machine of a swarm, by a name with a slash in it', async () => {
+    const { ask, driver, events, close } = await api(['swarm'], { built: ['swarm'], before: (fakes) => asSwarm(fakes.driver('swarm')) });
+    const machines = (body: object) =>
+      (body as { members: { name: string; availability: string; sandboxes: object }[] }).members.map(({ name, availability }) => [
+        name,
+        availability,
+      ]);
+    const [node] = (await ask('GET', '/v1/nodes')).body.nodes;
+    assert.deepEqual(machines(node ?? {}), [
+      ['h1', 'active'],
+      ['h2', 'active'],
+    ]);
+    for (const [how, availability] of [
+      ['cordon', 'pause'],
+      ['drain', 'drain'],
+      ['uncordon', 'active'],
+    ] as const) {
+      const { status, body } = await ask('POST', `/v1/nodes/swarm%2Fh2/${how}`);
+      assert.deepEqual([status, machines(body)[1]], [200, ['h2', availability]]);
+    }
+    assert.deepEqual(events.slice(1), ['swarm cordon: the machine h2', 'swarm drain: the machine h2', 'swarm uncordon: the machine h2']);
+    const unknown = await ask('POST', '/v1/nodes/swarm%2Fh3/drain');
+    assert.deepEqual([unknown.status, unknown.body.error?.code], [404, 'node.unknown']);
+    assert.match(unknown.body.error?.message ?? '', /no machine "h3" behind swarm; there are: h1/);
+    driver('swarm').machines[0] = fakeMachine('h1', { sandboxes: { idle: 7, busy: 7 } });
+    const ready = await ask('GET', '/health/ready');
+    assert.deepEqual(ready.body, { ready: true, nodes: { all: 1, ready: 1 }, runs: { waiting: 0, running: 0 } });
+    await close();
+  });
+
+  it('explains why the sandbox of a run does not come', async () => {
+    const { ask, driver, close } = await api(['a']);
+    const words = 'No such image: any@sha256:4f0c';
+    driver('a').troubles = () => Promise.resolve([words]);
+    driver('a').faults = { stall: () => true };
+    const { body } = await ask('POST', '/v1/runs', { payload: hi });
+    await until(() => driver('a').stalled > 0);
+    const explained = await ask('GET', `/v1/runs/${body.id}/explain`);
+    assert.deepEqual([explained.body.state, explained.body.nodes[0]?.troubles], ['running', [words]]);
+    assert.deepEqual((await ask('POST', '/v1/explain', { payload: hi })).body.nodes[0]?.troubles, [words]);
+    assert.equal((await ask('DELETE', `/v1/runs/${body.id}`)).body.state, 'cancelled');
     await close();
   });
 

@@ -1,14 +1,17 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import fc from 'fast-check';
+import PQueue from 'p-queue';
 import { labels } from '../../src/core/labels.ts';
 import { Node } from '../../src/fleet/node.ts';
 import { ownerIsGone, ownerOf } from '../../src/fleet/owner.ts';
+import { WarmPool } from '../../src/fleet/pool.ts';
 import { reapReason } from '../../src/fleet/reaper.ts';
 import { profileOf, sandboxLimits } from '../../src/core/profile.ts';
 import { checkJob } from '../../src/runs/job.ts';
 import { attempt } from '../../src/runs/runner.ts';
 import { DemandMeter, poolTarget } from '../../src/scheduler/targets.ts';
+import { VirtualClock } from '../simulation/clock.ts';
 import { FakeDriver } from '../support/fake-driver.ts';
 
 const request = { image: 'x', files: [], steps: [{ argv: ['echo', 'hi'] }] };
@@ -187,6 +190,66 @@ describe('warm pool', () => {
     await pool.filled();
     assert.match(troubles.join(), /told to fail/);
     await node.close();
+  });
+
+  it('one that does not come has its turn, and then keeps no other waiting; a run is over at once when it is cancelled', async () => {
+    const clock = new VirtualClock();
+    const driver = new FakeDriver();
+    const name = { made: 0 };
+    const pool = new WarmPool({
+      min: 2,
+      max: 2,
+      clock,
+      turnMs: 1_000,
+      starts: new PQueue({ concurrency: 1 }),
+      create: (signal) => {
+        const image = { name: 'x', id: 'x', volumes: [] };
+        return driver.create({ name: String((name.made += 1)), image, limits, labels: {}, idleMs: 1 }, signal);
+      },
+      remove: (sandbox) => sandbox.remove(),
+    });
+    driver.faults = { stall: ({ name }) => name === '1' || name === '3' };
+    await until(() => driver.stalled === 1);
+    const cancel = new AbortController();
+    const run = pool.acquire();
+    const cancelled = pool.acquire(cancel.signal);
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(name.made, 1, 'one at a time');
+    await clock.run(() => name.made === 3);
+    assert.equal((await run).warm, false, 'it went ahead of the other refill');
+    cancel.abort(new Error('changed my mind'));
+    await assert.rejects(cancelled, /changed my mind/);
+    await until(() => pool.idle === 1);
+    await pool.release(await run);
+    await pool.close();
+    assert.equal(driver.containers.size, 0);
+  });
+
+  it('gives way: what matches goes, what is being started is broken off, and nothing is started for a while', async () => {
+    const clock = new VirtualClock();
+    const driver = new FakeDriver();
+    const troubles: string[] = [];
+    const image = { name: 'x', id: 'x', volumes: [] };
+    const pool = new WarmPool({
+      min: 3,
+      max: 3,
+      clock,
+      starts: new PQueue({ concurrency: 3 }),
+      create: (signal) => driver.create({ name: `s${driver.created}`, image, limits, labels: {}, idleMs: 1 }, signal),
+      remove: (sandbox) => sandbox.remove(),
+      onTrouble: (message) => troubles.push(message),
+    });
+    driver.faults = { stall: () => driver.created === 2 };
+    await until(() => pool.idle === 2 && driver.stalled === 1);
+    await pool.dismiss(({ id }) => id === 'c1', 5_000);
+    assert.deepEqual([...driver.containers.keys(), pool.idle], ['c2', 1]);
+    driver.faults = {};
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.deepEqual([driver.created, troubles], [2, []], 'nothing went wrong, and nothing is made');
+    await clock.run(() => pool.idle === 3);
+    assert.equal(pool.idle, 3, 'the one that was broken off is made again');
+    assert.ok(clock.now() >= 5_000);
+    await pool.close();
   });
 
   it('shrinks, and keeps nothing when it is closed', async () => {

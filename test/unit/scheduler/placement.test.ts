@@ -25,12 +25,12 @@ function judge(cluster: Cluster, name: string, job: Wanted): { passes: boolean; 
     const [key = '', value = ''] = constraint.split(/[=!]=/);
     return ((facts.labels[key] ?? '') === value) === constraint.includes('==');
   });
-  const suits =
-    labelled &&
-    (job.architecture === undefined || job.architecture === facts.architecture) &&
-    facts.memoryLimits !== 'missing' &&
-    job.memory <= facts.memory &&
-    job.cpus <= facts.cpus;
+  const likes = labelled && (job.architecture === undefined || job.architecture === facts.architecture) && facts.memoryLimits !== 'missing';
+  const within = ({ memory, cpus }: { memory: number; cpus: number }) => ({ memory: job.memory <= memory, cpus: job.cpus <= cpus });
+  const [fits, machine, away] = [within(facts), within(facts.largest ?? facts), within(facts.largestOfAll ?? { memory: 0, cpus: 0 })];
+  const suits = likes && fits.memory && fits.cpus && machine.memory && machine.cpus;
+  // What is too large for those in use may wait for those that are away.
+  const suitsOnce = likes && ((fits.memory && machine.memory) || away.memory) && ((fits.cpus && machine.cpus) || away.cpus);
   const warm = (state?.pools.get(job.pool) ?? 0) > 0;
   const image = has(state) || (facts.canObtain && holders.some(({ health }) => health === 'ready'));
   const passes =
@@ -42,7 +42,7 @@ function judge(cluster: Cluster, name: string, job: Wanted): { passes: boolean; 
     job.memory - (warm ? job.idleMemory : 0) <= node.free;
   const someUnknown = Array.from(cluster.nodes()).some(({ health }) => health === 'probing');
   const imageEver = has(state) || !facts.probed || node.health === 'probing' || (facts.canObtain && (holders.length > 0 || someUnknown));
-  return { passes, ever: node.health !== 'unusable' && (facts.probed ? suits : labelled) && imageEver };
+  return { passes, ever: node.health !== 'unusable' && (facts.probed ? suitsOnce : labelled) && imageEver };
 }
 
 describe('scheduler: placement', () => {
