@@ -58,6 +58,7 @@ export function welcome(key: Uint8Array, taskNonce: Uint8Array, hostNonce: Uint8
 export interface CallOptions {
   readonly step?: Omit<StepInput, 'argv'>;
   readonly profile?: Partial<Profile>;
+  readonly keepNetwork?: boolean;
   readonly onOutput?: OnOutput;
   readonly onStarted?: () => void;
 }
