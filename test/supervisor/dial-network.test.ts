@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { networkInterfaces } from 'node:os';
+import { promisify } from 'node:util';
 import type { Conversation } from '../../src/protocol/conversation.ts';
 import { type Caller, DialHost, opening } from '../support/dial-host.ts';
 import { contained, Dialler } from '../support/dialler.ts';
+import { eventually } from '../support/eventually.ts';
 import { capabilities } from '../support/supervisor.ts';
 
 const key = randomBytes(32);
@@ -154,6 +157,36 @@ describe('supervisor: the network of one that dialled', function () {
     assert.equal(await said(caller, conversation, 'stat -f -c %T /tmp; tail -n +3 /proc/net/dev | grep -c -v "0:"'), 'tmpfs\n1');
     caller.destroy();
     assert.equal(await supervisor.exit, 0);
+  });
+
+  it('a host that vanishes without a word is given up, whether or not something was said to it, and dialled again', async () => {
+    const [theirs, ours] = ['10.213.77.2', '10.213.77.1'];
+    // The supervisor waits on a network of its own until the test has joined it to the host's by a cable that can be cut.
+    const wait = 'ip link set lo up; read line; exec "$@"';
+    for (const heartbeatMs of [0, 200]) {
+      const cable = `kf${process.pid}-${heartbeatMs}`; // gone with the other end's network
+      await using host = await DialHost.listen(key, '0.0.0.0');
+      await using supervisor = await Dialler.start(`${ours}:${host.port}`, key, { before: ['unshare', '--net', 'sh', '-c', wait, 'sh'] });
+      const ip = (...words: string[]) => promisify(execFile)('ip', words);
+      const { pid } = supervisor.child;
+      await eventually('it has a network of its own', 10, async () =>
+        assert.notEqual(await readlink(`/proc/${pid}/ns/net`), await readlink('/proc/self/ns/net')),
+      );
+      await ip('link', 'add', cable, 'type', 'veth', 'peer', 'name', 'a0', 'netns', String(pid));
+      await ip('addr', 'add', `${ours}/24`, 'dev', cable);
+      await ip('link', 'set', cable, 'up');
+      for (const words of [`addr add ${theirs}/24 dev a0`, 'link set a0 up'])
+        await promisify(execFile)('nsenter', [`--net=/proc/${pid}/ns/net`, 'ip', ...words.split(' ')]);
+      supervisor.child.stdin?.end('go\n');
+      const caller = await host.caller();
+      await (await caller.admit(heartbeatMs)).hello();
+      await ip('link', 'set', cable, 'down');
+      await eventually('it has given the host up', 30, async () => assert.match(supervisor.stderr, /no connection/));
+      await ip('link', 'set', cable, 'up');
+      await (await (await host.caller()).admit()).hello();
+      supervisor.child.kill('SIGTERM');
+      assert.equal(await supervisor.exit, 0);
+    }
   });
 
   it('takes no command line that is half of one, and no secret that is none', async () => {

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { createHash, createHmac, randomBytes } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { challenge, readAnswer, welcome } from '../support/dial-host.ts';
 
 const headerBytes = 5;
@@ -26,8 +27,7 @@ describe('supervisor: what the dial handshake computes', () => {
   before(async () => {
     folder = await mkdtemp(join(tmpdir(), 'katafleet-vectors-'));
     const flags = ['-std=gnu11', '-D_GNU_SOURCE', '-fsanitize=address,undefined', '-fno-sanitize-recover=all'];
-    const built = spawnSync('gcc', [...flags, '-o', join(folder, 'vectors'), program, ...sources]);
-    assert.equal(built.status, 0, built.stderr.toString());
+    await promisify(execFile)('gcc', [...flags, '-o', join(folder, 'vectors'), program, ...sources]);
   });
   after(() => rm(folder, { recursive: true }));
 
