@@ -143,12 +143,18 @@ static const char *reach(const union address *to, int *fd, uint32_t *heartbeat_m
   return handshake(*fd, now() + HANDSHAKE_NS, heartbeat_ms);
 }
 
-// Once for each reason, so that the task's log tells why nobody works with it.
+// Each reason once, so that the task's log tells why nobody works with it and does not grow. All are constants.
 static void tell(const char *reason) {
-  static const char *told = "";
-  if (strcmp(told, reason))
+  static const char *told[16];
+  for (size_t i = 0; i < sizeof told / sizeof *told; i++) {
+    if (told[i] && !strcmp(told[i], reason))
+      return;
+    if (told[i])
+      continue;
+    told[i] = reason;
     fprintf(stderr, "supervisor: no connection to katafleet: %s\n", reason);
-  told = reason;
+    return;
+  }
 }
 
 bool dial_begin(const char *secret, int signal_fd, uint64_t lifetime_ns) {

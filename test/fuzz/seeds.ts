@@ -1,7 +1,10 @@
-// Writes the fuzzer's first inputs: whole conversations, one of each kind of frame. Run: npx tsx test/fuzz/seeds.ts
+// Writes the fuzzer's first inputs: whole conversations, one of each kind of frame, handshakes and nameservers' answers.
+// Run: npx tsx test/fuzz/seeds.ts
 import { writeFileSync } from 'node:fs';
 import { encodeFrame, hostFrame } from '../../src/protocol/frames.ts';
 import { encodeData, encodeDelete, encodeDir, encodeExec, encodeFile, encodeOpen, encodeStdin } from '../../src/protocol/requests.ts';
+import { challenge, dialFrame, frame, welcome } from '../support/dial-host.ts';
+import { answer, record } from '../support/name-server.ts';
 
 const uid = process.getuid?.() || 41966;
 const open = encodeOpen({ uid, gid: uid, lifetimeMs: 1000, filesBack: 5, fileBack: 100, bytesBack: 200 });
@@ -45,6 +48,17 @@ const seeds: Record<string, (Buffer | undefined)[]> = {
   ],
   control: [encodeFrame(hostFrame.ping, Buffer.from('x')), open, encodeFrame(hostFrame.kill), encodeFrame(hostFrame.close)],
 };
+// As images/supervisor/fuzz.c has them: the key, the task's nonce, and the question.
+const key = Buffer.from(Array.from({ length: 32 }, (_, i) => i));
+const nonces = { host: Buffer.alloc(32, 0xaa), task: Buffer.alloc(32, 0xbb) };
+const question = { id: 0x6b66, name: 'katafleet.example', bytes: Buffer.from('\x09katafleet\x07example\0\0\x01\0\x01', 'latin1') };
+const alias = Buffer.concat([Buffer.from([0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 60, 0, 4]), Buffer.from('\x01x\xc0\x0c', 'latin1')]);
+Object.assign(seeds, {
+  'handshake-welcome': [Buffer.from('H'), challenge(nonces.host), welcome(key, nonces.task, nonces.host, 1000), open],
+  'handshake-refused': [Buffer.from('H'), challenge(nonces.host), frame(dialFrame.refused, Buffer.from([2, 0, 1, 0x6e]))],
+  'dns-addresses': [Buffer.from('D'), answer(question, [alias, record('10.0.0.1'), record('10.0.0.2')])],
+  'dns-unknown': [Buffer.from('D'), answer(question, [], { flags: 0x8183 })],
+} satisfies typeof seeds);
 for (const [name, frames] of Object.entries(seeds)) {
   writeFileSync(new URL(`./supervisor/${name}`, import.meta.url), Buffer.concat(frames.filter((frame) => frame !== undefined)));
 }

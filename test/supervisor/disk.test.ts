@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { readFile, readdir, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ConversationLost } from '../../src/protocol/conversation.ts';
 import type { SandboxFile } from '../../src/core/run.ts';
-import { file, PipedSupervisor, user } from '../support/supervisor.ts';
+import { capabilities, file, PipedSupervisor, user } from '../support/supervisor.ts';
 
 const MiB = 1024 * 1024;
 const abilities = { netns: 16, tmpfs: 32, watches: 64 };
@@ -138,10 +138,4 @@ async function refusal(supervisor: PipedSupervisor, ...sent: SandboxFile[]): Pro
   });
   const reply = await supervisor.conversation.next();
   return reply.kind === 'fail' ? reply.reason : reply.kind;
-}
-
-/** A process's sets of capabilities, by the kernel's names. */
-async function capabilities(pid: number | undefined): Promise<Map<string, bigint>> {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8');
-  return new Map(Array.from(status.matchAll(/^(Cap\w+):\t(\w+)$/gm), ([, name = '', hex]) => [name, BigInt(`0x${hex}`)]));
 }

@@ -2,11 +2,11 @@ import { createHmac, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { Duplex } from 'node:stream';
-import { profileOf } from '../../src/core/profile.ts';
+import { type Profile, profileOf } from '../../src/core/profile.ts';
 import { Step, type StepInput, type StepResult } from '../../src/core/run.ts';
 import { Conversation } from '../../src/protocol/conversation.ts';
 import { encodeOpen } from '../../src/protocol/requests.ts';
-import { executeStep } from '../../src/runs/execute.ts';
+import { executeStep, type OnOutput } from '../../src/runs/execute.ts';
 import { user } from './supervisor.ts';
 
 /** Types of the dial handshake's frames. */
@@ -53,6 +53,14 @@ export function welcome(key: Uint8Array, taskNonce: Uint8Array, hostNonce: Uint8
   const heartbeat = Buffer.alloc(4);
   heartbeat.writeUInt32BE(heartbeatMs);
   return frame(dialFrame.welcome, Buffer.concat([mac(key, 'host', taskNonce, hostNonce, heartbeat), heartbeat]));
+}
+
+export interface CallOptions {
+  readonly step?: Omit<StepInput, 'argv'>;
+  readonly profile?: Partial<Profile>;
+  readonly keepNetwork?: boolean;
+  readonly onOutput?: OnOutput;
+  readonly onStarted?: () => void;
 }
 
 /** One connection that a supervisor made. Also the stream of its protocol: ALIVE is taken out and counted. */
@@ -151,10 +159,10 @@ export class Caller extends Duplex {
     return conversation;
   }
 
-  run(conversation: Conversation, argv: string[], step: Omit<StepInput, 'argv'> = {}, keepNetwork = false): Promise<StepResult> {
+  run(conversation: Conversation, argv: string[], { profile, ...options }: CallOptions = {}): Promise<StepResult> {
     this.#step += 1;
-    const parsed = Step.parse({ argv, ...step });
-    return executeStep(conversation, this.#step, parsed, profileOf(), { collect: false, keepNetwork });
+    const parsed = Step.parse({ argv, ...options.step });
+    return executeStep(conversation, this.#step, parsed, profileOf(profile), { collect: false, ...options });
   }
 
   override _read(): void {

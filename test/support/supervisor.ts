@@ -1,6 +1,6 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Duplex } from 'node:stream';
@@ -102,6 +102,12 @@ export const file = (path: string, content: string | Uint8Array, mtimeNs = 1_700
   mtimeNs,
   content: typeof content === 'string' ? Buffer.from(content) : content,
 });
+
+/** A process's sets of capabilities, by the kernel's names. */
+export async function capabilities(pid: number | undefined): Promise<Map<string, bigint>> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8');
+  return new Map(Array.from(status.matchAll(/^(Cap\w+):\t(\w+)$/gm), ([, name = '', hex]) => [name, BigInt(`0x${hex}`)]));
+}
 
 /** A child's input and output as one stream. That nobody reads the input any more does not end the output: its last words may still be there. */
 class Pipes extends Duplex {
