@@ -36,8 +36,9 @@ export function configCommand(at: At): Command {
 /** As a file would say it: what is undefined is off, and without nodes there is no list of them. */
 export function shownConfig(config: Config): unknown {
   const off = (fields: object) => Object.fromEntries(Object.entries(fields).map(([key, value]) => [key, (value as unknown) ?? 'off']));
-  const { nodes, images, schedules, ...rest } = config;
-  return redact({ ...(nodes ? { nodes } : {}), ...rest, images: off(images), schedules: off(schedules) });
+  const { nodes, images, schedules, swarm, ...rest } = config;
+  const rotating = { ...swarm, rotate: swarm.rotate ?? 'off' };
+  return redact({ ...(nodes ? { nodes } : {}), ...rest, swarm: rotating, images: off(images), schedules: off(schedules) });
 }
 
 const secret = /(password|passwd|secret|token|credential)/i;

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { accessSync, constants, existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import type { SshConfig } from '../config/schema.ts';
+import type { SshConfig } from '../config/reach.ts';
 import { KatafleetError, messageOf } from '../core/errors.ts';
 import { formatBytes } from '../core/quantity.ts';
 import type { Fingerprint } from '../drivers/contract.ts';

@@ -48,12 +48,12 @@ export const size = (least: number, most: number) => inWords('a size', '512m', p
 /** Milliseconds: `10s`, or a number of ms. */
 export const duration = (least: number, most: number) => inWords('a time', '10s', parseDuration, least, most, timeInWords);
 
-/** {@link duration}, or `off`, which is undefined and what it is by itself. */
-export const durationOrOff = (least: number, most: number) => {
+/** {@link duration}, or `off`, which is undefined and what it is by itself unless said otherwise. */
+export const durationOrOff = (least: number, most: number, byItself: number | 'off' = 'off') => {
   const time = duration(least, most);
   return z
     .unknown()
-    .default('off')
+    .default(byItself)
     .transform((given, context): number | undefined => {
       if (given === 'off') return undefined;
       const parsed = time.safeParse(given);

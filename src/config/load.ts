@@ -4,7 +4,8 @@ import { dirname, join, resolve } from 'node:path';
 import { KatafleetError, messageOf } from '../core/errors.ts';
 import { profileOf } from '../core/profile.ts';
 import { parseConfig } from './parse.ts';
-import { type Config, ConfigFile, type NodeConfig, type SshEntry } from './schema.ts';
+import { type ReachConfig, reachOf } from './reach.ts';
+import { type Config, ConfigFile, type NodeConfig } from './schema.ts';
 
 export interface Loaded {
   config: Config;
@@ -32,32 +33,33 @@ export function loadConfig({ file, env, cwd }: { file?: string; env: NodeJS.Proc
   const shown = named ?? source;
   const { value, fault } = parseConfig(text, shown);
   const config = complete(value, dirname(source), env);
-  for (const [index, { tls, ssh }] of (config.nodes ?? []).entries()) {
-    const files =
-      typeof tls === 'string' ? ['ca.pem', 'cert.pem', 'key.pem'].map((part) => join(tls, part)) : tls ? [tls.ca, tls.cert, tls.key] : [];
-    for (const path of files) {
-      if (!existsSync(path)) throw fault(['nodes', index, 'tls'], `there is no file ${path}`);
-    }
-    // Those of another user may be out of our sight.
-    for (const field of ['config', 'identity', 'knownHosts'] as const) {
-      const path = ssh?.as === undefined ? ssh?.[field] : undefined;
-      if (path !== undefined && !existsSync(path)) throw fault(['nodes', index, 'ssh', field], `there is no file ${path}`);
-    }
-  }
+  for (const [index, node] of (config.nodes ?? []).entries()) checkFiles(node, ['nodes', index], fault);
+  for (const [index, worker] of config.swarm.workers.entries()) checkFiles(worker, ['swarm', 'workers', index], fault);
   return { config, source };
+}
+
+/** @throws the fault of the first file that is not there */
+function checkFiles({ tls, ssh }: ReachConfig, path: readonly PropertyKey[], fault: ReturnType<typeof parseConfig>['fault']): void {
+  const files =
+    typeof tls === 'string' ? ['ca.pem', 'cert.pem', 'key.pem'].map((part) => join(tls, part)) : tls ? [tls.ca, tls.cert, tls.key] : [];
+  for (const name of files) if (!existsSync(name)) throw fault([...path, 'tls'], `there is no file ${name}`);
+  // Those of another user may be out of our sight.
+  for (const field of ['config', 'identity', 'knownHosts'] as const) {
+    const name = ssh?.as === undefined ? ssh?.[field] : undefined;
+    if (name !== undefined && !existsSync(name)) throw fault([...path, 'ssh', field], `there is no file ${name}`);
+  }
 }
 
 /** Defaults that depend on other fields or on the machine; paths made absolute. */
 function complete(given: ReturnType<typeof ConfigFile.parse>, folder: string, env: NodeJS.ProcessEnv): Config {
-  const { defaults, journal, katas, nodes, profiles, rsync } = given;
+  const { defaults, journal, katas, nodes, profiles, rsync, swarm } = given;
   const at = (path: string) => resolve(folder, path);
   const journalFile = journal.file === undefined ? join(stateFolder(env), 'journal.db') : at(journal.file);
   return {
     ...given,
-    nodes: nodes?.map(({ memory, tls, ssh, driver, withoutMemoryLimits, ...node }): NodeConfig => ({
+    nodes: nodes?.map(({ memory, endpoint, tls, ssh, driver, withoutMemoryLimits, ...node }): NodeConfig => ({
       ...node,
-      ...(tls === undefined ? {} : { tls: typeof tls === 'string' ? at(tls) : { ca: at(tls.ca), cert: at(tls.cert), key: at(tls.key) } }),
-      ...(ssh === undefined ? {} : { ssh: sshOf(ssh, at) }),
+      ...reachOf({ endpoint, tls, ssh }, at),
       driver: driver ?? defaults.driver,
       reserve: memory.reserve ?? defaults.reserve,
       withoutMemoryLimits: withoutMemoryLimits ?? defaults.withoutMemoryLimits,
@@ -71,13 +73,13 @@ function complete(given: ReturnType<typeof ConfigFile.parse>, folder: string, en
       advertise: rsync.advertise ?? rsync.listen,
       roots: rsync.roots.map(at),
     },
+    swarm: {
+      ...swarm,
+      key: swarm.key === undefined ? join(dirname(journalFile), 'swarm.key') : at(swarm.key),
+      workers: swarm.workers.map((worker) => reachOf(worker, at)),
+    },
     katas: { folder: katas.folder === undefined ? join(stateFolder(env), 'katas') : at(katas.folder) },
   };
-}
-
-function sshOf({ config, identity, knownHosts, jump, as, keepalive }: SshEntry, at: (path: string) => string): NodeConfig['ssh'] {
-  const path = (given: string | undefined) => (given === undefined ? undefined : at(given));
-  return { config: path(config), identity: path(identity), knownHosts: path(knownHosts), jump, as, keepaliveMs: keepalive };
 }
 
 function stateFolder(env: NodeJS.ProcessEnv): string {

@@ -1,9 +1,11 @@
 import cron from 'node-cron';
 import { z } from 'zod';
-import { endpointIdentity, maskEndpoint, parseListen } from '../core/endpoint.ts';
+import { endpointIdentity, parseListen } from '../core/endpoint.ts';
 import { Profile, ProfileFields } from '../core/profile.ts';
 import { duration, durationOrOff, reserve, share, size } from './fields.ts';
+import { checkReach, file, type ReachConfig, reachFields } from './reach.ts';
 import { RsyncEntry } from './rsync.ts';
+import { SwarmEntry } from './swarm.ts';
 
 const [KiB, MiB, GiB] = [1024, 1024 ** 2, 1024 ** 3];
 const [second, minute, hour, day] = [1_000, 60_000, 3_600_000, 86_400_000];
@@ -17,52 +19,10 @@ const labels = z.record(
   z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$/, 'must be 1 to 128 letters, digits, or . _ / -'),
   z.string().max(256),
 );
-const file = z.string().min(1).max(4_095);
-
-const endpoint = z.string().superRefine((text, context) => {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  const fits =
-    url &&
-    (url.protocol === 'unix:'
-      ? url.pathname.length > 1
-      : ['tcp:', 'http:', 'https:', 'ssh:'].includes(url.protocol) && url.hostname !== '');
-  if (!fits)
-    context.addIssue({
-      code: 'custom',
-      message: `expected unix:///path, tcp://host:port or ssh://user@host, got ${JSON.stringify(maskEndpoint(text))}`,
-    });
-});
-
-/** How ssh is called for an ssh:// endpoint; what is absent is left to the person's own ssh configuration. */
-const SshEntry = z.strictObject({
-  /** A file to read in place of ~/.ssh/config. */
-  config: file.optional(),
-  /** A private key, and no other. */
-  identity: file.optional(),
-  knownHosts: file.optional(),
-  /** Hosts to go through. */
-  jump: z
-    .string()
-    .regex(/^[\w.@:%[\]][\w.@:%[\],-]{0,1023}$/, 'must be [user@]host[:port], several separated by commas')
-    .optional(),
-  /** The local user whose ssh it is, by sudo. */
-  as: z
-    .string()
-    .regex(/^[a-z_][a-z0-9_-]{0,31}$/, 'must be the name of a user of this machine')
-    .optional(),
-  /** A connection that is silent for so long is asked whether it lives; it is given up after two questions without an answer. */
-  keepalive: duration(second, hour).optional(),
-});
-
-export type SshEntry = z.output<typeof SshEntry>;
-
 const NodeEntry = z
   .strictObject({
     name,
-    endpoint,
-    /** A folder with ca.pem, cert.pem and key.pem, or the three files. */
-    tls: z.union([file, z.strictObject({ ca: file, cert: file, key: file })]).optional(),
-    ssh: SshEntry.optional(),
+    ...reachFields,
     labels: labels.default({}),
     driver: driver.optional(),
     memory: z.strictObject({ reserve: reserve.optional() }).default({}),
@@ -70,12 +30,7 @@ const NodeEntry = z
     starts: z.int().min(1).max(1_000).optional(),
     cordoned: z.boolean().default(false),
   })
-  .superRefine(({ tls, ssh, endpoint: at }, context) => {
-    const misplaced = (field: string, scheme: string) =>
-      context.addIssue({ code: 'custom', message: `goes with ${scheme} only, got the endpoint ${maskEndpoint(at)}`, path: [field] });
-    if (tls !== undefined && !/^(tcp|https):/.test(at)) misplaced('tls', 'tcp://');
-    if (ssh !== undefined && !at.startsWith('ssh:')) misplaced('ssh', 'ssh://');
-  });
+  .superRefine(checkReach);
 
 const { shape } = ProfileFields;
 /** Profile's own bounds hold; here sizes and times may be written in words. */
@@ -95,6 +50,7 @@ const ProfileEntry = z
     openFiles: shape.openFiles,
     stack: size(64 * KiB, GiB).optional(),
     shm: size(0, 64 * GiB).optional(),
+    dial: shape.dial,
   })
   .transform((fields) => Profile.parse(fields));
 
@@ -185,6 +141,7 @@ export const ConfigFile = z
       .prefault({}),
     reaping: z.strictObject({ grace: duration(0, day).default(minute) }).prefault({}),
     rsync: RsyncEntry,
+    swarm: SwarmEntry,
     server: z
       .strictObject({
         listen: z
@@ -233,22 +190,9 @@ function crossCheck(config: z.output<z.ZodObject<Record<string, never>>> | objec
   }
 }
 
-/** How ssh is called: paths absolute, times in ms. */
-export interface SshConfig {
-  config?: string | undefined;
-  identity?: string | undefined;
-  knownHosts?: string | undefined;
-  jump?: string | undefined;
-  as?: string | undefined;
-  keepaliveMs?: number | undefined;
-}
-
 /** A node with the defaults filled in. */
-export interface NodeConfig {
+export interface NodeConfig extends ReachConfig {
   name: string;
-  endpoint: string;
-  tls?: string | { ca: string; cert: string; key: string } | undefined;
-  ssh?: SshConfig | undefined;
   labels: Record<string, string>;
   driver: 'auto' | 'swarm' | 'engine' | 'ssh';
   reserve: { bytes: number } | { share: number };
@@ -258,7 +202,7 @@ export interface NodeConfig {
 }
 
 /** The configuration as katafleet uses it: sizes in bytes, times in ms, nothing left open. */
-export type Config = Omit<ConfigFile, 'nodes' | 'profiles' | 'journal' | 'katas' | 'rsync'> & {
+export type Config = Omit<ConfigFile, 'nodes' | 'profiles' | 'journal' | 'katas' | 'rsync' | 'swarm'> & {
   /** Undefined is the local engine. */
   nodes: NodeConfig[] | undefined;
   /** `default` among them. */
@@ -266,4 +210,5 @@ export type Config = Omit<ConfigFile, 'nodes' | 'profiles' | 'journal' | 'katas'
   journal: ConfigFile['journal'] & { file: string };
   katas: { folder: string };
   rsync: ConfigFile['rsync'] & { folder: string; advertise: string };
+  swarm: Omit<ConfigFile['swarm'], 'workers'> & { key: string; workers: ReachConfig[] };
 };

@@ -46,6 +46,8 @@ export const Profile = z.strictObject({
   stack: bytes(64 * KiB, GiB).default(16 * MiB),
   /** Size of /dev/shm; paid from `memory`. 0 keeps user code out of it. */
   shm: bytes(0, 64 * GiB).default(0),
+  /** In a swarm: the network on which the supervisor reaches katafleet. The user's code has none in either case; absent, the configuration says. */
+  dial: z.enum(['host', 'overlay']).optional(),
 });
 export type Profile = z.output<typeof Profile>;
 
@@ -66,6 +68,7 @@ export const ProfileFields = z.strictObject({
   openFiles: shape.openFiles.unwrap().optional(),
   stack: shape.stack.unwrap().optional(),
   shm: shape.shm.unwrap().optional(),
+  dial: shape.dial,
 });
 
 /** A profile from the fields that differ from the defaults. @throws limits.invalid, naming each field at fault */
@@ -79,7 +82,7 @@ export function profileOf(fields: z.input<typeof Profile> = {}): Profile {
 }
 
 /** What of a profile is fixed when a sandbox is created; the rest can differ from run to run in the same pool. */
-export type SandboxLimits = Pick<Profile, 'memory' | 'cpus' | 'pids' | 'openFiles' | 'stack' | 'fileSize' | 'shm'> & {
+export type SandboxLimits = Pick<Profile, 'memory' | 'cpus' | 'pids' | 'openFiles' | 'stack' | 'fileSize' | 'shm' | 'dial'> & {
   /**
    * The container has the network on which katafleet's rsync daemon is reached; absent, it has none. Steps of the user's are
    * without any in either case. No field of a profile: it follows from how a run's files travel.
@@ -88,8 +91,8 @@ export type SandboxLimits = Pick<Profile, 'memory' | 'cpus' | 'pids' | 'openFile
 };
 
 export function sandboxLimits(profile: Profile): SandboxLimits {
-  const { memory, cpus, pids, openFiles, stack, fileSize, shm } = profile;
-  return { memory, cpus, pids, openFiles, stack, fileSize, shm };
+  const { memory, cpus, pids, openFiles, stack, fileSize, shm, dial } = profile;
+  return { memory, cpus, pids, openFiles, stack, fileSize, shm, ...(dial === undefined ? {} : { dial }) };
 }
 
 /** What tells pools apart, on every node alike: the image as it is asked for, and the limits. */

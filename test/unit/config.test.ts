@@ -11,7 +11,7 @@ import { parseConfig } from '../../src/config/parse.ts';
 import type { Config } from '../../src/config/schema.ts';
 import { maskEndpoint } from '../../src/core/endpoint.ts';
 import { KatafleetError } from '../../src/core/errors.ts';
-import { profileOf } from '../../src/core/profile.ts';
+import { poolKey, profileOf, sandboxLimits } from '../../src/core/profile.ts';
 import { optionsOf } from '../../src/options.ts';
 
 const [MiB, GiB] = [1024 ** 2, 1024 ** 3];
@@ -157,6 +157,39 @@ describe('configuration: what is wrong is named with file, line and path', () =>
       'server: {listen: "h:99999"}',
       'k.yaml:1: server.listen: expected HOST:PORT such as 127.0.0.1:7420, got "h:99999"',
     ],
+    ['an unknown key of the swarm', 'swarm:\n  advertize: h:1', 'k.yaml:2: swarm.advertize: unknown key; did you mean advertise?'],
+    [
+      'an advertised address without a port',
+      'swarm: {advertise: manager.local}',
+      'k.yaml:1: swarm.advertise: expected HOST:PORT such as 10.0.0.7:7421, got "manager.local"',
+    ],
+    ['one with the port 0', 'swarm: {advertise: "h:0"}', 'swarm.advertise: expected HOST:PORT such as 10.0.0.7:7421, got "h:0"'],
+    [
+      'one that is every address',
+      'swarm: {advertise: "0.0.0.0:7421"}',
+      'swarm.advertise: expected the one address that tasks dial, got "0.0.0.0:7421"',
+    ],
+    ['a stack that no service could be named after', 'swarm: {stack: Kata.Fleet}', 'swarm.stack: must be 1 to 32 small letters'],
+    ['a network for tasks that is none', 'swarm: {dial: bridge}', 'swarm.dial: expected one of "host"|"overlay", got "bridge"'],
+    ['the same in a profile', 'profiles: {p: {dial: none}}', 'profiles.p.dial: expected one of "host"|"overlay", got "none"'],
+    [
+      'a registry that Docker would look for on its hub',
+      'swarm: {registry: katafleet}',
+      'swarm.registry: expected HOST[:PORT][/PATH] of a registry, such as registry.local:5000/katafleet, got "katafleet"',
+    ],
+    ['a registry with a scheme', 'swarm: {registry: "https://r.local"}', 'swarm.registry: expected HOST[:PORT][/PATH]'],
+    ['secrets that turn too quickly', 'swarm: {rotate: 1s}', 'swarm.rotate: expected a time from 1m to 365d, got "1s"; or off'],
+    ['no patience at all', 'swarm: {patience: 0}', 'swarm.patience: expected a time from 1s to 1h, got 0'],
+    [
+      'a worker with keys for another kind of endpoint',
+      'swarm:\n  workers:\n    - {endpoint: "ssh://h", tls: t}',
+      'k.yaml:3: swarm.workers[0].tls: goes with tcp:// only, got the endpoint ssh://h',
+    ],
+    [
+      'one worker twice',
+      'swarm:\n  workers:\n    - {endpoint: "tcp://h"}\n    - {endpoint: "tcp://H:2375/"}',
+      'k.yaml:4: swarm.workers[1].endpoint: two workers have this endpoint (the first is on line 3)',
+    ],
     ['a bracket that is not closed', 'queue: {}\nimages: [1', 'k.yaml:2: Flow sequence'],
     ['tabs', 'queue:\n\truns: 1', 'k.yaml:2: Tabs are not allowed'],
     ['a key twice', 'queue:\n  runs: 1\n  runs: 2', 'k.yaml:3: Map keys must be unique'],
@@ -295,6 +328,16 @@ describe('configuration: defaults and places', () => {
         pushFrom: 1024 ** 2,
         timeout: 60_000,
       },
+      swarm: {
+        stack: 'katafleet',
+        listen: '0.0.0.0:7421',
+        dial: 'host',
+        key: '/state/katafleet/swarm.key',
+        rotate: 7 * 86_400_000,
+        linger: 600_000,
+        patience: 30_000,
+        workers: [],
+      },
       server: { listen: '127.0.0.1:7420', bodyLimit: 64 * MiB },
     } satisfies Config);
   });
@@ -380,6 +423,55 @@ describe('configuration: defaults and places', () => {
     assert.deepEqual([config.nodes?.[0]?.tls, config.journal.file], [at('etc/certs'), at('etc/j.db')]);
   });
 
+  it('a swarm: its paths are relative to the file, its key lies beside the journal; what can be off is', () => {
+    mkdirSync(at('etc'));
+    const text = [
+      'journal: {file: state/j.db}',
+      'swarm:',
+      '  advertise: "[fd00::7]:7421"',
+      '  registry: registry.local:5000/kata/fleet',
+      '  rotate: off',
+      '  workers:',
+      '    - {endpoint: "unix:///w"}',
+      '    - endpoint: tcp://w2:2376',
+      '      tls: certs',
+    ];
+    writeFileSync(at('etc/k.yaml'), text.join('\n'));
+    assert.throws(
+      () => load({ file: 'etc/k.yaml' }),
+      refuses('config.invalid', /^etc\/k\.yaml:9: swarm\.workers\[1\]\.tls: there is no file .*\/etc\/certs\/ca\.pem$/),
+    );
+    writeFileSync(at('etc/k.yaml'), [...text.slice(0, 8), '      tls: {ca: k.yaml, cert: k.yaml, key: k.yaml}'].join('\n'));
+    const { swarm } = load({ file: 'etc/k.yaml' }).config;
+    const own = at('etc/k.yaml');
+    assert.deepEqual(
+      [swarm.key, swarm.advertise, swarm.registry, swarm.rotate, swarm.workers],
+      [
+        at('etc/state/swarm.key'),
+        '[fd00::7]:7421',
+        'registry.local:5000/kata/fleet',
+        undefined,
+        [{ endpoint: 'unix:///w' }, { endpoint: 'tcp://w2:2376', tls: { ca: own, cert: own, key: own } }],
+      ],
+    );
+    writeFileSync(at('katafleet.yaml'), 'swarm: {key: keys/s, rotate: 2h, dial: overlay}');
+    const other = load().config.swarm;
+    assert.deepEqual([other.key, other.rotate, other.dial], [at('keys/s'), 2 * 3_600_000, 'overlay']);
+  });
+
+  it('a registry is named by a host with a dot or a port, and a path', () => {
+    for (const registry of ['localhost', 'localhost:5000', 'r.local/a-b/c_d', 'r:5000', '10.0.0.7:5000/x', '[fd00::1]:5000'])
+      assert.equal(parseConfig(`swarm: {registry: "${registry}"}`, 'k.yaml').value.swarm.registry, registry);
+  });
+
+  it('the network on which a sandbox dials is a limit of its own, and absent where nobody said', () => {
+    const { value } = parseConfig('profiles: {over: {dial: overlay}, plain: {}}', 'k.yaml');
+    const limits = ['over', 'plain'].map((name) => sandboxLimits(value.profiles[name] ?? assert.fail()));
+    assert.deepEqual([limits[0]?.dial, Object.hasOwn(limits[1] ?? {}, 'dial')], ['overlay', false]);
+    assert.notEqual(...(limits.map((one) => poolKey('i', one)) as [string, string]));
+    assert.equal(poolKey('i', limits[1] ?? assert.fail()), poolKey('i', sandboxLimits(profileOf())));
+  });
+
   it('the example in docs/config.md is taken, and uses every section', () => {
     const page = readFileSync(new URL('../../docs/config.md', import.meta.url), 'utf8');
     const example = /```yaml\n([^]*?)```/.exec(page)?.[1] ?? '';
@@ -394,9 +486,11 @@ describe('configuration: defaults and places', () => {
     const keys = sections.flatMap(([section, fields]) => Object.keys(fields as object).map((key) => `${section}.${key}`));
     const nodes = ['name', 'endpoint', 'tls', 'labels', 'driver', 'memory.reserve', 'withoutMemoryLimits', 'starts', 'cordoned'];
     keys.push(...nodes.map((key) => `nodes[].${key}`), ...Object.keys(profileOf()).map((key) => `profiles.NAME.${key}`));
+    keys.push('profiles.NAME.dial', ...['advertise', 'network', 'registry'].map((key) => `swarm.${key}`));
+    keys.push(...['endpoint', 'tls', 'ssh'].map((key) => `swarm.workers[].${key}`));
     keys.push(...['image', 'profile', 'idle.min', 'idle.max'].map((key) => `pools[].${key}`));
     assert.deepEqual(
-      keys.filter((key) => !page.includes(`\`${key}\``)),
+      keys.filter((key) => key !== 'swarm.workers' && !page.includes(`\`${key}\``)),
       [],
     );
   });
@@ -425,6 +519,8 @@ describe('configuration: secrets stay hidden', () => {
       Record<string, unknown>
     >;
     assert.deepEqual([shown['schedules']?.['reap'], shown['images']?.['pruneAfter'], 'nodes' in shown], ['off', 'off', false]);
+    const { swarm } = shownConfig({ ...config, swarm: { ...config.swarm, rotate: undefined } }) as { swarm: Record<string, unknown> };
+    assert.deepEqual([swarm['rotate'], swarm['key']], ['off', config.swarm.key]);
   });
 
   it('a password with an @ in it too', () => {

@@ -1,0 +1,63 @@
+import { z } from 'zod';
+import { endpointIdentity, parseListen } from '../core/endpoint.ts';
+import { Profile } from '../core/profile.ts';
+import { duration, durationOrOff } from './fields.ts';
+import { checkReach, file, reachFields } from './reach.ts';
+
+const [second, minute, hour, day] = [1_000, 60_000, 3_600_000, 86_400_000];
+
+const listen = z.string().refine((text) => parseListen(text) !== undefined, {
+  error: (issue) => `expected HOST:PORT such as 0.0.0.0:7421, got ${JSON.stringify(issue.input)}`,
+});
+
+const advertise = z.string().superRefine((text, context) => {
+  const fault = (message: string) => context.addIssue({ code: 'custom', message });
+  const address = parseListen(text);
+  if (address === undefined || address.port === 0) fault(`expected HOST:PORT such as 10.0.0.7:7421, got ${JSON.stringify(text)}`);
+  else if (['0.0.0.0', '::'].includes(address.host)) fault(`expected the one address that tasks dial, got ${JSON.stringify(text)}`);
+});
+
+/** Without a dot or a port Docker would look for it on its own hub. */
+const registry = z
+  .string()
+  .max(200)
+  .regex(
+    /^(localhost|[a-z0-9-]+(\.[a-z0-9-]+)+|[a-z0-9.-]+:\d{1,5}|\[[0-9a-f:]+\]:\d{1,5})(:\d{1,5})?(\/[a-z0-9]+([._-]+[a-z0-9]+)*)*$/,
+    'expected HOST[:PORT][/PATH] of a registry, such as registry.local:5000/katafleet',
+  );
+
+/** Swarms whose managers are among the nodes; docs/config.md tells what each field is for. */
+export const SwarmEntry = z
+  .strictObject({
+    /** Begins the names of all that katafleet makes in a swarm, which are bounded to 63 characters. */
+    stack: z
+      .string()
+      .regex(/^[a-z0-9][a-z0-9_-]{0,31}$/, 'must be 1 to 32 small letters, digits, - or _, and begin with a letter or digit')
+      .default('katafleet'),
+    listen: listen.default('0.0.0.0:7421'),
+    advertise: advertise.optional(),
+    dial: Profile.shape.dial.unwrap().default('host'),
+    network: z
+      .string()
+      .regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/, 'expected the name of a Docker network')
+      .optional(),
+    key: file.optional(),
+    registry: registry.optional(),
+    rotate: durationOrOff(minute, 365 * day, 7 * day),
+    linger: duration(0, 30 * day).default(10 * minute),
+    patience: duration(second, hour).default(30 * second),
+    workers: z.array(z.strictObject(reachFields).superRefine(checkReach)).max(10_000).default([]),
+  })
+  .superRefine(({ workers }, context) => {
+    const seen = new Map<string, number>();
+    for (const [index, { endpoint, tls }] of workers.entries()) {
+      const identity = endpointIdentity(endpoint, tls !== undefined);
+      const same = seen.get(identity);
+      if (same === undefined) seen.set(identity, index);
+      else {
+        const params = { first: ['swarm', 'workers', same, 'endpoint'] };
+        context.addIssue({ code: 'custom', message: 'two workers have this endpoint', path: ['workers', index, 'endpoint'], params });
+      }
+    }
+  })
+  .prefault({});
