@@ -24,8 +24,6 @@ export interface DaemonOptions {
 
 /** Idle sandboxes that a pool may keep on a node when the configuration does not say: what was asked for lately stays warm. */
 const unasked = { min: 0, max: 8 };
-/** Runs under way get so long to end after SIGTERM, ms; what waits stays in the journal. */
-const graceMs = 20_000;
 
 /** katafleet as a service: journal, fleet, runs, maintenance, API. */
 export class Daemon {
@@ -224,7 +222,7 @@ export class Daemon {
     this.#stopping = true;
     this.#runs.dispatcher.stop();
     await this.#maintenance.stop();
-    await this.#runs.settle(graceMs);
+    await this.#runs.settle(this.#config.server.grace);
     await this.#app.close();
     await this.#katafleet.close();
     await this.#katas.close();

@@ -23,7 +23,7 @@ const keyFile = '/run/secrets/katafleet_key';
  * swarm it is told the stack's name, network and key, unless it names its own. @throws config.missing, config.invalid
  */
 export function deployedConfig(of: { file?: string; env: NodeJS.ProcessEnv; cwd: string }, swarm?: { stack: string }): DeployedConfig {
-  const file = loadConfig(of).source ?? stackFile('katafleet.yaml');
+  const file = loadConfig(of).source ?? stackFile(swarm ? 'katafleet.swarm.yaml' : 'katafleet.compose.yaml');
   let text = readFileSync(file, 'utf8');
   if (swarm) {
     const document = parseDocument(text);

@@ -124,7 +124,7 @@ export type Stack = z.output<typeof Stack>;
 export type StackService = z.output<typeof Service>;
 
 /** Where the stacks lie, the same from src/ and from dist/. */
-export const stackFile = (name: 'swarm.yaml' | 'compose.yaml' | 'katafleet.yaml'): string =>
+export const stackFile = (name: 'swarm.yaml' | 'compose.yaml' | 'katafleet.swarm.yaml' | 'katafleet.compose.yaml'): string =>
   fileURLToPath(new URL(`../../stacks/${name}`, import.meta.url));
 
 /** stacks/swarm.yaml with its variables filled in. @throws config.invalid */

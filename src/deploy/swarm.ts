@@ -33,7 +33,8 @@ export async function deploySwarm(deployment: SwarmDeployment): Promise<{ addres
   const { docker, name, stack, image, say } = deployment;
   const ids = { networks: await networks(deployment), configs: await configs(deployment), secrets: await secrets(deployment) };
   const spec = serviceSpec(name, service, stack, image, ids);
-  const there = await find(await docker.listServices({ filters: { name: [spec.Name] } }), ({ Spec }) => Spec?.Name, spec.Name);
+  const there = find(await docker.listServices({ filters: { name: [spec.Name] } }), ({ Spec }) => Spec?.Name, spec.Name);
+  const former = there ? await docker.listTasks({ filters: { service: [there.ID] } }) : [];
   if (there) {
     const found = docker.getService(there.ID);
     await found.update({ version: Number(there.Version?.Index), ...spec });
@@ -44,7 +45,8 @@ export async function deploySwarm(deployment: SwarmDeployment): Promise<{ addres
   }
   const hash = (spec.TaskTemplate as { ContainerSpec: { Labels: Record<string, string> } }).ContainerSpec.Labels[deployedLabel] ?? '';
   try {
-    return await untilHealthy(docker, serviceName(name, service), hash, deployment.timeoutMs, say);
+    const known = new Set((former as { ID: string }[]).map(({ ID }) => ID));
+    return await untilHealthy({ docker, name: serviceName(name, service), hash, known, timeoutMs: deployment.timeoutMs, say });
   } finally {
     await removeUnused(deployment, new RegExp(`^${escape(name)}_config_[0-9A-Za-z]+$`));
   }
@@ -103,12 +105,12 @@ async function secrets({ docker, name, stack, say }: SwarmDeployment): Promise<M
       ids.set(key, there.ID);
       continue;
     }
-    const made = await docker.createSecret({
+    const made: unknown = await docker.createSecret({
       Name: secret.name,
       Labels: { [labels.role]: 'secret', [labels.stack]: name },
       Data: randomBytes(keyBytes).toString('base64'),
     });
-    ids.set(key, (made as unknown as { id: string }).id);
+    ids.set(key, (made as { id: string }).id);
     say(`secret ${secret.name}: made of ${keyBytes} random bytes`);
   }
   return ids;

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type Dockerode from 'dockerode';
 import { KatafleetError } from '../core/errors.ts';
+import { logLines } from './log-lines.ts';
 import { deployedLabel } from './spec.ts';
 import { hasFailed, isUnderWay, taskHint, type TaskView, taskWords } from './task-words.ts';
 
@@ -15,17 +16,23 @@ const everyMs = 250;
 /** A task that failed so often fails again. */
 const mostFailures = 3;
 
+export interface Watched {
+  docker: Dockerode;
+  /** Of the service. */
+  name: string;
+  /** What tells the tasks of this deployment. */
+  hash: string;
+  /** Tasks of before: their failures are old ones, also where nothing was changed since. */
+  known: ReadonlySet<string>;
+  timeoutMs: number;
+  say: (line: string) => void;
+}
+
 /**
  * Waits until the task of a deployment is healthy, and tells in words what becomes of it.
  * @throws deploy.failed with the reason: it fails again and again, was rolled back, or the time is over
  */
-export async function untilHealthy(
-  docker: Dockerode,
-  name: string,
-  hash: string,
-  timeoutMs: number,
-  say: (line: string) => void,
-): Promise<{ address: string; node: string }> {
+export async function untilHealthy({ docker, name, hash, known, timeoutMs, say }: Watched): Promise<{ address: string; node: string }> {
   const until = performance.now() + timeoutMs;
   let said = '';
   const tell = (line: string) => {
@@ -42,7 +49,7 @@ export async function untilHealthy(
     const newestFirst = tasks.toSorted((a, b) => b.CreatedAt.localeCompare(a.CreatedAt));
     const own = newestFirst.filter(({ Spec }) => Spec.ContainerSpec?.Labels?.[deployedLabel] === hash);
     const current = own[0];
-    const failed = own.filter(hasFailed);
+    const failed = own.filter((task) => hasFailed(task) && !known.has(task.ID));
     const fail = async (why: string) => {
       const last = failed[0] ?? current;
       const hint = last && taskHint(last);
@@ -77,26 +84,14 @@ async function nodesOf(docker: Dockerode): Promise<Map<string, { name: string; a
 
 /** What the container of a task printed last, wherever it ran; nothing where the engine can't tell. */
 async function lastWords(docker: Dockerode, service: string, task: string): Promise<string> {
-  const raw = await docker
+  const raw: unknown = await docker
     .getService(service)
     .logs({ stdout: true, stderr: true, tail: 40, details: true, follow: false })
     .catch(() => undefined); // the failure itself is told; its log is a help only
-  if (raw === undefined) return '';
-  const bytes = Buffer.isBuffer(raw) ? raw : Buffer.concat(await Array.fromAsync(raw as AsyncIterable<Buffer>));
-  return logLines(bytes)
+  if (!Buffer.isBuffer(raw)) return '';
+  return logLines(raw)
     .filter((line) => line.includes(task))
     .map((line) => line.replace(/^\S*com\.docker\.swarm\.\S+ /, '  '))
     .slice(-6)
     .join('\n');
-}
-
-/** The lines of the engine's log frames: 8 bytes of head, of which the last four are the length. */
-export function logLines(bytes: Buffer): string[] {
-  let text = '';
-  for (let at = 0; at + 8 <= bytes.length;) {
-    const length = bytes.readUInt32BE(at + 4);
-    text += bytes.toString('utf8', at + 8, at + 8 + length);
-    at += 8 + length;
-  }
-  return text.split('\n').filter((line) => line !== '');
 }
