@@ -18,6 +18,8 @@ import { Journal } from './store/journal.ts';
 
 export interface DaemonOptions {
   config: Config;
+  /** HOST:PORT that leads to it, where that is not where it listens: a container's published port. */
+  published?: string | undefined;
   /** Told of what happens, a line each. */
   log: (line: string) => void;
 }
@@ -37,8 +39,8 @@ export class Daemon {
   readonly #katas: Katas;
   #stopping = false;
 
-  /** Opens the journal and connects to nothing yet. @throws journal.*, endpoint.invalid */
-  constructor({ config, log }: DaemonOptions) {
+  /** Opens the journal and connects to nothing yet. @throws journal.*, endpoint.invalid, config.invalid */
+  constructor({ config, published, log }: DaemonOptions) {
     this.#config = config;
     this.#log = log;
     this.#journal = Journal.open(config.journal.file);
@@ -61,7 +63,7 @@ export class Daemon {
     this.#maintenance = new Maintenance(this.#jobs(), journal, log);
     const { folder } = config.katas;
     this.#katas = new Katas({ folder, run: (request) => this.#katafleet.run(request), trouble: log });
-    const { host } = listenAddress(config.server.listen);
+    const { host } = listenAddress(published ?? config.server.listen);
     this.#app = buildApp(
       {
         fleet,

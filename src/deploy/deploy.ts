@@ -1,5 +1,6 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type Dockerode from 'dockerode';
-import { KatafleetError } from '../core/errors.ts';
+import { KatafleetError, messageOf } from '../core/errors.ts';
 import { canonicalImage } from '../core/image-name.ts';
 import { engineError } from '../drivers/api/errors.ts';
 import { inspectImage } from '../drivers/api/inspect.ts';
@@ -39,6 +40,8 @@ export interface DeployOptions {
 
 /** What a drained server needs beyond its grace to remove its sandboxes and close its journal, ms. */
 const closingMs = 40_000;
+/** How long its nodes may take to answer it before that is told, ms. */
+const nodesMs = 10_000;
 
 /**
  * Deploys katafleet as a service, or updates it, and waits until it is healthy. Resolves with the address of its API.
@@ -75,11 +78,12 @@ export async function deploy(options: DeployOptions): Promise<string> {
     const { name, timeoutMs, listen } = options;
     if (kind === 'compose') {
       await deployCompose({ docker, endpoint: options.endpoint, name, variables, timeoutMs, say });
-      return `http://${listen.host === undefined || listen.host === '0.0.0.0' ? '127.0.0.1' : listen.host}:${listen.port}`;
+      const host = listen.host === undefined || listen.host === '0.0.0.0' ? '127.0.0.1' : listen.host;
+      return await answered(`http://${host}:${listen.port}`, say);
     }
     const stack = readStack(variables);
     const { address } = await deploySwarm({ docker, name, stack, image, configs: { config: config.text }, timeoutMs, say });
-    return `http://${reachable(address, options.endpoint)}:${listen.port}`;
+    return await answered(`http://${reachable(address, options.endpoint)}:${listen.port}`, say);
   } catch (error) {
     throw engineError(error, driver.endpoint, 'deploy');
   }
@@ -128,4 +132,28 @@ async function pinnedImage(docker: Dockerode, name: string, endpoint: string): P
 function reachable(address: string, endpoint: string): string {
   if (address !== '' && address !== '0.0.0.0' && !address.startsWith('127.')) return address.includes(':') ? `[${address}]` : address;
   return endpoint.startsWith('unix:') ? '127.0.0.1' : new URL(endpoint).hostname;
+}
+
+/** Tells whether the deployed one is reached from here and has a node to run on, which its own health does not depend on. */
+async function answered(address: string, say: (line: string) => void): Promise<string> {
+  const until = performance.now() + nodesMs;
+  for (;;) {
+    let ready: { nodes?: { ready: number; all: number } };
+    try {
+      ready = (await (await fetch(`${address}/health/ready`, { signal: AbortSignal.timeout(2_000) })).json()) as typeof ready;
+    } catch (error) {
+      say(`${address} is not reached from here (${messageOf(error instanceof Error && error.cause ? error.cause : error)})`);
+      return address;
+    }
+    const { nodes } = ready;
+    if (nodes && nodes.ready > 0) {
+      say(`${nodes.ready} of ${nodes.all} nodes are ready`);
+      return address;
+    }
+    if (performance.now() > until) {
+      say(`it serves, and no node is ready: katafleet --server ${address} nodes says why`);
+      return address;
+    }
+    await sleep(200);
+  }
 }
