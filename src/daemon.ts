@@ -225,6 +225,7 @@ export class Daemon {
     this.#runs.dispatcher.stop();
     await this.#maintenance.stop();
     await this.#runs.settle(this.#config.server.grace);
+    for (const { node } of this.#katafleet.fleet.members) node.breakOff(); // the next katafleet does it anew
     await this.#app.close();
     await this.#katafleet.close();
     await this.#katas.close();

@@ -80,6 +80,7 @@ async function labelsOf(recipe: Recipe, hash: string, node: Fingerprint): Promis
     [labels.recipe]: recipe.name,
     [labels.recipeHash]: hash,
     ...(recipe.supervisor ? { [labels.supervisor]: (await supervisorFor(node)).sha256 } : {}),
+    ...(recipe.service ? { [labels.service]: 'yes' } : {}),
     ...(recipe.lights ? { [labels.lights]: JSON.stringify(recipe.lights) } : {}),
     ...(recipe.command ? { [labels.command]: JSON.stringify(recipe.command) } : {}),
   };
