@@ -94,6 +94,15 @@ describe('katafleet as a service of a real swarm', function () {
     assert.equal(await inside('cat /proc/1/comm'), 'docker-init');
   });
 
+  it('is found by its name in the network of the tasks, which leads nowhere else, from any node', async () => {
+    const script =
+      'getent hosts katafleet >/dev/null && exec 3<>/dev/tcp/katafleet/7420 && printf "GET /health/live HTTP/1.0\\r\\n\\r\\n" >&3 && grep live <&3';
+    const inside = ['run', '--rm', '--network', 'katafleet_tasks', '--entrypoint', 'bash', 'katafleet/build-essential', '-c'];
+    assert.equal((await bed.docker('h2', ...inside, script)).trim(), '{"live":true}');
+    const out = `timeout 3 bash -c "exec 3<>/dev/tcp/${bed.address('h1')}/7420" 2>/dev/null && echo reached || echo closed`;
+    assert.equal((await bed.docker('h2', ...inside, out)).trim(), 'closed');
+  });
+
   it('deployed again it goes on as it was; with another configuration the old one drains first, and its config goes', async () => {
     const before = await containers('h1', 'katafleet');
     const same = await katafleet('h1', 'deploy');

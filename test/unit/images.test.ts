@@ -4,8 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { KatafleetError } from '../../src/core/errors.ts';
+import type { RunResult } from '../../src/core/run.ts';
 import type { Fingerprint } from '../../src/drivers/contract.ts';
 import { productionPackages, projectContext } from '../../src/images/context.ts';
+import { prove } from '../../src/images/prove.ts';
 import { buildOrder, parseRecipe, type ProjectContext, readRecipes, type Recipe, recipesFolder } from '../../src/images/recipe.ts';
 import { startPointFiles } from '../../src/images/start-point.ts';
 
@@ -144,6 +146,23 @@ describe('recipes', () => {
           ['a'],
         ),
       /a → b → a/,
+    );
+  });
+
+  it('whose proof fails say what to do, where the recipe knows it', async () => {
+    const recipe = (await readRecipes()).get('katafleet');
+    assert.ok(recipe);
+    const linker = "node: /lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.38' not found (required by node)\n";
+    const step = { stdout: Buffer.alloc(0), stderr: Buffer.from(linker) };
+    const run = () => Promise.resolve({ outcome: { kind: 'exited', code: 1 }, steps: [step] } as unknown as RunResult);
+    const told = (error: unknown) =>
+      error instanceof KatafleetError &&
+      error.code === 'proof.failed' &&
+      /node --version exited with 1[^]*GLIBC_2\.38/.test(error.message) &&
+      /must run on Debian bookworm \(glibc 2\.36, libstdc\+\+6\)/.test(error.hint ?? '');
+    await assert.rejects(
+      prove(recipe, 'sha256:1', run, () => undefined),
+      told,
     );
   });
 
