@@ -4,7 +4,7 @@ import { KatafleetError, messageOf } from '../core/errors.ts';
 import { labels } from '../core/labels.ts';
 import { engineError, isStatus } from '../drivers/api/errors.ts';
 import type { EngineDriver } from '../drivers/engine/driver.ts';
-import type { SwarmView } from './manager.ts';
+import { noManager, type SwarmView } from './manager.ts';
 import { isUnderWay, type TaskView } from './task-words.ts';
 
 export interface UndeployOptions {
@@ -41,17 +41,21 @@ export function removalOrder(parts: readonly Part[]): Part[] {
 
 /**
  * Takes away all that carries a stack's label, in its swarm and on the engine itself. Resolves with what was removed, when the tasks
- * and containers have gone; nothing is there the second time. @throws deploy.failed for what stays, engine.*
+ * and containers have gone; nothing is there the second time.
+ * @throws deploy.failed for what stays; swarm.unavailable where the engine can't see what its swarm has; engine.*
  */
 export async function undeploy(options: UndeployOptions): Promise<Part[]> {
   const { driver, name, dryRun, volumes, timeoutMs, say } = options;
   try {
     const docker = await driver.client();
     const { Swarm } = (await docker.info()) as { Swarm?: SwarmView & { NodeID?: string } };
-    const manager = Swarm?.LocalNodeState === 'active' && Swarm.ControlAvailable === true;
-    if (Swarm?.LocalNodeState === 'active' && !manager)
-      say(`${driver.endpoint} is a worker: what is in its swarm only a manager can remove`);
+    const state = Swarm?.LocalNodeState ?? 'inactive';
+    const unable = state === 'inactive' ? undefined : noManager(Swarm, (await driver.probe()).apiVersion, driver.endpoint);
+    if (unable && state !== 'active') throw unable; // nobody could see what there is
+    const manager = state === 'active' && unable === undefined;
     const all = await partsOf(docker, name, manager);
+    if (unable && all.length === 0) throw unable; // it may be in the swarm
+    if (unable) say(`only what is on this engine itself is removed: ${unable.message}`);
     const parts = removalOrder(volumes ? all : all.filter(({ kind }) => kind !== 'volume'));
     for (const { name: volume } of all.filter(({ kind }) => !volumes && kind === 'volume'))
       say(`volume ${volume}: kept; --volumes removes it`);
@@ -59,14 +63,14 @@ export async function undeploy(options: UndeployOptions): Promise<Part[]> {
     const until = performance.now() + timeoutMs;
     const services = parts.filter(({ kind }) => kind === 'service');
     const servers = services.filter(({ role }) => role === 'server');
-    const elsewhere = manager ? await otherNodes(docker, servers, Swarm.NodeID) : [];
+    const elsewhere = manager ? await otherNodes(docker, servers, Swarm?.NodeID) : [];
     await drainServices(docker, servers, until, say);
     for (const part of services) await remove(docker, part, until, say);
     await tasksGone(docker, new Set(services.map(({ id }) => id)), until, say);
     // What the server made while it drained is found now.
     const rest = removalOrder(await partsOf(docker, name, manager)).filter(({ kind }) => volumes || kind !== 'volume');
     for (const part of rest) await remove(docker, part, until, say);
-    await tasksGone(docker, new Set(rest.map(({ id }) => id)), until, say);
+    await tasksGone(docker, new Set(rest.flatMap(({ kind, id }) => (kind === 'service' ? [id] : []))), until, say);
     if (volumes && elsewhere.length > 0)
       say(`a volume ${name}_state may lie on ${elsewhere.join(', ')}: docker volume rm ${name}_state there`);
     return [...services, ...rest];
@@ -98,6 +102,11 @@ async function partsOf(docker: Dockerode, name: string, manager: boolean): Promi
 }
 
 type Task = TaskView & { ServiceID: string };
+interface Node {
+  ID: string;
+  Description: { Hostname: string };
+  Status: { State: string };
+}
 
 /** To no replicas, which ends them as an update would: each gets its grace. */
 async function drainServices(docker: Dockerode, services: readonly Part[], until: number, say: (line: string) => void): Promise<void> {
@@ -106,28 +115,29 @@ async function drainServices(docker: Dockerode, services: readonly Part[], until
     say(`service ${name}: drains`);
     await docker.getService(id).update({ version: Version.Index, ...Spec, Mode: { Replicated: { Replicas: 0 } } });
   }
-  await waitFor(until, async () => {
-    const tasks = services.length === 0 ? [] : ((await docker.listTasks()) as Task[]);
-    const left = tasks.filter((task) => isUnderWay(task) && services.some(({ id }) => id === task.ServiceID));
-    return left.length === 0 ? undefined : `${left.length} tasks of ${services.map(({ name }) => name).join(', ')} do not end`;
-  });
+  await tasksGone(docker, new Set(services.map(({ id }) => id)), until, say);
 }
 
 /** Until the nodes have said that they ended: networks and volumes are in use till then. */
 async function tasksGone(docker: Dockerode, services: ReadonlySet<string>, until: number, say: (line: string) => void): Promise<void> {
   if (services.size === 0) return;
-  let told = '';
+  const told = new Set<string>();
+  const tell = (line: string) => {
+    if (!told.has(line)) say(line);
+    told.add(line);
+  };
   await waitFor(until, async () => {
-    const left = await docker.listTasks().catch((error: unknown) => {
-      if (isStatus(error, 503)) return []; // no manager: no tasks
-      throw error;
-    });
-    const tasks = (left as Task[]).filter((task) => services.has(task.ServiceID) && isUnderWay(task));
-    if (tasks.length === 0) return undefined;
-    const why = `${tasks.length} tasks still end`;
-    if (why !== told) say(why);
-    told = why;
-    return why;
+    const [all, nodes] = await Promise.all([docker.listTasks() as Promise<Task[]>, docker.listNodes() as Promise<Node[]>]);
+    const tasks = all.filter((task) => services.has(task.ServiceID) && isUnderWay(task));
+    const away = nodes.filter(({ ID, Status }) => Status.State === 'down' && tasks.some(({ NodeID }) => NodeID === ID));
+    for (const { ID, Description } of away) {
+      const count = tasks.filter(({ NodeID }) => NodeID === ID).length;
+      tell(`${count} of its tasks were on ${Description.Hostname}, which is down: they end when it is back`);
+    }
+    const left = tasks.filter(({ NodeID }) => !away.some(({ ID }) => ID === NodeID));
+    if (left.length === 0) return undefined;
+    tell(`${left.length} tasks still end`);
+    return `${left.length} tasks do not end`;
   });
 }
 
@@ -182,6 +192,6 @@ async function waitFor(until: number, look: () => Promise<string | undefined>): 
 async function otherNodes(docker: Dockerode, servers: readonly Part[], own: string | undefined): Promise<string[]> {
   const tasks = ((await docker.listTasks()) as Task[]).filter((task) => servers.some(({ id }) => id === task.ServiceID));
   const ids = new Set(tasks.flatMap(({ NodeID }) => (NodeID === undefined || NodeID === '' || NodeID === own ? [] : [NodeID])));
-  const nodes = (await docker.listNodes()) as { ID: string; Description: { Hostname: string } }[];
+  const nodes = (await docker.listNodes()) as Node[];
   return nodes.filter(({ ID }) => ids.has(ID)).map(({ Description }) => Description.Hostname);
 }

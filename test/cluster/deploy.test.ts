@@ -154,6 +154,8 @@ describe('katafleet as a service of a real swarm', function () {
       assert.deepEqual([answer.code, expected.test(answer.stderr)], [code, true], answer.stderr);
     };
     await about('h2', new RegExp(`is a worker of its swarm[^]*--host with a manager: ${bed.address('h1')}`), 69);
+    const blind = await katafleet('h2', 'undeploy');
+    assert.deepEqual([blind.code, /is a worker of its swarm/.test(blind.stderr)], [69, true], blind.stderr);
     await about('h1', /has no image nope:1[^]*docker pull nope:1/, 66, '--image', 'nope:1');
     await about('h1', /no socket|bind source path does not exist[^]*--socket names/, 69, '--socket', '/nowhere.sock');
     await about('h1', /publishes at all addresses/, 64, '--listen', '127.0.0.1:7420');
