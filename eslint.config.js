@@ -16,6 +16,7 @@ const houses = [
   'images',
   'katas',
   'rsync',
+  'deploy',
   'http',
   'cli',
 ];
@@ -32,8 +33,9 @@ const allowed = {
   images: ['core', 'drivers', 'fleet', 'runs'],
   katas: ['core'],
   rsync: ['core'],
+  deploy: ['core', 'config', 'drivers', 'images'],
   http: ['core', 'fleet', 'runs'],
-  cli: ['core', 'config', 'scheduler', 'drivers', 'fleet', 'runs', 'images', 'katas'],
+  cli: ['core', 'config', 'scheduler', 'drivers', 'fleet', 'runs', 'images', 'katas', 'deploy'],
 };
 const guards = houses.map((house) => ({
   files: [`src/${house}/**/*.ts`],

@@ -20,14 +20,14 @@ import { Journal } from './store/journal.ts';
 
 export interface DaemonOptions {
   config: Config;
+  /** HOST:PORT that leads to it, where that is not where it listens: a container's published port. */
+  published?: string | undefined;
   /** Told of what happens, a line each. */
   log: (line: string) => void;
 }
 
 /** Idle sandboxes that a pool may keep on a node when the configuration does not say: what was asked for lately stays warm. */
 const unasked = { min: 0, max: 8 };
-/** Runs under way get so long to end after SIGTERM, ms; what waits stays in the journal. */
-const graceMs = 20_000;
 
 /** katafleet as a service: journal, fleet, runs, maintenance, API. */
 export class Daemon {
@@ -41,8 +41,8 @@ export class Daemon {
   readonly #katas: Katas;
   #stopping = false;
 
-  /** Opens the journal and connects to nothing yet. @throws journal.*, endpoint.invalid */
-  constructor({ config, log }: DaemonOptions) {
+  /** Opens the journal and connects to nothing yet. @throws journal.*, endpoint.invalid, config.invalid */
+  constructor({ config, published, log }: DaemonOptions) {
     this.#config = config;
     this.#log = log;
     this.#journal = Journal.open(config.journal.file);
@@ -65,7 +65,7 @@ export class Daemon {
     this.#maintenance = new Maintenance(this.#jobs(), journal, log);
     const { folder } = config.katas;
     this.#katas = new Katas({ folder, run: (request) => this.#katafleet.run(request), trouble: log });
-    const { host } = listenAddress(config.server.listen);
+    const { host } = listenAddress(published ?? config.server.listen);
     this.#app = buildApp(
       {
         fleet,
@@ -231,7 +231,8 @@ export class Daemon {
     this.#stopping = true;
     this.#runs.dispatcher.stop();
     await this.#maintenance.stop();
-    await this.#runs.settle(graceMs);
+    await this.#runs.settle(this.#config.server.grace);
+    for (const { node } of this.#katafleet.fleet.members) node.breakOff(); // the next katafleet does it anew
     await this.#app.close();
     await this.#katafleet.close();
     await this.#katas.close();

@@ -77,7 +77,8 @@ async function engine(at: Where): Promise<Finding[]> {
         : { what: 'no seccomp: user code can reach every system call', state: 'weak', mend: 'use a kernel with CONFIG_SECCOMP_FILTER' },
     );
     const tags = new Set((await fleet.driver.images()).flatMap((image) => image.tags));
-    for (const name of (await readRecipes()).keys()) {
+    for (const { name, service } of (await readRecipes()).values()) {
+      if (service) continue;
       findings.push(
         tags.has(`katafleet/${name}:latest`)
           ? { what: `image ${name} is built`, state: 'good' }

@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import { errorKinds, KatafleetError, messageOf } from '../core/errors.ts';
 import { completionCommand } from './completion.ts';
 import { configCommand } from './config.ts';
+import { deployCommands } from './deploy.ts';
 import { doctorCommand } from './doctor.ts';
 import { explainCommand } from './explain.ts';
 import { imagesCommand } from './images.ts';
@@ -46,6 +47,7 @@ export function program(): Command {
     kataCommand(at),
     explainCommand(at),
     maintenanceCommand(at),
+    ...deployCommands(at),
     configCommand(at),
     doctorCommand(at),
   ];

@@ -9,8 +9,9 @@ export function serveCommand(at: At): Command {
     .summary('katafleet as a service: API, journal, maintenance')
     .description('Serves the API of docs/api.md until SIGTERM or Ctrl-C: what runs then may end, what waits is kept for the next start.')
     .option('-l, --listen <host:port>', 'where (default: server.listen of the configuration, 127.0.0.1:7420); port 0 takes a free one')
+    .option('--published <host:port>', 'what leads there, if that is another address: the published port of a container')
     .option('--journal <file>', 'where runs are written down (default: journal.file of the configuration)')
-    .action(async (options: { listen?: string; journal?: string }) => {
+    .action(async (options: { listen?: string; published?: string; journal?: string }) => {
       const config = configOf(at());
       const log = (line: string) => process.stderr.write(`${new Date().toISOString()} ${escapeControls(line)}\n`);
       const daemon = new Daemon({
@@ -19,6 +20,7 @@ export function serveCommand(at: At): Command {
           server: { ...config.server, ...(options.listen === undefined ? {} : { listen: options.listen }) },
           journal: { ...config.journal, ...(options.journal === undefined ? {} : { file: options.journal }) },
         },
+        published: options.published,
         log,
       });
       const ending = Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM')]);

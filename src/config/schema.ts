@@ -151,6 +151,7 @@ export const ConfigFile = z
           })
           .default('127.0.0.1:7420'),
         bodyLimit: size(KiB, GiB).default(64 * MiB),
+        grace: duration(0, hour).default(20 * second),
       })
       .prefault({}),
   })

@@ -1,6 +1,6 @@
 /** Every label that katafleet puts on what it creates, in one place. */
 export const labels = {
-  /** On each container: `sandbox`; in a swarm `pool`, `secret`, `config`, `network`, `probe`. What carries none of ours is never touched. */
+  /** On each container: `sandbox`; in a swarm `server`, `pool`, `secret`, `config`, `network`, `probe`; on a volume `state`. What carries none of ours is never touched. */
   role: 'katafleet.role',
   /** In a swarm: the deployment that it belongs to. */
   stack: 'katafleet.stack',
@@ -22,6 +22,8 @@ export const labels = {
   /** Image: name of the recipe that it was built from, and a hash of all that went in. */
   recipe: 'katafleet.recipe',
   recipeHash: 'katafleet.recipe-hash',
+  /** Image: `yes` on one of a service of katafleet's own, which is not for runs. */
+  service: 'katafleet.service',
   /** Image: its rules for the traffic light, JSON of core/lights.ts. */
   lights: 'katafleet.lights',
   /** Image: the command that a run takes where none is given, JSON array. */

@@ -148,9 +148,14 @@ export class Node {
     clearInterval(this.#reaping);
     this.#reaping = undefined;
     for (const { pool } of this.#pools.values()) pool.suspend();
-    for (const [{ sandbox }, lost] of this.#leases) abandon(sandbox, lost);
+    this.breakOff();
     for (const sandbox of this.#living) sandbox.stream.destroy(); // those that have not greeted yet
     this.driver.disconnect();
+  }
+
+  /** What still runs on it is lost, for an end that has waited long enough; the node itself and its pools stay. */
+  breakOff(): void {
+    for (const [{ sandbox }, lost] of this.#leases) abandon(sandbox, lost);
   }
 
   /** Whether its pools are kept empty, for a drain. */

@@ -34,7 +34,7 @@ export function prunePlan(images: readonly NodeImage[], rules: PruneRules): Prun
     if (adapted || recipe === undefined) return [];
     if (tags.length === 0) return [{ name: image.id, why: `a later build of ${recipe} has taken its name` }];
     const names = imageNames(image);
-    if (afterMs === undefined || names.some((name) => keep.has(name))) return [];
+    if (afterMs === undefined || labels.service in image.labels || names.some((name) => keep.has(name))) return [];
     const used = Math.max(since, ...names.map((name) => lastUsed(name) ?? 0));
     return used + afterMs < now ? tags.map((name) => ({ name, why: 'no run has asked for it for long enough' })) : [];
   });

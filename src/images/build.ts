@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import type Dockerode from 'dockerode';
 import tar from 'tar-stream';
 import { KatafleetError } from '../core/errors.ts';
@@ -10,6 +11,7 @@ import type { Fingerprint } from '../drivers/contract.ts';
 import { inspectImage } from '../drivers/api/inspect.ts';
 import { supervisorBinary } from '../drivers/supervisor.ts';
 import { debianBase, type Progress } from './base.ts';
+import { contextBytes, type ContextFile, projectContext } from './context.ts';
 import type { Recipe } from './recipe.ts';
 
 /** Where a recipe's image is tagged, as `latest`, once it was proved. */
@@ -25,7 +27,7 @@ export interface Built {
 export async function build(docker: Dockerode, node: Fingerprint, recipe: Recipe, progress: Progress): Promise<Built> {
   const base = await baseOf(docker, recipe, progress);
   const context = await contextOf(recipe, node);
-  const hash = contextHash(base, recipe, context);
+  const hash = await contextHash(base, recipe, context);
   const tagged = await inspectImage(docker, `${imageRepository(recipe.name)}:latest`);
   if (tagged && (tagged.Config.Labels as Record<string, string> | null)?.[labels.recipeHash] === hash)
     return { id: tagged.Id, fresh: true };
@@ -47,17 +49,15 @@ async function baseOf(docker: Dockerode, { from, name }: Recipe, progress: Progr
   return base.Id;
 }
 
-type Context = { name: string; mode: number; bytes: Buffer }[];
-
-async function contextOf(recipe: Recipe, node: Fingerprint): Promise<Context> {
-  const context: Context = [];
+async function contextOf(recipe: Recipe, node: Fingerprint): Promise<ContextFile[]> {
+  const context: ContextFile[] = [];
   for (const entry of (await readdir(recipe.folder, { withFileTypes: true })).sort((a, b) => (a.name < b.name ? -1 : 1))) {
     // Folders hold start-points and cases: the proof's matter, not the image's.
     if (entry.isFile() && entry.name !== 'recipe.yaml')
-      context.push({ name: entry.name, mode: 0o644, bytes: await readFile(join(recipe.folder, entry.name)) });
+      context.push(contextBytes(entry.name, 0o644, await readFile(join(recipe.folder, entry.name))));
   }
-  if (recipe.supervisor) context.push({ name: 'supervisor', mode: 0o555, bytes: (await supervisorFor(node)).bytes });
-  return context;
+  if (recipe.supervisor) context.push(contextBytes('supervisor', 0o555, (await supervisorFor(node)).bytes));
+  return recipe.context ? [...context, ...(await projectContext(recipe.context, node))] : context;
 }
 
 function supervisorFor({ architecture, node }: Fingerprint): ReturnType<typeof supervisorBinary> {
@@ -65,10 +65,13 @@ function supervisorFor({ architecture, node }: Fingerprint): ReturnType<typeof s
   return supervisorBinary(architecture);
 }
 
-function contextHash(base: string, recipe: Recipe, context: Context): string {
+async function contextHash(base: string, recipe: Recipe, context: readonly ContextFile[]): Promise<string> {
   const { command, lights, proofs, cases } = recipe;
   const hash = createHash('sha256').update(JSON.stringify([base, command, lights, proofs, cases]));
-  for (const { name, mode, bytes } of context) hash.update(JSON.stringify([name, mode, bytes.length])).update(bytes);
+  for (const { name, mode, size, read } of context) {
+    hash.update(JSON.stringify([name, mode, size]));
+    for await (const bytes of read()) hash.update(bytes);
+  }
   return hash.digest('hex');
 }
 
@@ -77,15 +80,24 @@ async function labelsOf(recipe: Recipe, hash: string, node: Fingerprint): Promis
     [labels.recipe]: recipe.name,
     [labels.recipeHash]: hash,
     ...(recipe.supervisor ? { [labels.supervisor]: (await supervisorFor(node)).sha256 } : {}),
+    ...(recipe.service ? { [labels.service]: 'yes' } : {}),
     ...(recipe.lights ? { [labels.lights]: JSON.stringify(recipe.lights) } : {}),
     ...(recipe.command ? { [labels.command]: JSON.stringify(recipe.command) } : {}),
   };
 }
 
-function pack(context: Context): Readable {
+/** The context as a tar, one file after another as the engine takes it. */
+function pack(context: readonly ContextFile[]): Readable {
   const archive = tar.pack();
-  for (const { name, mode, bytes } of context) archive.entry({ name, mode, mtime: new Date(0) }, bytes);
-  archive.finalize();
+  void (async () => {
+    for (const { name, mode, size, read } of context) {
+      await new Promise<void>((resolve, reject) => {
+        const entry = archive.entry({ name, mode, size, mtime: new Date(0) }, (error) => (error ? reject(error) : resolve()));
+        pipeline(Readable.from(read()), entry).catch(reject);
+      });
+    }
+    archive.finalize();
+  })().catch((error: unknown) => archive.destroy(error instanceof Error ? error : new Error(String(error))));
   return Readable.from(archive, { objectMode: false });
 }
 

@@ -16,7 +16,7 @@ export interface NodeView {
 }
 
 export interface Wish {
-  /** As people name them; all that recipes made if empty. */
+  /** As people name them; all for runs that recipes made if empty. */
   images: readonly string[];
   /** Nodes; all if empty. */
   to: readonly string[];
@@ -94,7 +94,8 @@ function wanted(views: readonly (NodeView & { index: Map<string, string> })[], n
   const tags = new Set<string>();
   if (names.length === 0) {
     for (const image of views.flatMap(({ images }) => images))
-      if (labels.recipe in image.labels) for (const tag of named(image.tags)) if (tag.startsWith('katafleet/')) tags.add(tag);
+      if (labels.recipe in image.labels && !(labels.service in image.labels))
+        for (const tag of named(image.tags)) if (tag.startsWith('katafleet/')) tags.add(tag);
     return [...tags].sort();
   }
   for (const name of names) {

@@ -17,13 +17,18 @@ export async function prove(
   progress: Progress,
 ): Promise<void> {
   const profile = { wallMs: proofMs };
-  for (const { argv, stdout } of recipe.proofs) {
+  for (const { argv, stdout, hint } of recipe.proofs) {
     const result = await run({ image, files: [], steps: [{ argv }], profile, collect: false });
     const printed = result.steps[0]?.stdout.toString() ?? '';
     const good =
       result.outcome.kind === 'exited' && result.outcome.code === 0 && (stdout === undefined || compilePattern(stdout).test(printed));
     if (!good)
-      throw failed(recipe, `${argv.join(' ')} ${describe(result.outcome)}${stdout ? `; its output was to match ${stdout}` : ''}`, result);
+      throw failed(
+        recipe,
+        `${argv.join(' ')} ${describe(result.outcome)}${stdout ? `; its output was to match ${stdout}` : ''}`,
+        result,
+        hint,
+      );
     progress(`proved: ${argv.join(' ')}`);
   }
   for (const { light, files } of recipe.cases) {
@@ -36,7 +41,7 @@ export async function prove(
   }
 }
 
-function failed(recipe: Recipe, what: string, result: RunResult): KatafleetError {
+function failed(recipe: Recipe, what: string, result: RunResult, hint?: string): KatafleetError {
   const printed = result.steps
     .flatMap((step) => [step.stdout.toString(), step.stderr.toString()])
     .join('')
@@ -45,6 +50,7 @@ function failed(recipe: Recipe, what: string, result: RunResult): KatafleetError
   return new KatafleetError(
     'proof.failed',
     `the image of ${recipe.name} is not what its recipe promises: ${what}${printed ? `\n${printed}` : ''}`,
+    hint === undefined ? {} : { hint },
   );
 }
 

@@ -19,6 +19,20 @@ const Pattern = z.string().refine((pattern) => {
 /** A path inside the recipe's folder. */
 const Inside = z.string().regex(/^[\w-]+(\/[\w-]+)*$/, 'must be a folder below the recipe');
 
+/** A path in the project; with `!` in front, what of the others is left out. */
+const InProject = z.string().regex(/^!?[\w-][\w.-]*(\/[\w-][\w.-]*)*$/, 'must be a path in the project, or one with ! in front');
+
+/** What of katafleet itself goes into the build context. */
+const ProjectContext = z.strictObject({
+  /** Files and folders, which come to `project/`. */
+  project: z.array(InProject).default([]),
+  /** Whether the packages that it needs in production come to `project/node_modules/`. */
+  packages: z.boolean().default(false),
+  /** Whether the node that builds comes as `node`. */
+  node: z.boolean().default(false),
+});
+export type ProjectContext = z.output<typeof ProjectContext>;
+
 /** `recipe.yaml` in a folder below images/: how an image is built, proved and used. */
 export const Recipe = z.strictObject({
   description: z.string().min(1),
@@ -26,13 +40,18 @@ export const Recipe = z.strictObject({
   from: z.union([z.strictObject({ recipe: z.string().min(1) }), z.strictObject({ debian: z.string().regex(/^[a-z]+$/) })]),
   /** Whether the supervisor is put into the build context, for the recipe's Dockerfile to copy. */
   supervisor: z.boolean().default(false),
+  context: ProjectContext.optional(),
+  /** Whether it is for a service of katafleet's own and not for runs: built when it is named, and brought nowhere unasked. */
+  service: z.boolean().default(false),
   /** What a run executes where no command is given. */
   command: z.array(z.string()).min(1).optional(),
   lights: LightRules.optional(),
   /** Folder with a start-point in cyber-dojo's format. */
   start_point: Inside.optional(),
-  /** Commands that must exit with 0, and print what the pattern says. */
-  proofs: z.array(z.strictObject({ argv: z.array(z.string()).min(1), stdout: Pattern.optional() })).default([]),
+  /** Commands that must exit with 0, and print what the pattern says; `hint` says what to do where one does not. */
+  proofs: z
+    .array(z.strictObject({ argv: z.array(z.string()).min(1), stdout: Pattern.optional(), hint: z.string().optional() }))
+    .default([]),
   /** The start-point with other files in it, and the light that it must show. */
   cases: z.array(z.strictObject({ light: Light, files: Inside.optional() })).default([]),
 });
@@ -69,8 +88,11 @@ export function parseRecipe(text: string, name: string): z.output<typeof Recipe>
   return parsed.data;
 }
 
-/** The wanted recipes (all, if none is named) with all that they stand on, bases first. @throws recipe.unknown, recipe.invalid */
-export function buildOrder(recipes: ReadonlyMap<string, Pick<Recipe, 'from'>>, wanted: readonly string[]): string[] {
+/** The wanted recipes (all that are for runs, if none is named) with all that they stand on, bases first. @throws recipe.unknown, recipe.invalid */
+export function buildOrder(
+  recipes: ReadonlyMap<string, Pick<Recipe, 'from'> & { service?: boolean }>,
+  wanted: readonly string[],
+): string[] {
   const order: string[] = [];
   const visit = (name: string, above: readonly string[]): void => {
     if (order.includes(name)) return;
@@ -86,6 +108,7 @@ export function buildOrder(recipes: ReadonlyMap<string, Pick<Recipe, 'from'>>, w
     if ('recipe' in recipe.from) visit(recipe.from.recipe, [...above, name]);
     order.push(name);
   };
-  for (const name of wanted.length > 0 ? wanted : [...recipes.keys()].sort()) visit(name, []);
+  const all = [...recipes].flatMap(([name, { service }]) => (service ? [] : [name])).sort();
+  for (const name of wanted.length > 0 ? wanted : all) visit(name, []);
   return order;
 }

@@ -155,6 +155,20 @@ describe('katafleet serve ends and begins again', () => {
     assert.equal(await leftOver(service), 0);
   });
 
+  it('what has not ended within server.grace is left in the journal, and done anew at the next start', async function () {
+    this.timeout(180_000);
+    const profiles = { default: { memory: limit, wallMs: '60s' } };
+    await using service = await Service.start({ nodes: [good], profiles, server: { listen: '127.0.0.1:0', grace: '200ms' } });
+    await until(async () => (await service.nodes())['good']?.state === 'ready');
+    const run = await service.call<RunAnswer>('POST', '/v1/runs', sh('echo begun; sleep 15; echo done'));
+    await until(running(service, run));
+    assert.equal(await service.stop(), 0, service.log);
+    assert.equal(await leftOver(service), 0);
+    await service.start();
+    const ended = await service.ended(run);
+    assert.deepEqual([ended.state, ended.attempts.length, ended.result?.steps[0]?.stdout], ['finished', 2, 'begun\ndone\n']);
+  });
+
   it('kill -9: the run under way is done anew, once, and nothing is left of the first', async function () {
     this.timeout(180_000);
     await using service = await serving();

@@ -44,15 +44,56 @@ export class ApiError extends Error {
   }
 }
 
+/** A katafleet that serves somewhere. */
+export class ApiClient {
+  url: string;
+
+  constructor(url: string) {
+    this.url = url;
+  }
+
+  /** One call of the API. @throws ApiError for what is no success; TypeError when nobody answers */
+  async call<T>(method: 'GET' | 'POST' | 'DELETE', path: string, body?: object, headers: Record<string, string> = {}): Promise<T> {
+    const response = await fetch(this.url + path, {
+      method,
+      headers: { ...headers, ...(body ? { 'content-type': 'application/json' } : {}) },
+      ...(body ? { body: JSON.stringify(body) } : {}),
+      signal: AbortSignal.timeout(120_000),
+    });
+    const text = await response.text();
+    if (!response.ok) throw new ApiError(response.status, text);
+    return JSON.parse(text) as T;
+  }
+
+  /** Accepted, and waited for until it is over. */
+  async run(body: object, key?: string): Promise<RunAnswer> {
+    return this.ended(await this.call<RunAnswer>('POST', '/v1/runs?wait=60', body, key === undefined ? {} : { 'idempotency-key': key }));
+  }
+
+  /** A run when it is over. @throws after four minutes */
+  async ended(run: RunAnswer): Promise<RunAnswer> {
+    for (let asked = 0; run.endedAt === undefined; asked += 1) {
+      assert.ok(asked < 4, `the run ${run.id} is still ${run.state}`);
+      run = await this.call<RunAnswer>('GET', `/v1/runs/${run.id}?wait=60`);
+    }
+    return run;
+  }
+
+  async nodes(): Promise<Record<string, NodeSummary>> {
+    const { nodes } = await this.call<{ nodes: NodeSummary[] }>('GET', '/v1/nodes');
+    return Object.fromEntries(nodes.map((node) => [node.name, node]));
+  }
+}
+
 /** `katafleet serve` as a process of its own, with a configuration and a journal in a folder that goes with it. */
-export class Service implements AsyncDisposable {
+export class Service extends ApiClient implements AsyncDisposable {
   readonly #folder: string;
   #child: ChildProcess | undefined;
-  #url = '';
   readonly #log: string[] = [];
   readonly #forget: () => void;
 
   private constructor(folder: string) {
+    super('');
     this.#folder = folder;
     this.#forget = atExit(() => {
       this.#child?.kill('SIGKILL'); // one that hangs must not outlive the tests
@@ -78,11 +119,6 @@ export class Service implements AsyncDisposable {
     return join(this.#folder, 'katafleet.yaml');
   }
 
-  /** Where it serves. */
-  get url(): string {
-    return this.#url;
-  }
-
   get journal(): string {
     return join(this.#folder, 'journal.db');
   }
@@ -104,7 +140,7 @@ export class Service implements AsyncDisposable {
     const said = once(lines, 'line', { signal: AbortSignal.any([stop.signal, AbortSignal.timeout(startMs)]) });
     try {
       const [line] = (await Promise.race([said, died])) as [string];
-      this.#url = /http:\S+/.exec(line)?.[0] ?? assert.fail(`katafleet serve said ${line}`);
+      this.url = /http:\S+/.exec(line)?.[0] ?? assert.fail(`katafleet serve said ${line}`);
     } finally {
       stop.abort();
       for (const left of [said, died]) left.catch(() => undefined);
@@ -133,38 +169,6 @@ export class Service implements AsyncDisposable {
     await ended;
     clearTimeout(late);
     return child.exitCode;
-  }
-
-  /** One call of the API. @throws ApiError for what is no success; TypeError when nobody answers */
-  async call<T>(method: 'GET' | 'POST' | 'DELETE', path: string, body?: object, headers: Record<string, string> = {}): Promise<T> {
-    const response = await fetch(this.#url + path, {
-      method,
-      headers: { ...headers, ...(body ? { 'content-type': 'application/json' } : {}) },
-      ...(body ? { body: JSON.stringify(body) } : {}),
-      signal: AbortSignal.timeout(120_000),
-    });
-    const text = await response.text();
-    if (!response.ok) throw new ApiError(response.status, text);
-    return JSON.parse(text) as T;
-  }
-
-  /** Accepted, and waited for until it is over. */
-  async run(body: object, key?: string): Promise<RunAnswer> {
-    return this.ended(await this.call<RunAnswer>('POST', '/v1/runs?wait=60', body, key === undefined ? {} : { 'idempotency-key': key }));
-  }
-
-  /** A run when it is over. @throws after four minutes */
-  async ended(run: RunAnswer): Promise<RunAnswer> {
-    for (let asked = 0; run.endedAt === undefined; asked += 1) {
-      assert.ok(asked < 4, `the run ${run.id} is still ${run.state}`);
-      run = await this.call<RunAnswer>('GET', `/v1/runs/${run.id}?wait=60`);
-    }
-    return run;
-  }
-
-  async nodes(): Promise<Record<string, NodeSummary>> {
-    const { nodes } = await this.call<{ nodes: NodeSummary[] }>('GET', '/v1/nodes');
-    return Object.fromEntries(nodes.map((node) => [node.name, node]));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

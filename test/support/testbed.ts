@@ -21,6 +21,8 @@ export interface TestbedOptions {
   memory?: string;
   /** The data root of an engine whose images the hosts get; those of the tests' private engine if absent. */
   seed?: string;
+  /** So many of them are managers of one swarm, the first ones, and the rest its workers; no swarm if absent. */
+  managers?: number;
 }
 
 export type Verb = 'kill' | 'start' | 'freeze' | 'thaw' | 'cut' | 'heal' | 'kill-engine' | 'start-engine' | 'kill-sshd' | 'start-sshd';
@@ -48,10 +50,11 @@ export class Testbed implements AsyncDisposable {
     });
   }
 
-  static async up({ hosts, memory, seed = seedOfTests() }: TestbedOptions): Promise<Testbed> {
+  static async up({ hosts, memory, seed = seedOfTests(), managers }: TestbedOptions): Promise<Testbed> {
     const bed = new Testbed(await mkdtemp(join(tmpdir(), 'katafleet-testbed-')), hosts);
     try {
-      await bed.#run('up', String(hosts), '--seed', seed, ...(memory === undefined ? [] : ['--memory', memory]));
+      const swarm = managers === undefined ? [] : ['--swarm', String(managers), '--heartbeat', '1s'];
+      await bed.#run('up', String(hosts), '--seed', seed, ...(memory === undefined ? [] : ['--memory', memory]), ...swarm);
       return bed;
     } catch (error) {
       await bed.down();

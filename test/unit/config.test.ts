@@ -338,7 +338,7 @@ describe('configuration: defaults and places', () => {
         patience: 30_000,
         workers: [],
       },
-      server: { listen: '127.0.0.1:7420', bodyLimit: 64 * MiB },
+      server: { listen: '127.0.0.1:7420', bodyLimit: 64 * MiB, grace: 20_000 },
     } satisfies Config);
   });
 

@@ -35,11 +35,13 @@ describe('planning a distribution', () => {
     );
 
   it('brings each of katafleet’s images to each node that lacks it, from those that have it', () => {
+    const server = image('katafleet/katafleet:latest', { 'katafleet.recipe': 'katafleet', 'katafleet.service': 'yes' });
     const nodes = [
-      node('a', [made('x'), image('postgres:16'), image('katafleet/adapted:1')]),
+      node('a', [made('x'), image('postgres:16'), image('katafleet/adapted:1'), server]),
       node('b', [made('x'), made('y')]),
       node('c', []),
     ];
+    assert.deepEqual(planned(nodes, { images: ['katafleet'], to: ['c'] }), ['katafleet/katafleet:latest c bring a']);
     assert.deepEqual(planned(nodes), [
       'katafleet/x:latest a keep it has it',
       'katafleet/x:latest b keep it has it',

@@ -73,6 +73,8 @@ describe('pruning', () => {
     for (const keep of ['gcc', 'katafleet/gcc', 'docker.io/katafleet/gcc:latest', 'sha256:1'])
       assert.deepEqual(names([image], { keep: [keep] }), []);
     assert.deepEqual(names([image], { keep: ['gcc:13'] }), ['katafleet/gcc:latest']);
+    const server = { [labels.recipe]: 'katafleet', [labels.service]: 'yes' };
+    assert.deepEqual(names([imageOf('2', ['katafleet/katafleet:latest'], { labels: server })]), [], 'which no run ever asks for');
   });
 
   it('a build that lost its name to a later one goes; so does what was adapted from an image that is gone', () => {

@@ -1,0 +1,39 @@
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { parseDocument } from 'yaml';
+import { loadConfig } from '../config/load.ts';
+import { parseConfig } from '../config/parse.ts';
+import { stackFile } from './stack.ts';
+
+/** The configuration that goes into the container. */
+export interface DeployedConfig {
+  file: string;
+  text: string;
+  /** A hash of the text: what it says can't be changed under one name. */
+  version: string;
+  /** What runs at SIGTERM gets so long, ms. */
+  graceMs: number;
+}
+
+/** Where a stack has its secret. */
+const keyFile = '/run/secrets/katafleet_key';
+
+/**
+ * The configuration as every command finds it, else the one that comes with the stacks; checked, as the container will read it. In a
+ * swarm it is told the stack's name, network and key, unless it names its own. @throws config.missing, config.invalid
+ */
+export function deployedConfig(of: { file?: string; env: NodeJS.ProcessEnv; cwd: string }, swarm?: { stack: string }): DeployedConfig {
+  const file = loadConfig(of).source ?? stackFile(swarm ? 'katafleet.swarm.yaml' : 'katafleet.compose.yaml');
+  let text = readFileSync(file, 'utf8');
+  if (swarm) {
+    const document = parseDocument(text);
+    const own = { stack: swarm.stack, network: `${swarm.stack}_tasks`, key: keyFile };
+    for (const [field, value] of Object.entries(own)) {
+      if (document.getIn(['swarm', field]) === undefined || field === 'stack') document.setIn(['swarm', field], value);
+    }
+    text = String(document);
+  }
+  const { value } = parseConfig(text, file);
+  const version = createHash('sha256').update(text).digest('hex').slice(0, 12);
+  return { file, text, version, graceMs: value.server.grace };
+}

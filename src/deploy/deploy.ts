@@ -1,0 +1,159 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type Dockerode from 'dockerode';
+import { KatafleetError, messageOf } from '../core/errors.ts';
+import { canonicalImage } from '../core/image-name.ts';
+import { engineError } from '../drivers/api/errors.ts';
+import { inspectImage } from '../drivers/api/inspect.ts';
+import type { EngineDriver } from '../drivers/engine/driver.ts';
+import { deployCompose } from './compose.ts';
+import { deployedConfig } from './config.ts';
+import type { Variables } from './interpolate.ts';
+import { requireManager, type SwarmView } from './manager.ts';
+import { socketGroup } from './socket.ts';
+import { readStack } from './stack.ts';
+import { deploySwarm } from './swarm.ts';
+
+export type StackKind = 'compose' | 'swarm';
+
+export interface DeployOptions {
+  driver: EngineDriver;
+  /** The endpoint as it was given, with its password. */
+  endpoint: string;
+  /** As the engine is if absent: a member of a swarm gets the service of a swarm. */
+  kind?: StackKind | undefined;
+  name: string;
+  image: string;
+  /** Where the API is published; of a swarm's node all addresses are. */
+  listen: { host: string | undefined; port: number };
+  /** Where the tasks of a swarm dial in. */
+  dialPort: number;
+  publish: 'host' | 'ingress';
+  /** The engine's socket on its own host; the one of a unix:// endpoint, else /var/run/docker.sock if absent. */
+  socket?: string | undefined;
+  /** The group of that socket; asked of a container if absent. */
+  socketGroup?: number | undefined;
+  timeoutMs: number;
+  /** Where the configuration is looked for. */
+  config: { file?: string; env: NodeJS.ProcessEnv; cwd: string };
+  say: (line: string) => void;
+}
+
+/** What a drained server needs beyond its grace to remove its sandboxes and close its journal, ms. */
+const closingMs = 40_000;
+/** How long its nodes may take to answer it before that is told, ms. */
+const nodesMs = 10_000;
+
+/**
+ * Deploys katafleet as a service, or updates it, and waits until it is healthy. Resolves with the address of its API.
+ * @throws deploy.failed, swarm.unavailable, compose.missing, image.unknown, config.*, engine.*
+ */
+export async function deploy(options: DeployOptions): Promise<string> {
+  const { driver, say } = options;
+  try {
+    const docker = await driver.client();
+    const kind = options.kind ?? (await usualKind(docker));
+    if (kind === 'swarm') await requireManager(docker, (await driver.probe()).apiVersion, driver.endpoint);
+    if (kind === 'swarm') requireAllAddresses(options);
+    else requireThisMachine(options);
+    const config = deployedConfig(options.config, kind === 'swarm' ? { stack: options.name } : undefined);
+    const image = await pinnedImage(docker, options.image, driver.endpoint);
+    const socket = options.socket ?? (options.endpoint.startsWith('unix:') ? new URL(options.endpoint).pathname : '/var/run/docker.sock');
+    const group = options.socketGroup ?? (await socketGroup(docker, image, socket));
+    say(`${kind} at ${driver.endpoint}: ${options.name}, ${options.image}, ${config.file}`);
+    const variables: Variables = {
+      ...options.config.env,
+      KATAFLEET_STACK: options.name,
+      KATAFLEET_IMAGE: options.image,
+      KATAFLEET_SOCKET: socket,
+      KATAFLEET_SOCKET_GROUP: String(group),
+      KATAFLEET_CONFIG_FILE: config.file,
+      KATAFLEET_CONFIG_VERSION: config.version,
+      KATAFLEET_STOP_GRACE: `${Math.max(60, Math.ceil((config.graceMs + closingMs) / 1000))}s`,
+      KATAFLEET_LISTEN: `${options.listen.host ?? '127.0.0.1'}:${options.listen.port}`,
+      KATAFLEET_PORT: String(options.listen.port),
+      KATAFLEET_DIAL_PORT: String(options.dialPort),
+      KATAFLEET_PUBLISH_MODE: options.publish,
+      KATAFLEET_ENDPOINT_MODE: options.publish === 'ingress' ? 'vip' : 'dnsrr',
+    };
+    const { name, timeoutMs, listen } = options;
+    if (kind === 'compose') {
+      await deployCompose({ docker, endpoint: options.endpoint, name, variables, timeoutMs, say });
+      const host = listen.host === undefined || listen.host === '0.0.0.0' ? '127.0.0.1' : listen.host;
+      return await answered(`http://${host}:${listen.port}`, say);
+    }
+    const stack = readStack(variables);
+    const { address } = await deploySwarm({ docker, name, stack, image, configs: { config: config.text }, timeoutMs, say });
+    return await answered(`http://${reachable(address, options.endpoint)}:${listen.port}`, say);
+  } catch (error) {
+    throw engineError(error, driver.endpoint, 'deploy');
+  }
+}
+
+async function usualKind(docker: Dockerode): Promise<StackKind> {
+  const { Swarm } = (await docker.info()) as { Swarm?: SwarmView };
+  return (Swarm?.LocalNodeState ?? 'inactive') === 'inactive' ? 'compose' : 'swarm';
+}
+
+const invalid = (message: string, hint: string) => new KatafleetError('request.invalid', message, { hint });
+
+function requireAllAddresses({ listen: { host } }: DeployOptions): void {
+  if (host !== undefined && host !== '0.0.0.0' && host !== '[::]')
+    throw invalid(
+      `a swarm publishes at all addresses of a node, not at ${host} alone`,
+      '--listen with a port only; keep others out by a firewall',
+    );
+}
+
+function requireThisMachine({ endpoint, publish }: DeployOptions): void {
+  if (!endpoint.startsWith('unix:'))
+    throw invalid(
+      'the stack compose mounts the configuration from files of this machine, and its engine is another',
+      'deploy on that host',
+    );
+  if (publish === 'ingress') throw invalid('only a swarm has a mesh to publish in', '--stack swarm');
+}
+
+/**
+ * By what tasks name an image so that no registry is asked for what is there: the digest that a registry knows it by, where there is
+ * one, for managers that lack it; else its id. @throws image.unknown
+ */
+async function pinnedImage(docker: Dockerode, name: string, endpoint: string): Promise<string> {
+  const image = await inspectImage(docker, name);
+  if (!image) {
+    const recipe = /^katafleet\/([a-z-]+)(:latest)?$/.exec(canonicalImage(name))?.[1];
+    throw new KatafleetError('image.unknown', `the engine at ${endpoint} has no image ${name}`, {
+      hint: recipe === 'katafleet' ? 'katafleet images build katafleet' : `docker pull ${name}`,
+    });
+  }
+  return image.RepoDigests?.[0] ?? image.Id;
+}
+
+/** Where a node is reached by whoever reaches the manager at an endpoint; a swarm of one machine may not say. */
+function reachable(address: string, endpoint: string): string {
+  if (address !== '' && address !== '0.0.0.0' && !address.startsWith('127.')) return address.includes(':') ? `[${address}]` : address;
+  return endpoint.startsWith('unix:') ? '127.0.0.1' : new URL(endpoint).hostname;
+}
+
+/** Tells whether the deployed one is reached from here and has a node to run on, which its own health does not depend on. */
+async function answered(address: string, say: (line: string) => void): Promise<string> {
+  const until = performance.now() + nodesMs;
+  for (;;) {
+    let ready: { nodes?: { ready: number; all: number } };
+    try {
+      ready = (await (await fetch(`${address}/health/ready`, { signal: AbortSignal.timeout(2_000) })).json()) as typeof ready;
+    } catch (error) {
+      say(`${address} is not reached from here (${messageOf(error instanceof Error && error.cause ? error.cause : error)})`);
+      return address;
+    }
+    const { nodes } = ready;
+    if (nodes && nodes.ready > 0) {
+      say(`${nodes.ready} of ${nodes.all} nodes are ready`);
+      return address;
+    }
+    if (performance.now() > until) {
+      say(`it serves, and no node is ready: katafleet --server ${address} nodes says why`);
+      return address;
+    }
+    await sleep(200);
+  }
+}

@@ -1,0 +1,41 @@
+import type Dockerode from 'dockerode';
+import { KatafleetError } from '../core/errors.ts';
+import { atLeast, parseApiVersion } from '../drivers/api/version.ts';
+
+/** Capabilities of services came with this API, engine 20.10. */
+const leastApi = [1, 41] as const;
+
+/** What is read of an engine's swarm. */
+export interface SwarmView {
+  LocalNodeState?: string;
+  ControlAvailable?: boolean;
+  Error?: string;
+  RemoteManagers?: readonly { Addr: string }[] | null;
+}
+
+/** Why an engine is no manager that can deploy, or undefined for one that is. */
+export function noManager(swarm: SwarmView | undefined, api: string, endpoint: string): KatafleetError | undefined {
+  const not = (message: string, hint: string) => new KatafleetError('swarm.unavailable', `the engine at ${endpoint} ${message}`, { hint });
+  const state = swarm?.LocalNodeState ?? 'inactive';
+  if (state === 'locked') return not("is of a swarm that is locked, and hasn't its key", 'docker swarm unlock');
+  if (state === 'pending') return not('is about to join a swarm', 'wait until docker node ls shows it');
+  if (state === 'error') return not(`is of a swarm that is broken: ${swarm?.Error ?? ''}`, 'docker info says more');
+  if (state !== 'active') return not('is in no swarm', 'docker swarm init makes one of it; --stack compose needs none');
+  if (!swarm?.ControlAvailable) {
+    const managers = (swarm?.RemoteManagers ?? []).map(({ Addr }) => Addr.replace(/:\d+$/, ''));
+    return not(
+      'is a worker of its swarm, and only a manager can deploy',
+      `--host with a manager: ${managers.join(', ') || 'docker node ls names them'}`,
+    );
+  }
+  if (!atLeast(parseApiVersion(api), leastApi))
+    return not(`speaks API ${api}; services without capabilities need ${leastApi.join('.')}`, 'upgrade it to Docker 20.10 or later');
+  return undefined;
+}
+
+/** @throws swarm.unavailable */
+export async function requireManager(docker: Dockerode, api: string, endpoint: string): Promise<void> {
+  const { Swarm } = (await docker.info()) as { Swarm?: SwarmView };
+  const why = noManager(Swarm, api, endpoint);
+  if (why) throw why;
+}

@@ -1,0 +1,40 @@
+import type Dockerode from 'dockerode';
+import { KatafleetError, messageOf } from '../core/errors.ts';
+
+/**
+ * The group of the engine's socket as a container sees it, which no other machine can tell: a container looks, and goes.
+ * @throws engine.failed where the engine's host has no socket there
+ */
+export async function socketGroup(docker: Dockerode, image: string, socket: string): Promise<number> {
+  const failed = (why: string, cause?: unknown) =>
+    new KatafleetError('engine.failed', `the group of the engine's socket ${socket} can't be told: ${why}`, {
+      cause,
+      hint: "--socket names the socket on the engine's host, --socket-group the number of its group",
+    });
+  const made = await docker
+    .createContainer({
+      Image: image,
+      Entrypoint: ['stat', '--format', '%g %F', '/socket'],
+      Cmd: [],
+      Tty: true, // its output as it is, without frames
+      HostConfig: {
+        NetworkMode: 'none',
+        ReadonlyRootfs: true,
+        CapDrop: ['ALL'],
+        Mounts: [{ Type: 'bind', Source: socket, Target: '/socket', ReadOnly: true }],
+      },
+    })
+    .catch((cause: unknown) => {
+      throw failed(messageOf(cause), cause);
+    });
+  try {
+    await made.start();
+    await made.wait();
+    const said = (await made.logs({ stdout: true, stderr: true })).toString().trim();
+    const group = /^(\d+) socket$/.exec(said)?.[1];
+    if (group === undefined) throw failed(said);
+    return Number(group);
+  } finally {
+    await made.remove({ force: true, v: true });
+  }
+}

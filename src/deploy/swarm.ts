@@ -1,0 +1,131 @@
+import { randomBytes } from 'node:crypto';
+import type Dockerode from 'dockerode';
+import { KatafleetError, messageOf } from '../core/errors.ts';
+import { labels } from '../core/labels.ts';
+import { isStatus } from '../drivers/api/errors.ts';
+import { deployedLabel, networkSpecs, serviceName, serviceSpec, stackLabels } from './spec.ts';
+import type { Stack } from './stack.ts';
+import { untilHealthy } from './watch.ts';
+
+export interface SwarmDeployment {
+  docker: Dockerode;
+  /** Of the stack: its objects are called after it. */
+  name: string;
+  stack: Stack;
+  /** An id or a digest: no registry is asked for what is there. */
+  image: string;
+  /** The text of each config, by its key in the stack. */
+  configs: Readonly<Record<string, string>>;
+  timeoutMs: number;
+  /** Told of each step, a line. */
+  say: (line: string) => void;
+}
+
+/** Bytes of a key that is made. */
+const keyBytes = 32;
+const service = 'katafleet';
+
+/**
+ * Creates or updates what a stack is made of, through a manager, and waits until it is healthy. Resolves with the node that
+ * it runs on. @throws deploy.failed
+ */
+export async function deploySwarm(deployment: SwarmDeployment): Promise<{ address: string; node: string }> {
+  const { docker, name, stack, image, say } = deployment;
+  const ids = { networks: await networks(deployment), configs: await configs(deployment), secrets: await secrets(deployment) };
+  const spec = serviceSpec(name, service, stack, image, ids);
+  const there = find(await docker.listServices({ filters: { name: [spec.Name] } }), ({ Spec }) => Spec?.Name, spec.Name);
+  const former = there ? await docker.listTasks({ filters: { service: [there.ID] } }) : [];
+  if (there) {
+    const found = docker.getService(there.ID);
+    await found.update({ version: Number(there.Version?.Index), ...spec });
+    say(`service ${spec.Name}: updated`);
+  } else {
+    await docker.createService(spec);
+    say(`service ${spec.Name}: created`);
+  }
+  const hash = (spec.TaskTemplate as { ContainerSpec: { Labels: Record<string, string> } }).ContainerSpec.Labels[deployedLabel] ?? '';
+  try {
+    const known = new Set((former as { ID: string }[]).map(({ ID }) => ID));
+    return await untilHealthy({ docker, name: serviceName(name, service), hash, known, timeoutMs: deployment.timeoutMs, say });
+  } finally {
+    await removeUnused(deployment, new RegExp(`^${escape(name)}_config_[0-9A-Za-z]+$`));
+  }
+}
+
+const escape = (text: string) => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+
+/** The engine's filters match beginnings: of what they found, the one of exactly this name. */
+function find<T>(found: readonly T[], nameOf: (one: T) => string | undefined, name: string): T | undefined {
+  return found.find((one) => nameOf(one) === name);
+}
+
+async function networks({ docker, name, stack, say }: SwarmDeployment): Promise<Map<string, string>> {
+  const ids = new Map<string, string>();
+  for (const [key, spec] of networkSpecs(name, stack)) {
+    const there = find(await docker.listNetworks({ filters: { name: [spec.Name] } }), ({ Name }) => Name, spec.Name);
+    const own = (there?.Labels as Record<string, string> | undefined)?.[labels.stack];
+    if (there && own !== name) {
+      throw new KatafleetError('deploy.failed', `there is a network ${spec.Name} already, and it is none of the stack ${name}`, {
+        hint: 'choose another name with --name, or remove that network',
+      });
+    }
+    const id = there?.Id ?? (await docker.createNetwork(spec)).id;
+    if (!there) say(`network ${spec.Name}: created`);
+    ids.set(key, id);
+  }
+  return ids;
+}
+
+async function configs({ docker, name, stack, configs: texts, say }: SwarmDeployment): Promise<Map<string, string>> {
+  const ids = new Map<string, string>();
+  for (const [key, config] of Object.entries(stack.configs)) {
+    const there = find(await docker.listConfigs({ filters: { name: [config.name] } }), ({ Spec }) => Spec?.Name, config.name);
+    if (there) {
+      ids.set(key, there.ID);
+      continue;
+    }
+    const spec = {
+      Name: config.name,
+      Labels: { ...config.labels, [stackLabels.namespace]: name },
+      Data: Buffer.from(texts[key] ?? '').toString('base64'),
+    };
+    // Its answer has the id; the types of dockerode say otherwise.
+    ids.set(key, ((await docker.createConfig(spec)) as unknown as { id: string }).id);
+    say(`config ${config.name}: created`);
+  }
+  return ids;
+}
+
+/** A secret can't be read back: the one that is there stays. */
+async function secrets({ docker, name, stack, say }: SwarmDeployment): Promise<Map<string, string>> {
+  const ids = new Map<string, string>();
+  for (const [key, secret] of Object.entries(stack.secrets)) {
+    const there = find(await docker.listSecrets({ filters: { name: [secret.name] } }), ({ Spec }) => Spec?.Name, secret.name);
+    if (there) {
+      ids.set(key, there.ID);
+      continue;
+    }
+    const made: unknown = await docker.createSecret({
+      Name: secret.name,
+      Labels: { [labels.role]: 'secret', [labels.stack]: name },
+      Data: randomBytes(keyBytes).toString('base64'),
+    });
+    ids.set(key, (made as { id: string }).id);
+    say(`secret ${secret.name}: made of ${keyBytes} random bytes`);
+  }
+  return ids;
+}
+
+/** Configs of former deployments, or of one that was rolled back, which no service uses any more. */
+async function removeUnused({ docker, name, say }: SwarmDeployment, own: RegExp): Promise<void> {
+  for (const { ID, Spec } of await docker.listConfigs({ filters: { label: [`${labels.stack}=${name}`] } })) {
+    if (!own.test(Spec?.Name ?? '')) continue;
+    try {
+      await docker.getConfig(ID).remove();
+      say(`config ${Spec?.Name ?? ID}: removed, nothing uses it any more`);
+    } catch (error) {
+      if (!isStatus(error, 400, 404, 409)) throw error; // in use
+      if (!/in use|not found/i.test(messageOf(error))) throw error;
+    }
+  }
+}

@@ -1,0 +1,71 @@
+/** What is read of a swarm's task. */
+export interface TaskView {
+  ID: string;
+  CreatedAt: string;
+  DesiredState: string;
+  NodeID?: string | undefined;
+  Status: { State: string; Err?: string | undefined; Message?: string | undefined; ContainerStatus?: { ExitCode?: number } | undefined };
+}
+
+/** States in which a task has not ended, see swarmkit's api/types.proto. */
+const underWay = new Set(['new', 'allocated', 'pending', 'assigned', 'accepted', 'preparing', 'ready', 'starting', 'running']);
+export const isUnderWay = ({ Status }: TaskView): boolean => underWay.has(Status.State);
+
+const failures = new Set(['failed', 'rejected', 'orphaned']);
+export const hasFailed = ({ Status, DesiredState }: TaskView): boolean =>
+  failures.has(Status.State) || (Status.State === 'complete' && DesiredState !== 'remove');
+
+/** Where a task is, in words; what is wrong, where something is. */
+export function taskWords(task: TaskView, node: string): string {
+  const { State, Err, ContainerStatus } = task.Status;
+  switch (State) {
+    case 'new':
+    case 'allocated':
+      return 'waits for the swarm';
+    case 'pending':
+      return Err ? `no node can take it: ${pendingWords(Err)}` : 'waits for a node';
+    case 'assigned':
+    case 'accepted':
+    case 'preparing':
+    case 'ready':
+      return `is being prepared on ${node}`;
+    case 'starting':
+      return `has started on ${node}, and is not healthy yet`;
+    case 'running':
+      return `is healthy on ${node}`;
+    case 'complete':
+      return `ended by itself on ${node}`;
+    case 'shutdown':
+      return `has ended on ${node}`;
+    default:
+      return `failed on ${node}: ${failureWords(Err ?? State, ContainerStatus?.ExitCode)}`;
+  }
+}
+
+/** swarmkit's reasons, such as `no suitable node (host-mode port already in use on 1 node; scheduling constraints not satisfied on 2 nodes)`. */
+function pendingWords(error: string): string {
+  return (/no suitable node \((.*)\)$/.exec(error)?.[1] ?? error)
+    .replace(/scheduling constraints not satisfied/g, 'its constraints are not met')
+    .replace(/insufficient resources/g, 'too little memory or CPU left')
+    .replace(/host-mode port already in use/g, 'its port is used by another service');
+}
+
+function failureWords(error: string, exitCode: number | undefined): string {
+  if (/address already in use|port is already allocated/i.test(error)) return `its port is taken there (${error})`;
+  if (/unhealthy/i.test(error)) return 'its health check did not succeed';
+  if (/non-zero exit/i.test(error)) return `it ended with ${exitCode ?? 'an error'}`;
+  return error;
+}
+
+/** What mends it, where that is known. */
+export function taskHint(task: TaskView): string | undefined {
+  const error = task.Status.Err ?? '';
+  if (/no such image|pull access denied|manifest unknown/i.test(error))
+    return 'katafleet images build katafleet, with --host of that node; or katafleet images distribute katafleet';
+  if (/port already in use|address already in use|already allocated/i.test(error))
+    return 'choose other ports with --listen and --dial-port, or end what uses them';
+  if (/constraints not satisfied/i.test(error))
+    return 'it runs on a manager that is active: docker node ls; KATAFLEET_CONSTRAINT narrows that';
+  if (/insufficient resources/i.test(error)) return 'KATAFLEET_MEMORY_RESERVED says how much it books';
+  return undefined;
+}

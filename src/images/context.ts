@@ -1,0 +1,158 @@
+import { createReadStream } from 'node:fs';
+import { readdir, readFile, realpath, stat } from 'node:fs/promises';
+import { dirname, join, sep } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { KatafleetError } from '../core/errors.ts';
+import type { Fingerprint } from '../drivers/contract.ts';
+import type { ProjectContext } from './recipe.ts';
+
+/** A file of a build's context. */
+export interface ContextFile {
+  /** Where it lies in the context. */
+  name: string;
+  mode: number;
+  size: number;
+  /** Read when it is wanted: a whole project need not be in memory. */
+  read: () => AsyncIterable<Buffer>;
+}
+
+/** The root of the project, the same from src/ and from dist/. */
+const projectRoot = fileURLToPath(new URL('../../', import.meta.url));
+
+export function contextBytes(name: string, mode: number, bytes: Buffer): ContextFile {
+  return {
+    name,
+    mode,
+    size: bytes.length,
+    read: async function* () {
+      yield await Promise.resolve(bytes);
+    },
+  };
+}
+
+/**
+ * What of katafleet itself goes into a recipe's build context: `project/` with what is named of it and `node_modules/`,
+ * and `node`. Whoever reads it is another user than the owner: modes are made readable to all.
+ * @throws build.failed for what is not there, or does not fit the node
+ */
+export async function projectContext(given: ProjectContext, node: Fingerprint, root = projectRoot): Promise<ContextFile[]> {
+  const files = await namedFiles(given.project, root);
+  if (given.packages) {
+    for (const { folder, place } of await productionPackages(root)) {
+      for (const path of await filesBelow(folder, (name) => name === 'node_modules')) {
+        if (isNeeded(path)) files.push(await contextFile(join(folder, path), `project/${place}/${path}`));
+      }
+    }
+  }
+  if (given.node) files.push(await nodeBinary(node));
+  return files.sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+async function namedFiles(project: readonly string[], root: string): Promise<ContextFile[]> {
+  const without = project.filter((path) => path.startsWith('!')).map((path) => path.slice(1));
+  const left = (path: string) => without.some((other) => path === other || path.startsWith(`${other}/`));
+  const files: ContextFile[] = [];
+  for (const named of project.filter((path) => !path.startsWith('!'))) {
+    const at = join(root, named);
+    const found = await stat(at).catch((cause: unknown) => {
+      throw new KatafleetError('build.failed', `${named} is to go into the image and is not there (${at})`, {
+        cause,
+        hint: 'npm run build',
+      });
+    });
+    const paths = found.isDirectory() ? (await filesBelow(at)).map((path) => `${named}/${path}`) : [named];
+    for (const path of paths) if (!left(path)) files.push(await contextFile(join(root, path), `project/${path}`));
+  }
+  return files;
+}
+
+/** Types, maps and what native packages are compiled from are of no use to what runs. */
+function isNeeded(path: string): boolean {
+  if (/\.(d\.[cm]?ts|map|md|markdown|o|a|cc|cpp|c|h|gypi?|mk)$/i.test(path)) return false;
+  return !/(^|\/)(deps|obj|obj\.target|\.deps)\//.test(path) || /\.(node|[cm]?js|json)$/.test(path);
+}
+
+async function filesBelow(folder: string, skip: (name: string) => boolean = () => false): Promise<string[]> {
+  const paths: string[] = [];
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    if (skip(entry.name)) continue;
+    if (entry.isDirectory()) paths.push(...(await filesBelow(join(folder, entry.name), skip)).map((path) => `${entry.name}/${path}`));
+    else if (entry.isFile()) paths.push(entry.name);
+  }
+  return paths;
+}
+
+async function contextFile(file: string, name: string): Promise<ContextFile> {
+  const { mode, size } = await stat(file);
+  return { name, size, mode: mode & 0o100 || name.endsWith('/dist/main.js') ? 0o755 : 0o644, read: () => createReadStream(file) };
+}
+
+/** The node that runs this: no registry need have one, and its packages were installed for it. */
+async function nodeBinary({ architecture, node }: Fingerprint): Promise<ContextFile> {
+  const own = process.arch === 'x64' ? 'amd64' : process.arch;
+  if (process.platform !== 'linux' || own !== architecture) {
+    throw new KatafleetError(
+      'build.failed',
+      `this machine's Node is for ${process.platform} and ${own}, and the image for linux and ${architecture}, as ${node} is`,
+      { hint: `build it on a machine with Linux and ${architecture}; katafleet images distribute brings it to others` },
+    );
+  }
+  return { ...(await contextFile(await realpath(process.execPath), 'node')), mode: 0o755 };
+}
+
+/** A package that runs need: where it lies, and its place below the project. */
+export interface PlacedPackage {
+  folder: string;
+  place: string;
+}
+
+/**
+ * What the project depends on in production, and what that depends on, found as Node finds it: below the project, or beside
+ * it where the project is itself an installed package. @throws build.failed for one that is not installed
+ */
+export async function productionPackages(root = projectRoot): Promise<PlacedPackage[]> {
+  const base = root.endsWith(sep) ? root.slice(0, -1) : root;
+  const found = new Map<string, string>();
+  const visit = async (folder: string): Promise<void> => {
+    const { dependencies = {}, optionalDependencies = {} } = JSON.parse(await readFile(join(folder, 'package.json'), 'utf8')) as Manifest;
+    for (const name of Object.keys({ ...dependencies, ...optionalDependencies }).sort()) {
+      const at = await resolvePackage(name, folder);
+      if (at === undefined) {
+        if (name in optionalDependencies) continue;
+        throw new KatafleetError('build.failed', `the package ${name}, which ${folder} needs, is not installed`, { hint: 'npm ci' });
+      }
+      const place = placeOf(at, base);
+      const other = found.get(place);
+      if (other === at) continue;
+      if (other !== undefined) {
+        throw new KatafleetError('build.failed', `two packages would lie at ${place}: ${other} and ${at}`, {
+          hint: 'build it from a clone of katafleet, after npm ci',
+        });
+      }
+      found.set(place, at);
+      await visit(at);
+    }
+  };
+  await visit(base);
+  return Array.from(found, ([place, folder]) => ({ folder, place })).sort((a, b) => (a.place < b.place ? -1 : 1));
+}
+
+interface Manifest {
+  dependencies?: Record<string, string>;
+  optionalDependencies?: Record<string, string>;
+}
+
+async function resolvePackage(name: string, from: string): Promise<string | undefined> {
+  for (let folder = from; ; folder = dirname(folder)) {
+    const at = join(folder, 'node_modules', name);
+    const there = await stat(join(at, 'package.json')).catch(() => undefined); // the next folder up may have it
+    if (there) return at;
+    if (dirname(folder) === folder) return undefined;
+  }
+}
+
+/** What lies below the project stays where it is; what lies beside it comes into its node_modules. */
+function placeOf(at: string, root: string): string {
+  const within = at.startsWith(root + sep) ? at.slice(root.length + 1) : at.slice(at.indexOf(`${sep}node_modules${sep}`) + 1);
+  return within.split(sep).join('/');
+}
