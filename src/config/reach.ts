@@ -8,7 +8,7 @@ const [second, hour] = [1_000, 3_600_000];
 
 export const file = z.string().min(1).max(4_095);
 
-const endpoint = z.string().superRefine((text, context) => {
+export const endpoint = z.string().superRefine((text, context) => {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   const fits =
     url &&

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { endpointIdentity, parseListen } from '../core/endpoint.ts';
 import { Profile, ProfileFields } from '../core/profile.ts';
 import { duration, durationOrOff, reserve, share, size } from './fields.ts';
-import { checkReach, file, type ReachConfig, reachFields } from './reach.ts';
+import { checkReach, endpoint, file, type ReachConfig, reachFields } from './reach.ts';
 import { RsyncEntry } from './rsync.ts';
 import { SwarmEntry } from './swarm.ts';
 
@@ -23,6 +23,8 @@ const NodeEntry = z
   .strictObject({
     name,
     ...reachFields,
+    /** Other managers of the swarm that the endpoint manages. */
+    managers: z.array(endpoint).max(100).optional(),
     labels: labels.default({}),
     driver: driver.optional(),
     memory: z.strictObject({ reserve: reserve.optional() }).default({}),
@@ -194,6 +196,7 @@ function crossCheck(config: z.output<z.ZodObject<Record<string, never>>> | objec
 /** A node with the defaults filled in. */
 export interface NodeConfig extends ReachConfig {
   name: string;
+  managers?: string[] | undefined;
   labels: Record<string, string>;
   driver: 'auto' | 'swarm' | 'engine' | 'ssh';
   reserve: { bytes: number } | { share: number };

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import PQueue from 'p-queue';
 import { messageOf } from '../core/errors.ts';
 import type { Sandbox } from '../drivers/contract.ts';
@@ -67,6 +68,7 @@ export class WarmPool {
     this.#options = options;
     this.#bounds = options;
     this.#clock = options.clock ?? steadyClock;
+    setMaxListeners(0, this.#closing.signal); // each sandbox that is being made listens to it
     this.#adjust();
   }
 
