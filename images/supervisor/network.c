@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -25,6 +26,14 @@ static void raise_loopback(void) {
     close(fd);
 }
 
+// A /sys that was mounted for the machine's own network goes on to tell of its interfaces, whoever looks. It is a word
+// and no way out: where nothing may be mounted (AppArmor), it stays.
+static void hide_interfaces(void) {
+  static const char *const folders[] = {"/sys/class/net", "/sys/devices/virtual/net"};
+  for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
+    mount("katafleet", folders[i], "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4k,mode=0555");
+}
+
 void network_prepare(void) {
   int original = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
   if (original < 0 || unshare(CLONE_NEWNET) < 0)
@@ -34,6 +43,8 @@ void network_prepare(void) {
   if (empty < 0 || setns(original, CLONE_NEWNET) < 0)
     fail(F_SUPERVISOR, errno, "the network namespace can't be emptied", "");
   close(original);
+  if (options.pid1) // outside a container it may be the machine's own
+    hide_interfaces();
 }
 
 void network_leave(void) {

@@ -1,4 +1,5 @@
-// Times of single-use replacement, for test/bench/swarm.ts: by itself a process, so that it can run in an overlay's network.
+// Times of single-use replacement through katafleet, for test/bench/swarm.ts: by itself a process, so that it can run in an overlay's
+// network.
 //   swarm-replacement.ts ENDPOINT WAY ADDRESS IMAGE ROUNDS   prints the times in ms, a JSON array
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
