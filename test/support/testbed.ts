@@ -23,6 +23,10 @@ export interface TestbedOptions {
   seed?: string;
   /** So many of them are managers of one swarm, the first ones, and the rest its workers; no swarm if absent. */
   managers?: number;
+  /** How often the swarm's nodes say that they live, as `5s`: the less, the sooner it gives one up; a second if absent. */
+  heartbeat?: string;
+  /** Further words for the hosts' dockerd. */
+  dockerd?: string;
 }
 
 export type Verb = 'kill' | 'start' | 'freeze' | 'thaw' | 'cut' | 'heal' | 'kill-engine' | 'start-engine' | 'kill-sshd' | 'start-sshd';
@@ -50,10 +54,11 @@ export class Testbed implements AsyncDisposable {
     });
   }
 
-  static async up({ hosts, memory, seed = seedOfTests(), managers }: TestbedOptions): Promise<Testbed> {
+  static async up({ hosts, memory, seed = seedOfTests(), managers, heartbeat = '1s', dockerd }: TestbedOptions): Promise<Testbed> {
     const bed = new Testbed(await mkdtemp(join(tmpdir(), 'katafleet-testbed-')), hosts);
+    if (dockerd !== undefined) bed.#env['TESTBED_DOCKERD_ARGS'] = dockerd;
     try {
-      const swarm = managers === undefined ? [] : ['--swarm', String(managers), '--heartbeat', '1s'];
+      const swarm = managers === undefined ? [] : ['--swarm', String(managers), '--heartbeat', heartbeat];
       await bed.#run('up', String(hosts), '--seed', seed, ...(memory === undefined ? [] : ['--memory', memory]), ...swarm);
       return bed;
     } catch (error) {

@@ -113,6 +113,14 @@ seed_images() {
 
 # Hosts share the files by hard link where the file system is the same.
 copy_layers() {
-  local from=$1 to=$2; shift 2
-  (cd "$from" && cp -alx -- "$@" "$to/") 2>/dev/null || { (cd "$to" && rm -rf -- "$@"); (cd "$from" && cp -ax -- "$@" "$to/"); }
+  local from to
+  from=$(realpath -- "$1"); to=$(realpath -- "$2"); shift 2
+  link_layers "$from" "$to" "$@" 2>/dev/null || { (cd "$to" && rm -rf -- "$@"); (cd "$from" && cp -ax -- "$@" "$to/"); }
+}
+
+# An engine that runs has its data root mounted upon itself, and no link leads from one mount into another: both folders are
+# seen through one mount of the root, in a namespace that ends with the command.
+link_layers() {
+  # shellcheck disable=SC2016
+  unshare --mount bash -c 'mount --bind / /mnt && cd "/mnt$1" && to=/mnt$2 && shift 2 && exec cp -alx -- "$@" "$to/"' link "$@"
 }

@@ -59,7 +59,7 @@ export function shapeHash(shape: TaskShape): string {
     .slice(0, 12);
 }
 /** Changed when {@link taskTemplate} makes other tasks of the same shape. */
-const layout = 1;
+const layout = 2;
 
 /**
  * The service of single-use sandboxes, as `POST /services/create` takes it. Its tasks get what a sandbox of the engine
@@ -106,6 +106,8 @@ function taskTemplate(
         'KATAFLEET_NODE={{.Node.ID}}',
       ],
       Labels: { [labels.role]: 'sandbox', [labels.stack]: stack },
+      // On the host's network it would have the host's own name, which is not the user's code's to know.
+      Hostname: '{{.Task.ID}}',
       User: '0:0',
       Dir: '/',
       ReadOnly: true,

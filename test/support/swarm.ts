@@ -1,0 +1,86 @@
+import assert from 'node:assert/strict';
+import Dockerode from 'dockerode';
+import { Katafleet, type KatafleetOptions, type MemberSettings } from '../../src/index.ts';
+import type { SwarmOptions } from '../../src/swarm.ts';
+import { eventually } from './eventually.ts';
+import { importScratch } from './scratch.ts';
+import type { Testbed } from './testbed.ts';
+
+/** A host's engine, by its socket, which no cut cable concerns. */
+export const engineOf = (bed: Testbed, host: string): Dockerode => new Dockerode({ socketPath: bed.socket(host), host: undefined });
+
+/** The node `swarm`, managed by h1. */
+export function swarmNode(bed: Testbed, more: Partial<MemberSettings> = {}): MemberSettings {
+  return {
+    name: 'swarm',
+    endpoint: bed.endpoint('h1'),
+    labels: {},
+    driver: 'auto',
+    reserve: { share: 0 },
+    withoutMemoryLimits: false,
+    cordoned: false,
+    ...more,
+  };
+}
+
+export interface SwarmFleetOptions extends Omit<KatafleetOptions, 'swarm' | 'nodes'> {
+  swarm?: SwarmOptions;
+  node?: Partial<MemberSettings>;
+}
+
+/** A katafleet on the swarm that h1 manages, whose pools end with it unless a key is given. */
+export function swarmFleet(bed: Testbed, { swarm = {}, node = {}, ...more }: SwarmFleetOptions = {}): Katafleet {
+  return new Katafleet({ ...more, nodes: [swarmNode(bed, node)], swarm: { listen: { host: bed.server, port: 0 }, ...swarm } });
+}
+
+/** Names of all of ours in the swarm, each with its kind. */
+export async function leftIn(bed: Testbed, manager = 'h1', stack = 'katafleet'): Promise<string[]> {
+  const kinds = ['service', 'secret', 'config', 'network'];
+  const found = kinds.map(async (kind) => {
+    const names = await bed.docker(manager, kind, 'ls', '--filter', `label=katafleet.stack=${stack}`, '--format', '{{.Name}}');
+    return words(names).map((name) => `${kind} ${name}`);
+  });
+  return (await Promise.all(found)).flat().sort();
+}
+
+/** Nothing of ours is left in the swarm, nor a container of ours running on any of the hosts. */
+export async function assertGone(bed: Testbed, manager = 'h1', hosts = bed.hosts): Promise<void> {
+  assert.deepEqual(await leftIn(bed, manager), []);
+  await eventually('no container of ours runs', 30, async () => {
+    const running = hosts.map(async (host) => words(await bed.docker(host, 'ps', '--quiet', '--filter', 'label=katafleet.role')));
+    assert.deepEqual((await Promise.all(running)).flat(), []);
+  });
+}
+
+/** The services of pools as `docker service ls` shows them. */
+export async function services(bed: Testbed, manager = 'h1'): Promise<{ name: string; running: number; replicas: number }[]> {
+  const lines = await bed.docker(manager, 'service', 'ls', '--filter', 'label=katafleet.role=pool', '--format', '{{.Name}} {{.Replicas}}');
+  return lines
+    .trim()
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => {
+      const [, name = '', running = '', replicas = ''] = /^(\S+) (\d+)\/(\d+)/.exec(line) ?? [];
+      return { name, running: Number(running), replicas: Number(replicas) };
+    });
+}
+
+/** State and availability of each node, as `docker node ls` shows them. */
+export async function nodes(bed: Testbed, manager = 'h1'): Promise<Record<string, string>> {
+  const lines = (await bed.docker(manager, 'node', 'ls', '--format', '{{.Hostname}} {{.Status}} {{.Availability}}')).trim().split('\n');
+  return Object.fromEntries(lines.map((line) => /^(\S+) (.*)$/.exec(line)?.slice(1) as [string, string]));
+}
+
+/** The image with nothing but a program, under the same id on each host. */
+export async function importScratchOn(bed: Testbed, name: string, hosts: readonly string[] = bed.hosts): Promise<void> {
+  const [first = 'h1', ...others] = hosts;
+  const docker = engineOf(bed, first);
+  await importScratch(docker, name);
+  for (const host of others) {
+    const archive = await docker.getImage(`${name}:latest`).get();
+    const answer = await engineOf(bed, host).loadImage(archive);
+    for await (const _ of answer);
+  }
+}
+
+const words = (text: string): string[] => text.split(/\s+/).filter((word) => word !== '');
