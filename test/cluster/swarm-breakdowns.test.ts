@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { eventually } from '../support/eventually.ts';
 import { type RunAnswer, Service } from '../support/service.ts';
+import { nodes, services } from '../support/swarm.ts';
 import { Testbed, type Verb } from '../support/testbed.ts';
 
 const runs = 140;
@@ -66,8 +67,8 @@ describe('a swarm that breaks under katafleet', function () {
   /** The swarm has seen it, too: by then we have long known. */
   const givenUp = (host: string) =>
     eventually(`${host} is down`, 60, async () => {
-      const nodes = await bed.docker('h1', 'node', 'ls', '--format', '{{.Hostname}} {{.Status}}');
-      assert.ok(nodes.includes(`${host} Down`), nodes);
+      const { [host]: state } = await nodes(bed);
+      assert.match(state ?? '', /^Down /);
     });
   /** Ids of the tasks that run now, by the swarm's word. */
   const tasks = async (): Promise<string[]> => {
@@ -145,6 +146,11 @@ describe('a swarm that breaks under katafleet', function () {
   it('SIGTERM leaves the pools to the next; undeploy leaves nothing', async () => {
     assert.equal(await katafleet.stop(), 0);
     const left = await ours();
+    const pools = await services(bed);
+    assert.ok(
+      pools.some(({ replicas }) => replicas >= idle),
+      JSON.stringify(pools),
+    );
     assert.ok((left['service'] ?? 0) > 0 && (left['secret'] ?? 0) > 0 && (left['config'] ?? 0) > 0, JSON.stringify(left));
     const args = ['--import', 'tsx', 'src/main.ts', '--host', bed.endpoint('h1'), 'undeploy'];
     await execute(process.execPath, args, { cwd: project, timeout: 100_000 });

@@ -484,7 +484,18 @@ describe('configuration: defaults and places', () => {
     const { config } = load();
     const sections = Object.entries(config).filter(([name]) => !['nodes', 'profiles', 'pools'].includes(name));
     const keys = sections.flatMap(([section, fields]) => Object.keys(fields as object).map((key) => `${section}.${key}`));
-    const nodes = ['name', 'endpoint', 'tls', 'managers', 'labels', 'driver', 'memory.reserve', 'withoutMemoryLimits', 'starts', 'cordoned'];
+    const nodes = [
+      'name',
+      'endpoint',
+      'tls',
+      'managers',
+      'labels',
+      'driver',
+      'memory.reserve',
+      'withoutMemoryLimits',
+      'starts',
+      'cordoned',
+    ];
     keys.push(...nodes.map((key) => `nodes[].${key}`), ...Object.keys(profileOf()).map((key) => `profiles.NAME.${key}`));
     keys.push('profiles.NAME.dial', ...['advertise', 'network', 'registry'].map((key) => `swarm.${key}`));
     keys.push(...['endpoint', 'tls', 'ssh'].map((key) => `swarm.workers[].${key}`));

@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict';
+import { sandboxLimits, profileOf } from '../../../src/core/profile.ts';
+import { type References, serviceSpec, shapeHash, type TaskShape } from '../../../src/drivers/swarm/service.ts';
+
+const MiB = 1024 ** 2;
+const shape: TaskShape = {
+  image: 'sha256:0123',
+  architecture: 'amd64',
+  volumes: ['/data'],
+  limits: sandboxLimits(profileOf({ memory: 64 * MiB, cpus: 0.5, pids: 50 })),
+  way: 'host',
+  address: '10.0.0.7:7421',
+  supervisor: 'abc',
+  idleMs: 900_000,
+  generation: '0',
+  appArmor: false,
+};
+const refs: References = { config: { id: 'c', name: 'config' }, secret: { id: 's', name: 'name-hash' }, network: undefined };
+const names = { name: 'name', stack: 'katafleet', labels: { 'katafleet.role': 'pool' } };
+// What is asserted is the request's body, whatever the types call it.
+const spec = (more: Partial<TaskShape> = {}, api: [number, number] = [1, 41], references = refs, excluded: string[] = []) =>
+  JSON.parse(JSON.stringify(serviceSpec(names, { ...shape, ...more }, references, api, excluded))) as {
+    TaskTemplate: Record<string, object> & { ContainerSpec: Record<string, unknown> & { Mounts: Record<string, unknown>[] } };
+  } & Record<string, unknown>;
+
+describe('a service of single-use sandboxes', () => {
+  it('is bounded, unprivileged, silent, and replaced at once', () => {
+    const { TaskTemplate: task, ...service } = spec();
+    assert.deepEqual(task['Resources'], {
+      Limits: { MemoryBytes: 64 * MiB, NanoCPUs: 5e8, Pids: 50 },
+      Reservations: { MemoryBytes: 64 * MiB },
+    });
+    assert.deepEqual(task['RestartPolicy'], { Condition: 'any', Delay: 0 });
+    assert.deepEqual(task['LogDriver'], { Name: 'none' });
+    assert.deepEqual(task['Networks'], [{ Target: 'host' }]);
+    assert.deepEqual(service['Mode'], { Replicated: { Replicas: 0 } });
+    const { ContainerSpec: container } = task;
+    assert.deepEqual(
+      [container['Image'], container['ReadOnly'], container['Init'], container['User'], container['CapabilityDrop']],
+      ['sha256:0123', true, false, '0:0', ['ALL']],
+    );
+    assert.deepEqual(
+      (container['CapabilityAdd'] as string[]).toSorted(),
+      ['CHOWN', 'DAC_OVERRIDE', 'FOWNER', 'KILL', 'NET_ADMIN', 'SETGID', 'SETPCAP', 'SETUID', 'SYS_ADMIN'].map((one) => `CAP_${one}`),
+    );
+  });
+
+  it('has the supervisor as a config, and a secret for root alone', () => {
+    const { ContainerSpec: container } = spec().TaskTemplate;
+    assert.deepEqual(container['Secrets'], [
+      { SecretID: 's', SecretName: 'name-hash', File: { Name: '/run/secrets/katafleet', UID: '0', GID: '0', Mode: 0o400 } },
+    ]);
+    assert.deepEqual(container['Configs'], [
+      { ConfigID: 'c', ConfigName: 'config', File: { Name: '/.katafleet/supervisor', UID: '0', GID: '0', Mode: 0o555 } },
+    ]);
+    const command = (container['Command'] as string[]).join(' ');
+    assert.match(command, /^\/\.katafleet\/supervisor --dial 10\.0\.0\.7:7421 --secret \/run\/secrets\/katafleet --lifetime 900000 /);
+    assert.match(command, /--tmpfs \/sandbox=33554432 --tmpfs \/tmp=16777216$/);
+    assert.ok((container['Env'] as string[]).includes('KATAFLEET_SECRET=name-hash'));
+  });
+
+  it('has nothing on the node’s disk: a tmpfs each, volumes only where nobody may mount', () => {
+    const kinds = (of: ReturnType<typeof spec>) =>
+      Object.fromEntries(of.TaskTemplate.ContainerSpec.Mounts.map(({ Target, Type }) => [Target, Type])) as Record<string, unknown>;
+    const tmpfs = { '/sandbox': 'tmpfs', '/tmp': 'tmpfs', '/dev/shm': 'tmpfs', '/data': 'tmpfs' };
+    assert.deepEqual(kinds(spec()), tmpfs);
+    assert.deepEqual(kinds(spec({ appArmor: true })), { ...tmpfs, '/sandbox': 'volume', '/tmp': 'volume' });
+    assert.deepEqual(kinds(spec({ appArmor: true }, [1, 46])), tmpfs);
+    const [sandbox] = spec({}, [1, 46]).TaskTemplate.ContainerSpec.Mounts;
+    assert.deepEqual((sandbox?.['TmpfsOptions'] as { Options: unknown }).Options, [['exec']]);
+  });
+
+  it('says no-new-privileges where services have the word', () => {
+    assert.equal(spec().TaskTemplate.ContainerSpec['Privileges'], undefined);
+    assert.deepEqual(spec({}, [1, 44]).TaskTemplate.ContainerSpec['Privileges'], { NoNewPrivileges: true });
+  });
+
+  it('is on an overlay by DNS alone, and keeps off nodes that lack the image', () => {
+    const over = spec({ way: 'overlay' }, [1, 41], { ...refs, network: 'n' }, ['a', 'b']);
+    assert.deepEqual([over.TaskTemplate['Networks'], over['EndpointSpec']], [[{ Target: 'n' }], { Mode: 'dnsrr' }]);
+    assert.deepEqual((over.TaskTemplate['Placement'] as { Constraints: string[] }).Constraints, ['node.id!=a', 'node.id!=b']);
+    assert.equal(spec()['EndpointSpec'], undefined);
+  });
+
+  it('has other tasks, and another secret, when anything that they are made of changes', () => {
+    const others: Partial<TaskShape>[] = [
+      { image: 'sha256:4567' },
+      { architecture: 'arm64' },
+      { volumes: [] },
+      { limits: { ...shape.limits, memory: 65 * MiB } },
+      { way: 'overlay' },
+      { address: '10.0.0.8:7421' },
+      { supervisor: 'abd' },
+      { idleMs: 1 },
+      { generation: '1' },
+      { appArmor: true },
+    ];
+    const hashes = new Set([shapeHash(shape), ...others.map((other) => shapeHash({ ...shape, ...other }))]);
+    assert.equal(hashes.size, others.length + 1);
+    const reordered = Object.fromEntries(Object.entries(shape.limits).reverse()) as TaskShape['limits'];
+    assert.equal(shapeHash({ ...shape, limits: reordered }), shapeHash(shape));
+  });
+});
