@@ -5,7 +5,7 @@ import type { SshSettings } from '../drivers/transport/target.ts';
 import type { SandboxLimits } from '../core/profile.ts';
 import type { Cluster } from '../scheduler/cluster.ts';
 import { Health, type HealthRules, type HealthState } from './health.ts';
-import { type Capacity, capacityOf, takesTasks } from './machines.ts';
+import { type Capacity, capacityOf, takesTasks } from '../drivers/machines.ts';
 import { Node, type NodeOptions } from './node.ts';
 import { Recent } from './recent.ts';
 

@@ -1,23 +1,22 @@
-import { createHash } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { z } from 'zod';
 import { KatafleetError, messageOf } from '../../core/errors.ts';
 import { labels } from '../../core/labels.ts';
-import { poolKey, type SandboxLimits } from '../../core/profile.ts';
+import type { SandboxLimits } from '../../core/profile.ts';
 import type { Driver, Fingerprint, NodeImage, NodeMember, OwnedContainer, PreparedImage, Sandbox, SandboxSpec } from '../contract.ts';
-import { supervisorBinary } from '../supervisor.ts';
-import { hostAndPort, ownAddress } from './advertise.ts';
+import { takesTasks } from '../machines.ts';
 import { SwarmImages } from './images.ts';
 import type { SwarmKeys } from './keys.ts';
 import { Leftovers } from './leftovers.ts';
 import type { Listener } from './listener.ts';
 import { type ManagerEngine, Managers } from './managers.ts';
-import { setAvailability, swarmFingerprint, swarmNodes, takesTasks } from './nodes.ts';
+import { setAvailability, swarmFingerprint, swarmNodes } from './nodes.ts';
 import { type PoolContext, ServicePool } from './pool.ts';
 import { pullEverywhere } from './pull.ts';
 import { isOurPool } from './replicas.ts';
 import type { TaskShape, Way } from './service.ts';
 import { poolLabels, Services } from './services.ts';
+import { Shapes } from './shapes.ts';
 import { Task, type TaskReport, taskReport } from './tasks.ts';
 
 export interface SwarmDriverOptions {
@@ -51,8 +50,6 @@ const tendMs = 30_000;
 /** A service without replicas that nobody asked for is removed after so long, ms. */
 const unusedMs = 24 * 3_600_000;
 const [goneLookMs, goneMs] = [1_000, 120_000];
-/** The name by which a katafleet that is a task of the swarm is found on the overlay, see stacks/swarm.yaml. */
-const overlayName = 'katafleet';
 const over = ['complete', 'failed', 'rejected', 'shutdown', 'orphaned', 'remove'];
 
 /**
@@ -71,16 +68,13 @@ export class SwarmDriver implements Driver {
   readonly #services: Services;
   readonly #images: SwarmImages;
   readonly #leftovers: Leftovers;
+  readonly #shapes: Shapes;
   readonly #pools = new Map<string, ServicePool>();
   readonly #admissions = new Map<string, () => void>();
-  /** Image ids by what tasks call them. */
-  readonly #ids = new Map<string, string>();
   readonly #closing = new AbortController();
   #nodes: NodeMember[] = [];
   #probed: Promise<Fingerprint> | undefined;
-  #appArmor = false;
   #adopted = false;
-  #addresses = new Map<Way, Promise<string>>();
   #tending: NodeJS.Timeout | undefined;
   #pressureUntil = 0;
 
@@ -91,7 +85,7 @@ export class SwarmDriver implements Driver {
     this.endpoint = managers[0].endpoint;
     this.#services = new Services({ managers: this.#managers, keys, stack, instance, ephemeral, network });
     const onTrouble = (message: string) => this.#trouble(message);
-    this.#leftovers = new Leftovers(stack, workers);
+    this.#leftovers = new Leftovers(stack, [...managers, ...workers], onTrouble);
     this.#images = new SwarmImages({
       managers: this.#managers,
       workers,
@@ -100,6 +94,7 @@ export class SwarmDriver implements Driver {
       onChange: (image) => void this.#imageChanged(image),
       onTrouble,
     });
+    this.#shapes = new Shapes(this.#managers, this.#images, options);
   }
 
   #trouble(message: string): void {
@@ -117,17 +112,14 @@ export class SwarmDriver implements Driver {
   async #probe(): Promise<Fingerprint> {
     const manager = await this.#managers.ask((engine) => engine.probe());
     this.#nodes = await swarmNodes(this.#managers);
-    this.#appArmor = await this.#managers.do('ask for the security options', async (docker) => {
-      const { SecurityOptions } = (await docker.info()) as { SecurityOptions?: string[] | null };
-      return (SecurityOptions ?? []).some((option) => option.includes('apparmor'));
-    });
+    await this.#shapes.learn(this.#nodes.length > 1);
     await this.#adopt();
     return swarmFingerprint(manager, this.#nodes);
   }
 
   forget(): void {
     this.#probed = undefined;
-    this.#addresses.clear();
+    this.#shapes.forget();
     for (const engine of this.#managers.engines) engine.forget();
   }
 
@@ -172,9 +164,9 @@ export class SwarmDriver implements Driver {
       nameOf: (node) => this.#nameOf(node),
       gone: (task) => this.#gone(task),
       report: (service, connected, since) => this.#report(service, connected, since),
-      onLacking: ({ image }, nodes) => {
+      onLacking: (shape, nodes) => {
         const lacking = this.#nodes.filter(({ id }) => nodes.includes(id));
-        this.#images.found(this.#ids.get(image) ?? image, lacking);
+        this.#images.found(this.#shapes.imageOf(shape), lacking);
       },
       onPressure: () => this.#press(),
       onTrouble: (message) => this.#trouble(message),
@@ -186,90 +178,27 @@ export class SwarmDriver implements Driver {
   }
 
   async prepare(name: string): Promise<PreparedImage> {
-    return (await this.#prepare(name)).prepared;
-  }
-
-  async #prepare(name: string) {
     await this.probe();
-    const image = await this.#images.prepare(name, this.#nodes.length > 1);
-    this.#ids.set(image.reference, image.prepared.id);
-    return image;
+    return (await this.#shapes.prepare(name)).prepared;
   }
 
   async create(spec: SandboxSpec, signal?: AbortSignal): Promise<Sandbox> {
     signal?.throwIfAborted();
     if (spec.limits.network !== undefined) throw new KatafleetError('rsync.off', 'tasks of a swarm have no network for rsync');
-    const shape = await this.#shape(spec);
+    const shape = await this.#shapes.of(spec);
     signal?.throwIfAborted();
-    const { name, label } = this.#nameFor(spec.image.name, spec.limits);
+    const { name, label } = this.#shapes.nameFor(spec.image.name, spec.limits);
     const pool = this.#pools.get(name) ?? this.#add(name, label, shape);
     pool.reshape(shape);
     return pool.create(spec, signal);
   }
 
-  /** The same for every katafleet of a deployment, so that a restarted one finds its pools. */
-  #nameFor(image: string, limits: SandboxLimits): { name: string; label: string } {
-    const { stack, keys, ephemeral, instance } = this.#options;
-    const of = [stack, keys.id, ephemeral ? instance : '', poolKey(image, limits)];
-    const digest = createHash('sha256').update(JSON.stringify(of)).digest('hex').slice(0, 12);
-    // A secret's name is at most 64 characters, and its service's begins it.
-    const room = Math.max(0, 64 - 13 - stack.length - 1 - digest.length - 1);
-    const word = image
-      .replace(/:latest$/, '')
-      .replace(/[^A-Za-z0-9]+/g, '-')
-      .slice(0, room)
-      .replace(/^-+|-+$/g, '');
-    return { name: [stack, word, digest].filter((part) => part !== '').join('-'), label: JSON.stringify({ image, limits }) };
-  }
-
-  async #shape({ image, limits, idleMs }: SandboxSpec): Promise<TaskShape> {
-    const { architecture, reference } = await this.#prepared(image);
-    const way = limits.dial ?? this.#options.dial;
-    const { sha256 } = await supervisorBinary(architecture);
-    const { rotateMs, stack } = this.#options;
-    // Every service has its own moment, so that they don't all start anew at once.
-    const offset = parseInt(createHash('sha256').update(`${stack}${image.name}`).digest('hex').slice(0, 8), 16) / 2 ** 32;
-    const generation = rotateMs === undefined ? '0' : String(Math.floor(Date.now() / rotateMs + offset));
-    return {
-      ...{ image: reference, architecture, volumes: image.volumes, limits, way, address: await this.#address(way), supervisor: sha256 },
-      ...{ idleMs, generation, appArmor: this.#appArmor },
-    };
-  }
-
-  readonly #known = new Map<string, { architecture: 'amd64' | 'arm64'; reference: string }>();
-
-  async #prepared({ id }: PreparedImage): Promise<{ architecture: 'amd64' | 'arm64'; reference: string }> {
-    const known = this.#known.get(id);
-    if (known) return known;
-    const { architecture, reference } = await this.#prepare(id);
-    this.#known.set(id, { architecture, reference });
-    return { architecture, reference };
-  }
-
-  #address(way: Way): Promise<string> {
-    let address = this.#addresses.get(way);
-    if (!address) {
-      address = this.#find(way);
-      address.catch(() => this.#addresses.delete(way));
-      this.#addresses.set(way, address);
-    }
-    return address;
-  }
-
-  async #find(way: Way): Promise<string> {
-    const { advertise, dial, listener } = this.#options;
-    const port = await listener.ready();
-    if (advertise !== undefined && way === dial) return advertise;
-    return hostAndPort(way === 'overlay' ? overlayName : await ownAddress(this.#managers), port);
-  }
-
   /** Other nodes lack an image, or it has another reference: its pools follow. */
   async #imageChanged(image: string): Promise<void> {
     try {
-      this.#known.delete(image);
-      const { reference } = await this.#prepare(image);
+      const { reference } = await this.#shapes.prepare(image);
       for (const pool of this.#pools.values()) {
-        if (!pool.shape || this.#ids.get(pool.shape.image) !== image) continue;
+        if (!pool.shape || this.#shapes.imageOf(pool.shape) !== image) continue;
         pool.reshape({ ...pool.shape, image: reference });
         pool.exclude(this.#images.lacking(image));
       }
@@ -361,11 +290,10 @@ export class SwarmDriver implements Driver {
   }
 
   troubles(image: string, limits: SandboxLimits): Promise<string[]> {
-    const { name } = this.#nameFor(image, limits);
-    const id = this.#ids.get(this.#pools.get(name)?.shape?.image ?? '') ?? '';
-    const lacking = this.#images.lacking(id).map((node) => this.#nameOf(node));
+    const pool = this.#pools.get(this.#shapes.nameFor(image, limits).name);
+    const lacking = pool?.shape ? this.#images.lacking(this.#shapes.imageOf(pool.shape)).map((node) => this.#nameOf(node)) : [];
     return Promise.resolve([
-      ...(this.#pools.get(name)?.troubles ?? []),
+      ...(pool?.troubles ?? []),
       ...(lacking.length > 0 ? [`nothing is placed on ${lacking.join(', ')}, which lack the image`] : []),
     ]);
   }
@@ -376,23 +304,13 @@ export class SwarmDriver implements Driver {
       if (performance.now() > this.#pressureUntil) for (const pool of this.#pools.values()) pool.press(false);
       this.#images.forget();
       for (const pool of this.#pools.values()) {
-        if (pool.shape) pool.reshape({ ...pool.shape, ...(await this.#renewed(pool)) });
+        if (pool.shape) pool.reshape({ ...pool.shape, generation: this.#shapes.generation(pool.name) });
       }
       await this.#dropUnused();
       await this.#leftovers.sweep();
     } catch (error) {
       this.#trouble(`the services could not be looked after: ${messageOf(error)}`);
     }
-  }
-
-  async #renewed({ label, shape }: ServicePool): Promise<Partial<TaskShape>> {
-    if (!shape) return {};
-    const { image } = z.object({ image: z.string() }).parse(JSON.parse(label));
-    const { generation } = await this.#shape({
-      ...{ name: '', labels: {}, limits: shape.limits, idleMs: shape.idleMs },
-      image: { name: image, id: this.#ids.get(shape.image) ?? shape.image, volumes: shape.volumes },
-    });
-    return { generation };
   }
 
   async #dropUnused(): Promise<void> {

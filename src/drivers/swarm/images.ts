@@ -26,6 +26,8 @@ export interface SwarmImagesOptions {
   onTrouble: (message: string) => void;
 }
 
+/** How long a push may take, ms. */
+const pushMs = 10 * 60_000;
 /** Nodes that were found to lack an image are tried again after so long, ms. */
 const lackingMs = 10 * 60_000;
 
@@ -127,14 +129,18 @@ export class SwarmImages {
   /** By way of a registry: pushed from the manager, and pulled by every node before a task waits for it. */
   async #push(image: string, registry: string): Promise<void> {
     const repository = `${registry}/${image.slice(7, 19)}`;
-    const digest = await this.#options.managers.do(`push an image to ${registry}`, async (docker) => {
-      await docker.getImage(image).tag({ repo: repository, tag: 'katafleet' });
-      await pushed(docker, `${repository}:katafleet`);
-      const { RepoDigests, Architecture } = await docker.getImage(image).inspect();
-      const found = RepoDigests.find((one) => one.startsWith(`${repository}@`));
-      if (found === undefined) throw new KatafleetError('engine.failed', `${registry} took the image and gave it no digest`);
-      return { reference: found, architecture: imageArchitecture(Architecture, image) };
-    });
+    const digest = await this.#options.managers.do(
+      `push an image to ${registry}`,
+      async (docker) => {
+        await docker.getImage(image).tag({ repo: repository, tag: 'katafleet' });
+        await pushed(docker, `${repository}:katafleet`);
+        const { RepoDigests, Architecture } = await docker.getImage(image).inspect();
+        const found = RepoDigests.find((one) => one.startsWith(`${repository}@`));
+        if (found === undefined) throw new KatafleetError('engine.failed', `${registry} took the image and gave it no digest`);
+        return { reference: found, architecture: imageArchitecture(Architecture, image) };
+      },
+      pushMs,
+    );
     const lacking = await this.#options.pull(digest.reference, digest.architecture);
     this.#pushed.set(image, digest.reference);
     const known = this.#lacking.get(image);

@@ -1,3 +1,4 @@
+import { messageOf } from '../../core/errors.ts';
 import { labels } from '../../core/labels.ts';
 import type { Driver } from '../contract.ts';
 
@@ -11,14 +12,18 @@ const graceMs = 60_000;
 export class Leftovers {
   readonly #stack: string;
   readonly #engines: readonly Driver[];
-  /** When each finished container was seen first, by its id. */
-  readonly #seen = new Map<string, number>();
+  readonly #onTrouble: (message: string) => void;
+  /** When each finished container of an engine was seen first. */
+  readonly #seen = new Map<Driver, ReadonlyMap<string, number>>();
   readonly #byNode = new Map<string, { images: number; leftOver: number }>();
+  /** What was told of each engine last: the same trouble is told once. */
+  readonly #told = new Map<Driver, string>();
 
   /** `engines` are those of the swarm's nodes that can be reached by themselves. */
-  constructor(stack: string, engines: readonly Driver[]) {
+  constructor(stack: string, engines: readonly Driver[], onTrouble: (message: string) => void) {
     this.#stack = stack;
     this.#engines = engines;
+    this.#onTrouble = onTrouble;
   }
 
   /** What is known of a node by its host name. */
@@ -36,21 +41,26 @@ export class Leftovers {
     try {
       ({ node } = await engine.probe());
       const finished = (await engine.list()).filter(({ running, labels: own }) => !running && own[labels.stack] === this.#stack);
-      let left = 0;
-      for (const { id } of finished) {
-        const since = this.#seen.get(id) ?? now;
-        this.#seen.set(id, since);
-        if (now - since < graceMs) continue;
-        left += 1;
-        await engine.remove(id);
-        this.#seen.delete(id);
-        left -= 1;
-      }
-      this.#byNode.set(node, { images: (await engine.images()).length, leftOver: left });
-    } catch {
+      const before = this.#seen.get(engine);
+      const seen = new Map(finished.map(({ id }) => [id, before?.get(id) ?? now]));
+      this.#seen.set(engine, seen);
+      const due = finished.filter(({ id }) => now - (seen.get(id) ?? now) >= graceMs);
+      const removals = await Promise.allSettled(due.map(({ id }) => engine.remove(id)));
+      const failed = removals.filter((one) => one.status === 'rejected');
+      this.#byNode.set(node, { images: (await engine.images()).length, leftOver: failed.length });
+      const [first] = failed;
+      if (first) this.#tell(engine, `${failed.length} finished containers stay at ${engine.endpoint}: ${messageOf(first.reason)}`);
+      else this.#told.delete(engine);
+    } catch (error) {
       // It is looked at again; until then what was known of it is not.
       engine.forget();
       if (node !== undefined) this.#byNode.delete(node);
+      this.#tell(engine, `what is left over at ${engine.endpoint} could not be looked at: ${messageOf(error)}`);
     }
+  }
+
+  #tell(engine: Driver, message: string): void {
+    if (this.#told.get(engine) !== message) this.#onTrouble(message);
+    this.#told.set(engine, message);
   }
 }

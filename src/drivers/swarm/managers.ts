@@ -9,6 +9,9 @@ export interface ManagerEngine extends Driver {
   client(): Promise<Dockerode>;
 }
 
+/** How long a manager may take to answer, ms; a swarm without a leader keeps its callers waiting for 5 s. */
+const callMs = 15_000;
+
 /** The managers of one swarm by which it can be asked: one at a time, another when that one does not answer. */
 export class Managers {
   readonly engines: readonly ManagerEngine[];
@@ -36,17 +39,33 @@ export class Managers {
     }
   }
 
-  /** A call of the swarm's API. `doing` completes "can't …". @throws engine.*, swarm.* */
-  do<T>(doing: string, body: (docker: Dockerode, api: ApiVersion) => Promise<T>): Promise<T> {
+  /**
+   * A call of the swarm's API. `doing` completes "can't …". A manager that takes it and does not answer in time is as good as gone.
+   * @throws engine.*, swarm.*
+   */
+  do<T>(doing: string, body: (docker: Dockerode, api: ApiVersion) => Promise<T>, longestMs = callMs): Promise<T> {
     return this.ask(async (engine) => {
       const docker = await engine.client();
       const { apiVersion } = await engine.probe();
       try {
-        return await body(docker, parseApiVersion(apiVersion));
+        return await inTime(body(docker, parseApiVersion(apiVersion)), longestMs, `${engine.endpoint} does not answer: can't ${doing}`);
       } catch (error) {
         throw swarmError(error, engine.endpoint, doing);
       }
     });
+  }
+}
+
+async function inTime<T>(work: Promise<T>, ms: number, what: string): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new KatafleetError('engine.timeout', `${what} within ${ms / 1000} s`)), ms);
+  });
+  work.catch(() => undefined); // its failure after the deadline is nobody's any more
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 
@@ -61,7 +80,7 @@ export function swarmError(error: unknown, endpoint: string, doing: string): Kat
       hint: 'it elects one when most of its managers are up: docker node ls',
     });
   }
-  if (/swarm is encrypted|needs to be unlocked|locked/i.test(said)) {
+  if (/swarm is encrypted|needs to be unlocked|swarm is locked/i.test(said)) {
     return new KatafleetError('swarm.locked', `the swarm of ${endpoint} is locked: can't ${doing}`, {
       cause: error,
       hint: 'docker swarm unlock, on that manager',

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { KatafleetError } from '../../core/errors.ts';
 import type { Fingerprint, NodeMember } from '../contract.ts';
+import { capacityOf, takesTasks } from '../machines.ts';
 import type { Managers } from './managers.ts';
 
 /** What is read of a node of `GET /nodes`. */
@@ -53,20 +54,9 @@ function memberOf({ ID, Spec, Description, Status, ManagerStatus }: SwarmNode): 
   };
 }
 
-/** Whether a node takes tasks now. */
-export const takesTasks = ({ state, availability }: NodeMember): boolean => state === 'ready' && availability === 'active';
-
 /** What a swarm is as one node: the sum of those that take tasks, in the manager's own words for the rest. */
 export function swarmFingerprint(manager: Fingerprint, nodes: readonly NodeMember[]): Fingerprint {
-  const able = nodes.filter(takesTasks);
-  const sum = (of: (node: NodeMember) => number) => able.reduce((total, node) => total + of(node), 0);
-  const most = (of: (node: NodeMember) => number) => able.reduce((largest, node) => Math.max(largest, of(node)), 0);
-  return {
-    ...manager,
-    cpus: sum(({ cpus }) => cpus),
-    memory: sum(({ memory }) => memory),
-    largest: { memory: most(({ memory }) => memory), cpus: most(({ cpus }) => cpus) },
-  };
+  return { ...manager, ...capacityOf(nodes.filter(takesTasks)) };
 }
 
 /** Of a node by its id. @throws node.unknown, engine.*, swarm.* */

@@ -152,7 +152,7 @@ export class Services {
   /** Secrets of a service's former tasks. */
   async #dropSecrets(docker: Dockerode, service: string, keep: string): Promise<void> {
     for (const { ID, Spec } of await listed(docker, 'secrets', [`${labels.role}=secret`])) {
-      if (Spec.Name.startsWith(`${service}-`) && Spec.Name !== keep) await docker.getSecret(ID).remove();
+      if (Spec.Name.startsWith(`${service}-`) && Spec.Name !== keep) await unlessUsed(docker.getSecret(ID).remove());
     }
   }
 
