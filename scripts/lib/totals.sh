@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Runs checks and suites, counts how they came out, and goes on after a failure. Needs messages.sh.
 
-LONGEST_SUITE=${KATAFLEET_LONGEST_SUITE:-900}          # seconds; a suite that hangs is a failure, and the others go on
+LONGEST_SUITE=${KATAFLEET_LONGEST_SUITE:-1200}         # seconds; a suite that hangs is a failure, and the others go on
 PASSED=0
 FAILED=0
 SKIPPED=0

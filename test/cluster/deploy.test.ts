@@ -59,8 +59,12 @@ describe('katafleet as a service of a real swarm', function () {
     }
     return found;
   };
+  /** The configs with the server's configuration: its pools have one with the supervisor beside. */
+  const configsOf = async (stack: string) => (await left(stack))['config']?.filter((name) => name.startsWith(`${stack}_config_`));
   const containers = async (host: string, stack: string) =>
     (await bed.docker(host, 'ps', '--all', '--quiet', '--filter', `label=katafleet.stack=${stack}`)).trim();
+  /** The container of katafleet itself, which pools' tasks come and go beside. */
+  const server = async (host: string) => (await bed.docker(host, 'ps', '--quiet', '--filter', 'name=katafleet_katafleet')).trim();
   const serviceId = async (name: string) => (await bed.docker('h1', 'service', 'inspect', '--format', '{{.ID}}', name)).trim();
 
   it('is deployed in one command, serves, and runs what it is asked to', async () => {
@@ -86,7 +90,7 @@ describe('katafleet as a service of a real swarm', function () {
   });
 
   it('runs as nobody in particular, on a read-only root, and its key is read by it alone', async () => {
-    const id = await containers('h1', 'katafleet');
+    const id = await server('h1');
     const inside = async (script: string) => (await bed.docker('h1', 'exec', id, 'sh', '-c', script)).trim();
     assert.equal(await inside('id -u; stat -c "%u %a %s" /run/secrets/katafleet_key'), '10001\n10001 400 32');
     assert.equal(await inside('touch /opt/x /usr/x 2>&1 | grep -c "Read-only file system"'), '2');
@@ -104,11 +108,11 @@ describe('katafleet as a service of a real swarm', function () {
   });
 
   it('deployed again it goes on as it was; with another configuration the old one drains first, and its config goes', async () => {
-    const before = await containers('h1', 'katafleet');
+    const before = await server('h1');
     const same = await katafleet('h1', 'deploy');
     assert.equal(same.code, 0, same.stderr);
-    assert.equal(await containers('h1', 'katafleet'), before);
-    const configs = (await left('katafleet'))['config'];
+    assert.equal(await server('h1'), before);
+    const configs = await configsOf('katafleet');
 
     const api = new ApiClient(`http://${bed.address('h1')}:7420`);
     const body = { image: 'build-essential', command: ['sh', '-c', 'echo begun; sleep 4; echo done'], profile: { wallMs: 30_000 } };
@@ -122,7 +126,7 @@ describe('katafleet as a service of a real swarm', function () {
     assert.match(other.stderr, /the former one drains on h1\n[^]*is healthy on h1\n[^]*config \S+: removed/);
     const ended = await api.ended(await api.call('GET', `/v1/runs/${run.id}`));
     assert.deepEqual([ended.state, ended.attempts.length, ended.result?.steps[0]?.stdout], ['finished', 1, 'begun\ndone\n']);
-    const now = (await left('katafleet'))['config'];
+    const now = await configsOf('katafleet');
     assert.equal(now?.length, 1);
     assert.notDeepEqual(now, configs);
     const grace = await bed.docker(
@@ -137,7 +141,7 @@ describe('katafleet as a service of a real swarm', function () {
   });
 
   it('an update that does not become healthy is rolled back, and the reason told', async () => {
-    const configs = (await left('katafleet'))['config'];
+    const configs = await configsOf('katafleet');
     const { code, stderr } = await katafleet('h1', '--config', configured('journal: { file: /usr/nowhere/j.db }\n'), 'deploy');
     assert.equal(code, 69, stderr);
     assert.match(stderr, /was rolled back to what ran before: failed on h1: it ended with 74; its last words:\n[^]*\/usr\/nowhere/);
@@ -145,7 +149,7 @@ describe('katafleet as a service of a real swarm', function () {
       const { ready } = await new ApiClient(`http://${bed.address('h1')}:7420`).call<{ ready: boolean }>('GET', '/health/ready');
       assert.ok(ready);
     });
-    assert.deepEqual((await left('katafleet'))['config'], configs);
+    assert.deepEqual(await configsOf('katafleet'), configs);
   });
 
   it('what can not be is told with what to do', async () => {

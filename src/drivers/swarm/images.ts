@@ -37,6 +37,8 @@ export class SwarmImages {
   /** By id. */
   readonly #pushed = new Map<string, string>();
   readonly #lacking = new Map<string, Map<string, number>>();
+  /** Nodes that nothing was done for yet. */
+  readonly #due = new Map<string, readonly NodeMember[]>();
   readonly #bringing = new Map<string, Promise<void>>();
 
   constructor(options: SwarmImagesOptions) {
@@ -87,11 +89,22 @@ export class SwarmImages {
     if (fresh.length === 0) return;
     for (const { id } of fresh) known.set(id, performance.now());
     this.#options.onChange(image);
-    if (this.#bringing.has(image)) return;
-    const work = this.#bring(image, fresh)
-      .catch((error: unknown) => this.#options.onTrouble(`the image ${image.slice(7, 19)} could not be brought: ${messageOf(error)}`))
-      .finally(() => this.#bringing.delete(image));
-    this.#bringing.set(image, work);
+    const due = this.#due.get(image) ?? [];
+    this.#due.set(image, [...due, ...fresh]);
+    if (!this.#bringing.has(image)) this.#bringing.set(image, this.#bringAll(image));
+  }
+
+  /** To those that were found to lack it, and to those that are found meanwhile. */
+  async #bringAll(image: string): Promise<void> {
+    for (let nodes = this.#due.get(image); nodes !== undefined; nodes = this.#due.get(image)) {
+      this.#due.delete(image);
+      try {
+        await this.#bring(image, nodes);
+      } catch (error) {
+        this.#options.onTrouble(`the image ${image.slice(7, 19)} could not be brought: ${messageOf(error)}`);
+      }
+    }
+    this.#bringing.delete(image);
   }
 
   async #bring(image: string, nodes: readonly NodeMember[]): Promise<void> {

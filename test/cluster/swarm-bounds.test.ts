@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict';
+import { checkJob, wantedOf } from '../../src/runs/job.ts';
+import { KatafleetError } from '../../src/index.ts';
+import { eventually } from '../support/eventually.ts';
+import { sh, stdout } from '../support/fleet.ts';
+import { engineOf, importScratchOn, nodes, services, swarmFleet } from '../support/swarm.ts';
+import { Testbed } from '../support/testbed.ts';
+
+const MiB = 1024 ** 2;
+const GiB = 1024 * MiB;
+const small = { memory: 64 * MiB };
+const hostMemory = 2;
+
+describe('the bounds of a swarm', function () {
+  this.timeout(120_000);
+  let bed: Testbed;
+  const troubles: string[] = [];
+  const onTrouble = (message: string) => troubles.push(message);
+  before(async () => {
+    bed = await Testbed.up({ hosts: 3, managers: 1, memory: `${hostMemory}g` });
+  });
+  after(() => bed?.down());
+  afterEach(function () {
+    if (this.currentTest?.state === 'failed') console.error(troubles.join('\n'));
+    troubles.splice(0);
+  });
+
+  it('a worker is served by its engine, and says why', async () => {
+    await using fleet = swarmFleet(bed, { node: { endpoint: bed.endpoint('h2') } });
+    await fleet.open();
+    const [node] = fleet.fleet.nodes();
+    assert.equal(node?.driver, 'engine');
+    assert.match(node.why, /not swarm: a worker; only managers take services/);
+    assert.deepEqual((await sh(fleet, 'true', { profile: small })).outcome, { kind: 'exited', code: 0 });
+  });
+
+  it('no machine is large enough: refused at once, with words; the sum is not the bound', async () => {
+    await using fleet = swarmFleet(bed, { onTrouble });
+    await assert.rejects(
+      sh(fleet, 'true', { profile: { memory: (hostMemory + 1) * GiB } }),
+      (error) => error instanceof KatafleetError && error.code === 'limits.invalid' && /largest machine/.test(error.message),
+    );
+  });
+
+  it('the swarm has no room: its own words are told, and other pools give way', async () => {
+    await using fleet = swarmFleet(bed, { onTrouble, patient: true });
+    await fleet.warm('build-essential', 9, { memory: 600 * MiB }); // three on each machine
+    const job = checkJob({ image: 'gcc-assert', files: [], steps: [{ argv: ['true'] }], profile: { memory: 700 * MiB } });
+    const run = fleet.run({ image: 'gcc-assert', files: [], steps: [{ argv: ['true'] }], profile: { memory: 700 * MiB } });
+    let told = '';
+    await eventually('the swarm’s words are told', 30, async () => {
+      told = JSON.stringify(await fleet.fleet.verdicts(wantedOf(job, 16 * MiB), job.limits));
+      assert.match(told, /insufficient resources/);
+    });
+    assert.deepEqual((await run).outcome, { kind: 'exited', code: 0 }, told);
+  });
+
+  it('a pool’s target is its replicas; unused it goes to none, and comes back for a run', async () => {
+    await using fleet = swarmFleet(bed, { onTrouble, swarm: { lingerMs: 500 } });
+    await fleet.warm('build-essential', 3, small);
+    assert.deepEqual(
+      (await services(bed)).map(({ replicas }) => replicas),
+      [3],
+    );
+    await fleet.warm('build-essential', 0, small);
+    await eventually('no replica is left', 60, async () =>
+      assert.deepEqual(
+        (await services(bed)).map(({ replicas }) => replicas),
+        [0],
+      ),
+    );
+    assert.deepEqual((await sh(fleet, 'true', { profile: small })).outcome, { kind: 'exited', code: 0 });
+  });
+
+  it('an image that the manager alone has: nothing is placed elsewhere, until it is brought to machines that can be reached', async () => {
+    const image = 'katafleet-test/scratch';
+    await importScratchOn(bed, image, ['h1']);
+    await using fleet = swarmFleet(bed, { onTrouble, swarm: { workers: [{ endpoint: bed.endpoint('h2') }] } });
+    const run = { image, files: [], steps: [{ argv: ['/program', 'exit', '0'] }], profile: small };
+    const results = await Promise.all(Array.from({ length: 6 }, () => fleet.run(run)));
+    for (const { outcome } of results) assert.notEqual(outcome.kind, 'lost');
+    await eventually('h2 has it', 60, async () => {
+      const there = await engineOf(bed, 'h2').getImage(`${image}:latest`).inspect();
+      assert.ok(there.Id);
+    });
+    await eventually('h3, which nobody reaches, is named', 60, () => {
+      assert.match(troubles.join('\n'), /h3: no endpoint of theirs is configured \(swarm\.workers\)/);
+      return Promise.resolve();
+    });
+  });
+
+  it('a machine is cordoned and drained through the swarm; a run on it ends in peace', async () => {
+    await using fleet = swarmFleet(bed, { onTrouble });
+    await fleet.warm('build-essential', 3, small);
+    const runs = Array.from({ length: 3 }, () => sh(fleet, 'sleep 3; echo done', { profile: small }));
+    await eventually('all are under way', 20, async () => {
+      await fleet.fleet.members[0]?.freshMachines();
+      assert.equal(fleet.fleet.nodes()[0]?.members?.find(({ name }) => name === 'h2')?.sandboxes.busy, 1);
+    });
+    await fleet.fleet.keepMachine('swarm/h2', 'drain');
+    assert.equal((await nodes(bed))['h2'], 'Ready Drain');
+    for (const result of await Promise.all(runs)) assert.deepEqual([stdout(result), result.attempt], ['done\n', 1]);
+    await eventually('nothing of ours is on h2', 30, async () => assert.equal(await bed.docker('h2', 'ps', '--quiet'), ''));
+    await fleet.fleet.keepMachine('swarm/h2', 'cordon');
+    assert.equal((await nodes(bed))['h2'], 'Ready Pause');
+    await fleet.fleet.keepMachine('swarm/h2', 'uncordon');
+    assert.equal((await nodes(bed))['h2'], 'Ready Active');
+  });
+});
