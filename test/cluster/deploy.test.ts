@@ -218,7 +218,7 @@ describe('katafleet as a service of a real swarm', function () {
     const dry = await katafleet('h1', 'undeploy', '--dry-run');
     assert.match(
       dry.stdout,
-      /^would remove the service katafleet_katafleet\nwould remove the service kf-pool\n[^]*would remove the network kf-net\n/,
+      /^would remove the service katafleet_katafleet\n[^]*would remove the service kf-pool\n[^]*would remove the network kf-net\n/,
     );
     await serviceId('katafleet_katafleet');
     const { code, stderr } = await katafleet('h1', 'undeploy');
