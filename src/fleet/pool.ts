@@ -1,11 +1,11 @@
 import { setMaxListeners } from 'node:events';
 import PQueue from 'p-queue';
+import { type Clock, steadyClock, type Timer } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
 import type { Sandbox } from '../drivers/contract.ts';
 import { encodeFrame, hostFrame } from '../protocol/frames.ts';
 import { Conversation } from '../protocol/conversation.ts';
 import { DemandMeter, type PoolBounds, poolPlan, poolTarget } from '../scheduler/targets.ts';
-import { type Clock, steadyClock, type Timer } from './clock.ts';
 
 /** A sandbox whose supervisor has greeted: ready for OPEN. */
 export interface ReadySandbox {

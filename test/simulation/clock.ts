@@ -1,4 +1,4 @@
-import type { Clock, Timer } from '../../src/fleet/clock.ts';
+import type { Clock, Timer } from '../../src/core/clock.ts';
 import { Heap } from '../../src/scheduler/heap.ts';
 
 interface Event {
