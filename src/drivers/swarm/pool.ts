@@ -1,4 +1,5 @@
-import { KatafleetError, messageOf } from '../../core/errors.ts';
+import { type Clock, steadyClock, type Timer } from '../../core/clock.ts';
+import { type ErrorCode, KatafleetError, messageOf } from '../../core/errors.ts';
 import type { Sandbox, SandboxSpec } from '../contract.ts';
 import type { Dialled } from './listener.ts';
 import { replicasFor, wantLastsMs } from './replicas.ts';
@@ -6,10 +7,11 @@ import { SwarmSandbox } from './sandbox.ts';
 import { shapeHash, type TaskShape } from './service.ts';
 import { secretName, type Services } from './services.ts';
 import type { TaskReport } from './tasks.ts';
+import { Waiters } from './waiters.ts';
 
 /** What the pools of one driver share. */
 export interface PoolContext {
-  services: Services;
+  services: Pick<Services, 'apply'>;
   /** How long the highest number of replicas is kept, ms. */
   settleMs: number;
   lingerMs: number;
@@ -24,6 +26,8 @@ export interface PoolContext {
   /** The swarm has no room for a pool. */
   onPressure: () => void;
   onTrouble: (message: string) => void;
+  /** Tests pass their own. */
+  clock?: Clock;
 }
 
 /**
@@ -39,13 +43,12 @@ const [firstPauseMs, longestPauseMs] = [250, 5_000];
 const reportMs = 30_000;
 /** A swarm that finds no room for so long has none, ms. */
 const noRoomMs = 2_000;
+/** Where the swarm has made no task for who waits, it is told anew after so long, ms. */
+const againMs = 5_000;
 
-interface Waiter {
-  spec: SandboxSpec;
-  since: number;
-  resolve: (sandbox: Sandbox) => void;
-  reject: (error: unknown) => void;
-}
+/** What keeps the swarm from being told now, and not for ever. */
+const passing: readonly ErrorCode[] = ['engine.unreachable', 'engine.timeout', 'engine.conflict', 'swarm.leaderless'];
+const nothing: TaskReport = { words: [], insufficient: false, coming: 0, lacking: [] };
 
 /** What the swarm is, or should be, told of a service. */
 interface Due {
@@ -64,24 +67,27 @@ export class ServicePool {
   /** Undefined for a service that was there already and that nobody has asked for yet. */
   shape: TaskShape | undefined;
   readonly #context: PoolContext;
-  readonly #waiting = new Set<Waiter>();
+  readonly #clock: Clock;
+  readonly #waiters: Waiters;
   readonly #spares = new Set<Dialled>();
   readonly #out = new Set<SwarmSandbox>();
   /** Nodes that lack the image. */
   #excluded: readonly string[] = [];
-  /** What the swarm was told last, and when, Unix ms. */
+  /** What the swarm was told last, and when. */
   #told: Due & { at: number };
-  #fullAt = performance.now();
-  #usedAt = performance.now();
+  #fullAt: number;
+  #usedAt: number;
   #pressed = false;
-  #timer: NodeJS.Timeout | undefined;
+  #again = false;
+  #timer: Timer | undefined;
   #timerAt = Infinity;
-  #watch: NodeJS.Timeout | undefined;
+  #watch: Timer | undefined;
+  #looking = false;
   #applying: Promise<void> | undefined;
   #pauseMs = 0;
   #noRoomSince: number | undefined;
   #lastFailure: unknown;
-  #last: TaskReport = { words: [], insufficient: false, lacking: [] };
+  #last = nothing;
   #closed = false;
 
   /** `replicas` and `hash` are of a service that is there already. */
@@ -90,8 +96,19 @@ export class ServicePool {
     this.label = label;
     this.shape = shape;
     this.#context = context;
-    this.#told = { replicas: there?.replicas ?? 0, hash: there?.hash, excluded: '', at: 0 };
+    this.#clock = context.clock ?? steadyClock;
+    this.#waiters = new Waiters(
+      () => this.#clock.now(),
+      () => this.#kick(gatherMs),
+    );
+    this.#fullAt = this.#usedAt = this.#clock.now();
+    this.#told = { replicas: there?.replicas ?? 0, hash: there?.hash, excluded: '', at: -Infinity };
     if (there) this.#kick(settleLookMs);
+  }
+
+  /** How many replicas the swarm was told that we want. */
+  get told(): number {
+    return this.#told.replicas;
   }
 
   get out(): ReadonlySet<SwarmSandbox> {
@@ -113,7 +130,7 @@ export class ServicePool {
 
   /** Sandboxes handed out, and those waited for. */
   get wanted(): number {
-    return this.#waiting.size + this.#out.size;
+    return this.#waiters.size + this.#out.size;
   }
 
   /** Whether it has no replicas, and nobody who asks for any. */
@@ -123,13 +140,14 @@ export class ServicePool {
 
   /** Why what is waited for has not come; none if nothing is. */
   get troubles(): readonly string[] {
-    if (this.#waiting.size === 0) return [];
+    if (this.#waiters.size === 0) return [];
     return this.#lastFailure === undefined ? this.#last.words : [messageOf(this.#lastFailure), ...this.#last.words];
   }
 
   /** A task that has dialled in, at once where one waits. @throws node.full, image.unknown, sandbox.failed, swarm.*, engine.*; the signal's reason */
   create(spec: SandboxSpec, signal?: AbortSignal): Promise<Sandbox> {
     signal?.throwIfAborted();
+    if (this.#closed) return Promise.reject(closedError());
     const [spare] = this.#spares;
     if (spare) {
       this.#spares.delete(spare);
@@ -137,43 +155,34 @@ export class ServicePool {
       this.#kick(gatherMs);
       return Promise.resolve(sandbox);
     }
-    return new Promise((resolve, reject) => {
-      const waiter: Waiter = {
-        spec,
-        since: performance.now(),
-        resolve: (sandbox) => {
-          done();
-          resolve(sandbox);
-        },
-        reject: (error) => {
-          done();
-          reject(error instanceof Error ? error : new Error(messageOf(error)));
-        },
-      };
-      const aborted = () => waiter.reject(signal?.reason);
-      const done = () => {
-        this.#waiting.delete(waiter);
-        signal?.removeEventListener('abort', aborted);
-        this.#kick(gatherMs);
-      };
-      signal?.addEventListener('abort', aborted, { once: true });
-      this.#waiting.add(waiter);
-      this.#kick(this.#told.replicas === 0 ? 0 : gatherMs);
-      this.#watch ??= setInterval(() => void this.#look(), lookMs).unref();
-    });
+    const sandbox = this.#waiters.add(spec, signal);
+    this.#kick(this.#told.replicas === 0 ? 0 : gatherMs);
+    this.#watch ??= this.#clock.after(lookMs, () => this.#watchOn());
+    return sandbox;
   }
 
   /** A task that has proved itself: to who waits longest, else it is kept. */
   take(dialled: Dialled): void {
-    const [waiter] = this.#waiting;
     if (this.#closed) {
       dialled.stream.destroy();
-    } else if (waiter) {
-      waiter.resolve(this.#handOut(dialled, waiter.spec));
-    } else {
-      this.#spares.add(dialled);
-      void dialled.closed.then(() => this.#spares.delete(dialled));
+      return;
     }
+    this.#forsake(dialled.task);
+    if (this.#waiters.serve((spec) => this.#handOut(dialled, spec))) return;
+    this.#spares.add(dialled);
+    void dialled.closed.then(() => this.#spares.delete(dialled));
+  }
+
+  /** A task that dials anew has lost its former connection, whether or not we have noticed. */
+  #forsake(task: string): void {
+    for (const spare of this.#spares) if (spare.task === task) this.#giveUp(spare);
+    for (const sandbox of this.#out) if (sandbox.id === task) sandbox.cameBack();
+  }
+
+  /** From here on nobody gets it: that its stream is destroyed is heard of later. */
+  #giveUp(spare: Dialled): void {
+    this.#spares.delete(spare);
+    spare.stream.destroy();
   }
 
   #handOut(dialled: Dialled, { name, labels }: SandboxSpec): SwarmSandbox {
@@ -196,12 +205,13 @@ export class ServicePool {
     const had = this.shape ? shapeHash(this.shape) : this.#told.hash;
     this.shape = shape;
     if (shapeHash(shape) === had) return;
-    for (const spare of this.#spares) spare.stream.destroy();
+    for (const spare of this.#spares) this.#giveUp(spare);
     this.#kick(0);
   }
 
   /** Ids of the nodes that lack the image. */
   exclude(nodes: readonly string[]): void {
+    if (nodes.join() === this.#excluded.join()) return;
     this.#excluded = nodes;
     this.#kick(0);
   }
@@ -212,59 +222,85 @@ export class ServicePool {
     if (pressed) this.#kick(0);
   }
 
+  /** Tells the swarm again what it was told: something else is there. */
+  tellAgain(): void {
+    this.#again = true;
+    this.#kick(0);
+  }
+
+  /** Takes its service away, unless somebody wants it meanwhile; whether it is gone. @throws what `remove` throws */
+  async retire(remove: () => Promise<void>): Promise<boolean> {
+    if (!this.idle || this.#closed || this.#applying) return false;
+    const removal = remove().then(() => {
+      this.#told = { replicas: 0, hash: undefined, excluded: '', at: this.#clock.now() };
+    });
+    // Nothing is told meanwhile. Who waits for that waits for no more than the end of it.
+    this.#applying = removal
+      .catch(() => undefined)
+      .finally(() => {
+        this.#applying = undefined;
+        this.#settle();
+      });
+    await removal;
+    return this.idle;
+  }
+
   #kick(ms: number): void {
     if (this.#closed) return;
-    const at = performance.now() + Math.max(ms, this.#pauseMs);
+    const wait = Math.max(ms, this.#pauseMs);
+    const at = this.#clock.now() + wait;
     if (this.#timer !== undefined && this.#timerAt <= at) return;
-    clearTimeout(this.#timer);
+    this.#timer?.cancel();
     this.#timerAt = at;
-    this.#timer = setTimeout(() => {
+    this.#timer = this.#clock.after(wait, () => {
       this.#timer = undefined;
       this.#timerAt = Infinity;
       this.#applying ??= this.#apply().finally(() => {
         this.#applying = undefined;
         this.#settle();
       });
-    }, at - performance.now()).unref();
+    });
   }
 
   /** What the numbers call for now. */
   #due(): Due {
-    const now = performance.now();
+    const now = this.#clock.now();
     const { wanted } = this;
     if (wanted > 0) this.#usedAt = now;
     if (wanted >= this.#told.replicas) this.#fullAt = now;
     const { settleMs, lingerMs } = this.#context;
     const view = { now, wanted, current: this.#told.replicas, fullAt: this.#fullAt, usedAt: this.#usedAt, pressed: this.#pressed };
     const replicas = replicasFor(view, { settleMs, lingerMs });
-    // A service that is there and is not used is left as it is.
-    const hash = !this.shape || (replicas === 0 && this.#told.replicas === 0) ? this.#told.hash : shapeHash(this.shape);
-    return { replicas, hash, excluded: this.#excluded.join() };
+    // A service that is there and is not used, or that nobody has asked for yet, is left as it is.
+    if (!this.shape || (replicas === 0 && this.#told.replicas === 0)) return { ...this.#told, replicas };
+    return { replicas, hash: shapeHash(this.shape), excluded: this.#excluded.join() };
   }
 
   #differs(due: Due): boolean {
     const { replicas, hash, excluded, at } = this.#told;
     if (due.hash === undefined) return false;
     if (due.replicas !== replicas || due.hash !== hash || due.excluded !== excluded) return true;
-    return replicas > 0 && Date.now() - at > wantLastsMs / 2;
+    return this.#again || (replicas > 0 && this.#clock.now() - at > wantLastsMs / 2);
   }
 
   async #apply(): Promise<void> {
     const due = this.#due();
     if (!this.#differs(due)) return;
     try {
-      const { name, label, shape } = this;
+      const { name, label } = this;
+      const shape = this.shape && shapeHash(this.shape) === due.hash ? this.shape : undefined;
+      this.#again = false;
       await this.#context.services.apply({ name, pool: label, shape, replicas: due.replicas, excluded: this.#excluded });
-      this.#told = { ...due, at: Date.now() };
+      this.#told = { ...due, at: this.#clock.now() };
       this.#pauseMs = 0;
       this.#lastFailure = undefined;
     } catch (error) {
       this.#lastFailure = error;
+      this.#again = true;
       this.#pauseMs = Math.min(longestPauseMs, Math.max(firstPauseMs, this.#pauseMs * 2));
       this.#context.onTrouble(`${this.name}: ${messageOf(error)}`);
       // What the swarm refuses it will refuse again; what it can't now it may soon.
-      const refused = error instanceof KatafleetError && !error.code.startsWith('swarm.') && error.code !== 'engine.unreachable';
-      if (refused) for (const waiter of this.#waiting) waiter.reject(error);
+      if (error instanceof KatafleetError && !passing.includes(error.code)) this.#waiters.refuseAll(error);
     }
   }
 
@@ -275,35 +311,42 @@ export class ServicePool {
     else if (this.#told.replicas > 0) this.#kick(settleLookMs);
   }
 
-  /** Who waits for long learns why from the swarm's own task states. */
-  async #look(): Promise<void> {
-    const [first] = this.#waiting;
-    if (!first) {
-      clearInterval(this.#watch);
-      this.#watch = undefined;
-      this.#noRoomSince = undefined;
-      return;
-    }
-    const now = performance.now();
-    if (now - first.since < lookMs) return;
+  /** Who waits for long learns why. A manager that is slow to say it makes nobody wait longer. */
+  #watchOn(): void {
+    this.#watch = undefined;
+    const { patienceMs } = this.#context;
+    this.#waiters.refuseUntil(this.#clock.now() - patienceMs, () => this.#outOfPatience());
+    const { since } = this.#waiters;
+    if (since === undefined) this.#last = nothing;
+    if (since === undefined || this.#clock.now() - since < lookMs) this.#noRoomSince = undefined;
+    else if (!this.#looking) void this.#look(since);
+    if (since !== undefined && !this.#closed) this.#watch = this.#clock.after(lookMs, () => this.#watchOn());
+  }
+
+  /** From the swarm's own task states. `waitedFrom` is when the one who waits longest came. */
+  async #look(waitedFrom: number): Promise<void> {
+    this.#looking = true;
     try {
       const connected = new Set([...this.#spares, ...Array.from(this.#out, ({ dialled }) => dialled)].map(({ task }) => task));
-      const since = Date.now() - Math.min(now - first.since, reportMs);
+      const since = Date.now() - Math.min(this.#clock.now() - waitedFrom, reportMs);
       this.#last = await this.#context.report(this.name, connected, since);
       if (this.#last.lacking.length > 0 && this.shape) this.#context.onLacking(this.shape, this.#last.lacking);
       if (this.#last.insufficient) this.#context.onPressure();
     } catch (error) {
-      this.#last = { words: [messageOf(error)], insufficient: false, lacking: [] };
+      this.#last = { ...nothing, words: [messageOf(error)] };
+    } finally {
+      this.#looking = false;
     }
-    this.#noRoomSince = this.#last.insufficient ? (this.#noRoomSince ?? performance.now()) : undefined;
-    if (this.#noRoomSince !== undefined && performance.now() - this.#noRoomSince >= noRoomMs) {
+    const { insufficient, coming, words } = this.#last;
+    const now = this.#clock.now();
+    this.#noRoomSince = insufficient ? (this.#noRoomSince ?? now) : undefined;
+    if (this.#noRoomSince !== undefined && now - this.#noRoomSince >= noRoomMs) {
       this.#noRoomSince = undefined;
-      const error = new KatafleetError('node.full', `the swarm has no room for another sandbox: ${this.#last.words.join('; ')}`);
-      for (const waiter of this.#waiting) waiter.reject(error);
+      const error = new KatafleetError('node.full', `the swarm has no room for another sandbox: ${words.join('; ')}`);
+      this.#waiters.refuseLast(this.#waiters.size - coming, error);
     }
-    for (const waiter of this.#waiting) {
-      if (performance.now() - waiter.since >= this.#context.patienceMs) waiter.reject(this.#outOfPatience());
-    }
+    // It was removed, or something else came between: what the swarm was told is not so.
+    if (words.length === 0 && this.#waiters.size > 0 && now - this.#told.at >= againMs) this.tellAgain();
   }
 
   #outOfPatience(): KatafleetError {
@@ -315,13 +358,15 @@ export class ServicePool {
     });
   }
 
-  /** Lets go of all tasks: they dial the next katafleet, or end with their service. */
+  /** Lets go of all tasks: they dial the next katafleet, or end with their service. Resolves when the swarm is told nothing more. */
   close(): Promise<void> {
     this.#closed = true;
-    clearTimeout(this.#timer);
-    clearInterval(this.#watch);
-    for (const waiter of this.#waiting) waiter.reject(new KatafleetError('node.lost', 'the driver is closed'));
-    for (const spare of this.#spares) spare.stream.destroy();
+    this.#timer?.cancel();
+    this.#watch?.cancel();
+    this.#waiters.refuseAll(closedError());
+    for (const spare of this.#spares) this.#giveUp(spare);
     return this.#applying ?? Promise.resolve();
   }
 }
+
+const closedError = () => new KatafleetError('node.lost', 'the driver is closed');

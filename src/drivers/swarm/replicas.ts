@@ -34,6 +34,8 @@ export function replicasFor(view: ReplicaView, { settleMs, lingerMs }: ReplicaRu
 }
 
 const wantLabel = 'katafleet.want.';
+/** How many, and when it was said, Unix ms. */
+const wantValue = /^([1-9]\d{0,5})@(\d+)$/;
 /** What a katafleet wanted is forgotten when it has not said so again for so long, ms. */
 export const wantLastsMs = 5 * 60_000;
 
@@ -55,10 +57,11 @@ export function mergeWants(
       continue;
     }
     if (label === wantLabel + instance) continue;
-    const [number = NaN, at = NaN] = value.split('@').map(Number);
-    if (!Number.isInteger(number) || number <= 0 || !(now - at < wantLastsMs)) continue;
+    const [, number, at] = wantValue.exec(value) ?? [];
+    // What was said in the future was said by no clock of ours.
+    if (number === undefined || !(Math.abs(now - Number(at)) < wantLastsMs)) continue;
     merged[label] = value;
-    replicas += number;
+    replicas += Number(number);
   }
   if (wanted > 0) merged[wantLabel + instance] = `${wanted}@${now}`;
   return { labels: merged, replicas };

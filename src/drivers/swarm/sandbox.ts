@@ -26,6 +26,10 @@ export class SwarmSandbox implements Sandbox {
   readonly labels: Readonly<Record<string, string>>;
   readonly dialled: Dialled;
   readonly #options: SandboxOptions;
+  #goneBack!: () => void;
+  readonly #back = new Promise<void>((resolve) => {
+    this.#goneBack = resolve;
+  });
   #removal: Promise<void> | undefined;
 
   constructor(dialled: Dialled, options: SandboxOptions) {
@@ -43,6 +47,12 @@ export class SwarmSandbox implements Sandbox {
   async ended(): Promise<SandboxEnd> {
     await this.closed;
     return { exitCode: undefined, oomKilled: false };
+  }
+
+  /** Its task has dialled in anew, which it does only as long as it has served nobody: nothing of ours is left there. */
+  cameBack(): void {
+    this.#goneBack();
+    this.stream.destroy();
   }
 
   remove(): Promise<void> {
@@ -63,6 +73,6 @@ export class SwarmSandbox implements Sandbox {
     const how = await Promise.race([this.dialled.closed, timeout]);
     clearTimeout(late);
     this.stream.destroy();
-    if (how !== 'ended') await this.#options.gone(this.dialled.task);
+    if (how !== 'ended') await Promise.race([this.#back, this.#options.gone(this.dialled.task)]);
   }
 }

@@ -20,6 +20,8 @@ export interface TaskReport {
   words: string[];
   /** The swarm finds no node with the memory or the CPUs. */
   insufficient: boolean;
+  /** How many are on their way, or run and have not dialled in yet. */
+  coming: number;
   /** Ids of nodes that lack the image. */
   lacking: string[];
 }
@@ -47,6 +49,7 @@ export function taskReport(
   const counts = new Map<string, number>();
   const lacking = new Set<string>();
   let insufficient = false;
+  let coming = 0;
   for (const { ID, NodeID, DesiredState, Status } of tasks) {
     const { State, Err, Message, Timestamp } = Status;
     if (connected.has(ID)) continue;
@@ -62,14 +65,14 @@ export function taskReport(
       continue;
     } else if (State === 'pending') {
       if (/insufficient resources/i.test(Err)) insufficient = true;
+      else if (Err === '') coming += 1;
       why = Err === '' ? 'waits to be placed' : Err;
-    } else if (State === 'running') {
-      why = `runs${at} and has not dialled in`;
     } else {
-      why = `${underWay[State] ?? State}${at}`;
+      coming += 1;
+      why = State === 'running' ? `runs${at} and has not dialled in` : `${underWay[State] ?? State}${at}`;
     }
     counts.set(why, (counts.get(why) ?? 0) + 1);
   }
   const words = Array.from(counts, ([why, count]) => `${count} ${count === 1 ? 'task' : 'tasks'}: ${why}`);
-  return { words, insufficient, lacking: [...lacking].filter((node) => node !== '') };
+  return { words, insufficient, coming, lacking: [...lacking].filter((node) => node !== '') };
 }

@@ -17,6 +17,7 @@ describe('why tasks do not come, by the swarm’s own words', () => {
     assert.deepEqual(report([task('a', 'running'), task('b', 'complete', { desired: 'shutdown' })], ['a']), {
       words: [],
       insufficient: false,
+      coming: 0,
       lacking: [],
     });
   });
