@@ -17,7 +17,7 @@ import { isOurPool } from './replicas.ts';
 import type { TaskShape, Way } from './service.ts';
 import { poolLabels, Services } from './services.ts';
 import { Shapes } from './shapes.ts';
-import { Task, type TaskReport, taskReport } from './tasks.ts';
+import { isOver, Task, type TaskReport, taskReport } from './tasks.ts';
 
 export interface SwarmDriverOptions {
   /** Managers of one swarm; the first is asked first. */
@@ -50,7 +50,6 @@ const tendMs = 30_000;
 /** A service without replicas that nobody asked for is removed after so long, ms. */
 const unusedMs = 24 * 3_600_000;
 const [goneLookMs, goneMs] = [1_000, 120_000];
-const over = ['complete', 'failed', 'rejected', 'shutdown', 'orphaned', 'remove'];
 
 /**
  * A swarm, by its managers' API alone: for each image and limits a service of single-use sandboxes that dial us. The swarm
@@ -229,7 +228,7 @@ export class SwarmDriver implements Driver {
           z.array(Task).parse(await docker.listTasks({ filters: JSON.stringify({ id: [task] }) })),
         );
         const [one] = found.filter(({ ID }) => ID === task);
-        if (!one || over.includes(one.Status.State)) return;
+        if (!one || isOver(one.Status.State)) return;
         this.#nodes = await swarmNodes(this.#managers);
         const node = this.#nodes.find(({ id }) => id === one.NodeID);
         if (!node || node.state !== 'ready') return;

@@ -1,5 +1,6 @@
 import type Dockerode from 'dockerode';
-import { KatafleetError, messageOf } from '../../core/errors.ts';
+import { z } from 'zod';
+import { type ErrorCode, KatafleetError, messageOf } from '../../core/errors.ts';
 import { engineError } from '../api/errors.ts';
 import { type ApiVersion, parseApiVersion } from '../api/version.ts';
 import type { Driver } from '../contract.ts';
@@ -12,45 +13,68 @@ export interface ManagerEngine extends Driver {
 /** How long a manager may take to answer, ms; a swarm without a leader keeps its callers waiting for 5 s. */
 const callMs = 15_000;
 
+/** What another manager may do better. */
+const elsewhere: readonly ErrorCode[] = ['engine.unreachable', 'engine.timeout', 'swarm.leaderless', 'swarm.locked', 'swarm.no_manager'];
+
 /** The managers of one swarm by which it can be asked: one at a time, another when that one does not answer. */
 export class Managers {
   readonly engines: readonly ManagerEngine[];
+  readonly #callMs: number;
   #current = 0;
 
-  constructor(engines: readonly [ManagerEngine, ...ManagerEngine[]]) {
+  /** `longestMs` is how long each may take to answer. */
+  constructor(engines: readonly [ManagerEngine, ...ManagerEngine[]], longestMs = callMs) {
     this.engines = engines;
+    this.#callMs = longestMs;
   }
 
   get current(): ManagerEngine {
     return this.engines[this.#current] as ManagerEngine;
   }
 
-  /** Whatever is asked goes to the manager that answered last, then to each of the others. @throws engine.*, swarm.* */
+  /**
+   * Whatever is asked goes to the manager that answered last, then to each of the others. Where none can do it, what a manager said
+   * counts for more than that another said nothing. @throws engine.*, swarm.*
+   */
   async ask<T>(body: (engine: ManagerEngine) => Promise<T>): Promise<T> {
     const first = this.#current;
-    for (let tries = 1; ; tries += 1) {
+    const order = [...this.engines.slice(first), ...this.engines.slice(0, first)];
+    let told: KatafleetError | undefined;
+    for (const [tries, engine] of order.entries()) {
+      const at = (first + tries) % order.length;
       try {
-        return await body(this.current);
+        const answer = await body(engine);
+        this.#current = at;
+        return answer;
       } catch (error) {
-        const gone = error instanceof KatafleetError && ['engine.unreachable', 'engine.timeout', 'swarm.leaderless'].includes(error.code);
-        if (!gone || tries >= this.engines.length) throw error;
-        if (this.#current === (first + tries - 1) % this.engines.length) this.#current = (first + tries) % this.engines.length;
+        if (!(error instanceof KatafleetError) || !elsewhere.includes(error.code)) throw error;
+        if (!told?.code.startsWith('swarm.')) told = error;
+        if (this.#current === at && tries + 1 < order.length) this.#current = (at + 1) % order.length;
       }
     }
+    throw told ?? new KatafleetError('internal', 'there is no manager to ask');
   }
 
   /**
-   * A call of the swarm's API. `doing` completes "can't …". A manager that takes it and does not answer in time is as good as gone.
-   * @throws engine.*, swarm.*
+   * A call of the swarm's API. `doing` completes "can't …". A manager that takes it and does not answer in time is as good as gone; the
+   * signal tells the body of it, for what it does in several calls. @throws engine.*, swarm.*
    */
-  do<T>(doing: string, body: (docker: Dockerode, api: ApiVersion) => Promise<T>, longestMs = callMs): Promise<T> {
+  do<T>(
+    doing: string,
+    body: (docker: Dockerode, api: ApiVersion, signal: AbortSignal) => Promise<T>,
+    longestMs = this.#callMs,
+  ): Promise<T> {
     return this.ask(async (engine) => {
       const docker = await engine.client();
       const { apiVersion } = await engine.probe();
+      const late = new AbortController();
       try {
-        return await inTime(body(docker, parseApiVersion(apiVersion)), longestMs, `${engine.endpoint} does not answer: can't ${doing}`);
+        const work = body(docker, parseApiVersion(apiVersion), late.signal);
+        return await inTime(work, longestMs, `${engine.endpoint} does not answer: can't ${doing}`);
       } catch (error) {
         throw swarmError(error, engine.endpoint, doing);
+      } finally {
+        late.abort();
       }
     });
   }
@@ -71,15 +95,14 @@ async function inTime<T>(work: Promise<T>, ms: number, what: string): Promise<T>
 
 /** What a manager said that has a meaning of its own in a swarm. */
 export function swarmError(error: unknown, endpoint: string, doing: string): KatafleetError {
+  if (error instanceof z.ZodError) {
+    return new KatafleetError('engine.failed', `can't ${doing}: what ${endpoint} answers can't be read: ${z.prettifyError(error)}`, {
+      cause: error,
+    });
+  }
   const known = engineError(error, endpoint, doing);
   if (known.code !== 'engine.failed' && known.code !== 'engine.conflict') return known;
   const said = messageOf(error);
-  if (/does not have a leader|has no leader|leader.*(unknown|lost)|context deadline exceeded|raft/i.test(said)) {
-    return new KatafleetError('swarm.leaderless', `the swarm has no leader now: can't ${doing} at ${endpoint}`, {
-      cause: error,
-      hint: 'it elects one when most of its managers are up: docker node ls',
-    });
-  }
   if (/swarm is encrypted|needs to be unlocked|swarm is locked/i.test(said)) {
     return new KatafleetError('swarm.locked', `the swarm of ${endpoint} is locked: can't ${doing}`, {
       cause: error,
@@ -92,5 +115,15 @@ export function swarmError(error: unknown, endpoint: string, doing: string): Kat
       hint: 'docker node promote, or name a manager as the endpoint',
     });
   }
+  if (leaderless.test(said)) {
+    return new KatafleetError('swarm.leaderless', `the swarm has no leader now: can't ${doing} at ${endpoint}`, {
+      cause: error,
+      hint: 'it elects one when most of its managers are up: docker node ls',
+    });
+  }
   return known;
 }
+
+/** A manager passes calls on to the leader: one that it can't reach any more is none. */
+const leaderless =
+  /does not have a leader|has no leader|leader.*(unknown|lost)|context deadline exceeded|code = (Unavailable|DeadlineExceeded)|\braft\b/i;

@@ -1,5 +1,8 @@
+import { createHash } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type Dockerode from 'dockerode';
 import { z } from 'zod';
+import { messageOf } from '../../core/errors.ts';
 import { labels } from '../../core/labels.ts';
 import { isStatus } from '../api/errors.ts';
 import type { ApiVersion } from '../api/version.ts';
@@ -17,7 +20,7 @@ export const Service = z.object({
   Spec: z.looseObject({
     Name: z.string(),
     Labels: z.record(z.string(), z.string()).nullish(),
-    TaskTemplate: z.looseObject({ ContainerSpec: z.looseObject({ Secrets: z.array(z.looseObject({ SecretID: z.string() })).nullish() }) }),
+    TaskTemplate: z.looseObject({ Networks: z.array(z.looseObject({ Target: z.string().default('') })).nullish() }),
     Mode: z.looseObject({ Replicated: z.object({ Replicas: z.number().default(0) }).nullish() }),
   }),
 });
@@ -56,6 +59,9 @@ export interface Wanted {
   excluded: readonly string[];
 }
 
+/** How long the last tasks on a network are waited for, ms. */
+const networkMs = 10_000;
+
 type Shaped = Wanted & { shape: TaskShape };
 
 /** Name of the secret that a service's tasks of a shape have. */
@@ -63,6 +69,11 @@ export const secretName = (service: string, hash: string): string => `${service}
 
 /** Tries at a change that somebody else was quicker than. */
 const mostTries = 8;
+
+/** Whether somebody else changed the service, made it, or took it or what it refers to away in the meantime. */
+const overtaken = (error: unknown): boolean =>
+  isStatus(error, 409) ||
+  /update out of sequence|name conflicts|(service|secret|config|network) \S+ not found|not found: \S+$/i.test(messageOf(error));
 
 /** The services, secrets, configs and networks of one deployment in the swarm. */
 export class Services {
@@ -84,16 +95,16 @@ export class Services {
 
   /** Makes the service what it should be; answers how many replicas it has, those of other katafleets counted. @throws engine.*, swarm.* */
   apply(wanted: Wanted): Promise<number> {
-    return this.#options.managers.do(`set the service ${wanted.name}`, async (docker, api) => {
+    return this.#options.managers.do(`set the service ${wanted.name}`, async (docker, api, signal) => {
       for (let tries = 1; ; tries += 1) {
+        signal.throwIfAborted();
         try {
           const there = await inspect(docker, wanted.name);
           if (there) return await this.#update(docker, api, there, wanted);
           const { shape } = wanted;
           return shape && wanted.replicas > 0 ? await this.#create(docker, api, { ...wanted, shape }) : 0;
         } catch (error) {
-          const overtaken = isStatus(error, 409) || /update out of sequence|name conflicts/i.test(String(error));
-          if (!overtaken || tries >= mostTries) throw error;
+          if (!overtaken(error) || tries >= mostTries) throw error;
         }
       }
     });
@@ -145,7 +156,10 @@ export class Services {
   /** The supervisor as a config of the swarm, made where it is missing. */
   async supervisorConfig(docker: Dockerode, architecture: 'amd64' | 'arm64'): Promise<References['config']> {
     const { bytes, sha256 } = await supervisorBinary(architecture);
-    const name = `${this.stack}-supervisor-${architecture}-${sha256.slice(0, 12)}`;
+    const { ephemeral, keys } = this.#options;
+    // What goes with one process is no other's to refer to: it has a name of its own.
+    const digest = ephemeral ? createHash('sha256').update(`${sha256}${keys.id}`).digest('hex') : sha256;
+    const name = `${this.stack}-supervisor-${architecture}-${digest.slice(0, 12)}`;
     return { id: await made(docker, 'configs', name, this.labelsOf('config'), bytes), name };
   }
 
@@ -173,15 +187,18 @@ export class Services {
     });
   }
 
-  /** Removes this key's configs and networks that nothing uses; the swarm itself refuses what is used. @throws engine.*, swarm.* */
-  removeShared(): Promise<void> {
-    const { managers, stack, keys } = this.#options;
-    return managers.do('remove what the services shared', async (docker) => {
-      const of = [`${labels.stack}=${stack}`, `${labels.key}=${keys.id}`];
-      for (const { ID } of await listed(docker, 'configs', [`${labels.role}=config`, ...of]))
+  /**
+   * Removes a key's configs, this one's if none is named, and the deployment's networks, where nothing uses them; the swarm itself refuses
+   * what is used. @throws engine.*, swarm.*
+   */
+  removeShared(key = this.#options.keys.id): Promise<void> {
+    const { managers, stack } = this.#options;
+    return managers.do('remove what the services shared', async (docker, _api, signal) => {
+      const of = `${labels.stack}=${stack}`;
+      for (const { ID } of await listed(docker, 'configs', [`${labels.role}=config`, of, `${labels.key}=${key}`]))
         await unlessUsed(docker.getConfig(ID).remove());
-      const networks = await docker.listNetworks({ filters: { label: [`${labels.role}=network`, ...of] } });
-      for (const { Id } of networks) await unlessUsed(docker.getNetwork(Id).remove());
+      const networks = await docker.listNetworks({ filters: { label: [`${labels.role}=network`, of] } });
+      for (const { Id, Name } of networks) await removeNetwork(docker, Id, Name, signal);
     });
   }
 }
@@ -248,6 +265,17 @@ async function inspect(docker: Dockerode, name: string): Promise<Service | undef
   }
 }
 
+/** Tasks that are on their way out still hold a network: it is tried again as long as no service has it. */
+async function removeNetwork(docker: Dockerode, id: string, name: string, signal: AbortSignal): Promise<void> {
+  const until = performance.now() + networkMs;
+  while (!(await unlessUsed(docker.getNetwork(id).remove()))) {
+    const services = z.array(Service).parse(await docker.listServices());
+    const targets = services.flatMap(({ Spec }) => Spec.TaskTemplate.Networks ?? []).map(({ Target }) => Target);
+    if (targets.includes(id) || targets.includes(name) || performance.now() > until) return;
+    await sleep(200, undefined, { signal });
+  }
+}
+
 async function unlessGone(removal: Promise<unknown>): Promise<void> {
   try {
     await removal;
@@ -256,10 +284,14 @@ async function unlessGone(removal: Promise<unknown>): Promise<void> {
   }
 }
 
-async function unlessUsed(removal: Promise<unknown>): Promise<void> {
+/** Whether it is gone. */
+async function unlessUsed(removal: Promise<unknown>): Promise<boolean> {
   try {
     await removal;
+    return true;
   } catch (error) {
-    if (!isStatus(error, 404) && !/in use|active endpoints/i.test(String(error))) throw error;
+    if (isStatus(error, 404)) return true;
+    if (/in use|active endpoints/i.test(messageOf(error))) return false;
+    throw error;
   }
 }

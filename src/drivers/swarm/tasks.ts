@@ -27,6 +27,8 @@ export interface TaskReport {
 }
 
 const ended = ['complete', 'shutdown', 'remove', 'orphaned'];
+/** Whether a task in that state runs no more, and never will. */
+export const isOver = (state: string): boolean => ended.includes(state) || state === 'failed' || state === 'rejected';
 /** Before it runs. */
 const underWay: Record<string, string> = {
   new: 'is new',
