@@ -13,9 +13,10 @@ import { type ManagerEngine, Managers } from './managers.ts';
 import { setAvailability, swarmFingerprint, swarmNodes } from './nodes.ts';
 import { type PoolContext, ServicePool } from './pool.ts';
 import { pullEverywhere } from './pull.ts';
-import { isOurPool } from './replicas.ts';
+import { isOurPool, mergeWants } from './replicas.ts';
+import { Rounds } from './rounds.ts';
 import type { TaskShape, Way } from './service.ts';
-import { poolLabels, Services } from './services.ts';
+import { poolLabels, replicasOf, Services } from './services.ts';
 import { Shapes } from './shapes.ts';
 import { isOver, Task, type TaskReport, taskReport } from './tasks.ts';
 
@@ -71,10 +72,10 @@ export class SwarmDriver implements Driver {
   readonly #pools = new Map<string, ServicePool>();
   readonly #admissions = new Map<string, () => void>();
   readonly #closing = new AbortController();
+  readonly #rounds: Rounds;
   #nodes: NodeMember[] = [];
   #probed: Promise<Fingerprint> | undefined;
   #adopted = false;
-  #tending: NodeJS.Timeout | undefined;
   #pressureUntil = 0;
 
   constructor(options: SwarmDriverOptions) {
@@ -94,6 +95,14 @@ export class SwarmDriver implements Driver {
       onTrouble,
     });
     this.#shapes = new Shapes(this.#managers, this.#images, options);
+    const jobs = {
+      'what is pressed': () => this.#relax(),
+      'nodes that lack an image': () => this.#images.forget(),
+      'secrets could not be renewed': () => this.#renew(),
+      'the services could not be looked after': () => this.#lookAtServices(),
+      'what is left over could not be removed': () => this.#leftovers.sweep(),
+    };
+    this.#rounds = new Rounds({ everyMs: tendMs, jobs, onTrouble });
   }
 
   #trouble(message: string): void {
@@ -124,9 +133,9 @@ export class SwarmDriver implements Driver {
 
   /** Services that an earlier katafleet of this deployment left: their tasks are ours now. */
   async #adopt(): Promise<void> {
-    this.#tending ??= setInterval(() => void this.#tend(), tendMs).unref();
+    this.#rounds.start();
     if (this.#adopted || this.#options.ephemeral) return;
-    const { stack, keys } = this.#options;
+    const { stack, keys, instance } = this.#options;
     let strangers = 0;
     for (const { Spec } of await this.#services.list()) {
       const own = Spec.Labels ?? {};
@@ -135,7 +144,10 @@ export class SwarmDriver implements Driver {
         if (own[labels.deadline] === undefined) strangers += 1;
         continue;
       }
-      if (!this.#pools.has(Spec.Name)) this.#add(Spec.Name, label, undefined, { replicas: Spec.Mode.Replicated?.Replicas ?? 0, hash });
+      // What no other katafleet says that it wants is ours.
+      const replicas = replicasOf(Spec) - mergeWants(own, instance, 0, Date.now()).replicas;
+      if (!this.#closing.signal.aborted && !this.#pools.has(Spec.Name))
+        this.#add(Spec.Name, label, undefined, { replicas: Math.max(0, replicas), hash });
     }
     this.#adopted = true;
     if (strangers > 0)
@@ -186,9 +198,11 @@ export class SwarmDriver implements Driver {
     if (spec.limits.network !== undefined) throw new KatafleetError('rsync.off', 'tasks of a swarm have no network for rsync');
     const shape = await this.#shapes.of(spec);
     signal?.throwIfAborted();
+    if (this.#closing.signal.aborted) throw new KatafleetError('node.lost', 'the driver is closed');
     const { name, label } = this.#shapes.nameFor(spec.image.name, spec.limits);
     const pool = this.#pools.get(name) ?? this.#add(name, label, shape);
     pool.reshape(shape);
+    pool.exclude(this.#images.lacking(this.#shapes.imageOf(shape)));
     return pool.create(spec, signal);
   }
 
@@ -240,7 +254,7 @@ export class SwarmDriver implements Driver {
     }
   }
 
-  /** What we handed out, and services of processes that may be gone; those of a deployment are looked after by {@link #tend}. */
+  /** What we handed out, and services of processes that may be gone; those of a deployment are looked after by {@link #lookAtServices}. */
   async list(): Promise<OwnedContainer[]> {
     const own = Array.from(this.#pools.values()).flatMap((pool) =>
       Array.from(pool.out, ({ id, labels: given }) => ({ id, labels: given })),
@@ -259,7 +273,9 @@ export class SwarmDriver implements Driver {
       for (const sandbox of pool.out) if (sandbox.id === id) return sandbox.remove();
     }
     const service = (await this.#services.list()).find(({ Spec }) => Spec.Name === id && Spec.Labels?.[labels.deadline] !== undefined);
-    if (service) await this.#services.remove(id);
+    if (!service) return;
+    await this.#services.remove(id);
+    await this.#services.removeShared(service.Spec.Labels?.[labels.key]);
   }
 
   images(): Promise<NodeImage[]> {
@@ -297,35 +313,34 @@ export class SwarmDriver implements Driver {
     ]);
   }
 
-  /** Secrets grow old, services fall out of use, nodes get images, and old engines leave containers behind. */
-  async #tend(): Promise<void> {
-    try {
-      if (performance.now() > this.#pressureUntil) for (const pool of this.#pools.values()) pool.press(false);
-      this.#images.forget();
-      for (const pool of this.#pools.values()) {
-        if (pool.shape) pool.reshape({ ...pool.shape, generation: this.#shapes.generation(pool.name) });
-      }
-      await this.#dropUnused();
-      await this.#leftovers.sweep();
-    } catch (error) {
-      this.#trouble(`the services could not be looked after: ${messageOf(error)}`);
-    }
+  #relax(): void {
+    if (performance.now() > this.#pressureUntil) for (const pool of this.#pools.values()) pool.press(false);
   }
 
-  async #dropUnused(): Promise<void> {
-    for (const { Spec, UpdatedAt } of await this.#services.list()) {
-      const pool = this.#pools.get(Spec.Name);
-      if (!pool?.idle || (Spec.Mode.Replicated?.Replicas ?? 0) > 0 || Date.now() - Date.parse(UpdatedAt) < unusedMs) continue;
-      await this.#drop(pool);
+  /** Secrets grow old. */
+  #renew(): void {
+    for (const pool of this.#pools.values())
+      if (pool.shape) pool.reshape({ ...pool.shape, generation: this.#shapes.generation(pool.name) });
+  }
+
+  /** Services fall out of use, or somebody else has changed them; a katafleet that shared one may be gone. */
+  async #lookAtServices(): Promise<void> {
+    const there = new Map((await this.#services.list()).map((service) => [service.Spec.Name, service]));
+    for (const pool of this.#pools.values()) {
+      const service = there.get(pool.name);
+      const replicas = service ? replicasOf(service.Spec) : 0;
+      const wanted = mergeWants(service?.Spec.Labels ?? {}, this.#options.instance, pool.told, Date.now()).replicas;
+      if (wanted !== replicas) pool.tellAgain();
+      else if (pool.idle && replicas === 0 && (!service || Date.now() - Date.parse(service.UpdatedAt) >= unusedMs)) await this.#drop(pool);
     }
   }
 
   async #drop(pool: ServicePool): Promise<void> {
+    if (!(await pool.retire(() => this.#services.remove(pool.name)))) return;
     this.#admissions.get(pool.name)?.();
     this.#admissions.delete(pool.name);
     this.#pools.delete(pool.name);
     await pool.close();
-    await this.#services.remove(pool.name);
   }
 
   watchImages(changed: () => void, signal: AbortSignal): Promise<void> {
@@ -361,15 +376,21 @@ export class SwarmDriver implements Driver {
   /** Lets go of the tasks. They wait for the next katafleet, unless nobody comes after this process: then they are taken away. */
   async close(): Promise<void> {
     this.#closing.abort(new Error('the driver is closed'));
-    clearInterval(this.#tending);
+    this.#rounds.stop();
     for (const stop of this.#admissions.values()) stop();
     await Promise.all(Array.from(this.#pools.values(), (pool) => pool.close()));
-    if (this.#options.ephemeral) {
-      for (const { name } of this.#pools.values()) await this.#services.remove(name);
-      if (this.#pools.size > 0) await this.#services.removeShared();
+    try {
+      if (this.#options.ephemeral && this.#pools.size > 0) await this.#takeAway();
+    } finally {
+      for (const engine of this.#managers.engines) await engine.close();
+      for (const worker of this.#options.workers) await worker.close();
     }
-    for (const engine of this.#managers.engines) await engine.close();
-    for (const worker of this.#options.workers) await worker.close();
+  }
+
+  async #takeAway(): Promise<void> {
+    const removals = await Promise.allSettled(Array.from(this.#pools.keys(), (name) => this.#services.remove(name)));
+    await this.#services.removeShared();
+    for (const removal of removals) if (removal.status === 'rejected') throw removal.reason;
   }
 }
 

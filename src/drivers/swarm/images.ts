@@ -155,9 +155,12 @@ export class SwarmImages {
       pushMs,
     );
     const lacking = await this.#options.pull(digest.reference, digest.architecture);
+    const known = this.#lacking.get(image) ?? new Map<string, number>();
+    const reached = Array.from(known.keys()).filter((node) => !lacking.includes(node));
+    // Those that have the image by its id keep it: they might not be able to pull it either.
+    if (known.size > 0 && reached.length === 0) throw new Error(`no node that lacks it could pull ${digest.reference}`);
     this.#pushed.set(image, digest.reference);
-    const known = this.#lacking.get(image);
-    for (const node of known?.keys() ?? []) if (!lacking.includes(node)) known?.delete(node);
+    for (const node of reached) known.delete(node);
     this.#options.onChange(image);
   }
 }

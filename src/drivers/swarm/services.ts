@@ -26,6 +26,9 @@ export const Service = z.object({
 });
 export type Service = z.output<typeof Service>;
 
+/** Of all katafleets together. */
+export const replicasOf = ({ Mode }: Pick<Service['Spec'], 'Mode'>): number => Mode.Replicated?.Replicas ?? 0;
+
 /** Labels of a pool's service beside those that all of ours have. */
 export const poolLabels = {
   /** {@link shapeHash} of its tasks. */
