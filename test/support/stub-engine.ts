@@ -6,8 +6,14 @@ import { join } from 'node:path';
 
 export type Answer = (request: http.IncomingMessage, response: http.ServerResponse) => void;
 
-/** An HTTP server on a unix socket of its own that says what a modern engine says of itself, and else what it is told. */
-export async function stubEngine(answers: Record<string, Answer> = {}): Promise<{ endpoint: string } & AsyncDisposable> {
+/**
+ * An HTTP server on a unix socket of its own that says what a modern engine says of itself, and else what it is told: by path, or
+ * by what answers all else.
+ */
+export async function stubEngine(
+  answers: Record<string, Answer> = {},
+  otherwise?: Answer,
+): Promise<{ endpoint: string } & AsyncDisposable> {
   const json = (body: object): Answer => {
     return (_request, response) => void response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(body));
   };
@@ -23,6 +29,7 @@ export async function stubEngine(answers: Record<string, Answer> = {}): Promise<
     const path = (request.url ?? '').replace(/^\/v1\.\d+/, '').replace(/\?.*/, '');
     const answer = known[path];
     if (answer) answer(request, response);
+    else if (otherwise) otherwise(request, response);
     else response.writeHead(404, { 'content-type': 'application/json' }).end(JSON.stringify({ message: `no such path ${path}` }));
   });
   server.listen(join(folder, 'sock'));

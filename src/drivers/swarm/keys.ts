@@ -1,5 +1,5 @@
-import { createHmac, randomBytes } from 'node:crypto';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createHmac, randomBytes, randomUUID } from 'node:crypto';
+import { existsSync, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { KatafleetError, messageOf } from '../../core/errors.ts';
 
@@ -30,7 +30,7 @@ export class SwarmKeys {
   static from(file: string): SwarmKeys {
     try {
       mkdirSync(dirname(file), { recursive: true });
-      makeIfMissing(file);
+      if (!existsSync(file)) makeIfMissing(file);
       const master = readFileSync(file);
       if (master.length >= leastBytes && master.length <= mostBytes) return new SwarmKeys(master);
       throw new Error(`it has ${master.length} bytes; ${leastBytes} to ${mostBytes} are expected`);
@@ -52,11 +52,16 @@ export class SwarmKeys {
   }
 }
 
+/** Whole or not at all: another katafleet that starts with it may be reading. */
 function makeIfMissing(file: string): void {
+  const own = `${file}.${randomUUID()}`;
   try {
-    writeFileSync(file, randomBytes(32), { flag: 'wx', mode: 0o600, flush: true });
+    writeFileSync(own, randomBytes(32), { flag: 'wx', mode: 0o600, flush: true });
+    linkSync(own, file);
   } catch (error) {
     // One that is there, on a read-only file system for instance, is read.
     if (!['EEXIST', 'EROFS', 'EACCES'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+  } finally {
+    rmSync(own, { force: true });
   }
 }

@@ -75,8 +75,7 @@ const mostTries = 8;
 
 /** Whether somebody else changed the service, made it, or took it or what it refers to away in the meantime. */
 const overtaken = (error: unknown): boolean =>
-  isStatus(error, 409) ||
-  /update out of sequence|name conflicts|(service|secret|config|network) \S+ not found|not found: \S+$/i.test(messageOf(error));
+  isStatus(error, 409) || /update out of sequence|name conflicts|(service|secret|config|network) (\S+ )?not found/i.test(messageOf(error));
 
 /** The services, secrets, configs and networks of one deployment in the swarm. */
 export class Services {
