@@ -1,0 +1,506 @@
+import assert from 'node:assert/strict';
+import { type ErrorCode, KatafleetError } from '../../../src/core/errors.ts';
+import { profileOf, sandboxLimits } from '../../../src/core/profile.ts';
+import type { SandboxSpec } from '../../../src/drivers/contract.ts';
+import { type PoolContext, ServicePool } from '../../../src/drivers/swarm/pool.ts';
+import { wantLastsMs } from '../../../src/drivers/swarm/replicas.ts';
+import { shapeHash, type TaskShape } from '../../../src/drivers/swarm/service.ts';
+import { secretName, type Wanted } from '../../../src/drivers/swarm/services.ts';
+import type { TaskReport } from '../../../src/drivers/swarm/tasks.ts';
+import { VirtualClock } from '../../simulation/clock.ts';
+import { fakeTask } from '../../support/fake-dialled.ts';
+
+const limits = sandboxLimits(profileOf());
+const shape: TaskShape = {
+  image: 'sha256:0123',
+  architecture: 'amd64',
+  volumes: [],
+  limits,
+  way: 'host',
+  address: '10.0.0.7:7421',
+  supervisor: 'abc',
+  idleMs: 900_000,
+  generation: '0',
+  appArmor: false,
+};
+const next: TaskShape = { ...shape, generation: '1' };
+const spec = (name: string): SandboxSpec => ({ name, image: { name: 'x', id: 'sha256:0123', volumes: [] }, limits, labels: {}, idleMs: 1 });
+const is = (code: ErrorCode) => (error: unknown) => error instanceof KatafleetError && error.code === code;
+const [second, minute] = [1_000, 60_000];
+const nothing: TaskReport = { words: [], insufficient: false, coming: 0, lacking: [] };
+const noRoom: TaskReport = { ...nothing, words: ['1 task: no suitable node'], insufficient: true };
+
+/** Lets time pass, with all that it sets off. */
+async function pass(clock: VirtualClock, ms: number): Promise<void> {
+  let over = false;
+  clock.after(ms, () => (over = true));
+  await clock.run(() => over);
+}
+
+describe('the pool of one service', () => {
+  let clock: VirtualClock;
+  let told: Wanted[];
+  let answer: (wanted: Wanted) => Promise<number>;
+  let report: TaskReport;
+  let reports: ReadonlySet<string>[];
+  let troubles: string[];
+  let lacked: string[];
+  let pressed: number;
+  let gone: () => Promise<void>;
+  let pools: ServicePool[];
+
+  beforeEach(() => {
+    clock = new VirtualClock();
+    [told, reports, troubles, lacked, pressed, pools] = [[], [], [], [], 0, []];
+    answer = ({ replicas }) => Promise.resolve(replicas);
+    report = { ...nothing, words: ['1 task: waits to be placed'], coming: 1 };
+    gone = () => Promise.resolve();
+  });
+  afterEach(() => Promise.all(pools.map((one) => one.close())));
+
+  const pool = (there?: { replicas: number; hash: string }, of: TaskShape | 'unknown' = shape): ServicePool => {
+    const context: PoolContext = {
+      services: {
+        apply: (wanted) => {
+          told.push(wanted);
+          return answer(wanted);
+        },
+      },
+      settleMs: minute,
+      lingerMs: 10 * minute,
+      patienceMs: 30 * second,
+      nameOf: (node) => `host ${node}`,
+      gone: () => gone(),
+      report: (_service, connected) => {
+        reports.push(connected);
+        return Promise.resolve(report);
+      },
+      onLacking: (_shape, nodes) => lacked.push(...nodes),
+      onPressure: () => (pressed += 1),
+      onTrouble: (message) => troubles.push(message),
+      clock,
+    };
+    const made = new ServicePool('s', '{}', of === 'unknown' ? undefined : of, context, there);
+    pools.push(made);
+    return made;
+  };
+  const numbers = () => told.map(({ replicas }) => replicas);
+  /** So many who wait; what becomes of each, by its name. */
+  const wait = (of: ServicePool, ...names: string[]) => {
+    const became: Record<string, string> = {};
+    for (const name of names) {
+      of.create(spec(name)).then(
+        ({ id }) => (became[name] = id),
+        (error: unknown) => (became[name] = error instanceof KatafleetError ? error.code : String(error)),
+      );
+    }
+    return became;
+  };
+
+  describe('tells the swarm', () => {
+    it('at once what the first wants, and then what came together in one call', async () => {
+      const one = pool();
+      wait(one, 'a');
+      await pass(clock, 1);
+      assert.deepEqual(numbers(), [1]);
+      wait(one, 'b', 'c');
+      await pass(clock, 50);
+      wait(one, 'd', 'e');
+      await pass(clock, 40);
+      assert.deepEqual(numbers(), [1]);
+      await pass(clock, 20);
+      assert.deepEqual(numbers(), [1, 5]);
+    });
+
+    it('nothing while the load is steady, but that it is still wanted', async () => {
+      const one = pool();
+      wait(one, 'a', 'b');
+      await pass(clock, 1);
+      [0, 1].forEach((at) => one.take(fakeTask(`t${at}`).dialled));
+      for (let round = 2; round < 52; round += 1) {
+        const [oldest] = one.out;
+        await oldest?.remove();
+        wait(one, `r${round}`);
+        one.take(fakeTask(`t${round}`).dialled);
+        await pass(clock, 2 * second);
+      }
+      assert.deepEqual(numbers(), [2]);
+      await pass(clock, wantLastsMs / 2);
+      assert.deepEqual(numbers(), [2, 2]);
+    });
+
+    it('that less is wanted when it has been so for a while, and none when nobody has come for long', async () => {
+      const one = pool();
+      wait(one, 'a', 'b');
+      await pass(clock, 1);
+      one.take(fakeTask('t1').dialled);
+      one.take(fakeTask('t2').dialled);
+      const [first, other] = one.out;
+      await first?.remove();
+      await pass(clock, minute - 6 * second);
+      assert.deepEqual(numbers(), [2]);
+      await pass(clock, 12 * second);
+      assert.deepEqual(numbers(), [2, 1]);
+      await other?.remove();
+      await pass(clock, 9 * minute);
+      assert.ok(numbers().every((number) => number > 0));
+      await pass(clock, 2 * minute);
+      assert.deepEqual([numbers().at(-1), one.idle], [0, true]);
+    });
+
+    it('with pauses while it does not answer, who waits waits on, and nobody is forgotten', async () => {
+      const one = pool();
+      answer = () => Promise.reject(new KatafleetError('engine.unreachable', 'gone'));
+      const became = wait(one, 'a');
+      await pass(clock, 20 * second);
+      assert.ok(told.length >= 5 && told.length <= 12, `${told.length}`);
+      assert.deepEqual([became, one.troubles[0]], [{}, 'gone']);
+      answer = ({ replicas }) => Promise.resolve(replicas);
+      await pass(clock, 6 * second);
+      const told1 = told.length;
+      await pass(clock, second);
+      assert.equal(told.length, told1);
+      one.take(fakeTask('t').dialled);
+      await pass(clock, 1);
+      assert.deepEqual(became, { a: 't' });
+    });
+
+    it('what it did not take for certain is told again, even where it is wanted no more', async () => {
+      const one = pool();
+      wait(one, 'a');
+      await pass(clock, second);
+      const abort = new AbortController();
+      const other = one.create(spec('b'), abort.signal);
+      answer = () => Promise.reject(new KatafleetError('engine.timeout', 'late'));
+      await pass(clock, 150);
+      abort.abort(new Error('no more'));
+      await assert.rejects(other, /no more/);
+      answer = ({ replicas }) => Promise.resolve(replicas);
+      await pass(clock, second);
+      assert.deepEqual(numbers(), [1, 2, 1]);
+    });
+
+    for (const code of ['engine.failed', 'swarm.no_manager', 'swarm.locked', 'supervisor.missing'] as const) {
+      it(`who waits is told at once that it refuses: ${code}`, async () => {
+        const one = pool();
+        answer = () => Promise.reject(new KatafleetError(code, 'no'));
+        const became = wait(one, 'a', 'b');
+        await pass(clock, 1);
+        assert.deepEqual([became, troubles], [{ a: code, b: code }, ['s: no']]);
+        await pass(clock, minute);
+        assert.deepEqual(told.length, 1);
+      });
+    }
+
+    it('again, where it has no task at all for who waits', async () => {
+      const one = pool();
+      wait(one, 'a');
+      await pass(clock, second);
+      report = nothing;
+      await pass(clock, 10 * second);
+      assert.ok(told.length >= 2 && told.length <= 3, `${told.length}`);
+      assert.ok(numbers().every((number) => number === 1));
+    });
+
+    it('again, when somebody has found that something else is there', async () => {
+      const one = pool({ replicas: 0, hash: shapeHash(shape) });
+      one.tellAgain();
+      await pass(clock, 1);
+      assert.deepEqual(numbers(), [0]);
+      await pass(clock, minute);
+      assert.deepEqual(numbers(), [0]);
+    });
+  });
+
+  describe('hands out', () => {
+    it('to who waits longest, once each', async () => {
+      const one = pool();
+      const became = wait(one, 'a', 'b', 'c');
+      for (const task of ['t1', 't2', 't3', 't4']) one.take(fakeTask(task).dialled);
+      await pass(clock, 1);
+      assert.deepEqual(became, { a: 't1', b: 't2', c: 't3' });
+      assert.deepEqual([one.spares.size, one.out.size, one.wanted], [1, 3, 3]);
+    });
+
+    it('what waits already, at once, with the name and the labels that were asked for', async () => {
+      const one = pool();
+      one.take(fakeTask('t1', 'n7').dialled);
+      const sandbox = await one.create({ ...spec('mine'), labels: { a: 'b' } });
+      assert.deepEqual([sandbox.id, sandbox.name, sandbox.node], ['t1', 'mine', 'host n7']);
+      assert.deepEqual(
+        Array.from(one.out, ({ labels }) => labels),
+        [{ a: 'b' }],
+      );
+      assert.equal(one.spares.size, 0);
+    });
+
+    it('nothing that has gone', async () => {
+      const one = pool();
+      const task = fakeTask('t1');
+      one.take(task.dialled);
+      task.supervisor.end();
+      assert.equal(await task.dialled.closed, 'ended');
+      const became = wait(one, 'a');
+      await pass(clock, 1);
+      assert.deepEqual(became, {});
+    });
+
+    it('nothing of a former shape in the very moment of the change', async () => {
+      const one = pool();
+      const { dialled } = fakeTask('t1');
+      one.take(dialled);
+      one.reshape(next);
+      const became = wait(one, 'a');
+      await pass(clock, 1);
+      assert.deepEqual([became, dialled.stream.destroyed], [{}, true]);
+      one.reshape(structuredClone(next));
+      one.take(fakeTask('t2').dialled);
+      await pass(clock, 1);
+      assert.deepEqual(became, { a: 't2' });
+    });
+
+    it('one connection of a task that has dialled in anew', async () => {
+      const one = pool();
+      const [lost, anew] = [fakeTask('t1'), fakeTask('t1')];
+      one.take(lost.dialled);
+      one.take(anew.dialled);
+      assert.deepEqual([one.spares.size, lost.dialled.stream.destroyed], [1, true]);
+      const sandbox = await one.create(spec('a'));
+      assert.equal(sandbox.stream, anew.dialled.stream);
+    });
+
+    it('a task that was handed out and dials in anew: nobody waits for its end', async () => {
+      gone = () => new Promise(() => undefined);
+      const one = pool();
+      one.take(fakeTask('t1').dialled);
+      const sandbox = await one.create(spec('a'));
+      one.take(fakeTask('t1').dialled);
+      await sandbox.closed;
+      await sandbox.remove();
+      assert.deepEqual([one.out.size, one.spares.size], [0, 1]);
+    });
+  });
+
+  describe('who waits', () => {
+    it('gives up by its signal, and nothing is wanted for it any more', async () => {
+      const one = pool();
+      const abort = new AbortController();
+      const waiting = one.create(spec('a'), abort.signal);
+      const reason = new Error('enough');
+      abort.abort(reason);
+      await assert.rejects(waiting, reason);
+      assert.deepEqual([one.wanted, one.spares.size], [0, 0]);
+      one.take(fakeTask('t').dialled);
+      assert.deepEqual([one.out.size, one.spares.size], [0, 1]);
+      assert.throws(() => void one.create(spec('b'), abort.signal), reason);
+    });
+
+    it('is told why after its patience, with the swarm’s words and what to look at', async () => {
+      report = { ...nothing, words: ['1 task: runs on h2 and has not dialled in'], coming: 1 };
+      const one = pool();
+      const waiting = one.create(spec('a'));
+      const told1 = assert.rejects(waiting, (error) => {
+        assert.ok(is('sandbox.failed')(error) && error instanceof KatafleetError);
+        assert.match(error.message, /no task of s has dialled in within 30 s: 1 task: runs on h2 and has not dialled in/);
+        assert.match(error.hint ?? '', /10\.0\.0\.7:7421/);
+        return true;
+      });
+      await pass(clock, 29 * second);
+      assert.equal(one.wanted, 1);
+      assert.deepEqual(one.troubles, report.words);
+      await pass(clock, 2 * second);
+      await told1;
+      assert.deepEqual([one.wanted, one.troubles], [0, []]);
+    });
+
+    it('is told in time by a manager that does not say why', async () => {
+      const one = pool();
+      const hang = new Promise<TaskReport>(() => undefined);
+      report = hang as unknown as TaskReport;
+      const became = wait(one, 'a');
+      await pass(clock, 32 * second);
+      assert.deepEqual([became, reports.length], [{ a: 'sandbox.failed' }, 1]);
+    });
+
+    it('is not told what was true of another', async () => {
+      const one = pool();
+      report = { ...nothing, words: ['1 task: an old story'], coming: 1 };
+      wait(one, 'a');
+      await pass(clock, 3 * second);
+      one.take(fakeTask('t').dialled);
+      await pass(clock, 2 * second);
+      wait(one, 'b');
+      assert.deepEqual(one.troubles, []);
+    });
+
+    it('is told soon that there is no room; other pools are asked for theirs', async () => {
+      report = noRoom;
+      const one = pool();
+      const became = wait(one, 'a', 'b');
+      await pass(clock, 2 * second);
+      assert.deepEqual([became, pressed > 0], [{}, true]);
+      await pass(clock, 2.5 * second);
+      assert.deepEqual(became, { a: 'node.full', b: 'node.full' });
+    });
+
+    it('stays in the line where a task is on its way: no more are sent away than find no room', async () => {
+      report = { ...noRoom, coming: 2 };
+      const one = pool();
+      const became = wait(one, 'a', 'b', 'c', 'd', 'e');
+      await pass(clock, 4.5 * second);
+      assert.deepEqual(became, { c: 'node.full', d: 'node.full', e: 'node.full' });
+    });
+
+    it('is not sent away for what was so before it came', async () => {
+      report = noRoom;
+      const one = pool();
+      wait(one, 'a');
+      await pass(clock, 2.2 * second);
+      one.take(fakeTask('t').dialled);
+      await pass(clock, 100);
+      const became = wait(one, 'b');
+      await pass(clock, 2.5 * second);
+      assert.deepEqual(became, {});
+    });
+
+    it('costs the swarm a question a second, about none that have dialled in', async () => {
+      const one = pool();
+      wait(one, 'a', 'b');
+      one.take(fakeTask('t1').dialled);
+      await pass(clock, 5.5 * second);
+      assert.ok(reports.length >= 4 && reports.length <= 5, `${reports.length}`);
+      assert.ok(reports.every((connected) => connected.has('t1')));
+      one.take(fakeTask('t2').dialled);
+      await pass(clock, minute);
+      assert.ok(reports.length <= 5);
+    });
+
+    it('tells which nodes were found to lack the image', async () => {
+      report = { ...nothing, words: ['1 task: rejected'], lacking: ['n3'] };
+      wait(pool(), 'a');
+      await pass(clock, 1.5 * second);
+      assert.deepEqual(lacked, ['n3']);
+    });
+  });
+
+  it('keeps off nodes, and says so once', async () => {
+    const one = pool();
+    wait(one, 'a');
+    await pass(clock, 1);
+    one.exclude(['n1']);
+    one.exclude(['n1']);
+    await pass(clock, 200);
+    one.exclude(['n1']);
+    await pass(clock, 200);
+    assert.deepEqual(
+      told.map(({ excluded }) => excluded),
+      [[], ['n1']],
+    );
+  });
+
+  it('gives way at once when another lacks room', async () => {
+    const one = pool();
+    wait(one, 'a', 'b');
+    await pass(clock, 1);
+    one.take(fakeTask('t1').dialled);
+    one.take(fakeTask('t2').dialled);
+    for (const sandbox of one.out) await sandbox.remove();
+    one.press(true);
+    await pass(clock, 200);
+    assert.deepEqual(numbers(), [2, 0]);
+  });
+
+  describe('one that an earlier katafleet left', () => {
+    const there = { replicas: 3, hash: shapeHash(shape) };
+
+    it('has its tasks served, and is left as it is, but for the number', async () => {
+      const one = pool(there, 'unknown');
+      assert.ok(one.knows(secretName('s', there.hash)));
+      assert.ok(!one.knows(secretName('s', 'other')) && !one.knows(secretName('t', there.hash)));
+      await pass(clock, 6 * second);
+      assert.deepEqual(
+        told.map(({ replicas, shape: of }) => [replicas, of]),
+        [[3, undefined]],
+      );
+      one.take(fakeTask('t1').dialled);
+      one.reshape(shape);
+      assert.equal((await one.create(spec('a'))).id, 't1');
+      await pass(clock, second);
+      assert.equal(told.length, 1);
+    });
+
+    it('knows both secrets while it changes, and the new one alone after that', async () => {
+      const one = pool(there, 'unknown');
+      one.reshape(next);
+      const [old, fresh] = [secretName('s', there.hash), secretName('s', shapeHash(next))];
+      assert.ok(one.knows(old) && one.knows(fresh));
+      await pass(clock, 200);
+      assert.ok(!one.knows(old) && one.knows(fresh));
+    });
+
+    it('goes when nobody uses it', async () => {
+      const one = pool(there, 'unknown');
+      await pass(clock, 11 * minute);
+      assert.deepEqual([numbers().at(-1), one.idle], [0, true]);
+    });
+  });
+
+  describe('is taken away', () => {
+    it('only when nobody wants it', async () => {
+      const one = pool();
+      wait(one, 'a');
+      assert.equal(await one.retire(() => assert.fail('it is wanted')), false);
+    });
+
+    it('and made again for who comes meanwhile, when that is over', async () => {
+      const one = pool({ replicas: 0, hash: shapeHash(shape) });
+      let removed: () => void = () => assert.fail('it was not begun');
+      const retired = one.retire(() => new Promise((resolve) => (removed = resolve)));
+      const became = wait(one, 'a');
+      await pass(clock, second);
+      assert.deepEqual(told, []);
+      removed();
+      assert.equal(await retired, false);
+      await pass(clock, second);
+      assert.deepEqual(numbers(), [1]);
+      one.take(fakeTask('t').dialled);
+      await pass(clock, 1);
+      assert.deepEqual(became, { a: 't' });
+    });
+
+    it('or not, when the swarm does not let it: nothing is forgotten', async () => {
+      const one = pool({ replicas: 0, hash: shapeHash(shape) });
+      await assert.rejects(
+        one.retire(() => Promise.reject(new Error('no'))),
+        /no/,
+      );
+      assert.ok(one.knows(secretName('s', shapeHash(shape))));
+    });
+  });
+
+  it('closed: who waits is told, what waits is let go, what comes is turned away, and nothing more is said', async () => {
+    const one = pool();
+    let finish: () => void = () => assert.fail('it was not begun');
+    answer = () => new Promise((resolve) => (finish = () => resolve(1)));
+    one.take(fakeTask('spare').dialled);
+    await one.create(spec('out'));
+    const spare = fakeTask('spare 2').dialled;
+    const became = wait(one, 'a');
+    await pass(clock, 200);
+    one.take(spare);
+    await pass(clock, 1);
+    const more = wait(one, 'b');
+    let closed = false;
+    const closing = one.close().then(() => (closed = true));
+    await pass(clock, 10);
+    assert.deepEqual([became, more, closed], [{ a: 'spare 2' }, { b: 'node.lost' }, false]);
+    finish();
+    await closing;
+    const late = fakeTask('late').dialled;
+    one.take(late);
+    assert.ok(late.stream.destroyed);
+    await assert.rejects(one.create(spec('c')), is('node.lost'));
+    await pass(clock, minute);
+    assert.equal(told.length, 1);
+  });
+});
