@@ -52,9 +52,9 @@ const platforms = { amd64: 'x86_64', arm64: 'aarch64' } as const;
 
 /** A fingerprint of all that tasks are made of. */
 export function shapeHash(shape: TaskShape): string {
-  const limits = Object.entries(shape.limits).sort(([a], [b]) => (a < b ? -1 : 1));
+  const sorted = (of: object) => Object.entries(of).sort(([a], [b]) => (a < b ? -1 : 1));
   return createHash('sha256')
-    .update(JSON.stringify([layout, { ...shape, limits }]))
+    .update(JSON.stringify([layout, sorted({ ...shape, limits: sorted(shape.limits) })]))
     .digest('hex')
     .slice(0, 12);
 }

@@ -66,8 +66,58 @@ describe('what several katafleets want of a service', () => {
 
   it('what makes no sense counts for nothing', () => {
     const garbage = Object.fromEntries(
-      ['', 'x', '3', '-4@1', '1e9', `2.5@${now}`, `NaN@${now}`].map((value, at) => [`katafleet.want.g${at}`, value]),
+      ['', 'x', '3', '-4@1', '1e9', `2.5@${now}`, `NaN@${now}`, `0@${now}`, `1e3@${now}`, ` 3@${now}`, `3@${now}@`, `9999999@${now}`].map(
+        (value, at) => [`katafleet.want.g${at}`, value],
+      ),
     );
     assert.deepEqual(mergeWants(garbage, 'a', 2, now), { labels: { 'katafleet.want.a': `2@${now}` }, replicas: 2 });
+  });
+
+  it('what was said long ahead of our clock counts for no longer than what was said long ago', () => {
+    for (const at of [now + wantLastsMs, Number.MAX_SAFE_INTEGER]) {
+      assert.equal(mergeWants({ 'katafleet.want.b': `7@${at}` }, 'a', 1, now).replicas, 1);
+    }
+    assert.equal(mergeWants({ 'katafleet.want.b': `7@${now + 1_000}` }, 'a', 1, now).replicas, 8);
+  });
+
+  it('is the sum of what each said last, in whatever order they say it', () => {
+    const saying = fc.record({ who: fc.constantFrom('a', 'b', 'c'), wants: fc.nat(50), after: fc.nat(60_000) });
+    fc.assert(
+      fc.property(fc.array(saying, { maxLength: 20 }), (sayings) => {
+        let [time, labels]: [number, Record<string, string>] = [now, {}];
+        const last = new Map<string, { wants: number; at: number }>();
+        for (const { who, wants, after } of sayings) {
+          time += after;
+          const merged = mergeWants(labels, who, wants, time);
+          labels = merged.labels;
+          last.set(who, { wants, at: time });
+          const sum = Array.from(last.values()).reduce((all, one) => all + (time - one.at < wantLastsMs ? one.wants : 0), 0);
+          assert.equal(merged.replicas, sum);
+          assert.ok(Object.keys(labels).length <= 3);
+        }
+      }),
+    );
+  });
+});
+
+describe('a pool over time', () => {
+  it('has what is wanted, falls only after a while, and to nothing when nobody comes', () => {
+    const moment = fc.record({ wanted: fc.nat(8), after: fc.integer({ min: 1, max: 90_000 }), pressed: fc.boolean() });
+    fc.assert(
+      fc.property(fc.array(moment, { minLength: 1, maxLength: 60 }), (moments) => {
+        let [now, current, fullAt, usedAt] = [0, 0, 0, 0];
+        for (const { wanted, after, pressed } of moments) {
+          now += after;
+          if (wanted > 0) usedAt = now;
+          if (wanted >= current) fullAt = now;
+          const replicas = replicasFor({ now, wanted, current, fullAt, usedAt, pressed }, rules);
+          assert.ok(replicas >= wanted);
+          if (replicas < current && !pressed) assert.ok(wanted > 0 ? now - fullAt >= rules.settleMs : now - usedAt >= rules.lingerMs);
+          current = replicas;
+        }
+        const idle = { wanted: 0, current, fullAt, usedAt, pressed: false };
+        assert.equal(replicasFor({ ...idle, now: usedAt + rules.lingerMs }, rules), 0);
+      }),
+    );
   });
 });

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import fc from 'fast-check';
 import { sandboxLimits, profileOf } from '../../../src/core/profile.ts';
 import { type References, serviceSpec, shapeHash, type TaskShape } from '../../../src/drivers/swarm/service.ts';
 
@@ -99,5 +100,103 @@ describe('a service of single-use sandboxes', () => {
     assert.equal(hashes.size, others.length + 1);
     const reordered = Object.fromEntries(Object.entries(shape.limits).reverse()) as TaskShape['limits'];
     assert.equal(shapeHash({ ...shape, limits: reordered }), shapeHash(shape));
+  });
+
+  // Field by field, so that nothing comes in, or goes, unnoticed.
+  const whole = {
+    Name: 'name',
+    Labels: { 'katafleet.role': 'pool' },
+    TaskTemplate: {
+      ContainerSpec: {
+        Image: 'sha256:0123',
+        Command: [
+          ...['/.katafleet/supervisor', '--dial', '10.0.0.7:7421', '--secret', '/run/secrets/katafleet', '--lifetime', '900000'],
+          ...['--tmpfs', '/sandbox=33554432', '--tmpfs', '/tmp=16777216'],
+        ],
+        Env: ['KATAFLEET_SERVICE=name', 'KATAFLEET_SECRET=name-hash', 'KATAFLEET_TASK={{.Task.ID}}', 'KATAFLEET_NODE={{.Node.ID}}'],
+        Labels: { 'katafleet.role': 'sandbox', 'katafleet.stack': 'katafleet' },
+        Hostname: '{{.Task.ID}}',
+        User: '0:0',
+        Dir: '/',
+        ReadOnly: true,
+        Init: false,
+        TTY: false,
+        OpenStdin: false,
+        HealthCheck: { Test: ['NONE'] },
+        StopSignal: 'SIGTERM',
+        StopGracePeriod: 25 * 3_600e9,
+        CapabilityDrop: ['ALL'],
+        CapabilityAdd: ['SETUID', 'SETGID', 'SETPCAP', 'KILL', 'CHOWN', 'FOWNER', 'DAC_OVERRIDE', 'SYS_ADMIN', 'NET_ADMIN'].map(
+          (one) => `CAP_${one}`,
+        ),
+        Ulimits: [
+          { Name: 'core', Soft: 0, Hard: 0 },
+          { Name: 'msgqueue', Soft: 0, Hard: 0 },
+        ],
+        Mounts: [
+          { Type: 'tmpfs', Target: '/sandbox', TmpfsOptions: { SizeBytes: 32 * MiB, Mode: 0o755 } },
+          { Type: 'tmpfs', Target: '/tmp', TmpfsOptions: { SizeBytes: 16 * MiB, Mode: 0o1777 } },
+          { Type: 'tmpfs', Target: '/dev/shm', TmpfsOptions: { SizeBytes: 4096, Mode: 0o1777 } },
+          { Type: 'tmpfs', Target: '/data', TmpfsOptions: { SizeBytes: 4096, Mode: 0o755 } },
+        ],
+        Configs: [{ ConfigID: 'c', ConfigName: 'config', File: { Name: '/.katafleet/supervisor', UID: '0', GID: '0', Mode: 0o555 } }],
+        Secrets: [{ SecretID: 's', SecretName: 'name-hash', File: { Name: '/run/secrets/katafleet', UID: '0', GID: '0', Mode: 0o400 } }],
+      },
+      Resources: {
+        Limits: { MemoryBytes: 64 * MiB, NanoCPUs: 5e8, Pids: 50 },
+        Reservations: { MemoryBytes: 64 * MiB },
+      },
+      RestartPolicy: { Condition: 'any', Delay: 0 },
+      Placement: {
+        Constraints: [],
+        Platforms: [
+          { OS: 'linux', Architecture: 'amd64' },
+          { OS: 'linux', Architecture: 'x86_64' },
+        ],
+      },
+      LogDriver: { Name: 'none' },
+      Networks: [{ Target: 'host' }],
+    },
+    Mode: { Replicated: { Replicas: 0 } },
+    UpdateConfig: { Parallelism: 0, FailureAction: 'continue', Order: 'stop-first' },
+  };
+
+  it('is this and nothing else at API 1.41', () => assert.deepEqual(spec(), whole));
+
+  it('has at API 1.44 one word more, at 1.46 tmpfs that a program can be run from', () => {
+    const { TaskTemplate: task } = structuredClone(whole);
+    const container = { ...task.ContainerSpec, Privileges: { NoNewPrivileges: true } };
+    assert.deepEqual(spec({}, [1, 44]), { ...whole, TaskTemplate: { ...task, ContainerSpec: container } });
+    const [sandbox, tmp, ...mounts] = container.Mounts;
+    const exec = [sandbox, tmp].map((mount) => ({ ...mount, TmpfsOptions: { ...mount?.TmpfsOptions, Options: [['exec']] } }));
+    const newest = { ...container, Mounts: [...exec, ...mounts] };
+    assert.deepEqual(spec({}, [1, 46]), { ...whole, TaskTemplate: { ...task, ContainerSpec: newest } });
+  });
+
+  it('has the limits of each profile as they are, and reserves what it may use', () => {
+    const bytes = fc.integer({ min: 16 * MiB, max: 1024 * 1024 * MiB });
+    fc.assert(
+      fc.property(bytes, fc.integer({ min: 5, max: 102_400 }), fc.integer({ min: 4, max: 32_768 }), (memory, percent, pids) => {
+        const limits = { ...shape.limits, memory, cpus: percent / 100, pids };
+        const { Limits, Reservations } = spec({ limits }).TaskTemplate['Resources'] as Record<string, Record<string, number>>;
+        assert.deepEqual(Limits, { MemoryBytes: memory, NanoCPUs: percent * 1e7, Pids: pids });
+        assert.deepEqual(Reservations, { MemoryBytes: memory });
+        const sizes = spec({ limits })
+          .TaskTemplate.ContainerSpec.Mounts.slice(0, 2)
+          .map(({ TmpfsOptions }) => (TmpfsOptions as { SizeBytes: number }).SizeBytes);
+        assert.ok(sizes.every((size) => size % 4096 === 0) && sizes.reduce((sum, size) => sum + size, 0) <= 0.75 * memory);
+      }),
+    );
+  });
+
+  it('has the same fingerprint however its fields are ordered', () => {
+    const reordered = Object.fromEntries(Object.entries(shape).reverse()) as unknown as TaskShape;
+    assert.equal(shapeHash(reordered), shapeHash(shape));
+  });
+
+  it('has other tasks for each limit that differs', () => {
+    const others = Object.entries(shape.limits).map(([limit, value]) => ({ ...shape.limits, [limit]: Number(value) + 4096 }));
+    const dial = { ...shape.limits, dial: 'overlay' as const };
+    assert.equal(new Set([shape.limits, dial, ...others].map((limits) => shapeHash({ ...shape, limits }))).size, others.length + 2);
   });
 });

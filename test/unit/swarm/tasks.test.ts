@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { Task, taskReport } from '../../../src/drivers/swarm/tasks.ts';
+import { isOver, Task, taskReport } from '../../../src/drivers/swarm/tasks.ts';
 
 const at = '2026-11-25T04:00:00.000000000Z';
 const task = (id: string, state: string, more: { err?: string; node?: string; desired?: string; at?: string } = {}) =>
@@ -52,5 +52,74 @@ describe('why tasks do not come, by the swarm’s own words', () => {
   it('what failed long ago says nothing about now', () => {
     const old = task('a', 'failed', { err: 'x', at: '2020-01-01T00:00:00Z' });
     assert.deepEqual(report([old]).words, []);
+  });
+
+  it('reads what Docker 20.10 says', () => {
+    const PortStatus = {};
+    const answer = [
+      {
+        ID: 'ogyejz9d43bux45x1f3gxng46',
+        DesiredState: 'running',
+        Status: {
+          Timestamp: at,
+          State: 'pending',
+          Message: 'pending task scheduling',
+          Err: 'no suitable node (insufficient resources on 2 nodes)',
+          PortStatus,
+        },
+      },
+      {
+        ID: '8fyu3e9d9jmeijx6kzm6tvly7',
+        NodeID: 'n2mny4sqq7cz1da1v7r1dh5d9',
+        DesiredState: 'shutdown',
+        Status: {
+          Timestamp: at,
+          State: 'rejected',
+          Message: 'preparing',
+          Err: 'No such image: sha256:3ada647fee40d299f5d55f2dfbbb6819312dc38f61939c2d3cace78f9f00a0c4',
+          ContainerStatus: { ContainerID: '', PID: 0, ExitCode: 0 },
+          PortStatus,
+        },
+      },
+      {
+        ID: '34xexqcprlc7fz8h5q6oonnpt',
+        NodeID: 'n2mny4sqq7cz1da1v7r1dh5d9',
+        DesiredState: 'running',
+        Status: { Timestamp: at, State: 'assigned', Message: 'scheduler assigned task to node', PortStatus },
+      },
+      {
+        ID: 'h32uozzydlu8u2e0ysxjxtz87',
+        DesiredState: 'running',
+        Status: {
+          Timestamp: at,
+          State: 'pending',
+          Message: 'pending task scheduling',
+          Err: 'no suitable node (scheduling constraints not satisfied on 2 nodes)',
+          PortStatus,
+        },
+      },
+    ];
+    assert.deepEqual(report(Task.array().parse(answer)), {
+      words: [
+        '1 task: no suitable node (insufficient resources on 2 nodes)',
+        '1 task: rejected on name of n2mny4sqq7cz1da1v7r1dh5d9: No such image: sha256:3ada647fee40d299f5d55f2dfbbb6819312dc38f61939c2d3cace78f9f00a0c4',
+        '1 task: waits for its node to take it on name of n2mny4sqq7cz1da1v7r1dh5d9',
+        '1 task: no suitable node (scheduling constraints not satisfied on 2 nodes)',
+      ],
+      insufficient: true,
+      coming: 1,
+      lacking: ['n2mny4sqq7cz1da1v7r1dh5d9'],
+    });
+  });
+
+  it('counts those on their way: placed, or running, or not looked at yet; none that failed or finds no place', () => {
+    const states = ['new', 'pending', 'assigned', 'preparing', 'starting', 'running', 'failed', 'rejected', 'complete', 'orphaned'];
+    assert.equal(report(states.map((state) => task(state, state))).coming, 6);
+    assert.equal(report([task('a', 'pending', { err: 'no suitable node (x)' }), task('b', 'running', { desired: 'shutdown' })]).coming, 0);
+  });
+
+  it('is over for good, or not', () => {
+    for (const state of ['complete', 'failed', 'rejected', 'shutdown', 'orphaned', 'remove']) assert.ok(isOver(state), state);
+    for (const state of ['new', 'pending', 'assigned', 'accepted', 'preparing', 'ready', 'starting', 'running']) assert.ok(!isOver(state));
   });
 });
