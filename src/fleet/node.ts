@@ -56,6 +56,8 @@ const turnMs = 2_000;
 const gaveWayMs = 5_000;
 /** When it is worth another try where nothing could give way, ms. */
 const fullMs = 500;
+/** A machine on which a sandbox broke off under its run takes others with it, if it does, within this time, ms. */
+const shakenMs = 5_000;
 /** How long removals may take when katafleet ends, ms. */
 const longestCloseMs = 30_000;
 /** How long a sandbox can be needed after it was taken: a day's run and the way back, ms. */
@@ -81,6 +83,8 @@ export class Node {
   /** Sandboxes from their creation until their removal is asked for. */
   readonly #living = new Set<Sandbox>();
   readonly #leases = new Map<ReadySandbox, AbortController>();
+  /** When a sandbox last broke off under its run, by machine. */
+  readonly #shaken = new Map<string, number>();
   readonly #endedSince = new Map<string, number>();
   readonly #owner = ownerOf('self');
   #reaping: NodeJS.Timeout | undefined;
@@ -257,7 +261,7 @@ export class Node {
         if (!books.reserve(limits.memory - booked)) throw new KatafleetError('node.full', 'an idle sandbox went away before it was taken');
         booked = limits.memory;
       }
-      const ready = await pool.acquire(signal, grant);
+      const ready = await pool.acquire(signal, grant, ({ node }) => this.#isShaken(node));
       if (ready.warm) {
         const surplus = booked + idleMemory - limits.memory;
         if (surplus > 0) books.release(surplus);
@@ -267,6 +271,9 @@ export class Node {
       const lost = new AbortController();
       const lease = { ...ready, image, lost: lost.signal, release: () => this.#release(pool, lease) };
       this.#leases.set(lease, lost);
+      void ready.sandbox.closed.then(() => {
+        if (this.#leases.has(lease)) this.#shaken.set(ready.sandbox.node, performance.now());
+      });
       if (this.#suspended) abandon(lease.sandbox, lost); // the node was given up meanwhile
       return lease;
     } catch (error) {
@@ -274,6 +281,15 @@ export class Node {
       else if (error instanceof KatafleetError && error.code === 'node.full') throw await this.#giveWay(name, limits, error);
       throw error;
     }
+  }
+
+  /** The next attempt at a run is not to be lost with the same machine, whose other sandboxes may end one by one. */
+  #isShaken(machine: string): boolean {
+    const since = this.#shaken.get(machine);
+    if (since === undefined) return false;
+    if (performance.now() - since < shakenMs) return true;
+    this.#shaken.delete(machine);
+    return false;
   }
 
   /** A run found no room although the books say that there is: other pools' idle sandboxes keep more than they book, and go. */

@@ -140,11 +140,15 @@ export class WarmPool {
     }
   }
 
-  /** An idle sandbox at once, or a new one, started before any refill. @throws sandbox.failed, engine.*, the signal's reason */
-  async acquire(signal?: AbortSignal, grant?: Grant): Promise<ReadySandbox & { warm: boolean }> {
+  /**
+   * An idle sandbox at once, one that is not shunned where there is one, or a new one, started before any refill.
+   * @throws sandbox.failed, engine.*, the signal's reason
+   */
+  async acquire(signal?: AbortSignal, grant?: Grant, shuns?: (sandbox: Sandbox) => boolean): Promise<ReadySandbox & { warm: boolean }> {
     this.#inUse += 1;
     this.#demand.taken(this.#clock.now(), this.#inUse);
-    const ready = this.#idle.shift();
+    const at = shuns ? this.#idle.findIndex(({ sandbox }) => !shuns(sandbox)) : 0;
+    const [ready] = this.#idle.splice(Math.max(at, 0), 1);
     if (ready) {
       this.#changed();
       this.#clock.after(refillDelayMs, () => this.#adjust()); // the run goes first

@@ -33,6 +33,30 @@ export function swarmFleet(bed: Testbed, { swarm = {}, node = {}, ...more }: Swa
   return new Katafleet({ ...more, nodes: [swarmNode(bed, node)], swarm: { listen: { host: bed.server, port: 0 }, ...swarm } });
 }
 
+/** On which host a command runs, known by a word of its own. */
+export function hostOf(bed: Testbed, word: string): Promise<string> {
+  return eventually(`${word} runs`, 30, () => {
+    const host = bed.hosts.find((one) => bed.on(one, ['pgrep', '-f', `${word}$`]).code === 0);
+    assert.ok(host !== undefined, 'on no host');
+    return Promise.resolve(host);
+  });
+}
+
+/** The host of a task by its id, for as long as the swarm remembers it. */
+export async function hostOfTask(bed: Testbed, task: string, manager = 'h1'): Promise<string> {
+  const node = (await bed.docker(manager, 'inspect', '--type', 'task', '--format', '{{.NodeID}}', task)).trim();
+  return (await bed.docker(manager, 'node', 'inspect', '--format', '{{.Description.Hostname}}', node)).trim();
+}
+
+/** Ids of the tasks of pools that run, by the swarm's word. */
+export async function runningTasks(bed: Testbed, manager = 'h1'): Promise<Set<string>> {
+  const names = (await services(bed, manager)).map(({ name }) => name);
+  if (names.length === 0) return new Set();
+  const args = ['--no-trunc', '--filter', 'desired-state=running', '--format', '{{.ID}} {{.CurrentState}}'];
+  const lines = (await bed.docker(manager, 'service', 'ps', ...args, ...names)).split('\n');
+  return new Set(lines.filter((line) => line.includes(' Running ')).map((line) => line.slice(0, line.indexOf(' '))));
+}
+
 /** Names of all of ours in the swarm, each with its kind. */
 export async function leftIn(bed: Testbed, manager = 'h1', stack = 'katafleet'): Promise<string[]> {
   const kinds = ['service', 'secret', 'config', 'network'];

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { Duplex, PassThrough } from 'node:stream';
+import { inspect } from 'node:util';
 import fc from 'fast-check';
 import { KatafleetError } from '../../src/core/errors.ts';
 import { profileOf, sandboxLimits } from '../../src/core/profile.ts';
@@ -131,6 +132,15 @@ describe('engine: attach stream', () => {
 });
 
 describe('engine: endpoints and errors', () => {
+  it('agents are written down in few words, for docker-modem does so at every call', () => {
+    for (const endpoint of ['unix:///run/x.sock', 'tcp://node.example:2375', 'ssh://user@node.example:2222']) {
+      const connection = connect(endpoint);
+      const { agent } = connection.options as { agent?: object };
+      assert.equal(inspect({ agent }, { showHidden: true, depth: null }), '{ agent: Agent {} }');
+      connection.close();
+    }
+  });
+
   it('take unix, tcp and ssh, and refuse all else', () => {
     assert.equal(connect('unix:///run/x.sock').options.socketPath, '/run/x.sock');
     const tcp = connect('tcp://node.example:2375').options;

@@ -261,6 +261,45 @@ describe('warm pool', () => {
   });
 });
 
+describe('a machine on which a sandbox broke off under its run', () => {
+  it('gives the next run none of its others, while another machine has one', async () => {
+    const { driver, node, books } = testNode();
+    const create = driver.create.bind(driver);
+    const machines = ['a', 'a', 'b', 'a'];
+    driver.create = async (...given) => Object.assign(await create(...given), { node: machines.shift() ?? 'a' });
+    const pool = await node.target('x', limits, { min: 4, max: 4 });
+    await pool.filled();
+    const lease = () => {
+      books.booked += limits.memory - 16 * MiB;
+      return node.lease('x', limits, limits.memory - 16 * MiB);
+    };
+    const first = await lease();
+    assert.equal(first.sandbox.node, 'a');
+    first.sandbox.stream.destroy();
+    await first.sandbox.closed;
+    const [second, third] = [await lease(), await lease()];
+    assert.deepEqual([second.sandbox.node, third.sandbox.node, third.warm], ['b', 'a', true]);
+    await Promise.all([first, second, third].map((one) => one.release()));
+    await node.close();
+    assert.equal(books.booked, 0);
+  });
+
+  it('that ended when its run was over is none', async () => {
+    const { driver, node, books } = testNode();
+    const create = driver.create.bind(driver);
+    const machines = ['a', 'a', 'b'];
+    driver.create = async (...given) => Object.assign(await create(...given), { node: machines.shift() ?? 'a' });
+    const pool = await node.target('x', limits, { min: 3, max: 3 });
+    await pool.filled();
+    await run({ node, books });
+    books.booked += limits.memory - 16 * MiB;
+    const lease = await node.lease('x', limits, limits.memory - 16 * MiB);
+    assert.equal(lease.sandbox.node, 'a');
+    await lease.release();
+    await node.close();
+  });
+});
+
 describe('reaper', () => {
   const container = (own: Record<string, string>) => ({ id: 'x', running: true, labels: own });
 

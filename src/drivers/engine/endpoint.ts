@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import https from 'node:https';
 import { join } from 'node:path';
+import { inspect } from 'node:util';
 import type Dockerode from 'dockerode';
 import { maskEndpoint } from '../../core/endpoint.ts';
 import { KatafleetError, messageOf } from '../../core/errors.ts';
@@ -40,7 +41,7 @@ export function connect(endpoint: string, tls?: string | TlsFiles, transport?: S
   const keepAlive = { keepAlive: true, keepAliveMsecs: keepAliveMs, maxSockets: Infinity, maxFreeSockets: 8 };
   switch (url.protocol) {
     case 'unix:': {
-      const agent = new http.Agent(keepAlive);
+      const agent = terse(new http.Agent(keepAlive));
       return connection({ ...unset, protocol: 'http', socketPath: url.pathname, agent }, agent);
     }
     case 'tcp:':
@@ -48,13 +49,13 @@ export function connect(endpoint: string, tls?: string | TlsFiles, transport?: S
     case 'https:': {
       const files = typeof tls === 'string' ? filesIn(tls) : tls;
       const given = files && certificates(files);
-      const agent = given ? new https.Agent({ ...keepAlive, ...given }) : new http.Agent(keepAlive);
+      const agent = terse(given ? new https.Agent({ ...keepAlive, ...given }) : new http.Agent(keepAlive));
       const address = { host: url.hostname, port: url.port || (given ? '2376' : '2375') };
       return connection({ ...unset, ...address, ...given, protocol: given ? 'https' : 'http', agent }, agent);
     }
     case 'ssh:': {
       const shared = transport ?? new SshTransport(endpoint);
-      const agent = new SshAgent(shared);
+      const agent = terse(new SshAgent(shared));
       return {
         options: { ...unset, host: 'engine', port: '80', protocol: 'http', agent } as Dockerode.DockerOptions,
         disconnect: () => {
@@ -70,6 +71,14 @@ export function connect(endpoint: string, tls?: string | TlsFiles, transport?: S
     default:
       throw invalid(endpoint);
   }
+}
+
+/**
+ * docker-modem writes down the options of every request, whether or not anybody reads it, and in them the agent with all that
+ * its sockets refer to: with a hundred calls under way that takes far longer than the calls.
+ */
+function terse<T extends http.Agent>(agent: T): T {
+  return Object.defineProperty(agent, inspect.custom, { value: () => 'Agent {}' });
 }
 
 function connection(options: object, agent: { destroy(): void }): Connection {

@@ -1,8 +1,10 @@
 import { connect } from 'node:net';
 import { z } from 'zod';
-import { KatafleetError, messageOf } from '../../core/errors.ts';
+import { KatafleetError } from '../../core/errors.ts';
+import { engineError } from '../api/errors.ts';
 import type { ManagerEngine, Managers } from './managers.ts';
 
+const connectMs = 5_000;
 const Info = z.object({ Swarm: z.object({ NodeAddr: z.string().default('') }).prefault({}) });
 
 /**
@@ -10,16 +12,17 @@ const Info = z.object({ Swarm: z.object({ NodeAddr: z.string().default('') }).pr
  * on this machine the address that it has in the swarm, for one elsewhere the address by which this machine reaches it.
  * @throws config.invalid, engine.*
  */
-export async function ownAddress(managers: Managers): Promise<string> {
-  const { current } = managers;
-  const url = new URL(current.endpoint);
-  if (url.protocol === 'unix:') return nodeAddress(managers);
-  if (url.protocol === 'ssh:') throw unknown(current, 'it is reached by ssh');
-  try {
-    return await localAddress(url.hostname.replace(/^\[|\]$/g, ''), Number(url.port || (url.protocol === 'https:' ? 2376 : 2375)));
-  } catch (error) {
-    throw unknown(current, messageOf(error));
-  }
+export function ownAddress(managers: Managers): Promise<string> {
+  return managers.ask(async (engine) => {
+    const url = new URL(engine.endpoint);
+    if (url.protocol === 'unix:') return nodeAddress(managers);
+    if (url.protocol === 'ssh:') throw unknown(engine, 'it is reached by ssh');
+    try {
+      return await localAddress(url.hostname.replace(/^\[|\]$/g, ''), Number(url.port || (url.protocol === 'https:' ? 2376 : 2375)));
+    } catch (error) {
+      throw engineError(error, engine.endpoint, 'find out our own address'); // a manager that is away is no fault of the configuration
+    }
+  });
 }
 
 async function nodeAddress(managers: Managers): Promise<string> {
@@ -32,6 +35,7 @@ function localAddress(host: string, port: number): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = connect({ host, port });
     socket.once('error', reject);
+    socket.setTimeout(connectMs, () => socket.destroy(new Error(`no connection within ${connectMs / 1000} s`)));
     socket.once('connect', () => {
       const { localAddress: address } = socket;
       socket.destroy();

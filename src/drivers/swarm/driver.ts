@@ -5,6 +5,7 @@ import { labels } from '../../core/labels.ts';
 import type { SandboxLimits } from '../../core/profile.ts';
 import type { Driver, Fingerprint, NodeImage, NodeMember, OwnedContainer, PreparedImage, Sandbox, SandboxSpec } from '../contract.ts';
 import { takesTasks } from '../machines.ts';
+import { Departures } from './departures.ts';
 import { SwarmImages } from './images.ts';
 import type { SwarmKeys } from './keys.ts';
 import { Leftovers } from './leftovers.ts';
@@ -50,7 +51,6 @@ export interface SwarmDriverOptions {
 const tendMs = 30_000;
 /** A service without replicas that nobody asked for is removed after so long, ms. */
 const unusedMs = 24 * 3_600_000;
-const [goneLookMs, goneMs] = [1_000, 120_000];
 
 /**
  * A swarm, by its managers' API alone: for each image and limits a service of single-use sandboxes that dial us. The swarm
@@ -73,6 +73,7 @@ export class SwarmDriver implements Driver {
   readonly #admissions = new Map<string, () => void>();
   readonly #closing = new AbortController();
   readonly #rounds: Rounds;
+  readonly #departures = new Departures({ over: (tasks) => this.#over(tasks), signal: this.#closing.signal });
   #nodes: NodeMember[] = [];
   #probed: Promise<Fingerprint> | undefined;
   #adopted = false;
@@ -173,7 +174,7 @@ export class SwarmDriver implements Driver {
       lingerMs: this.#options.lingerMs,
       patienceMs: this.#options.patienceMs,
       nameOf: (node) => this.#nameOf(node),
-      gone: (task) => this.#gone(task),
+      gone: (task) => this.#departures.of(task),
       report: (service, connected, since) => this.#report(service, connected, since),
       onLacking: (shape, nodes) => {
         const lacking = this.#nodes.filter(({ id }) => nodes.includes(id));
@@ -233,25 +234,15 @@ export class SwarmDriver implements Driver {
     });
   }
 
-  /** Resolves when the swarm says that a task has ended or its node has gone. @throws engine.timeout when it says neither */
-  async #gone(task: string): Promise<void> {
-    const until = performance.now() + goneMs;
-    while (!this.#closing.signal.aborted) {
-      try {
-        const found = await this.#managers.do('ask for a task', async (docker) =>
-          z.array(Task).parse(await docker.listTasks({ filters: JSON.stringify({ id: [task] }) })),
-        );
-        const [one] = found.filter(({ ID }) => ID === task);
-        if (!one || isOver(one.Status.State)) return;
-        this.#nodes = await swarmNodes(this.#managers);
-        const node = this.#nodes.find(({ id }) => id === one.NodeID);
-        if (!node || node.state !== 'ready') return;
-      } catch (error) {
-        if (performance.now() > until) throw error;
-      }
-      if (performance.now() > until) throw new KatafleetError('engine.timeout', `the swarm does not say that the task ${task} has ended`);
-      await new Promise((resolve) => setTimeout(resolve, goneLookMs));
-    }
+  /** Of these tasks those that have ended, or whose node has gone, by the swarm's word. */
+  async #over(ids: readonly string[]): Promise<string[]> {
+    const found = await this.#managers.do('ask for tasks', async (docker) =>
+      z.array(Task).parse(await docker.listTasks({ filters: JSON.stringify({ id: ids }) })),
+    );
+    this.#nodes = await swarmNodes(this.#managers);
+    const ready = new Set(this.#nodes.filter(({ state }) => state === 'ready').map(({ id }) => id));
+    const living = found.filter(({ NodeID, Status }) => !isOver(Status.State) && ready.has(NodeID)).map(({ ID }) => ID);
+    return ids.filter((id) => !living.includes(id));
   }
 
   /** What we handed out, and services of processes that may be gone; those of a deployment are looked after by {@link #lookAtServices}. */
