@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict';
+import { Rounds } from '../../../src/drivers/swarm/rounds.ts';
+import { VirtualClock } from '../../simulation/clock.ts';
+
+describe('what is looked after again and again', () => {
+  let clock: VirtualClock;
+  let told: string[];
+  let done: string[];
+  const rounds = (jobs: Record<string, () => void | Promise<void>>) =>
+    new Rounds({ everyMs: 30_000, jobs, onTrouble: (message) => told.push(message), clock });
+  const pass = async (ms: number) => {
+    let over = false;
+    clock.after(ms, () => (over = true));
+    await clock.run(() => over);
+  };
+
+  beforeEach(() => {
+    clock = new VirtualClock();
+    [told, done] = [[], []];
+  });
+
+  it('is done though something before it fails, which is told once until it succeeds', async () => {
+    let faults = 3;
+    const fails = () => {
+      if ((faults -= 1) >= 0) return Promise.reject(new Error('no'));
+      faults = faults === -1 ? 1 : faults;
+      return Promise.resolve();
+    };
+    const both = rounds({ first: fails, second: () => void done.push('second') });
+    both.start();
+    both.start();
+    await pass(95_000);
+    assert.deepEqual([done.length, told], [3, ['first: no']]);
+    await pass(60_000);
+    both.stop();
+    assert.deepEqual(told, ['first: no', 'first: no']);
+  });
+
+  it('is not begun again before it has ended, nor after it was stopped', async () => {
+    let end: () => void = () => undefined;
+    const slow = rounds({
+      slow: () => {
+        done.push('begun');
+        return new Promise((resolve) => (end = resolve));
+      },
+      after: () => void done.push('after'),
+    });
+    slow.start();
+    await pass(120_000);
+    slow.start();
+    await pass(120_000);
+    assert.deepEqual(done, ['begun']);
+    slow.stop();
+    end();
+    slow.start();
+    await pass(120_000);
+    assert.deepEqual([done, told], [['begun'], []]);
+  });
+});
