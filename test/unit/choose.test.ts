@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { chooseDriver, type DriverPolicy, type Reached } from '../../src/drivers/choose.ts';
 import type { DriverKind } from '../../src/drivers/contract.ts';
 
-const api = (apiVersion: string, swarm: 'inactive' | 'worker' | 'manager' = 'inactive'): Reached => ({
+const api = (apiVersion: string, swarm: 'inactive' | 'locked' | 'worker' | 'manager' = 'inactive'): Reached => ({
   api: 'usable',
   fingerprint: { apiVersion, swarm },
 });
@@ -27,6 +27,16 @@ describe('the choice of driver explains itself', () => {
     [unix, api('1.40', 'manager'), 'auto', all, 'engine', 'API 1.40', ['swarm: manager, but API 1.40 is below 1.41']],
     [unix, api('1.9', 'manager'), 'auto', all, 'engine', 'API 1.9', ['swarm: manager, but API 1.9 is below 1.41']],
     [tcp, api('1.41', 'worker'), 'auto', all, 'engine', 'API 1.41', ['swarm: a worker; only managers take services']],
+    [tcp, api('1.41', 'locked'), 'auto', all, 'engine', 'API 1.41', ['swarm: its swarm is locked: docker swarm unlock']],
+    [
+      tcp,
+      api('1.41', 'locked'),
+      'swarm',
+      all,
+      undefined,
+      'the configuration wants swarm: its swarm is locked: docker swarm unlock',
+      ['swarm: its swarm is locked: docker swarm unlock'],
+    ],
     [tcp, api('1.41'), 'auto', all, 'engine', 'API 1.41', ['swarm: in no swarm']],
     [ssh, api('1.41'), 'auto', all, 'engine', 'API 1.41', ['swarm: in no swarm']],
     [

@@ -197,6 +197,8 @@ export class SwarmDriver implements Driver {
   async create(spec: SandboxSpec, signal?: AbortSignal): Promise<Sandbox> {
     signal?.throwIfAborted();
     if (spec.limits.network !== undefined) throw new KatafleetError('rsync.off', 'tasks of a swarm have no network for rsync');
+    // Once: what waits can be given out while no manager answers.
+    if (this.#nodes.length === 0) await this.probe();
     const shape = await this.#shapes.of(spec);
     signal?.throwIfAborted();
     if (this.#closing.signal.aborted) throw new KatafleetError('node.lost', 'the driver is closed');
