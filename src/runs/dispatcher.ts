@@ -18,7 +18,7 @@ import type { Transfers } from './transfer.ts';
 export interface DispatcherOptions {
   limits: QueueLimits;
   policy: Policy;
-  /** Tries at a run whose node was lost. */
+  /** Tries at a run whose node was lost; as many more at most that ended before its command began. */
   attempts: number;
   /** Bytes that an idle sandbox books. */
   idleMemory: number;
@@ -147,6 +147,7 @@ export class Dispatcher {
       options,
       attempts: options.attempts ?? 0,
       uncounted: options.uncounted ?? 0,
+      unbegun: 0,
       submitted: performance.now(),
       avoid: new Set(),
       full: { times: 0, why: undefined },
@@ -269,6 +270,11 @@ export class Dispatcher {
         const tried = await attempt(lease, job, { ...options, resumed, sessionMs: state ? this.#sessions.ageMs : 0 }, transfer);
         if (tried.kind === 'lost') {
           if (!resumed && (!lease.warm || tried.started)) ticket.avoid.add(node);
+          // Nothing was done twice; where a machine dies, or the network does, many that wait there die with it.
+          if (!resumed && !tried.started && ticket.unbegun < this.#options.attempts) {
+            ticket.unbegun += 1;
+            ticket.uncounted += 1;
+          }
           void this.#fleet.member(node).check(); // it may be more than this one sandbox
           this.#lost(entry, number, node, new KatafleetError('node.lost', `the run was lost on ${node}: ${tried.reason}`));
           return;

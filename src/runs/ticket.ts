@@ -35,10 +35,12 @@ export interface Ticket {
   options: SubmitOptions;
   attempts: number;
   /**
-   * Attempts that no node is to blame for: that katafleet died in, that found no room, or in a session's kept sandbox, which a
-   * fresh one stands in for.
+   * Attempts that no node is to blame for: that katafleet died in, that found no room, in a session's kept sandbox, which a fresh
+   * one stands in for, or the first few whose sandbox was gone before the command began.
    */
   uncounted: number;
+  /** Of them, those whose command had not begun. */
+  unbegun: number;
   submitted: number;
   avoid: Set<string>;
   /** Attempts that found a node full of what its books don't have; the last of them in its words. */

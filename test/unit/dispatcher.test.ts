@@ -127,6 +127,17 @@ describe('dispatcher: a run’s attempts', () => {
     await close();
   });
 
+  it('nor do those whose command had not begun, as many again at most', async () => {
+    const { dispatcher, driver, book, close } = await dispatching(['a']);
+    driver('a').faults = { dieOnOpen: 5 };
+    assert.equal((await dispatcher.submit(job())).attempt, 6);
+    driver('a').faults = { dieOnOpen: 100 };
+    book.length = 0;
+    await assert.rejects(dispatcher.submit(job()), refuses('node.lost'));
+    assert.equal(book.filter((line) => line.startsWith('begin')).length, 6);
+    await close();
+  });
+
   it('a node that failed is passed over as long as another can take it, and taken when none can', async () => {
     const { dispatcher, driver, close } = await dispatching(['a', 'b']);
     for (const name of ['a', 'b']) driver(name).faults = { failCreates: 1 };

@@ -49,6 +49,8 @@ export interface SwarmDriverOptions {
 
 /** How often the driver looks after its services, ms. */
 const tendMs = 30_000;
+/** Tasks that a machine can start at once, and still answer. */
+const startsOfMachine = 8;
 /** A service without replicas that nobody asked for is removed after so long, ms. */
 const unusedMs = 24 * 3_600_000;
 
@@ -170,6 +172,8 @@ export class SwarmDriver implements Driver {
   get #context(): PoolContext {
     return {
       services: this.#services,
+      starting: () =>
+        startsOfMachine * Math.max(1, this.#nodes.filter((node) => node.state === 'ready' && node.availability === 'active').length),
       settleMs: this.#options.settleMs ?? 60_000,
       lingerMs: this.#options.lingerMs,
       patienceMs: this.#options.patienceMs,

@@ -12,6 +12,8 @@ import { Waiters } from './waiters.ts';
 /** What the pools of one driver share. */
 export interface PoolContext {
   services: Pick<Services, 'apply'>;
+  /** How many tasks the machines can start at once. */
+  starting: () => number;
   /** How long the highest number of replicas is kept, ms. */
   settleMs: number;
   lingerMs: number;
@@ -77,6 +79,8 @@ export class ServicePool {
   #told: Due & { at: number };
   #fullAt: number;
   #usedAt: number;
+  /** When a task has dialled in last. */
+  #tookAt = -Infinity;
   #pressed = false;
   #again = false;
   #timer: Timer | undefined;
@@ -167,6 +171,7 @@ export class ServicePool {
       dialled.stream.destroy();
       return;
     }
+    this.#tookAt = this.#clock.now();
     this.#forsake(dialled.task);
     if (this.#waiters.serve((spec) => this.#handOut(dialled, spec))) return;
     this.#spares.add(dialled);
@@ -269,8 +274,9 @@ export class ServicePool {
     if (wanted > 0) this.#usedAt = now;
     if (wanted >= this.#told.replicas) this.#fullAt = now;
     const { settleMs, lingerMs } = this.#context;
-    const view = { now, wanted, current: this.#told.replicas, fullAt: this.#fullAt, usedAt: this.#usedAt, pressed: this.#pressed };
-    const replicas = replicasFor(view, { settleMs, lingerMs });
+    const [waiting, current] = [this.#waiters.size, this.#told.replicas];
+    const view = { now, wanted, waiting, current, fullAt: this.#fullAt, usedAt: this.#usedAt, pressed: this.#pressed };
+    const replicas = replicasFor(view, { starting: this.#context.starting(), settleMs, lingerMs });
     // A service that is there and is not used, or that nobody has asked for yet, is left as it is.
     if (!this.shape || (replicas === 0 && this.#told.replicas === 0)) return { ...this.#told, replicas };
     return { replicas, hash: shapeHash(this.shape), excluded: this.#excluded.join() };
@@ -315,7 +321,9 @@ export class ServicePool {
   #watchOn(): void {
     this.#watch = undefined;
     const { patienceMs } = this.#context;
-    this.#waiters.refuseUntil(this.#clock.now() - patienceMs, () => this.#outOfPatience());
+    const longAgo = this.#clock.now() - patienceMs;
+    // As long as some come, who waits is only behind others.
+    if (this.#tookAt <= longAgo) this.#waiters.refuseUntil(longAgo, () => this.#outOfPatience());
     const { since } = this.#waiters;
     if (since === undefined) this.#last = nothing;
     if (since === undefined || this.#clock.now() - since < lookMs) this.#noRoomSince = undefined;

@@ -5,6 +5,8 @@ export interface ReplicaView {
   now: number;
   /** Sandboxes that are handed out, and those that somebody waits for. */
   wanted: number;
+  /** Of them, those that somebody waits for. */
+  waiting: number;
   /** What the swarm was told last on our behalf. */
   current: number;
   /** When all of `current` were wanted last. */
@@ -16,6 +18,8 @@ export interface ReplicaView {
 }
 
 export interface ReplicaRules {
+  /** How many tasks may be on their way at once. */
+  starting: number;
   /** How long the highest number is kept: what ends is replaced, and a new run finds it without a word to the swarm. */
   settleMs: number;
   /** How long a service that nobody uses keeps its replicas. */
@@ -24,11 +28,14 @@ export interface ReplicaRules {
 
 /**
  * How many replicas a service should have for us. It rises at once and falls late: each task that ends is replaced by the
- * swarm, so that a steady load needs no call at all, and each call costs the managers a consensus.
+ * swarm, so that a steady load needs no call at all, and each call costs the managers a consensus. It rises by no more than can
+ * start at once: the others who wait are served by what follows, and machines that start hundreds of containers answer nobody.
  */
-export function replicasFor(view: ReplicaView, { settleMs, lingerMs }: ReplicaRules): number {
-  const { now, wanted, current, fullAt, usedAt, pressed } = view;
-  if (wanted >= current || pressed) return wanted;
+export function replicasFor(view: ReplicaView, { starting, settleMs, lingerMs }: ReplicaRules): number {
+  const { now, wanted, waiting, current, fullAt, usedAt, pressed } = view;
+  const bearable = wanted - waiting + Math.min(waiting, starting);
+  if (wanted >= current) return Math.max(bearable, current);
+  if (pressed) return wanted;
   if (wanted === 0) return now - usedAt >= lingerMs ? 0 : current;
   return now - fullAt >= settleMs ? wanted : current;
 }

@@ -48,11 +48,13 @@ describe('the pool of one service', () => {
   let pressed: number;
   let gone: () => Promise<void>;
   let pools: ServicePool[];
+  let starting: number;
 
   beforeEach(() => {
     clock = new VirtualClock();
     [told, reports, troubles, lacked, pressed, pools] = [[], [], [], [], 0, []];
     answer = ({ replicas }) => Promise.resolve(replicas);
+    starting = 100;
     report = { ...nothing, words: ['1 task: waits to be placed'], coming: 1 };
     gone = () => Promise.resolve();
   });
@@ -66,6 +68,7 @@ describe('the pool of one service', () => {
           return answer(wanted);
         },
       },
+      starting: () => starting,
       settleMs: minute,
       lingerMs: 10 * minute,
       patienceMs: 30 * second,
@@ -110,6 +113,18 @@ describe('the pool of one service', () => {
       assert.deepEqual(numbers(), [1]);
       await pass(clock, 20);
       assert.deepEqual(numbers(), [1, 5]);
+    });
+
+    it('of no more than can start at once, and of more as they come', async () => {
+      starting = 3;
+      const one = pool();
+      const became = wait(one, ...'abcdefgh');
+      await pass(clock, 1);
+      assert.deepEqual(numbers(), [3]);
+      [1, 2].forEach((at) => one.take(fakeTask(`t${at}`).dialled));
+      await pass(clock, second);
+      assert.deepEqual(numbers(), [3, 5]);
+      assert.deepEqual(became, { a: 't1', b: 't2' });
     });
 
     it('nothing while the load is steady, but that it is still wanted', async () => {
@@ -311,6 +326,19 @@ describe('the pool of one service', () => {
       await pass(clock, 2 * second);
       await told1;
       assert.deepEqual([one.wanted, one.troubles], [0, []]);
+    });
+
+    it('has patience with those before it, as long as tasks come', async () => {
+      const one = pool();
+      const became: Record<string, string> = wait(one, ...'abcd');
+      for (const at of [1, 2, 3]) {
+        await pass(clock, 20 * second);
+        one.take(fakeTask(`t${at}`).dialled);
+      }
+      await pass(clock, 29 * second);
+      assert.deepEqual(became, { a: 't1', b: 't2', c: 't3' });
+      await pass(clock, 3 * second);
+      assert.equal(became['d'], 'sandbox.failed');
     });
 
     it('is told in time by a manager that does not say why', async () => {

@@ -2,10 +2,11 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { mergeWants, type ReplicaView, replicasFor, wantLastsMs } from '../../../src/drivers/swarm/replicas.ts';
 
-const rules = { settleMs: 60_000, lingerMs: 600_000 };
+const rules = { starting: 1_000, settleMs: 60_000, lingerMs: 600_000 };
 const view = (more: Partial<ReplicaView>): ReplicaView => ({
   now: 1_000_000,
   wanted: 0,
+  waiting: 0,
   current: 0,
   fullAt: 1_000_000,
   usedAt: 1_000_000,
@@ -34,14 +35,34 @@ describe('how many replicas a service has', () => {
     assert.equal(replicasFor(view({ wanted: 0, current: 5, pressed: true }), rules), 0);
   });
 
+  it('no more at once than can start; more when those have come, and no fewer than there were', () => {
+    const few = { ...rules, starting: 24 };
+    assert.equal(replicasFor(view({ wanted: 200, waiting: 200 }), few), 24);
+    assert.equal(replicasFor(view({ wanted: 200, waiting: 190, current: 24 }), few), 34);
+    assert.equal(replicasFor(view({ wanted: 150, waiting: 150, current: 60 }), few), 60);
+    assert.equal(replicasFor(view({ wanted: 30, waiting: 10, current: 24 }), few), 30);
+    assert.equal(replicasFor(view({ wanted: 200, waiting: 200, current: 24, pressed: true }), few), 24);
+  });
+
   it('never fewer than wanted, never more than there were or are wanted', () => {
     const number = fc.nat(1_000);
     const time = fc.nat(2_000_000);
     fc.assert(
-      fc.property(number, number, time, time, time, fc.boolean(), (wanted, current, now, fullAt, usedAt, pressed) => {
-        const replicas = replicasFor({ wanted, current, now, fullAt, usedAt, pressed }, rules);
-        assert.ok(replicas >= wanted && replicas <= Math.max(wanted, current));
-      }),
+      fc.property(
+        number,
+        number,
+        number,
+        number,
+        time,
+        time,
+        time,
+        fc.boolean(),
+        (out, waiting, starting, current, now, fullAt, usedAt, pressed) => {
+          const wanted = out + waiting;
+          const replicas = replicasFor({ now, wanted, waiting, current, fullAt, usedAt, pressed }, { ...rules, starting });
+          assert.ok(replicas >= out + Math.min(waiting, starting) && replicas <= Math.max(wanted, current));
+        },
+      ),
     );
   });
 });
@@ -110,12 +131,12 @@ describe('a pool over time', () => {
           now += after;
           if (wanted > 0) usedAt = now;
           if (wanted >= current) fullAt = now;
-          const replicas = replicasFor({ now, wanted, current, fullAt, usedAt, pressed }, rules);
+          const replicas = replicasFor({ now, wanted, waiting: wanted, current, fullAt, usedAt, pressed }, rules);
           assert.ok(replicas >= wanted);
           if (replicas < current && !pressed) assert.ok(wanted > 0 ? now - fullAt >= rules.settleMs : now - usedAt >= rules.lingerMs);
           current = replicas;
         }
-        const idle = { wanted: 0, current, fullAt, usedAt, pressed: false };
+        const idle = { wanted: 0, waiting: 0, current, fullAt, usedAt, pressed: false };
         assert.equal(replicasFor({ ...idle, now: usedAt + rules.lingerMs }, rules), 0);
       }),
     );
