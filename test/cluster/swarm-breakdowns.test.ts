@@ -68,11 +68,18 @@ describe('a swarm that breaks under katafleet', function () {
       assert.deepEqual([swarm?.state, swarm?.driver, swarm?.sandboxes], ['ready', 'swarm', { idle, busy: 0 }], JSON.stringify(swarm));
     });
   /** Processes of runs on a host. */
-  const running = (host: string) => bed.on(host, ['pgrep', '-f', `^sleep ${seconds}$`]).stdout.split('\n').filter(Boolean);
+  const running = (host: string) =>
+    bed
+      .on(host, ['pgrep', '-f', `^sleep ${seconds}$`])
+      .stdout.split('\n')
+      .filter(Boolean);
   /** One has just begun there: it is met by what comes next. */
   const begins = async (host: string) => {
     const before = new Set(running(host));
-    await eventually(`a run begins on ${host}`, 30, () => Promise.resolve(assert.ok(running(host).some((pid) => !before.has(pid)))));
+    await eventually(`a run begins on ${host}`, 30, () => {
+      assert.ok(running(host).some((pid) => !before.has(pid)));
+      return Promise.resolve();
+    });
   };
   /** The swarm has seen it, too: by then we have long known. */
   const givenUp = (host: string) =>

@@ -118,7 +118,7 @@ describe('the pool of one service', () => {
     it('of no more than can start at once, and of more as they come', async () => {
       starting = 3;
       const one = pool();
-      const became = wait(one, ...'abcdefgh');
+      const became = wait(one, 'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h');
       await pass(clock, 1);
       assert.deepEqual(numbers(), [3]);
       [1, 2].forEach((at) => one.take(fakeTask(`t${at}`).dialled));
@@ -233,7 +233,7 @@ describe('the pool of one service', () => {
       const became = wait(one, 'a', 'b', 'c');
       for (const task of ['t1', 't2', 't3', 't4']) one.take(fakeTask(task).dialled);
       await pass(clock, 1);
-      assert.deepEqual(became, { a: 't1', b: 't2', c: 't3' });
+      assert.deepEqual({ ...became }, { a: 't1', b: 't2', c: 't3' });
       assert.deepEqual([one.spares.size, one.out.size, one.wanted], [1, 3, 3]);
     });
 
@@ -330,13 +330,13 @@ describe('the pool of one service', () => {
 
     it('has patience with those before it, as long as tasks come', async () => {
       const one = pool();
-      const became: Record<string, string> = wait(one, ...'abcd');
+      const became = wait(one, 'a', 'b', 'c', 'd');
       for (const at of [1, 2, 3]) {
         await pass(clock, 20 * second);
         one.take(fakeTask(`t${at}`).dialled);
       }
       await pass(clock, 29 * second);
-      assert.deepEqual(became, { a: 't1', b: 't2', c: 't3' });
+      assert.deepEqual({ ...became }, { a: 't1', b: 't2', c: 't3' });
       await pass(clock, 3 * second);
       assert.equal(became['d'], 'sandbox.failed');
     });
