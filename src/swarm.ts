@@ -67,7 +67,7 @@ export class SwarmConnector {
     return new SwarmDriver({
       managers: [engine, ...others],
       listener: this.#listener,
-      keys: key === undefined ? SwarmKeys.ephemeral() : SwarmKeys.from(key),
+      keys: key === undefined ? SwarmKeys.ephemeral() : SwarmKeys.from(key, onTrouble),
       ephemeral: key === undefined ? passing() : undefined,
       instance: (journal?.identity ?? randomUUID()).slice(0, 13),
       workers: workers.map(worker),

@@ -1,5 +1,5 @@
 import { createHmac, randomBytes, randomUUID } from 'node:crypto';
-import { existsSync, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, linkSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { KatafleetError, messageOf } from '../../core/errors.ts';
 
@@ -26,12 +26,15 @@ export class SwarmKeys {
     return new SwarmKeys(randomBytes(32));
   }
 
-  /** The key in a file; a file that isn't there is made, for its owner alone. @throws config.invalid */
-  static from(file: string): SwarmKeys {
+  /** The key in a file; a file that isn't there is made, for its owner alone. `warn` is told of one that others can read. @throws config.invalid */
+  static from(file: string, warn: (message: string) => void = () => undefined): SwarmKeys {
     try {
       mkdirSync(dirname(file), { recursive: true });
       if (!existsSync(file)) makeIfMissing(file);
       const master = readFileSync(file);
+      const mode = statSync(file).mode & 0o777;
+      if ((mode & 0o077) !== 0)
+        warn(`swarm.key: ${file} is open to others (mode ${mode.toString(8)}): whoever reads it can pass for a sandbox; chmod 600`);
       if (master.length >= leastBytes && master.length <= mostBytes) return new SwarmKeys(master);
       throw new Error(`it has ${master.length} bytes; ${leastBytes} to ${mostBytes} are expected`);
     } catch (cause) {

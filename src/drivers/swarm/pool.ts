@@ -48,6 +48,11 @@ const noRoomMs = 2_000;
 /** Where the swarm has made no task for who waits, it is told anew after so long, ms. */
 const againMs = 5_000;
 
+/** A task that ends by itself so soon after it has dialled in can't work, ms. */
+const earlyMs = 1_000;
+/** So many in a row, and the swarm is not left to make one after the other. */
+const mostEarly = 10;
+
 /** What keeps the swarm from being told now, and not for ever. */
 const passing: readonly ErrorCode[] = ['engine.unreachable', 'engine.timeout', 'engine.conflict', 'swarm.leaderless'];
 const nothing: TaskReport = { words: [], insufficient: false, coming: 0, lacking: [] };
@@ -82,6 +87,10 @@ export class ServicePool {
   /** When a task has dialled in last. */
   #tookAt = -Infinity;
   #pressed = false;
+  /** Tasks in a row that ended by themselves right after they had dialled in, unused. */
+  #early = 0;
+  /** Whether who waited gave up, and none has come since. */
+  #fruitless = false;
   #again = false;
   #timer: Timer | undefined;
   #timerAt = Infinity;
@@ -167,15 +176,29 @@ export class ServicePool {
 
   /** A task that has proved itself: to who waits longest, else it is kept. */
   take(dialled: Dialled): void {
-    if (this.#closed) {
+    // One of a former shape, that the swarm has not taken away yet, would give a run the former image.
+    const former = this.shape !== undefined && dialled.secret !== secretName(this.name, shapeHash(this.shape));
+    if (this.#closed || former) {
       dialled.stream.destroy();
       return;
     }
-    this.#tookAt = this.#clock.now();
+    const at = (this.#tookAt = this.#clock.now());
+    this.#fruitless = false;
     this.#forsake(dialled.task);
-    if (this.#waiters.serve((spec) => this.#handOut(dialled, spec))) return;
-    this.#spares.add(dialled);
-    void dialled.closed.then(() => this.#spares.delete(dialled));
+    if (!this.#waiters.serve((spec) => this.#handOut(dialled, spec))) this.#spares.add(dialled);
+    void dialled.closed.then((how) => {
+      const unused = this.#spares.delete(dialled);
+      if (this.#clock.now() - at >= earlyMs) this.#early = 0;
+      else if (unused && how === 'ended') this.#endedEarly();
+    });
+  }
+
+  /** What can't work is not made again and again: no more of it than somebody waits for. */
+  #endedEarly(): void {
+    this.#early += 1;
+    if (this.#early !== mostEarly) return;
+    this.#context.onTrouble(`${this.name}: its tasks end as soon as they have dialled in; there are no more of them now than runs wait`);
+    this.#kick(0);
   }
 
   /** A task that dials anew has lost its former connection, whether or not we have noticed. */
@@ -275,7 +298,10 @@ export class ServicePool {
     if (wanted >= this.#told.replicas) this.#fullAt = now;
     const { settleMs, lingerMs } = this.#context;
     const [waiting, current] = [this.#waiters.size, this.#told.replicas];
-    const view = { now, wanted, waiting, current, fullAt: this.#fullAt, usedAt: this.#usedAt, pressed: this.#pressed };
+    // What never came is not waited for as long as what was used.
+    const fruitless = this.#fruitless && now - this.#usedAt >= this.#context.patienceMs;
+    const pressed = this.#pressed || fruitless || this.#early >= mostEarly;
+    const view = { now, wanted, waiting, current, fullAt: this.#fullAt, usedAt: this.#usedAt, pressed };
     const replicas = replicasFor(view, { starting: this.#context.starting(), settleMs, lingerMs });
     // A service that is there and is not used, or that nobody has asked for yet, is left as it is.
     if (!this.shape || (replicas === 0 && this.#told.replicas === 0)) return { ...this.#told, replicas };
@@ -358,6 +384,7 @@ export class ServicePool {
   }
 
   #outOfPatience(): KatafleetError {
+    this.#fruitless = true;
     const waited = `no task of ${this.name} has dialled in within ${this.#context.patienceMs / 1000} s`;
     if (this.#lastFailure instanceof KatafleetError) return this.#lastFailure;
     const { words } = this.#last;

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { KatafleetError } from '../../../src/core/errors.ts';
@@ -21,6 +21,16 @@ describe('the master key of a deployment', () => {
     assert.deepEqual(readdirSync(join(folder, 'state')), ['swarm.key']);
     const again = SwarmKeys.from(file);
     assert.deepEqual([again.id, again.secret('a')], [made.id, made.secret('a')]);
+  });
+
+  it('is taken from a file that others can read, with a word about it', () => {
+    const file = join(folder, 'key');
+    writeFileSync(file, Buffer.alloc(32, 1), { mode: 0o640 });
+    const warnings: string[] = [];
+    SwarmKeys.from(file, (message) => warnings.push(message));
+    assert.match(warnings.join('\n'), /^swarm\.key: .*key is open to others \(mode 640\).*chmod 600$/);
+    chmodSync(file, 0o400);
+    SwarmKeys.from(file, () => assert.fail('it is its owner’s alone'));
   });
 
   it('is told by no name: neither of it nor of a secret is the key', () => {

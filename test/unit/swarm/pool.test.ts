@@ -8,7 +8,7 @@ import { shapeHash, type TaskShape } from '../../../src/drivers/swarm/service.ts
 import { secretName, type Wanted } from '../../../src/drivers/swarm/services.ts';
 import type { TaskReport } from '../../../src/drivers/swarm/tasks.ts';
 import { VirtualClock } from '../../simulation/clock.ts';
-import { fakeTask } from '../../support/fake-dialled.ts';
+import { type FakeTask, fakeTask as taskOf } from '../../support/fake-dialled.ts';
 
 const limits = sandboxLimits(profileOf());
 const shape: TaskShape = {
@@ -25,6 +25,8 @@ const shape: TaskShape = {
 };
 const next: TaskShape = { ...shape, generation: '1' };
 const spec = (name: string): SandboxSpec => ({ name, image: { name: 'x', id: 'sha256:0123', volumes: [] }, limits, labels: {}, idleMs: 1 });
+/** One of the service `s`, of the shape that it has first. */
+const fakeTask = (task: string, node?: string, of = shape): FakeTask => taskOf(task, secretName('s', shapeHash(of)), node);
 const is = (code: ErrorCode) => (error: unknown) => error instanceof KatafleetError && error.code === code;
 const [second, minute] = [1_000, 60_000];
 const nothing: TaskReport = { words: [], insufficient: false, coming: 0, lacking: [] };
@@ -269,7 +271,11 @@ describe('the pool of one service', () => {
       await pass(clock, 1);
       assert.deepEqual([became, dialled.stream.destroyed], [{}, true]);
       one.reshape(structuredClone(next));
-      one.take(fakeTask('t2').dialled);
+      const again = fakeTask('t1'); // the swarm has not ended it yet
+      one.take(again.dialled);
+      await pass(clock, 1);
+      assert.deepEqual([became, again.dialled.stream.destroyed], [{}, true]);
+      one.take(fakeTask('t2', 'n1', next).dialled);
       await pass(clock, 1);
       assert.deepEqual(became, { a: 't2' });
     });
@@ -436,6 +442,43 @@ describe('the pool of one service', () => {
     one.press(true);
     await pass(clock, 200);
     assert.deepEqual(numbers(), [2, 0]);
+  });
+
+  describe('does not have the swarm make for ever', () => {
+    it('what ends as soon as it has dialled in', async () => {
+      const one = pool({ replicas: 3, hash: shapeHash(shape) });
+      const failing = async (count: number) => {
+        for (let at = 0; at < count; at += 1) {
+          const { dialled, supervisor } = fakeTask(`t${at}`);
+          one.take(dialled);
+          supervisor.end();
+          await dialled.closed;
+          await pass(clock, 100);
+        }
+      };
+      await failing(9);
+      one.take(fakeTask('lives').dialled);
+      await pass(clock, second);
+      [...one.spares].forEach(({ stream }) => stream.destroy());
+      await pass(clock, 1);
+      await failing(9);
+      assert.deepEqual([numbers().filter((count) => count !== 3), troubles], [[], []]);
+      await failing(1);
+      assert.equal(numbers().at(-1), 0);
+      assert.match(troubles.join(), /s: its tasks end as soon as they have dialled in/);
+      wait(one, 'a');
+      await pass(clock, second);
+      assert.equal(numbers().at(-1), 1);
+    });
+
+    it('what never dials in', async () => {
+      const one = pool();
+      const became = wait(one, 'a', 'b');
+      await pass(clock, 33 * second);
+      assert.deepEqual([became, numbers()], [{ a: 'sandbox.failed', b: 'sandbox.failed' }, [2]], 'it may be asked for again at once');
+      await pass(clock, 36 * second);
+      assert.deepEqual(numbers(), [2, 0]);
+    });
   });
 
   describe('one that an earlier katafleet left', () => {
