@@ -146,7 +146,7 @@ export class SwarmImages {
       `push an image to ${registry}`,
       async (docker) => {
         await docker.getImage(image).tag({ repo: repository, tag: 'katafleet' });
-        await pushed(docker, `${repository}:katafleet`);
+        await pushed(docker, `${repository}:katafleet`, registry);
         const { RepoDigests, Architecture } = await docker.getImage(image).inspect();
         const found = RepoDigests.find((one) => one.startsWith(`${repository}@`));
         if (found === undefined) throw new KatafleetError('engine.failed', `${registry} took the image and gave it no digest`);
@@ -172,14 +172,15 @@ async function copyTo(managers: Managers, worker: Driver, image: string): Promis
   await worker.importImage(await manager.exportImage(named ?? image));
 }
 
-async function pushed(docker: Dockerode, name: string): Promise<void> {
+/** @throws engine.failed in the registry's words */
+async function pushed(docker: Dockerode, name: string, registry: string): Promise<void> {
   const stream = await docker.getImage(name).push({ authconfig: {} as Dockerode.AuthConfig });
   await new Promise<void>((resolve, reject) => {
     docker.modem.followProgress(
       stream,
       (error: Error | null) => (error ? reject(error) : resolve()),
       ({ error }: { error?: string }) => {
-        if (error !== undefined) reject(new Error(error));
+        if (error !== undefined) reject(new KatafleetError('engine.failed', `can't push an image to ${registry}: ${error}`));
       },
     );
   });

@@ -96,6 +96,8 @@ export class ServicePool {
   #timerAt = Infinity;
   #watch: Timer | undefined;
   #looking = false;
+  /** What the swarm was told last has not been seen to be so. */
+  #unseen = false;
   #applying: Promise<void> | undefined;
   #pauseMs = 0;
   #noRoomSince: number | undefined;
@@ -323,7 +325,9 @@ export class ServicePool {
       const shape = this.shape && shapeHash(this.shape) === due.hash ? this.shape : undefined;
       this.#again = false;
       await this.#context.services.apply({ name, pool: label, shape, replicas: due.replicas, excluded: this.#excluded });
+      const more = due.replicas > this.#told.replicas || due.hash !== this.#told.hash;
       this.#told = { ...due, at: this.#clock.now() };
+      if (more) this.#lookAfter();
       this.#pauseMs = 0;
       this.#lastFailure = undefined;
     } catch (error) {
@@ -352,9 +356,17 @@ export class ServicePool {
     if (this.#tookAt <= longAgo) this.#waiters.refuseUntil(longAgo, () => this.#outOfPatience());
     const { since } = this.#waiters;
     if (since === undefined) this.#last = nothing;
-    if (since === undefined || this.#clock.now() - since < lookMs) this.#noRoomSince = undefined;
-    else if (!this.#looking) void this.#look(since);
-    if (since !== undefined && !this.#closed) this.#watch = this.#clock.after(lookMs, () => this.#watchOn());
+    const waited = since !== undefined && this.#clock.now() - since >= lookMs;
+    if (!waited) this.#noRoomSince = undefined;
+    if ((waited || this.#unseen) && !this.#looking) void this.#look(since ?? this.#told.at);
+    if (since !== undefined || this.#unseen) this.#watch ??= this.#clock.after(lookMs, () => this.#watchOn());
+  }
+
+  /** What was told is looked at until it is so: where a node could not take its share, others may have taken it before anybody waited. */
+  #lookAfter(): void {
+    if (this.#closed) return;
+    this.#unseen = true;
+    this.#watch ??= this.#clock.after(lookMs, () => this.#watchOn());
   }
 
   /** From the swarm's own task states. `waitedFrom` is when the one who waits longest came. */
@@ -362,16 +374,18 @@ export class ServicePool {
     this.#looking = true;
     try {
       const connected = new Set([...this.#spares, ...Array.from(this.#out, ({ dialled }) => dialled)].map(({ task }) => task));
+      if (connected.size >= this.#told.replicas) this.#unseen = false;
       const since = Date.now() - Math.min(this.#clock.now() - waitedFrom, reportMs);
       this.#last = await this.#context.report(this.name, connected, since);
       if (this.#last.lacking.length > 0 && this.shape) this.#context.onLacking(this.shape, this.#last.lacking);
-      if (this.#last.insufficient) this.#context.onPressure();
+      if (this.#last.insufficient && this.#waiters.size > 0) this.#context.onPressure();
     } catch (error) {
       this.#last = { ...nothing, words: [messageOf(error)] };
     } finally {
       this.#looking = false;
     }
     const { insufficient, coming, words } = this.#last;
+    if (this.#waiters.size === 0) this.#last = nothing; // and not for those who come later
     const now = this.#clock.now();
     this.#noRoomSince = insufficient ? (this.#noRoomSince ?? now) : undefined;
     if (this.#noRoomSince !== undefined && now - this.#noRoomSince >= noRoomMs) {

@@ -406,7 +406,18 @@ describe('the pool of one service', () => {
       assert.ok(reports.every((connected) => connected.has('t1')));
       one.take(fakeTask('t2').dialled);
       await pass(clock, minute);
-      assert.ok(reports.length <= 5);
+      assert.ok(reports.length <= 6, `${reports.length}`);
+    });
+
+    it('need not wait for long: a node that lacked the image is found though others took its share', async () => {
+      report = { ...nothing, words: ['1 task: rejected'], lacking: ['n3'] };
+      const one = pool();
+      wait(one, 'a', 'b');
+      await pass(clock, 1);
+      one.take(fakeTask('t1').dialled);
+      one.take(fakeTask('t2').dialled);
+      await pass(clock, minute);
+      assert.deepEqual([lacked, reports.length, one.troubles], [['n3'], 1, []]);
     });
 
     it('tells which nodes were found to lack the image', async () => {
