@@ -10,11 +10,18 @@ const listen = z.string().refine((text) => parseListen(text) !== undefined, {
   error: (issue) => `expected HOST:PORT such as 0.0.0.0:7421, got ${JSON.stringify(issue.input)}`,
 });
 
+/** What the supervisor takes. */
+const mostAdvertised = 16;
+/** One address, or those of all katafleets that share a key, with commas. */
 const advertise = z.string().superRefine((text, context) => {
   const fault = (message: string) => context.addIssue({ code: 'custom', message });
-  const address = parseListen(text);
-  if (address === undefined || address.port === 0) fault(`expected HOST:PORT such as 10.0.0.7:7421, got ${JSON.stringify(text)}`);
-  else if (['0.0.0.0', '::'].includes(address.host)) fault(`expected the one address that tasks dial, got ${JSON.stringify(text)}`);
+  const each = text.split(',');
+  if (each.length > mostAdvertised) fault(`expected at most ${mostAdvertised} addresses, got ${each.length}`);
+  for (const one of each) {
+    const address = parseListen(one);
+    if (address === undefined || address.port === 0) fault(`expected HOST:PORT such as 10.0.0.7:7421, got ${JSON.stringify(one)}`);
+    else if (['0.0.0.0', '::'].includes(address.host)) fault(`expected an address that tasks can dial, got ${JSON.stringify(one)}`);
+  }
 });
 
 /** Without a dot or a port Docker would look for it on its own hub. */

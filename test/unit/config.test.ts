@@ -163,11 +163,12 @@ describe('configuration: what is wrong is named with file, line and path', () =>
       'swarm: {advertise: manager.local}',
       'k.yaml:1: swarm.advertise: expected HOST:PORT such as 10.0.0.7:7421, got "manager.local"',
     ],
+    ['one of several without', 'swarm: {advertise: "h:1,i"}', 'swarm.advertise: expected HOST:PORT such as 10.0.0.7:7421, got "i"'],
     ['one with the port 0', 'swarm: {advertise: "h:0"}', 'swarm.advertise: expected HOST:PORT such as 10.0.0.7:7421, got "h:0"'],
     [
       'one that is every address',
       'swarm: {advertise: "0.0.0.0:7421"}',
-      'swarm.advertise: expected the one address that tasks dial, got "0.0.0.0:7421"',
+      'swarm.advertise: expected an address that tasks can dial, got "0.0.0.0:7421"',
     ],
     ['a stack that no service could be named after', 'swarm: {stack: Kata.Fleet}', 'swarm.stack: must be 1 to 32 small letters'],
     ['a network for tasks that is none', 'swarm: {dial: bridge}', 'swarm.dial: expected one of "host"|"overlay", got "bridge"'],

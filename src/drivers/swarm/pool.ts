@@ -82,6 +82,8 @@ export class ServicePool {
   #excluded: readonly string[] = [];
   /** What the swarm was told last, and when. */
   #told: Due & { at: number };
+  /** Of the shape before that. */
+  #former: string | undefined;
   #fullAt: number;
   #usedAt: number;
   /** When a task has dialled in last. */
@@ -134,13 +136,10 @@ export class ServicePool {
     return this.#spares;
   }
 
-  /** Whether its tasks may have a secret of this name. */
+  /** Whether its tasks may have a secret of this name, those that the swarm has not ended yet among them. */
   knows(secret: string): boolean {
-    const { hash } = this.#told;
-    return (
-      (hash !== undefined && secret === secretName(this.name, hash)) ||
-      (this.shape !== undefined && secret === secretName(this.name, shapeHash(this.shape)))
-    );
+    const hashes = [this.#told.hash, this.#former, this.shape && shapeHash(this.shape)];
+    return hashes.some((hash) => hash !== undefined && secret === secretName(this.name, hash));
   }
 
   /** Sandboxes handed out, and those waited for. */
@@ -326,6 +325,7 @@ export class ServicePool {
       this.#again = false;
       await this.#context.services.apply({ name, pool: label, shape, replicas: due.replicas, excluded: this.#excluded });
       const more = due.replicas > this.#told.replicas || due.hash !== this.#told.hash;
+      if (due.hash !== this.#told.hash) this.#former = this.#told.hash;
       this.#told = { ...due, at: this.#clock.now() };
       if (more) this.#lookAfter();
       this.#pauseMs = 0;

@@ -511,11 +511,18 @@ describe('the pool of one service', () => {
       assert.equal(told.length, 1);
     });
 
-    it('knows both secrets while it changes, and the new one alone after that', async () => {
+    it('knows both secrets while it changes, and takes no task with the former one', async () => {
       const one = pool(there, 'unknown');
       one.reshape(next);
       const [old, fresh] = [secretName('s', there.hash), secretName('s', shapeHash(next))];
       assert.ok(one.knows(old) && one.knows(fresh));
+      await pass(clock, 200);
+      const [straggler, comes] = [fakeTask('t1').dialled, fakeTask('t2', 'n1', next).dialled];
+      assert.ok(one.knows(straggler.secret) && one.knows(comes.secret));
+      one.take(straggler);
+      one.take(comes);
+      assert.deepEqual([straggler.stream.destroyed, [...one.spares]], [true, [comes]]);
+      one.reshape({ ...next, generation: '9' });
       await pass(clock, 200);
       assert.ok(!one.knows(old) && one.knows(fresh));
     });
