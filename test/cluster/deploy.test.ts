@@ -140,6 +140,30 @@ describe('katafleet as a service of a real swarm', function () {
     assert.equal(grace.trim(), '1m10s');
   });
 
+  it('its tasks find it by its name on the overlay, on every machine, where the configuration says so; the command line shows where', async () => {
+    const file = configured('server: { grace: 5s }\nswarm: { dial: overlay }\nprofiles: { small: { memory: 64m } }\n');
+    const deployed = await katafleet('h1', '--config', file, 'deploy');
+    assert.equal(deployed.code, 0, deployed.stderr);
+    const url = `http://${bed.address('h1')}:7420`;
+    const request = { image: 'build-essential', profile: 'small', command: ['sh', '-c', 'hostname; grep -o "[a-z0-9]*:" /proc/net/dev'] };
+    const runs = await Promise.all(Array.from({ length: 9 }, () => new ApiClient(url).run(request)));
+    for (const { state, result } of runs)
+      assert.deepEqual([state, result?.steps[0]?.stdout.split('\n').slice(1)], ['finished', ['lo:', '']]);
+    const networks = '{{range .Spec.TaskTemplate.Networks}}{{.Target}} {{end}}';
+    const pools = (await bed.docker('h1', 'service', 'ls', '--quiet', '--filter', 'label=katafleet.role=pool')).trim().split('\n');
+    const targets = await bed.docker('h1', 'service', 'inspect', '--format', networks, ...pools);
+    assert.ok(targets.includes((await bed.docker('h1', 'network', 'inspect', '--format', '{{.Id}}', 'katafleet_tasks')).trim()), targets);
+
+    const asked = (...words: string[]) => katafleet('h1', '--server', url, ...words);
+    const listed = await asked('nodes');
+    assert.equal(listed.code, 0, listed.stderr);
+    for (const host of bed.hosts) assert.match(listed.stdout, new RegExp(`\\b${host} +.*ready`));
+    const drained = await asked('drain', 'local/h2');
+    assert.equal(drained.code, 0, drained.stderr);
+    assert.match((await asked('nodes')).stdout, /h2 +.*ready, drain/);
+    assert.equal((await asked('uncordon', 'local/h2')).code, 0);
+  });
+
   it('an update that does not become healthy is rolled back, and the reason told', async () => {
     const configs = await configsOf('katafleet');
     const { code, stderr } = await katafleet('h1', '--config', configured('journal: { file: /usr/nowhere/j.db }\n'), 'deploy');
