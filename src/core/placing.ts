@@ -3,6 +3,17 @@ import { z } from 'zod';
 /** `key==value` or `key!=value` over a node's labels; a node without the label has the empty value. */
 export const Constraint = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}(==|!=)[^=\0]{0,255}$/, 'must be key==value or key!=value');
 
+export function splitConstraint(constraint: string): { key: string; equal: boolean; value: string } {
+  const at = constraint.search(/[=!]=/);
+  return { key: constraint.slice(0, at), equal: constraint[at] === '=', value: constraint.slice(at + 2) };
+}
+
+/** Whether the constraint holds of the labels; an absent label is empty. */
+export function holds(constraint: string, labels: Readonly<Record<string, string>>): boolean {
+  const { key, equal, value } = splitConstraint(constraint);
+  return ((labels[key] ?? '') === value) === equal;
+}
+
 /** Where a run may go and when: what the scheduler knows of it beside its image and its limits. */
 export const Placing = z.strictObject({
   /** Whose run it is: tenants get equal shares when there is not enough for all. */

@@ -88,6 +88,8 @@ export type SandboxLimits = Pick<Profile, 'memory' | 'cpus' | 'pids' | 'openFile
    * without any in either case. No field of a profile: it follows from how a run's files travel.
    */
   network?: 'rsync';
+  /** Behind a node of several machines: constraints, in order, over the labels of the machine. No field of a profile either. */
+  machines?: readonly string[];
 };
 
 export function sandboxLimits(profile: Profile): SandboxLimits {

@@ -139,7 +139,14 @@ export class Fleet {
   }
 
   /** A sandbox on a node for a run, see {@link Node.lease}; brings the image there first where it is missing. */
-  async lease(node: string, image: string, limits: SandboxLimits, granted: number, signal?: AbortSignal): Promise<Lease> {
+  async lease(
+    node: string,
+    image: string,
+    limits: SandboxLimits,
+    granted: number,
+    signal?: AbortSignal,
+    constraints: readonly string[] = [],
+  ): Promise<Lease> {
     const member = this.member(node);
     if (member.node.imageId(image) === undefined) {
       try {
@@ -149,7 +156,7 @@ export class Fleet {
         throw error;
       }
     }
-    return member.node.lease(image, limits, granted, signal);
+    return member.node.lease(image, member.limitsFor(limits, constraints), granted, signal);
   }
 
   explain(wanted: Wanted): NodeVerdict[] {
@@ -159,7 +166,8 @@ export class Fleet {
   /** The same, with what the nodes themselves say of sandboxes of these limits that don't come; for people, and within about a second. */
   verdicts(wanted: Wanted, limits: SandboxLimits): Promise<NodeVerdict[]> {
     const asked = this.explain(wanted).map(async (verdict) => {
-      const troubles = await this.member(verdict.node).troubles(wanted.image, limits);
+      const member = this.member(verdict.node);
+      const troubles = await member.troubles(wanted.image, member.limitsFor(limits, wanted.constraints));
       return troubles.length > 0 ? { ...verdict, troubles } : verdict;
     });
     return Promise.all(asked);

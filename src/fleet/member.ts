@@ -2,6 +2,7 @@ import { KatafleetError, messageOf } from '../core/errors.ts';
 import { chooseDriver, type Choice, type DriverPolicy, type Reached } from '../drivers/choose.ts';
 import type { Driver, DriverKind, Fingerprint, NodeMember } from '../drivers/contract.ts';
 import type { SshSettings } from '../drivers/transport/target.ts';
+import { holds, splitConstraint } from '../core/placing.ts';
 import type { SandboxLimits } from '../core/profile.ts';
 import type { Cluster } from '../scheduler/cluster.ts';
 import { Health, type HealthRules, type HealthState } from './health.ts';
@@ -177,7 +178,7 @@ export class Member {
    * Writes down what it is, for the scheduler too. Whether it bounds the memory of sandboxes. Until the largest of all its
    * machines is known, no run is too large for ever.
    */
-  #learn(found: Fingerprint, all?: Size): boolean {
+  #learn(found: Fingerprint, all?: Size, machines?: readonly NodeMember[]): boolean {
     this.fingerprint = found;
     const { name, labels, withoutMemoryLimits, reserve } = this.settings;
     const { memory, cpus, architecture, enforces, largest } = found;
@@ -197,6 +198,7 @@ export class Member {
       probed: true,
       architecture,
       labels,
+      ...(machines ? { machines: machines.map((machine) => ({ ...labelsOf(machine), ...labels })) } : {}),
       cpus,
       total: memory,
       memory: bookable,
@@ -250,7 +252,7 @@ export class Member {
   async #adapt(machines: readonly NodeMember[]): Promise<void> {
     const found = this.fingerprint;
     const [usable, all] = [capacityOf(machines.filter(takesTasks)), capacityOf(machines).largest];
-    const capacity = JSON.stringify([usable, all]);
+    const capacity = JSON.stringify([usable, all, machines.map(labelsOf)]);
     if (!found || capacity === this.#capacity) return;
     this.#capacity = capacity;
     try {
@@ -258,13 +260,24 @@ export class Member {
       if (!same) this.driver.forget();
       const now = same ? found : await this.#inTime(2 * this.#options.rules.timeoutMs, this.driver.probe());
       if (this.state !== 'ready') return;
-      this.#learn(now, all);
+      this.#learn(now, all, machines);
       this.node.widen(now.cpus);
       this.#options.onRoom?.();
     } catch (error) {
       this.#capacity = undefined; // it is tried again with the next look
       throw error;
     }
+  }
+
+  /** The limits of a sandbox for such a run here: what its constraints ask of the one machine behind the node is among them. */
+  limitsFor(limits: SandboxLimits, constraints: readonly string[]): SandboxLimits {
+    if (this.choice?.driver !== 'swarm' || constraints.length === 0) return limits;
+    const { labels } = this.settings;
+    // What holds of every machine, or of the node itself, makes no pool of its own: else each made-up `zone!=x` would.
+    const free = (constraint: string) =>
+      Object.hasOwn(labels, splitConstraint(constraint).key) || (this.machines?.every((one) => holds(constraint, labelsOf(one))) ?? false);
+    const left = constraints.filter((constraint) => !free(constraint));
+    return left.length > 0 ? { ...limits, machines: left.toSorted() } : limits;
   }
 
   /** Why sandboxes that were asked for have not come, in its own words; none of a node that is not ready, which says that itself. */
@@ -364,6 +377,14 @@ export class Member {
 type Size = Capacity['largest'];
 const unbounded: Size = { memory: Infinity, cpus: Infinity };
 const most = (a: Size, b: Size): Size => ({ memory: Math.max(a.memory, b.memory), cpus: Math.max(a.cpus, b.cpus) });
+
+/** A machine's labels, with what swarms themselves call it. */
+const labelsOf = ({ id, name, role, labels }: NodeMember): Record<string, string> => ({
+  ...labels,
+  'node.hostname': name,
+  'node.id': id,
+  'node.role': role,
+});
 
 const byName = (a: NodeMember, b: NodeMember): number => (a.name < b.name ? -1 : a.name > b.name ? 1 : a.id < b.id ? -1 : 1);
 

@@ -308,7 +308,8 @@ export class Dispatcher {
 
   #lease({ job, options }: Ticket, node: string, warm: boolean): Promise<Lease> {
     const { memory } = job.limits;
-    return this.#fleet.lease(node, job.image, job.limits, warm ? memory - this.#options.idleMemory : memory, options.signal);
+    const granted = warm ? memory - this.#options.idleMemory : memory;
+    return this.#fleet.lease(node, job.image, job.limits, granted, options.signal, job.placing.constraints);
   }
 
   /** An attempt that ended in an error: the node's fault is tried again, all else is the end. */

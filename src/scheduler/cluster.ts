@@ -13,6 +13,8 @@ export interface NodeFacts {
   probed: boolean;
   architecture: 'amd64' | 'arm64' | 'other';
   labels: Readonly<Record<string, string>>;
+  /** Where several machines stand behind it: the labels of each, the node's own laid over them; undefined until they are known. */
+  machines?: readonly Readonly<Record<string, string>>[];
   cpus: number;
   /** What sandboxes may book: the machine's less what is left free. */
   memory: number;
@@ -325,7 +327,9 @@ export class Cluster {
   }
 
   #label(node: NodeState, how: 'add' | 'delete'): void {
-    for (const [key, value] of Object.entries(node.facts.labels)) this.#index(this.#byLabel, `${key}=${value}`, node.slot, how);
+    const { labels, machines = [] } = node.facts;
+    const pairs = new Set([labels, ...machines].flatMap((of) => Object.entries(of).map(([key, value]) => `${key}=${value}`)));
+    for (const pair of pairs) this.#index(this.#byLabel, pair, node.slot, how);
   }
 
   #index(index: Map<string, IndexedSet>, key: string, slot: number, how: 'add' | 'delete'): void {

@@ -1,5 +1,6 @@
+import { holds, splitConstraint } from '../core/placing.ts';
 import { formatBytes } from '../core/quantity.ts';
-import type { Cluster, NodeState } from './cluster.ts';
+import type { Cluster, NodeFacts, NodeState } from './cluster.ts';
 
 /** What is to be placed. Memory is bytes. */
 export interface Wanted {
@@ -56,21 +57,28 @@ const never = () => false;
 /** Of a node that has never answered nothing but its labels is known. */
 const ifProbed = (node: NodeState) => node.facts.probed;
 
-export const isWarm = (node: NodeState, wanted: Wanted): boolean => (node.pools.get(wanted.pool) ?? 0) > 0;
+/** What waits behind several machines may wait on one that the constraints keep the run off. */
+export const isWarm = (node: NodeState, { pool, constraints }: Wanted): boolean =>
+  (node.pools.get(pool) ?? 0) > 0 && (constraints.length === 0 || node.facts.machines === undefined);
 
 /** Bytes that a run would book beyond what is booked: an idle sandbox has its own share already. */
 export const needed = (node: NodeState, wanted: Wanted): number =>
   isWarm(node, wanted) ? wanted.memory - wanted.idleMemory : wanted.memory;
 
-/** Whether the constraint holds of the labels; an absent label is empty. */
-export function holds(constraint: string, labels: Readonly<Record<string, string>>): boolean {
-  const { key, equal, value } = splitConstraint(constraint);
-  return ((labels[key] ?? '') === value) === equal;
+/** Whether all constraints hold of the node, or of one of the machines behind it. */
+function admits({ labels, machines }: NodeFacts, constraints: readonly string[]): boolean {
+  if (constraints.length === 0) return true;
+  return (machines ?? [labels]).some((of) => constraints.every((constraint) => holds(constraint, of)));
 }
 
-export function splitConstraint(constraint: string): { key: string; equal: boolean; value: string } {
-  const at = constraint.search(/[=!]=/);
-  return { key: constraint.slice(0, at), equal: constraint[at] === '=', value: constraint.slice(at + 2) };
+function unmet({ labels, machines }: NodeFacts, constraints: readonly string[]): string {
+  if (!machines) {
+    const failed = constraints.filter((constraint) => !holds(constraint, labels));
+    return failed.map((constraint) => `${constraint} wanted, its label is "${labels[splitConstraint(constraint).key] ?? ''}"`).join(', ');
+  }
+  const failed = constraints.filter((constraint) => !machines.some((of) => holds(constraint, of)));
+  if (failed.length === 0) return `${constraints.join(', ')} wanted, and none of its machines has all of it`;
+  return failed.map((constraint) => `${constraint} wanted, which none of its machines is`).join(', ');
 }
 
 /** Whether the image can be brought to a node that lacks it: from a ready node of its architecture, or from any that may come back. */
@@ -101,14 +109,10 @@ export const filters: readonly Filter[] = [
   },
   {
     code: 'labels',
-    refuses: (node, { constraints }) => constraints.length > 0 && !constraints.every((constraint) => holds(constraint, node.facts.labels)),
-    permanent: always,
-    text: (node, { constraints }) => {
-      const failed = constraints.filter((constraint) => !holds(constraint, node.facts.labels));
-      return failed
-        .map((constraint) => `${constraint} wanted, its label is "${node.facts.labels[splitConstraint(constraint).key] ?? ''}"`)
-        .join(', ');
-    },
+    refuses: ({ facts }, { constraints }) => !admits(facts, constraints),
+    // Of a swarm whose machines are not known yet nothing is known.
+    permanent: ({ facts }) => facts.driver !== 'swarm' || facts.machines !== undefined,
+    text: ({ facts }, { constraints }) => unmet(facts, constraints),
   },
   {
     code: 'architecture',

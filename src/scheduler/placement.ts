@@ -1,6 +1,7 @@
+import { splitConstraint } from '../core/placing.ts';
 import { formatBytes } from '../core/quantity.ts';
 import type { Cluster, NodeState } from './cluster.ts';
-import { isWarm, needed, passes, type Reason, reasonsAgainst, refusedForEver, splitConstraint, type Wanted } from './filters.ts';
+import { isWarm, needed, passes, type Reason, reasonsAgainst, refusedForEver, type Wanted } from './filters.ts';
 import type { IndexedSet } from './indexed-set.ts';
 
 export type { Reason, ReasonCode, Wanted } from './filters.ts';

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
+import { Placing } from '../../src/core/placing.ts';
 import { checkJob, wantedOf } from '../../src/runs/job.ts';
 import { KatafleetError } from '../../src/index.ts';
 import { eventually } from '../support/eventually.ts';
 import { sh, stdout } from '../support/fleet.ts';
-import { engineOf, importScratchOn, nodes, services, swarmFleet } from '../support/swarm.ts';
+import { engineOf, hostOfTask, importScratchOn, nodes, services, swarmFleet } from '../support/swarm.ts';
 import { Testbed } from '../support/testbed.ts';
 
 const MiB = 1024 ** 2;
@@ -70,6 +71,30 @@ describe('the bounds of a swarm', function () {
       ),
     );
     assert.deepEqual((await sh(fleet, 'true', { profile: small })).outcome, { kind: 'exited', code: 0 });
+  });
+
+  it('constraints of a run reach the labels of the machines: it goes where they hold, and is refused where they hold nowhere', async () => {
+    await bed.docker('h1', 'node', 'update', '--label-add', 'zone=b', 'h2');
+    await bed.docker('h1', 'node', 'update', '--label-add', 'zone=b', '--label-add', 'disk=ssd', 'h3');
+    await using fleet = swarmFleet(bed, { onTrouble });
+    await fleet.warm('build-essential', 3, small); // one on each, and none of them is taken for the others
+    const hosts = async (...constraints: string[]) => {
+      const placing = Placing.parse({ constraints });
+      const request = { image: 'build-essential', files: [], steps: [{ argv: ['hostname'] }], profile: small };
+      const results = await Promise.all(Array.from({ length: 6 }, () => fleet.run(request, { placing })));
+      const served = results.map((result) => hostOfTask(bed, stdout(result).trim()));
+      return [...new Set(await Promise.all(served))].sort();
+    };
+    assert.deepEqual(await hosts('zone==b'), ['h2', 'h3']);
+    assert.deepEqual(await hosts('zone==b', 'disk!=ssd'), ['h2']);
+    assert.deepEqual(await hosts('node.role==manager'), ['h1']);
+    await assert.rejects(
+      hosts('zone==b', 'node.role==manager'),
+      (error) =>
+        error instanceof KatafleetError &&
+        error.code === 'placement.impossible' &&
+        /none of its machines has all of it/.test(error.message),
+    );
   });
 
   it('an image that the manager alone has serves, and is brought to a machine that can be reached', async () => {

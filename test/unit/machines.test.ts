@@ -290,6 +290,80 @@ describe('starts on a node', () => {
   }
 });
 
+describe('constraints of a run over the machines behind a node', () => {
+  const labelled = async (labels: Record<string, string> = {}) => {
+    const fakes = await swarm({ settings: { swarm: { labels } } });
+    Object.assign(fakes.h2, { labels: { zone: 'b', disk: 'ssd' } });
+    Object.assign(fakes.big, { labels: { zone: 'c' } });
+    await fakes.look('swarm');
+    const against = (...constraints: string[]) =>
+      fakes.fleet
+        .explain({ ...wanted, constraints })
+        .flatMap((verdict) => ('reasons' in verdict ? verdict.reasons.filter(({ code }) => code === 'labels') : []))
+        .map(({ text, permanent }) => [text, permanent]);
+    return { ...fakes, against, member: fakes.fleet.member('swarm') };
+  };
+
+  it('hold when one machine has all of it; else the words tell why not', async () => {
+    const { fleet, against } = await labelled();
+    assert.deepEqual(against('zone==b'), []);
+    assert.deepEqual(against('zone==b', 'disk==ssd', 'zone!=c'), []);
+    assert.deepEqual(against('node.hostname==big', 'node.role==worker'), []);
+    assert.deepEqual(against('zone==d'), [['zone==d wanted, which none of its machines is', true]]);
+    assert.deepEqual(against('zone==c', 'disk==ssd'), [['zone==c, disk==ssd wanted, and none of its machines has all of it', true]]);
+    await fleet.close();
+  });
+
+  it('follow labels that change, and are not refused for ever while nobody knows the machines', async () => {
+    const { fleet, against, h1, look } = await labelled();
+    Object.assign(h1, { labels: { zone: 'd' } });
+    await look('swarm');
+    assert.deepEqual(against('zone==d'), []);
+    const fresh = fakeFleet(['swarm'], { built: ['swarm', 'engine'] });
+    fresh.driver('swarm').asSwarm(h1);
+    fresh.driver('swarm').members = () => Promise.reject(new KatafleetError('engine.failed', 'not now'));
+    await fresh.look('swarm');
+    const [verdict] = fresh.fleet.explain({ ...wanted, constraints: ['zone==d'] });
+    assert.ok(verdict && 'reasons' in verdict);
+    assert.deepEqual(
+      verdict.reasons.filter(({ code }) => code === 'labels').map(({ permanent }) => permanent),
+      [false],
+    );
+    await fresh.fleet.close();
+    await fleet.close();
+  });
+
+  it('are part of what its sandboxes are, but for those that the node itself or every machine meets', async () => {
+    const { fleet, member } = await labelled({ site: 'x' });
+    const machines = (...constraints: string[]) => member.limitsFor(limits, constraints).machines;
+    assert.deepEqual(machines('zone==b', 'disk!=hdd', 'site==x', 'node.role!=nothing'), ['zone==b']);
+    assert.deepEqual(machines('zone==b', 'disk==ssd'), ['disk==ssd', 'zone==b']);
+    assert.equal(member.limitsFor(limits, ['site==x', 'made!=up']), limits);
+    await fleet.close();
+  });
+
+  it('get sandboxes of their own: what waits for others is not taken', async () => {
+    const { fleet, driver } = await labelled();
+    fleet.want({ image: 'any:latest', limits, idle: { min: 1, max: 1 } });
+    await Promise.all((await fleet.retarget()).map((pool) => pool.filled()));
+    const specs: unknown[] = [];
+    const create = driver.create.bind(driver);
+    driver.create = (spec, signal) => {
+      specs.push(spec.limits.machines);
+      return create(spec, signal);
+    };
+    const plain = await fleet.lease('swarm', 'any:latest', limits, 0);
+    assert.deepEqual([plain.warm, specs], [true, []]);
+    assert.ok(fleet.cluster.reserve('swarm', limits.memory));
+    const bound = await fleet.lease('swarm', 'any:latest', limits, limits.memory, undefined, ['zone==b']);
+    assert.equal(bound.warm, false);
+    assert.ok(specs.some((machines) => JSON.stringify(machines) === '["zone==b"]'));
+    await plain.release();
+    await bound.release();
+    await fleet.close();
+  });
+});
+
 describe('a lease on a node that is full', () => {
   it('says so, and when to come back; what was booked for it is free at once, without a look for what may be left', async () => {
     const { fleet, driver } = await swarm();

@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto';
 import type Dockerode from 'dockerode';
+import { KatafleetError } from '../../core/errors.ts';
 import { labels } from '../../core/labels.ts';
+import { splitConstraint } from '../../core/placing.ts';
 import type { SandboxLimits } from '../../core/profile.ts';
 import { type ApiVersion, atLeast } from '../api/version.ts';
 import { capabilities, supervisorPath, tmpfsBytes } from '../isolation.ts';
@@ -140,16 +142,34 @@ function taskTemplate(
       Reservations: { MemoryBytes: limits.memory },
     },
     RestartPolicy: { Condition: 'any', Delay: 0 },
-    Placement: placement(shape, excluded),
+    Placement: placement(shape, excluded, limits.machines),
     LogDriver: { Name: 'none' },
     Networks: [{ Target: refs.network ?? 'host' }],
   };
 }
 
-/** Where tasks may go: nodes of the image's kind that are not known to lack it. */
-export function placement({ architecture }: Pick<TaskShape, 'architecture'>, excluded: readonly string[]): Dockerode.Placement {
+/** What a swarm itself calls its nodes; all else is a label of theirs. */
+const ownWords: readonly string[] = ['node.id', 'node.hostname', 'node.role'];
+
+/** A constraint over a machine's labels in the swarm's words. @throws limits.invalid for what it has no words for */
+export function swarmConstraint(constraint: string): string {
+  const { key, equal, value } = splitConstraint(constraint);
+  if (!/^[a-z_][a-z0-9\-_.]+$/i.test(key) || !/^[a-z0-9:\-_ .*()?+[\]\\^$|/]+$/i.test(value)) {
+    throw new KatafleetError('limits.invalid', `constraints: a swarm has no words for ${JSON.stringify(constraint)}`, {
+      hint: 'labels of its nodes are asked for by a name of two letters or more and a value of letters, digits and : - _ . /',
+    });
+  }
+  return `${ownWords.includes(key) ? key : `node.labels.${key}`}${equal ? '==' : '!='}${value}`;
+}
+
+/** Where tasks may go: nodes of the image's kind that are not known to lack it and of which the constraints hold. */
+export function placement(
+  { architecture }: Pick<TaskShape, 'architecture'>,
+  excluded: readonly string[],
+  constraints: readonly string[] = [],
+): Dockerode.Placement {
   return {
-    Constraints: excluded.map((node) => `node.id!=${node}`),
+    Constraints: [...excluded.map((node) => `node.id!=${node}`), ...constraints.map(swarmConstraint)],
     Platforms: [
       { OS: 'linux', Architecture: architecture },
       { OS: 'linux', Architecture: platforms[architecture] },

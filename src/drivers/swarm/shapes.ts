@@ -7,7 +7,7 @@ import type { SwarmImage, SwarmImages } from './images.ts';
 import type { SwarmKeys } from './keys.ts';
 import type { Listener } from './listener.ts';
 import type { Managers } from './managers.ts';
-import type { TaskShape, Way } from './service.ts';
+import { swarmConstraint, type TaskShape, type Way } from './service.ts';
 
 export interface ShapesOptions {
   listener: Listener;
@@ -87,6 +87,7 @@ export class Shapes {
   /** @throws image.unknown, config.invalid, server.address, engine.*, swarm.* */
   async of({ image, limits, idleMs }: Pick<SandboxSpec, 'image' | 'limits' | 'idleMs'>): Promise<TaskShape> {
     const { architecture, reference } = this.#prepared.get(image.id) ?? (await this.prepare(image.id));
+    limits.machines?.forEach(swarmConstraint);
     const way = limits.dial ?? this.#options.dial;
     const { sha256 } = await supervisorBinary(architecture);
     return {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
+import { KatafleetError } from '../../../src/core/errors.ts';
 import { sandboxLimits, profileOf } from '../../../src/core/profile.ts';
 import { type References, serviceSpec, shapeHash, type TaskShape } from '../../../src/drivers/swarm/service.ts';
 
@@ -44,6 +45,26 @@ describe('a service of single-use sandboxes', () => {
       (container['CapabilityAdd'] as string[]).toSorted(),
       ['CHOWN', 'DAC_OVERRIDE', 'FOWNER', 'KILL', 'NET_ADMIN', 'SETGID', 'SETPCAP', 'SETUID', 'SYS_ADMIN'].map((one) => `CAP_${one}`),
     );
+  });
+
+  it('goes to machines of which a run’s constraints hold, in the swarm’s own words', () => {
+    const of = (...machines: string[]) =>
+      (spec({ limits: { ...shape.limits, machines } }, [1, 41], refs, ['n1']).TaskTemplate['Placement'] as { Constraints: string[] })
+        .Constraints;
+    assert.deepEqual(of('zone==b', 'disk!=a b', 'node.hostname==h2', 'node.role!=manager'), [
+      'node.id!=n1',
+      'node.labels.zone==b',
+      'node.labels.disk!=a b',
+      'node.hostname==h2',
+      'node.role!=manager',
+    ]);
+    for (const strange of ['zone==', 'zone!=ü', 'a/b==c', 'z==b']) {
+      assert.throws(
+        () => of(strange),
+        (error) => error instanceof KatafleetError && error.code === 'limits.invalid' && error.message.includes(strange),
+      );
+    }
+    assert.notEqual(shapeHash({ ...shape, limits: { ...shape.limits, machines: ['zone==b'] } }), shapeHash(shape));
   });
 
   it('has the supervisor as a config, and a secret for root alone', () => {
