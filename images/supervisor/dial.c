@@ -199,7 +199,8 @@ void dial_home(void) {
 void dial_prepare(void) {
   if (handshake_bare())
     fail(F_SUPERVISOR, 0, "the secret's file is open to others than root", "");
-  network_prepare();
+  if (!options.keeps_network)
+    network_prepare();
 }
 
 void dial_opened(void) {
@@ -207,7 +208,8 @@ void dial_opened(void) {
     return;
   opened = true;
   handshake_forget();
-  network_leave();
+  if (!options.keeps_network)
+    network_leave();
   capability_drop(CAP_SYS_ADMIN);
   capability_drop(CAP_NET_ADMIN);
 }

@@ -69,7 +69,7 @@ static void hello(void) {
 
 static int usage(void) {
   fputs("usage: supervisor [--sandbox DIR] [--lifetime MS] [--tmpfs PATH=BYTES]... [--dial ADDRESS:PORT[,...] --secret "
-        "FILE]\n"
+        "FILE [--network keep]]\n"
         "Speaks katafleet's supervisor protocol on stdin and stdout, or on a connection that it dials.\n",
         stderr);
   return 64;
@@ -150,12 +150,16 @@ int main(int argc, char **argv) {
     else if (!strcmp(argv[i], "--dial")) {
       if (!dial_to(argv[++i]))
         return usage();
+    } else if (!strcmp(argv[i], "--network")) {
+      if (strcmp(argv[++i], "keep"))
+        return usage();
+      options.keeps_network = true;
     } else if (strcmp(argv[i], "--tmpfs") || !disk_bound(argv[++i]))
       return usage();
     if (*end)
       return usage();
   }
-  if (dial_wanted() != (secret != NULL))
+  if (dial_wanted() != (secret != NULL) || (options.keeps_network && !dial_wanted()))
     return usage();
   close_inherited();
   options.pid1 = getpid() == 1;

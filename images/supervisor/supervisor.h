@@ -120,6 +120,7 @@ extern struct options {
   int root;
   const char *sandbox;
   bool pid1;
+  bool keeps_network; // steps may have the network that was dialled on
 } options;
 
 // ---- tree.c: paths below the sandbox folder. No symbolic link is followed, whoever made it.

@@ -53,6 +53,7 @@ const ProfileEntry = z
     stack: size(64 * KiB, GiB).optional(),
     shm: size(0, 64 * GiB).optional(),
     dial: shape.dial,
+    network: Profile.shape.network,
   })
   .transform((fields) => Profile.parse(fields));
 

@@ -48,6 +48,14 @@ export const Profile = z.strictObject({
   shm: bytes(0, 64 * GiB).default(0),
   /** In a swarm: the network on which the supervisor reaches katafleet. The user's code has none in either case; absent, the configuration says. */
   dial: z.enum(['host', 'overlay']).optional(),
+  /**
+   * Name of the Docker network that programs may use; none if absent. Never the machine's own. Only who configures katafleet
+   * gives one: no field of {@link ProfileFields}, which callers may say.
+   */
+  network: z
+    .string()
+    .regex(/^(?!(host|none|default)$)[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/, "expected the name of a Docker network, and not the machine's own")
+    .optional(),
 });
 export type Profile = z.output<typeof Profile>;
 
@@ -90,11 +98,14 @@ export type SandboxLimits = Pick<Profile, 'memory' | 'cpus' | 'pids' | 'openFile
   network?: 'rsync';
   /** Behind a node of several machines: constraints, in order, over the labels of the machine. No field of a profile either. */
   machines?: readonly string[];
+  /** The Docker network that the container is on for its program's sake: the profile's `network`. */
+  joins?: string;
 };
 
 export function sandboxLimits(profile: Profile): SandboxLimits {
-  const { memory, cpus, pids, openFiles, stack, fileSize, shm, dial } = profile;
-  return { memory, cpus, pids, openFiles, stack, fileSize, shm, ...(dial === undefined ? {} : { dial }) };
+  const { memory, cpus, pids, openFiles, stack, fileSize, shm, dial, network } = profile;
+  const ways = { ...(dial === undefined ? {} : { dial }), ...(network === undefined ? {} : { joins: network }) };
+  return { memory, cpus, pids, openFiles, stack, fileSize, shm, ...ways };
 }
 
 /** What tells pools apart, on every node alike: the image as it is asked for, and the limits. */

@@ -19,7 +19,7 @@ export async function executeStep(
   profile: Profile,
   options: {
     collect: boolean;
-    /** Only for steps of katafleet's own. */
+    /** For steps of katafleet's own, and where the profile has a network. */
     keepNetwork?: boolean;
     /** Processes that the sandbox's uid may have on the whole node, where the container has no pids limit; 0 if absent: no such limit. */
     processes?: number;

@@ -47,6 +47,8 @@ export function checkJob(request: RunRequest, placing: Placing = Placing.parse({
   if (request.rsync && request.files.length + (request.folders?.length ?? 0) > 0)
     throw new KatafleetError('request.invalid', 'rsync: give either an rsync source or files and folders, not both');
   const profile = profileOf(request.profile);
+  if (request.rsync && profile.network !== undefined)
+    throw new KatafleetError('request.invalid', 'rsync: a profile whose programs have a network takes files with the run, not by rsync');
   if (request.rsync && request.session !== undefined)
     throw new KatafleetError('request.invalid', 'session: a run that names an rsync source has no session; give files instead');
   const limits: SandboxLimits = { ...sandboxLimits(profile), ...(request.rsync ? { network: 'rsync' as const } : {}) };
@@ -80,6 +82,7 @@ export function wantedOf(job: Job, idleMemory: number, avoid?: ReadonlySet<strin
     idleMemory,
     constraints: placing.constraints,
     ...(limits.network === undefined ? {} : { driver: 'engine' as const }),
+    ...(limits.joins === undefined ? {} : { networked: true }),
     ...(placing.architecture === undefined ? {} : { architecture: placing.architecture }),
     ...(avoid && avoid.size > 0 ? { avoid } : {}),
   };

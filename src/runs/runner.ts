@@ -88,6 +88,7 @@ async function serve({ sandbox, conversation, lost }: Lease, job: Job, options: 
       asked ||= collect;
       const result = await executeStep(conversation, index, step, profile, {
         collect,
+        keepNetwork: profile.network !== undefined,
         processes: sandbox.processes ?? 0,
         signal: options.signal,
         onOutput: options.onOutput,

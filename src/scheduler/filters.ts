@@ -17,6 +17,8 @@ export interface Wanted {
   architecture?: 'amd64' | 'arm64';
   /** The only driver that can serve it. */
   driver?: 'engine';
+  /** Its program has a network, which nodes with nothing but ssh don't give. */
+  networked?: boolean;
   /** Nodes where an earlier attempt was lost: taken only when nothing else can. */
   avoid?: ReadonlySet<string>;
   /** For whom a node may have been held. */
@@ -122,10 +124,13 @@ export const filters: readonly Filter[] = [
   },
   {
     code: 'driver',
-    refuses: (node, { driver }) => driver !== undefined && node.facts.driver !== driver,
+    refuses: ({ facts }, { driver, networked }) =>
+      (driver !== undefined && facts.driver !== driver) || (networked === true && facts.driver === 'ssh'),
     permanent: ifProbed,
-    text: (node, { driver }) =>
-      `it is served by the driver ${node.facts.driver}, and the run needs ${driver ?? ''}: it fetches its files by rsync`,
+    text: ({ facts }, { driver }) =>
+      driver === undefined
+        ? `it is served by the driver ${facts.driver}, which gives programs no network, and the profile does`
+        : `it is served by the driver ${facts.driver}, and the run needs ${driver}: it fetches its files by rsync`,
   },
   {
     code: 'limits',

@@ -6,7 +6,7 @@ import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Duplex } from 'node:stream';
-import { profileOf } from '../../src/core/profile.ts';
+import { profileOf, sandboxLimits } from '../../src/core/profile.ts';
 import { Step } from '../../src/core/run.ts';
 import { runWords } from '../../src/drivers/ssh/flags.ts';
 import { parseRelease } from '../../src/drivers/ssh/parse/version.ts';
@@ -189,7 +189,7 @@ describe('node-setup and server-setup', function () {
       const spec = {
         image: { name: image, id, volumes: [] },
         name: 'gate-1',
-        limits: profileOf({ memory: 128 * 1024 ** 2 }),
+        limits: sandboxLimits(profileOf({ memory: 128 * 1024 ** 2 })),
         labels: { 'katafleet.role': 'sandbox', 'katafleet.owner': 'a test/1' },
         idleMs: 60_000,
       };
@@ -231,7 +231,7 @@ describe('node-setup and server-setup', function () {
           {
             image: { name: 'x', id, volumes: [] },
             name: 'gate-2',
-            limits: profileOf({}),
+            limits: sandboxLimits(profileOf()),
             labels: { 'katafleet.role': 'sandbox' },
             idleMs: 1_000,
           },

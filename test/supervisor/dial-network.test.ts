@@ -10,7 +10,7 @@ import type { Conversation } from '../../src/protocol/conversation.ts';
 import { type Caller, DialHost, opening } from '../support/dial-host.ts';
 import { contained, Dialler } from '../support/dialler.ts';
 import { eventually } from '../support/eventually.ts';
-import { capabilities } from '../support/supervisor.ts';
+import { capabilities, sanitized } from '../support/supervisor.ts';
 
 const key = randomBytes(32);
 const bits = { netAdmin: 12n, sysAdmin: 21n };
@@ -72,6 +72,26 @@ describe('supervisor: the network of one that dialled', function () {
     } finally {
       listener.close();
     }
+  });
+
+  it('with --network keep steps have it whose flags say so, and no other; the capabilities go all the same', async () => {
+    await using host = await DialHost.listen(key);
+    await using supervisor = await Dialler.start(host.port, key, { before: contained, args: ['--network', 'keep'] });
+    const caller = await host.caller();
+    const conversation = await caller.open();
+    const program = `require('net').connect(${host.port}, '127.0.0.1').on('connect', () => { console.log('reached'); process.exit(); })`;
+    const kept = await caller.run(conversation, [process.execPath, '-e', program], { keepNetwork: true });
+    assert.equal(kept.stdout.toString(), 'reached\n');
+    const sets = await capabilities(await inside(supervisor));
+    for (const [name, value] of sets)
+      for (const bit of Object.values(bits)) assert.equal((value >> bit) & 1n, 0n, `bit ${bit} is in the supervisor's ${name}`);
+    await assert.rejects(caller.run(conversation, ['true'], { keepNetwork: false }), /network/);
+    caller.destroy();
+    assert.equal(await supervisor.exit, 1);
+  });
+
+  it('is no option of one that does not dial', async () => {
+    await assert.rejects(promisify(execFile)(sanitized, ['--network', 'keep']), { code: 64 });
   });
 
   it('from OPEN on the supervisor has no other network either, and can have none again', async () => {

@@ -465,6 +465,18 @@ describe('configuration: defaults and places', () => {
       assert.equal(parseConfig(`swarm: {registry: "${registry}"}`, 'k.yaml').value.swarm.registry, registry);
   });
 
+  it('a profile names the network of its programs, and never the machine’s own', () => {
+    const { value } = parseConfig('profiles: {online: {network: class-7b}}', 'k.yaml');
+    const limits = sandboxLimits(value.profiles['online'] ?? assert.fail());
+    assert.equal(limits.joins, 'class-7b');
+    assert.notEqual(poolKey('i', limits), poolKey('i', sandboxLimits(profileOf())));
+    for (const name of ['host', 'none', 'container:x', ''])
+      assert.throws(
+        () => parseConfig(`profiles: {online: {network: "${name}"}}`, 'k.yaml'),
+        /network: expected the name of a Docker network/,
+      );
+  });
+
   it('the network on which a sandbox dials is a limit of its own, and absent where nobody said', () => {
     const { value } = parseConfig('profiles: {over: {dial: overlay}, plain: {}}', 'k.yaml');
     const limits = ['over', 'plain'].map((name) => sandboxLimits(value.profiles[name] ?? assert.fail()));

@@ -62,6 +62,13 @@ describe('engine: options', () => {
     }
   });
 
+  it('have the network that the profile gives its programs, with no more capabilities than without', () => {
+    const limits = sandboxLimits(profileOf({ network: 'class' }));
+    const { HostConfig, NetworkDisabled } = createOptions({ ...spec(), limits }, [1, 41], 'rsync-net');
+    assert.deepEqual([HostConfig?.NetworkMode, NetworkDisabled], ['class', false]);
+    assert.deepEqual(HostConfig?.CapAdd, host([1, 41]).CapAdd);
+  });
+
   it('say CPUs, shared memory and covered volumes as each version knows them', () => {
     assert.equal(host([1, 24]).CpuQuota, 100_000);
     assert.equal(host([1, 25]).NanoCpus, 1e9);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { labels } from '../../src/core/labels.ts';
-import { profileOf } from '../../src/core/profile.ts';
+import { profileOf, sandboxLimits } from '../../src/core/profile.ts';
 import { runWords } from '../../src/drivers/ssh/flags.ts';
 import { parseRelease } from '../../src/drivers/ssh/parse/version.ts';
 import { containers, GateRig, images, sandboxRun } from '../support/gate.ts';
@@ -338,7 +338,7 @@ const driven = ['1.6.2', '1.9.1', '1.10.3', '1.11.2', '1.13.1', '17.06.2-ce', '1
       {
         image: { name: 'gcc', id: `sha256:${images.admitted}`, volumes: [] },
         name: 'fleet-0f3c-12',
-        limits: profileOf({ cpus: 0.05, openFiles: 16 }),
+        limits: sandboxLimits(profileOf({ cpus: 0.05, openFiles: 16 })),
         labels: { [labels.role]: 'sandbox', [labels.owner]: 'host/1 ~ ü%', [labels.recipeHash]: '' },
         idleMs: 600_000,
       },

@@ -209,6 +209,7 @@ describe('API: what is refused, and how', () => {
       [{ ...hi, files: { '../x': '' } }, /the path "\.\.\/x" has a part "\." or "\.\."/],
       [{ ...hi, profile: { memory: -1 } }, /profile\.memory: Too small/],
       [{ ...hi, profile: { memroy: 1 } }, /profile: Unrecognized key: "memroy"/],
+      [{ ...hi, profile: { network: 'bridge' } }, /profile: Unrecognized key: "network"/],
       [{ ...hi, priority: 10 }, /priority: Too big/],
       [{ ...hi, tenant: 'a b' }, /tenant: must be/],
       [{ ...hi, constraints: ['zone'] }, /constraints\.0: must be key==value/],

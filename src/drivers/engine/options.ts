@@ -8,11 +8,11 @@ import { type ApiVersion, atLeast } from '../api/version.ts';
 /**
  * The engine's options for a sandbox, of what the given API version knows. `network` is the Docker network that the limits'
  * `rsync` stands for: a container on it has CAP_SYS_ADMIN beside, with which the supervisor, and it alone, gives each step
- * of the user's an empty network namespace. @throws rsync.off when there is none
+ * of the user's an empty network namespace. On the network that a profile gives its programs it needs none. @throws rsync.off when there is none
  */
 export function createOptions(spec: SandboxSpec, api: ApiVersion, network?: string): ContainerCreateOptions {
   const { limits } = spec;
-  const joins = limits.network === undefined ? 'none' : network;
+  const joins = limits.network === undefined ? (limits.joins ?? 'none') : network;
   if (joins === undefined) throw new KatafleetError('rsync.off', 'this node has no network for sandboxes that fetch by rsync');
   const noShm = limits.shm === 0 && atLeast(api, [1, 32]);
   return {
@@ -47,7 +47,7 @@ export function createOptions(spec: SandboxSpec, api: ApiVersion, network?: stri
       ...(noShm ? { IpcMode: 'none' } : { ShmSize: Math.max(limits.shm, 4096) }),
       ...coverVolumes(spec.image.volumes, api),
       CapDrop: ['ALL'],
-      CapAdd: joins === 'none' ? [...capabilities] : [...capabilities, 'SYS_ADMIN'],
+      CapAdd: limits.network === undefined ? [...capabilities] : [...capabilities, 'SYS_ADMIN'],
       SecurityOpt: ['no-new-privileges'],
       LogConfig: { Type: 'none', Config: {} },
       RestartPolicy: { Name: 'no' },

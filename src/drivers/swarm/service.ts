@@ -81,7 +81,7 @@ export function serviceSpec(
     TaskTemplate: taskTemplate(names, shape, refs, api, excluded),
     Mode: { Replicated: { Replicas: 0 } },
     UpdateConfig: { Parallelism: 0, FailureAction: 'continue', Order: 'stop-first' },
-    ...(refs.network === undefined ? {} : { EndpointSpec: { Mode: 'dnsrr' } }),
+    ...(refs.network === undefined && shape.limits.joins === undefined ? {} : { EndpointSpec: { Mode: 'dnsrr' } }),
   };
 }
 
@@ -99,6 +99,7 @@ function taskTemplate(
       Image: shape.image,
       Command: [
         ...[supervisorPath, '--dial', shape.address, '--secret', secretPath, '--lifetime', String(shape.idleMs)],
+        ...(limits.joins === undefined ? [] : ['--network', 'keep']),
         ...['--tmpfs', `/sandbox=${sandbox}`, '--tmpfs', `/tmp=${tmp}`],
       ],
       Env: [
@@ -144,7 +145,7 @@ function taskTemplate(
     RestartPolicy: { Condition: 'any', Delay: 0 },
     Placement: placement(shape, excluded, limits.machines),
     LogDriver: { Name: 'none' },
-    Networks: [{ Target: refs.network ?? 'host' }],
+    Networks: [{ Target: limits.joins ?? refs.network ?? 'host' }],
   };
 }
 

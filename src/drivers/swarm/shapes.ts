@@ -88,7 +88,8 @@ export class Shapes {
   async of({ image, limits, idleMs }: Pick<SandboxSpec, 'image' | 'limits' | 'idleMs'>): Promise<TaskShape> {
     const { architecture, reference } = this.#prepared.get(image.id) ?? (await this.prepare(image.id));
     limits.machines?.forEach(swarmConstraint);
-    const way = limits.dial ?? this.#options.dial;
+    // From a network that its program may use the machines' own addresses are reached as well.
+    const way = limits.joins === undefined ? (limits.dial ?? this.#options.dial) : 'host';
     const { sha256 } = await supervisorBinary(architecture);
     return {
       image: reference,

@@ -56,7 +56,11 @@ describe('rsync: a run that names a source', () => {
     assert.equal(source.limits.network, 'rsync');
     assert.notEqual(plain.pool, source.pool);
     assert.equal(source.pool, poolKey(source.image, source.limits));
-    assert.throws(() => checkJob({ image: 'a', files: [], steps, profile: { network: 'rsync' } as object }), { code: 'limits.invalid' });
+    const named = checkJob({ image: 'a', files: [], steps, profile: { network: 'rsync' } }).limits;
+    assert.deepEqual([named.network, named.joins], [undefined, 'rsync'], 'a Docker network of that name, and not the daemon');
+    assert.throws(() => checkJob({ image: 'a', files: [], steps, rsync: { path }, profile: { network: 'n' } }), {
+      code: 'request.invalid',
+    });
     const folders = [{ path: 'd', mode: 0o755, mtimeNs: 0n }];
     assert.throws(() => checkJob({ image: 'a', files: [], folders, steps, rsync: { path } }), { code: 'request.invalid' });
   });

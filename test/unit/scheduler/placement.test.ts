@@ -204,6 +204,17 @@ describe('scheduler: placement', () => {
     assert.match(JSON.stringify(explain(cluster, job, spread)), /it fetches its files by rsync/);
   });
 
+  it('a run whose program has a network goes to no node with nothing but ssh', () => {
+    const cluster = new Cluster();
+    for (const name of ['old', 'new']) addNode(cluster, name);
+    cluster.setNode({ ...(cluster.node('old')?.facts ?? assert.fail()), driver: 'ssh' });
+    const job = wanted({ networked: true });
+    assert.deepEqual(place(cluster, job, spread, zero), { kind: 'place', node: 'new', warm: false, imagePresent: true });
+    cluster.removeNode('new');
+    assert.equal(place(cluster, job, spread, zero).kind, 'reject');
+    assert.match(JSON.stringify(explain(cluster, job, spread)), /gives programs no network, and the profile does/);
+  });
+
   it('says on each node what is in the way, and what can never be mended', () => {
     const cluster = new Cluster();
     addNode(cluster, 'small', { memory: 256 * MiB, total: 512 * MiB });

@@ -67,6 +67,14 @@ describe('a service of single-use sandboxes', () => {
     assert.notEqual(shapeHash({ ...shape, limits: { ...shape.limits, machines: ['zone==b'] } }), shapeHash(shape));
   });
 
+  it('is on the network that the profile gives its programs, which its supervisor keeps', () => {
+    const { TaskTemplate: task, EndpointSpec } = spec({ limits: { ...shape.limits, joins: 'class' } });
+    assert.deepEqual([task['Networks'], EndpointSpec], [[{ Target: 'class' }], { Mode: 'dnsrr' }]);
+    const command = (task.ContainerSpec['Command'] as string[]).join(' ');
+    assert.match(command, / --network keep /);
+    assert.doesNotMatch((spec().TaskTemplate.ContainerSpec['Command'] as string[]).join(' '), /--network/);
+  });
+
   it('has the supervisor as a config, and a secret for root alone', () => {
     const { ContainerSpec: container } = spec().TaskTemplate;
     assert.deepEqual(container['Secrets'], [
