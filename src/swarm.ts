@@ -25,6 +25,8 @@ export interface SwarmOptions {
   listen?: { host: string; port: number };
   /** What tasks dial, `HOST:PORT`; found out if absent. */
   advertise?: string | undefined;
+  /** The port at which {@link listen}'s is reached from elsewhere, where that is another. */
+  published?: number | undefined;
   /** How tasks are connected whose profile does not say; `host` if absent. */
   dial?: 'host' | 'overlay';
   /** Name of the overlay; `<stack>_tasks` if absent. */
@@ -60,7 +62,7 @@ export class SwarmConnector {
   /** @throws config.invalid */
   driver(engine: EngineDriver, { managers = [], tls }: MemberSettings): SwarmDriver {
     const { stack = 'katafleet', listen = { host: '0.0.0.0', port: 0 }, dial = 'host', workers = [], key } = this.#options;
-    const { advertise, network, registry, rotateMs, lingerMs = 600_000, patienceMs = 30_000 } = this.#options;
+    const { advertise, published, network, registry, rotateMs, lingerMs = 600_000, patienceMs = 30_000 } = this.#options;
     const { journal, onTrouble } = this.#surroundings;
     this.#listener ??= new Listener({ ...listen, ...(onTrouble ? { onTrouble } : {}) });
     const others = managers.map((endpoint) => new EngineDriver({ endpoint, ...(tls === undefined ? {} : { tls }) }));
@@ -71,7 +73,7 @@ export class SwarmConnector {
       ephemeral: key === undefined ? passing() : undefined,
       instance: (journal?.identity ?? randomUUID()).slice(0, 13),
       workers: workers.map(worker),
-      ...{ stack, dial, advertise, network, registry, rotateMs, lingerMs, patienceMs, onTrouble },
+      ...{ stack, dial, advertise, published, network, registry, rotateMs, lingerMs, patienceMs, onTrouble },
     });
   }
 

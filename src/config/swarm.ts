@@ -43,6 +43,7 @@ export const SwarmEntry = z
       .default('katafleet'),
     listen: listen.default('0.0.0.0:7421'),
     advertise: advertise.optional(),
+    published: z.int().min(1).max(65_535).optional(),
     dial: Profile.shape.dial.unwrap().default('host'),
     network: z
       .string()

@@ -15,19 +15,25 @@ export interface DeployedConfig {
   graceMs: number;
 }
 
+/** Where katafleet listens for tasks in its container. */
+const usualDialPort = 7421;
 /** Where a stack has its secret. */
 const keyFile = '/run/secrets/katafleet_key';
 
 /**
  * The configuration as every command finds it, else the one that comes with the stacks; checked, as the container will read it. In a
- * swarm it is told the stack's name, network and key, unless it names its own. @throws config.missing, config.invalid
+ * swarm it is told the stack's name, network, key and, where it is an unusual one, port for tasks, unless it names its own. @throws config.missing, config.invalid
  */
-export function deployedConfig(of: { file?: string; env: NodeJS.ProcessEnv; cwd: string }, swarm?: { stack: string }): DeployedConfig {
+export function deployedConfig(
+  of: { file?: string; env: NodeJS.ProcessEnv; cwd: string },
+  swarm?: { stack: string; dialPort?: number },
+): DeployedConfig {
   const file = loadConfig(of).source ?? stackFile(swarm ? 'katafleet.swarm.yaml' : 'katafleet.compose.yaml');
   let text = readFileSync(file, 'utf8');
   if (swarm) {
     const document = parseDocument(text);
-    const own = { stack: swarm.stack, network: `${swarm.stack}_tasks`, key: keyFile };
+    const published = swarm.dialPort === undefined || swarm.dialPort === usualDialPort ? {} : { published: swarm.dialPort };
+    const own = { stack: swarm.stack, network: `${swarm.stack}_tasks`, key: keyFile, ...published };
     for (const [field, value] of Object.entries(own)) {
       if (document.getIn(['swarm', field]) === undefined || field === 'stack') document.setIn(['swarm', field], value);
     }

@@ -55,7 +55,7 @@ export async function deploy(options: DeployOptions): Promise<string> {
     if (kind === 'swarm') await requireManager(docker, (await driver.probe()).apiVersion, driver.endpoint);
     if (kind === 'swarm') requireAllAddresses(options);
     else requireThisMachine(options);
-    const config = deployedConfig(options.config, kind === 'swarm' ? { stack: options.name } : undefined);
+    const config = deployedConfig(options.config, kind === 'swarm' ? { stack: options.name, dialPort: options.dialPort } : undefined);
     const image = await pinnedImage(docker, options.image, driver.endpoint);
     const socket = options.socket ?? (options.endpoint.startsWith('unix:') ? new URL(options.endpoint).pathname : '/var/run/docker.sock');
     const group = options.socketGroup ?? (await socketGroup(docker, image, socket));

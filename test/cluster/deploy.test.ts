@@ -271,8 +271,10 @@ describe('katafleet as a service of a real swarm', function () {
     const api = new ApiClient(`http://${bed.address('h1')}:7420`);
     await eventually('it is ready', 60, async () => assert.ok((await api.call<{ ready: boolean }>('GET', '/health/ready')).ready));
     const before = await serviceId('katafleet_katafleet');
-    const { code, stderr } = await katafleet('h1', 'deploy');
+    const { code, stderr } = await katafleet('h1', 'deploy', '--dial-port', '8421');
     assert.equal(code, 0, stderr);
+    const run = await api.run({ image: 'build-essential', command: ['sh', '-c', 'echo by another port'] });
+    assert.deepEqual([run.state, run.result?.steps[0]?.stdout], ['finished', 'by another port\n'], JSON.stringify(run));
     assert.match(stderr, /service katafleet_katafleet: updated[^]*config katafleet_config_1: removed/);
     assert.equal(await serviceId('katafleet_katafleet'), before);
     assert.equal(docker(['stack', 'services', '--format', '{{.Name}} {{.Image}}', 'katafleet']).split(' ')[0], 'katafleet_katafleet');

@@ -97,6 +97,25 @@ describe('the bounds of a swarm', function () {
     );
   });
 
+  it('a profile with a network gives it to its programs, and to none of another profile; katafleet is a stranger’s port there', async () => {
+    await bed.docker('h1', 'network', 'create', '--driver', 'overlay', '--attachable', 'class');
+    const port = 7421;
+    const script = [
+      `echo $(grep -o '[a-z0-9]*:' /proc/net/dev | sort)`,
+      'cat /run/secrets/katafleet',
+      `exec 3<>/dev/tcp/${bed.server}/${port} && head -c 4 <&3 | od -An -tx1`,
+    ].join('\n');
+    for (const driver of ['swarm', 'engine'] as const) {
+      await using fleet = swarmFleet(bed, { onTrouble, node: { driver }, swarm: { listen: { host: bed.server, port } } });
+      const [interfaces, heard] = stdout(await sh(fleet, script, { profile: { ...small, network: 'class' } })).split('\n');
+      assert.match(interfaces ?? '', /^eth0: (eth1: )?lo:$/, driver);
+      if (driver === 'swarm') assert.match(heard ?? '', /^( [0-9a-f]{2}){4}$/, 'it is challenged as any stranger is');
+      assert.equal(stdout(await sh(fleet, script, { profile: small })), 'lo:\n', driver);
+    }
+    // Tasks that are on their way out still hold it.
+    await eventually('the network can go', 30, () => bed.docker('h1', 'network', 'rm', 'class'));
+  });
+
   it('an image that the manager alone has serves, and is brought to a machine that can be reached', async () => {
     const image = 'katafleet-test/scratch';
     await importScratchOn(bed, image, ['h1']);

@@ -33,6 +33,8 @@ export interface SwarmDriverOptions {
   ephemeral?: Readonly<Record<string, string>> | undefined;
   /** Where tasks dial in, `HOST:PORT`, by the way that {@link dial} names; found out if absent. */
   advertise?: string | undefined;
+  /** The port of the machine at which the listener is reached, where that is not its own. */
+  published?: number | undefined;
   /** How the tasks of a profile are connected that does not say. */
   dial: Way;
   network?: string | undefined;

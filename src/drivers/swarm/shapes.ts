@@ -16,6 +16,7 @@ export interface ShapesOptions {
   instance: string;
   ephemeral?: object | undefined;
   advertise?: string | undefined;
+  published?: number | undefined;
   dial: Way;
   rotateMs?: number | undefined;
 }
@@ -123,10 +124,11 @@ export class Shapes {
   }
 
   async #find(way: Way): Promise<string> {
-    const { advertise, dial, listener } = this.#options;
+    const { advertise, published, dial, listener } = this.#options;
     const port = await listener.ready();
     if (advertise !== undefined && way === dial) return advertise;
-    return hostAndPort(way === 'overlay' ? overlayName : await ownAddress(this.#managers), port);
+    if (way === 'overlay') return hostAndPort(overlayName, port); // there nothing is published
+    return hostAndPort(await ownAddress(this.#managers), published ?? port);
   }
 }
 

@@ -148,7 +148,7 @@ describe('the configuration that is deployed', () => {
   let folder = '';
   before(() => (folder = mkdtempSync(join(tmpdir(), 'katafleet-deploy-'))));
   after(() => rmSync(folder, { recursive: true }));
-  const of = (text: string, swarm?: { stack: string }) => {
+  const of = (text: string, swarm?: { stack: string; dialPort?: number }) => {
     const file = join(folder, 'katafleet.yaml');
     writeFileSync(file, text);
     return deployedConfig({ file, env: {}, cwd: folder }, swarm);
@@ -160,6 +160,8 @@ describe('the configuration that is deployed', () => {
     const { text } = of(given, { stack: 'st' });
     assert.match(text, /^# mine\nserver: \{ grace: 90s \}\n/);
     assert.match(text, /swarm:\n {2}stack: st\n {2}network: st_tasks\n {2}key: \/run\/secrets\/katafleet_key\n$/);
+    assert.equal(of(given, { stack: 'st', dialPort: 7421 }).text, text);
+    assert.match(of(given, { stack: 'st', dialPort: 8421 }).text, /katafleet_key\n {2}published: 8421\n$/);
     assert.match(of('', { stack: 'st' }).text, /^swarm:\n {2}stack: st\n/);
   });
 
