@@ -6,7 +6,7 @@ import { faultsOf } from '../core/faults.ts';
 import { Placing } from '../core/placing.ts';
 import type { Profile } from '../core/profile.ts';
 import type { Fleet, Keeping, NodeSummary } from '../fleet/fleet.ts';
-import { splitMachine } from '../fleet/machines.ts';
+import { machineOf, splitMachine } from '../fleet/machines.ts';
 import type { Maintenance } from '../fleet/maintenance.ts';
 import { checkJob, type Job, wantedOf } from '../runs/job.ts';
 import { requestOf, resultJson, RunJson } from '../runs/json.ts';
@@ -177,6 +177,8 @@ function fleetRoutes(app: FastifyInstance, { fleet, maintenance, cordon, events 
   app.get('/v1/nodes', async () => ({ nodes: await fleet.freshNodes() }));
   app.get('/v1/nodes/:name', async (request) => {
     const { name } = parse(NodeName, request.params);
+    const { node, machine } = splitMachine(name);
+    if (machine !== undefined) return machineOf((await summaryOf(node))?.members ?? [], node, machine);
     return { ...(await summaryOf(name)), events: events({ node: name, limit: 50 }) };
   });
   for (const how of ['cordon', 'drain', 'uncordon'] as const) {

@@ -393,6 +393,9 @@ describe('API: the fleet', () => {
       ['h1', 'active'],
       ['h2', 'active'],
     ]);
+    const one = await ask('GET', '/v1/nodes/swarm%2Fh2');
+    assert.deepEqual([one.status, (one.body as { name?: string }).name], [200, 'h2']);
+    assert.equal((await ask('GET', '/v1/nodes/swarm%2Fh9')).status, 404);
     for (const [how, availability] of [
       ['cordon', 'pause'],
       ['drain', 'drain'],
