@@ -6,6 +6,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import Dockerode from 'dockerode';
+import { DialledStream } from '../../src/drivers/swarm/dialled.ts';
 import { Katafleet, type RunRequest } from '../../src/index.ts';
 import { eventually } from '../support/eventually.ts';
 import { Testbed } from '../support/testbed.ts';
@@ -170,8 +171,14 @@ for (const size of poolSizes) {
   rates.push({ size, perSecond: latency.length / seconds, warm: warm / latency.length, latency });
 }
 
-/** From the blow to the answer from elsewhere, less what the run itself takes. */
-const known: number[] = [];
+/** To the answer from elsewhere, less what the run itself takes: from the blow, and from the moment when a connection was known to be dead. */
+const lost = { struck: [] as number[], known: [] as number[] };
+const givenUp: number[] = [];
+const giveUp = Reflect.get(DialledStream.prototype, 'giveUp') as (this: DialledStream) => void;
+DialledStream.prototype.giveUp = function () {
+  givenUp.push(performance.now());
+  giveUp.call(this);
+};
 for (const blow of ['freeze', 'cut'] as const) {
   const others = ['h1', 'h3'];
   for (let round = 0; round < 3; round += 1) {
@@ -201,9 +208,11 @@ for (const blow of ['freeze', 'cut'] as const) {
       const nodes = await bed.docker('h1', 'node', 'ls', '--format', '{{.Hostname}} {{.Status}}');
       if (!nodes.includes('h2 Ready')) throw new Error(nodes);
     });
+    const dead = givenUp.find((at) => at > struck) ?? NaN;
     for (const { attempt, at } of answers) {
       if (attempt === 1) continue;
-      known.push(at - struck - stepMs);
+      lost.struck.push(at - struck - stepMs);
+      lost.known.push(at - dead - stepMs);
     }
   }
 }
@@ -216,8 +225,6 @@ const shown = (values: number[]) => {
 const median = (values: number[]) => summarise(values).median;
 const verdict = (reached: boolean) => (reached ? 'yes' : '**no**');
 const above = median(measured.warm) - median(measured.spawned);
-const keepaliveMs = 3_000;
-const afterKnown = Math.max(0, median(known) - keepaliveMs);
 
 await publish(
   'swarm',
@@ -244,8 +251,13 @@ ${table(
       '–',
       '',
     ]),
-    ['node frozen or cut off → answered from elsewhere, less the run’s own second', shown(known), '–', ''],
-    [`of it after the ${keepaliveMs / 1000} s of silence`, ms(afterKnown), `≤ ${lostTarget} ms`, verdict(afterKnown <= lostTarget)],
+    ['node frozen or cut off → answered from elsewhere, less the run’s own second', shown(lost.struck), '–', ''],
+    [
+      'its connection is known to be dead → answered from elsewhere, the same',
+      shown(lost.known),
+      `≤ ${lostTarget} ms`,
+      verdict(median(lost.known) <= lostTarget),
+    ],
   ],
 )}`,
 );
