@@ -174,7 +174,7 @@ for (const size of poolSizes) {
 /** To the answer from elsewhere, less what the run itself takes: from the blow, and from the moment when a connection was known to be dead. */
 const lost = { struck: [] as number[], known: [] as number[] };
 const givenUp: number[] = [];
-const giveUp = Reflect.get(DialledStream.prototype, 'giveUp') as (this: DialledStream) => void;
+const giveUp = Reflect.get(DialledStream.prototype, 'giveUp');
 DialledStream.prototype.giveUp = function () {
   givenUp.push(performance.now());
   giveUp.call(this);
