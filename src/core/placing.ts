@@ -14,6 +14,15 @@ export function holds(constraint: string, labels: Readonly<Record<string, string
   return ((labels[key] ?? '') === value) === equal;
 }
 
+/**
+ * Whether a swarm has words for the constraint over its nodes' labels: names of two characters or more, values that are not
+ * empty, both of few characters (SwarmKit's constraint.Parse).
+ */
+export function hasSwarmWords(constraint: string): boolean {
+  const { key, value } = splitConstraint(constraint);
+  return /^[a-z_][a-z0-9\-_.]+$/i.test(key) && /^[a-z0-9:\-_ .*()?+[\]\\^$|/]+$/i.test(value);
+}
+
 /** Where a run may go and when: what the scheduler knows of it beside its image and its limits. */
 export const Placing = z.strictObject({
   /** Whose run it is: tenants get equal shares when there is not enough for all. */

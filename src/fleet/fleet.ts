@@ -221,9 +221,10 @@ export class Fleet {
   }
 
   async #share({ image, limits, idle }: FleetPool): Promise<WarmPool[]> {
-    const nodes = this.members.map(({ settings: { name }, state, node }) => ({
+    const nodes = this.members.map(({ settings: { name }, state, node, choice }) => ({
       name,
-      ready: state === 'ready' && !this.#draining.has(name),
+      // Programs with a network are for no node over ssh.
+      ready: state === 'ready' && !this.#draining.has(name) && !(limits.joins !== undefined && choice?.driver === 'ssh'),
       hasImage: node.imageId(image) !== undefined,
       free: (this.cluster.node(name)?.free ?? 0) + this.#options.idleMemory * (this.cluster.node(name)?.idle ?? 0),
     }));

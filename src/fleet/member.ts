@@ -193,12 +193,13 @@ export class Member {
       cpus: each,
     });
     const unknown = this.driver.members ? unbounded : undefined;
+    const laidOver = (machine: NodeMember) => ({ ...labelsOf(machine), ...labels });
     this.#options.cluster.setNode({
       name,
       probed: true,
       architecture,
       labels,
-      ...(machines ? { machines: machines.map((machine) => ({ ...labelsOf(machine), ...labels })) } : {}),
+      ...(machines ? { machines: machines.filter(takesTasks).map(laidOver), machinesOfAll: machines.map(laidOver) } : {}),
       cpus,
       total: memory,
       memory: bookable,
@@ -252,14 +253,17 @@ export class Member {
   async #adapt(machines: readonly NodeMember[]): Promise<void> {
     const found = this.fingerprint;
     const [usable, all] = [capacityOf(machines.filter(takesTasks)), capacityOf(machines).largest];
-    const capacity = JSON.stringify([usable, all, machines.map(labelsOf)]);
+    const capacity = JSON.stringify([usable, all, machines.map((machine) => [takesTasks(machine), labelsOf(machine)])]);
     if (!found || capacity === this.#capacity) return;
     this.#capacity = capacity;
     try {
       const same = usable.memory === found.memory && usable.cpus === found.cpus;
       if (!same) this.driver.forget();
       const now = same ? found : await this.#inTime(2 * this.#options.rules.timeoutMs, this.driver.probe());
-      if (this.state !== 'ready') return;
+      if (this.state !== 'ready') {
+        this.#capacity = undefined;
+        return;
+      }
       this.#learn(now, all, machines);
       this.node.widen(now.cpus);
       this.#options.onRoom?.();
@@ -277,7 +281,7 @@ export class Member {
     const free = (constraint: string) =>
       Object.hasOwn(labels, splitConstraint(constraint).key) || (this.machines?.every((one) => holds(constraint, labelsOf(one))) ?? false);
     const left = constraints.filter((constraint) => !free(constraint));
-    return left.length > 0 ? { ...limits, machines: left.toSorted() } : limits;
+    return left.length > 0 ? { ...limits, machines: [...new Set(left)].toSorted() } : limits;
   }
 
   /** Why sandboxes that were asked for have not come, in its own words; none of a node that is not ready, which says that itself. */

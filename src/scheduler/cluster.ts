@@ -13,8 +13,13 @@ export interface NodeFacts {
   probed: boolean;
   architecture: 'amd64' | 'arm64' | 'other';
   labels: Readonly<Record<string, string>>;
-  /** Where several machines stand behind it: the labels of each, the node's own laid over them; undefined until they are known. */
+  /**
+   * Where several machines stand behind it: the labels of each that is in use, the node's own laid over them; undefined until they are
+   * known.
+   */
   machines?: readonly Readonly<Record<string, string>>[];
+  /** Those too that are not in use now. */
+  machinesOfAll?: readonly Readonly<Record<string, string>>[];
   cpus: number;
   /** What sandboxes may book: the machine's less what is left free. */
   memory: number;
@@ -327,7 +332,7 @@ export class Cluster {
   }
 
   #label(node: NodeState, how: 'add' | 'delete'): void {
-    const { labels, machines = [] } = node.facts;
+    const { labels, machinesOfAll: machines = [] } = node.facts;
     const pairs = new Set([labels, ...machines].flatMap((of) => Object.entries(of).map(([key, value]) => `${key}=${value}`)));
     for (const pair of pairs) this.#index(this.#byLabel, pair, node.slot, how);
   }

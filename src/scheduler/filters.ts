@@ -1,4 +1,4 @@
-import { holds, splitConstraint } from '../core/placing.ts';
+import { hasSwarmWords, holds, splitConstraint } from '../core/placing.ts';
 import { formatBytes } from '../core/quantity.ts';
 import type { Cluster, NodeFacts, NodeState } from './cluster.ts';
 
@@ -56,7 +56,7 @@ interface Filter {
 
 const always = () => true;
 const never = () => false;
-/** Of a node that has never answered nothing but its labels is known. */
+/** Of a node that has never answered nothing is known but its labels, and machines behind it may have others. */
 const ifProbed = (node: NodeState) => node.facts.probed;
 
 /** What waits behind several machines may wait on one that the constraints keep the run off. */
@@ -67,10 +67,17 @@ export const isWarm = (node: NodeState, { pool, constraints }: Wanted): boolean 
 export const needed = (node: NodeState, wanted: Wanted): number =>
   isWarm(node, wanted) ? wanted.memory - wanted.idleMemory : wanted.memory;
 
-/** Whether all constraints hold of the node, or of one of the machines behind it. */
-function admits({ labels, machines }: NodeFacts, constraints: readonly string[]): boolean {
+/** Whether all constraints hold of the node, or of one of the machines behind it, where its swarm can be asked for that. */
+function admits({ labels, machines }: NodeFacts, constraints: readonly string[], among = machines): boolean {
   if (constraints.length === 0) return true;
-  return (machines ?? [labels]).some((of) => constraints.every((constraint) => holds(constraint, of)));
+  const fits = (of: Readonly<Record<string, string>>) => constraints.every((constraint) => holds(constraint, of));
+  if (!among) return fits(labels);
+  return unsaid(labels, constraints).length === 0 && among.some(fits);
+}
+
+/** What the node itself can't answer, and its swarm can't be asked. */
+function unsaid(labels: Readonly<Record<string, string>>, constraints: readonly string[]): string[] {
+  return constraints.filter((constraint) => !Object.hasOwn(labels, splitConstraint(constraint).key) && !hasSwarmWords(constraint));
 }
 
 function unmet({ labels, machines }: NodeFacts, constraints: readonly string[]): string {
@@ -78,9 +85,11 @@ function unmet({ labels, machines }: NodeFacts, constraints: readonly string[]):
     const failed = constraints.filter((constraint) => !holds(constraint, labels));
     return failed.map((constraint) => `${constraint} wanted, its label is "${labels[splitConstraint(constraint).key] ?? ''}"`).join(', ');
   }
+  const mute = unsaid(labels, constraints);
+  if (mute.length > 0) return `${mute.join(', ')} wanted, for which a swarm has no words`;
   const failed = constraints.filter((constraint) => !machines.some((of) => holds(constraint, of)));
-  if (failed.length === 0) return `${constraints.join(', ')} wanted, and none of its machines has all of it`;
-  return failed.map((constraint) => `${constraint} wanted, which none of its machines is`).join(', ');
+  if (failed.length === 0) return `${constraints.join(', ')} wanted, and none of its machines in use has all of it`;
+  return failed.map((constraint) => `${constraint} wanted, which none of its machines in use is`).join(', ');
 }
 
 /** Whether the image can be brought to a node that lacks it: from a ready node of its architecture, or from any that may come back. */
@@ -112,8 +121,9 @@ export const filters: readonly Filter[] = [
   {
     code: 'labels',
     refuses: ({ facts }, { constraints }) => !admits(facts, constraints),
-    // Of a swarm whose machines are not known yet nothing is known.
-    permanent: ({ facts }) => facts.driver !== 'swarm' || facts.machines !== undefined,
+    // Of a node that has not said what it is nobody knows whether it has machines behind it, with labels of their own.
+    permanent: ({ facts }, { constraints }) =>
+      facts.machinesOfAll ? !admits(facts, constraints, facts.machinesOfAll) : facts.probed && facts.driver !== 'swarm',
     text: ({ facts }, { constraints }) => unmet(facts, constraints),
   },
   {

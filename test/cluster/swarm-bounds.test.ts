@@ -73,6 +73,15 @@ describe('the bounds of a swarm', function () {
     assert.deepEqual((await sh(fleet, 'true', { profile: small })).outcome, { kind: 'exited', code: 0 });
   });
 
+  it('a service that somebody has removed is made again for who waits', async () => {
+    await using fleet = swarmFleet(bed, { onTrouble, patient: true });
+    await fleet.warm('build-essential', 2, small);
+    const [service] = await services(bed);
+    await bed.docker('h1', 'service', 'rm', service?.name ?? '');
+    const results = await Promise.all(Array.from({ length: 4 }, () => sh(fleet, 'echo served', { profile: small })));
+    for (const result of results) assert.equal(stdout(result), 'served\n');
+  });
+
   it('constraints of a run reach the labels of the machines: it goes where they hold, and is refused where they hold nowhere', async () => {
     await bed.docker('h1', 'node', 'update', '--label-add', 'zone=b', 'h2');
     await bed.docker('h1', 'node', 'update', '--label-add', 'zone=b', '--label-add', 'disk=ssd', 'h3');
@@ -93,7 +102,7 @@ describe('the bounds of a swarm', function () {
       (error) =>
         error instanceof KatafleetError &&
         error.code === 'placement.impossible' &&
-        /none of its machines has all of it/.test(error.message),
+        /none of its machines in use has all of it/.test(error.message),
     );
   });
 

@@ -104,7 +104,11 @@ export class StubSwarm implements AsyncDisposable {
     const [, kind = '', id = '', verb = ''] = pathname.split('/');
     const filters = JSON.parse(searchParams.get('filters') ?? '{}') as Record<string, string[]>;
     if (kind === 'nodes') return [200, this.nodes];
-    if (kind === 'tasks') return [200, this.#tasks(filters)];
+    if (kind === 'tasks') {
+      // As the engine does: a service that is named has to be there.
+      const gone = filters['service']?.find((name) => !this.find('services', name) && !this.tasks[name]);
+      return gone === undefined ? [200, this.#tasks(filters)] : [404, { message: `service ${gone} not found` }];
+    }
     if (kind === 'images')
       return this.images[decodeURIComponent(id)] ? [200, this.images[decodeURIComponent(id)]] : no(`such image: ${id}`);
     if (!isKind(kind)) return [404, { message: `no such path ${pathname}` }];

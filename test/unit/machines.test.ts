@@ -309,8 +309,8 @@ describe('constraints of a run over the machines behind a node', () => {
     assert.deepEqual(against('zone==b'), []);
     assert.deepEqual(against('zone==b', 'disk==ssd', 'zone!=c'), []);
     assert.deepEqual(against('node.hostname==big', 'node.role==worker'), []);
-    assert.deepEqual(against('zone==d'), [['zone==d wanted, which none of its machines is', true]]);
-    assert.deepEqual(against('zone==c', 'disk==ssd'), [['zone==c, disk==ssd wanted, and none of its machines has all of it', true]]);
+    assert.deepEqual(against('zone==d'), [['zone==d wanted, which none of its machines in use is', true]]);
+    assert.deepEqual(against('zone==c', 'disk==ssd'), [['zone==c, disk==ssd wanted, and none of its machines in use has all of it', true]]);
     await fleet.close();
   });
 

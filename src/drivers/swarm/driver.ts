@@ -1,8 +1,10 @@
 import type { Readable } from 'node:stream';
+import type Dockerode from 'dockerode';
 import { z } from 'zod';
 import { KatafleetError, messageOf } from '../../core/errors.ts';
 import { labels } from '../../core/labels.ts';
 import type { SandboxLimits } from '../../core/profile.ts';
+import { isStatus } from '../api/errors.ts';
 import type { Driver, Fingerprint, NodeImage, NodeMember, OwnedContainer, PreparedImage, Sandbox, SandboxSpec } from '../contract.ts';
 import { takesTasks } from '../machines.ts';
 import { Departures } from './departures.ts';
@@ -237,7 +239,7 @@ export class SwarmDriver implements Driver {
 
   #report(service: string, connected: ReadonlySet<string>, since: number): Promise<TaskReport> {
     return this.#managers.do('ask for tasks', async (docker) => {
-      const tasks = z.array(Task).parse(await docker.listTasks({ filters: JSON.stringify({ service: [service] }) }));
+      const tasks = z.array(Task).parse(await tasksOf(docker, service));
       return taskReport(tasks, { connected, since, nameOf: (node) => this.#nameOf(node) });
     });
   }
@@ -395,4 +397,14 @@ export class SwarmDriver implements Driver {
 
 function count(of: { idle: number; busy: number } | undefined, what: 'idle' | 'busy'): void {
   if (of) of[what] += 1;
+}
+
+/** Of a service that somebody has removed there are none. */
+async function tasksOf(docker: Dockerode, service: string): Promise<unknown> {
+  try {
+    return await docker.listTasks({ filters: JSON.stringify({ service: [service] }) });
+  } catch (error) {
+    if (isStatus(error, 404)) return [];
+    throw error;
+  }
 }

@@ -50,6 +50,10 @@ const againMs = 5_000;
 
 /** A task that ends by itself so soon after it has dialled in can't work, ms. */
 const earlyMs = 1_000;
+/** A task of a former shape is kept waiting so long, ms. */
+const formerMs = 5_000;
+/** So long after fewer were wanted the swarm still ends some, ms. */
+const fewerMs = 15_000;
 /** So many in a row, and the swarm is not left to make one after the other. */
 const mostEarly = 10;
 
@@ -84,6 +88,9 @@ export class ServicePool {
   #told: Due & { at: number };
   /** Of the shape before that. */
   #former: string | undefined;
+  /** Of the shape that the swarm still has, where only its secret is to be another: its tasks serve until then. */
+  #renewed: string | undefined;
+  readonly #stragglers = new Set<Dialled>();
   #fullAt: number;
   #usedAt: number;
   /** When a task has dialled in last. */
@@ -91,6 +98,8 @@ export class ServicePool {
   #pressed = false;
   /** Tasks in a row that ended by themselves right after they had dialled in, unused. */
   #early = 0;
+  /** When the swarm was last told of fewer: it ends some itself then. */
+  #fewerAt = -Infinity;
   /** Whether who waited gave up, and none has come since. */
   #fruitless = false;
   #again = false;
@@ -178,19 +187,31 @@ export class ServicePool {
   /** A task that has proved itself: to who waits longest, else it is kept. */
   take(dialled: Dialled): void {
     // One of a former shape, that the swarm has not taken away yet, would give a run the former image.
-    const former = this.shape !== undefined && dialled.secret !== secretName(this.name, shapeHash(this.shape));
-    if (this.#closed || former) {
-      dialled.stream.destroy();
-      return;
-    }
+    const former =
+      this.shape !== undefined &&
+      ![shapeHash(this.shape), this.#renewed].some((hash) => hash && dialled.secret === secretName(this.name, hash));
+    if (this.#closed) dialled.stream.destroy();
+    else if (former) this.#hold(dialled);
+    if (this.#closed || former) return;
     const at = (this.#tookAt = this.#clock.now());
     this.#fruitless = false;
     this.#forsake(dialled.task);
     if (!this.#waiters.serve((spec) => this.#handOut(dialled, spec))) this.#spares.add(dialled);
     void dialled.closed.then((how) => {
       const unused = this.#spares.delete(dialled);
-      if (this.#clock.now() - at >= earlyMs) this.#early = 0;
-      else if (unused && how === 'ended') this.#endedEarly();
+      const now = this.#clock.now();
+      if (now - at >= earlyMs || (!unused && dialled.stream.spokenTo)) this.#early = 0;
+      else if (unused && how === 'ended' && now - this.#fewerAt >= fewerMs) this.#endedEarly();
+    });
+  }
+
+  /** A straggler that is sent away dials again at once; one that is kept waiting is ended by the swarm meanwhile. */
+  #hold(dialled: Dialled): void {
+    this.#stragglers.add(dialled);
+    const timer = this.#clock.after(formerMs, () => dialled.stream.destroy());
+    void dialled.closed.then(() => {
+      timer.cancel();
+      this.#stragglers.delete(dialled);
     });
   }
 
@@ -229,12 +250,18 @@ export class ServicePool {
     return sandbox;
   }
 
-  /** The tasks are to be of another shape from now on: those that wait unused are given up. */
+  /** The tasks are to be of another shape from now on: those that wait unused are given up, unless only their secret is to be another. */
   reshape(shape: TaskShape): void {
-    const had = this.shape ? shapeHash(this.shape) : this.#told.hash;
+    const before = this.shape;
+    const had = before ? shapeHash(before) : this.#told.hash;
     this.shape = shape;
     if (shapeHash(shape) === had) return;
-    for (const spare of this.#spares) this.#giveUp(spare);
+    if (before && shapeHash({ ...before, generation: shape.generation }) === shapeHash(shape)) {
+      this.#renewed = this.#told.hash === had ? had : this.#renewed;
+    } else {
+      this.#renewed = undefined;
+      for (const spare of this.#spares) this.#giveUp(spare);
+    }
     this.#kick(0);
   }
 
@@ -324,9 +351,12 @@ export class ServicePool {
       const shape = this.shape && shapeHash(this.shape) === due.hash ? this.shape : undefined;
       this.#again = false;
       await this.#context.services.apply({ name, pool: label, shape, replicas: due.replicas, excluded: this.#excluded });
-      const more = due.replicas > this.#told.replicas || due.hash !== this.#told.hash;
-      if (due.hash !== this.#told.hash) this.#former = this.#told.hash;
+      const more = due.replicas > this.#told.replicas || due.hash !== this.#told.hash || due.excluded !== this.#told.excluded;
+      if (due.replicas < this.#told.replicas) this.#fewerAt = this.#clock.now();
+      if (due.hash !== this.#told.hash) [this.#former, this.#renewed] = [this.#told.hash, undefined];
       this.#told = { ...due, at: this.#clock.now() };
+      // What dialled in with the former secret is being ended by the swarm.
+      for (const spare of this.#spares) if (due.hash !== undefined && spare.secret !== secretName(this.name, due.hash)) this.#giveUp(spare);
       if (more) this.#lookAfter();
       this.#pauseMs = 0;
       this.#lastFailure = undefined;
@@ -374,7 +404,8 @@ export class ServicePool {
     this.#looking = true;
     try {
       const connected = new Set([...this.#spares, ...Array.from(this.#out, ({ dialled }) => dialled)].map(({ task }) => task));
-      if (connected.size >= this.#told.replicas) this.#unseen = false;
+      // Others may have some of them: it is not looked for for ever.
+      if (connected.size >= this.#told.replicas || this.#clock.now() - this.#told.at >= this.#context.patienceMs) this.#unseen = false;
       const since = Date.now() - Math.min(this.#clock.now() - waitedFrom, reportMs);
       this.#last = await this.#context.report(this.name, connected, since);
       if (this.#last.lacking.length > 0 && this.shape) this.#context.onLacking(this.shape, this.#last.lacking);
@@ -414,6 +445,7 @@ export class ServicePool {
     this.#watch?.cancel();
     this.#waiters.refuseAll(closedError());
     for (const spare of this.#spares) this.#giveUp(spare);
+    for (const { stream } of this.#stragglers) stream.destroy();
     return this.#applying ?? Promise.resolve();
   }
 }

@@ -1,6 +1,9 @@
 import { type Clock, steadyClock, type Timer } from '../../core/clock.ts';
 import { messageOf } from '../../core/errors.ts';
 
+/** How long one job may take, ms. */
+const longestMs = 2 * 60_000;
+
 export interface RoundsOptions {
   everyMs: number;
   /** What is done in each round, one after the other, by what it is called when it fails. */
@@ -32,11 +35,26 @@ export class Rounds {
     this.#next?.cancel();
   }
 
+  /** What never ends keeps no other from being done either. */
+  async #inTime(work: void | Promise<void>): Promise<void> {
+    let timer: Timer | undefined;
+    const late = new Promise<never>((_resolve, reject) => {
+      timer = this.#clock.after(longestMs, () => reject(new Error(`it has not ended within ${longestMs / 1000} s`)));
+    });
+    const done = Promise.resolve(work);
+    done.catch(() => undefined); // its failure after that is nobody's any more
+    try {
+      await Promise.race([done, late]);
+    } finally {
+      timer?.cancel();
+    }
+  }
+
   async #round(): Promise<void> {
     for (const [name, job] of Object.entries(this.#options.jobs)) {
       if (this.#stopped) return;
       try {
-        await job();
+        await this.#inTime(job());
         this.#told.delete(name);
       } catch (error) {
         const message = `${name}: ${messageOf(error)}`;

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type Dockerode from 'dockerode';
 import { KatafleetError } from '../../core/errors.ts';
 import { labels } from '../../core/labels.ts';
-import { splitConstraint } from '../../core/placing.ts';
+import { hasSwarmWords, splitConstraint } from '../../core/placing.ts';
 import type { SandboxLimits } from '../../core/profile.ts';
 import { type ApiVersion, atLeast } from '../api/version.ts';
 import { capabilities, supervisorPath, tmpfsBytes } from '../isolation.ts';
@@ -155,7 +155,7 @@ const ownWords: readonly string[] = ['node.id', 'node.hostname', 'node.role'];
 /** A constraint over a machine's labels in the swarm's words. @throws limits.invalid for what it has no words for */
 export function swarmConstraint(constraint: string): string {
   const { key, equal, value } = splitConstraint(constraint);
-  if (!/^[a-z_][a-z0-9\-_.]+$/i.test(key) || !/^[a-z0-9:\-_ .*()?+[\]\\^$|/]+$/i.test(value)) {
+  if (!hasSwarmWords(constraint)) {
     throw new KatafleetError('limits.invalid', `constraints: a swarm has no words for ${JSON.stringify(constraint)}`, {
       hint: 'labels of its nodes are asked for by a name of two letters or more and a value of letters, digits and : - _ . /',
     });

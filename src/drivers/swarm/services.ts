@@ -130,7 +130,10 @@ export class Services {
     const merged = mergeWants({ ...had, ...(other && this.#serviceLabels({ ...wanted, shape: other })) }, instance, replicas, Date.now());
     const spec: object = other
       ? serviceSpec({ name, stack, labels: {} }, other, await this.#references(docker, name, other), api, excluded)
-      : { ...there.Spec, TaskTemplate: { ...there.Spec.TaskTemplate, ...(shape && { Placement: placement(shape, excluded) }) } };
+      : {
+          ...there.Spec,
+          TaskTemplate: { ...there.Spec.TaskTemplate, ...(shape && { Placement: placement(shape, excluded, shape.limits.machines) }) },
+        };
     const body = { ...spec, Labels: merged.labels, Mode: { Replicated: { Replicas: merged.replicas } } };
     await docker.getService(there.ID).update({ _query: { version: there.Version.Index }, _body: body });
     if (other) await this.#dropSecrets(docker, name, secretName(name, shapeHash(other)));

@@ -42,7 +42,7 @@ function judge(cluster: Cluster, name: string, job: Wanted): { passes: boolean; 
     job.memory - (warm ? job.idleMemory : 0) <= node.free;
   const someUnknown = Array.from(cluster.nodes()).some(({ health }) => health === 'probing');
   const imageEver = has(state) || !facts.probed || node.health === 'probing' || (facts.canObtain && (holders.length > 0 || someUnknown));
-  return { passes, ever: node.health !== 'unusable' && (facts.probed ? suitsOnce : labelled) && imageEver };
+  return { passes, ever: node.health !== 'unusable' && (!facts.probed || suitsOnce) && imageEver };
 }
 
 describe('scheduler: placement', () => {

@@ -23,7 +23,7 @@ const shape: TaskShape = {
   generation: '0',
   appArmor: false,
 };
-const next: TaskShape = { ...shape, generation: '1' };
+const next: TaskShape = { ...shape, image: 'sha256:4567' };
 const spec = (name: string): SandboxSpec => ({ name, image: { name: 'x', id: 'sha256:0123', volumes: [] }, limits, labels: {}, idleMs: 1 });
 /** One of the service `s`, of the shape that it has first. */
 const fakeTask = (task: string, node?: string, of = shape): FakeTask => taskOf(task, secretName('s', shapeHash(of)), node);
@@ -273,11 +273,38 @@ describe('the pool of one service', () => {
       one.reshape(structuredClone(next));
       const again = fakeTask('t1'); // the swarm has not ended it yet
       one.take(again.dialled);
-      await pass(clock, 1);
+      await pass(clock, second);
+      assert.deepEqual([became, again.dialled.stream.destroyed], [{}, false], 'sent away it would dial again at once');
+      await pass(clock, 5 * second);
       assert.deepEqual([became, again.dialled.stream.destroyed], [{}, true]);
       one.take(fakeTask('t2', 'n1', next).dialled);
       await pass(clock, 1);
       assert.deepEqual(became, { a: 't2' });
+    });
+
+    it('what waits while only its secret is to be another, until the swarm has been told', async () => {
+      let tell: () => void = () => assert.fail('nothing is told');
+      const one = pool();
+      wait(one, 'a', 'b');
+      await pass(clock, 1);
+      [1, 2, 3].forEach((at) => one.take(fakeTask(`t${at}`).dialled));
+      answer = () => new Promise((resolve) => (tell = () => resolve(3)));
+      const renewed = { ...shape, generation: '1' };
+      one.reshape(renewed);
+      await pass(clock, 200);
+      const became = wait(one, 'c', 'd');
+      const late = fakeTask('t4').dialled;
+      one.take(late);
+      await pass(clock, 1);
+      assert.deepEqual(became, { c: 't3', d: 't4' });
+      one.take(fakeTask('t5').dialled);
+      assert.equal(one.spares.size, 1);
+      answer = ({ replicas }) => Promise.resolve(replicas);
+      tell();
+      await pass(clock, 1);
+      assert.equal(one.spares.size, 0);
+      one.take(fakeTask('t6', 'n1', renewed).dialled);
+      assert.equal(one.spares.size, 1);
     });
 
     it('one connection of a task that has dialled in anew', async () => {
@@ -482,6 +509,23 @@ describe('the pool of one service', () => {
       assert.equal(numbers().at(-1), 1);
     });
 
+    it('but what the swarm ends for want of less is no sign of that, nor what has served in less than a second', async () => {
+      const one = pool();
+      wait(one, ...Array.from({ length: 12 }, (_, at) => `r${at}`));
+      await pass(clock, 1);
+      const tasks = Array.from({ length: 24 }, (_, at) => fakeTask(`t${at}`));
+      for (const { dialled } of tasks) one.take(dialled);
+      for (const sandbox of one.out) await sandbox.remove();
+      one.press(true);
+      await pass(clock, 1);
+      for (const { dialled, supervisor } of tasks.slice(12)) {
+        supervisor.end();
+        await dialled.closed;
+      }
+      await pass(clock, second);
+      assert.deepEqual(troubles, []);
+    });
+
     it('what never dials in', async () => {
       const one = pool();
       const became = wait(one, 'a', 'b');
@@ -521,7 +565,9 @@ describe('the pool of one service', () => {
       assert.ok(one.knows(straggler.secret) && one.knows(comes.secret));
       one.take(straggler);
       one.take(comes);
-      assert.deepEqual([straggler.stream.destroyed, [...one.spares]], [true, [comes]]);
+      assert.deepEqual([...one.spares], [comes]);
+      await pass(clock, 5 * second);
+      assert.ok(straggler.stream.destroyed && !comes.stream.destroyed);
       one.reshape({ ...next, generation: '9' });
       await pass(clock, 200);
       assert.ok(!one.knows(old) && one.knows(fresh));

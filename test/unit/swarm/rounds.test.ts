@@ -36,6 +36,18 @@ describe('what is looked after again and again', () => {
     assert.deepEqual(told, ['first: no', 'first: no']);
   });
 
+  it('is gone on from when one never ends, which is told', async () => {
+    const stuck = rounds({ stuck: () => new Promise(() => undefined), after: () => void done.push('after') });
+    stuck.start();
+    await pass(145_000);
+    assert.deepEqual([done, told], [[], []]);
+    await pass(10_000);
+    assert.deepEqual([done, told], [['after'], ['stuck: it has not ended within 120 s']]);
+    await pass(160_000);
+    assert.deepEqual([done.length, told.length], [2, 1]);
+    stuck.stop();
+  });
+
   it('is not begun again before it has ended, nor after it was stopped', async () => {
     let end: () => void = () => undefined;
     const slow = rounds({
@@ -46,9 +58,9 @@ describe('what is looked after again and again', () => {
       after: () => void done.push('after'),
     });
     slow.start();
-    await pass(120_000);
+    await pass(60_000);
     slow.start();
-    await pass(120_000);
+    await pass(60_000);
     assert.deepEqual(done, ['begun']);
     slow.stop();
     end();

@@ -85,6 +85,18 @@ describe('the services of a deployment, in a swarm', () => {
     assert.deepEqual(Spec['TaskTemplate'], before);
   });
 
+  it('keep to the machines that runs ask for, whatever else changes', async () => {
+    const bound = { ...shape, limits: { ...shape.limits, machines: ['gpu==yes'] } };
+    await services().apply(wanted({ shape: bound }));
+    const constraints = () =>
+      (swarm.find('services', 'pool')?.Spec['TaskTemplate'] as { Placement: { Constraints: string[] } }).Placement.Constraints;
+    assert.deepEqual(constraints(), ['node.labels.gpu==yes']);
+    await services().apply(wanted({ shape: bound, replicas: 5 }));
+    assert.deepEqual(constraints(), ['node.labels.gpu==yes']);
+    await services().apply(wanted({ shape: bound, replicas: 5, excluded: ['n9'] }));
+    assert.deepEqual(constraints(), ['node.id!=n9', 'node.labels.gpu==yes']);
+  });
+
   it('have their tasks left as they are by who does not know what they are made of', async () => {
     await services().apply(wanted());
     const before = structuredClone(swarm.find('services', 'pool')?.Spec['TaskTemplate']);
