@@ -16,6 +16,7 @@
 #define MOST_TARGETS 16
 #define MOST_OF_NAME 16
 #define CONNECT_NS (3 * NS)
+#define FIRST_CONNECT_NS (NS / 5)
 #define HANDSHAKE_NS (5 * NS)
 #define PAUSE_MS 100u
 #define LONGEST_PAUSE_MS 5000u
@@ -125,22 +126,35 @@ static void set_options(int fd) {
     setsockopt(fd, options_of[i].level, options_of[i].option, &options_of[i].value, sizeof(int));
 }
 
-static const char *reach(const union address *to, int *fd, uint32_t *heartbeat_ms) {
+// 0, or an errno: ETIMEDOUT when there is no answer by then.
+static int try_connect(const union address *to, int *fd, uint64_t until) {
   *fd = socket(to->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (*fd < 0)
-    return strerror(errno);
+    return errno;
   set_options(*fd);
+  if (connect(*fd, &to->any, to->any.sa_family == AF_INET ? sizeof to->four : sizeof to->six) == 0)
+    return 0;
+  if (errno != EINPROGRESS)
+    return errno;
+  if (!dial_wait(*fd, POLLOUT, until))
+    return ETIMEDOUT;
   int error = 0;
   socklen_t size = sizeof error;
-  if (connect(*fd, &to->any, to->any.sa_family == AF_INET ? sizeof to->four : sizeof to->six) < 0) {
-    if (errno != EINPROGRESS)
-      return strerror(errno);
-    if (!dial_wait(*fd, POLLOUT, now() + CONNECT_NS))
-      return strerror(ETIMEDOUT);
-    if (getsockopt(*fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0 || error)
+  return getsockopt(*fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0 ? errno : error;
+}
+
+// An overlay that has just been joined loses the first packet now and then, which the kernel sends again after a second.
+static const char *reach(const union address *to, int *fd, uint32_t *heartbeat_ms) {
+  uint64_t ends = now() + CONNECT_NS;
+  for (uint64_t patience = FIRST_CONNECT_NS;; patience *= 2) {
+    uint64_t t = now(), until = t + patience < ends ? t + patience : ends;
+    int error = try_connect(to, fd, until);
+    if (error == 0)
+      return handshake(*fd, now() + HANDSHAKE_NS, heartbeat_ms);
+    if (error != ETIMEDOUT || until == ends)
       return strerror(error);
+    close(*fd);
   }
-  return handshake(*fd, now() + HANDSHAKE_NS, heartbeat_ms);
 }
 
 // Each reason once, so that the task's log tells why nobody works with it and does not grow. All are constants.

@@ -3,6 +3,7 @@
 //   swarm-replacement.ts ENDPOINT WAY ADDRESS IMAGE ROUNDS   prints the times in ms, a JSON array
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { profileOf, sandboxLimits } from '../../src/core/profile.ts';
 import { EngineDriver } from '../../src/drivers/engine/driver.ts';
 import { SwarmDriver } from '../../src/drivers/swarm/driver.ts';
@@ -28,6 +29,8 @@ const driver = new SwarmDriver({
   patienceMs: 60_000,
   onTrouble: (message) => process.stderr.write(`${message}\n`),
 });
+/** As long as the tasks live that it is measured against. */
+const lifeMs = 500;
 const image = await driver.prepare(name);
 const limits = sandboxLimits(profileOf({ memory: 64 * 1024 ** 2 }));
 const create = () => driver.create({ name: randomUUID(), image, limits, labels: {}, idleMs: 600_000 });
@@ -36,6 +39,7 @@ let sandbox = await create();
 for (let round = 0; round < Number(rounds); round += 1) {
   const conversation = new Conversation(sandbox.stream);
   await conversation.hello();
+  await sleep(lifeMs);
   await conversation.send(encodeFrame(hostFrame.close));
   while (sandbox.stream.read() !== null);
   await Promise.race([sandbox.closed, once(sandbox.stream, 'close')]);
