@@ -143,7 +143,8 @@ static int try_connect(const union address *to, int *fd, uint64_t until) {
   return getsockopt(*fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0 ? errno : error;
 }
 
-// An overlay that has just been joined loses the first packet now and then, which the kernel sends again after a second.
+// An overlay that has just been joined loses the first packet now and then, which the kernel sends again after a
+// second.
 static const char *reach(const union address *to, int *fd, uint32_t *heartbeat_ms) {
   uint64_t ends = now() + CONNECT_NS;
   for (uint64_t patience = FIRST_CONNECT_NS;; patience *= 2) {
