@@ -314,6 +314,16 @@ describe('constraints of a run over the machines behind a node', () => {
     await fleet.close();
   });
 
+  it('wait for a machine that is not in use now, and are refused where a swarm has no words for them', async () => {
+    const { fleet, against, big, look } = await labelled({ site: 'a,b' });
+    big.availability = 'drain';
+    await look('swarm');
+    assert.deepEqual(against('zone==c'), [['zone==c wanted, which none of its machines in use is', false]]);
+    assert.deepEqual(against('zone!='), [['zone!= wanted, for which a swarm has no words', true]]);
+    assert.deepEqual(against('site==a,b'), [], 'the node itself answers');
+    await fleet.close();
+  });
+
   it('follow labels that change, and are not refused for ever while nobody knows the machines', async () => {
     const { fleet, against, h1, look } = await labelled();
     Object.assign(h1, { labels: { zone: 'd' } });
@@ -338,6 +348,7 @@ describe('constraints of a run over the machines behind a node', () => {
     const machines = (...constraints: string[]) => member.limitsFor(limits, constraints).machines;
     assert.deepEqual(machines('zone==b', 'disk!=hdd', 'site==x', 'node.role!=nothing'), ['zone==b']);
     assert.deepEqual(machines('zone==b', 'disk==ssd'), ['disk==ssd', 'zone==b']);
+    assert.deepEqual(machines('zone==b', 'zone==b'), ['zone==b'], 'said twice it is no other pool');
     assert.equal(member.limitsFor(limits, ['site==x', 'made!=up']), limits);
     await fleet.close();
   });

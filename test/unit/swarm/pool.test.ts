@@ -447,6 +447,21 @@ describe('the pool of one service', () => {
       assert.deepEqual([lacked, reports.length, one.troubles], [['n3'], 1, []]);
     });
 
+    it('and when nodes are tried again: whoever lacks the image still is found out without anybody’s waiting', async () => {
+      const one = pool({ replicas: 2, hash: shapeHash(shape) });
+      one.reshape(shape);
+      one.exclude(['n3']);
+      await pass(clock, second);
+      one.take(fakeTask('t1').dialled);
+      one.take(fakeTask('t2').dialled);
+      await pass(clock, minute);
+      const before = reports.length;
+      report = { ...nothing, words: ['1 task: rejected'], lacking: ['n3'] };
+      one.exclude([]);
+      await pass(clock, 3 * second);
+      assert.deepEqual([reports.length, lacked], [before + 1, ['n3']]);
+    });
+
     it('tells which nodes were found to lack the image', async () => {
       report = { ...nothing, words: ['1 task: rejected'], lacking: ['n3'] };
       wait(pool(), 'a');
