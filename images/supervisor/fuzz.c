@@ -43,6 +43,8 @@ pid_t spawn(const struct step *s, int input, int output[2], const char **failed)
   return -1;
 }
 
+static void remove_folder(void) { tree_remove(AT_FDCWD, folder, 0); }
+
 // The nonce is random.c's, the key is this one: an input can hold the right WELCOME.
 static void set_secret(void) {
   char file[] = "/tmp/katafleet-fuzz-key-XXXXXX";
@@ -96,7 +98,7 @@ static void fuzz_names(const uint8_t *bytes, size_t size) {
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
   (void)argc, (void)argv;
   set_secret();
-  if (!mkdtemp(folder))
+  if (!mkdtemp(folder) || atexit(remove_folder))
     abort();
   dev_null = open("/dev/null", O_WRONLY);
   return 0;

@@ -44,6 +44,33 @@ provide_packages() {
   return 1
 }
 
+# PROGRAM:PACKAGE into a folder, and its place on the PATH: a daemon that its package would start, and at every boot, is unpacked and
+# not installed. Answers 1, with a message that says what to do, when it can't.
+provide_unpacked() {
+  local program=${1%%:*} package=${1#*:} folder=$2
+  command -v "$program" >/dev/null && return 0
+  PATH=$PATH:$folder/usr/bin
+  [ -x "$folder/usr/bin/$program" ] && return 0
+  if ! has_apt; then
+    note "not found on this machine, and it has no apt-get: $program, of Debian's package $package. Put it on the PATH and come back."
+    return 1
+  fi
+  note "unpacking $package"
+  mkdir -p "$folder"
+  unpack "$package" "$folder" || { run_apt update >/dev/null 2>&1 && unpack "$package" "$folder"; } && return 0
+  note "apt-get could not download: $package"
+  return 1
+}
+
+unpack() {
+  local work status=0
+  work=$(mktemp -d)
+  chmod 755 "$work"
+  (cd "$work" && apt-get -q download "$1" >/dev/null 2>&1 && dpkg-deb -x "$1"_*.deb "$2") || status=1
+  rm -rf "$work"
+  return "$status"
+}
+
 # --no-remove: a package that can only come by throwing out another one (docker.io for docker-ce) does not come.
 run_apt() {
   local verb=$1; shift

@@ -46,7 +46,7 @@ export const Profile = z.strictObject({
   stack: bytes(64 * KiB, GiB).default(16 * MiB),
   /** Size of /dev/shm; paid from `memory`. 0 keeps user code out of it. */
   shm: bytes(0, 64 * GiB).default(0),
-  /** In a swarm: the network on which the supervisor reaches katafleet. The user's code has none in either case; absent, the configuration says. */
+  /** In a swarm: the network on which the supervisor, and it alone, reaches katafleet; absent, the configuration says. */
   dial: z.enum(['host', 'overlay']).optional(),
   /**
    * Name of the Docker network that programs may use; none if absent. Never the machine's own. Only who configures katafleet

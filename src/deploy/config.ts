@@ -22,7 +22,8 @@ const keyFile = '/run/secrets/katafleet_key';
 
 /**
  * The configuration as every command finds it, else the one that comes with the stacks; checked, as the container will read it. In a
- * swarm it is told the stack's name, network, key and, where it is an unusual one, port for tasks, unless it names its own. @throws config.missing, config.invalid
+ * swarm it is told the stack's name, network, key and, where it is an unusual one, port for tasks, unless it names its own.
+ * @throws config.missing, config.invalid
  */
 export function deployedConfig(
   of: { file?: string; env: NodeJS.ProcessEnv; cwd: string },

@@ -49,8 +49,6 @@ export function checkJob(request: RunRequest, placing: Placing = Placing.parse({
   const profile = profileOf(request.profile);
   if (request.rsync && profile.network !== undefined)
     throw new KatafleetError('request.invalid', 'rsync: a profile whose programs have a network takes files with the run, not by rsync');
-  if (request.rsync && request.session !== undefined)
-    throw new KatafleetError('request.invalid', 'session: a run that names an rsync source has no session; give files instead');
   const limits: SandboxLimits = { ...sandboxLimits(profile), ...(request.rsync ? { network: 'rsync' as const } : {}) };
   const image = canonicalImage(request.image);
   const files = request.files.reduce(

@@ -18,7 +18,7 @@ export class Registry implements AsyncDisposable {
     this.#folder = folder;
   }
 
-  static async start(address: string, port = 5000): Promise<Registry> {
+  static async start(address: string, port = 5443): Promise<Registry> {
     const folder = await mkdtemp(join(tmpdir(), 'katafleet-registry-'));
     const name = `${address}:${port}`;
     const configuration = { version: '0.1', storage: { filesystem: { rootdirectory: join(folder, 'data') } }, http: { addr: name } };

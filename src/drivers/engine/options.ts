@@ -8,7 +8,8 @@ import { type ApiVersion, atLeast } from '../api/version.ts';
 /**
  * The engine's options for a sandbox, of what the given API version knows. `network` is the Docker network that the limits'
  * `rsync` stands for: a container on it has CAP_SYS_ADMIN beside, with which the supervisor, and it alone, gives each step
- * of the user's an empty network namespace. On the network that a profile gives its programs it needs none. @throws rsync.off when there is none
+ * of the user's an empty network namespace. On the network that a profile gives its programs it needs none.
+ * @throws rsync.off when there is none
  */
 export function createOptions(spec: SandboxSpec, api: ApiVersion, network?: string): ContainerCreateOptions {
   const { limits } = spec;

@@ -26,7 +26,10 @@ export class SwarmKeys {
     return new SwarmKeys(randomBytes(32));
   }
 
-  /** The key in a file; a file that isn't there is made, for its owner alone. `warn` is told of one that others can read. @throws config.invalid */
+  /**
+   * The key in a file; a file that isn't there is made, for its owner alone. `warn` is told of one that others can read.
+   * @throws config.invalid
+   */
   static from(file: string, warn: (message: string) => void = () => undefined): SwarmKeys {
     try {
       mkdirSync(dirname(file), { recursive: true });

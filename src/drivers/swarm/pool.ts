@@ -1,6 +1,7 @@
 import { type Clock, steadyClock, type Timer } from '../../core/clock.ts';
 import { type ErrorCode, KatafleetError, messageOf } from '../../core/errors.ts';
 import type { Sandbox, SandboxSpec } from '../contract.ts';
+import { Brake } from './brake.ts';
 import type { Dialled } from './listener.ts';
 import { replicasFor, wantLastsMs } from './replicas.ts';
 import { SwarmSandbox } from './sandbox.ts';
@@ -48,14 +49,8 @@ const noRoomMs = 2_000;
 /** Where the swarm has made no task for who waits, it is told anew after so long, ms. */
 const againMs = 5_000;
 
-/** A task that ends by itself so soon after it has dialled in can't work, ms. */
-const earlyMs = 1_000;
 /** A task of a former shape is kept waiting so long, ms. */
 const formerMs = 5_000;
-/** So long after fewer were wanted the swarm still ends some, ms. */
-const fewerMs = 15_000;
-/** So many in a row, and the swarm is not left to make one after the other. */
-const mostEarly = 10;
 
 /** What keeps the swarm from being told now, and not for ever. */
 const passing: readonly ErrorCode[] = ['engine.unreachable', 'engine.timeout', 'engine.conflict', 'swarm.leaderless'];
@@ -96,10 +91,7 @@ export class ServicePool {
   /** When a task has dialled in last. */
   #tookAt = -Infinity;
   #pressed = false;
-  /** Tasks in a row that ended by themselves right after they had dialled in, unused. */
-  #early = 0;
-  /** When the swarm was last told of fewer: it ends some itself then. */
-  #fewerAt = -Infinity;
+  readonly #brake = new Brake();
   /** Whether who waited gave up, and none has come since. */
   #fruitless = false;
   #again = false;
@@ -199,9 +191,10 @@ export class ServicePool {
     if (!this.#waiters.serve((spec) => this.#handOut(dialled, spec))) this.#spares.add(dialled);
     void dialled.closed.then((how) => {
       const unused = this.#spares.delete(dialled);
-      const now = this.#clock.now();
-      if (now - at >= earlyMs || (!unused && dialled.stream.spokenTo)) this.#early = 0;
-      else if (unused && how === 'ended' && now - this.#fewerAt >= fewerMs) this.#endedEarly();
+      const [now, { spokenTo }] = [this.#clock.now(), dialled.stream];
+      if (!this.#brake.over({ livedMs: now - at, unused, spokenTo, ended: how === 'ended' }, now)) return;
+      this.#context.onTrouble(`${this.name}: its tasks end as soon as they have dialled in; there are no more of them now than runs wait`);
+      this.#kick(0);
     });
   }
 
@@ -213,14 +206,6 @@ export class ServicePool {
       timer.cancel();
       this.#stragglers.delete(dialled);
     });
-  }
-
-  /** What can't work is not made again and again: no more of it than somebody waits for. */
-  #endedEarly(): void {
-    this.#early += 1;
-    if (this.#early !== mostEarly) return;
-    this.#context.onTrouble(`${this.name}: its tasks end as soon as they have dialled in; there are no more of them now than runs wait`);
-    this.#kick(0);
   }
 
   /** A task that dials anew has lost its former connection, whether or not we have noticed. */
@@ -328,7 +313,7 @@ export class ServicePool {
     const [waiting, current] = [this.#waiters.size, this.#told.replicas];
     // What never came is not waited for as long as what was used.
     const fruitless = this.#fruitless && now - this.#usedAt >= this.#context.patienceMs;
-    const pressed = this.#pressed || fruitless || this.#early >= mostEarly;
+    const pressed = this.#pressed || fruitless || this.#brake.on;
     const view = { now, wanted, waiting, current, fullAt: this.#fullAt, usedAt: this.#usedAt, pressed };
     const replicas = replicasFor(view, { starting: this.#context.starting(), settleMs, lingerMs });
     // A service that is there and is not used, or that nobody has asked for yet, is left as it is.
@@ -352,7 +337,7 @@ export class ServicePool {
       this.#again = false;
       await this.#context.services.apply({ name, pool: label, shape, replicas: due.replicas, excluded: this.#excluded });
       const more = due.replicas > this.#told.replicas || due.hash !== this.#told.hash || due.excluded !== this.#told.excluded;
-      if (due.replicas < this.#told.replicas) this.#fewerAt = this.#clock.now();
+      if (due.replicas < this.#told.replicas) this.#brake.fewer(this.#clock.now());
       if (due.hash !== this.#told.hash) [this.#former, this.#renewed] = [this.#told.hash, undefined];
       this.#told = { ...due, at: this.#clock.now() };
       // What dialled in with the former secret is being ended by the swarm.
