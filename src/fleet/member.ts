@@ -1,3 +1,4 @@
+import { within } from '../core/deadline.ts';
 import { KatafleetError, messageOf } from '../core/errors.ts';
 import { chooseDriver, type Choice, type DriverPolicy, type Reached } from '../drivers/choose.ts';
 import type { Driver, DriverKind, Fingerprint, NodeMember } from '../drivers/contract.ts';
@@ -129,7 +130,7 @@ export class Member {
     const from = this.state;
     try {
       if (from === 'ready' || from === 'suspect') {
-        await this.driver.ping(AbortSignal.timeout(this.#options.rules.timeoutMs));
+        await this.#timed(this.#options.rules.timeoutMs, (signal) => this.driver.ping(signal));
       } else {
         await this.#probe();
         if (this.#health.missing <= 1) await this.#inTime(reconcileMs, this.node.reconcile());
@@ -309,21 +310,13 @@ export class Member {
     }
   }
 
-  async #inTime<T>(ms: number, work: Promise<T>): Promise<T> {
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_resolve, reject) => {
-      const { endpoint } = this.driver;
-      timer = setTimeout(
-        () => reject(new KatafleetError('engine.timeout', `${endpoint} takes the call and does not answer within ${ms} ms`)),
-        ms,
-      );
-    });
-    work.catch(() => undefined); // its failure after the deadline is nobody's any more
-    try {
-      return await Promise.race([work, late]);
-    } finally {
-      clearTimeout(timer);
-    }
+  #inTime<T>(ms: number, work: Promise<T>): Promise<T> {
+    return this.#timed(ms, () => work);
+  }
+
+  #timed<T>(ms: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const late = () => new KatafleetError('engine.timeout', `${this.driver.endpoint} takes the call and does not answer within ${ms} ms`);
+    return within(ms, work, { late });
   }
 
   #moved(from: HealthState, to: HealthState): void {

@@ -1,6 +1,7 @@
 import { setMaxListeners } from 'node:events';
 import PQueue from 'p-queue';
 import { type Clock, steadyClock, type Timer } from '../core/clock.ts';
+import { withSignals } from '../core/deadline.ts';
 import { messageOf } from '../core/errors.ts';
 import type { Sandbox } from '../drivers/contract.ts';
 import { encodeFrame, hostFrame } from '../protocol/frames.ts';
@@ -155,8 +156,8 @@ export class WarmPool {
       return { ...ready, warm: true };
     }
     try {
-      const abort = signal ? AbortSignal.any([signal, this.#closing.signal]) : this.#closing.signal;
-      const made = await this.#turn(() => this.#make(abort, grant), 1, signal);
+      const make = () => withSignals([signal, this.#closing.signal], (abort) => this.#make(abort, grant));
+      const made = await this.#turn(make, 1, signal);
       return { ...made, warm: false };
     } catch (error) {
       this.#inUse -= 1;

@@ -1,3 +1,4 @@
+import { within } from '../core/deadline.ts';
 import { messageOf } from '../core/errors.ts';
 import { type Changes, noChanges, type Outcome, type RunResult, sandboxUser, type StepResult } from '../core/run.ts';
 import type { PreparedImage } from '../drivers/contract.ts';
@@ -117,15 +118,6 @@ async function serve({ sandbox, conversation, lost }: Lease, job: Job, options: 
 /** How long the engine may take to say how a container ended, ms. */
 const wordMs = 10_000;
 
-/** What does not heed the signal is not waited for either. */
-async function inTime<T>(signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  signal.throwIfAborted();
-  return new Promise<T>((resolve, reject) => {
-    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
-    work(signal).then(resolve, reject);
-  });
-}
-
 /** Exit codes of a container whose first process was killed from outside, or told to end: nothing inside it can do that. None at all: nobody knows. */
 const killedFromOutside: readonly unknown[] = [137, 143, undefined];
 
@@ -135,11 +127,9 @@ const killedFromOutside: readonly unknown[] = [137, 143, undefined];
  * where the supervisor ended by itself, the same could happen anywhere. @throws AttemptLost
  */
 async function wordOfTheEngine(sandbox: ReadySandbox['sandbox'], lost: ConversationLost, nodeLost: AbortSignal): Promise<Outcome> {
-  const end = await inTime(AbortSignal.any([nodeLost, AbortSignal.timeout(wordMs)]), (signal) => sandbox.ended(signal)).catch(
-    (error: unknown) => {
-      throw new AttemptLost(`${lost.message}; the engine can't say why: ${messageOf(error)}`, true);
-    },
-  );
+  const end = await within(wordMs, (signal) => sandbox.ended(signal), { signals: [nodeLost] }).catch((error: unknown) => {
+    throw new AttemptLost(`${lost.message}; the engine can't say why: ${messageOf(error)}`, true);
+  });
   if (end.oomKilled) return { kind: 'out_of_memory' };
   const reason = `${lost.message}; the container ended with ${end.exitCode ?? 'no exit code'}`;
   if (killedFromOutside.includes(end.exitCode)) throw new AttemptLost(reason, true);

@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto';
+import { within } from '../core/deadline.ts';
 import { KatafleetError, messageOf } from '../core/errors.ts';
 import type { Placing } from '../core/placing.ts';
 import type { RunRequest, RunResult } from '../core/run.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { checkJob, type Job } from './job.ts';
 import type { Recorder, SubmitOptions } from './ticket.ts';
+import { Waiters } from './waiters.ts';
 
 export type RunState = 'waiting' | 'running' | 'finished' | 'failed' | 'cancelled';
 
@@ -53,6 +55,7 @@ export class RunService {
   readonly #dispatcher: Dispatcher;
   readonly #journal: RunJournal;
   readonly #live = new Map<string, { job: Job; cancel: AbortController; over: Promise<void> }>();
+  readonly #waiters = new Waiters();
 
   constructor(journal: RunJournal, dispatcher: (recorder: Recorder) => Dispatcher) {
     this.#journal = journal;
@@ -121,7 +124,11 @@ export class RunService {
       () => undefined,
       () => undefined, // it is in the journal
     );
-    this.#live.set(id, { job, cancel, over: over.finally(() => this.#live.delete(id)) });
+    const gone = () => {
+      this.#live.delete(id);
+      this.#waiters.over(id);
+    };
+    this.#live.set(id, { job, cancel, over: over.finally(gone) });
   }
 
   /** @throws run.unknown */
@@ -138,12 +145,13 @@ export class RunService {
 
   /** The run when it is over, or as it is when the time or the signal is. @throws run.unknown */
   async wait(id: string, ms: number, signal?: AbortSignal): Promise<RunRecord> {
-    const live = this.#live.get(id);
-    if (live && ms > 0 && !signal?.aborted) {
-      const enough = AbortSignal.any([AbortSignal.timeout(ms), ...(signal ? [signal] : [])]);
-      await Promise.race([live.over, new Promise<void>((resolve) => enough.addEventListener('abort', () => resolve(), { once: true }))]);
-    }
+    if (this.#live.has(id)) await this.#waiters.wait(id, ms, signal);
     return this.get(id);
+  }
+
+  /** Requests that wait for a run to end. */
+  get waiters(): number {
+    return this.#waiters.size;
   }
 
   /** Ends a run: one that waits never begins, one that runs is killed and keeps what it printed. @throws run.unknown */
@@ -159,11 +167,10 @@ export class RunService {
 
   /** Resolves when no run is under way any more, or the time is over; what waits stays in the journal. */
   async settle(ms: number): Promise<void> {
-    const enough = AbortSignal.timeout(ms);
-    while (this.#dispatcher.running > 0 && !enough.aborted) {
-      const timeUp = new Promise<void>((resolve) => enough.addEventListener('abort', () => resolve(), { once: true }));
-      await Promise.race([this.#dispatcher.idle(), timeUp]);
-    }
+    const idle = async (signal: AbortSignal) => {
+      while (this.#dispatcher.running > 0 && !signal.aborted) await this.#dispatcher.idle();
+    };
+    await within(ms, idle).catch(() => undefined); // the time is over
   }
 
   /** Resolves when every run that was under way has been written down, or left for the next katafleet. */

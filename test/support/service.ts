@@ -137,11 +137,13 @@ export class Service extends ApiClient implements AsyncDisposable {
     const lines = createInterface(child.stdout);
     const stop = new AbortController();
     const died = once(child, 'exit', { signal: stop.signal }).then(() => assert.fail(`katafleet serve ended at once:\n${this.log}`));
-    const said = once(lines, 'line', { signal: AbortSignal.any([stop.signal, AbortSignal.timeout(startMs)]) });
+    const late = setTimeout(() => stop.abort(new Error(`katafleet serve said nothing within ${startMs} ms`)), startMs);
+    const said = once(lines, 'line', { signal: stop.signal });
     try {
       const [line] = (await Promise.race([said, died])) as [string];
       this.url = /http:\S+/.exec(line)?.[0] ?? assert.fail(`katafleet serve said ${line}`);
     } finally {
+      clearTimeout(late);
       stop.abort();
       for (const left of [said, died]) left.catch(() => undefined);
       lines.close();

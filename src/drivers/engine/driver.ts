@@ -2,6 +2,7 @@ import type { Readable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import Dockerode from 'dockerode';
 import { z } from 'zod';
+import { abortable } from '../../core/deadline.ts';
 import { maskEndpoint } from '../../core/endpoint.ts';
 import { KatafleetError, messageOf } from '../../core/errors.ts';
 import { labels } from '../../core/labels.ts';
@@ -99,13 +100,12 @@ export class EngineDriver implements Driver {
 
   /** What takes longer than the signal allows ends for us, whether or not a silent engine lets go of it. */
   async #inTime<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
-    const late = new Promise<never>((_resolve, reject) => {
-      const over = () => reject(new KatafleetError('engine.timeout', `the engine at ${this.endpoint} takes the call and does not answer`));
-      if (signal.aborted) over();
-      else signal.addEventListener('abort', over, { once: true });
-    });
-    work.catch(() => undefined); // its failure after the deadline is nobody's any more
-    return Promise.race([work, late]);
+    try {
+      return await abortable(signal, work);
+    } catch (error) {
+      if (!signal.aborted || error !== signal.reason) throw error;
+      throw new KatafleetError('engine.timeout', `the engine at ${this.endpoint} takes the call and does not answer`, { cause: error });
+    }
   }
 
   async #do<T>(doing: string, body: (node: Probed) => Promise<T>): Promise<T> {
@@ -177,8 +177,13 @@ export class EngineDriver implements Driver {
   watchImages(changed: () => void, signal: AbortSignal): Promise<void> {
     return this.#do('follow the events', async ({ docker }) => {
       const events = (await docker.getEvents({ filters: { type: ['image'] }, abortSignal: signal } as object)) as Readable;
-      signal.addEventListener('abort', () => events.destroy(), { once: true });
-      for await (const _ of events) changed();
+      const stop = () => events.destroy();
+      signal.addEventListener('abort', stop, { once: true });
+      try {
+        for await (const _ of events) changed();
+      } finally {
+        signal.removeEventListener('abort', stop);
+      }
     });
   }
 

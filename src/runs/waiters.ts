@@ -1,0 +1,40 @@
+/** Those who wait for runs to end, by run. Nobody stays listed whose wait is over, however it ended. */
+export class Waiters {
+  readonly #waiting = new Map<string, Set<() => void>>();
+
+  /** How many wait. */
+  get size(): number {
+    let sum = 0;
+    for (const those of this.#waiting.values()) sum += those.size;
+    return sum;
+  }
+
+  /** Resolves when the run is over, after so many ms, or when the signal aborts. */
+  async wait(id: string, ms: number, signal?: AbortSignal): Promise<void> {
+    if (ms <= 0 || signal?.aborted) return;
+    const those = this.#waiting.get(id) ?? new Set();
+    this.#waiting.set(id, those);
+    let wake!: () => void;
+    let timer: NodeJS.Timeout | undefined;
+    try {
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+        timer = setTimeout(wake, ms);
+        those.add(wake);
+        signal?.addEventListener('abort', wake, { once: true });
+      });
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', wake);
+      those.delete(wake);
+      if (those.size === 0 && this.#waiting.get(id) === those) this.#waiting.delete(id);
+    }
+  }
+
+  /** The run is over: all who wait for it go on. */
+  over(id: string): void {
+    const those = this.#waiting.get(id);
+    this.#waiting.delete(id);
+    for (const wake of those ?? []) wake();
+  }
+}
