@@ -124,13 +124,13 @@ static void serve(int signals) {
 
 // What can go wrong here is told to the host: there is a stream already.
 static void prepare(int signals) {
+  cgroup_init(); // may take CAP_SYS_ADMIN, which disk_init gives up
   disk_init();
   options.root = open(options.sandbox, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (options.root < 0 || signals < 0)
     fail(F_SUPERVISOR, errno, options.root < 0 ? "no sandbox folder" : "no signalfd", options.sandbox);
   if (dial_wanted())
     dial_prepare();
-  cgroup_init();
 }
 
 int main(int argc, char **argv) {

@@ -167,11 +167,16 @@ int receive_stdin(void);
 void collect(enum frame type);
 
 // ---- cgroup.c: this container's own counters; 0 or -1 where the kernel doesn't tell.
+// May use CAP_SYS_ADMIN to reach them. Before anything of the user's is there.
 void cgroup_init(void);
 uint32_t cgroup_abilities(void);
 int64_t cgroup_oom_kills(void);
 int64_t cgroup_cpu_ns(void);
 uint64_t cgroup_peak(void);
+
+// ---- processes.c
+// CPU time of all processes of this PID namespace, those that ended included, but for ours. Up to 40 ms old.
+int64_t processes_cpu_ns(void);
 
 // ---- capabilities.c
 // Whether it (CAP_SYS_ADMIN for instance, one of the first 32) is in the effective set.

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { Duplex } from 'node:stream';
 import { promisify } from 'node:util';
 import { profileOf } from '../../src/core/profile.ts';
@@ -18,23 +18,28 @@ import { file } from '../support/supervisor.ts';
 const docker = (...words: string[]) => promisify(execFile)('docker', ['-H', endpoint, ...words]);
 const MiB = 1024 * 1024;
 const image = 'katafleet/build-essential:latest';
-const abilities = { netns: 16, tmpfs: 32, watches: 64 };
+const abilities = { oom: 2, cpu: 4, peak: 8, netns: 16, tmpfs: 32, watches: 64 };
+const supervisorSources = dirname(dirname(dirname(supervisorFile('amd64'))));
 let serial = 0;
 
-/** A sandbox as a node with Docker 1.6 gets it: `docker run -i`, and only flags that 1.6 has, the extra ones aside. */
+/**
+ * A sandbox as a node with Docker 1.6 gets it: `docker run -i`, and only flags that 1.6 has, the extra ones aside. As there,
+ * no control groups are shown in it.
+ */
 class LegacySandbox {
   readonly name = `katafleet-test-legacy-${process.pid}-${(serial += 1)}`;
   readonly uid = 2_000_000_000 + serial;
   readonly conversation: Conversation;
   #step = 0;
 
-  constructor(...extra: string[]) {
+  constructor(extra: readonly string[] = [], supervisor = supervisorFile('amd64')) {
     const capabilities = ['SETUID', 'SETGID', 'SETPCAP', 'KILL', 'CHOWN', 'FOWNER', 'DAC_OVERRIDE'];
     const child = spawn('docker', [
       ...['-H', endpoint, 'run', '-i', '--name', this.name, '-m', String(256 * MiB), '--memory-swap', String(256 * MiB), '-c', '1024'],
       ...['--ulimit', 'core=0:0', '--ulimit', 'nofile=1024:1024', '--net', 'none', '--read-only', '-u', '0:0', '-w', '/'],
+      ...['--tmpfs', '/sys/fs/cgroup:ro,size=4k'],
       ...['--cap-drop', 'ALL', ...capabilities.flatMap((name) => ['--cap-add', name]), ...extra],
-      ...['-v', '/sandbox', '-v', '/tmp', '-v', `${supervisorFile('amd64')}:/.katafleet/supervisor:ro`, '--log-driver', 'none'],
+      ...['-v', '/sandbox', '-v', '/tmp', '-v', `${supervisor}:/.katafleet/supervisor:ro`, '--log-driver', 'none'],
       ...['-l', 'katafleet.role=sandbox', '--entrypoint', '/.katafleet/supervisor', image],
       ...['--lifetime', '60000', '--tmpfs', `/sandbox=${32 * MiB}`, '--tmpfs', `/tmp=${16 * MiB}`],
     ]);
@@ -69,7 +74,7 @@ describe('a sandbox on an engine without --tmpfs and without a pids limit', func
     const mounts = extra.length > 0;
     describe(mounts ? 'where the supervisor may mount' : 'where it may not', () => {
       it('has two writable folders, the user’s own files and a home, under a uid of its own', async () => {
-        await using sandbox = new LegacySandbox(...extra);
+        await using sandbox = new LegacySandbox(extra);
         const bits = await sandbox.open();
         assert.equal(bits & (abilities.netns | abilities.tmpfs | abilities.watches), mounts ? abilities.tmpfs : abilities.watches);
         const result = await sandbox.sh(
@@ -93,15 +98,49 @@ describe('a sandbox on an engine without --tmpfs and without a pids limit', func
         assert.equal(result.stdout.toString(), expected.join('\n'));
       });
 
+      it(`${mounts ? 'reads' : 'can’t read'} its control group, of which the program sees nothing`, async () => {
+        await using sandbox = new LegacySandbox(extra);
+        const counters = abilities.oom | abilities.cpu | abilities.peak;
+        assert.equal((await sandbox.open()) & counters, mounts ? counters : 0);
+        const seen = await sandbox.sh(
+          'ls -A /sys/fs/cgroup; grep -c cgroup2* /proc/mounts; ls /proc/self/fd; ls /proc/1/fd; find / -path /proc -prune -o -name "memory.oom*" -print',
+        );
+        const own = [0, 1, 2, 3]; // 3 is the folder that ls reads
+        assert.equal(seen.stdout.toString(), ['1', ...own, ''].join('\n'), 'only the empty folder has the name of a control group');
+        assert.match(seen.stderr.toString(), /\/proc\/1\/fd.*: Permission denied/);
+        const eaten = await sandbox.sh('head -c 20000000 /dev/zero | tail >/dev/null');
+        assert.equal(eaten.peakMemory > 20_000_000, mounts);
+        const killed = await sandbox.sh('tail /dev/zero; exit 3', { limits: { wallMs: 30_000 } });
+        assert.deepEqual([killed.outcome, killed.oomKills], mounts ? [{ kind: 'out_of_memory' }, 1] : [{ kind: 'exited', code: 3 }, 0]);
+        assert.deepEqual((await sandbox.sh('true')).outcome, { kind: 'exited', code: 0 });
+      });
+
+      it('counts the CPU time of all processes together, of those that ended too', async () => {
+        await using sandbox = new LegacySandbox(extra);
+        await sandbox.open();
+        const limits = { cpuMs: 500, wallMs: 60_000 };
+        const busy = 'while :; do :; done';
+        for (const script of [`(${busy}) & (${busy}) & wait`, 'while :; do /bin/true; done', `setsid sh -c '${busy}'; exit 0`]) {
+          const { outcome, userMs, systemMs } = await sandbox.sh(script, { limits });
+          assert.deepEqual(outcome, { kind: 'timed_out', clock: 'cpu' }, script);
+          assert.ok(userMs + systemMs >= 450, `${script}: ${userMs} + ${systemMs} ms`);
+        }
+        assert.deepEqual(
+          (await sandbox.sh('exit 4', { limits: { cpuMs: 100 } })).outcome,
+          { kind: 'exited', code: 4 },
+          'each step has its own',
+        );
+      });
+
       it('fills its folder and no more', async () => {
-        await using sandbox = new LegacySandbox(...extra);
+        await using sandbox = new LegacySandbox(extra);
         await sandbox.open();
         const result = await sandbox.sh('head -c 60000000 /dev/zero > big; s=$?; sleep 0.5; exit $s', { limits: { wallMs: 30_000 } });
         assert.deepEqual(result.outcome, mounts ? { kind: 'exited', code: 1 } : { kind: 'out_of_disk' });
       });
 
       it('user code can’t mount, by itself or in a namespace of its own, and holds no capability', async () => {
-        await using sandbox = new LegacySandbox(...extra);
+        await using sandbox = new LegacySandbox(extra);
         await sandbox.open();
         const result = await sandbox.sh(
           'for try in "mount -t tmpfs none /mnt" "mount --bind / /mnt" "mount -o remount,rw /" "umount /tmp" "unshare -m true" "unshare -Urm true" "nsenter -t 1 -m true"; do $try 2>/dev/null && echo "did: $try"; done; grep -E "^(Cap|NoNewPrivs|Seccomp:)" /proc/self/status; grep CapBnd /proc/1/status',
@@ -117,8 +156,8 @@ describe('a sandbox on an engine without --tmpfs and without a pids limit', func
   }
 
   it('a fork bomb is held by the number of processes that its uid may have', async () => {
-    await using sandbox = new LegacySandbox('--cap-add', 'SYS_ADMIN');
-    await using other = new LegacySandbox('--cap-add', 'SYS_ADMIN');
+    await using sandbox = new LegacySandbox(['--cap-add', 'SYS_ADMIN']);
+    await using other = new LegacySandbox(['--cap-add', 'SYS_ADMIN']);
     await sandbox.open();
     await other.open();
     const bomb = sandbox.sh('bomb() { bomb | bomb & }; for i in 1 2 3; do bomb; done; sleep 1007', { limits: { wallMs: 2_000 } }, 50);
@@ -130,12 +169,30 @@ describe('a sandbox on an engine without --tmpfs and without a pids limit', func
     assert.deepEqual((await sandbox.sh('echo alive')).outcome, { kind: 'exited', code: 0 });
   });
 
+  it('learns of memory that ran out on a kernel that counts no killed processes', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'katafleet-old-kernel-'));
+    try {
+      const supervisor = join(folder, 'supervisor');
+      const sources = (await readdir(supervisorSources)).filter((name) => name.endsWith('.c') && name !== 'fuzz.c');
+      const flags = ['-std=gnu11', '-D_GNU_SOURCE', '-D_FILE_OFFSET_BITS=64', '-static', '-DOOM_KILLS="counted by no kernel"'];
+      await promisify(execFile)('gcc', [...flags, '-o', supervisor, ...sources.map((name) => join(supervisorSources, name))]);
+      await chmod(folder, 0o755);
+      await using sandbox = new LegacySandbox(['--cap-add', 'SYS_ADMIN'], supervisor);
+      assert.equal((await sandbox.open()) & abilities.oom, abilities.oom);
+      const kinds = [];
+      for (const script of ['exit 0', 'tail /dev/zero; exit 0', 'exit 0']) kinds.push((await sandbox.sh(script)).outcome.kind);
+      assert.deepEqual(kinds, ['exited', 'out_of_memory', 'exited']);
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
+
   it('works on a kernel of 2013: every system call that came after 3.10 is missing', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'katafleet-old-kernel-'));
     try {
       const profile = join(folder, 'seccomp.json');
       await writeFile(profile, JSON.stringify(withoutCallsAfter310));
-      await using sandbox = new LegacySandbox('--cap-add', 'SYS_ADMIN', '--security-opt', `seccomp=${profile}`);
+      await using sandbox = new LegacySandbox(['--cap-add', 'SYS_ADMIN', '--security-opt', `seccomp=${profile}`]);
       assert.equal((await sandbox.open()) & abilities.tmpfs, abilities.tmpfs);
       const result = await sandbox.sh('cat; cat given; echo; kill -TERM $$', { stdin: Buffer.from('in ') });
       assert.equal(result.stdout.toString(), 'in x\n');
