@@ -165,6 +165,7 @@ void known_stamp(struct known *k, const struct stat *st, uint64_t hash) {
       ((uint64_t)t.tv_sec - (uint64_t)st->st_ctim.tv_sec) * NS + (uint64_t)t.tv_nsec - (uint64_t)st->st_ctim.tv_nsec;
   k->size = (uint64_t)st->st_size;
   k->hash = hash;
+  k->mode = st->st_mode & 07777;
   k->mtime = st->st_mtim;
   k->ctime = st->st_ctim;
   k->ino = age > RACY_NS && age < 1ull << 62 ? st->st_ino : 0;

@@ -120,12 +120,12 @@ static void visit_file(int dir, const char *name, const struct stat *found) {
         close(fd);
         return;
       }
-      same = hash == before->hash;
+      same = hash == before->hash && before->mode == (st.st_mode & 07777);
     }
     if (same)
       known_stamp(before, &st, hash);
-    else if (st.st_nlink > 1)
-      omit(O_HARD);
+    else if (st.st_nlink > 1 && st.st_uid != options.uid)
+      omit(O_HARD); // the image's, which the user may not be able to read by itself
     else if ((uint64_t)st.st_size > options.file_back)
       omit(O_LARGE);
     else if (sent >= options.files_back)

@@ -11,6 +11,7 @@ static struct {
   int fd;
   uint64_t left;
   bool is_stdin;
+  mode_t mode;
   struct timespec mtime;
   struct digest digest;
   char path[MAX_PATH_BYTES + 1];
@@ -34,6 +35,8 @@ static void written(void) {
   }
   struct timespec times[2] = {file.mtime, file.mtime};
   struct stat st;
+  if (file.mode & 07000 && fchmod(file.fd, file.mode) < 0) // writing takes the set-user bit away
+    cannot("a file's mode can't be set", file.path);
   if (futimens(file.fd, times) < 0 || fstat(file.fd, &st) < 0)
     cannot("a file's time can't be set", file.path);
   known_stamp(known_add(file.path, K_FILE), &st, digest_end(&file.digest));
@@ -59,11 +62,11 @@ static struct timespec take_time(struct cursor *c) {
 }
 
 static void begin_file(struct cursor *c) {
-  mode_t mode = (mode_t)take(c, 4);
+  file.mode = (mode_t)take(c, 4);
   file.mtime = take_time(c);
   file.left = take(c, 8);
   take_path(c, file.path);
-  if (c->bad || c->at != c->end || mode > 07777)
+  if (c->bad || c->at != c->end || file.mode > 07777)
     fail(F_PROTOCOL, 0, "a bad FILE", "");
   known_forget_below(file.path);
   if (!disk_takes(file.left))
@@ -73,7 +76,7 @@ static void begin_file(struct cursor *c) {
   if (dir < 0 || tree_remove(dir, name, 0) < 0)
     cannot("a file can't be made", file.path);
   file.fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-  if (file.fd < 0 || fchown(file.fd, options.uid, options.gid) < 0 || fchmod(file.fd, mode) < 0)
+  if (file.fd < 0 || fchown(file.fd, options.uid, options.gid) < 0 || fchmod(file.fd, file.mode) < 0)
     cannot("a file can't be made", file.path);
   close(dir);
   file.is_stdin = false;
@@ -98,7 +101,8 @@ static void begin_stdin(struct cursor *c) {
       unlinkat(dir, ".katafleet-stdin", 0);
     close(dir);
   }
-  if (file.fd < 0)
+  // The user's, so that /dev/stdin can be opened.
+  if (file.fd < 0 || fchown(file.fd, options.uid, options.gid) < 0)
     cannot("no place for standard input", "");
   file.is_stdin = true;
   file.path[0] = 0;

@@ -138,10 +138,15 @@ static _Noreturn void child(const struct step *s, const int fds[3], int tell) {
   _exit(127);
 }
 
+// A pipe is its maker's alone (0600). Of the user, it can be opened by name as well: /dev/stdout is /proc/self/fd/1.
+static bool user_pipe(int ends[2]) {
+  return pipe2(ends, O_CLOEXEC) == 0 && fchown(ends[1], options.uid, options.gid) == 0;
+}
+
 static int empty_input(void) {
   int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
   int ends[2];
-  if (fd < 0 && pipe2(ends, O_CLOEXEC) == 0) {
+  if (fd < 0 && user_pipe(ends)) {
     close(ends[1]);
     fd = ends[0];
   }
@@ -155,7 +160,7 @@ pid_t spawn(const struct step *s, int input, int output[2], const char **failed)
   pid_t pid = -1;
   if (input < 0)
     input = empty_input();
-  if (input >= 0 && !pipe2(pipes[0], O_CLOEXEC) && !pipe2(pipes[1], O_CLOEXEC) && !pipe2(pipes[2], O_CLOEXEC)) {
+  if (input >= 0 && user_pipe(pipes[0]) && user_pipe(pipes[1]) && !pipe2(pipes[2], O_CLOEXEC)) {
     *failed = "fork";
     pid = fork();
     if (pid == 0) {

@@ -134,6 +134,7 @@ struct known {
   uint64_t size, ino, hash;
   struct timespec mtime, ctime;
   uint32_t path;
+  uint16_t mode;
   uint8_t kind, seen;
 };
 enum { K_GONE, K_FILE, K_DIR };

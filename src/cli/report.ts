@@ -19,11 +19,13 @@ export function report(
   const last = steps.at(-1);
   const light = result.light ? `${paint[result.light](`● ${result.light}`)}  ` : '';
   const cut = steps.some((step) => step.stdoutCut || step.stderrCut) ? ', output cut' : '';
+  const handled =
+    result.outcome.kind === 'out_of_memory' && last?.exitCode !== undefined ? `, the command exited with ${last.exitCode}` : '';
   const sandbox = `${result.warm ? 'warm' : 'cold'} sandbox ${formatDuration(timings.acquireMs)}`;
   const memory = last && last.peakMemory > 0 ? ` · memory ${formatBytes(last.peakMemory)}` : '';
   const cpu = last ? ` · ran ${formatDuration(last.wallMs)} (CPU ${formatDuration(last.userMs + last.systemMs)})${memory}` : '';
   const lines = [
-    `${light}${c.bold(sayOutcome(result.outcome) + cut)}  ${c.dim(`${sandbox}${cpu} · in all ${formatDuration(timings.totalMs)} on ${result.node}`)}`,
+    `${light}${c.bold(sayOutcome(result.outcome) + handled + cut)}  ${c.dim(`${sandbox}${cpu} · in all ${formatDuration(timings.totalMs)} on ${result.node}`)}`,
   ];
   const change = (mark: string, path: string, note = '') => lines.push(`  ${mark} ${escapeControls(path)}${c.dim(note)}`);
   for (const file of changes.files)

@@ -84,7 +84,8 @@ async function stamp(stamps: readonly { path: Buffer; mtimeNs: bigint }[]): Prom
   await once(child, 'close').catch(() => undefined); // absent: as above
 }
 
+/** As a decimal number, for times before 1970 too: -1.5 is half a second before the last but one. */
 function seconds(ns: bigint): string {
-  const rest = ((ns % 1_000_000_000n) + 1_000_000_000n) % 1_000_000_000n;
-  return `${(ns - rest) / 1_000_000_000n}.${String(rest).padStart(9, '0')}`;
+  const size = ns < 0n ? -ns : ns;
+  return `${ns < 0n ? '-' : ''}${size / 1_000_000_000n}.${String(size % 1_000_000_000n).padStart(9, '0')}`;
 }

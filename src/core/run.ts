@@ -102,6 +102,8 @@ export interface StepResult {
   peakMemory: number;
   /** Processes that the kernel killed for want of memory during the step. */
   oomKills: number;
+  /** The command's own, where it exited by itself: also beside `out_of_memory`, when it went on after a child was killed. */
+  exitCode?: number;
 }
 
 /** A file that was created or changed, without its bytes. */
@@ -125,6 +127,7 @@ export interface ReturnedFile {
 /** Why something left in the sandbox does not come back. */
 export const omissions = [
   'symlink',
+  /** A file that is not the sandbox user's; those that are come back once for each of their names. */
   'hard_link',
   'fifo',
   'socket',

@@ -85,6 +85,7 @@ export const TestRecord = z.strictObject({
         systemMs: count,
         peakMemory: count,
         oomKills: count,
+        exitCode: z.int().optional(),
       }),
     )
     .max(10_000),

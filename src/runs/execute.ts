@@ -70,6 +70,7 @@ export async function executeStep(
             systemMs: reply.systemNs / 1e6,
             peakMemory: reply.peakMemory,
             oomKills: reply.oomKills,
+            ...(reply.how === 'exited' ? { exitCode: reply.code } : {}),
           };
         case 'fail':
           throw failure(reply);

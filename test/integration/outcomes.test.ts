@@ -15,6 +15,11 @@ describe('outcomes, in real containers', () => {
     assert.deepEqual([stdout(result), stderr(result)], ['out\n', 'err\n']);
   });
 
+  it('standard output and standard error can be opened by name', async () => {
+    const result = await sh(fleet, 'echo out | sort -o /dev/stdout; echo err | tee /dev/stderr >/dev/null; echo more > /dev/stderr');
+    assert.deepEqual([stdout(result), stderr(result)], ['out\n', 'err\nmore\n']);
+  });
+
   it('signalled', async () => {
     assert.deepEqual((await sh(fleet, 'kill -ABRT $$')).outcome, { kind: 'signalled', signal: 6 });
   });
@@ -27,7 +32,14 @@ describe('outcomes, in real containers', () => {
   });
 
   it('out of memory, though only a child was killed and the command itself exits with 0', async () => {
-    assert.deepEqual((await sh(fleet, 'tail /dev/zero; exit 0', { profile: { memory: 64 * MiB } })).outcome, { kind: 'out_of_memory' });
+    const handled = await sh(fleet, 'tail /dev/zero; echo went on; exit 3', { profile: { memory: 64 * MiB } });
+    assert.deepEqual(
+      [handled.outcome, handled.steps[0]?.exitCode, stdout(handled)],
+      [{ kind: 'out_of_memory' }, 3, 'went on\n'],
+      'the code of the command that handled it is told too',
+    );
+    const hog = await sh(fleet, 'exec tail /dev/zero', { profile: { memory: 64 * MiB } });
+    assert.deepEqual([hog.outcome, hog.steps[0]?.exitCode], [{ kind: 'out_of_memory' }, undefined]);
   });
 
   it('timed out: partial output is kept, a fork bomb and a sleeping grandchild are gone', async () => {

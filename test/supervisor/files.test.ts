@@ -73,7 +73,7 @@ describe('supervisor: files', () => {
     await using supervisor = await (await PipedSupervisor.start()).open();
     await supervisor.files(file('linked', 'mine'));
     const script = `ln -s /etc/passwd absolute; ln -s ../../../etc/shadow relative; ln -s /proc/self/fd fds; ln -s /etc dir; mkfifo fifo
-      ln linked second; rm linked; printf x > one; ln one two
+      ln linked second; rm linked
       python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("sock")' 2>/dev/null || perl -MSocket -e 'socket(S,AF_UNIX,SOCK_STREAM,0); bind(S,sockaddr_un("sock"))'`;
     await supervisor.run(['sh', '-c', script]);
     const { files, omitted, deleted } = await supervisor.collect();
@@ -83,8 +83,6 @@ describe('supervisor: files', () => {
       fds: 'symlink',
       dir: 'symlink',
       fifo: 'fifo',
-      one: 'hard_link',
-      two: 'hard_link',
       sock: 'socket',
     });
     assert.deepEqual(
