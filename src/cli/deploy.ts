@@ -13,10 +13,6 @@ const nameOption = () =>
   new Option('--name <stack>', 'what it is called, and all that belongs to it').default('katafleet').argParser(stackName);
 const timeoutOption = (what: string) => new Option('--timeout <time>', what).default(120_000, '2m').argParser(parseDuration);
 
-export function deployCommands(at: At): Command[] {
-  return [deployCommand(at), undeployCommand(at)];
-}
-
 interface DeployFlags {
   stack?: StackKind;
   name: string;
@@ -29,9 +25,8 @@ interface DeployFlags {
   timeout: number;
 }
 
-function deployCommand(at: At): Command {
+export function deployCommand(at: At): Command {
   return new Command('deploy')
-    .summary('katafleet as a service of a swarm, or of one host by Compose')
     .description(
       'Deploys katafleet itself, or updates what is deployed, with the configuration as --config names it, and waits until it is healthy. Prints its address.',
     )
@@ -80,9 +75,8 @@ function deployCommand(at: At): Command {
     });
 }
 
-function undeployCommand(at: At): Command {
+export function undeployCommand(at: At): Command {
   return new Command('undeploy')
-    .summary('take away what deploy made, and what that made in the swarm')
     .description(
       'Ends katafleet as a service (what runs may end), then removes its services, secrets, configs and networks. Its state stays, unless --volumes is given.',
     )

@@ -12,7 +12,6 @@ import { type At, configOf, fleetOf, type Where } from './where.ts';
 
 export function doctorCommand(at: At): Command {
   return new Command('doctor')
-    .summary('look at this machine and its nodes, and say what is missing')
     .description(
       'Looks at this machine, its engine and every node over ssh, says in plain words what is missing and the command that mends it. Exits with 1 when something stops katafleet.',
     )

@@ -23,7 +23,6 @@ interface Options {
 
 export function explainCommand(at: At): Command {
   return new Command('explain')
-    .summary('why a run goes where it goes, node by node')
     .description(
       'Prints each node with why it is passed over, or its score. RUN is the id of a run that a running katafleet knows; SPEC is a file with a run as the API takes it, or - for standard input; without either, the options say what is wanted.',
     )

@@ -1,5 +1,5 @@
 import { createReadStream } from 'node:fs';
-import { lstat, opendir, readFile } from 'node:fs/promises';
+import { lstat, opendir, readFile, stat } from 'node:fs/promises';
 import { KatafleetError, messageOf } from '../core/errors.ts';
 import { decodePath } from '../core/paths.ts';
 import { formatBytes } from '../core/quantity.ts';
@@ -20,7 +20,7 @@ export interface FolderContent {
 /** Reads a folder of the caller's own for a run; links and special files are left out. @throws folder.*, file.unreadable, files.* */
 export async function readFolder(folder: string): Promise<FolderContent> {
   const content: FolderContent = { files: [], folders: [], skipped: [] };
-  const root = await lstat(folder).catch((cause: unknown) => {
+  const root = await stat(folder).catch((cause: unknown) => {
     throw new KatafleetError('folder.missing', `no folder ${folder}: ${messageOf(cause)}`, { cause });
   });
   if (!root.isDirectory()) throw new KatafleetError('folder.missing', `${folder} is not a folder`);
@@ -37,13 +37,18 @@ async function walk(root: Buffer, below: Buffer, content: FolderContent, total: 
   try {
     for await (const entry of await opendir(at, { encoding: 'buffer' as BufferEncoding })) entries.push(entry.name as unknown as Buffer);
   } catch (cause) {
+    if (below.length > 0 && vanished(cause)) return;
     throw unreadable(decodePath(at), cause);
   }
   for (const name of entries.sort((a, b) => a.compare(b))) {
     const relative = below.length === 0 ? name : Buffer.concat([below, Buffer.from('/'), name]);
     const file = Buffer.concat([root, Buffer.from('/'), relative]);
     const path = decodePath(relative);
-    const found = await lstat(file, { bigint: true });
+    const found = await lstat(file, { bigint: true }).catch((cause: unknown) => {
+      if (vanished(cause)) return undefined;
+      throw unreadable(path, cause);
+    });
+    if (!found) continue;
     const entry = { path, mode: Number(found.mode & 0o7777n), mtimeNs: found.mtimeNs };
     if (found.isDirectory()) {
       const before = content.files.length + content.folders.length;
@@ -57,15 +62,24 @@ async function walk(root: Buffer, below: Buffer, content: FolderContent, total: 
       if (content.files.length >= uploadLimits.files)
         throw new KatafleetError('files.too_many', `the folder holds more than ${uploadLimits.files} files`);
       const open = () => createReadStream(file, { highWaterMark: 64 * 1024 });
-      content.files.push({
-        ...entry,
-        content: size > atOnce ? { size, open } : await readFile(file).catch((cause: unknown) => Promise.reject(unreadable(path, cause))),
-      });
+      const bytes = size > atOnce ? { size, open } : await read(file, path);
+      if (bytes) content.files.push({ ...entry, content: bytes });
     } else {
       content.skipped.push(path);
     }
   }
 }
+
+/** Undefined for a file that is gone. @throws file.unreadable */
+function read(file: Buffer, path: string): Promise<Buffer | undefined> {
+  return readFile(file).catch((cause: unknown) => {
+    if (vanished(cause)) return undefined;
+    throw unreadable(path, cause);
+  });
+}
+
+/** Editors and build tools make and remove files at any time: what is gone before it was read was never there. */
+const vanished = (error: unknown): boolean => ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '');
 
 function unreadable(path: string, cause: unknown): KatafleetError {
   return new KatafleetError('file.unreadable', `${path} can't be read: ${messageOf(cause)}`, { cause });

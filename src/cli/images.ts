@@ -10,7 +10,6 @@ import { type At, fleetOf, runningServer } from './where.ts';
 
 export function imagesCommand(at: At): Command {
   const images = new Command('images')
-    .summary('which image is on which node; build, distribute')
     .description('Shows each image and the nodes: which can run it now, which lack it, which never can.')
     .option('--all', "images that are none of katafleet's too")
     .option('--json', 'print JSON')

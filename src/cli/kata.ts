@@ -7,8 +7,10 @@ import { KatafleetError } from '../core/errors.ts';
 import type { RunTest } from '../katas/avatar.ts';
 import type { Sandbox } from '../katas/sandbox.ts';
 import { Katas } from '../katas/store.ts';
+import { outputJson } from '../runs/json.ts';
 import { exitCodeOf } from './exit-code.ts';
 import { readFolder } from './folder.ts';
+import { interruptible } from './interrupt.ts';
 import { filesJson, filesTable, logTable, notesOf, showTest, sorted } from './kata-view.ts';
 import { asJson, report } from './report.ts';
 import { ago, table } from './table.ts';
@@ -71,37 +73,35 @@ export function kataCommand(at: At): Command {
     .option('--no-write', 'leave DIR as it is')
     .option('-q, --quiet', "print the program's output only")
     .action(async (id: string, avatar: string, dir: string | undefined, options: { json?: boolean; write: boolean; quiet?: boolean }) => {
-      const cancel = new AbortController();
-      const stop = () => cancel.abort(new Error('interrupted'));
-      process.once('SIGINT', stop).once('SIGTERM', stop);
-      // A katafleet that serves keeps the avatar's sandbox between tests.
-      const server = await runningServer(at());
-      await using fleet = server ? undefined : fleetOf(at());
-      await using katas = kept((request, { signal, onOutput, of }) => {
-        const how = { ...(signal ? { signal } : {}), ...(onOutput ? { onOutput } : {}) };
-        return server
-          ? runThere(server, { ...request, session: `${of.kata}/${of.avatar}` }, how)
-          : (fleet ?? fleetOf(at())).run(request, how);
+      await interruptible(async (signal) => {
+        // A katafleet that serves keeps the avatar's sandbox between tests.
+        const server = await runningServer(at());
+        await using fleet = server ? undefined : fleetOf(at());
+        await using katas = kept((request, { signal: ending, onOutput, of }) => {
+          const how = { ...(ending ? { signal: ending } : {}), ...(onOutput ? { onOutput } : {}) };
+          return server
+            ? runThere(server, { ...request, session: `${of.kata}/${of.avatar}` }, how)
+            : (fleet ?? fleetOf(at())).run(request, how);
+        });
+        const print = { stdout: outputTo(process.stdout), stderr: outputTo(process.stderr) };
+        const tested = await katas.test(id, avatar, dir === undefined ? undefined : await readFolder(dir), {
+          signal,
+          ...(options.json ? {} : { onOutput: (_step, stream, bytes) => print[stream](bytes) }),
+        });
+        const out = dir !== undefined && options.write ? dir : undefined;
+        if (out !== undefined) await writeBack(out, tested.shown);
+        process.exitCode = exitCodeOf(tested.result.outcome);
+        // The result is told first: on a full disk the commits take their time, or fail.
+        if (!options.json && !options.quiet) report(tested.result, out, tested.shown, notesOf(tested));
+        const commits = await tested.committed.catch((error: unknown) => {
+          if (!options.json) throw error;
+          return null; // told as a trouble
+        });
+        if (options.json) {
+          const { hidden, ignored, test } = tested;
+          json({ kata: id, avatar, test, ...asJson(tested.result, tested.shown), hidden, ignored, commits });
+        }
       });
-      const print = { stdout: outputTo(process.stdout), stderr: outputTo(process.stderr) };
-      const tested = await katas.test(id, avatar, dir === undefined ? undefined : await readFolder(dir), {
-        signal: cancel.signal,
-        ...(options.json ? {} : { onOutput: (_step, stream, bytes) => print[stream](bytes) }),
-      });
-      process.off('SIGINT', stop).off('SIGTERM', stop);
-      const out = dir !== undefined && options.write ? dir : undefined;
-      if (out !== undefined) await writeBack(out, tested.shown);
-      process.exitCode = exitCodeOf(tested.result.outcome);
-      // The result is told first: on a full disk the commits take their time, or fail.
-      if (!options.json && !options.quiet) report(tested.result, out, tested.shown, notesOf(tested));
-      const commits = await tested.committed.catch((error: unknown) => {
-        if (!options.json) throw error;
-        return null; // told as a trouble
-      });
-      if (options.json) {
-        const { hidden, ignored, test } = tested;
-        json({ kata: id, avatar, test, ...asJson(tested.result, tested.shown), hidden, ignored, commits });
-      }
     });
 
   avatarCommand('log', 'an avatar’s tests, newest first')
@@ -117,7 +117,7 @@ export function kataCommand(at: At): Command {
     .argument('[test]', 'its number (default: the last)')
     .action(async (id: string, avatar: string, test: string | undefined, options: { json?: boolean }) => {
       const shown = await kept().show(id, avatar, test === undefined ? undefined : whole('test', test));
-      if (options.json) json({ ...shown.record, stdout: shown.stdout.toString('utf8'), stderr: shown.stderr.toString('utf8') });
+      if (options.json) json({ ...shown.record, ...outputJson('stdout', shown.stdout), ...outputJson('stderr', shown.stderr) });
       else await showTest(shown);
     });
 

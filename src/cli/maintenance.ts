@@ -6,7 +6,6 @@ import { type At, serverOf } from './where.ts';
 
 export function maintenanceCommand(at: At): Command {
   const maintenance = new Command('maintenance')
-    .summary('what comes round by itself: when, and how it went')
     .description('Shows the maintenance jobs of a running katafleet: schedule, last run, next run.')
     .option('--json', 'print JSON')
     .action(async (options: { json?: boolean }) => {

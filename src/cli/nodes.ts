@@ -10,7 +10,6 @@ import { type At, fleetOf, namedServer, runningServer, serverOf } from './where.
 
 export function nodesCommand(at: At): Command {
   return new Command('nodes')
-    .summary('the nodes: state, driver, memory, sandboxes')
     .description('Shows the nodes, as a running katafleet sees them, else by asking each once. Exits with 1 when none is ready.')
     .option('-w, --watch', 'keep it current, until Ctrl-C')
     .option('--interval <time>', 'how often --watch looks', '2s')
@@ -156,32 +155,24 @@ export function nodesTable(nodes: readonly NodeSummary[], wide: boolean, now = D
   return table(head, rows, (row, column, cell) => (column === 1 ? paint[lines[row]?.state ?? 'down'](cell) : cell));
 }
 
-/** `cordon`, `drain`, `uncordon`: what a person decides about a node, kept by the running katafleet. */
-export function cordonCommands(at: At): Command[] {
-  const of = {
-    cordon: 'send no new runs to a node, or to one machine of a swarm',
-    drain: 'let a node finish, refuse it new runs, empty its pools',
-    uncordon: 'use a node again',
-  } as const;
-  return (Object.keys(of) as (keyof typeof of)[]).map((how) => {
-    const command = new Command(how)
-      .description(
-        `${of[how].charAt(0).toUpperCase()}${of[how].slice(1)}. Needs a running katafleet serve, which remembers it; of NODE/MACHINE, its swarm does.`,
-      )
-      .summary(of[how])
-      .argument('<node>', 'a node, or NODE/MACHINE for one machine of a swarm, by its host name or id');
-    if (how === 'drain') command.option('--wait <time>', 'wait until nothing runs there any more, at most so long', '0s');
-    return command.action(async (node: string, options: { wait?: string }) => {
-      const server = namedServer(at()) ?? serverOf(at());
-      let { over, said } = decided(node, await server.call<NodeSummary>('POST', `/v1/nodes/${encodeURIComponent(node)}/${how}`));
-      const until = Date.now() + parseDuration(options.wait ?? '0s');
-      while (how === 'drain' && !over && Date.now() < until) {
-        await new Promise((resolve) => setTimeout(resolve, 200));
-        const path = `/v1/nodes/${encodeURIComponent(splitMachine(node).node)}`;
-        ({ over, said } = decided(node, await server.call<NodeSummary>('GET', path)));
-      }
-      process.stdout.write(`${escapeControls(said)}\n`);
-    });
+/** `cordon`, `drain`, `uncordon`: what a person decides about a node, kept by the running katafleet. `what` says it in a few words. */
+export function cordonCommand(at: At, how: 'cordon' | 'drain' | 'uncordon', what: string): Command {
+  const command = new Command(how)
+    .description(
+      `${what.charAt(0).toUpperCase()}${what.slice(1)}. Needs a running katafleet serve, which remembers it; of NODE/MACHINE, its swarm does.`,
+    )
+    .argument('<node>', 'a node, or NODE/MACHINE for one machine of a swarm, by its host name or id');
+  if (how === 'drain') command.option('--wait <time>', 'wait until nothing runs there any more, at most so long', '0s');
+  return command.action(async (node: string, options: { wait?: string }) => {
+    const server = namedServer(at()) ?? serverOf(at());
+    let { over, said } = decided(node, await server.call<NodeSummary>('POST', `/v1/nodes/${encodeURIComponent(node)}/${how}`));
+    const until = Date.now() + parseDuration(options.wait ?? '0s');
+    while (how === 'drain' && !over && Date.now() < until) {
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      const path = `/v1/nodes/${encodeURIComponent(splitMachine(node).node)}`;
+      ({ over, said } = decided(node, await server.call<NodeSummary>('GET', path)));
+    }
+    process.stdout.write(`${escapeControls(said)}\n`);
   });
 }
 

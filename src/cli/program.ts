@@ -1,22 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
-import { errorKinds, KatafleetError, messageOf } from '../core/errors.ts';
-import { completionCommand } from './completion.ts';
-import { configCommand } from './config.ts';
-import { deployCommands } from './deploy.ts';
-import { doctorCommand } from './doctor.ts';
-import { explainCommand } from './explain.ts';
-import { imagesCommand } from './images.ts';
-import { kataCommand } from './kata.ts';
-import { maintenanceCommand } from './maintenance.ts';
-import { cordonCommands, nodesCommand } from './nodes.ts';
-import { runCommand } from './run.ts';
-import { serveCommand } from './serve.ts';
+import { errorKinds, type KatafleetError, messageOf } from '../core/errors.ts';
+import { commands } from './commands.ts';
+import { readersGone, watchReaders } from './readers.ts';
 import { colours, escapeControls } from './terminal.ts';
 import type { At } from './where.ts';
 
-/** The command line. Each command has a file beside this one. */
-export function program(): Command {
+/** The command line. Each command has a file beside this one; only those whose names are among the words are read, else their summaries do. */
+export async function program(words: readonly string[] | 'all' = 'all'): Promise<Command> {
   const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string };
   const root = new Command('katafleet')
     .description("Runs other people's code safely and at once on Docker hosts.")
@@ -38,21 +29,15 @@ export function program(): Command {
       ...(server === undefined ? {} : { server }),
     };
   };
-  const commands = [
-    runCommand(at),
-    serveCommand(at),
-    nodesCommand(at),
-    ...cordonCommands(at),
-    imagesCommand(at),
-    kataCommand(at),
-    explainCommand(at),
-    maintenanceCommand(at),
-    ...deployCommands(at),
-    configCommand(at),
-    doctorCommand(at),
-  ];
-  for (const command of commands) root.addCommand(inherit(root, command));
-  root.addCommand(inherit(root, completionCommand(root)));
+  // Completion is made from all the others.
+  const all = words === 'all' || words.includes('completion');
+  for (const { name, usage, summary, load } of commands) {
+    const meant = all || words.includes(name);
+    const command = meant ? await load(at, root) : new Command(name).description(summary).usage(usage);
+    root.addCommand(inherit(root, command.summary(summary)));
+  }
+  // A stub has no arguments to tell; its usage says them.
+  root.configureHelp({ subcommandTerm: (command) => `${command.name()} ${command.usage()}` });
   return root;
 }
 
@@ -64,19 +49,23 @@ function inherit(root: Command, command: Command): Command {
 
 /** Runs a command line and gives its exit code; errors are told on stderr. */
 export async function main(argv: readonly string[]): Promise<number> {
+  const readers = watchReaders();
   try {
-    await program().parseAsync(argv, { from: 'user' });
-    return Number(process.exitCode ?? 0);
+    await (await program(argv)).parseAsync(argv, { from: 'user' });
+    return readers.gone ? readersGone : Number(process.exitCode ?? 0);
   } catch (error) {
-    return tell(error);
+    return readers.gone ? readersGone : tell(error);
   }
 }
+
+/** By its name: the test runner loads modules by require, and what is imported at run time once more. */
+const isOurs = (error: unknown): error is KatafleetError => error instanceof Error && error.name === 'KatafleetError';
 
 function tell(error: unknown): number {
   const code = (error as { code?: string } | undefined)?.code;
   if (code?.startsWith('commander.')) return (error as { exitCode: number }).exitCode === 0 ? 0 : errorKinds['request.invalid'].exit;
   const c = colours(process.stderr);
-  if (!(error instanceof KatafleetError)) {
+  if (!isOurs(error)) {
     process.stderr.write(
       `${c.red('katafleet: this is a fault of katafleet’s own:')} ${error instanceof Error ? (error.stack ?? error.message) : messageOf(error)}\n`,
     );

@@ -1,6 +1,7 @@
 import { sayOutcome } from '../core/outcome.ts';
 import { formatBytes, formatDuration } from '../core/quantity.ts';
 import type { Changes, RunResult } from '../core/run.ts';
+import { outputJson } from '../runs/json.ts';
 import { colours, escapeControls } from './terminal.ts';
 
 /** What is shown of a run's changes; a kata may have left out more than the run did. */
@@ -39,12 +40,12 @@ export function report(
   process.stderr.write(`${lines.join('\n')}\n`);
 }
 
-/** The result as plain JSON: output as text, files in base64, time stamps as decimal ns. */
+/** The result as plain JSON: output as text, with its bytes beside it where it is none; files in base64, time stamps as decimal ns. */
 export function asJson(result: RunResult, changes: ShownChanges = result.changes): object {
   const { steps } = result;
   return {
     ...result,
-    steps: steps.map((step) => ({ ...step, stdout: step.stdout.toString('utf8'), stderr: step.stderr.toString('utf8') })),
+    steps: steps.map((step) => ({ ...step, ...outputJson('stdout', step.stdout), ...outputJson('stderr', step.stderr) })),
     changes: {
       ...changes,
       files: changes.files.map((file) => ({ ...file, mtimeNs: String(file.mtimeNs), content: file.content.toString('base64') })),

@@ -1,15 +1,19 @@
 import { Command } from 'commander';
+import type { z } from 'zod';
 import { KatafleetError } from '../core/errors.ts';
+import type { Profile } from '../core/profile.ts';
 import { parseBytes, parseDuration } from '../core/quantity.ts';
 import type { RunRequest } from '../core/run.ts';
 import { readManifest } from '../images/start-point.ts';
 import type { Katafleet } from '../index.ts';
 import { exitCodeOf } from './exit-code.ts';
 import { readFolder } from './folder.ts';
+import { interruptible } from './interrupt.ts';
 import { asJson, report } from './report.ts';
+import { readInput } from './stdin.ts';
 import { escapeControls, outputTo } from './terminal.ts';
 import { writeBack } from './write-back.ts';
-import { type At, fleetOf } from './where.ts';
+import { type At, configOf, fleetOf, type Where } from './where.ts';
 
 interface Options {
   image?: string;
@@ -22,11 +26,11 @@ interface Options {
   out?: string;
   json?: boolean;
   quiet?: boolean;
+  stdin?: string;
 }
 
 export function runCommand(at: At): Command {
   return new Command('run')
-    .summary('run a command over a folder of files, in a fresh sandbox')
     .description('Runs CMD over the files of DIR in a fresh, memory-limited container. DIR itself is never written to.')
     .argument('<dir>', 'folder with the files')
     .argument('[cmd...]', "the command and its arguments, after --; the image's own if absent")
@@ -43,53 +47,75 @@ export function runCommand(at: At): Command {
     .option('-o, --out <folder>', 'write created and changed files here, and delete what was deleted')
     .option('--json', 'print one JSON document, files included, and nothing else')
     .option('-q, --quiet', "print the program's output only")
+    .option('--stdin <file>', 'standard input of CMD, - for our own (default: our own, where it is a pipe or a file)')
     .action(async (dir: string, command: string[], options: Options) => {
-      const request = await requestOf(dir, command, options);
-      const cancel = new AbortController();
-      const stop = () => cancel.abort(new Error('interrupted'));
-      process.once('SIGINT', stop).once('SIGTERM', stop);
-      await using fleet = fleetOf(at());
+      const tell = (text: string) => {
+        if (!options.json && !options.quiet) process.stderr.write(`katafleet: ${escapeControls(text)}\n`);
+      };
+      const where = at();
+      const request = await requestOf(dir, command, options, where, tell);
+      const stdin = await readInput(options.stdin, tell);
       const print = { stdout: outputTo(process.stdout), stderr: outputTo(process.stderr) };
-      const result = await fleet.run(await withCommand(fleet, request, dir), {
-        signal: cancel.signal,
-        ...(options.json ? {} : { onOutput: (_step, stream, bytes) => print[stream](bytes) }),
+      await interruptible(async (signal) => {
+        await using fleet = fleetOf(where);
+        const whole = await withCommand(fleet, request, dir);
+        const [first, ...rest] = whole.steps;
+        const steps = first && stdin ? [{ ...first, stdin }, ...rest] : whole.steps;
+        const result = await fleet.run(
+          { ...whole, steps },
+          { signal, ...(options.json ? {} : { onOutput: (_step, stream, bytes) => print[stream](bytes) }) },
+        );
+        if (options.out !== undefined) await writeBack(options.out, result.changes);
+        if (options.json) process.stdout.write(`${JSON.stringify(asJson(result))}\n`);
+        else if (!options.quiet) report(result, options.out);
+        process.exitCode = exitCodeOf(result.outcome);
       });
-      process.off('SIGINT', stop).off('SIGTERM', stop);
-      if (options.out !== undefined) await writeBack(options.out, result.changes);
-      if (options.json) process.stdout.write(`${JSON.stringify(asJson(result))}\n`);
-      else if (!options.quiet) report(result, options.out);
-      process.exitCode = exitCodeOf(result.outcome);
     });
 }
 
-async function requestOf(dir: string, command: string[], options: Options): Promise<RunRequest> {
-  const number = (name: string, text: string) => {
-    if (!/^\d+(\.\d+)?$/.test(text)) throw new KatafleetError('limits.invalid', `${name}: "${text}" is not a number`);
-    return Number(text);
-  };
-  const output = options.output === undefined ? undefined : parseBytes(options.output);
-  const profile = {
-    ...(options.memory === undefined ? {} : { memory: parseBytes(options.memory) }),
-    ...(options.cpus === undefined ? {} : { cpus: number('cpus', options.cpus) }),
-    ...(options.pids === undefined ? {} : { pids: number('pids', options.pids) }),
-    ...(options.timeout === undefined ? {} : { wallMs: parseDuration(options.timeout) }),
-    ...(options.cpuTime === undefined ? {} : { cpuMs: parseDuration(options.cpuTime) }),
-    ...(output === undefined ? {} : { stdout: output, stderr: output }),
-  };
+async function requestOf(
+  dir: string,
+  command: string[],
+  options: Options,
+  where: Where,
+  tell: (text: string) => void,
+): Promise<RunRequest> {
   const { files, folders, skipped } = await readFolder(dir);
-  if (skipped.length > 0 && !options.json && !options.quiet) {
-    process.stderr.write(
-      `katafleet: left out, for they are no plain files: ${skipped.slice(0, 5).map(escapeControls).join(', ')}${skipped.length > 5 ? ', …' : ''}\n`,
-    );
-  }
-  const manifest = options.image === undefined ? await readManifest(dir) : undefined;
-  if (manifest?.max_seconds !== undefined) profile.wallMs ??= manifest.max_seconds * 1000;
+  if (skipped.length > 0)
+    tell(`left out, for they are no plain files: ${skipped.slice(0, 5).join(', ')}${skipped.length > 5 ? ', …' : ''}`);
+  const manifest = options.image === undefined ? await readManifest(dir, 'or another kind') : undefined;
   return {
     image: options.image ?? manifest?.image_name ?? 'build-essential',
     files,
     folders,
-    profile,
+    profile: {
+      ...(where.endpoint === undefined ? configOf(where).profiles['default'] : {}),
+      ...(manifest?.max_seconds === undefined ? {} : { wallMs: manifest.max_seconds * 1000 }),
+      ...limitsOf(options, tell),
+    },
     steps: command.length > 0 ? [{ argv: command }] : [],
+  };
+}
+
+/** The limits that the options give. @throws limits.invalid */
+function limitsOf(options: Options, tell: (text: string) => void): z.input<typeof Profile> {
+  const number = (name: string, text: string) => {
+    if (!/^\d+(\.\d+)?$/.test(text)) throw new KatafleetError('limits.invalid', `${name}: "${text}" is not a number`);
+    return Number(text);
+  };
+  const time = (name: string, text: string) => {
+    const ms = parseDuration(text);
+    if (/\d$/.test(text.trim())) tell(`${name} ${text} is taken as ${text}s; say ${text}s or ${text}ms: a later release refuses it`);
+    return ms;
+  };
+  const output = options.output === undefined ? undefined : parseBytes(options.output);
+  return {
+    ...(options.memory === undefined ? {} : { memory: parseBytes(options.memory) }),
+    ...(options.cpus === undefined ? {} : { cpus: number('cpus', options.cpus) }),
+    ...(options.pids === undefined ? {} : { pids: number('pids', options.pids) }),
+    ...(options.timeout === undefined ? {} : { wallMs: time('--timeout', options.timeout) }),
+    ...(options.cpuTime === undefined ? {} : { cpuMs: time('--cpu-time', options.cpuTime) }),
+    ...(output === undefined ? {} : { stdout: output, stderr: output }),
   };
 }
 

@@ -6,7 +6,6 @@ import { type At, configOf } from './where.ts';
 
 export function serveCommand(at: At): Command {
   return new Command('serve')
-    .summary('katafleet as a service: API, journal, maintenance')
     .description('Serves the API of docs/api.md until SIGTERM or Ctrl-C: what runs then may end, what waits is kept for the next start.')
     .option('-l, --listen <host:port>', 'where (default: server.listen of the configuration, 127.0.0.1:7420); port 0 takes a free one')
     .option('--published <host:port>', 'what leads there, if that is another address: the published port of a container')

@@ -19,11 +19,18 @@ export function escapeControls(text: string): string {
     });
 }
 
-/** Hands a program's output on: as it is to a pipe or a file, escaped to a terminal. Waits for a slow reader. */
+/** Hands a program's output on: as it is to a pipe or a file, escaped to a terminal. Waits for a slow reader, not for one that left. */
 export function outputTo(stream: NodeJS.WriteStream): (bytes: Buffer) => Promise<void> {
   const decoder = new StringDecoder('utf8');
   return async (bytes) => {
     const out = stream.isTTY ? escapeControls(decoder.write(bytes)) : bytes;
-    if (!stream.write(out)) await new Promise((resolve) => stream.once('drain', resolve));
+    if (!stream.writable || stream.write(out)) return;
+    await new Promise<void>((resolve) => {
+      const go = () => {
+        stream.off('drain', go).off('close', go);
+        resolve();
+      };
+      stream.once('drain', go).once('close', go);
+    });
   };
 }

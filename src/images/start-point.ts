@@ -1,11 +1,15 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { KatafleetError, messageOf } from '../core/errors.ts';
+import { KatafleetError } from '../core/errors.ts';
+import { faultsOf } from '../core/faults.ts';
 import { Manifest } from '../core/manifest.ts';
 import type { SandboxFile } from '../core/run.ts';
 
-/** The manifest in a folder, undefined where there is none. @throws recipe.invalid */
-export async function readManifest(folder: string): Promise<Manifest | undefined> {
+/**
+ * The manifest in a folder, undefined where there is none. Web pages, browser extensions and others have a manifest.json as
+ * well: where one may be there, only what names an image or visible files counts as a start-point's. @throws recipe.invalid
+ */
+export async function readManifest(folder: string, kinds: 'our kind' | 'or another kind' = 'our kind'): Promise<Manifest | undefined> {
   const file = join(folder, 'manifest.json');
   let text: string;
   try {
@@ -14,10 +18,20 @@ export async function readManifest(folder: string): Promise<Manifest | undefined
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;
   }
+  const json = parseJson(text);
+  if (kinds === 'or another kind' && !('image_name' in json) && !('visible_filenames' in json)) return undefined;
+  const parsed = Manifest.safeParse(json);
+  if (parsed.success) return parsed.data;
+  throw new KatafleetError('recipe.invalid', `${file} is no start-point's manifest: ${faultsOf(parsed.error, 'manifest')}`);
+}
+
+/** What is no JSON has none of the keys either. */
+function parseJson(text: string): object {
   try {
-    return Manifest.parse(JSON.parse(text));
-  } catch (cause) {
-    throw new KatafleetError('recipe.invalid', `${file} is no start-point's manifest: ${messageOf(cause)}`, { cause });
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null ? value : {};
+  } catch {
+    return {};
   }
 }
 

@@ -87,7 +87,7 @@ const text = (bytes: Buffer) =>
     : { content: bytes.toString('base64'), encoding: 'base64' as const };
 
 /** Output that is not UTF-8 is shown with U+FFFD in place of what is none; `stdoutBase64` has the bytes. */
-function output(name: 'stdout' | 'stderr', bytes: Buffer): object {
+export function outputJson(name: 'stdout' | 'stderr', bytes: Buffer): object {
   return { [name]: bytes.toString('utf8'), ...(isUtf8(bytes) ? {} : { [`${name}Base64`]: bytes.toString('base64') }) };
 }
 
@@ -95,7 +95,7 @@ export function resultJson(result: RunResult): object {
   const { changes, steps } = result;
   return {
     ...result,
-    steps: steps.map((step) => ({ ...step, ...output('stdout', step.stdout), ...output('stderr', step.stderr) })),
+    steps: steps.map((step) => ({ ...step, ...outputJson('stdout', step.stdout), ...outputJson('stderr', step.stderr) })),
     changes: {
       ...changes,
       files: changes.files.map(({ content, ...file }) => ({ ...file, mtimeNs: String(file.mtimeNs), ...text(content) })),

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { chmod, mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Command } from 'commander';
 import { exitCodeOf } from '../../src/cli/exit-code.ts';
 import { readFolder } from '../../src/cli/folder.ts';
 import { verdictTable } from '../../src/cli/explain.ts';
@@ -259,12 +260,20 @@ describe('command line', () => {
     assert.ok(!told.some((text) => /\n\s+at /.test(text)), told.join(''));
   });
 
-  it('every command and option has a description', () => {
-    const visit = (command: ReturnType<typeof program>): void => {
+  it('every command and option has a description', async () => {
+    const visit = (command: Command): void => {
       assert.ok(command.description(), command.name());
       for (const option of command.options) assert.ok(option.description, `${command.name()} ${option.flags}`);
       command.commands.forEach((child) => visit(child));
     };
-    visit(program());
+    visit(await program());
+  });
+
+  it('lists a command that is not loaded as it lists the command itself', async () => {
+    const list = (root: Command) => root.commands.map((command) => [command.name(), command.usage(), command.summary()]);
+    const stubs = await program([]);
+    assert.ok(stubs.commands.every(({ options }) => options.length === 0));
+    assert.deepEqual(list(stubs), list(await program()));
+    assert.equal(stubs.helpInformation(), (await program()).helpInformation());
   });
 });

@@ -1,3 +1,4 @@
+import type { Command } from 'commander';
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { program } from '../../src/cli/program.ts';
@@ -61,11 +62,11 @@ describe('the pages tell what the code does', () => {
       assert.doesNotThrow(() => JSON.parse(json) as unknown, json);
   });
 
-  it('cli.md: every command', () => {
+  it('cli.md: every command', async () => {
     const text = page('cli.md');
-    const visit = (command: ReturnType<typeof program>, path: string): string[] =>
+    const visit = (command: Command, path: string): string[] =>
       command.commands.flatMap((child) => [`${path}${child.name()}`, ...visit(child, `${path}${child.name()} `)]);
-    for (const name of visit(program(), '')) {
+    for (const name of visit(await program(), '')) {
       if (!name.startsWith('completion') && name !== 'config') assert.ok(new RegExp(`(katafleet |· |\`)${name}\\b`).test(text), name);
     }
   });
