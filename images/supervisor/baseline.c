@@ -113,6 +113,8 @@ static void *grown(void *memory, size_t bytes) {
   return larger;
 }
 
+bool known_room(const char *path) { return path_bytes + strlen(path) + 1 <= MOST_PATH_BYTES; }
+
 struct known *known_add(const char *path, uint8_t kind) {
   if (count * 2 >= slot_count) {
     slot_count = slot_count ? slot_count * 2 : 256;
@@ -126,7 +128,7 @@ struct known *known_add(const char *path, uint8_t kind) {
   if (!slots[slot]) {
     size_t length = strlen(path) + 1;
     if (path_bytes + length > MOST_PATH_BYTES)
-      fail(F_SPACE, ENOMEM, "too many files", path);
+      fail(F_SPACE, E2BIG, "too many files", path);
     if (count == room)
       entries = grown(entries, (room = room ? room * 2 : 128) * sizeof *entries);
     while (path_bytes + length > path_room)

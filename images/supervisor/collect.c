@@ -8,13 +8,16 @@
 
 #define MOST_LISTED 1000
 #define MOST_ENTRIES 1000000u
+// Bytes of the names of files and folders in one answer.
+#define MOST_NAMES (8u << 20)
 // Names of one folder are sorted, so that the order is the same every time, up to this many bytes of them.
 #define MOST_SORTED (1u << 20)
 
 static enum frame asked;
 static char path[MAX_PATH_BYTES + MAX_PART + 2];
-static uint32_t sent, omitted_count, entries;
+static uint32_t sent, sent_folders, omitted_count, entries;
 static uint64_t sent_bytes;
+static size_t names_sent;
 static uint8_t frame[MAX_PAYLOAD];
 
 static void omit(enum omitted reason) {
@@ -37,6 +40,21 @@ static size_t header(const struct stat *st, bool changed, bool file) {
   at = put(at, length, 2);
   memcpy(at, path, length);
   return (size_t)(at - frame) + length;
+}
+
+// Whether the path at hand may be told of; where it may not, that is said. What a program left behind never ends the
+// sandbox: its output is still to be sent.
+static bool nameable(void) {
+  size_t length = strlen(path);
+  if (!known_find(path) && !known_room(path))
+    omit(O_COUNT);
+  else if (names_sent + length > MOST_NAMES)
+    omit(O_BYTES);
+  else {
+    names_sent += length;
+    return true;
+  }
+  return false;
 }
 
 static bool hash_of(int fd, uint64_t *hash) {
@@ -132,6 +150,8 @@ static void visit_file(int dir, const char *name, const struct stat *found) {
       omit(O_COUNT);
     else if ((uint64_t)st.st_size > options.bytes_back - sent_bytes)
       omit(O_BYTES);
+    else if (!nameable())
+      ;
     else if (asked == LIST) {
       out_wait_frame(LISTED, frame, header(&st, before, true));
       count(&st);
@@ -197,10 +217,14 @@ static void visit(int dir, const char *name, size_t base, int depth) {
   struct known *k = known_find(path);
   if (k && k->kind == K_DIR) {
     k->seen = 1;
-  } else if (empty) {
-    if (asked != BASELINE)
-      out_wait_frame(DIR_OUT, frame, header(&st, false, false));
-    if (asked != LIST)
+  } else if (empty && asked == BASELINE) {
+    known_add(path, K_DIR)->seen = 1;
+  } else if (empty && sent_folders >= options.files_back) {
+    omit(O_COUNT);
+  } else if (empty && nameable()) {
+    sent_folders++;
+    out_wait_frame(DIR_OUT, frame, header(&st, false, false));
+    if (asked == COLLECT)
       known_add(path, K_DIR)->seen = 1;
   }
 }
@@ -267,8 +291,8 @@ static void tell_deleted(void) {
 void collect(enum frame type) {
   asked = type;
   receive_settle();
-  sent = omitted_count = entries = 0;
-  sent_bytes = 0;
+  sent = sent_folders = omitted_count = entries = 0;
+  sent_bytes = names_sent = 0;
   path[0] = 0;
   int fd = openat(options.root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0)

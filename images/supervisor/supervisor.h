@@ -139,6 +139,8 @@ struct known {
 };
 enum { K_GONE, K_FILE, K_DIR };
 struct known *known_find(const char *path);
+// Whether known_add() has room for a path that it does not have yet.
+bool known_room(const char *path);
 struct known *known_add(const char *path, uint8_t kind);
 const char *known_path(const struct known *k);
 // Each in turn, NULL at the end; begin with i = 0.

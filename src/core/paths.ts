@@ -17,44 +17,69 @@ export function decodePath(bytes: Uint8Array): string {
   }
 }
 
+/** Fills one array and makes one flat string of it: text put together letter by letter costs V8 a node for each of them. */
 function decodeWithEscapes(bytes: Uint8Array): string {
-  let text = '';
-  let at = 0;
-  while (at < bytes.length) {
-    const length = sequenceLength(bytes, at);
-    if (length === 0) {
-      text += String.fromCharCode(0xdc00 + (bytes[at] ?? 0));
-      at += 1;
+  const units = new Uint16Array(bytes.length);
+  let length = 0;
+  for (let at = 0; at < bytes.length;) {
+    const { point, size } = sequenceAt(bytes, at);
+    if (point >= 0x10000) {
+      units[length++] = 0xd7c0 + (point >> 10);
+      units[length++] = 0xdc00 | (point & 0x3ff);
     } else {
-      text += strictUtf8.decode(bytes.subarray(at, at + length));
-      at += length;
+      units[length++] = point;
     }
+    at += size;
   }
-  return text;
+  return Buffer.from(units.buffer, 0, length * 2).toString('utf16le');
 }
 
-/** Length of the valid UTF-8 sequence at an index, 0 if there is none. */
-function sequenceLength(bytes: Uint8Array, at: number): number {
+/** The code point of the valid UTF-8 sequence at an index and its size, else the escape of the one byte. */
+function sequenceAt(bytes: Uint8Array, at: number): { point: number; size: number } {
   const lead = bytes[at] ?? 0;
-  const length = lead < 0x80 ? 1 : lead >= 0xc2 && lead < 0xe0 ? 2 : lead >= 0xe0 && lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
-  if (length === 0 || lead === 0x80) return 0;
-  try {
-    strictUtf8.decode(bytes.subarray(at, at + length));
-    return at + length <= bytes.length ? length : 0;
-  } catch {
-    return 0;
+  if (lead < 0x80) return { point: lead, size: 1 };
+  const escaped = { point: 0xdc00 + lead, size: 1 };
+  const size = lead >= 0xc2 && lead < 0xe0 ? 2 : lead >= 0xe0 && lead < 0xf0 ? 3 : lead >= 0xf0 && lead < 0xf5 ? 4 : 0;
+  if (size === 0 || at + size > bytes.length) return escaped;
+  let point = lead & (0xff >> (size + 1));
+  for (let index = 1; index < size; index += 1) {
+    const byte = bytes[at + index] ?? 0;
+    if ((byte & 0xc0) !== 0x80) return escaped;
+    point = (point << 6) | (byte & 0x3f);
   }
+  const overlong = size === 3 ? point < 0x800 : size === 4 && point < 0x10000;
+  const surrogate = point >= 0xd800 && point < 0xe000;
+  return overlong || surrogate || point > 0x10ffff ? escaped : { point, size };
 }
 
 /** The bytes of {@link decodePath}'s text. */
 export function encodePath(text: string): Buffer {
   if (text.isWellFormed()) return Buffer.from(text, 'utf8');
-  const parts = Array.from(text, (character) => {
+  const bytes = Buffer.allocUnsafe(text.length * 3);
+  let length = 0;
+  for (const character of text) {
     const code = character.charCodeAt(0);
     const escaped = character.length === 1 && code >= 0xdc80 && code <= 0xdcff;
-    return escaped ? Buffer.from([code - 0xdc00]) : Buffer.from(character, 'utf8');
-  });
-  return Buffer.concat(parts);
+    if (escaped) bytes[length++] = code - 0xdc00;
+    else length += bytes.write(character, length, 'utf8');
+  }
+  return Buffer.from(bytes.subarray(0, length));
+}
+
+/** How many bytes {@link encodePath} gives, without making them. */
+export function pathBytes(text: string): number {
+  if (text.isWellFormed()) return Buffer.byteLength(text, 'utf8');
+  let bytes = 0;
+  for (let at = 0; at < text.length; at += 1) {
+    const code = text.charCodeAt(at);
+    if (code < 0x80 || (code >= 0xdc80 && code <= 0xdcff)) bytes += 1;
+    else if (code < 0x800) bytes += 2;
+    else if (code >= 0xd800 && code < 0xdc00 && (text.charCodeAt(at + 1) & 0xfc00) === 0xdc00) {
+      bytes += 4;
+      at += 1;
+    } else bytes += 3;
+  }
+  return bytes;
 }
 
 /** What is wrong with a path into a sandbox, or undefined: relative, no empty, `.` or `..` part, within the bounds. */

@@ -1,9 +1,13 @@
-import { decodePath, pathFault } from '../core/paths.ts';
+import { decodePath, pathFault, pathLimits } from '../core/paths.ts';
 import { type ListedFile, omissions, type Omission } from '../core/run.ts';
 import { type Frame, ProtocolBreak, supervisorFrame } from './frames.ts';
 import { PayloadReader } from './wire.ts';
 
 const nsPerSecond = 1_000_000_000n;
+/** Time stamps are what 64 bits of ns hold, 1677 to 2262, and at most 19 digits: a program can set any second on a tmpfs. */
+const [earliestNs, latestNs] = [-(2n ** 63n), 2n ** 63n - 1n];
+/** Longest version in HELLO and longest message in FAIL that are kept, bytes. */
+const [mostVersion, mostMessage] = [256, 1_000];
 
 /** What the supervisor can say, decoded and checked. */
 export type Reply =
@@ -60,7 +64,7 @@ const decoders: Record<number, (payload: PayloadReader) => Reply> = {
   [supervisorFrame.hello]: (payload) => {
     if (payload.bytes(4).toString('latin1') !== 'KATA') throw new ProtocolBreak('a greeting that is not the supervisor’s');
     const [lowest, highest, abilities] = [payload.u16(), payload.u16(), payload.u32()];
-    return { kind: 'hello', lowest, highest, abilities, version: payload.str().toString('latin1') };
+    return { kind: 'hello', lowest, highest, abilities, version: words(payload, mostVersion) };
   },
   [supervisorFrame.started]: (payload) => ({ kind: 'started', step: payload.u32() }),
   [supervisorFrame.stdout]: (payload) => ({ kind: 'output', stream: 'stdout', bytes: some(payload.rest()) }),
@@ -89,14 +93,14 @@ const decoders: Record<number, (payload: PayloadReader) => Reply> = {
   [supervisorFrame.deleted]: (payload) => ({ kind: 'deleted', path: path(payload) }),
   [supervisorFrame.omitted]: (payload) => {
     const reason = oneOf(payload.u8() - 1, omissions, 'reason');
-    return { kind: 'omitted', reason, path: decodePath(payload.str()) };
+    return { kind: 'omitted', reason, path: anyPath(payload) };
   },
   [supervisorFrame.collected]: (payload) => ({ kind: 'collected', files: payload.u32(), bytes: payload.size(), omitted: payload.u32() }),
   [supervisorFrame.pong]: (payload) => ({ kind: 'pong', bytes: payload.rest() }),
   [supervisorFrame.fail]: (payload) => {
     const reason = oneOf(payload.u8() - 1, failReasons, 'reason');
     const errno = payload.u32();
-    return { kind: 'fail', reason, errno, message: payload.str().toString('utf8'), path: decodePath(payload.str()) };
+    return { kind: 'fail', reason, errno, message: words(payload, mostMessage), path: anyPath(payload) };
   },
 };
 
@@ -124,7 +128,21 @@ function stamp(payload: PayloadReader): { mode: number; mtimeNs: bigint } {
   const nanoseconds = payload.u32();
   if (mode > 0o7777) throw new ProtocolBreak(`a mode of ${mode}`);
   if (nanoseconds > 999_999_999) throw new ProtocolBreak(`${nanoseconds} nanoseconds`);
-  return { mode, mtimeNs: seconds * nsPerSecond + BigInt(nanoseconds) };
+  return { mode, mtimeNs: bounded(seconds * nsPerSecond + BigInt(nanoseconds)) };
+}
+
+const bounded = (ns: bigint) => (ns < earliestNs ? earliestNs : ns > latestNs ? latestNs : ns);
+
+/** What is only shown to people, cut where it is longer. */
+function words(payload: PayloadReader, most: number): string {
+  return payload.str().subarray(0, most).toString('utf8');
+}
+
+/** A path that is only shown, of any form. */
+function anyPath(payload: PayloadReader): string {
+  const bytes = payload.str();
+  if (bytes.length > pathLimits.bytes) throw new ProtocolBreak(`a path of ${bytes.length} bytes`);
+  return decodePath(bytes);
 }
 
 function path(payload: PayloadReader): string {

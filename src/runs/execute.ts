@@ -5,11 +5,14 @@ import type { Conversation } from '../protocol/conversation.ts';
 import type { RawResult } from '../protocol/replies.ts';
 import { encodeData, encodeExec, encodeStdin } from '../protocol/requests.ts';
 import { encodeFrame, hostFrame } from '../protocol/frames.ts';
+import { Gathered } from './gathered.ts';
 
 /** Told of output as it comes; what it returns is waited for, so that a slow reader slows the program. */
 export type OnOutput = (step: number, stream: 'stdout' | 'stderr', bytes: Buffer) => void | Promise<void>;
 
 const mostStdin = 64 * 1024 * 1024;
+/** What FAIL says where not the sandbox's disk is full but what the supervisor remembers of names: E2BIG. */
+const tooManyNames = 7;
 
 /** Runs one step to its end. Reads nothing beyond RESULT. @throws request.invalid, sandbox.failed, protocol.broken */
 export async function executeStep(
@@ -31,8 +34,7 @@ export async function executeStep(
   const limits = limitsOf(step, profile);
   await sendStep(conversation, index, step, limits, options);
   const caps = { stdout: limits.stdout, stderr: limits.stderr };
-  const kept = { stdout: [] as Buffer[], stderr: [] as Buffer[] };
-  const counts = { stdout: 0, stderr: 0 };
+  const kept = { stdout: new Gathered(caps.stdout), stderr: new Gathered(caps.stderr) };
   const cut = { stdout: false, stderr: false };
   const kill = () => void conversation.send(encodeFrame(hostFrame.kill)).catch(() => undefined); // a lost stream shows in next()
   if (options.signal?.aborted) kill();
@@ -45,11 +47,10 @@ export async function executeStep(
           options.onStarted?.();
           break;
         case 'output': {
-          counts[reply.stream] += reply.bytes.length;
-          if (counts[reply.stream] > caps[reply.stream]) throw conversation.break('more output than its cap');
-          const bytes = Buffer.from(reply.bytes);
-          kept[reply.stream].push(bytes);
-          await options.onOutput?.(index, reply.stream, bytes);
+          const stream = kept[reply.stream];
+          if (stream.length + reply.bytes.length > caps[reply.stream]) throw conversation.break('more output than its cap');
+          stream.add(reply.bytes);
+          await options.onOutput?.(index, reply.stream, Buffer.from(reply.bytes));
           break;
         }
         case 'cut':
@@ -59,8 +60,8 @@ export async function executeStep(
           if (reply.step !== index) throw conversation.break(`the result of step ${reply.step}, not ${index}`);
           return {
             outcome: outcomeOf(reply),
-            stdout: Buffer.concat(kept.stdout),
-            stderr: Buffer.concat(kept.stderr),
+            stdout: kept.stdout.done(),
+            stderr: kept.stderr.done(),
             stdoutBytes: reply.stdoutBytes,
             stderrBytes: reply.stderrBytes,
             stdoutCut: cut.stdout,
@@ -148,6 +149,11 @@ function outcomeOf(result: RawResult): Outcome {
 /** FAIL as an error of ours. */
 export function failure(reply: { reason: string; errno: number; message: string; path: string }): KatafleetError {
   const about = reply.path === '' ? '' : ` (${reply.path})`;
+  if (reply.reason === 'no_space' && reply.errno === tooManyNames) {
+    return new KatafleetError('files.too_many', `the sandbox can't remember the names of so many files${about}: 64 MiB of them at most`, {
+      hint: 'give the run fewer files, or shorter paths',
+    });
+  }
   if (reply.reason === 'no_space') {
     return new KatafleetError('files.no_space', `the files don't fit into the sandbox${about}: its disk is half of its memory`, {
       hint: 'give the run more memory',

@@ -22,20 +22,37 @@ export interface Delta {
  */
 export class SandboxState {
   readonly #files = new Map<string, Known>();
-  /** What else lies there and may not be swept away with its folder: folders of tools, and what did not come back. */
-  #others = new Set<string>();
+  /** Folders that tools made, and that may not be swept away with what they lie in. */
+  readonly #folders = new Set<string>();
+  /** Folders that the caller gave; the supervisor tells when they are gone. */
+  readonly #asked = new Set<string>();
+  /** What did not come back from the last run, and may not be swept away either. */
+  #omitted = new Set<string>();
+
+  /** The paths that a run can delete: what the supervisor knows. */
+  *known(): Generator<string> {
+    yield* this.#files.keys();
+    yield* this.#folders;
+    yield* this.#asked;
+  }
+
+  get #others(): string[] {
+    return [...this.#folders, ...this.#omitted];
+  }
 
   /** What has to travel. Changes nothing; {@link given} tells that it did. */
   delta(files: readonly SandboxFile[], folders: readonly SandboxFolder[]): Delta {
     const wanted = new Set(files.map(({ path }) => path));
-    const parents = new Set([...wanted, ...folders.map(({ path }) => path)].flatMap(above));
-    const kept = (path: string) => wanted.has(path) || parents.has(path) || folders.some((folder) => folder.path === path);
+    const asked = new Set(folders.map(({ path }) => path));
+    const parents = new Set([...wanted, ...asked].flatMap(above));
+    const kept = (path: string) => wanted.has(path) || parents.has(path) || asked.has(path);
+    const others = this.#others;
     const gone = Array.from(this.#files).flatMap(([path, { given }]) => (given && !wanted.has(path) ? [path] : []));
     const inTheWay = [
       // A file where a folder has to be, and a folder where a file has to be.
       ...Array.from(this.#files.keys()).filter((path) => parents.has(path)),
-      ...[...this.#files.keys(), ...this.#others].flatMap((path) => above(path).filter((folder) => wanted.has(folder))),
-      ...[...this.#others].filter((path) => wanted.has(path)),
+      ...[...this.#files.keys(), ...others].flatMap((path) => above(path).filter((folder) => wanted.has(folder))),
+      ...others.filter((path) => wanted.has(path)),
     ];
     const remove = new Set([...inTheWay, ...this.#emptied(gone, kept), ...gone]);
     const swept = (path: string) => remove.has(path) || above(path).some((folder) => remove.has(folder));
@@ -61,7 +78,8 @@ export class SandboxState {
 
   /** The delta has arrived, and the folder holds the wanted files: from here on they are the caller's, whoever made them. */
   given(delta: Delta, wanted: readonly SandboxFile[]): void {
-    for (const removed of delta.remove) this.#forget(removed);
+    this.#forget(delta.remove);
+    for (const { path } of delta.folders) this.#asked.add(path);
     for (const { path, mode, content } of delta.files) {
       this.#files.set(path, { hash: content instanceof Uint8Array ? hashOf(content) : undefined, mode, given: true });
     }
@@ -73,18 +91,25 @@ export class SandboxState {
 
   /** A run is over, and this came back. */
   came(changes: Changes): void {
-    for (const path of changes.deleted) this.#forget(path);
-    this.#others = new Set([...changes.folders, ...changes.omitted].map(({ path }) => path));
-    for (const path of this.#others) this.#files.delete(path);
+    this.#forget(changes.deleted);
+    for (const { path } of changes.folders) this.#folders.add(path);
+    this.#omitted = new Set(changes.omitted.map(({ path }) => path));
+    for (const { path } of [...changes.folders, ...changes.omitted]) this.#files.delete(path);
     for (const { path, mode, content } of changes.files) {
       const given = this.#files.get(path)?.given ?? false;
       this.#files.set(path, { hash: hashOf(content), mode, given });
+      this.#folders.delete(path);
+      this.#asked.delete(path);
     }
   }
 
-  #forget(gone: string): void {
-    for (const path of this.#files.keys()) if (path === gone || path.startsWith(`${gone}/`)) this.#files.delete(path);
-    for (const path of this.#others) if (path === gone || path.startsWith(`${gone}/`)) this.#others.delete(path);
+  /** Forgets paths and all that lies below them, in one pass: a run can delete as much as there is. */
+  #forget(gone: readonly string[]): void {
+    if (gone.length === 0) return;
+    const paths = new Set(gone);
+    const lost = (path: string) => paths.has(path) || above(path).some((folder) => paths.has(folder));
+    for (const known of [this.#files, this.#folders, this.#asked, this.#omitted])
+      for (const path of known.keys()) if (lost(path)) known.delete(path);
   }
 }
 

@@ -3,7 +3,7 @@ import type { Lease } from '../fleet/node.ts';
 import type { Conversation } from '../protocol/conversation.ts';
 import { ConversationLost } from '../protocol/conversation.ts';
 import { encodeFrame, hostFrame } from '../protocol/frames.ts';
-import { download } from './download.ts';
+import { beforeOf, download } from './download.ts';
 import { failure } from './execute.ts';
 import type { Job } from './job.ts';
 import type { SandboxState } from './sandbox-state.ts';
@@ -44,7 +44,9 @@ export function streamTransfer({ conversation }: Lease, { request, profile }: Jo
     },
     collect: async (asked) => {
       if (!asked) await conversation.send(encodeFrame(hostFrame.collect));
-      const changes = await download(conversation, profile);
+      const { files, folders = [] } = request;
+      const before = beforeOf(state?.known() ?? [...files, ...folders].map(({ path }) => path));
+      const changes = await download(conversation, profile, before);
       state?.came(changes);
       return changes;
     },
