@@ -229,7 +229,7 @@ export class Daemon {
   async stop(): Promise<void> {
     if (this.#stopping) return;
     this.#stopping = true;
-    this.#runs.dispatcher.stop();
+    this.#runs.stop();
     await this.#maintenance.stop();
     await this.#runs.settle(this.#config.server.grace);
     for (const { node } of this.#katafleet.fleet.members) node.breakOff(); // the next katafleet does it anew

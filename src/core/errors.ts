@@ -74,6 +74,7 @@ export const errorKinds = {
   'queue.deadline': { ...node(503, 75) },
   'run.unknown': user(404, 66),
   'run.cancelled': user(409, 130),
+  'run.fatal': system(500, 70),
   'service.stopping': { ...system(503, 75), retry: true },
   'journal.locked': { ...system(503, 75), retry: true },
   'journal.broken': system(500, 74),

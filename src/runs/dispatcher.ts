@@ -81,6 +81,11 @@ export class Dispatcher {
     return this.#running.size;
   }
 
+  /** Tries at a run. */
+  get attempts(): number {
+    return this.#options.attempts;
+  }
+
   /** Nothing new is taken or begun from here on; what waits is refused with service.stopping. */
   stop(): void {
     if (this.#stopping) return;

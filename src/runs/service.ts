@@ -5,6 +5,7 @@ import type { Placing } from '../core/placing.ts';
 import type { RunRequest, RunResult } from '../core/run.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { checkJob, type Job } from './job.ts';
+import { Recovery, type Unended } from './recovery.ts';
 import type { Recorder, SubmitOptions } from './ticket.ts';
 import { Waiters } from './waiters.ts';
 
@@ -47,7 +48,17 @@ export interface RunJournal {
   request(id: string): RunRequest | undefined;
   /** The run that the tenant's key was given to. @throws request.conflict when that was another request */
   known(tenant: string, key: string, request: RunRequest): string | undefined;
-  unfinished(): Iterable<{ id: string; placing: Placing; acceptedAt: number; lastAttempt: number; abandoned: number }>;
+  /** A katafleet that is told to end leaves an attempt, and its run to the next one. */
+  stopped(id: string, attempt: number, at: number): boolean;
+  unfinished(): Iterable<Unfinished>;
+}
+
+interface Unfinished extends Unended {
+  placing: Placing;
+  acceptedAt: number;
+  lastAttempt: number;
+  /** Attempts that were left by a katafleet that was told to end. */
+  stopped: number;
 }
 
 /** Runs that outlive the process: each is in the journal before its acceptance is told, and its one result before that is. */
@@ -56,6 +67,7 @@ export class RunService {
   readonly #journal: RunJournal;
   readonly #live = new Map<string, { job: Job; cancel: AbortController; over: Promise<void> }>();
   readonly #waiters = new Waiters();
+  #recovery: Recovery<Unfinished> | undefined;
 
   constructor(journal: RunJournal, dispatcher: (recorder: Recorder) => Dispatcher) {
     this.#journal = journal;
@@ -66,7 +78,7 @@ export class RunService {
       fail: (id, attempt, error, at) => {
         if (error.code === 'run.cancelled') return journal.cancel(id, at);
         // A katafleet that ends leaves the run to the next one.
-        if (error.code === 'service.stopping') return false;
+        if (error.code === 'service.stopping') return attempt !== undefined && journal.stopped(id, attempt, at);
         const { code, message, hint } = error;
         return journal.fail(id, attempt, { code, message, ...(hint === undefined ? {} : { hint }) }, at);
       },
@@ -77,21 +89,41 @@ export class RunService {
     return this.#dispatcher;
   }
 
-  /** Takes up what an earlier katafleet accepted and did not end. Tells how many. */
-  recover(): number {
-    let count = 0;
-    for (const { id, placing, acceptedAt, lastAttempt, abandoned } of this.#journal.unfinished()) {
-      try {
-        const request = this.#journal.request(id);
-        if (!request) throw new KatafleetError('journal.broken', 'the journal has lost what the run asked for');
-        this.#start(id, checkJob(request, placing), { attempts: lastAttempt, uncounted: abandoned, acceptedAt, recovered: true });
-        count += 1;
-      } catch (error) {
-        const code = error instanceof KatafleetError ? error.code : 'internal';
-        this.#journal.fail(id, undefined, { code, message: messageOf(error) }, Date.now());
-      }
+  /**
+   * Takes up what an earlier katafleet accepted and did not end, now or when there is room. One in which katafleet itself died as
+   * often as a run is tried is not tried again: it may be what ended it. Tells how many.
+   * @param mostBytes of requests in memory at once
+   */
+  recover(mostBytes = Infinity): number {
+    const { attempts } = this.#dispatcher;
+    const runs: Unfinished[] = [];
+    for (const run of this.#journal.unfinished()) {
+      if (run.abandoned < attempts) runs.push(run);
+      else
+        this.#end(run.id, new KatafleetError('run.fatal', `the run was tried ${run.abandoned} times, and each time it ended the server`));
     }
-    return count;
+    const start = (run: Unfinished) => this.#recover(run);
+    this.#recovery = new Recovery(runs, { mostBytes, suspectFrom: Math.max(1, attempts - 1), start });
+    this.#recovery.go();
+    return runs.filter(({ id }) => this.#live.has(id) || this.#recovery?.has(id)).length;
+  }
+
+  async #recover({ id, placing, acceptedAt, lastAttempt, stopped }: Unfinished): Promise<void> {
+    try {
+      const request = this.#journal.request(id);
+      if (!request) throw new KatafleetError('journal.broken', 'the journal has lost what the run asked for');
+      this.#start(id, checkJob(request, placing), { attempts: lastAttempt, uncounted: stopped, acceptedAt, recovered: true });
+      await this.#live.get(id)?.over;
+    } catch (error) {
+      // A katafleet that ends leaves it to the next one.
+      if (!(error instanceof KatafleetError && error.code === 'service.stopping')) this.#end(id, error);
+    }
+  }
+
+  #end(id: string, error: unknown): void {
+    const code = error instanceof KatafleetError ? error.code : 'internal';
+    this.#journal.fail(id, undefined, { code, message: messageOf(error) }, Date.now());
+    this.#waiters.over(id);
   }
 
   /**
@@ -145,7 +177,7 @@ export class RunService {
 
   /** The run when it is over, or as it is when the time or the signal is. @throws run.unknown */
   async wait(id: string, ms: number, signal?: AbortSignal): Promise<RunRecord> {
-    if (this.#live.has(id)) await this.#waiters.wait(id, ms, signal);
+    if (this.#live.has(id) || this.#recovery?.has(id)) await this.#waiters.wait(id, ms, signal);
     return this.get(id);
   }
 
@@ -158,7 +190,10 @@ export class RunService {
   async cancel(id: string): Promise<RunRecord> {
     const record = this.get(id);
     const live = this.#live.get(id);
-    if (live && record.endedAt === undefined) {
+    if (this.#recovery?.remove(id)) {
+      this.#journal.cancel(id, Date.now());
+      this.#waiters.over(id);
+    } else if (live && record.endedAt === undefined) {
       live.cancel.abort(new KatafleetError('run.cancelled', 'the run was cancelled'));
       await live.over;
     }
@@ -171,6 +206,12 @@ export class RunService {
       while (this.#dispatcher.running > 0 && !signal.aborted) await this.#dispatcher.idle();
     };
     await within(ms, idle).catch(() => undefined); // the time is over
+  }
+
+  /** Takes up no more of what an earlier katafleet left. */
+  stop(): void {
+    this.#recovery?.stop();
+    this.#dispatcher.stop();
   }
 
   /** Resolves when every run that was under way has been written down, or left for the next katafleet. */

@@ -16,7 +16,7 @@ export interface SubmitOptions extends RunOptions {
   id?: string;
   /** Attempts that were made before, by a katafleet that died. */
   attempts?: number;
-  /** How many of those katafleet died in, so that no node is to blame. */
+  /** How many of those a katafleet left that was told to end, so that neither run nor node is to blame. */
   uncounted?: number;
   /** Unix ms; its age in the queue is counted from here. */
   acceptedAt?: number;
@@ -35,7 +35,7 @@ export interface Ticket {
   options: SubmitOptions;
   attempts: number;
   /**
-   * Attempts that no node is to blame for: that katafleet died in, that found no room, in a session's kept sandbox, which a fresh
+   * Attempts that no node is to blame for: that katafleet left when it was told to end, that found no room, in a session's kept sandbox, which a fresh
    * one stands in for, or the first few whose sandbox was gone before the command began.
    */
   uncounted: number;

@@ -39,6 +39,14 @@ export interface RunRecord extends RunSummary {
   result: RunResult | undefined;
 }
 
+interface Unfinished extends Pick<RunSummary, 'id' | 'tenant' | 'placing' | 'acceptedAt'> {
+  /** Of its request. */
+  bytes: number;
+  lastAttempt: number;
+  abandoned: number;
+  stopped: number;
+}
+
 interface RunRow {
   id: string;
   sequence: number;
@@ -56,6 +64,8 @@ interface RunRow {
 
 /** Why an attempt is lost whose katafleet died. */
 const diedInIt = 'katafleet ended in the middle of it';
+/** Why one is lost whose katafleet was told to end, and could not wait for it. */
+const stoppedInIt = 'katafleet was stopped in the middle of it';
 /** Rows forgotten in one transaction. */
 const batch = 500;
 
@@ -159,6 +169,11 @@ export class Journal extends NodeBook implements Disposable {
     })();
   }
 
+  /** A katafleet that ends in peace leaves the run to the next one: this attempt counts as no try. */
+  stopped(id: string, attempt: number, at: number): boolean {
+    return this.lost(id, attempt, stoppedInIt, at);
+  }
+
   /** Accepts the one result. False, and nothing is kept, when the run is over or a newer attempt has begun. */
   finish(id: string, attempt: number, result: RunResult, at: number): boolean {
     return this.#db.transaction(() => {
@@ -221,11 +236,14 @@ export class Journal extends NodeBook implements Disposable {
     return this.#sql.list.all({ limit, state: state ?? null, tenant: tenant ?? null }).map(summary);
   }
 
-  /** Runs that are not over, in the order of their acceptance. `abandoned`: attempts that katafleet itself died in. */
-  *unfinished(): Generator<{ id: string; tenant: string; placing: Placing; acceptedAt: number; lastAttempt: number; abandoned: number }> {
+  /**
+   * Runs that are not over, in the order of their acceptance. `abandoned`: attempts that katafleet itself died in; `stopped`:
+   * those that it ended in peace.
+   */
+  *unfinished(): Generator<Unfinished> {
     for (const row of this.#sql.open.all()) {
       const { id, tenant, placing, acceptedAt } = summary(row);
-      yield { id, tenant, placing, acceptedAt, lastAttempt: row.attempt, abandoned: row.abandoned };
+      yield { id, tenant, placing, acceptedAt, bytes: row.bytes, lastAttempt: row.attempt, abandoned: row.abandoned, stopped: row.stopped };
     }
   }
 
@@ -325,8 +343,10 @@ function statements(db: Db) {
     list: db.prepare<[{ limit: number; state: string | null; tenant: string | null }], RunRow>(
       'SELECT * FROM runs WHERE (@state IS NULL OR state = @state) AND (@tenant IS NULL OR tenant = @tenant) ORDER BY sequence DESC LIMIT @limit',
     ),
-    open: db.prepare<[], RunRow & { abandoned: number }>(
-      `SELECT *, (SELECT count(*) FROM attempts WHERE run = runs.id AND reason = '${diedInIt}') AS abandoned
+    open: db.prepare<[], RunRow & { abandoned: number; stopped: number; bytes: number }>(
+      `SELECT *, coalesce((SELECT length(bytes) FROM requests WHERE run = runs.id), 0) AS bytes,
+        (SELECT count(*) FROM attempts WHERE run = runs.id AND reason = '${diedInIt}') AS abandoned,
+        (SELECT count(*) FROM attempts WHERE run = runs.id AND reason = '${stoppedInIt}') AS stopped
         FROM runs WHERE ended_at IS NULL ORDER BY sequence`,
     ),
     counts: db.prepare<[], { state: RunState; count: number }>('SELECT state, count(*) AS count FROM runs GROUP BY state'),
