@@ -57,11 +57,56 @@ describe('the docker that behaves as 1.6.2', function () {
     assert.match(old(['info'], '', { DOCKER16_WITHOUT: 'swap' }).stderr, /^WARNING: No swap limit support\n/);
   });
 
-  it('drops a memory limit in silence of its exit code where the kernel lacks it', () => {
-    const words = [...run, '-m', '64m', '--memory-swap', '64m', '--name', `katafleet-test-16-${process.pid}`, image, 'true'];
-    const { code, stderr } = old(words, '', { DOCKER16_WITHOUT: 'memory' });
-    assert.deepEqual([code, /Your kernel does not support memory limit capabilities\. Limitation discarded\./.test(stderr)], [0, true]);
+  it('drops a memory limit in silence of its exit code where the kernel lacks it, and then refuses a limit of swap', () => {
+    const words = (...limits: string[]) => [...run, ...limits, '--name', `katafleet-test-16-${process.pid}`, image, 'true'];
+    const without = { DOCKER16_WITHOUT: 'memory' };
+    const both = old(words('-m', '64m', '--memory-swap', '64m'), '', without);
+    assert.equal(both.code, 1);
+    assert.match(
+      both.stderr,
+      /msg="Error response from daemon: You should always set the Memory limit when using Memoryswap limit, see usage\."/,
+    );
+    assert.deepEqual(ours(), []);
+    const endless = old(words('-m', '64m', '--memory-swap', '-1'), '', without);
+    assert.equal(endless.code, 1);
+    assert.match(endless.stderr, /mountpoint for memory not found/);
+    old(['rm', '-f', `katafleet-test-16-${process.pid}`]);
+    const { code, stderr } = old(words('-m', '64m'), '', without);
+    assert.deepEqual([code, stderr], [0, 'WARNING: Your kernel does not support memory limit capabilities. Limitation discarded.\n']);
     assert.equal(inspect(`katafleet-test-16-${process.pid}`)[0]?.HostConfig.Memory, 0);
+  });
+
+  it('refuses limits that make no sense, in its words', () => {
+    for (const [limits, says] of [
+      ['-m 4m --memory-swap 3m', /Minimum memoryswap limit should be larger than memory limit, see usage\./],
+      ['-m 4194303', /Minimum memory limit allowed is 4MB/],
+      ['--memory-swap 64m', /You should always set the Memory limit when using Memoryswap limit/],
+    ] as const) {
+      const answer = old([...run, ...limits.split(' '), image, 'true']);
+      assert.equal(answer.code, 1, limits);
+      assert.match(answer.stderr, says);
+    }
+  });
+
+  it('shows no control group in a container, whatever the engine below it does', () => {
+    const { code, stdout } = old([
+      ...run,
+      image,
+      'sh',
+      '-c',
+      'ls -A /sys/fs/cgroup; grep -c " /sys/fs/cgroup" /proc/mounts; cut -d: -f2 /proc/self/cgroup',
+    ]);
+    const [mounts, ...controllers] = stdout.trim().split('\n');
+    assert.deepEqual([code, mounts], [0, '1'], 'the one is what hides the others');
+    assert.ok(controllers.includes('memory'), 'the kernel still tells where it is');
+  });
+
+  it('as under AppArmor, lets nobody mount, whatever the capability', () => {
+    const words = [...run, '--cap-add', 'SYS_ADMIN', image, 'mount', '-t', 'tmpfs', 'none', '/mnt'];
+    assert.equal(old(words).code, 0);
+    const denied = old(words, '', { DOCKER16_WITHOUT: 'mounts' });
+    assert.notEqual(denied.code, 0);
+    assert.match(denied.stderr, /Permission denied|permission denied|cannot mount/);
   });
 
   it('prints images as a table with columns of at least 20, ids without sha256', () => {
@@ -226,6 +271,31 @@ describe('the docker that behaves as 1.6.2', function () {
     assert.match(again.stderr, new RegExp(`No such container: ${name}\n.*failed to remove one or more containers`));
   });
 
+  it('now and then fails to remove what it has just killed, and says why a line before its last', () => {
+    const fails = join(scratch, 'rm-fails');
+    writeFileSync(fails, 'once\n');
+    old([...run, '--name', `katafleet-test-16-${process.pid}`, image, 'true']);
+    const words = ['rm', '-f', '-v', `katafleet-test-16-${process.pid}`];
+    const { code, stdout, stderr } = old(words, '', { DOCKER16_FAILS: fails });
+    assert.deepEqual([code, stdout], [1, '']);
+    assert.match(
+      stderr,
+      /^Error response from daemon: Could not kill running container, cannot remove - \[2\] Container does not exist: container destroyed\ntime=.* msg="Error: failed to remove one or more containers"\n$/,
+    );
+    assert.equal(old(words, '', { DOCKER16_FAILS: fails }).code, 0);
+  });
+
+  it('on its way out has a version without fields and refuses all else', () => {
+    const leaving = { DOCKER16_WITHOUT: 'engine' };
+    const version = old(['version'], '', leaving);
+    assert.equal(version.code, 0);
+    assert.match(version.stdout, /^Client version: 1\.6\.2\n(.*\n)+Server version: \nServer API version: \n/);
+    for (const words of [['info'], ['ps', '-a'], ['inspect', 'x'], ['rm', '-f', 'x'], ['run', image], ['load']]) {
+      const { code, stderr } = old(words, '', leaving);
+      assert.deepEqual([code, /msg="Error response from daemon: engine is shutdown"/.test(stderr)], [1, true], words[0]);
+    }
+  });
+
   it('loads archives in its own layout only, and prints nothing', () => {
     const archive = join(scratch, 'archive.tar');
     const small = 'katafleet-test/docker-16:latest';
@@ -258,11 +328,22 @@ describe('the docker that behaves as 1.6.2', function () {
   });
 
   it('says that no daemon runs', () => {
-    for (const words of [['info'], ['ps'], ['images'], ['inspect', 'x'], ['rm', '-f', 'x'], ['run', image], ['load']]) {
-      const { code, stderr } = old(words, 'x', { DOCKER_HOST: `unix://${scratch}/no.sock` });
-      assert.equal(code, 1, words[0]);
-      if (words[0] !== 'load') assert.match(stderr, /Cannot connect to the Docker daemon\. Is 'docker -d' running on this host\?/);
+    const stale = join(scratch, 'stale.sock');
+    writeFileSync(stale, ''); // as little as a socket that nobody listens on any more
+    for (const [socket, says] of [
+      [
+        `${scratch}/no.sock`,
+        /dial unix \S+no\.sock: no such file or directory\. Are you trying to connect to a TLS-enabled daemon without TLS\?/,
+      ],
+      [stale, /Cannot connect to the Docker daemon\. Is 'docker -d' running on this host\?/],
+    ] as const) {
+      for (const words of [['info'], ['ps'], ['images'], ['inspect', 'x'], ['rm', '-f', 'x'], ['run', image]]) {
+        const { code, stderr } = old(words, 'x', { DOCKER_HOST: `unix://${socket}` });
+        assert.equal(code, 1, words[0]);
+        assert.match(stderr, says);
+      }
     }
+    assert.equal(old(['load'], 'x', { DOCKER_HOST: `unix://${stale}` }).code, 1);
     const version = old(['version'], '', { DOCKER_HOST: `unix://${scratch}/no.sock` });
     assert.match(version.stdout, /^Client version: 1\.6\.2\n/);
     assert.doesNotMatch(version.stdout, /Server/);

@@ -35,7 +35,7 @@ export class GateRig implements Disposable {
   readonly #calls = join(this.folder, 'calls');
   readonly #log = join(this.folder, 'refusals');
 
-  constructor(config: readonly string[] = [], sandboxes = 0) {
+  constructor(config: readonly string[] = [], sandboxes = 0, warning = '') {
     const docker = join(this.folder, 'docker');
     const rows = Array.from({ length: sandboxes }, (_, at) => `${String(at).padStart(12, '0')} x "y" now Up  katafleet-old-${at}`);
     writeFileSync(
@@ -54,6 +54,7 @@ debian              bookworm            ${images.foreign}   19 hours ago        
 TABLE
   ;;
   'ps -a') printf '%s\\n' 'CONTAINER ID IMAGE COMMAND CREATED STATUS PORTS NAMES'${rows.map((row) => ` '${row}'`).join('')} ;;
+  info) echo 'Name: node'; echo '${warning}' >&2 ;;
   'inspect -f'*${containers.ours}) echo sandbox ;;
   'inspect -f'*) echo '<no value>' ;;
 esac

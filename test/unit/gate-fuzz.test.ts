@@ -29,7 +29,7 @@ const forms = [
 const plain = /^[A-Za-z0-9_./:=,@%+-]+(?: [A-Za-z0-9_./:=,@%+-]+)*$/;
 const fits = (line: string) => plain.test(line) && line.length <= 32_768 && forms.some((form) => form.test(line));
 /** The gate's own questions, which are asked before it decides. */
-const questions = /^(images --no-trunc|ps -a|inspect -f \{\{index \.Config\.Labels "katafleet\.role"\}\} [0-9a-f]{64})$/;
+const questions = /^(info|images --no-trunc|ps -a|inspect -f \{\{index \.Config\.Labels "katafleet\.role"\}\} [0-9a-f]{64})$/;
 
 const lines = [
   sandboxRun(),

@@ -89,7 +89,6 @@ const hostile: Record<string, string[]> = {
   'mandatory limits left out or changed': [
     changed('-m 67108864 --memory-swap 67108864', ''),
     changed('-m 67108864', ''),
-    changed('--memory-swap 67108864', ''),
     changed('--memory-swap 67108864', '--memory-swap -1'),
     changed('--memory-swap 67108864', '--memory-swap 67108865'),
     changed('-m 67108864', '-m 0'),

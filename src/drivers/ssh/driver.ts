@@ -79,6 +79,7 @@ export class SshDriver implements Driver {
       name: found.node,
       release: parseRelease(version.server),
       client: parseRelease(version.client),
+      limitsMemory: found.enforces.memory,
       fingerprint: found,
       gate,
       installedSupervisor: await installed(gate, found),

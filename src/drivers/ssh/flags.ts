@@ -8,6 +8,8 @@ export interface NodeAbilities {
   release: Release;
   /** Path of the supervisor that is installed on the node, where it is the one that we want; else the image has it. */
   installedSupervisor?: string | undefined;
+  /** Its kernel has memory limits; true if absent. */
+  limitsMemory?: boolean;
 }
 
 /** CPU shares of one CPU; shares weigh, they don't cap. */
@@ -30,7 +32,7 @@ export function containerName(sandbox: string): string {
  * The words of `docker run` for a sandbox, by what the node's release knows. Their order and their form are what the gate
  * on the node admits (docs/legacy.md): every mandatory limit is there whatever the release.
  */
-export function runWords(spec: SandboxSpec, { release, installedSupervisor }: NodeAbilities): string[] {
+export function runWords(spec: SandboxSpec, { release, installedSupervisor, limitsMemory = true }: NodeAbilities): string[] {
   const { limits, labels, image } = spec;
   const memory = String(limits.memory);
   const files = Math.max(limits.openFiles, leastOpenFiles);
@@ -39,7 +41,9 @@ export function runWords(spec: SandboxSpec, { release, installedSupervisor }: No
     `${at}:rw,exec,nosuid,nodev,size=${bytes},nr_inodes=${Math.floor(bytes / bytesPerInode)},mode=${mode}`;
   return [
     ...['docker', 'run', '-i', '--name', containerName(spec.name)],
-    ...['-m', memory, '--memory-swap', memory, '-c', String(Math.min(mostShares, Math.max(2, Math.round(limits.cpus * sharesPerCpu))))],
+    // Without memory cgroups 1.6.2 drops -m with a warning, and then refuses --memory-swap for want of -m (its daemon/create.go).
+    ...['-m', memory, ...(limitsMemory ? ['--memory-swap', memory] : [])],
+    ...['-c', String(Math.min(mostShares, Math.max(2, Math.round(limits.cpus * sharesPerCpu))))],
     ...(hasPidsLimit(release) ? ['--pids-limit', String(limits.pids)] : []),
     ...(hasTmpfs(release) ? ['--tmpfs', mount('/sandbox', sandbox, '0755'), '--tmpfs', mount('/tmp', tmp, '1777')] : []),
     ...['--ulimit', 'core=0:0', '--ulimit', `nofile=${files}:${files}`],

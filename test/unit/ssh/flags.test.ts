@@ -68,6 +68,14 @@ describe('the words of docker run', () => {
     }
   });
 
+  it('name no limit of swap where the kernel has no limit of memory: old engines refuse it then', () => {
+    const [spec] = fc.sample(specs, 1);
+    assert.ok(spec);
+    const words = runWords(spec, { release: [1, 6, 2], limitsMemory: false });
+    assert.deepEqual(words, runWords(spec, { release: [1, 6, 2] }).toSpliced(7, 2));
+    assert.deepEqual([words[5], words.includes('--memory-swap')], ['-m', false]);
+  });
+
   it('1.6.2 knows every flag among them', () => {
     const known = ['-i', '--name', '-m', '--memory-swap', '-c', '--ulimit', '--net', '--read-only', '-u', '-w', '--cap-drop', '--cap-add'];
     known.push('-v', '--log-driver', '-l', '--entrypoint');
