@@ -12,7 +12,9 @@ static struct {
   uint64_t left;
   bool is_stdin;
   mode_t mode;
+  uint64_t size;
   struct timespec mtime;
+  struct predecessor old;
   struct digest digest;
   char path[MAX_PATH_BYTES + 1];
 } file = {.fd = -1};
@@ -33,13 +35,14 @@ static void written(void) {
     file.fd = -1;
     return;
   }
-  struct timespec times[2] = {file.mtime, file.mtime};
+  uint64_t hash = digest_end(&file.digest);
+  struct timespec time = age_of(&file.old, file.size, hash, file.mtime), times[2] = {time, time};
   struct stat st;
   if (file.mode & 07000 && fchmod(file.fd, file.mode) < 0) // writing takes the set-user bit away
     cannot("a file's mode can't be set", file.path);
   if (futimens(file.fd, times) < 0 || fstat(file.fd, &st) < 0)
     cannot("a file's time can't be set", file.path);
-  known_stamp(known_add(file.path, K_FILE), &st, digest_end(&file.digest));
+  known_stamp(known_add(file.path, K_FILE), &st, hash);
   close(file.fd);
   file.fd = -1;
 }
@@ -61,13 +64,28 @@ static struct timespec take_time(struct cursor *c) {
   return t;
 }
 
+static struct predecessor predecessor(const char *path) {
+  struct predecessor old = {.there = false};
+  const struct known *k = known_find(path);
+  const char *name;
+  struct stat st;
+  int dir = k && k->kind == K_FILE ? tree_parent(path, false, &name) : -1;
+  if (dir < 0)
+    return old;
+  if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+    old = (struct predecessor){true, known_same(k, &st), (uint64_t)st.st_size, k->hash, st.st_mtim};
+  close(dir);
+  return old;
+}
+
 static void begin_file(struct cursor *c) {
   file.mode = (mode_t)take(c, 4);
   file.mtime = take_time(c);
-  file.left = take(c, 8);
+  file.left = file.size = take(c, 8);
   take_path(c, file.path);
   if (c->bad || c->at != c->end || file.mode > 07777)
     fail(F_PROTOCOL, 0, "a bad FILE", "");
+  file.old = predecessor(file.path);
   known_forget_below(file.path);
   if (!disk_takes(file.left))
     cannot("a file doesn't fit", file.path);
@@ -232,5 +250,6 @@ void receive_reset(void) {
   file.fd = input = -1;
   folders = false;
   known_reset();
+  age_reset();
 }
 #endif

@@ -13,5 +13,6 @@ uint64_t session_ends(uint64_t idle);
 // One process serves one conversation; the fuzzer's serves many.
 void session_reset(void);
 void receive_reset(void);
+void age_reset(void);
 void known_reset(void);
 #endif

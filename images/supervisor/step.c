@@ -179,6 +179,7 @@ static void result(void) {
   at = put(put(put(at, cgroup_peak(), 8), written[0], 8), written[1], 8);
   out_wait_frame(RESULT, frame, (size_t)(at - frame));
   running = false;
+  age_step_over();
   if (step.flags & 2)
     collect(COLLECT);
 }

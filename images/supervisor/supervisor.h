@@ -164,6 +164,17 @@ void receive_settle(void);
 // Standard input for the next step, -1 if none was sent; the caller closes it.
 int receive_stdin(void);
 
+// ---- age.c: files that come after a step are newer than what the step built from their predecessors.
+void age_step_over(void);
+// What was there before a file that is about to come.
+struct predecessor {
+  bool there, intact; // intact: what lies there is what the baseline says
+  uint64_t size, hash;
+  struct timespec mtime;
+};
+// The time that a file gets which was sent with the time `sent`. May wait for the clock, for a second at most.
+struct timespec age_of(const struct predecessor *old, uint64_t size, uint64_t hash, struct timespec sent);
+
 // ---- collect.c
 // Answers COLLECT, LIST or BASELINE, which is `type`: what changed with its contents, without them, or only how much
 // there is. After COLLECT and BASELINE the state is the new baseline.

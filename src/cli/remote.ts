@@ -51,11 +51,11 @@ function spec({ files, folders = [], steps, ...rest }: RunRequest): object {
     files: files.map(({ path, mode, mtimeNs, content }) => ({
       path,
       mode,
-      mtimeNs: String(mtimeNs),
+      ...(mtimeNs === undefined ? {} : { mtimeNs: String(mtimeNs) }),
       encoding: 'base64',
       content: base64(path, content),
     })),
-    folders: folders.map((folder) => ({ ...folder, mtimeNs: String(folder.mtimeNs) })),
+    folders: folders.map(({ mtimeNs, ...folder }) => ({ ...folder, ...(mtimeNs === undefined ? {} : { mtimeNs: String(mtimeNs) }) })),
     steps: steps.map(({ stdin, ...step }) => ({ ...step, ...(stdin ? { stdin: { base64: Buffer.from(stdin).toString('base64') } } : {}) })),
   };
 }

@@ -9,10 +9,10 @@ export const sandboxUser = { uid: 41966, gid: 51966 } as const;
 export interface SandboxFile {
   /** Relative to the sandbox folder; see core/paths.ts for names that are not UTF-8. */
   path: string;
-  /** Permission bits, 0 to 0o7777. */
-  mode: number;
-  /** Modification time in ns since 1970. */
-  mtimeNs: bigint;
+  /** Permission bits, 0 to 0o7777; 0o644 if absent. */
+  mode?: number | undefined;
+  /** Modification time in ns since 1970; if absent, the time when the run is placed, see {@link placedNs}. */
+  mtimeNs?: bigint | undefined;
   /** The bytes, or where to read exactly `size` of them. */
   content: Uint8Array | { size: number; open: () => AsyncIterable<Uint8Array> };
 }
@@ -20,9 +20,19 @@ export interface SandboxFile {
 /** A folder that goes into a sandbox: needed for those that hold no file, or whose mode or time stamp matters. */
 export interface SandboxFolder {
   path: string;
-  mode: number;
-  mtimeNs: bigint;
+  /** 0o755 if absent. */
+  mode?: number | undefined;
+  /** As a file's. */
+  mtimeNs?: bigint | undefined;
 }
+
+export const defaultModes = { file: 0o644, folder: 0o755 } as const;
+
+/**
+ * The time stamp in ns that files without one get which are placed at `now`, in ms: a second earlier, so that nothing looks as
+ * if it came from the future on a node whose clock is a little behind, which make complains of.
+ */
+export const placedNs = (now: number): bigint => BigInt(Math.floor(now) - 1_000) * 1_000_000n;
 
 const text = z.string().refine((value) => !value.includes('\0'), 'must not contain a byte 0');
 
@@ -116,6 +126,12 @@ export interface ListedFile {
   size: number;
 }
 
+export interface ReturnedFolder {
+  path: string;
+  mode: number;
+  mtimeNs: bigint;
+}
+
 export interface ReturnedFile {
   change: 'created' | 'changed';
   path: string;
@@ -145,7 +161,7 @@ export type Omission = (typeof omissions)[number];
 export interface Changes {
   files: ReturnedFile[];
   /** New folders that hold no file. */
-  folders: SandboxFolder[];
+  folders: ReturnedFolder[];
   deleted: string[];
   /** Listed up to 1,000. */
   omitted: { path: string; reason: Omission }[];

@@ -85,6 +85,8 @@ export async function readSnapshot(git: Git, repository: string, commit: string)
   ]);
   if (!kata) throw new KatafleetError('kata.invalid', `${repository} is no kata's: it has no ${inTree.kata}`);
   const stamped = readStamps(stamps, `${repository}: ${inTree.files}`);
+  const record = readKataRecord(kata, `${repository}: ${inTree.kata}`);
+  const createdNs = BigInt(Date.parse(record.created)) * 1_000_000n;
   const files = new Map<string, Kept>();
   for (const { path, mode, oid, size } of entries) {
     const stamp = stamped.files.get(path);
@@ -92,7 +94,7 @@ export async function readSnapshot(git: Git, repository: string, commit: string)
       oid,
       size,
       mode: stamp?.mode ?? (mode === '100755' ? 0o755 : 0o644),
-      mtimeNs: stamp?.mtimeNs ?? 0n,
+      mtimeNs: stamp?.mtimeNs ?? createdNs,
       hidden: stamp?.hidden ?? false,
       content: undefined,
     });
@@ -101,7 +103,7 @@ export async function readSnapshot(git: Git, repository: string, commit: string)
   for (const { path, mode, mtimeNs, hidden } of stamped.folders.values())
     if (pathFault(Buffer.from(path)) === undefined && !files.has(path)) folders.set(path, { mode, mtimeNs, hidden });
   return {
-    kata: readKataRecord(kata, `${repository}: ${inTree.kata}`),
+    kata: record,
     record: test && readTestRecord(test, `${repository}: ${inTree.test}`),
     sandbox: { files, folders },
   };

@@ -2,7 +2,16 @@ import { createHash } from 'node:crypto';
 import { KatafleetError } from '../core/errors.ts';
 import { sandboxPath } from '../core/paths.ts';
 import { formatBytes } from '../core/quantity.ts';
-import type { Changes, Omission, SandboxFile, SandboxFolder } from '../core/run.ts';
+import {
+  type Changes,
+  defaultModes,
+  type Omission,
+  placedNs,
+  type ReturnedFile,
+  type SandboxFile,
+  type SandboxFolder,
+} from '../core/run.ts';
+import { ageOf } from './age.ts';
 import { namesGitFolder } from './names.ts';
 import type { FateOf } from './rules.ts';
 
@@ -50,8 +59,8 @@ export function blobId(content: Uint8Array): string {
 /** A file whose bytes are at hand. */
 export type WholeFile = Omit<SandboxFile, 'content'> & { content: Uint8Array };
 
-const keep = ({ mode, mtimeNs, content }: Omit<WholeFile, 'path'>, hidden: boolean): Kept => ({
-  oid: blobId(content),
+const keep = ({ mode, mtimeNs, content }: Omit<ReturnedFile, 'change' | 'path'>, hidden: boolean, oid = blobId(content)): Kept => ({
+  oid,
   size: content.length,
   mode,
   mtimeNs,
@@ -61,12 +70,14 @@ const keep = ({ mode, mtimeNs, content }: Omit<WholeFile, 'path'>, hidden: boole
 
 /**
  * What a person handed in takes the place of all that they were shown; what they did not hand in is deleted. Hidden files
- * stay, but where a file of theirs stands in the way. @throws files.path, files.too_many, files.too_large
+ * stay, but where a file of theirs stands in the way. `at`, in ms, is when it was handed in:
+ * their time stamps are those of {@link ageOf}, and a mode that is not given is the one that was there. @throws files.path, files.too_many, files.too_large
  */
 export function submit(
   before: Sandbox,
   files: readonly WholeFile[],
   folders: readonly SandboxFolder[] = [],
+  at = Date.now(),
 ): { sandbox: Sandbox; leftOut: LeftOut[] } {
   const leftOut: LeftOut[] = [];
   const mine = <Entry extends { path: string }>(entries: readonly Entry[]) =>
@@ -79,8 +90,29 @@ export function submit(
   const draft = new Draft(emptySandbox);
   for (const [path, kept] of before.files) if (kept.hidden) draft.put(path, kept);
   for (const [path, kept] of before.folders) if (kept.hidden) draft.putFolder(path, kept);
-  for (const file of mine(files)) draft.put(file.path, keep(file, false));
-  for (const { path, mode, mtimeNs } of mine(folders)) draft.putFolder(path, { mode, mtimeNs, hidden: false });
+  const age = ageOf(before, at);
+  for (const { path, mode, mtimeNs, content } of mine(files)) {
+    const oid = blobId(content);
+    const old = before.files.get(path);
+    const stamp = age({ oid, size: content.length, mtimeNs }, old);
+    draft.put(
+      path,
+      keep(
+        {
+          mode: mode ?? old?.mode ?? defaultModes.file,
+          mtimeNs: stamp,
+          content: Buffer.from(content.buffer, content.byteOffset, content.length),
+        },
+        false,
+        oid,
+      ),
+    );
+  }
+  for (const { path, mode, mtimeNs } of mine(folders)) {
+    const old = before.folders.get(path);
+    const stamp = mtimeNs ?? old?.mtimeNs ?? placedNs(at);
+    draft.putFolder(path, { mode: mode ?? old?.mode ?? defaultModes.folder, mtimeNs: stamp, hidden: false });
+  }
   const { bytes } = draft;
   if (draft.files.size > sandboxLimits.files)
     throw new KatafleetError('files.too_many', `${draft.files.size} files; a kata holds at most ${sandboxLimits.files}`);

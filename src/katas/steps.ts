@@ -17,13 +17,13 @@ export interface Saved {
 
 /** @throws files.* */
 export function savedStep({ id }: KataRecord, avatar: string, before: Sandbox, { given, test, at }: Submission): Saved {
-  const { sandbox, leftOut } = given ? submit(before, given.files, given.folders) : { sandbox: before, leftOut: [] };
+  const { sandbox, leftOut } = given ? submit(before, given.files, given.folders, at) : { sandbox: before, leftOut: [] };
   return { sandbox, leftOut, plan: savedCommit(test, avatar, id, at, before, sandbox) };
 }
 
 /** The first step where its commit is in the repository already. */
-export function savedBefore(sandbox: Sandbox, { given }: Submission): Omit<Saved, 'plan'> {
-  return { sandbox, leftOut: given ? submit(emptySandbox, given.files, given.folders).leftOut : [] };
+export function savedBefore(sandbox: Sandbox, { given, at }: Submission): Omit<Saved, 'plan'> {
+  return { sandbox, leftOut: given ? submit(emptySandbox, given.files, given.folders, at).leftOut : [] };
 }
 
 export interface TestedStep {

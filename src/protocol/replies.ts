@@ -28,7 +28,12 @@ export type Reply =
   | { kind: 'fail'; reason: FailReason; errno: number; message: string; path: string };
 
 /** What a supervisor can do beyond the protocol's first frames: bits of HELLO. */
-export const ability = { baseline: 128 } as const;
+export const ability = {
+  /** BASELINE and LIST. */
+  baseline: 128,
+  /** Keeps the end of output that is cut, and makes files that come after a step newer than what it built. */
+  tail: 256,
+} as const;
 
 const endings = ['exited', 'signalled', 'wall', 'cpu', 'killed', 'disk'] as const;
 

@@ -11,14 +11,14 @@ const mode = z.int().min(0).max(0o7777);
 const mtimeNs = z
   .string()
   .regex(/^-?\d{1,19}$/, 'must be decimal nanoseconds')
-  .default('0')
-  .transform(BigInt);
+  .transform(BigInt)
+  .optional();
 const path = z.string().min(1).max(4_095);
 
 const FileJson = z
   .strictObject({
     path,
-    mode: mode.default(0o644),
+    mode: mode.optional(),
     mtimeNs,
     content: z.string().default(''),
     encoding: z.enum(['utf8', 'base64']).default('utf8'),
@@ -51,7 +51,7 @@ export const RunJson = z
           .transform((texts) => Object.entries(texts).map(([name, text]) => FileJson.parse({ path: name, content: text }))),
       ])
       .default([]),
-    folders: z.array(z.strictObject({ path, mode: mode.default(0o755), mtimeNs })).default([]),
+    folders: z.array(z.strictObject({ path, mode: mode.optional(), mtimeNs })).default([]),
     /** A folder of the server's machine in place of files. */
     rsync: z.strictObject({ path: z.string().min(1).max(4_095) }).optional(),
     steps: z.array(StepJson).min(1).max(10_000).optional(),

@@ -1,10 +1,12 @@
 import { createHash } from 'node:crypto';
-import type { Changes, SandboxFile, SandboxFolder } from '../core/run.ts';
+import { type Changes, defaultModes, placedNs, type SandboxFile, type SandboxFolder } from '../core/run.ts';
 
 interface Known {
   /** SHA-256 of its bytes; undefined where nobody knows them. */
   hash: string | undefined;
   mode: number;
+  /** The time stamp that it was sent or came back with. The sandbox may have given it a newer one. */
+  mtimeNs: bigint | undefined;
   /** Whether the caller gave it; else a tool made it. */
   given: boolean;
 }
@@ -14,6 +16,14 @@ export interface Delta {
   remove: readonly string[];
   files: readonly SandboxFile[];
   folders: readonly SandboxFolder[];
+}
+
+/** The clock, in ns, for files that are sent. */
+export interface Clock {
+  /** What a file gets that came without a time stamp. */
+  placed: bigint;
+  /** Later than what any earlier run built; absent where the supervisor sees to that, whose clock is the better one. */
+  now?: bigint | undefined;
 }
 
 /**
@@ -28,6 +38,8 @@ export class SandboxState {
   readonly #asked = new Set<string>();
   /** What did not come back from the last run, and may not be swept away either. */
   #omitted = new Set<string>();
+  /** Whether a run has been over here. */
+  #served = false;
 
   /** The paths that a run can delete: what the supervisor knows. */
   *known(): Generator<string> {
@@ -40,8 +52,11 @@ export class SandboxState {
     return [...this.#folders, ...this.#omitted];
   }
 
-  /** What has to travel. Changes nothing; {@link given} tells that it did. */
-  delta(files: readonly SandboxFile[], folders: readonly SandboxFolder[]): Delta {
+  /**
+   * What has to travel. Changes nothing; {@link given} tells that it did. A file whose content is another than that which lies
+   * there gets a time stamp that is newer than what was built from that one, whatever its own.
+   */
+  delta(files: readonly SandboxFile[], folders: readonly SandboxFolder[], clock: Clock = { placed: placedNs(Date.now()) }): Delta {
     const wanted = new Set(files.map(({ path }) => path));
     const asked = new Set(folders.map(({ path }) => path));
     const parents = new Set([...wanted, ...asked].flatMap(above));
@@ -58,14 +73,25 @@ export class SandboxState {
     const swept = (path: string) => remove.has(path) || above(path).some((folder) => remove.has(folder));
     return {
       remove: [...remove].filter((path) => !above(path).some((folder) => remove.has(folder))),
-      files: files.filter((file) => swept(file.path) || !this.#has(file)),
+      files: files.filter((file) => swept(file.path) || !this.#has(file)).map((file) => this.#aged(file, clock)),
       folders,
     };
   }
 
-  #has({ path, mode, content }: SandboxFile): boolean {
-    const known = this.#files.get(path);
-    return known?.hash !== undefined && known.mode === mode && content instanceof Uint8Array && known.hash === hashOf(content);
+  #has(file: SandboxFile): boolean {
+    return this.#files.get(file.path)?.mode === modeOf(file) && this.#holds(file);
+  }
+
+  #holds({ path, content }: SandboxFile): boolean {
+    const hash = this.#files.get(path)?.hash;
+    return hash !== undefined && content instanceof Uint8Array && hash === hashOf(content);
+  }
+
+  #aged(file: SandboxFile, { placed, now }: Clock): SandboxFile {
+    const { path, mtimeNs = this.#files.get(path)?.mtimeNs ?? placed } = file;
+    if (!(file.content instanceof Uint8Array) || this.#holds(file)) return { ...file, mtimeNs };
+    const own = file.mtimeNs ?? placed;
+    return { ...file, mtimeNs: this.#served && now !== undefined && now > own ? now : own };
   }
 
   /** Folders in which nothing is left once some files have gone. */
@@ -80,8 +106,10 @@ export class SandboxState {
   given(delta: Delta, wanted: readonly SandboxFile[]): void {
     this.#forget(delta.remove);
     for (const { path } of delta.folders) this.#asked.add(path);
-    for (const { path, mode, content } of delta.files) {
-      this.#files.set(path, { hash: content instanceof Uint8Array ? hashOf(content) : undefined, mode, given: true });
+    for (const file of delta.files) {
+      const { path, mtimeNs, content } = file;
+      const hash = content instanceof Uint8Array ? hashOf(content) : undefined;
+      this.#files.set(path, { hash, mode: modeOf(file), mtimeNs, given: true });
     }
     for (const { path } of wanted) {
       const known = this.#files.get(path);
@@ -91,13 +119,14 @@ export class SandboxState {
 
   /** A run is over, and this came back. */
   came(changes: Changes): void {
+    this.#served = true;
     this.#forget(changes.deleted);
     for (const { path } of changes.folders) this.#folders.add(path);
     this.#omitted = new Set(changes.omitted.map(({ path }) => path));
     for (const { path } of [...changes.folders, ...changes.omitted]) this.#files.delete(path);
-    for (const { path, mode, content } of changes.files) {
+    for (const { path, mode, mtimeNs, content } of changes.files) {
       const given = this.#files.get(path)?.given ?? false;
-      this.#files.set(path, { hash: hashOf(content), mode, given });
+      this.#files.set(path, { hash: hashOf(content), mode, mtimeNs, given });
       this.#folders.delete(path);
       this.#asked.delete(path);
     }
@@ -119,5 +148,7 @@ function above(path: string): string[] {
   for (let at = path.indexOf('/'); at > 0; at = path.indexOf('/', at + 1)) folders.push(path.slice(0, at));
   return folders;
 }
+
+const modeOf = ({ mode }: SandboxFile): number => mode ?? defaultModes.file;
 
 const hashOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('base64');

@@ -1,8 +1,9 @@
-import type { Changes } from '../core/run.ts';
+import { type Changes, placedNs } from '../core/run.ts';
 import type { Lease } from '../fleet/node.ts';
 import type { Conversation } from '../protocol/conversation.ts';
 import { ConversationLost } from '../protocol/conversation.ts';
 import { encodeFrame, hostFrame } from '../protocol/frames.ts';
+import { ability } from '../protocol/replies.ts';
 import { beforeOf, download } from './download.ts';
 import { failure } from './execute.ts';
 import type { Job } from './job.ts';
@@ -36,8 +37,11 @@ export function streamTransfer({ conversation }: Lease, { request, profile }: Jo
     extraMs: 0,
     send: async () => {
       const { files, folders = [] } = request;
-      const delta = state?.delta(files, folders) ?? { remove: [], files, folders };
-      await upload(conversation, delta).catch(async (error: unknown) => {
+      const now = Date.now();
+      const placed = placedNs(now);
+      const clock = { placed, now: conversation.can(ability.tail) ? undefined : BigInt(now) * 1_000_000n };
+      const delta = state?.delta(files, folders, clock) ?? { remove: [], files, folders };
+      await upload(conversation, delta, placed).catch(async (error: unknown) => {
         throw error instanceof ConversationLost ? await lastWords(conversation, error) : error;
       });
       state?.given(delta, files);

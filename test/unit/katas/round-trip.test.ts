@@ -7,7 +7,7 @@ import type { Sandbox, WholeFile } from '../../../src/katas/sandbox.ts';
 import { created, file, git, result, startPoint, testStore } from '../../support/katas.ts';
 
 /** Files and empty folders as plain values, in order. */
-const plain = (files: Iterable<[string, { mode: number; mtimeNs: bigint; content?: unknown }]>) =>
+const plain = (files: Iterable<[string, { mode?: number | undefined; mtimeNs?: bigint | undefined; content?: unknown }]>) =>
   [...files]
     .map(([path, { mode, mtimeNs, content }]) => [path, mode, mtimeNs, Buffer.from((content ?? '') as Uint8Array).toString('hex')] as const)
     .sort(([a], [b]) => (a < b ? -1 : 1));
