@@ -83,21 +83,33 @@ make_member() {
   change "put $1 into the group $2" usermod -a -G "$2" "$1"
 }
 
-# start_service NAME: a unit on systemd, else an init script; either was put where it belongs.
+# start_service NAME: from now on at boot, by a unit on systemd, else by an init script; either was put where it belongs.
+# systemd starts it now as well, and sets started=yes.
+# shellcheck disable=SC2034  # for who sources this
+started=no
 uses_systemd() { [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1; }
 start_service() {
+  if uses_systemd && is_started "$1" && was_changed "service $1"; then already "$1 runs, and starts at boot"; return; fi
+  if ! uses_systemd && was_changed "service $1"; then already "$1 starts at boot"; return; fi
   remember "service $1"
-  if uses_systemd; then change "have $1 start at boot" enable_unit "$1"
+  if uses_systemd; then change "start $1, now and at boot" enable_unit "$1"; started=yes
   elif command -v update-rc.d >/dev/null 2>&1; then change "have $1 start at boot" update-rc.d "$1" defaults
   elif command -v chkconfig >/dev/null 2>&1; then change "have $1 start at boot" chkconfig --add "$1"
   else warn "neither systemd, update-rc.d nor chkconfig is here: have /etc/init.d/$1 start called at boot yourself"; fi
 }
-enable_unit() { systemctl daemon-reload && systemctl --quiet enable "$1"; }
+# A unit that was written anew has to be read first, and one whose start was never systemd's has to be started.
+is_started() {
+  case $written in *"/$1.service "*) return 1 ;; esac
+  systemctl --quiet is-enabled "$1" 2>/dev/null && systemctl --quiet is-active "$1"
+}
+enable_unit() { systemctl daemon-reload && systemctl --quiet enable --now "$1"; }
 forget_service() {
-  if uses_systemd; then systemctl --quiet disable "$1"
+  if uses_systemd; then systemctl --quiet disable --now "$1"
   elif command -v update-rc.d >/dev/null 2>&1; then update-rc.d -f "$1" remove
   elif command -v chkconfig >/dev/null 2>&1; then chkconfig --del "$1"; fi
 }
+# A unit whose file is gone stays in systemd's list until it reads its files anew.
+forget_unit_file() { rm -f "$1" && case $1 in /etc/systemd/system/*) ! uses_systemd || systemctl daemon-reload ;; esac; }
 
 # Everything on the list, the newest first, and then the list.
 undo_changes() {
@@ -105,10 +117,10 @@ undo_changes() {
   list=$(sed '1!G;h;$!d' "$CHANGES")
   while read -r kind subject group; do
     case $kind in
-      file) if [ -e "$subject" ]; then change "remove $subject" rm -f "$subject"; fi ;;
+      file) if [ -e "$subject" ]; then change "remove $subject" forget_unit_file "$subject"; fi ;;
       kept) if [ -e "$subject.before-katafleet" ]; then change "put back what was at $subject" mv -f "$subject.before-katafleet" "$subject"; fi ;;
       folder) undo_folder "$subject" ;;
-      user) if has_user "$subject"; then change "remove the user $subject" remove_user "$subject"; fi ;;
+      user) if has_user "$subject"; then end_processes "$subject"; change "remove the user $subject" remove_user "$subject"; fi ;;
       group) if has_group "$subject"; then change "remove the group $subject" groupdel "$subject"; fi ;;
       member) if is_member "$subject" "$group"; then change "take $subject out of the group $group" remove_member "$subject" "$group"; fi ;;
       service) change "no longer start $subject at boot" forget_service "$subject" ;;
@@ -123,7 +135,44 @@ LIST
   if [ -d "${CHANGES%/*}" ] && [ -z "$(ls -A "${CHANGES%/*}")" ]; then change "remove the folder ${CHANGES%/*}" rmdir "${CHANGES%/*}"; fi
 }
 remove_member() { gpasswd -d "$1" "$2" >/dev/null; }
-remove_user() { userdel -r "$1" 2>/dev/null || ! has_user "$1"; }
+# userdel complains of a mail box that nobody has: only what keeps the user is told.
+remove_user() {
+  said=$(userdel -r "$1" 2>&1) || ! has_user "$1" || { printf '%s\n' "$said" >&2; return 1; }
+}
+
+# A user with processes can't be removed: what is left are connections whose key is gone. They are ended by pid.
+end_processes() {
+  pids=$(pids_of "$1")
+  [ -n "$pids" ] || return 0
+  names=
+  for pid in $pids; do names="$names, $pid ($(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | head -c 60 | tr -c '[:print:]' '?'))"; done
+  change "end what still runs as $1: ${names#, }" end_processes_now "$1"
+}
+end_processes_now() {
+  for signal in TERM KILL; do
+    tries=0
+    while pids=$(pids_of "$1") && [ -n "$pids" ]; do
+      # shellcheck disable=SC2086  # one pid a word
+      if [ $tries = 0 ]; then kill -s $signal $pids 2>/dev/null; fi
+      tries=$((tries + 1))
+      [ $tries -le 5 ] || break
+      sleep 1
+    done
+    [ -n "$pids" ] || return 0
+  done
+  echo "processes $pids of $1 do not end" >&2
+  return 1
+}
+# Those of containers that happen to have the same number have another root, and are other people's.
+pids_of() {
+  id=$(id -u "$1") || return
+  root=$(stat -L -c %d:%i /)
+  # shellcheck disable=SC2013  # paths without blanks
+  for status in $(grep -l "^Uid:[[:space:]]*${id}[[:space:]]" /proc/[0-9]*/status 2>/dev/null); do
+    pid=${status#/proc/} pid=${pid%/status}
+    if [ "$(stat -L -c %d:%i "/proc/$pid/root" 2>/dev/null)" = "$root" ]; then echo "$pid"; fi
+  done
+}
 
 # The folder of the list itself is the last.
 undo_folder() {

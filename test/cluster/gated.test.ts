@@ -23,7 +23,7 @@ describe('a legacy node behind its gate', function () {
     bed = await Testbed.up({ hosts: 2 });
     await bed.useOldDocker('h1');
     copyScripts(bed, 'h1');
-    const { code, stderr } = setUp(bed, 'h1', 'node-setup', ['--key', '-', '--server', bed.server], {
+    const { code, stderr } = setUp(bed, 'h1', 'node-setup', ['--key', '-', '--server', bed.server, '--load', 'yes'], {
       input: readFileSync(`${key}.pub`, 'utf8'),
     });
     assert.equal(code, 0, stderr);

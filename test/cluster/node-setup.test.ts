@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -149,7 +149,7 @@ describe('node-setup and server-setup', function () {
       const hello = ssh('h1', 'katafleet-gate hello');
       assert.match(
         hello.stdout,
-        /^katafleet-gate 1\nsupervisor [0-9a-f]{64} \/usr\/local\/lib\/katafleet\/supervisor\nimages katafleet\/\*\n$/,
+        /^katafleet-gate 1\nsupervisor [0-9a-f]{64} \/usr\/local\/lib\/katafleet\/supervisor\nimages katafleet\/\*\nload no\n$/,
       );
       assert.match(ssh('h1', 'docker version').stdout, /^Client version: 1\.6\.2\n[^]*Server version: 1\.6\.2\n/);
       const hostile = [
@@ -235,7 +235,7 @@ describe('node-setup and server-setup', function () {
             labels: { 'katafleet.role': 'sandbox' },
             idleMs: 1_000,
           },
-          { release: parseRelease('1.6.2') },
+          { release: parseRelease('1.6.2'), installedSupervisor: '/usr/local/lib/katafleet/supervisor' },
         );
         assert.match(ssh('h1', words.join(' ')).stderr, /refused: the image [0-9a-f]{64} is .*not among what may run here/);
         assert.match(ssh('h1', `docker rm -f -v ${theirs}`).stderr, /refused: the container .* does not carry the label/);
@@ -271,6 +271,34 @@ describe('node-setup and server-setup', function () {
       assert.ok(!reaches('h2', testbed.address('h1'), 22));
     });
 
+    it('images can be loaded until there are some, and whenever somebody opens it', () => {
+      const loads = () => ssh('h1', 'docker load', 'no archive').stderr.includes('refused: LOAD=no');
+      const load = (words: readonly string[]) => {
+        const { code, stdout, stderr } = nodeSetup('h1', words);
+        assert.equal(code, 0, stderr);
+        return stdout + stderr;
+      };
+      assert.ok(loads(), 'the images are there: no more are loaded');
+      assert.match(load(['--load', 'yes']), /take the server's key for root on this node where Docker is older than 1\.10/);
+      assert.ok(!loads());
+      assert.match(load(['--key', '-', '--server', testbed.server]), /no images can be loaded through the gate \(LOAD=no\)/);
+      assert.ok(loads());
+
+      const conf = testbed.path('h1', '/etc/katafleet/gate.conf');
+      writeFileSync(conf, 'IMAGES=others/*\nLOAD=yes\n# kept\n');
+      chmodSync(conf, 0o600);
+      assert.match(ssh('h1', 'docker version').stderr, /refused: this node's \/etc\/katafleet\/gate\.conf can't be read by test-runner/);
+      load(['--key', '-', '--server', testbed.server]);
+      assert.equal(readFileSync(conf, 'utf8'), 'IMAGES=others/*\nLOAD=yes\n# kept\n', 'nothing may run here yet');
+      assert.equal(ssh('h1', 'docker version').code, 0);
+      load(['--load', 'no']);
+      assert.equal(readFileSync(conf, 'utf8'), 'IMAGES=others/*\nLOAD=no\n# kept\n');
+      rmSync(conf);
+      assert.match(ssh('h1', 'docker version').stderr, /refused: this node has no \/etc\/katafleet\/gate\.conf/);
+      assert.match(nodeSetup('h1', ['--load', 'no']).stderr, /set the node up first/);
+      setUpNode('h1');
+    });
+
     it('an old line with the same key does not open a shell any more', () => {
       const keys = testbed.path('h1', '/home/test-runner/.ssh/authorized_keys');
       writeFileSync(keys, `${publicKey}${readFileSync(keys, 'utf8')}`);
@@ -302,15 +330,58 @@ describe('node-setup and server-setup', function () {
       await testbed.do('kill-engine', 'h2');
       await testbed.do('start-engine', 'h2');
       assert.match(ssh('h2', 'docker version').stdout, /Version: +20\.|Version: +2\d/);
-      undo('h2');
+      // A connection that stands keeps its user: it is ended, and said.
+      const socket = ['-o', `ControlPath=${join(scratch, 'master')}`];
+      const standing = spawn('ssh', [...sshWords('h2'), '-M', '-N', ...socket], { stdio: 'ignore' });
+      const ended = once(standing, 'exit');
+      await eventually('a connection stands', 20, async () =>
+        assert.equal(said('ssh', [...sshWords('h2'), '-O', 'check', ...socket]).code, 0),
+      );
+      assert.match(
+        must('h2', ['sh', '/tmp/katafleet/node-setup', '--undo', '--dry-run']),
+        /\? would end what still runs as test-runner: \d+ \(sshd/,
+      );
+      assert.match(undo('h2'), /\+ end what still runs as test-runner: \d+ \(sshd[^]*\+ remove the user test-runner/);
+      await ended;
       assert.equal(snapshot('h2'), before);
     });
 
-    it('does the same with iptables where there is no nftables', async () => {
+    it('has systemd start and stop the firewall, and unload its unit', () => {
+      // What systemd would do with the unit: nothing of its own is started here.
+      const systemctl = `#!/bin/sh
+unit=/etc/systemd/system/katafleet-firewall.service
+echo "$*" >>/run/systemctl.calls
+[ "$1" != --quiet ] || shift
+words() { sed -n "s/^$1=//p" $unit; }
+case $1 in
+  is-enabled | is-active) test -e /run/enabled ;;
+  enable) $(words ExecStart) && touch /run/enabled ;;
+  disable) $(words ExecStop) && rm /run/enabled ;;
+esac
+`;
+      must(
+        'h2',
+        ['sh', '-c', 'mkdir -p /run/systemd/system && cat >/usr/local/bin/systemctl && chmod +x /usr/local/bin/systemctl'],
+        systemctl,
+      );
+      const calls = () => must('h2', ['sh', '-c', 'cat /run/systemctl.calls; rm /run/systemctl.calls']).trim().split('\n');
+      setUpNode('h2');
+      assert.deepEqual(calls(), ['daemon-reload', '--quiet enable --now katafleet-firewall']);
+      assert.ok(!reaches('h1', testbed.address('h2'), 22), 'its start put the rules up');
+      assert.deepEqual(changes(setUpNode('h2')), []);
+      assert.deepEqual(calls(), ['--quiet is-enabled katafleet-firewall', '--quiet is-active katafleet-firewall']);
+      undo('h2');
+      assert.deepEqual(calls(), ['--quiet disable --now katafleet-firewall', 'daemon-reload']);
+      assert.equal(testbed.on('h2', ['test', '-e', '/etc/systemd/system/katafleet-firewall.service']).code, 1);
+      assert.ok(reaches('h1', testbed.address('h2'), 22));
+      must('h2', ['rm', '-r', '/run/systemd/system', '/usr/local/bin/systemctl']);
+    });
+
+    it('does the same with iptables where the kernel has nftables without the family inet', async () => {
       must('h2', [
         'sh',
         '-c',
-        'mkdir -p /usr/local/sbin && printf "#!/bin/sh\\nexit 1\\n" >/usr/local/sbin/nft && chmod +x /usr/local/sbin/nft',
+        'mkdir -p /usr/local/sbin && printf "#!/bin/sh\\n[ \\"\\$*\\" = \\"list tables\\" ]\\n" >/usr/local/sbin/nft && chmod +x /usr/local/sbin/nft && nft list tables',
       ]);
       setUpNode('h2');
       assert.match(must('h2', ['/usr/local/lib/katafleet/firewall', 'show']), /-A KATAFLEET-IN -p tcp -m tcp --dport 22 -j DROP/);

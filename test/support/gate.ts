@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -11,8 +11,12 @@ export const images = {
   admitted: 'a'.repeat(64),
   adapted: 'ad'.repeat(32),
   foreign: 'f'.repeat(64),
+  /** Admitted by its name; its volumes are those of the rig. */
+  voluminous: 'e0'.repeat(32),
   nameless: '0'.repeat(64),
 } as const;
+/** What the rig says is the node's own supervisor: a file that every machine has. */
+export const installedSupervisor = '/bin/sh';
 /** A container with katafleet's label, and one without. */
 export const containers = { ours: 'c0'.repeat(32), foreign: 'fc'.repeat(32) } as const;
 
@@ -29,14 +33,46 @@ export interface Verdict {
   logged: string;
 }
 
+export interface RigOptions {
+  /** Sandboxes that are there. */
+  sandboxes?: number;
+  /** What the engine says that it is: a version, or all that `docker version` prints. */
+  release?: string;
+  /** Whether the node has a supervisor of its own. */
+  supervisor?: boolean;
+  /** Of the image {@link images.voluminous}, as docker's template prints them. */
+  volumes?: string;
+  /** What `docker info` warns of. */
+  warning?: string;
+}
+
+/** What `docker version` prints, flat as up to 1.7 or in sections. */
+function versionOf(release: string): string {
+  if (release.includes('\n')) return release;
+  if (/^1\.[0-7]\./.test(release))
+    return `Client version: ${release}\nClient API version: 1.18\nServer version: ${release}\nServer API version: 1.18\n`;
+  const engine = /^1\.|^17/.test(release)
+    ? ` Version:      ${release}`
+    : ` Engine:\n  Version:          ${release}\n containerd:\n  Version:          1.6.20`;
+  return `Client:\n Version:           1.0.0\n\nServer:\n${engine}\n`;
+}
+
 /** katafleet-gate over a docker that writes down its words and runs nothing. */
 export class GateRig implements Disposable {
   readonly folder = mkdtempSync(join(tmpdir(), 'katafleet-gate-'));
+  readonly docker = join(this.folder, 'docker');
+  readonly config = join(this.folder, 'gate.conf');
+  readonly #script = join(this.folder, 'katafleet-gate');
   readonly #calls = join(this.folder, 'calls');
   readonly #log = join(this.folder, 'refusals');
 
-  constructor(config: readonly string[] = [], sandboxes = 0, warning = '') {
-    const docker = join(this.folder, 'docker');
+  constructor(
+    config: readonly string[] = [],
+    { sandboxes = 0, release = '1.6.2', supervisor = true, volumes = '', warning = '' }: RigOptions = {},
+  ) {
+    chmodSync(this.folder, 0o755);
+    copyFileSync(gateScript, this.#script);
+    const { docker } = this;
     const rows = Array.from({ length: sandboxes }, (_, at) => `${String(at).padStart(12, '0')} x "y" now Up  katafleet-old-${at}`);
     writeFileSync(
       docker,
@@ -49,19 +85,29 @@ case "$*" in
 REPOSITORY          TAG                 IMAGE ID            CREATED             VIRTUAL SIZE
 katafleet/gcc       latest              ${images.admitted}   19 hours ago        596.1 MB
 katafleet/adapted   3bee                sha256:${images.adapted}   2 weeks ago         1.47 MB
+katafleet/volumes   latest              ${images.voluminous}   2 weeks ago         1.47 MB
 debian              bookworm            ${images.foreign}   19 hours ago        117 MB
 <none>              <none>              ${images.nameless}   19 hours ago        117 MB
 TABLE
   ;;
   'ps -a') printf '%s\\n' 'CONTAINER ID IMAGE COMMAND CREATED STATUS PORTS NAMES'${rows.map((row) => ` '${row}'`).join('')} ;;
   info) echo 'Name: node'; echo '${warning}' >&2 ;;
-  'inspect -f'*${containers.ours}) echo sandbox ;;
+  version) cat <<'VERSION'
+${versionOf(release)}
+VERSION
+  ;;
+  'inspect -f {{with'*${images.voluminous}) echo '${volumes}' ;;
+  'inspect -f {{with'*) echo ;;
+  'inspect -f'*${containers.ours} | 'inspect -f'*katafleet-0f3c*) echo sandbox ;;
+  'inspect -f'*katafleet-gone) echo 'Error: No such image or container: katafleet-gone' >&2; exit 1 ;;
+  'inspect -f'*katafleet-broken) echo 'Cannot connect to the Docker daemon.' >&2; exit 1 ;;
   'inspect -f'*) echo '<no value>' ;;
 esac
 `,
     );
     chmodSync(docker, 0o755);
-    writeFileSync(join(this.folder, 'gate.conf'), [`DOCKER=${docker}`, `LOG=${this.#log}`, ...config, ''].join('\n'));
+    const own = supervisor ? installedSupervisor : join(this.folder, 'absent');
+    writeFileSync(this.config, [`DOCKER=${docker}`, `LOG=${this.#log}`, `SUPERVISOR=${own}`, 'LOAD=yes', ...config, ''].join('\n'));
   }
 
   /** What the gate makes of `line`, under the shell given as a command and its first arguments. */
@@ -71,7 +117,7 @@ esac
   ): Verdict {
     for (const file of [this.#calls, this.#log, join(this.folder, 'environment')]) rmSync(file, { force: true });
     const [command = 'sh', ...words] = shell;
-    const { status, stdout, stderr, error } = spawnSync(command, [...words, gateScript, '--config', join(this.folder, 'gate.conf')], {
+    const { status, stdout, stderr, error } = spawnSync(command, [...words, this.#script, '--config', this.config], {
       encoding: 'utf8',
       env: { PATH: '/usr/bin:/bin', ...(line === undefined ? {} : { SSH_ORIGINAL_COMMAND: line }), ...environment },
     });
@@ -98,13 +144,47 @@ esac
   }
 }
 
-/** The words of a run that the gate admits, as the ssh driver writes them for Docker 1.6. */
-export function sandboxRun(image: string = images.admitted): string[] {
+/** The gate's own questions, which are asked before it decides. */
+export const gateQuestions =
+  /^(version|info|images --no-trunc|ps -a|inspect -f \{\{(?:with|index) .*\}\} (?:[0-9a-f]{64}|katafleet-[a-z0-9-]+))$/;
+
+const capabilities = ['SETUID', 'SETGID', 'SETPCAP', 'KILL', 'CHOWN', 'FOWNER', 'DAC_OVERRIDE']
+  .map((name) => `--cap-add ${name}`)
+  .join(' ');
+const tmpfs = 'rw,exec,nosuid,nodev,size=33554432,nr_inodes=4096';
+/** What differs from release to release. */
+const byRelease = {
+  '1.6.2': {
+    pids: '',
+    tmpfs: '',
+    admin: '--cap-add SYS_ADMIN ',
+    privileges: '',
+    arguments: ' --tmpfs /sandbox=33554432 --tmpfs /tmp=33554432',
+  },
+  '1.10.3': {
+    pids: '',
+    tmpfs: `--tmpfs /sandbox:${tmpfs},mode=0755 --tmpfs /tmp:${tmpfs},mode=1777 `,
+    admin: '',
+    privileges: '',
+    arguments: '',
+  },
+  '20.10.24': {
+    pids: '--pids-limit 128 ',
+    tmpfs: `--tmpfs /sandbox:${tmpfs},mode=0755 --tmpfs /tmp:${tmpfs},mode=1777 `,
+    admin: '',
+    privileges: '--security-opt no-new-privileges ',
+    arguments: '',
+  },
+} as const;
+export type RigRelease = keyof typeof byRelease;
+
+/** The words of a run that the gate admits, as the ssh driver writes them for an engine of that release. */
+export function sandboxRun(image: string = images.admitted, release: RigRelease = '1.6.2'): string[] {
+  const its = byRelease[release];
   return (
-    'docker run -i --name katafleet-0f3c-1 -m 67108864 --memory-swap 67108864 -c 1024 --ulimit core=0:0 --ulimit nofile=1024:1024 ' +
-    '--net none --read-only -u 0:0 -w / --cap-drop ALL --cap-add SETUID --cap-add SETGID --cap-add SETPCAP --cap-add KILL ' +
-    '--cap-add CHOWN --cap-add FOWNER --cap-add DAC_OVERRIDE --cap-add SYS_ADMIN -v /sandbox -v /tmp ' +
-    '-v /usr/local/lib/katafleet/supervisor:/.katafleet/supervisor:ro --log-driver none -l katafleet.role=sandbox ' +
-    `-l katafleet.deadline=1764034372000 --entrypoint /.katafleet/supervisor ${image} --lifetime 600000 --tmpfs /sandbox=33554432`
+    `docker run -i --name katafleet-0f3c-1 -m 67108864 --memory-swap 67108864 -c 1024 ${its.pids}${its.tmpfs}--ulimit core=0:0 ` +
+    `--ulimit nofile=1024:1024 --net none --read-only -u 0:0 -w / --cap-drop ALL ${capabilities} ${its.admin}${its.privileges}` +
+    `-v /sandbox -v /tmp -v ${installedSupervisor}:/.katafleet/supervisor:ro --log-driver none -l katafleet.role=sandbox ` +
+    `-l katafleet.deadline=1764034372000 --entrypoint /.katafleet/supervisor ${image} --lifetime 600000${its.arguments}`
   ).split(' ');
 }

@@ -7,7 +7,7 @@ const lacking = 'WARNING: No memory limit support';
 
 describe('katafleet-gate: a run without a limit of swap', () => {
   it('is admitted where the engine says that its kernel has no memory limits', () => {
-    using rig = new GateRig([], 0, lacking);
+    using rig = new GateRig([], { warning: lacking });
     assert.equal(rig.ask(unlimited).admitted?.join(' '), unlimited.replace(/^docker /, ''));
     assert.equal(rig.ask(sandboxRun().join(' ')).code, 0, 'newer engines take both words there');
   });
@@ -20,7 +20,7 @@ describe('katafleet-gate: a run without a limit of swap', () => {
       [lacking, unlimited.replace('-m 67108864', '-m 67108864 --memory-swap 0')],
       [lacking, unlimited.replace(' -m 67108864', '')],
     ] as const) {
-      using rig = new GateRig([], 0, warning);
+      using rig = new GateRig([], { warning });
       const { code, admitted, stderr } = rig.ask(line);
       assert.deepEqual([code, admitted], [126, undefined], line);
       assert.match(stderr, /^katafleet-gate: refused: expected /);
