@@ -4,7 +4,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -25,6 +24,8 @@ static struct folder {
 } folders[2];
 static size_t count;
 static bool watching;
+static uint64_t shared;
+static bool shared_told;
 static uint64_t next_look;
 
 bool disk_bound(char *argument) {
@@ -46,6 +47,22 @@ static bool mounted(const struct folder *f, bool sandbox) {
   return mount("katafleet", f->path, "tmpfs", MS_NOSUID | MS_NODEV, data) == 0;
 }
 
+bool disk_shared(const char *argument) {
+  char *end;
+  shared = strtoull(argument, &end, 10);
+  shared_told = true;
+  return *argument >= '0' && *argument <= '9' && !*end && shared <= 1ull << 46;
+}
+
+// Over what the engine has put there. Where nothing may be mounted that stays; the sandbox's memory pays for it.
+static void mount_shared(void) {
+  char data[128];
+  uint64_t size = shared < 4096 ? 4096 : shared;
+  snprintf(data, sizeof data, "size=%llu,nr_inodes=%llu,mode=%s", (unsigned long long)size,
+           (unsigned long long)(size / 4096 + 1), shared ? "1777" : "0555");
+  mount("shm", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC | (shared ? 0 : MS_RDONLY), data);
+}
+
 // As empty as a tmpfs would be: a volume begins with what the image has in its place.
 static void empty(int dir) {
   int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -57,9 +74,9 @@ static void empty(int dir) {
     closedir(list);
 }
 
-void disk_init(void) {
-  if (count == 0)
-    return;
+bool disk_init(void) {
+  if (shared_told && options.pid1) // outside a container it may be the machine's own
+    mount_shared();
   for (size_t i = 0; i < count; i++) {
     struct folder *f = &folders[i];
     bool sandbox = !strcmp(f->path, options.sandbox);
@@ -79,8 +96,7 @@ void disk_init(void) {
     f->fd = fd;
     watching = true;
   }
-  if (!dial_wanted()) // who dials needs it once more, at OPEN
-    capability_drop(CAP_SYS_ADMIN);
+  return count > 0;
 }
 
 uint32_t disk_abilities(void) { return (count > 0 && !watching ? A_TMPFS : 0u) | (watching ? A_WATCH : 0u); }

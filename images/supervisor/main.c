@@ -68,8 +68,8 @@ static void hello(void) {
 }
 
 static int usage(void) {
-  fputs("usage: supervisor [--sandbox DIR] [--lifetime MS] [--tmpfs PATH=BYTES]... [--dial ADDRESS:PORT[,...] --secret "
-        "FILE [--network keep]]\n"
+  fputs("usage: supervisor [--sandbox DIR] [--lifetime MS] [--tmpfs PATH=BYTES]... [--shm BYTES] [--dial "
+        "ADDRESS:PORT[,...] --secret FILE [--network keep]]\n"
         "Speaks katafleet's supervisor protocol on stdin and stdout, or on a connection that it dials.\n",
         stderr);
   return 64;
@@ -124,13 +124,18 @@ static void serve(int signals) {
 
 // What can go wrong here is told to the host: there is a stream already.
 static void prepare(int signals) {
-  cgroup_init(); // may take CAP_SYS_ADMIN, which disk_init gives up
-  disk_init();
+  cgroup_init(); // may take CAP_SYS_ADMIN, which is given up below
+  bool bounded = disk_init();
   options.root = open(options.sandbox, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (options.root < 0 || signals < 0)
     fail(F_SUPERVISOR, errno, options.root < 0 ? "no sandbox folder" : "no signalfd", options.sandbox);
-  if (dial_wanted())
+  if (dial_wanted()) { // CAP_SYS_ADMIN is needed once more, at OPEN
     dial_prepare();
+  } else {
+    etc_cover(!bounded); // a sandbox that the engine has bounded is on a network, if it is allowed to mount
+    if (bounded)
+      capability_drop(CAP_SYS_ADMIN);
+  }
 }
 
 int main(int argc, char **argv) {
@@ -154,6 +159,9 @@ int main(int argc, char **argv) {
       if (strcmp(argv[++i], "keep"))
         return usage();
       options.keeps_network = true;
+    } else if (!strcmp(argv[i], "--shm")) {
+      if (!disk_shared(argv[++i]))
+        return usage();
     } else if (strcmp(argv[i], "--tmpfs") || !disk_bound(argv[++i]))
       return usage();
     if (*end)

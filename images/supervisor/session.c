@@ -29,6 +29,9 @@ static void open_session(const uint8_t *payload, uint32_t length) {
   ends = now() + lifetime * 1000000;
   if (fchown(options.root, options.uid, options.gid) < 0)
     fail(F_SUPERVISOR, errno, "the sandbox folder can't be given to the user", options.sandbox);
+  if (dial_wanted())
+    etc_cover(false);
+  etc_user();
   dial_opened();
 }
 

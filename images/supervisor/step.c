@@ -77,13 +77,19 @@ void kill_all(void) {
   }
 }
 
+// Whether there is a variable of this name among them.
+static bool has(size_t from, size_t to, const char *variable) {
+  size_t name = strcspn(variable, "=") + 1;
+  for (size_t i = from; i < to; i++)
+    if (vectors[i] && !strncmp(vectors[i], variable, name))
+      return true;
+  return false;
+}
+
 // The image's environment without our own variables, under what EXEC gave.
 static size_t environment(size_t from, size_t given) {
   size_t to = given;
-  bool home = false;
-  for (size_t i = from; i < given; i++)
-    home |= !strncmp(vectors[i], "HOME=", 5);
-  for (char **e = environ; *e && to < sizeof vectors / sizeof *vectors - 2; e++) {
+  for (char **e = environ; *e && to < sizeof vectors / sizeof *vectors - 8; e++) {
     size_t name = strcspn(*e, "=") + 1;
     bool taken = !strncmp(*e, "KATAFLEET_", 10) || !strncmp(*e, "HOSTNAME=", 9) || !strcmp(*e, "HOME=/root") ||
                  !strcmp(*e, "HOME=/");
@@ -91,11 +97,16 @@ static size_t environment(size_t from, size_t given) {
       taken = !strncmp(vectors[i], *e, name);
     if (taken)
       continue;
-    home |= !strncmp(*e, "HOME=", 5);
     vectors[to++] = *e;
   }
-  if (!home)
-    vectors[to++] = "HOME=/tmp";
+  static char user[2][80];
+  snprintf(user[0], sizeof user[0], "USER=%s", etc_user_name());
+  snprintf(user[1], sizeof user[1], "LOGNAME=%s", etc_user_name());
+  // What a program may count on and most images don't say. The locale is one that every C library has or passes over.
+  char *const defaults[] = {"HOME=/tmp", "TMPDIR=/tmp", "LANG=C.UTF-8", user[0], user[1]};
+  for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++)
+    if (!has(from, to, defaults[i]))
+      vectors[to++] = defaults[i];
   vectors[to] = NULL;
   return to;
 }

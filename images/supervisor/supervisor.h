@@ -229,6 +229,14 @@ void heartbeat(void);
 // Milliseconds until it wants to be called, -1 for never.
 int heartbeat_timeout(void);
 
+// ---- etc.c: what a program is told by files of /etc of the machine it is on, and of itself.
+// Lays files of the sandbox's own over /etc/hosts, over /etc/resolv.conf unless names are still looked up here, and
+// over passwd and group. Does nothing where it may not mount, or where steps keep the network that was dialled on.
+void etc_cover(bool resolves);
+// OPEN has told the user: it gets a name, in passwd and group where those were covered.
+void etc_user(void);
+const char *etc_user_name(void);
+
 // ---- filter.c
 // Refuses, to this process for ever, the system calls that would give it mounts or namespaces of its own. Needs
 // no_new_privs. True also where the kernel has no such filters.
@@ -237,8 +245,10 @@ bool filter_calls(void);
 // ---- disk.c: folders that may hold so much and no more, whatever they lie on.
 // `PATH=BYTES` of the command line; false where that isn't what it says.
 bool disk_bound(char *argument);
-// Mounts a tmpfs on each, or begins to watch where it may not, and gives CAP_SYS_ADMIN up, unless dialling needs it.
-void disk_init(void);
+// `BYTES` of shared memory of the command line, 0 for none; false where that isn't what it says.
+bool disk_shared(const char *argument);
+// Mounts a tmpfs on each, or begins to watch where it may not. Whether there was any folder to bound.
+bool disk_init(void);
 uint32_t disk_abilities(void);
 // A step begins.
 void disk_begin(void);

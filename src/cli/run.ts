@@ -20,6 +20,7 @@ interface Options {
   memory?: string;
   cpus?: string;
   pids?: string;
+  shm?: string;
   timeout?: string;
   cpuTime?: string;
   output?: string;
@@ -41,6 +42,7 @@ export function runCommand(at: At): Command {
     .option('-m, --memory <size>', 'memory of the sandbox, its files included, such as 256m (default: 512m)')
     .option('--cpus <number>', "CPUs' worth of time (default: 1)")
     .option('--pids <number>', 'processes and threads at once (default: 128)')
+    .option('--shm <size>', 'shared memory (/dev/shm), paid from its memory; 0 for none (default: 8m)')
     .option('-t, --timeout <time>', 'longest time, such as 10s or 500ms (default: 10s)')
     .option('--cpu-time <time>', 'longest CPU time (default: no limit of its own)')
     .option('--output <size>', 'bytes kept of stdout and of stderr, such as 64k (default: 1m)')
@@ -113,6 +115,7 @@ function limitsOf(options: Options, tell: (text: string) => void): z.input<typeo
     ...(options.memory === undefined ? {} : { memory: parseBytes(options.memory) }),
     ...(options.cpus === undefined ? {} : { cpus: number('cpus', options.cpus) }),
     ...(options.pids === undefined ? {} : { pids: number('pids', options.pids) }),
+    ...(options.shm === undefined ? {} : { shm: parseBytes(options.shm) }),
     ...(options.timeout === undefined ? {} : { wallMs: time('--timeout', options.timeout) }),
     ...(options.cpuTime === undefined ? {} : { cpuMs: time('--cpu-time', options.cpuTime) }),
     ...(output === undefined ? {} : { stdout: output, stderr: output }),

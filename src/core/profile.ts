@@ -44,8 +44,8 @@ export const Profile = z.strictObject({
   openFiles: z.int().min(16).max(1_048_576).default(1_024),
   /** Stack of one thread (RLIMIT_STACK). */
   stack: bytes(64 * KiB, GiB).default(16 * MiB),
-  /** Size of /dev/shm; paid from `memory`. 0 keeps user code out of it. */
-  shm: bytes(0, 64 * GiB).default(0),
+  /** Size of /dev/shm; paid from `memory`. 0 keeps user code out of it. If absent, see {@link defaultShm}. */
+  shm: bytes(0, 64 * GiB).optional(),
   /** In a swarm: the network on which the supervisor, and it alone, reaches katafleet; absent, the configuration says. */
   dial: z.enum(['host', 'overlay']).optional(),
   /**
@@ -75,9 +75,17 @@ export const ProfileFields = z.strictObject({
   bytesBack: shape.bytesBack.unwrap().optional(),
   openFiles: shape.openFiles.unwrap().optional(),
   stack: shape.stack.unwrap().optional(),
-  shm: shape.shm.unwrap().optional(),
+  shm: shape.shm,
   dial: shape.dial,
 });
+
+/**
+ * Bytes of /dev/shm where a profile does not say. Semaphores and locks (sem_open, multiprocessing) take a page each, small arrays
+ * some more. A sixteenth at most: with the other folders of memory, all full, the supervisor must still have room.
+ */
+export function defaultShm(memory: number): number {
+  return Math.min(8 * MiB, Math.floor(memory / 16 / 4096) * 4096);
+}
 
 /** A profile from the fields that differ from the defaults. @throws limits.invalid, naming each field at fault */
 export function profileOf(fields: z.input<typeof Profile> = {}): Profile {
@@ -90,7 +98,8 @@ export function profileOf(fields: z.input<typeof Profile> = {}): Profile {
 }
 
 /** What of a profile is fixed when a sandbox is created; the rest can differ from run to run in the same pool. */
-export type SandboxLimits = Pick<Profile, 'memory' | 'cpus' | 'pids' | 'openFiles' | 'stack' | 'fileSize' | 'shm' | 'dial'> & {
+export type SandboxLimits = Pick<Profile, 'memory' | 'cpus' | 'pids' | 'openFiles' | 'stack' | 'fileSize' | 'dial'> & {
+  shm: number;
   /**
    * The container has the network on which katafleet's rsync daemon is reached; absent, it has none. Steps of the user's are
    * without any in either case. No field of a profile: it follows from how a run's files travel.
@@ -105,7 +114,7 @@ export type SandboxLimits = Pick<Profile, 'memory' | 'cpus' | 'pids' | 'openFile
 export function sandboxLimits(profile: Profile): SandboxLimits {
   const { memory, cpus, pids, openFiles, stack, fileSize, shm, dial, network } = profile;
   const ways = { ...(dial === undefined ? {} : { dial }), ...(network === undefined ? {} : { joins: network }) };
-  return { memory, cpus, pids, openFiles, stack, fileSize, shm, ...ways };
+  return { memory, cpus, pids, openFiles, stack, fileSize, shm: shm ?? defaultShm(memory), ...ways };
 }
 
 /** What tells pools apart, on every node alike: the image as it is asked for, and the limits. */

@@ -9,11 +9,24 @@ export const supervisorPath = '/.katafleet/supervisor';
  */
 export const capabilities = ['SETUID', 'SETGID', 'SETPCAP', 'KILL', 'CHOWN', 'FOWNER', 'DAC_OVERRIDE'] as const;
 
+/**
+ * The name of a sandbox, which its hosts file gives to its own loopback: the machine's name and addresses are not for
+ * programs to know. In a swarm it is the task's id, and this one where the supervisor can't write a hosts file.
+ * images/supervisor/etc.c has the same.
+ */
+export const hostName = 'sandbox';
+
+/** Where names are looked up that no hosts file has: nobody listens there, and that is told at once. */
+export const noResolver = { server: '127.0.0.1', search: '.' } as const;
+
 /** Share of the memory limit that each tmpfs may take; below 1 in sum, so that a full disk is ENOSPC and not the OOM killer. */
 const tmpfsShare = { '/sandbox': 0.5, '/tmp': 0.25 } as const;
 
 /** An inode costs the kernel about 1 KiB of the sandbox's memory. */
 export const bytesPerInode = 8 * 1024;
+
+/** Least size of /dev/shm: where a sandbox is to have none and the engine can't do without, it is a page. */
+export const leastShm = 4096;
 
 /** Bytes of a tmpfs in a sandbox with so much memory: whole pages. */
 export function tmpfsBytes(memory: number, at: keyof typeof tmpfsShare): number {

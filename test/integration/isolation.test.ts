@@ -27,18 +27,18 @@ describe('isolation, in real containers', () => {
     );
   });
 
-  it('writes go to /sandbox and /tmp, nowhere else, and both can execute', async () => {
+  it('writes go to /sandbox, /tmp and /dev/shm, nowhere else, and the first two can execute', async () => {
     const result = await sh(
       fleet,
       `
       find / -xdev -mindepth 1 ! -path /sandbox ! -path /tmp -writable ! -type l ! -path '/proc/*' ! -path '/sys/*' 2>/dev/null
       for dir in $(awk '{print $2}' /proc/mounts | sort -u); do case $dir in /proc*|/sys*) ;; *) test -d "$dir" && touch "$dir/probe" 2>/dev/null && echo "wrote $dir" ;; esac; done
-      for dir in /sandbox /tmp; do cp /bin/true $dir/t && $dir/t && echo "ran $dir"; done`,
+      for dir in /sandbox /tmp /dev/shm; do cp /bin/true $dir/t && $dir/t 2>/dev/null && echo "ran $dir"; done`,
     );
     const lines = stdout(result).split('\n').filter(Boolean).sort();
     assert.deepEqual(
-      lines.filter((line) => !line.startsWith('/dev/')),
-      ['ran /sandbox', 'ran /tmp', 'wrote /sandbox', 'wrote /tmp'],
+      lines.filter((line) => !line.startsWith('/dev/')), // what find saw
+      ['ran /sandbox', 'ran /tmp', 'wrote /dev/shm', 'wrote /sandbox', 'wrote /tmp'],
     );
   });
 

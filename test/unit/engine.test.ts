@@ -64,9 +64,19 @@ describe('engine: options', () => {
 
   it('have the network that the profile gives its programs, with no more capabilities than without', () => {
     const limits = sandboxLimits(profileOf({ network: 'class' }));
-    const { HostConfig, NetworkDisabled } = createOptions({ ...spec(), limits }, [1, 41], 'rsync-net');
-    assert.deepEqual([HostConfig?.NetworkMode, NetworkDisabled], ['class', false]);
-    assert.deepEqual(HostConfig?.CapAdd, host([1, 41]).CapAdd);
+    const { HostConfig } = createOptions({ ...spec(), limits }, [1, 41], 'rsync-net');
+    assert.equal(HostConfig?.NetworkMode, 'class');
+    assert.deepEqual(HostConfig.CapAdd, host([1, 41]).CapAdd);
+    assert.deepEqual([HostConfig.ExtraHosts, HostConfig.Dns, HostConfig.DnsSearch], [undefined, undefined, undefined], 'the engine’s own');
+  });
+
+  it('have hosts and resolv.conf tell nothing of the machine', () => {
+    const { Hostname, NetworkDisabled, HostConfig } = createOptions(spec(), [1, 41]);
+    // With NetworkDisabled the engine writes neither file.
+    assert.deepEqual([Hostname, NetworkDisabled], ['sandbox', undefined]);
+    assert.deepEqual([HostConfig?.ExtraHosts, HostConfig?.Dns, HostConfig?.DnsSearch], [['sandbox:127.0.0.1'], ['127.0.0.1'], ['.']]);
+    const fetching = createOptions({ ...spec(), limits: { ...spec().limits, network: 'rsync' } }, [1, 41], 'rsync-net').HostConfig;
+    assert.deepEqual([fetching?.ExtraHosts, fetching?.Dns, fetching?.DnsSearch], [['sandbox:127.0.0.1'], undefined, ['.']]);
   });
 
   it('say CPUs, shared memory and covered volumes as each version knows them', () => {
@@ -84,6 +94,11 @@ describe('engine: options', () => {
     const sizes = Object.values(host([1, 41]).Tmpfs ?? {}).map((text) => Number(/size=(\d+)/.exec(text)?.[1]));
     assert.equal(sizes.length, 2);
     assert.ok(sizes.reduce((a, b) => a + b, 0) <= 0.75 * profileOf().memory);
+    for (const memory of [16, 100, 128, 512, 4096].map((mib) => mib * 1024 ** 2)) {
+      const { shm } = sandboxLimits(profileOf({ memory }));
+      assert.ok(shm > 0 && shm % 4096 === 0 && shm <= Math.min(memory / 16, 8 * 1024 ** 2), `${memory}: ${shm}`);
+    }
+    assert.equal(sandboxLimits(profileOf({ memory: 32 * 1024 ** 2, shm: 24 * 1024 ** 2 })).shm, 24 * 1024 ** 2, 'what is asked for holds');
   });
 });
 

@@ -2,7 +2,7 @@ import type { ContainerCreateOptions } from 'dockerode';
 import { KatafleetError } from '../../core/errors.ts';
 import { sandboxUser } from '../../core/run.ts';
 import type { SandboxSpec } from '../contract.ts';
-import { bytesPerInode, capabilities, supervisorPath, tmpfsBytes } from '../isolation.ts';
+import { bytesPerInode, capabilities, hostName, leastShm, noResolver, supervisorPath, tmpfsBytes } from '../isolation.ts';
 import { type ApiVersion, atLeast } from '../api/version.ts';
 
 /**
@@ -29,10 +29,12 @@ export function createOptions(spec: SandboxSpec, api: ApiVersion, network?: stri
     AttachStdin: true,
     AttachStdout: true,
     AttachStderr: true,
-    NetworkDisabled: joins === 'none',
+    Hostname: hostName,
     Healthcheck: { Test: ['NONE'] },
     HostConfig: {
+      // No NetworkDisabled where there is none: the engine would write neither hosts nor resolv.conf.
       NetworkMode: joins,
+      ...names(joins, limits.network !== undefined),
       Memory: limits.memory,
       MemorySwap: limits.memory,
       PidsLimit: limits.pids,
@@ -45,7 +47,7 @@ export function createOptions(spec: SandboxSpec, api: ApiVersion, network?: stri
       ],
       ReadonlyRootfs: true,
       Tmpfs: { '/sandbox': tmpfs(limits.memory, '/sandbox', '0755'), '/tmp': tmpfs(limits.memory, '/tmp', '1777') },
-      ...(noShm ? { IpcMode: 'none' } : { ShmSize: Math.max(limits.shm, 4096) }),
+      ...(noShm ? { IpcMode: 'none' } : { ShmSize: Math.max(limits.shm, leastShm) }),
       ...coverVolumes(spec.image.volumes, api),
       CapDrop: ['ALL'],
       CapAdd: limits.network === undefined ? [...capabilities] : [...capabilities, 'SYS_ADMIN'],
@@ -54,6 +56,13 @@ export function createOptions(spec: SandboxSpec, api: ApiVersion, network?: stri
       RestartPolicy: { Name: 'no' },
     },
   };
+}
+
+/** What hosts and resolv.conf hold: nothing of the machine's, unless the program is on a network. */
+function names(joins: string, fetches: boolean): object {
+  const own = { ExtraHosts: [`${hostName}:127.0.0.1`] };
+  if (joins === 'none') return { ...own, Dns: [noResolver.server], DnsSearch: [noResolver.search] };
+  return fetches ? { ...own, DnsSearch: [noResolver.search] } : {};
 }
 
 function tmpfs(memory: number, at: '/sandbox' | '/tmp', mode: string): string {

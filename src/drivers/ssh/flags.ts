@@ -1,4 +1,4 @@
-import { bytesPerInode, capabilities, supervisorPath, tmpfsBytes } from '../isolation.ts';
+import { bytesPerInode, capabilities, hostName, leastShm, noResolver, supervisorPath, tmpfsBytes } from '../isolation.ts';
 import type { SandboxSpec } from '../contract.ts';
 import { encodeValue } from './labels.ts';
 import { type Release, since } from './parse/version.ts';
@@ -47,7 +47,8 @@ export function runWords(spec: SandboxSpec, { release, installedSupervisor, limi
     ...(hasPidsLimit(release) ? ['--pids-limit', String(limits.pids)] : []),
     ...(hasTmpfs(release) ? ['--tmpfs', mount('/sandbox', sandbox, '0755'), '--tmpfs', mount('/tmp', tmp, '1777')] : []),
     ...['--ulimit', 'core=0:0', '--ulimit', `nofile=${files}:${files}`],
-    ...['--net', 'none', '--read-only', '-u', '0:0', '-w', '/', '--cap-drop', 'ALL'],
+    ...['--net', 'none', '-h', hostName, ...(hasTmpfs(release) ? names : []), ...sharedMemory(limits.shm, release)],
+    ...['--read-only', '-u', '0:0', '-w', '/', '--cap-drop', 'ALL'],
     ...capabilities.flatMap((capability) => ['--cap-add', capability]),
     ...(hasTmpfs(release) ? [] : ['--cap-add', 'SYS_ADMIN']),
     ...(since(release, 1, 11) ? ['--security-opt', 'no-new-privileges'] : []),
@@ -58,8 +59,17 @@ export function runWords(spec: SandboxSpec, { release, installedSupervisor, limi
     ...Object.entries(labels).flatMap(([name, value]) => ['-l', `${name}=${encodeValue(value)}`]),
     ...['--entrypoint', supervisorPath, imageWord(image.id, release)],
     ...['--lifetime', String(spec.idleMs)],
-    ...(hasTmpfs(release) ? [] : ['--tmpfs', `/sandbox=${sandbox}`, '--tmpfs', `/tmp=${tmp}`]),
+    ...(hasTmpfs(release) ? [] : ['--tmpfs', `/sandbox=${sandbox}`, '--tmpfs', `/tmp=${tmp}`, '--shm', String(limits.shm)]),
   ];
+}
+
+/** Where the engine mounts the folders the supervisor can't: then the engine writes hosts and resolv.conf, elsewhere the supervisor. */
+const names = ['--add-host', `${hostName}:127.0.0.1`, '--dns', noResolver.server, '--dns-search', noResolver.search];
+
+/** /dev/shm has a size since 1.10, and is left out since 17.12. */
+function sharedMemory(bytes: number, release: Release): string[] {
+  if (!since(release, 1, 10)) return [];
+  return bytes === 0 && since(release, 17, 12) ? ['--ipc', 'none'] : ['--shm-size', String(Math.max(bytes, leastShm))];
 }
 
 /** An id as this release takes it: the prefix came with content addresses, in 1.10. */

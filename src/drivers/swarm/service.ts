@@ -5,7 +5,7 @@ import { labels } from '../../core/labels.ts';
 import { hasSwarmWords, splitConstraint } from '../../core/placing.ts';
 import type { SandboxLimits } from '../../core/profile.ts';
 import { type ApiVersion, atLeast } from '../api/version.ts';
-import { capabilities, supervisorPath, tmpfsBytes } from '../isolation.ts';
+import { capabilities, hostName, leastShm, noResolver, supervisorPath, tmpfsBytes } from '../isolation.ts';
 
 /** How a task is connected: by its node's own network, or by an overlay of ours. The user's code has neither. */
 export type Way = 'host' | 'overlay';
@@ -61,7 +61,7 @@ export function shapeHash(shape: TaskShape): string {
     .slice(0, 12);
 }
 /** Changed when {@link taskTemplate} makes other tasks of the same shape. */
-const layout = 2;
+const layout = 3;
 
 /**
  * The service of single-use sandboxes, as `POST /services/create` takes it. Its tasks get what a sandbox of the engine
@@ -111,6 +111,7 @@ function taskTemplate(
       Labels: { [labels.role]: 'sandbox', [labels.stack]: stack },
       // On the host's network it would have the host's own name, which is not the user's code's to know.
       Hostname: '{{.Task.ID}}',
+      ...names(shape),
       User: '0:0',
       Dir: '/',
       ReadOnly: true,
@@ -130,7 +131,7 @@ function taskTemplate(
       Mounts: [
         writable('/sandbox', sandbox, shape, api),
         writable('/tmp', tmp, shape, api),
-        tmpfs('/dev/shm', Math.max(limits.shm, 4096), 0o1777),
+        tmpfs('/dev/shm', Math.max(limits.shm, leastShm), limits.shm === 0 ? 0o755 : 0o1777),
         ...shape.volumes.filter((at) => at !== '/sandbox' && at !== '/tmp').map((at) => tmpfs(at, 4096, 0o755)),
       ],
       Configs: [
@@ -147,6 +148,18 @@ function taskTemplate(
     LogDriver: { Name: 'none' },
     Networks: [{ Target: limits.joins ?? refs.network ?? 'host' }],
   };
+}
+
+/**
+ * What hosts and resolv.conf hold: without these words, what the machine's own hold on its network. The supervisor lays its
+ * own over them once it has dialled, where it may mount; until then it needs a resolver only to dial a name.
+ */
+function names({ limits, way, address }: TaskShape): object {
+  if (limits.joins !== undefined) return {};
+  const literal = /^(\d{1,3}\.){3}\d{1,3}:\d+$|^\[/.test(address);
+  const resolver = way === 'host' && literal ? { Nameservers: [noResolver.server] } : {};
+  const resolves = way === 'overlay' || literal ? { DNSConfig: { ...resolver, Search: [noResolver.search] } } : {};
+  return { Hosts: [`127.0.0.1 ${hostName}`], ...resolves };
 }
 
 /** What a swarm itself calls its nodes; all else is a label of theirs. */

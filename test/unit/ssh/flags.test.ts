@@ -35,7 +35,8 @@ describe('the words of docker run', () => {
         for (const word of words) assert.match(word, /^[A-Za-z0-9_./:=,@%+-]+$/);
         const mandatory = [
           `docker run -i --name ${containerName(spec.name)} -m ${memory} --memory-swap ${memory} -c `,
-          ' --ulimit core=0:0 --ulimit nofile=1024:1024 --net none --read-only -u 0:0 -w / --cap-drop ALL ',
+          ' --ulimit core=0:0 --ulimit nofile=1024:1024 --net none -h sandbox ',
+          ' --read-only -u 0:0 -w / --cap-drop ALL ',
           ' --cap-add SETUID --cap-add SETGID --cap-add SETPCAP --cap-add KILL --cap-add CHOWN --cap-add FOWNER --cap-add DAC_OVERRIDE ',
           ' -v /sandbox -v /tmp ',
           ' --log-driver none ',
@@ -65,6 +66,23 @@ describe('the words of docker run', () => {
       assert.equal(engine.includes('SYS_ADMIN'), !since(release, 1, 10));
       assert.equal(supervisor.filter((word) => word === '--tmpfs').length, since(release, 1, 10) ? 0 : 2);
       assert.equal(words.includes('ab'.repeat(32)), !since(release, 1, 10));
+      // Who mounts the folders writes hosts and resolv.conf, and gives /dev/shm its size.
+      assert.equal(engine.join(' ').includes('--add-host sandbox:127.0.0.1 --dns 127.0.0.1 --dns-search .'), since(release, 1, 10));
+      const shm: string = String(spec.limits.shm);
+      assert.equal(engine[engine.indexOf('--shm-size') + 1] === shm, since(release, 1, 10));
+      assert.equal(supervisor[supervisor.indexOf('--shm') + 1] === shm, !since(release, 1, 10));
+    }
+  });
+
+  it('leave /dev/shm out where a profile has none, as far as the release can', () => {
+    const [spec] = fc.sample(specs, 1);
+    assert.ok(spec);
+    const without = { ...spec, limits: { ...spec.limits, shm: 0 } };
+    for (const release of releases) {
+      const line = runWords(without, { release }).join(' ');
+      assert.equal(line.includes(' --ipc none '), since(release, 17, 12), release.join('.'));
+      assert.equal(line.includes(' --shm-size 4096 '), since(release, 1, 10) && !since(release, 17, 12), release.join('.'));
+      assert.equal(/ --shm 0$/.test(line), !since(release, 1, 10), release.join('.'));
     }
   });
 
@@ -78,7 +96,7 @@ describe('the words of docker run', () => {
 
   it('1.6.2 knows every flag among them', () => {
     const known = ['-i', '--name', '-m', '--memory-swap', '-c', '--ulimit', '--net', '--read-only', '-u', '-w', '--cap-drop', '--cap-add'];
-    known.push('-v', '--log-driver', '-l', '--entrypoint');
+    known.push('-v', '--log-driver', '-l', '--entrypoint', '-h');
     fc.assert(
       fc.property(specs, (spec) => {
         const words = runWords(spec, { release: [1, 6, 2] });

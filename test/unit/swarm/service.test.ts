@@ -145,6 +145,8 @@ describe('a service of single-use sandboxes', () => {
         Env: ['KATAFLEET_SERVICE=name', 'KATAFLEET_SECRET=name-hash', 'KATAFLEET_TASK={{.Task.ID}}', 'KATAFLEET_NODE={{.Node.ID}}'],
         Labels: { 'katafleet.role': 'sandbox', 'katafleet.stack': 'katafleet' },
         Hostname: '{{.Task.ID}}',
+        Hosts: ['127.0.0.1 sandbox'],
+        DNSConfig: { Nameservers: ['127.0.0.1'], Search: ['.'] },
         User: '0:0',
         Dir: '/',
         ReadOnly: true,
@@ -165,7 +167,7 @@ describe('a service of single-use sandboxes', () => {
         Mounts: [
           { Type: 'tmpfs', Target: '/sandbox', TmpfsOptions: { SizeBytes: 32 * MiB, Mode: 0o755 } },
           { Type: 'tmpfs', Target: '/tmp', TmpfsOptions: { SizeBytes: 16 * MiB, Mode: 0o1777 } },
-          { Type: 'tmpfs', Target: '/dev/shm', TmpfsOptions: { SizeBytes: 4096, Mode: 0o1777 } },
+          { Type: 'tmpfs', Target: '/dev/shm', TmpfsOptions: { SizeBytes: 4 * MiB, Mode: 0o1777 } },
           { Type: 'tmpfs', Target: '/data', TmpfsOptions: { SizeBytes: 4096, Mode: 0o755 } },
         ],
         Configs: [{ ConfigID: 'c', ConfigName: 'config', File: { Name: '/.katafleet/supervisor', UID: '0', GID: '0', Mode: 0o555 } }],
@@ -200,6 +202,22 @@ describe('a service of single-use sandboxes', () => {
     const exec = [sandbox, tmp].map((mount) => ({ ...mount, TmpfsOptions: { ...mount?.TmpfsOptions, Options: [['exec']] } }));
     const newest = { ...container, Mounts: [...exec, ...mounts] };
     assert.deepEqual(spec({}, [1, 46]), { ...whole, TaskTemplate: { ...task, ContainerSpec: newest } });
+  });
+
+  it('has a hosts file and a resolver of its own, as far as dialling allows', () => {
+    const of = (more: Partial<TaskShape>) => {
+      const { Hosts, DNSConfig } = spec(more).TaskTemplate.ContainerSpec;
+      return [Hosts, DNSConfig];
+    };
+    const own = ['127.0.0.1 sandbox'];
+    assert.deepEqual(of({ address: 'katafleet.example:7421' }), [own, undefined], 'it has to look the name up');
+    assert.deepEqual(of({ way: 'overlay', address: 'katafleet:7421' }), [own, { Search: ['.'] }]);
+    assert.deepEqual(of({ limits: { ...shape.limits, joins: 'class' } }), [undefined, undefined], 'a network of its program’s has its own');
+  });
+
+  it('keeps programs out of shared memory where the profile has none', () => {
+    const shm = spec({ limits: { ...shape.limits, shm: 0 } }).TaskTemplate.ContainerSpec.Mounts.find(({ Target }) => Target === '/dev/shm');
+    assert.deepEqual(shm, { Type: 'tmpfs', Target: '/dev/shm', TmpfsOptions: { SizeBytes: 4096, Mode: 0o755 } });
   });
 
   it('has the limits of each profile as they are, and reserves what it may use', () => {
