@@ -290,7 +290,9 @@ describe('the docker that behaves as 1.6.2', function () {
     const version = old(['version'], '', leaving);
     assert.equal(version.code, 0);
     assert.match(version.stdout, /^Client version: 1\.6\.2\n(.*\n)+Server version: \nServer API version: \n/);
-    for (const words of [['info'], ['ps', '-a'], ['inspect', 'x'], ['rm', '-f', 'x'], ['run', image], ['load']]) {
+    const inspected = old(['inspect', 'x'], '', leaving);
+    assert.deepEqual(inspected, { code: 1, stdout: '[]\n', stderr: 'Error response from daemon: engine is shutdown' });
+    for (const words of [['info'], ['ps', '-a'], ['rm', '-f', 'x'], ['run', image], ['load']]) {
       const { code, stderr } = old(words, '', leaving);
       assert.deepEqual([code, /msg="Error response from daemon: engine is shutdown"/.test(stderr)], [1, true], words[0]);
     }

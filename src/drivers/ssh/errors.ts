@@ -4,14 +4,27 @@ import type { Answer } from '../transport/transport.ts';
 /** The exit codes of a shell that found no such command, and that could not run it. */
 const notFound = 127;
 
-/** What docker said, in one line: 1.6 wraps it in `time="…" level=fatal msg="…"`, later ones begin it with `docker: `. */
+/** How 1.6 ends after it has given the reason for each name on a line of its own. */
+const summary = /^Error: failed to \w+ one or more \w+/;
+
+/**
+ * What docker said, in one line: 1.6 wraps it in `time="…" level=fatal msg="…"`, later ones begin it with `docker: `. Of a
+ * command on several names the reasons are kept, not the line that sums them up.
+ */
 export function saidBy({ stderr, stdout }: Pick<Answer, 'stderr' | 'stdout'>): string {
   const lines = `${stderr}\n${stdout}`
     .split('\n')
     .map((line) => line.trim())
     .filter((line) => line !== '' && line !== '[]' && !/^See 'docker/.test(line));
-  const fatal = lines.map((line) => /level=fatal msg="((?:[^"\\]|\\.)*)"/.exec(line)?.[1]).find((text) => text !== undefined);
-  return (fatal?.replace(/\\(.)/g, '$1') ?? lines.join('; ').replace(/^docker: /, '')).slice(0, 600);
+  const fatal = lines
+    .map((line) => /level=fatal msg="((?:[^"\\]|\\.)*)"/.exec(line)?.[1]?.replace(/\\(.)/g, '$1'))
+    .find((text) => text !== undefined);
+  const reasons = lines.filter((line) => !/level=fatal msg="/.test(line) && !summary.test(line));
+  if (fatal !== undefined && (!summary.test(fatal) || reasons.length === 0)) return fatal.slice(0, 600);
+  return (reasons.length > 0 ? reasons : lines)
+    .join('; ')
+    .replace(/^docker: /, '')
+    .slice(0, 600);
 }
 
 interface Fault {
@@ -38,6 +51,13 @@ const faults: readonly Fault[] = [
     says: /Cannot connect to the Docker daemon|Is 'docker -d' running|Is the docker daemon running|error during connect|no such file or directory.*docker\.sock|docker\.sock: (connect|dial|no such)/i,
     code: 'engine.unreachable',
     message: (at) => `${at} answers over ssh, but no docker daemon runs there`,
+    hint: 'start it on the node: service docker start, or systemctl start docker',
+  },
+  {
+    // Its last words, for a second or three; and what a client says whose call was under way when it ended.
+    says: /engine is shutdown|(EOF|connection reset by peer|broken pipe)\. Are you trying to connect to a TLS-enabled daemon/,
+    code: 'engine.unreachable',
+    message: (at) => `${at} answers over ssh, but its docker daemon is on its way out`,
     hint: 'start it on the node: service docker start, or systemctl start docker',
   },
   {

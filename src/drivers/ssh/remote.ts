@@ -22,7 +22,22 @@ const longMs = 30 * 60_000;
 const removalMs = 60_000;
 /** How long an engine may go on showing a container whose removal it has confirmed, ms. */
 const goneMs = 10_000;
+/** How long a removal that failed is waited for before the engine is asked again, ms. */
+const againMs = 500;
 const lookMs = 100;
+
+/**
+ * Whether `docker inspect` failed for nothing but that some names are not there. It asks name by name, and a daemon that goes
+ * away in between must not make the rest look as if they were gone; 1.6 ends such a line without a newline.
+ */
+function onlyMissing({ code, stderr }: Pick<Answer, 'code' | 'stderr'>): boolean {
+  const lines = stderr.split('\n').map((line) => line.trim());
+  const missing = lines.filter((line) =>
+    /^(Error: |Error response from daemon: )?No such (image or container|image|container|object): \S+$/i.test(line),
+  );
+  const other = lines.filter((line) => !missing.includes(line));
+  return code === 1 && missing.length > 0 && !other.some((line) => /error|daemon|connect|permission denied|dial|EOF/i.test(line));
+}
 
 /** The `docker` of a node, over ssh. Words go to the node as they stand; every method throws what dockerError makes of a refusal. */
 export class RemoteDocker {
@@ -78,10 +93,7 @@ export class RemoteDocker {
     for (let at = 0; at < names.length; at += inspectedAtOnce) {
       const words = ['docker', 'inspect', ...names.slice(at, at + inspectedAtOnce)];
       const answer = await this.transport.run(words, signal ? { signal } : {});
-      // 1 is "some are missing"; whatever else there is to say must not be taken for that.
-      const missing =
-        answer.code === 1 && /no such/i.test(answer.stderr) && !/daemon running|cannot connect|permission denied/i.test(answer.stderr);
-      if (answer.code !== 0 && !missing) throw this.#failure(answer, 'inspect');
+      if (answer.code !== 0 && !onlyMissing(answer)) throw this.#failure(answer, 'inspect');
       const part = parseInspect(answer.stdout);
       found.containers.push(...part.containers);
       found.images.push(...part.images);
@@ -91,19 +103,23 @@ export class RemoteDocker {
 
   /** Kills and removes a container; resolves when the engine, asked for it, does not know it. */
   async remove(name: string): Promise<void> {
-    const answer = await this.transport.run(['docker', 'rm', '-f', '-v', name], { timeoutMs: removalMs });
-    if (answer.code !== 0 && !/no such (container|id)/i.test(answer.stderr)) {
+    const until = performance.now() + goneMs;
+    for (;;) {
+      const answer = await this.transport.run(['docker', 'rm', '-f', '-v', name], { timeoutMs: removalMs });
+      if (answer.code === 0 || /no such (container|id)/i.test(answer.stderr)) break;
       const failure = this.#failure(answer, 'remove a sandbox');
-      // Somebody else's removal may be under way: whether the container goes is what counts.
-      if (failure.code !== 'engine.failed' || !(await this.#goes(name))) throw failure;
-      return;
+      // Somebody else's removal may be under way, and 1.6 fails when the container ends by itself just then. Whether it goes
+      // is what counts; where it stays, the engine is asked again.
+      if (failure.code !== 'engine.failed') throw failure;
+      if (await this.#goes(name, againMs)) return;
+      if (performance.now() > until) throw failure;
     }
-    if (!(await this.#goes(name)))
+    if (!(await this.#goes(name, goneMs)))
       throw new KatafleetError('engine.failed', `${this.transport.at} says that the sandbox ${name} is removed, and still has it`);
   }
 
-  async #goes(name: string): Promise<boolean> {
-    const until = performance.now() + goneMs;
+  async #goes(name: string, withinMs: number): Promise<boolean> {
+    const until = performance.now() + withinMs;
     for (;;) {
       const { containers } = await this.inspect([name]);
       if (containers.length === 0) return true;

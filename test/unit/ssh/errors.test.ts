@@ -21,6 +21,22 @@ describe('what a node’s docker complains of', () => {
         'engine.permission',
       ],
       ['permission denied while trying to connect to the docker API at unix:///var/run/docker.sock', 1, 'engine.permission'],
+      [fatal('Error response from daemon: engine is shutdown'), 1, 'engine.unreachable'],
+      [
+        fatal(
+          'Post http:///var/run/docker.sock/v1.18/containers/create?name=x: EOF. Are you trying to connect to a TLS-enabled daemon without TLS?',
+        ),
+        1,
+        'engine.unreachable',
+      ],
+      [
+        fatal(
+          'Get http:///var/run/docker.sock/v1.18/info: dial unix /var/run/docker.sock: no such file or directory. Are you trying to connect to a TLS-enabled daemon without TLS?',
+        ),
+        1,
+        'engine.unreachable',
+      ],
+      [fatal('Error response from daemon: unexpected EOF'), 1, 'engine.failed'],
       ['sh: 1: docker: not found\n', 127, 'docker.missing'],
       ['katafleet-gate: docker is not installed on this node\n', 127, 'docker.missing'],
       ['katafleet-gate: refused: the image is of no admitted repository\n', 126, 'gate.refused'],
@@ -41,6 +57,13 @@ describe('what a node’s docker complains of', () => {
       assert.ok(error.message.includes('node'), error.message);
       assert.ok(expected === 'engine.failed' || expected === 'engine.conflict' || error.hint !== undefined, `${expected} says what to do`);
     }
+  });
+
+  it('is quoted by its reasons, not by the line that sums them up', () => {
+    const reason = 'Error response from daemon: Could not kill running container, cannot remove - [2] Container does not exist';
+    assert.equal(saidBy(answer(`${reason}\n${fatal('Error: failed to remove one or more containers')}`)), reason);
+    assert.equal(saidBy(answer(fatal('Error: failed to remove one or more images'))), 'Error: failed to remove one or more images');
+    assert.equal(saidBy(answer(`WARNING: No swap limit support\n${fatal('no room')}`)), 'no room');
   });
 
   it('is quoted without its wrapping', () => {

@@ -45,6 +45,15 @@ describe('docker version', () => {
     assert.throws(() => parseVersion('Welcome!\n'), /expected the client's and the server's versions, got "Welcome!\\n"/);
   });
 
+  it('of a daemon that is on its way out has empty fields, and the node is out of reach', () => {
+    const leaving = golden('1.6.2/version.txt').replace(/^(Server.*|.*\(server\)): .*$/gm, '$1: ');
+    assert.match(leaving, /^Server version: \nServer API version: \n/m);
+    assert.throws(
+      () => parseVersion(leaving),
+      (error) => error instanceof KatafleetError && error.code === 'engine.unreachable' && error.retry,
+    );
+  });
+
   it('releases compare as numbers', () => {
     const releases = ['1.6.2', '1.7.1', '1.9', '1.10.0-rc1', '1.13.1', '17.03.2-ce', '18.03.1-ce', '18.09.0', '20.10.24+dfsg1', '28.2.2'];
     const read = releases.map(parseRelease);

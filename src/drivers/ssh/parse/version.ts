@@ -1,3 +1,4 @@
+import { KatafleetError } from '../../../core/errors.ts';
 import { malformed } from './malformed.ts';
 
 /** A release of Docker as its numbers, `[1, 6, 2]` or `[20, 10, 24]`. */
@@ -14,7 +15,7 @@ export interface VersionAnswer {
 
 /**
  * `docker version` of any release: flat up to 1.7 (`Server version: 1.6.2`), in sections from 1.8 on, with the engine in
- * a section of its own from 18.09 on. @throws engine.failed
+ * a section of its own from 18.09 on. @throws engine.unreachable when the daemon is on its way out, engine.failed
  */
 export function parseVersion(text: string): VersionAnswer {
   const fields = { client: new Map<string, string>(), server: new Map<string, string>() };
@@ -30,6 +31,12 @@ export function parseVersion(text: string): VersionAnswer {
     if (head) section = head[1] === 'Client' ? 'client' : 'server';
     const field = /^\s+(Version|API version|OS\/Arch):\s*(\S+)/.exec(line);
     if (field && section) put(fields[section], field[1] ?? '', field[2] ?? '');
+  }
+  // The client of 1.6 prints an answer that holds nothing, and exits with 0.
+  if (!fields.server.has('version') && /^Server version:\s*$/m.test(text)) {
+    throw new KatafleetError('engine.unreachable', 'docker version: the daemon gives none, for it is on its way out', {
+      hint: 'start it on the node: service docker start, or systemctl start docker',
+    });
   }
   const [client, server, api] = [fields.client.get('version'), fields.server.get('version'), fields.server.get('api version')];
   if (client === undefined || server === undefined || api === undefined || !/^\d{1,3}\.\d{1,4}$/.test(api)) {
