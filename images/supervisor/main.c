@@ -111,7 +111,7 @@ static void serve(int signals) {
     struct signalfd_siginfo info;
     while (read(signals, &info, sizeof info) == sizeof info)
       if (info.ssi_signo != SIGCHLD && (!dial_wanted() || dial_again())) // a run that was dialled for ends in peace
-        finish(0);
+        finish(session_opened() ? 128 + (int)info.ssi_signo : 0);
     if (f[0].revents && !in_fill())
       session_input_ended();
     bool readable[2] = {f[3].revents != 0, f[4].revents != 0};

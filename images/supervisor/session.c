@@ -6,6 +6,8 @@
 static bool opened;
 static uint64_t ends, born;
 
+bool session_opened(void) { return opened; }
+
 uint64_t session_ends(uint64_t idle) {
   if (!born)
     born = now();

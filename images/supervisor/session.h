@@ -6,6 +6,8 @@
 void session_frames(void);
 // The stream has ended: ends the supervisor, or lets it dial again.
 void session_input_ended(void);
+// Whether OPEN has come.
+bool session_opened(void);
 // When the supervisor ends by itself, on now()'s clock; 0: never. `idle` holds until OPEN.
 uint64_t session_ends(uint64_t idle);
 

@@ -203,3 +203,6 @@ export interface RunResult {
 }
 
 export const noChanges = (): Changes => ({ files: [], folders: [], deleted: [], omitted: [], omittedCount: 0 });
+
+/** Begins the reason of an attempt that is none of a run's tries: the journal counts by it after a restart. */
+export const notCounted = 'no try: ';

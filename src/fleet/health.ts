@@ -55,6 +55,12 @@ export class Health {
     return this.#state;
   }
 
+  /** Somebody could not reach it between two looks. Nothing new goes there until it has answered; no failure in a row is counted. */
+  doubt(): HealthState {
+    if (this.#state === 'ready') this.#state = 'suspect';
+    return this.#state;
+  }
+
   /** It did not answer. */
   bad(): HealthState {
     this.#successes = 0;

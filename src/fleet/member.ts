@@ -44,6 +44,10 @@ export interface MemberOptions extends Omit<NodeOptions, 'books' | 'startParalle
 
 /** A node that may not serve is asked less often whether that has changed. */
 const unusableFactor = 5;
+/** One that is suspect is looked at so often in the time between two looks, so that it serves again as soon as it can. */
+const glances = 4;
+/** What was lost on a node that has not answered after so long was lost with it, ms. */
+const answerMs = 1_000;
 /** Reconciling removes what is left over and may wait for the engine to kill it, ms. */
 const reconcileMs = 60_000;
 const settleMs = 200;
@@ -70,6 +74,9 @@ export class Member {
   /** What went wrong when they were last asked for: it is told once. */
   #told: string | undefined;
   #checking: Promise<void> | undefined;
+  /** Looks since the last whose failure counted, and whether the next is one of those whose failure doesn't. */
+  #glances = 0;
+  #glancing = false;
   #timer: NodeJS.Timeout | undefined;
   #watching = false;
 
@@ -122,12 +129,42 @@ export class Member {
     clearTimeout(this.#timer);
     if (this.#ending.signal.aborted) return;
     const { intervalMs } = this.#options.rules;
-    this.#timer = setTimeout(() => void this.check(), this.state === 'unusable' ? unusableFactor * intervalMs : intervalMs);
+    if (this.state !== 'suspect') this.#glances = 0;
+    else this.#glances = (this.#glances + 1) % glances;
+    const ms = this.state === 'unusable' ? unusableFactor * intervalMs : this.state === 'suspect' ? intervalMs / glances : intervalMs;
+    this.#timer = setTimeout(() => {
+      this.#glancing = this.#glances !== 0;
+      void this.check();
+    }, ms);
     this.#timer.unref();
+  }
+
+  /** A run could not reach it: nothing new goes there until it has answered. */
+  doubt(error: KatafleetError): void {
+    if (this.state === 'ready') {
+      this.trouble = error;
+      this.#moved('ready', this.#health.doubt());
+      void this.check();
+    }
+  }
+
+  /**
+   * Whether it answers, asked after this call and for a second at most: what was lost on a node that answers was not lost
+   * with the node.
+   */
+  async answers(): Promise<boolean> {
+    const asked = async () => {
+      if (this.#checking) await this.#checking; // begun before: what it heard may be old
+      if (this.state === 'ready') await this.check();
+      return this.state === 'ready';
+    };
+    return within(answerMs, asked).catch(() => false);
   }
 
   async #look(): Promise<void> {
     const from = this.state;
+    const glancing = this.#glancing;
+    this.#glancing = false;
     try {
       if (from === 'ready' || from === 'suspect') {
         await this.#timed(this.#options.rules.timeoutMs, (signal) => this.driver.ping(signal));
@@ -143,8 +180,13 @@ export class Member {
     } catch (error) {
       if (this.#ending.signal.aborted) return;
       this.trouble = error instanceof KatafleetError ? error : new KatafleetError('engine.failed', messageOf(error), { cause: error });
-      this.#moved(from, refusals.has(this.trouble.code) ? this.#health.refuse() : this.#health.bad());
+      this.#moved(from, refusals.has(this.trouble.code) ? this.#health.refuse() : this.#failed(glancing));
     }
+  }
+
+  /** A node is not down any sooner because it is looked at more often while it is suspect. */
+  #failed(glancing: boolean): HealthState {
+    return glancing && this.state === 'suspect' ? this.state : this.#health.bad();
   }
 
   /** What it is and which driver serves it. @throws engine.*, driver.unavailable */

@@ -1,15 +1,16 @@
 import { randomUUID } from 'node:crypto';
 import { KatafleetError, messageOf } from '../core/errors.ts';
-import type { RunResult } from '../core/run.ts';
+import { notCounted, type RunResult } from '../core/run.ts';
 import type { Fleet } from '../fleet/fleet.ts';
 import type { Lease } from '../fleet/node.ts';
 import type { Policy } from '../scheduler/placement.ts';
 import { FairQueue, type QueueLimits, type Waiting } from '../scheduler/queue.ts';
 import { Scheduler } from '../scheduler/scheduler.ts';
 import { type Job, wantedOf } from './job.ts';
+import { type Loss, noSandbox, sandboxLost, wordsOf } from './losses.ts';
 import { rejection, tooLate } from './rejection.ts';
 import { transfersWith } from './rsync-transfer.ts';
-import { attempt } from './runner.ts';
+import { type Attempt, attempt } from './runner.ts';
 import { SandboxState } from './sandbox-state.ts';
 import { type Kept, mayServeAgain, type SessionLimits, Sessions } from './sessions.ts';
 import { cancelled, entryOf, type Recorder, stopping, type SubmitOptions, type Ticket, unwritten } from './ticket.ts';
@@ -18,7 +19,7 @@ import type { Transfers } from './transfer.ts';
 export interface DispatcherOptions {
   limits: QueueLimits;
   policy: Policy;
-  /** Tries at a run whose node was lost; as many more at most that ended before its command began. */
+  /** Tries at a run whose node was lost after its command had begun, or on whose nodes no sandbox could be made. */
   attempts: number;
   /** Bytes that an idle sandbox books. */
   idleMemory: number;
@@ -35,8 +36,6 @@ export interface DispatcherOptions {
 const noSessions: SessionLimits = { most: 0, perTenant: 0, idleMs: 0, ageMs: 0, memory: 0 };
 /** How often deadlines in the queue are looked at, ms. */
 const tickMs = 100;
-/** Longest time until a full node is tried again, ms. */
-const longestPauseMs = 5_000;
 
 /** From a checked run to its one result: queue, placement, attempts. */
 export class Dispatcher {
@@ -153,9 +152,13 @@ export class Dispatcher {
       attempts: options.attempts ?? 0,
       uncounted: options.uncounted ?? 0,
       unbegun: 0,
+      own: 0,
+      setbacks: 0,
+      patience: undefined,
       submitted: performance.now(),
       avoid: new Set(),
-      full: { times: 0, why: undefined },
+      full: 0,
+      why: undefined,
       settle,
     };
     const cancel = () => {
@@ -203,8 +206,8 @@ export class Dispatcher {
   #expire(): void {
     const now = Date.now();
     for (const { value } of this.#queue.expired(now)) {
-      const { job, avoid, full } = value;
-      this.#fail(value, tooLate(job, wantedOf(job, this.#options.idleMemory, avoid), this.#fleet, full.why));
+      const { job, avoid, why } = value;
+      this.#fail(value, tooLate(job, wantedOf(job, this.#options.idleMemory, avoid), this.#fleet, why));
     }
     this.#pump(); // patience and aging pass with time
     if (this.#queue.size === 0) {
@@ -258,7 +261,6 @@ export class Dispatcher {
     const number = (ticket.attempts += 1);
     const resumed = kept !== undefined;
     const state = kept?.state ?? (job.request.session === undefined ? undefined : new SandboxState());
-    if (resumed) ticket.uncounted += 1;
     this.#running.set(id, ticket);
     this.#fleet.cluster.started(node);
     try {
@@ -269,40 +271,43 @@ export class Dispatcher {
         options.onAttempt?.(number, node);
       });
       const acquired = performance.now();
-      let again: Kept | undefined;
-      try {
-        const transfer = this.#transfers.of(lease, job, options.signal, state);
-        const tried = await attempt(lease, job, { ...options, resumed, sessionMs: state ? this.#sessions.ageMs : 0 }, transfer);
-        if (tried.kind === 'lost') {
-          if (!resumed && (!lease.warm || tried.started)) ticket.avoid.add(node);
-          // Nothing was done twice; where a machine dies, or the network does, many that wait there die with it.
-          if (!resumed && !tried.started && ticket.unbegun < this.#options.attempts) {
-            ticket.unbegun += 1;
-            ticket.uncounted += 1;
-          }
-          void this.#fleet.member(node).check(); // it may be more than this one sandbox
-          this.#lost(entry, number, node, new KatafleetError('node.lost', `the run was lost on ${node}: ${tried.reason}`));
-          return;
-        }
+      const resultOf = ({ result, executedAt }: Attempt): RunResult => {
         const total = performance.now();
         const timings = {
           queueMs: begun - ticket.submitted,
           acquireMs: acquired - begun,
-          executeMs: tried.executedAt - acquired,
-          collectMs: total - tried.executedAt,
+          executeMs: executedAt - acquired,
+          collectMs: total - executedAt,
           totalMs: total - ticket.submitted,
         };
-        const warmly = resumed || lease.warm;
-        const result: RunResult = { id, image: job.request.image, node, attempt: number, warm: warmly, resumed, ...tried.result, timings };
+        return { id, image: job.request.image, node, attempt: number, warm: resumed || lease.warm, resumed, ...result, timings };
+      };
+      const finish = (result: RunResult) => {
         recorder?.finish(id, number, result, Date.now());
         ticket.settle({ result });
-        if (state && mayServeAgain(job, result)) again = { lease, node, state, born: kept?.born ?? begun };
+      };
+      let again: Kept | undefined;
+      let lost: Extract<Attempt, { kind: 'lost' }> | undefined;
+      try {
+        const transfer = this.#transfers.of(lease, job, options.signal, state);
+        const tried = await attempt(lease, job, { ...options, resumed, sessionMs: state ? this.#sessions.ageMs : 0 }, transfer);
+        if (tried.kind === 'lost') lost = tried;
+        else {
+          const result = resultOf(tried);
+          finish(result);
+          if (state && mayServeAgain(job, result)) again = { lease, node, state, born: kept?.born ?? begun };
+        }
       } finally {
         if (again) this.#sessions.keep(job, again);
         else void lease.release().catch(() => undefined); // the reaper sees to what the engine wouldn't remove
       }
+      if (!lost) return;
+      const how = { ...lost, given: lease.lost.aborted, resumed, warm: lease.warm };
+      const loss = await sandboxLost(ticket, this.#fleet.member(node), how, this.#options.attempts);
+      if (loss.own && !options.signal?.aborted) finish(resultOf(lost));
+      else this.#lost(entry, number, node, loss);
     } catch (error) {
-      this.#failed(entry, number, node, error);
+      await this.#failed(entry, number, node, { error, resumed });
     } finally {
       this.#running.delete(id);
       this.#fleet.cluster.ended(node);
@@ -317,43 +322,51 @@ export class Dispatcher {
     return this.#fleet.lease(node, job.image, job.limits, granted, options.signal, job.placing.constraints);
   }
 
-  /** An attempt that ended in an error: the node's fault is tried again, all else is the end. */
-  #failed(entry: Waiting<Ticket>, number: number, node: string, error: unknown): void {
+  /** An attempt that ended in an error: what is about the node is tried again, all else is the end. Never throws. */
+  async #failed(
+    entry: Waiting<Ticket>,
+    number: number,
+    node: string,
+    { error, resumed }: { error: unknown; resumed: boolean },
+  ): Promise<void> {
     const ticket = entry.value;
-    if (ticket.options.signal?.aborted) {
-      this.#fail(ticket, cancelled(error), number);
-    } else if (error instanceof KatafleetError && error.fault === 'node' && error.retry) {
-      if (error.code === 'node.full') this.#full(ticket, node, error);
-      else ticket.avoid.add(node);
-      if (error.code === 'engine.unreachable' || error.code === 'engine.timeout') void this.#fleet.member(node).check();
-      this.#lost(entry, number, node, error);
-    } else {
-      this.#fail(ticket, error, number);
+    try {
+      if (ticket.options.signal?.aborted) {
+        this.#fail(ticket, cancelled(error), number);
+        return;
+      }
+      const loss = await noSandbox(ticket, this.#fleet.member(node), error);
+      if (!loss) {
+        this.#fail(ticket, error, number);
+        return;
+      }
+      if (loss.error.code === 'node.full' && loss.avoid) this.#sessions.makeRoom((kept) => kept === node);
+      this.#lost(entry, number, node, { ...loss, counts: loss.counts && !resumed });
+    } catch (cause) {
+      ticket.settle({ error: unwritten(cause, asError(error)) });
     }
   }
 
-  /** There was no room after all, and no attempt was lost by that. Where nothing gave way, other nodes are better, or a later time. */
-  #full(ticket: Ticket, node: string, { retryAfterMs, message }: KatafleetError): void {
-    ticket.uncounted += 1;
-    ticket.full = { times: ticket.full.times + 1, why: retryAfterMs === undefined ? ticket.full.why : `${node}: ${message}` };
-    if (retryAfterMs === undefined) return;
-    ticket.avoid.add(node);
-    this.#sessions.makeRoom((kept) => kept === node);
-  }
-
-  /** Its place in the queue after an attempt. It may wait as long again, unless it has only found nodes full. */
-  #requeued(entry: Waiting<Ticket>, { retryAfterMs }: KatafleetError): Waiting<Ticket> {
-    const { job, full } = entry.value;
+  /** Its place in the queue after an attempt. After one that began it may wait as long again; those that came to nothing have that time together. */
+  #requeued(entry: Waiting<Ticket>, { pauseMs, error }: Loss): Waiting<Ticket> {
+    const ticket = entry.value;
     const now = Date.now();
     const { pause: _over, ...rest } = entry;
-    if (retryAfterMs !== undefined) return { ...rest, pause: now + Math.min(longestPauseMs, retryAfterMs * 2 ** (full.times - 1)) };
-    if (full.times > this.#options.attempts) return rest;
-    return { ...rest, deadline: Math.max(entry.deadline, now + job.placing.queueMs) };
+    const paused = pauseMs > 0 ? { ...rest, pause: now + pauseMs } : rest;
+    if (error.code === 'node.full') return paused;
+    const until = now + ticket.job.placing.queueMs;
+    if (ticket.setbacks > 0) ticket.patience ??= until;
+    else ticket.patience = undefined;
+    return { ...paused, deadline: Math.max(entry.deadline, ticket.patience ?? until) };
   }
 
-  #lost(entry: Waiting<Ticket>, number: number, node: string, error: KatafleetError): void {
+  #lost(entry: Waiting<Ticket>, number: number, node: string, loss: Loss): void {
     const ticket = entry.value;
     const { recorder } = this.#options;
+    const { error } = loss;
+    if (!loss.counts) ticket.uncounted += 1;
+    if (loss.avoid) ticket.avoid.add(node);
+    ticket.why = wordsOf(node, loss);
     if (ticket.options.signal?.aborted) {
       this.#fail(
         ticket,
@@ -362,10 +375,10 @@ export class Dispatcher {
       );
     } else if (this.#stopping) {
       this.#fail(ticket, stopping(), number);
-    } else if (ticket.attempts - ticket.uncounted >= this.#options.attempts && error.code !== 'node.full') {
+    } else if (loss.counts && ticket.attempts - ticket.uncounted >= this.#options.attempts) {
       this.#fail(ticket, error, number);
-    } else if (recorder?.lost(ticket.id, number, messageOf(error), Date.now()) ?? true) {
-      this.#queue.requeue(this.#requeued(entry, error));
+    } else if (recorder?.lost(ticket.id, number, `${loss.counts ? '' : notCounted}${messageOf(error)}`, Date.now()) ?? true) {
+      this.#queue.requeue(this.#requeued(entry, loss));
       this.#tick ??= setInterval(() => this.#expire(), tickMs).unref();
       // Whoever gave the attempt up places it anew, once it has left the books of what runs.
     } else {
@@ -374,7 +387,7 @@ export class Dispatcher {
   }
 
   #fail(ticket: Ticket, error: unknown, number?: number): void {
-    const known = error instanceof KatafleetError ? error : new KatafleetError('internal', messageOf(error), { cause: error });
+    const known = asError(error);
     this.#scheduler.forget(ticket.id);
     try {
       this.#options.recorder?.fail(ticket.id, number, known, Date.now());
@@ -386,6 +399,9 @@ export class Dispatcher {
     ticket.settle({ error: known });
   }
 }
+
+const asError = (error: unknown) =>
+  error instanceof KatafleetError ? error : new KatafleetError('internal', messageOf(error), { cause: error });
 
 /** A lease and what is done while it is waited for; where that throws, the lease is given back. */
 async function alongside(leasing: Promise<Lease>, body: () => void): Promise<Lease> {

@@ -1,5 +1,5 @@
 import { within } from '../core/deadline.ts';
-import { messageOf } from '../core/errors.ts';
+import { KatafleetError, messageOf } from '../core/errors.ts';
 import { type Changes, noChanges, type Outcome, type RunResult, sandboxUser, type StepResult } from '../core/run.ts';
 import type { PreparedImage } from '../drivers/contract.ts';
 import type { ReadySandbox } from '../fleet/pool.ts';
@@ -29,9 +29,12 @@ const graceMs = 60_000;
 
 /** What one attempt came to. */
 export type Attempt =
-  | { kind: 'done'; result: Pick<RunResult, 'outcome' | 'light' | 'steps' | 'changes'>; executedAt: number }
-  /** The sandbox went away through no fault of the run's. `started`: its command had begun. */
-  | { kind: 'lost'; reason: string; started: boolean };
+  | { kind: 'done'; result: RunEnd; executedAt: number }
+  /** The sandbox went away, and nothing shows that the run is to blame. `started`: its command had begun. `result`: what came of it until then. */
+  | { kind: 'lost'; reason: string; started: boolean; result: RunEnd; executedAt: number };
+
+/** What the sandbox has to say of a run. */
+type RunEnd = Pick<RunResult, 'outcome' | 'light' | 'steps' | 'changes'>;
 
 interface Served {
   steps: StepResult[];
@@ -48,12 +51,16 @@ export async function attempt(
   options: AttemptOptions = {},
   transfer = streamTransfer(lease, job),
 ): Promise<Attempt> {
+  const served: Served = { steps: [], changes: noChanges(), executedAt: 0 };
   try {
-    const served = await serve(lease, job, options, transfer);
-    return { kind: 'done', result: summary(served, lease.image), executedAt: served.executedAt };
+    await serve(lease, job, options, transfer, served);
+    return { kind: 'done', ...came(served, lease.image) };
   } catch (error) {
-    if (error instanceof AttemptLost) return { kind: 'lost', reason: error.message, started: error.started };
-    throw error;
+    if (!(error instanceof AttemptLost)) throw error;
+    const { message: reason, started } = error;
+    served.executedAt ||= performance.now();
+    served.ending = { kind: 'lost', reason };
+    return { kind: 'lost', reason, started, ...came(served, lease.image) };
   }
 }
 
@@ -66,12 +73,18 @@ class AttemptLost extends Error {
   }
 }
 
-async function serve({ sandbox, conversation, lost }: Lease, job: Job, options: AttemptOptions, transfer: Transfer): Promise<Served> {
+/** Fills in what comes of the run as it comes. @throws AttemptLost */
+async function serve(
+  { sandbox, conversation, lost }: Lease,
+  job: Job,
+  options: AttemptOptions,
+  transfer: Transfer,
+  served: Served,
+): Promise<void> {
   const { profile, steps } = job;
   const budget = steps.reduce((sum, step) => sum + (step.limits?.wallMs ?? profile.wallMs), graceMs + transfer.extraMs);
   // The supervisor keeps the deadlines; this is for a node that stops answering.
   const watchdog = setTimeout(() => sandbox.stream.destroy(), budget).unref();
-  const served: Served = { steps: [], changes: noChanges(), executedAt: 0 };
   let started = false;
   const onStarted = () => {
     started = true;
@@ -105,26 +118,32 @@ async function serve({ sandbox, conversation, lost }: Lease, job: Job, options: 
   } catch (error) {
     // What a session left behind may be what is in the way: a fresh sandbox will show.
     if (options.resumed && !started) throw new AttemptLost(messageOf(error), false);
-    if (!(error instanceof ConversationLost)) throw error;
+    if (!(error instanceof ConversationLost)) {
+      // What breaks once the program runs may be the program's doing: it is bounded as a loss is.
+      if (started && error instanceof KatafleetError && error.fault === 'node') throw new AttemptLost(error.message, true);
+      throw error;
+    }
     if (!started) throw new AttemptLost(error.message, false);
     served.executedAt ||= performance.now();
     served.ending = await wordOfTheEngine(sandbox, error, lost);
   } finally {
     clearTimeout(watchdog);
   }
-  return served;
 }
 
 /** How long the engine may take to say how a container ended, ms. */
 const wordMs = 10_000;
 
-/** Exit codes of a container whose first process was killed from outside, or told to end: nothing inside it can do that. None at all: nobody knows. */
-const killedFromOutside: readonly unknown[] = [137, 143, undefined];
+/**
+ * Exit codes of a container that was killed from outside, or told to end. 0: an older supervisor gives it when it is told to
+ * end or its stream is gone, and an engine that was started again shows it for what it lost. None at all: nobody knows.
+ */
+const endedFromOutside: readonly unknown[] = [0, 137, 143, undefined];
 
 /**
  * The supervisor vanished in the middle of a run: the engine knows whether it was for want of memory. Where the engine
- * does not answer, or the container was killed from outside, the node is at fault and the run can be tried elsewhere;
- * where the supervisor ended by itself, the same could happen anywhere. @throws AttemptLost
+ * does not answer, or the container was ended from outside, the run can be tried again; where the supervisor ended by itself,
+ * the same could happen anywhere. @throws AttemptLost
  */
 async function wordOfTheEngine(sandbox: ReadySandbox['sandbox'], lost: ConversationLost, nodeLost: AbortSignal): Promise<Outcome> {
   const end = await within(wordMs, (signal) => sandbox.ended(signal), { signals: [nodeLost] }).catch((error: unknown) => {
@@ -132,11 +151,13 @@ async function wordOfTheEngine(sandbox: ReadySandbox['sandbox'], lost: Conversat
   });
   if (end.oomKilled) return { kind: 'out_of_memory' };
   const reason = `${lost.message}; the container ended with ${end.exitCode ?? 'no exit code'}`;
-  if (killedFromOutside.includes(end.exitCode)) throw new AttemptLost(reason, true);
+  if (endedFromOutside.includes(end.exitCode)) throw new AttemptLost(reason, true);
   return { kind: 'lost', reason };
 }
 
-function summary(served: Served, image: PreparedImage): Pick<RunResult, 'outcome' | 'light' | 'steps' | 'changes'> {
+const came = (served: Served, image: PreparedImage) => ({ result: summary(served, image), executedAt: served.executedAt });
+
+function summary(served: Served, image: PreparedImage): RunEnd {
   const { steps, changes } = served;
   const last = steps.at(-1);
   const abnormal = steps.find(({ outcome }) => outcome.kind !== 'exited')?.outcome;

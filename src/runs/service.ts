@@ -57,7 +57,7 @@ interface Unfinished extends Unended {
   placing: Placing;
   acceptedAt: number;
   lastAttempt: number;
-  /** Attempts that were left by a katafleet that was told to end. */
+  /** Attempts that are none of its tries: left by a katafleet that was told to end, or that found nothing. */
   stopped: number;
 }
 

@@ -35,16 +35,24 @@ export interface Ticket {
   options: SubmitOptions;
   attempts: number;
   /**
-   * Attempts that no node is to blame for: that katafleet left when it was told to end, that found no room, in a session's kept sandbox, which a fresh
-   * one stands in for, or the first few whose sandbox was gone before the command began.
+   * Attempts that are none of the tries that a run has: that katafleet left when it was told to end, that found no node, no room or
+   * no image, in a session's kept sandbox, which a fresh one stands in for, or the first few whose sandbox was gone before the
+   * command began.
    */
   uncounted: number;
-  /** Of them, those whose command had not begun. */
+  /** Of them, those whose sandbox was gone before the command began, on a node that was well. */
   unbegun: number;
+  /** Attempts whose sandbox went away after the command had begun, on a node that was well. */
+  own: number;
+  /** Attempts in a row that came to nothing before the command began; and until when they may go on, ms of the queue's clock. */
+  setbacks: number;
+  patience: number | undefined;
   submitted: number;
   avoid: Set<string>;
-  /** Attempts that found a node full of what its books don't have; the last of them in its words. */
-  full: { times: number; why: string | undefined };
+  /** Attempts that found a node full of what its books don't have. */
+  full: number;
+  /** What the last node said that it found nothing on. */
+  why: string | undefined;
   settle: (end: { result: RunResult } | { error: KatafleetError }) => void;
 }
 

@@ -3,7 +3,7 @@ import { setImmediate } from 'node:timers/promises';
 import { KatafleetError } from '../core/errors.ts';
 import { canonicalImage } from '../core/image-name.ts';
 import { Placing } from '../core/placing.ts';
-import type { RunRequest, RunResult } from '../core/run.ts';
+import { notCounted, type RunRequest, type RunResult } from '../core/run.ts';
 import { decodeRequest, decodeResult, encodeRequest, encodeResult, hashOf } from './codec.ts';
 import { type Db, openDatabase } from './database.ts';
 import { NodeBook } from './node-book.ts';
@@ -238,7 +238,7 @@ export class Journal extends NodeBook implements Disposable {
 
   /**
    * Runs that are not over, in the order of their acceptance. `abandoned`: attempts that katafleet itself died in; `stopped`:
-   * those that it ended in peace.
+   * those that it ended in peace, or that were none of the run's tries.
    */
   *unfinished(): Generator<Unfinished> {
     for (const row of this.#sql.open.all()) {
@@ -346,7 +346,7 @@ function statements(db: Db) {
     open: db.prepare<[], RunRow & { abandoned: number; stopped: number; bytes: number }>(
       `SELECT *, coalesce((SELECT length(bytes) FROM requests WHERE run = runs.id), 0) AS bytes,
         (SELECT count(*) FROM attempts WHERE run = runs.id AND reason = '${diedInIt}') AS abandoned,
-        (SELECT count(*) FROM attempts WHERE run = runs.id AND reason = '${stoppedInIt}') AS stopped
+        (SELECT count(*) FROM attempts WHERE run = runs.id AND (reason = '${stoppedInIt}' OR reason GLOB '${notCounted}*')) AS stopped
         FROM runs WHERE ended_at IS NULL ORDER BY sequence`,
     ),
     counts: db.prepare<[], { state: RunState; count: number }>('SELECT state, count(*) AS count FROM runs GROUP BY state'),

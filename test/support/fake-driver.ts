@@ -99,6 +99,8 @@ export class FakeDriver implements Driver {
   imports = 0;
   /** Creates that were told never to come. */
   stalled = 0;
+  /** What its containers show that ended. */
+  exitCode: number | undefined = 137;
   starts: number | undefined;
   members: (() => Promise<NodeMember[]>) | undefined;
   setAvailability: ((member: string, availability: NodeMember['availability']) => Promise<void>) | undefined;
@@ -202,7 +204,7 @@ export class FakeDriver implements Driver {
       node: this.#usable[0]?.id ?? 'fake',
       stream,
       closed: once(stream, 'close').then(() => undefined),
-      ended: () => Promise.resolve({ exitCode: 137, oomKilled: false }),
+      ended: () => Promise.resolve({ exitCode: this.exitCode, oomKilled: false }),
       remove,
     };
   }

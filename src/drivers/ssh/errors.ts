@@ -48,7 +48,7 @@ const faults: readonly Fault[] = [
     hint: 'on the node: usermod -aG docker USER, or scripts/node-setup; it counts from the next login on',
   },
   {
-    says: /Cannot connect to the Docker daemon|Is 'docker -d' running|Is the docker daemon running|error during connect|no such file or directory.*docker\.sock|docker\.sock: (connect|dial|no such)/i,
+    says: /Cannot connect to the Docker daemon|Is 'docker -d' running|Is the docker daemon running|engine is shutdown|error during connect|no such file or directory.*docker\.sock|docker\.sock: (connect|dial|no such)/i,
     code: 'engine.unreachable',
     message: (at) => `${at} answers over ssh, but no docker daemon runs there`,
     hint: 'start it on the node: service docker start, or systemctl start docker',

@@ -10,6 +10,7 @@ describe('what a node’s docker complains of', () => {
     const cases: [string, number, string][] = [
       [fatal("Cannot connect to the Docker daemon. Is 'docker -d' running on this host?"), 1, 'engine.unreachable'],
       ['Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?', 1, 'engine.unreachable'],
+      ['Error response from daemon: engine is shutdown', 1, 'engine.unreachable'],
       [
         fatal('Get http:///var/run/docker.sock/v1.18/version: dial unix /var/run/docker.sock: permission denied. Are you trying'),
         1,

@@ -1,0 +1,89 @@
+import { KatafleetError, messageOf } from '../core/errors.ts';
+import type { Member } from '../fleet/member.ts';
+import type { Ticket } from './ticket.ts';
+
+/** Losses of a run in sandboxes of which the node lives on, from which on the run has to answer for them. */
+const mostOwn = 2;
+/** How long a run stays away from where it found nothing, ms: short at first, longest when it has gone on for long. */
+const rest = { first: 250, most: 1_000, many: 20, after: 5_000 };
+
+/** An attempt that came to nothing, and what that means for its run. */
+export interface Loss {
+  error: KatafleetError;
+  /** Whether it counts as one of the run's tries. */
+  counts: boolean;
+  /** Whether the run stays away from the node while others can take it. */
+  avoid: boolean;
+  /** How long the run stays away from the nodes that it avoids, ms. */
+  pauseMs: number;
+  /** The program itself may be what ends its sandboxes: the run is over. */
+  own: boolean;
+}
+
+/** Errors by which a node is not there, so that nothing of the run was tried. */
+const absent: ReadonlySet<string> = new Set(['engine.unreachable', 'engine.timeout', 'node.lost', 'swarm.leaderless']);
+
+/** How long to wait after so many tries in a row that came to nothing, ms. */
+export function restMs(times: number): number {
+  return times > rest.many ? rest.after : Math.min(rest.most, rest.first * 2 ** Math.max(0, times - 1));
+}
+
+/**
+ * A sandbox that was there and went away under its run. Lost with its node, it is a try that any run may lose: as many as there
+ * are tries. Lost while the node lives on, the run itself may have done it: the second such loss after the command began is the
+ * run's own. Before that nothing was done: it does not count, unless that happens again and again on a node that is well.
+ */
+export async function sandboxLost(
+  ticket: Ticket,
+  member: Member,
+  tried: { reason: string; started: boolean; given: boolean; resumed: boolean; warm: boolean },
+  attempts: number,
+): Promise<Loss> {
+  const name = member.settings.name;
+  const error = new KatafleetError('node.lost', `the run was lost on ${name}: ${tried.reason}`);
+  const well = !tried.given && (await member.answers());
+  if (tried.started) {
+    ticket.setbacks = 0;
+    if (well) ticket.own += 1;
+    return { error, counts: !tried.resumed, avoid: !tried.resumed, pauseMs: 0, own: ticket.own >= mostOwn };
+  }
+  if (tried.resumed) return { error, counts: false, avoid: false, pauseMs: 0, own: false };
+  ticket.setbacks += 1;
+  const spared = !well || ticket.unbegun < attempts;
+  if (well) ticket.unbegun += 1;
+  // Another idle sandbox of the same node is as good as any.
+  return { error, counts: !spared, avoid: !tried.warm || !well, pauseMs: well ? 0 : restMs(ticket.setbacks), own: false };
+}
+
+/** No sandbox came. Undefined where that is the end of the run: the fault is the user's, or katafleet's own. */
+export async function noSandbox(ticket: Ticket, member: Member, error: unknown): Promise<Loss | undefined> {
+  if (!(error instanceof KatafleetError)) return undefined;
+  const base = { error, avoid: true, own: false };
+  if (error.code === 'node.full') {
+    // There was no room after all. Where something gave way the same node will do, else others are better, or a later time.
+    const { retryAfterMs } = error;
+    ticket.full += 1;
+    const pauseMs = retryAfterMs === undefined ? 0 : Math.min(rest.after, retryAfterMs * 2 ** (ticket.full - 1));
+    return { ...base, counts: false, avoid: retryAfterMs !== undefined, pauseMs };
+  }
+  if (error.code === 'image.unknown') {
+    // The node's word is about the node: its books are set right, and what is left of them decides.
+    const had = member.node.imageId(ticket.job.image) !== undefined;
+    await member.refreshImages();
+    ticket.setbacks += 1;
+    const has = member.node.imageId(ticket.job.image) !== undefined;
+    return { ...base, counts: !had || has, pauseMs: restMs(ticket.setbacks) };
+  }
+  if (error.fault !== 'node') return undefined;
+  ticket.setbacks += 1;
+  const pauseMs = restMs(ticket.setbacks);
+  if (absent.has(error.code)) {
+    if (error.code !== 'node.lost') member.doubt(error);
+    return { ...base, counts: false, pauseMs };
+  }
+  // An engine that is ending fails in many words. Asked again, it is silent.
+  return { ...base, counts: await member.answers(), pauseMs };
+}
+
+/** The same words for a run that never finds a place. */
+export const wordsOf = (node: string, { error }: Loss) => `${node}: ${messageOf(error)}`;

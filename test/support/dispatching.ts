@@ -1,0 +1,50 @@
+import assert from 'node:assert/strict';
+import { Placing } from '../../src/core/placing.ts';
+import type { RunRequest } from '../../src/core/run.ts';
+import { Dispatcher, type DispatcherOptions } from '../../src/runs/dispatcher.ts';
+import { checkJob } from '../../src/runs/job.ts';
+import type { Recorder } from '../../src/runs/ticket.ts';
+import { fakeFleet, type FakeFleetOptions, MiB } from './fake-fleet.ts';
+
+export function jobOf(
+  argv: string[] = ['echo', 'hi'],
+  { memory = 512 * MiB, image = 'any', cpus = 1, ...placing }: { memory?: number; image?: string; cpus?: number } & Partial<Placing> = {},
+) {
+  const request: RunRequest = { image, files: [], steps: [{ argv }], profile: { memory, cpus } };
+  return checkJob(request, Placing.parse(placing));
+}
+
+/** A dispatcher over nodes in memory, all of them ready, with a record of what it wrote down. */
+export async function dispatching(names: string[], options: Partial<DispatcherOptions> & FakeFleetOptions = {}) {
+  const fakes = fakeFleet(names, options);
+  const book: string[] = [];
+  const recorder: Recorder = {
+    begin: (_id, attempt, { node }) => void book.push(`begin ${attempt} on ${node}`),
+    lost: (_id, attempt) => book.push(`lost ${attempt}`) > 0,
+    finish: (_id, attempt) => book.push(`finish ${attempt}`) > 0,
+    fail: (_id, attempt, { code }) => book.push(`fail ${attempt ?? '-'}: ${code}`) > 0,
+  };
+  const dispatcher = new Dispatcher(fakes.fleet, {
+    limits: { runs: 1_000, bytes: 1024 * MiB, perTenant: 1_000 },
+    policy: { pack: 'spread' },
+    attempts: 3,
+    idleMemory: 16 * MiB,
+    patient: true,
+    recorder,
+    random: () => 0,
+    ...options,
+  });
+  await fakes.fleet.open();
+  const nodeOf = () => names.find((name) => fakes.driver(name).holding > 0) ?? '';
+  /** As a node that a power cut took: its streams break, its calls fail, and its health has noticed. */
+  const lose = async (name: string) => {
+    fakes.driver(name).faults = { unreachable: true };
+    await fakes.look(name, 3);
+  };
+  const close = async () => {
+    dispatcher.stop();
+    await fakes.fleet.close();
+    for (const name of names) assert.equal(fakes.fleet.cluster.node(name)?.booked, 0, `the books of ${name} close at zero`);
+  };
+  return { ...fakes, dispatcher, book, nodeOf, lose, close };
+}
