@@ -12,6 +12,7 @@ import { inspectImage } from '../drivers/api/inspect.ts';
 import { supervisorBinary } from '../drivers/supervisor.ts';
 import { debianBase, type Progress } from './base.ts';
 import { contextBytes, type ContextFile, projectContext } from './context.ts';
+import { hostNode, type NodePlan, planNode } from './host-node.ts';
 import type { Recipe } from './recipe.ts';
 
 /** Where a recipe's image is tagged, as `latest`, once it was proved. */
@@ -25,8 +26,10 @@ export interface Built {
 
 /** Builds a recipe's image, without a tag: it gets one when it is proved. @throws build.failed, base.unavailable */
 export async function build(docker: Dockerode, node: Fingerprint, recipe: Recipe, progress: Progress): Promise<Built> {
-  const base = await baseOf(docker, recipe, progress);
-  const context = await contextOf(recipe, node);
+  // What this machine can't give is told before a base is made, which takes minutes.
+  const plan = recipe.context?.node ? planNode(await hostNode()) : undefined;
+  const context = await contextOf(recipe, node, plan);
+  const base = await baseOf(docker, recipe, plan, progress);
   const hash = await contextHash(base, recipe, context);
   const tagged = await inspectImage(docker, `${imageRepository(recipe.name)}:latest`);
   if (tagged && (tagged.Config.Labels as Record<string, string> | null)?.[labels.recipeHash] === hash)
@@ -42,14 +45,14 @@ export async function build(docker: Dockerode, node: Fingerprint, recipe: Recipe
   return { id: await follow(docker, stream, recipe, progress), fresh: false };
 }
 
-async function baseOf(docker: Dockerode, { from, name }: Recipe, progress: Progress): Promise<string> {
-  if ('debian' in from) return debianBase(docker, from.debian, progress);
+async function baseOf(docker: Dockerode, { from, name }: Recipe, plan: NodePlan | undefined, progress: Progress): Promise<string> {
+  if ('debian' in from) return debianBase(docker, plan?.suite ?? from.debian, progress);
   const base = await inspectImage(docker, `${imageRepository(from.recipe)}:latest`);
   if (!base) throw new KatafleetError('build.failed', `${name} stands on ${from.recipe}, which is not built on this node`);
   return base.Id;
 }
 
-async function contextOf(recipe: Recipe, node: Fingerprint): Promise<ContextFile[]> {
+async function contextOf(recipe: Recipe, node: Fingerprint, plan: NodePlan | undefined): Promise<ContextFile[]> {
   const context: ContextFile[] = [];
   for (const entry of (await readdir(recipe.folder, { withFileTypes: true })).sort((a, b) => (a.name < b.name ? -1 : 1))) {
     // Folders hold start-points and cases: the proof's matter, not the image's.
@@ -57,7 +60,7 @@ async function contextOf(recipe: Recipe, node: Fingerprint): Promise<ContextFile
       context.push(contextBytes(entry.name, 0o644, await readFile(join(recipe.folder, entry.name))));
   }
   if (recipe.supervisor) context.push(contextBytes('supervisor', 0o555, (await supervisorFor(node)).bytes));
-  return recipe.context ? [...context, ...(await projectContext(recipe.context, node))] : context;
+  return recipe.context ? [...context, ...(await projectContext(recipe.context, node, plan?.node))] : context;
 }
 
 function supervisorFor({ architecture, node }: Fingerprint): ReturnType<typeof supervisorBinary> {

@@ -4,6 +4,7 @@ import { dirname, join, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { KatafleetError } from '../core/errors.ts';
 import type { Fingerprint } from '../drivers/contract.ts';
+import type { NodePlan } from './host-node.ts';
 import type { ProjectContext } from './recipe.ts';
 
 /** A file of a build's context. */
@@ -32,10 +33,16 @@ export function contextBytes(name: string, mode: number, bytes: Buffer): Context
 
 /**
  * What of katafleet itself goes into a recipe's build context: `project/` with what is named of it and `node_modules/`,
- * and `node`. Whoever reads it is another user than the owner: modes are made readable to all.
+ * and `node/`, which belongs to the image's /usr/local: `bin/node`, and `share/katafleet/packages`
+ * with Debian's packages that are to be installed, where Node comes by those. Whoever reads it is another user than the owner: modes are made readable to all.
  * @throws build.failed for what is not there, or does not fit the node
  */
-export async function projectContext(given: ProjectContext, node: Fingerprint, root = projectRoot): Promise<ContextFile[]> {
+export async function projectContext(
+  given: ProjectContext,
+  node: Fingerprint,
+  how: NodePlan['node'] = 'copied',
+  root = projectRoot,
+): Promise<ContextFile[]> {
   const files = await namedFiles(given.project, root);
   if (given.packages) {
     for (const { folder, place } of await productionPackages(root)) {
@@ -44,7 +51,11 @@ export async function projectContext(given: ProjectContext, node: Fingerprint, r
       }
     }
   }
-  if (given.node) files.push(await nodeBinary(node));
+  if (given.node) {
+    const binary = await nodeBinary(node);
+    if (how === 'copied') files.push(binary);
+    files.push(contextBytes('node/share/katafleet/packages', 0o644, Buffer.from(how === 'copied' ? '' : 'nodejs\n')));
+  }
   return files.sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
@@ -97,7 +108,7 @@ async function nodeBinary({ architecture, node }: Fingerprint): Promise<ContextF
       { hint: `build it on a machine with Linux and ${architecture}; katafleet images distribute brings it to others` },
     );
   }
-  return { ...(await contextFile(await realpath(process.execPath), 'node')), mode: 0o755 };
+  return { ...(await contextFile(await realpath(process.execPath), 'node/bin/node')), mode: 0o755 };
 }
 
 /** A package that runs need: where it lies, and its place below the project. */

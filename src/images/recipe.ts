@@ -28,7 +28,7 @@ const ProjectContext = z.strictObject({
   project: z.array(InProject).default([]),
   /** Whether the packages that it needs in production come to `project/node_modules/`. */
   packages: z.boolean().default(false),
-  /** Whether the node that builds comes as `node`. */
+  /** Whether the Node that builds comes below `node/`, or Debian's in its place: then the image's release is this machine's. */
   node: z.boolean().default(false),
 });
 export type ProjectContext = z.output<typeof ProjectContext>;

@@ -25,7 +25,7 @@ describe("what of katafleet goes into its own image's build context", () => {
   };
   const manifest = (dependencies: object = {}, optionalDependencies: object = {}) => JSON.stringify({ dependencies, optionalDependencies });
   const names = async (context: Partial<ProjectContext>, root = folder) =>
-    (await projectContext({ project: [], packages: false, node: false, ...context }, fingerprint, root)).map(({ name }) => name);
+    (await projectContext({ project: [], packages: false, node: false, ...context }, fingerprint, 'copied', root)).map(({ name }) => name);
 
   it('is what is named, less what is left out, readable to whoever runs it', async () => {
     put('dist/main.js', 'x');
@@ -34,6 +34,7 @@ describe("what of katafleet goes into its own image's build context", () => {
     const files = await projectContext(
       { project: ['dist', 'images', '!images/a/build/two'], packages: false, node: false },
       fingerprint,
+      'copied',
       folder,
     );
     assert.deepEqual(
@@ -95,10 +96,23 @@ describe("what of katafleet goes into its own image's build context", () => {
   });
 
   it('has the Node that builds, if the engine can run it', async () => {
-    const [node] = await projectContext({ project: [], packages: false, node: true }, fingerprint, folder);
-    assert.deepEqual([node?.name, node?.mode, node?.size], ['node', 0o755, statSync(process.execPath).size]);
+    const given = { project: [], packages: false, node: true };
+    const [node, packages] = await projectContext(given, fingerprint, 'copied', folder);
+    assert.deepEqual([node?.name, node?.mode, node?.size], ['node/bin/node', 0o755, statSync(process.execPath).size]);
+    assert.deepEqual([packages?.name, packages?.size], ['node/share/katafleet/packages', 0]);
     const other = { ...fingerprint, architecture: 'other' as const };
-    await assert.rejects(projectContext({ project: [], packages: false, node: true }, other, folder), /this machine's Node is for/);
+    await assert.rejects(projectContext(given, other, 'copied', folder), /this machine's Node is for/);
+  });
+
+  it("has the name of Debian's package where Node comes by that", async () => {
+    const files = await projectContext({ project: [], packages: false, node: true }, fingerprint, 'apt', folder);
+    assert.deepEqual(
+      files.map(({ name }) => name),
+      ['node/share/katafleet/packages'],
+    );
+    const bytes: Buffer[] = [];
+    for await (const chunk of files[0]?.read() ?? []) bytes.push(chunk);
+    assert.equal(Buffer.concat(bytes).toString(), 'nodejs\n');
   });
 });
 
@@ -159,7 +173,7 @@ describe('recipes', () => {
       error instanceof KatafleetError &&
       error.code === 'proof.failed' &&
       /node --version exited with 1[^]*GLIBC_2\.38/.test(error.message) &&
-      /must run on Debian bookworm \(glibc 2\.36, libstdc\+\+6\)/.test(error.hint ?? '');
+      /use one from https:\/\/nodejs\.org/.test(error.hint ?? '');
     await assert.rejects(
       prove(recipe, 'sha256:1', run, () => undefined),
       told,
