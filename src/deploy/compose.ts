@@ -7,6 +7,7 @@ import { KatafleetError, messageOf } from '../core/errors.ts';
 import type { Variables } from './interpolate.ts';
 import { logLines } from './log-lines.ts';
 import { stackFile } from './stack.ts';
+import { cpusHint, tooManyCpus } from './task-words.ts';
 
 /** How often the engine is asked after a container, ms. */
 const everyMs = 250;
@@ -71,6 +72,7 @@ export async function deployCompose(deployment: ComposeDeployment): Promise<void
     throw new KatafleetError('deploy.failed', `Compose could not bring ${name} up: ${why}`, {
       cause,
       ...(taken ? { hint: 'choose another port with --listen, or end what uses it' } : {}),
+      ...(tooManyCpus.test(err) ? { hint: cpusHint } : {}),
     });
   }
   await untilContainerHealthy(docker, name, timeoutMs, say);

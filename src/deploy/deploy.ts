@@ -7,11 +7,13 @@ import { inspectImage } from '../drivers/api/inspect.ts';
 import type { EngineDriver } from '../drivers/engine/driver.ts';
 import { deployCompose } from './compose.ts';
 import { deployedConfig } from './config.ts';
+import { usualCpus } from './cpus.ts';
 import type { Variables } from './interpolate.ts';
 import { requireManager, type SwarmView } from './manager.ts';
 import { socketGroup } from './socket.ts';
 import { readStack } from './stack.ts';
 import { deploySwarm } from './swarm.ts';
+import { isDeployed, undeploy } from './undeploy.ts';
 
 export type StackKind = 'compose' | 'swarm';
 
@@ -40,6 +42,8 @@ export interface DeployOptions {
 
 /** What a drained server needs beyond its grace to remove its sandboxes and close its journal, ms. */
 const closingMs = 40_000;
+/** How long it may take to remove what a first deployment made in vain, ms. */
+const takingBackMs = 60_000;
 /** How long its nodes may take to answer it before that is told, ms. */
 const nodesMs = 10_000;
 
@@ -74,16 +78,19 @@ export async function deploy(options: DeployOptions): Promise<string> {
       KATAFLEET_DIAL_PORT: String(options.dialPort),
       KATAFLEET_PUBLISH_MODE: options.publish,
       KATAFLEET_ENDPOINT_MODE: options.publish === 'ingress' ? 'vip' : 'dnsrr',
+      KATAFLEET_CPUS: options.config.env['KATAFLEET_CPUS'] || (await usualCpus(docker, kind, options.config.env['KATAFLEET_CONSTRAINT'])),
     };
     const { name, timeoutMs, listen } = options;
-    if (kind === 'compose') {
+    const stack = kind === 'swarm' ? readStack(variables) : undefined;
+    const address = await allOrNothing(options, await isDeployed(docker, name, kind === 'swarm'), async () => {
+      if (stack) {
+        const node = await deploySwarm({ docker, name, stack, image, configs: { config: config.text }, timeoutMs, say });
+        return reachable(node.address, options.endpoint);
+      }
       await deployCompose({ docker, endpoint: options.endpoint, name, variables, timeoutMs, say });
-      const host = listen.host === undefined || listen.host === '0.0.0.0' ? '127.0.0.1' : listen.host;
-      return await answered(`http://${host}:${listen.port}`, say);
-    }
-    const stack = readStack(variables);
-    const { address } = await deploySwarm({ docker, name, stack, image, configs: { config: config.text }, timeoutMs, say });
-    return await answered(`http://${reachable(address, options.endpoint)}:${listen.port}`, say);
+      return listen.host === undefined || listen.host === '0.0.0.0' ? '127.0.0.1' : listen.host;
+    });
+    return await answered(`http://${address}:${listen.port}`, say);
   } catch (error) {
     throw engineError(error, driver.endpoint, 'deploy');
   }
@@ -126,6 +133,29 @@ async function pinnedImage(docker: Dockerode, name: string, endpoint: string): P
     });
   }
   return image.RepoDigests?.[0] ?? image.Id;
+}
+
+/**
+ * A first deployment that fails takes back what it made, but for its state: it would fail for ever, and have the ports. What was there
+ * before stays as the update left it.
+ */
+async function allOrNothing<T>({ driver, name, say }: DeployOptions, wasThere: boolean, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    const byHand = `katafleet undeploy --name ${name} takes it away`;
+    if (wasThere) {
+      say(`${name} was there before and stays: mend it and deploy again; ${byHand}`);
+      throw error;
+    }
+    say(`${name} does not come up: what was made of it is removed`);
+    try {
+      await undeploy({ driver, name, volumes: false, dryRun: false, timeoutMs: takingBackMs, say });
+    } catch (cause) {
+      say(`some of it stays: ${messageOf(cause)}; ${byHand}`); // the first error is the one that is thrown
+    }
+    throw error;
+  }
 }
 
 /** Where a node is reached by whoever reaches the manager at an endpoint; a swarm of one machine may not say. */

@@ -26,9 +26,10 @@ const inWords = (parsed: (text: string) => number) =>
 const size = inWords(parseBytes);
 /** Nanoseconds, as the Engine API has them. */
 const nanoseconds = inWords((text) => parseDuration(text) * 1_000_000);
+/** 0 is no limit. */
 const nanoCpus = z.coerce
   .number()
-  .positive()
+  .min(0)
   .transform((cpus) => Math.round(cpus * 1e9));
 const port = z.coerce.number().int().min(1).max(65_535);
 const Labels = z.record(z.string(), z.string()).default({});

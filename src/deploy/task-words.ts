@@ -57,6 +57,10 @@ function failureWords(error: string, exitCode: number | undefined): string {
   return error;
 }
 
+/** What an engine says to a container that may use more CPUs than it has. */
+export const tooManyCpus = /range of cpus is from/i;
+export const cpusHint = 'KATAFLEET_CPUS says how many CPUs it may use: no more than the node has';
+
 /** What mends it, where that is known. */
 export function taskHint(task: TaskView): string | undefined {
   const error = task.Status.Err ?? '';
@@ -64,6 +68,7 @@ export function taskHint(task: TaskView): string | undefined {
     return 'katafleet images build katafleet, with --host of that node; or katafleet images distribute katafleet';
   if (/port already in use|address already in use|already allocated/i.test(error))
     return 'choose other ports with --listen and --dial-port, or end what uses them';
+  if (tooManyCpus.test(error)) return cpusHint;
   if (/constraints not satisfied/i.test(error))
     return 'it runs on a manager that is active: docker node ls; KATAFLEET_CONSTRAINT narrows that';
   if (/insufficient resources/i.test(error)) return 'KATAFLEET_MEMORY_RESERVED says how much it books';

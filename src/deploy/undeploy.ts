@@ -79,6 +79,11 @@ export async function undeploy(options: UndeployOptions): Promise<Part[]> {
   }
 }
 
+/** Whether anything but its state is there of a stack. */
+export async function isDeployed(docker: Dockerode, name: string, manager: boolean): Promise<boolean> {
+  return (await partsOf(docker, name, manager)).some(({ kind }) => kind !== 'volume');
+}
+
 async function partsOf(docker: Dockerode, name: string, manager: boolean): Promise<Part[]> {
   const filters = { label: [`${labels.stack}=${name}`] };
   const mine = (own: Readonly<Record<string, string>> | null | undefined) => own?.[labels.stack] === name;

@@ -78,3 +78,14 @@ export async function hostNode(): Promise<HostNode> {
     glibc: report.header.glibcVersionCompiler,
   };
 }
+
+/** Why this machine can't build katafleet's own image, or undefined where it can: for `doctor`, which says it beforehand. */
+export async function hostNodeFault(): Promise<KatafleetError | undefined> {
+  try {
+    planNode(await hostNode());
+    return undefined;
+  } catch (error) {
+    if (error instanceof KatafleetError) return error;
+    throw error;
+  }
+}

@@ -190,6 +190,11 @@ describe('katafleet as a service of a real swarm', function () {
     // The swarm's own API port is another program's, and the first stack has the usual ones.
     const taken = ['--name', 'second', '--timeout', '3s'];
     await about('h1', /no node can take it: [^]*its port is used by another service[^]*choose other ports/, 69, ...taken);
+    // Taken back at once: it would go on trying, and have the ports of whoever deploys next.
+    assert.deepEqual(
+      Object.keys(await left('second')).filter((kind) => kind !== 'volume'),
+      [],
+    );
     assert.equal((await katafleet('h1', 'undeploy', '--name', 'second', '--volumes')).code, 0);
     await about(
       'h1',

@@ -13,11 +13,16 @@ import { endpoint } from '../support/fleet.ts';
 const project = fileURLToPath(new URL('../../', import.meta.url));
 const name = `kf-compose-${process.pid}`;
 
-/** The command line, from source. */
-function katafleet(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+const katafleet = (...args: string[]) => katafleetWith({}, ...args);
+
+/** The command line, from source, with further variables. */
+function katafleetWith(more: NodeJS.ProcessEnv, ...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
   return new Promise((resolve) => {
-    execFile(process.execPath, ['--import', 'tsx', 'src/main.ts', ...args], { cwd: project }, (error, stdout, stderr) =>
-      resolve({ code: error ? Number(error.code) : 0, stdout, stderr }),
+    execFile(
+      process.execPath,
+      ['--import', 'tsx', 'src/main.ts', ...args],
+      { cwd: project, env: { ...process.env, ...more } },
+      (error, stdout, stderr) => resolve({ code: error ? Number(error.code) : 0, stdout, stderr }),
     );
   });
 }
@@ -60,6 +65,14 @@ describe('katafleet as a service of one host, by the Compose of this machine', f
     response.resume();
     return response.statusCode ?? 0;
   };
+
+  it('that can not come up the first time says why, and leaves nothing that is broken', async () => {
+    const words = ['--config', file, 'deploy', '--stack', 'compose', '--name', name, '--listen', String(port)];
+    const { code, stderr } = await katafleetWith({ KATAFLEET_CPUS: '9999' }, ...words);
+    assert.deepEqual([code, /Range of CPUs[^]*KATAFLEET_CPUS says how many/i.test(stderr)], [69, true], stderr);
+    const left = await katafleet('undeploy', '--name', name, '--dry-run');
+    assert.deepEqual([left.code, left.stdout], [0, `nothing of ${name} is there\n`], left.stderr);
+  });
 
   it('is deployed in one command, serves with the engine that its socket leads to, and answers to loopback names only', async () => {
     const { code, stdout, stderr } = await deploy();

@@ -76,7 +76,7 @@ describe('stacks/swarm.yaml', () => {
           ],
         },
         Resources: {
-          Limits: { NanoCPUs: 2_000_000_000, MemoryBytes: 536_870_912 },
+          Limits: { NanoCPUs: 0, MemoryBytes: 536_870_912 },
           Reservations: { NanoCPUs: 100_000_000, MemoryBytes: 134_217_728 },
         },
         RestartPolicy: { Condition: 'any', Delay: 1_000_000_000, MaxAttempts: 0 },
