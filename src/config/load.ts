@@ -13,24 +13,38 @@ export interface Loaded {
   source: string | undefined;
 }
 
-/**
- * The configuration: of the file that is named, else KATAFLEET_CONFIG, else ./katafleet.yaml, else
- * /etc/katafleet/katafleet.yaml, else none. @throws config.missing, config.invalid with every fault on a line of its own
- */
-export function loadConfig({ file, env, cwd }: { file?: string; env: NodeJS.ProcessEnv; cwd: string }): Loaded {
+/** Where a configuration is looked for. */
+export interface ConfigPlace {
+  file?: string;
+  env: NodeJS.ProcessEnv;
+  cwd: string;
+}
+
+/** The text of the configuration that {@link loadConfig} loads; `shown` is how faults name its file. @throws config.missing */
+export function readConfig({ file, env, cwd }: ConfigPlace): { source: string; shown: string; text: string } | undefined {
   const named = file ?? (env['KATAFLEET_CONFIG'] || undefined);
   const source =
     named === undefined
       ? [join(cwd, 'katafleet.yaml'), '/etc/katafleet/katafleet.yaml'].find((path) => existsSync(path))
       : resolve(cwd, named);
-  if (source === undefined) return { config: complete(ConfigFile.parse({}), cwd, env), source };
-  let text: string;
-  try {
-    text = readFileSync(source, 'utf8');
-  } catch (cause) {
-    throw new KatafleetError('config.missing', `the configuration ${named ?? source} can't be read: ${messageOf(cause)}`, { cause });
-  }
+  if (source === undefined) return undefined;
   const shown = named ?? source;
+  try {
+    return { source, shown, text: readFileSync(source, 'utf8') };
+  } catch (cause) {
+    throw new KatafleetError('config.missing', `the configuration ${shown} can't be read: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/**
+ * The configuration: of the file that is named, else KATAFLEET_CONFIG, else ./katafleet.yaml, else
+ * /etc/katafleet/katafleet.yaml, else none. @throws config.missing, config.invalid with every fault on a line of its own
+ */
+export function loadConfig(place: ConfigPlace): Loaded {
+  const { env, cwd } = place;
+  const read = readConfig(place);
+  if (!read) return { config: complete(ConfigFile.parse({}), cwd, env), source: undefined };
+  const { source, shown, text } = read;
   const { value, fault } = parseConfig(text, shown);
   const config = complete(value, dirname(source), env);
   for (const [index, node] of (config.nodes ?? []).entries()) checkFiles(node, ['nodes', index], fault);

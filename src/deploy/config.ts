@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { parseDocument } from 'yaml';
-import { loadConfig } from '../config/load.ts';
+import { type ConfigPlace, readConfig } from '../config/load.ts';
 import { parseConfig } from '../config/parse.ts';
+import { requireContainerPaths } from './paths.ts';
 import { stackFile } from './stack.ts';
 
 /** The configuration that goes into the container. */
@@ -21,16 +22,17 @@ const usualDialPort = 7421;
 const keyFile = '/run/secrets/katafleet_key';
 
 /**
- * The configuration as every command finds it, else the one that comes with the stacks; checked, as the container will read it. In a
+ * The configuration as every command finds it, else the one that comes with the stacks; checked, as the container will read it: the
+ * files that it names are the container's. In a
  * swarm it is told the stack's name, network, key and, where it is an unusual one, port for tasks, unless it names its own.
  * @throws config.missing, config.invalid
  */
-export function deployedConfig(
-  of: { file?: string; env: NodeJS.ProcessEnv; cwd: string },
-  swarm?: { stack: string; dialPort?: number },
-): DeployedConfig {
-  const file = loadConfig(of).source ?? stackFile(swarm ? 'katafleet.swarm.yaml' : 'katafleet.compose.yaml');
-  let text = readFileSync(file, 'utf8');
+export function deployedConfig(of: ConfigPlace, swarm?: { stack: string; dialPort?: number }): DeployedConfig {
+  const usual = stackFile(swarm ? 'katafleet.swarm.yaml' : 'katafleet.compose.yaml');
+  const { source: file, shown, text: given } = readConfig(of) ?? { source: usual, shown: usual, text: readFileSync(usual, 'utf8') };
+  const checked = parseConfig(given, shown);
+  requireContainerPaths(checked.value, swarm ? 'swarm' : 'compose', checked.fault);
+  let text = given;
   if (swarm) {
     const document = parseDocument(text);
     const published = swarm.dialPort === undefined || swarm.dialPort === usualDialPort ? {} : { published: swarm.dialPort };

@@ -56,6 +56,9 @@ function migrate(db: Db): void {
   upgrade.exclusive();
 }
 
+/** It can't be read or written where it is, which says nothing about what is in it. */
+const outOfReach = /^(E(NOENT|EXIST|ACCES|PERM|ROFS|NOTDIR|ISDIR|LOOP|NAMETOOLONG)|SQLITE_(CANTOPEN|READONLY|PERM).*)$/;
+
 function journalError(error: unknown, file: string): KatafleetError {
   if (error instanceof KatafleetError) return error;
   const { code = '' } = error as { code?: string };
@@ -67,6 +70,8 @@ function journalError(error: unknown, file: string): KatafleetError {
   }
   return new KatafleetError('journal.broken', `the journal ${file} can't be used: ${messageOf(error)}`, {
     cause: error,
-    hint: 'move it away to begin a new one, or restore it',
+    hint: outOfReach.test(code)
+      ? `katafleet must be able to make and write it; another place is named by journal.file in katafleet.yaml, or --journal`
+      : 'move it away to begin a new one, or restore it',
   });
 }

@@ -166,9 +166,12 @@ describe('katafleet as a service of a real swarm', function () {
 
   it('an update that does not become healthy is rolled back, and the reason told', async () => {
     const configs = await configsOf('katafleet');
-    const { code, stderr } = await katafleet('h1', '--config', configured('journal: { file: /usr/nowhere/j.db }\n'), 'deploy');
+    const { code, stderr } = await katafleet('h1', '--config', configured('swarm: { key: /run/secrets/nowhere }\n'), 'deploy');
     assert.equal(code, 69, stderr);
-    assert.match(stderr, /was rolled back to what ran before: failed on h1: it ended with 74; its last words:\n[^]*\/usr\/nowhere/);
+    assert.match(
+      stderr,
+      /was rolled back to what ran before: failed on h1: it ended with 78; its last words:\n[^]*\/run\/secrets\/nowhere/,
+    );
     await eventually('what ran before runs again', 120, async () => {
       const { ready } = await new ApiClient(`http://${bed.address('h1')}:7420`).call<{ ready: boolean }>('GET', '/health/ready');
       assert.ok(ready);

@@ -74,6 +74,14 @@ describe('katafleet as a service of one host, by the Compose of this machine', f
     assert.deepEqual([left.code, left.stdout], [0, `nothing of ${name} is there\n`], left.stderr);
   });
 
+  it('with a path that its container does not have is refused before anything is touched', async () => {
+    const elsewhere = join(folder, 'elsewhere.yaml');
+    writeFileSync(elsewhere, 'server: { grace: 5s }\njournal: { file: /var/www/katafleet/journal.db }\n');
+    const { code, stderr } = await katafleet('--config', elsewhere, 'deploy', '--stack', 'compose', '--name', name);
+    assert.deepEqual([code, /elsewhere\.yaml:2: journal\.file: "\/var\/www[^]*\/var\/lib\/katafleet/.test(stderr)], [78, true], stderr);
+    assert.doesNotMatch(stderr, /compose at|container/);
+  });
+
   it('is deployed in one command, serves with the engine that its socket leads to, and answers to loopback names only', async () => {
     const { code, stdout, stderr } = await deploy();
     assert.deepEqual([code, stdout], [0, `http://127.0.0.1:${port}\n`], stderr);

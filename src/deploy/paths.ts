@@ -1,0 +1,81 @@
+import { posix } from 'node:path';
+import type { parseConfig } from '../config/parse.ts';
+import { KatafleetError } from '../core/errors.ts';
+import type { StackKind } from './deploy.ts';
+
+type Parsed = ReturnType<typeof parseConfig>;
+type Path = readonly PropertyKey[];
+interface Named {
+  path: Path;
+  value: string | undefined;
+}
+
+/** What the stacks mount: see stacks/compose.yaml and stacks/swarm.yaml. All else is the image's, and read-only. */
+const [state, temporary, secrets, socket] = ['/var/lib/katafleet', '/tmp', '/run/secrets', '/var/run/docker.sock'];
+/** Where the container has its configuration: relative paths begin there. */
+const configFolder = '/etc/katafleet';
+
+/**
+ * That each path which a configuration names is one that the container has: its volumes and, in a swarm, its secrets.
+ * @throws config.invalid with every path that is not, a line each
+ */
+export function requireContainerPaths(config: Parsed['value'], kind: StackKind, fault: Parsed['fault']): void {
+  const readable = kind === 'swarm' ? [state, temporary, secrets] : [state, temporary];
+  const faults = [
+    ...outside(written(config), [state, temporary]),
+    ...outside(read(config), readable),
+    // The image's /var/run is a link to /run.
+    ...outside(sockets(config), [socket, posix.join('/', posix.relative('/var', socket))]),
+  ].map(({ path, value = '', among }) => {
+    const has = among.length > 1 ? `${among.slice(0, -1).join(', ')} and ${among.at(-1) ?? ''}` : among.join('');
+    return fault(path, `${JSON.stringify(value)} is outside what katafleet's container has of this kind, which is ${has}`).message;
+  });
+  if (faults.length > 0)
+    throw new KatafleetError('config.invalid', faults.join('\n'), {
+      hint: `its state is the volume at ${state}; a file that you need there comes by the volume${kind === 'swarm' ? ' or a secret' : ''} of a stack of your own`,
+    });
+}
+
+function outside(named: readonly Named[], among: readonly string[]): (Named & { among: readonly string[] })[] {
+  const within = (value: string) => {
+    const path = posix.resolve(configFolder, value);
+    return among.some((folder) => path === folder || path.startsWith(`${folder}/`));
+  };
+  return named.filter(({ value }) => value !== undefined && !within(value)).map((one) => ({ ...one, among }));
+}
+
+/** What katafleet makes and writes. */
+function written({ journal, katas, rsync }: Parsed['value']): Named[] {
+  return [
+    { path: ['journal', 'file'], value: journal.file },
+    { path: ['katas', 'folder'], value: katas.folder },
+    { path: ['rsync', 'folder'], value: rsync.folder },
+  ];
+}
+
+/** What must be there already. The program rsync is the image's own. */
+function read({ nodes = [], swarm, rsync }: Parsed['value']): Named[] {
+  const reached = [
+    ...nodes.map((node, index) => ({ node, at: ['nodes', index] })),
+    ...swarm.workers.map((node, index) => ({ node, at: ['swarm', 'workers', index] })),
+  ];
+  return [
+    { path: ['swarm', 'key'], value: swarm.key },
+    ...rsync.roots.map((value, index) => ({ path: ['rsync', 'roots', index], value })),
+    ...reached.flatMap(({ node: { tls, ssh }, at }) => [
+      ...(typeof tls === 'string'
+        ? [{ path: [...at, 'tls'], value: tls }]
+        : Object.entries(tls ?? {}).map(([part, value]) => ({ path: [...at, 'tls', part], value }))),
+      ...(['config', 'identity', 'knownHosts'] as const).map((field) => ({ path: [...at, 'ssh', field], value: ssh?.[field] })),
+    ]),
+  ];
+}
+
+/** Engines of the container's own host: their socket is mounted. */
+function sockets({ nodes = [], swarm }: Parsed['value']): Named[] {
+  const local = (endpoint: string) => (endpoint.startsWith('unix:') ? new URL(endpoint).pathname : undefined);
+  return [
+    ...nodes.map(({ endpoint }, index) => ({ path: ['nodes', index, 'endpoint'], value: local(endpoint) })),
+    ...swarm.workers.map(({ endpoint }, index) => ({ path: ['swarm', 'workers', index, 'endpoint'], value: local(endpoint) })),
+  ];
+}
