@@ -1,0 +1,54 @@
+# shellcheck shell=bash
+# The network of the ordinary machines: a namespace of its own with a bridge, and slirp4netns as the way out, which reaches
+# nothing of this machine's loopback. Needs messages.sh, detached.sh, MACHINES, TAG.
+
+MACHINE_SUBNET=10.89.0
+MACHINE_SLIRP=10.89.255
+MACHINE_RESOLVER=$MACHINE_SLIRP.3
+MACHINE_NAMESPACE=$TAG-machines
+
+machine_address() { echo "$MACHINE_SUBNET.$((10 + $(cat "$MACHINES/$1/number")))"; }
+in_machine_network() { nsenter --net="/run/netns/$MACHINE_NAMESPACE" -- "$@"; }
+machine_network_is_up() { [ -e "/run/netns/$MACHINE_NAMESPACE" ] && [ -n "$(slirp_pids)" ]; }
+
+# Found by its words: a pid file of long ago may name somebody else's process by now.
+slirp_pids() { grep -lzx "[/]run/netns/$MACHINE_NAMESPACE" /proc/[0-9]*/cmdline 2>/dev/null | cut -d/ -f3 || true; }
+
+make_machine_network() {
+  local deadline=$((SECONDS + 20))
+  if machine_network_is_up; then return 0; fi
+  remove_machine_network
+  ip netns add "$MACHINE_NAMESPACE"
+  in_machine_network ip link set lo up
+  in_machine_network ip link add switch type bridge
+  in_machine_network ip addr add "$MACHINE_SUBNET.1/24" dev switch
+  in_machine_network ip link set switch up
+  in_machine_network sysctl -qw net.ipv4.ip_forward=1
+  start_detached "$MACHINES/slirp.log" slirp4netns --configure --cidr="$MACHINE_SLIRP.0/24" --mtu=1500 --disable-host-loopback \
+    --netns-type=path "/run/netns/$MACHINE_NAMESPACE" way-out
+  until in_machine_network ip -4 addr show dev way-out 2>/dev/null | grep -q inet; do
+    [ "$SECONDS" -lt "$deadline" ] || { tail -n 5 "$MACHINES/slirp.log" >&2; die "slirp4netns does not start; its last words are above"; }
+    sleep 0.1
+  done
+  in_machine_network iptables -t nat -A POSTROUTING -s "$MACHINE_SUBNET.0/24" -o way-out -j MASQUERADE
+  whole_frames switch
+  whole_frames way-out
+}
+
+remove_machine_network() {
+  local pid
+  for pid in $(slirp_pids); do kill "$pid" 2>/dev/null || true; done
+  ip netns del "$MACHINE_NAMESPACE" 2>/dev/null || true
+}
+
+# UML's vector driver throws away frames that a sender left to be segmented.
+whole_frames() { in_machine_network ethtool -K "$1" tso off gso off gro off tx off >/dev/null 2>&1 || true; }
+
+plug_machine_in() {
+  unplug_machine "$1"
+  in_machine_network ip tuntap add dev "$1" mode tap
+  in_machine_network ip link set "$1" master switch up
+  whole_frames "$1"
+}
+
+unplug_machine() { in_machine_network ip link del "$1" 2>/dev/null || true; }
