@@ -11,6 +11,7 @@ import type { Maintenance } from '../fleet/maintenance.ts';
 import { checkJob, type Job, wantedOf } from '../runs/job.ts';
 import { requestOf, resultJson, RunJson } from '../runs/json.ts';
 import type { RunRecord, RunService, RunState } from '../runs/service.ts';
+import { mediaType, ownBodies, readBodies } from './bodies.ts';
 
 /** What the handlers stand on. */
 export interface Parts {
@@ -58,7 +59,7 @@ export function buildApp(parts: Parts, options: AppOptions): FastifyInstance {
     routerOptions: { maxParamLength: 256 },
     frameworkErrors: (error, _request, reply) => void sendError(reply, error),
   });
-  app.removeContentTypeParser('text/plain'); // a page of another site may send it unasked
+  readBodies(app);
   app.setErrorHandler((error, _request, reply) => sendError(reply, error));
   app.setNotFoundHandler((request, reply) =>
     sendError(reply, new KatafleetError('request.unknown', `there is no ${request.method} ${request.url.slice(0, 200)}`)),
@@ -90,6 +91,7 @@ function cloneRoutes(app: FastifyInstance, { clones }: Parts): void {
     scope.route({
       method: ['GET', 'POST'],
       url: '/katas/*',
+      ...ownBodies,
       exposeHeadRoute: false,
       handler: async (request, reply) => {
         const [path = ''] = request.url.slice('/katas'.length).split('?', 1);
@@ -108,7 +110,12 @@ function runRoutes(app: FastifyInstance, parts: Parts): void {
     const json = parse(RunJson, request.body);
     const { wait } = parse(z.object({ wait: Wait }), request.query);
     const key = parse(z.string().min(1).max(255).optional(), request.headers['idempotency-key']);
-    const { id, known } = await runs.accept(requestOf(json, parts.profile(json.profile)), placingOf(json, parts), key);
+    const { id, known } = await runs.accept(
+      requestOf(json, parts.profile(json.profile)),
+      placingOf(json, parts),
+      key,
+      request.body as object,
+    );
     const record = await waitFor(runs, id, wait, request);
     void reply.header('location', `/v1/runs/${id}`).code(record.endedAt === undefined ? 202 : known ? 200 : 201);
     return recordJson(record, runs);
@@ -225,16 +232,18 @@ function parse<T extends z.ZodType>(schema: T, given: unknown): z.output<T> {
 /** Fastify's own complaints: what they are in our table. */
 const fastifyCodes: Record<string, ErrorCode> = {
   FST_ERR_CTP_BODY_TOO_LARGE: 'request.too_large',
-  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'request.media_type',
 };
 
 function sendError(reply: FastifyReply, error: unknown): FastifyReply {
   const { statusCode, code } = error as { statusCode?: number; code?: string };
+  const { request } = reply;
   const known =
     error instanceof KatafleetError
       ? error
       : statusCode !== undefined && statusCode < 500
-        ? new KatafleetError(fastifyCodes[code ?? ''] ?? 'request.invalid', messageOf(error))
+        ? code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE'
+          ? mediaType(request.headers['content-type'])
+          : new KatafleetError(fastifyCodes[code ?? ''] ?? 'request.invalid', messageOf(error))
         : new KatafleetError('internal', 'something went wrong in katafleet; its log says what', { cause: error });
   if (known.code === 'internal') process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : messageOf(error)}\n`);
   if (known.retryAfterMs !== undefined) void reply.header('retry-after', String(Math.ceil(known.retryAfterMs / 1000)));

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
+import { ancestors, checkEntries } from '../core/entries.ts';
 import { KatafleetError } from '../core/errors.ts';
-import { sandboxPath } from '../core/paths.ts';
 import { formatBytes } from '../core/quantity.ts';
 import {
   type Changes,
@@ -86,7 +86,7 @@ export function submit(
       leftOut.push({ path, reason: 'git_folder' });
       return false;
     });
-  refuseClashes(files, folders);
+  checkEntries(files, folders);
   const draft = new Draft(emptySandbox);
   for (const [path, kept] of before.files) if (kept.hidden) draft.put(path, kept);
   for (const [path, kept] of before.folders) if (kept.hidden) draft.putFolder(path, kept);
@@ -119,22 +119,6 @@ export function submit(
   if (bytes > sandboxLimits.bytes)
     throw new KatafleetError('files.too_large', `${formatBytes(bytes)} of files; a kata holds at most ${formatBytes(sandboxLimits.bytes)}`);
   return { sandbox: draft.done(), leftOut };
-}
-
-/** @throws files.path for a path that can't be, or can't be beside the others */
-function refuseClashes(files: readonly { path: string }[], folders: readonly { path: string }[]): void {
-  const names = new Set<string>();
-  for (const { path } of [...files, ...folders]) {
-    sandboxPath(path);
-    if (names.has(path)) throw new KatafleetError('files.path', `the path ${JSON.stringify(path)} is given twice`);
-    names.add(path);
-  }
-  const plain = new Set(files.map(({ path }) => path));
-  for (const path of names) {
-    const above = ancestors(path).find((parent) => plain.has(parent));
-    if (above !== undefined)
-      throw new KatafleetError('files.path', `${JSON.stringify(above)} is given as a file and as the folder of ${JSON.stringify(path)}`);
-  }
 }
 
 /** What the person sees of a run's changes; more can be left out than the run itself left out. */
@@ -193,13 +177,6 @@ export function apply(before: Sandbox, changes: Changes, fate: FateOf): Applied 
   }
   shown.deleted.push(...[...gone].filter(wasShown));
   return { sandbox: draft.done(), shown, hidden, ignored };
-}
-
-/** `a/b/c` as `a/b` and `a`. */
-function ancestors(path: string): string[] {
-  const found: string[] = [];
-  for (let at = path.lastIndexOf('/'); at > 0; at = path.lastIndexOf('/', at - 1)) found.push(path.slice(0, at));
-  return found;
 }
 
 /** A sandbox folder in the making: what comes later wins over what stands in its way, as on a disk. */

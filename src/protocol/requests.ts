@@ -64,10 +64,15 @@ export function encodeStdin(size: number): Buffer {
   return encodeFrame(hostFrame.stdin, new PayloadWriter().u64(size).done());
 }
 
-/** EXEC; undefined where arguments and environment don't fit into one frame. */
+/** Whether arguments, environment (`NAME=VALUE`) and folder of a step fit into EXEC's one frame of 64 KiB. */
+export function fitsExec({ argv, env, cwd }: Pick<Execution, 'argv' | 'env' | 'cwd'>): boolean {
+  const rest = Buffer.byteLength(cwd) + 128;
+  return [...argv, ...env].reduce((sum, text) => sum + 2 + Buffer.byteLength(text), rest) <= maxPayload;
+}
+
+/** EXEC; undefined where it does not fit, see {@link fitsExec}. */
 export function encodeExec(execution: Execution): Buffer | undefined {
-  const total = [...execution.argv, ...execution.env].reduce((sum, text) => sum + 2 + Buffer.byteLength(text), execution.cwd.length + 128);
-  if (total > maxPayload) return undefined;
+  if (!fitsExec(execution)) return undefined;
   const flags = (execution.keepNetwork ? 1 : 0) | (execution.collect ? 2 : 0);
   const payload = new PayloadWriter().u32(execution.step).u8(flags).u32(execution.wallMs).u32(execution.cpuMs);
   payload.u64(execution.stdoutCap).u64(execution.stderrCap).u64(execution.fileSize);

@@ -10,7 +10,8 @@ import { Gathered } from './gathered.ts';
 /** Told of output as it comes; what it returns is waited for, so that a slow reader slows the program. */
 export type OnOutput = (step: number, stream: 'stdout' | 'stderr', bytes: Buffer) => void | Promise<void>;
 
-const mostStdin = 64 * 1024 * 1024;
+/** Bytes of one step's standard input at most: STDIN's bound in docs/protocol.md. */
+export const mostStdin = 64 * 1024 * 1024;
 /** What FAIL says where not the sandbox's disk is full but what the supervisor remembers of names: E2BIG. */
 const tooManyNames = 7;
 
@@ -84,6 +85,10 @@ export async function executeStep(
   }
 }
 
+/** As execve(2) takes them. */
+export const variablesOf = (env: Readonly<Record<string, string>>): string[] =>
+  Object.entries(env).map(([name, value]) => `${name}=${value}`);
+
 async function sendStep(
   conversation: Conversation,
   index: number,
@@ -105,13 +110,10 @@ async function sendStep(
     stack: limits.stack,
     cwd: step.cwd ?? '',
     argv: step.argv,
-    env: Object.entries(step.env).map(([name, value]) => `${name}=${value}`),
+    env: variablesOf(step.env),
   });
-  if (!exec)
-    throw new KatafleetError('request.invalid', `step ${index + 1}: its arguments and environment are larger than 64 KiB together`);
+  if (!exec) throw new KatafleetError('internal', `step ${index + 1} was not checked: it does not fit into one frame`);
   if (step.stdin) {
-    if (step.stdin.length > mostStdin)
-      throw new KatafleetError('request.invalid', `step ${index + 1}: standard input is larger than 64 MiB`);
     await conversation.queue(encodeStdin(step.stdin.length));
     for (const data of encodeData(step.stdin)) await conversation.queue(data);
   }

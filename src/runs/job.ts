@@ -1,10 +1,12 @@
+import { checkEntries } from '../core/entries.ts';
 import { KatafleetError } from '../core/errors.ts';
 import { canonicalImage } from '../core/image-name.ts';
 import { Placing } from '../core/placing.ts';
 import { poolKey, type Profile, profileOf, type SandboxLimits, sandboxLimits } from '../core/profile.ts';
 import { type RunRequest, Step } from '../core/run.ts';
+import { fitsExec } from '../protocol/requests.ts';
 import type { Wanted } from '../scheduler/placement.ts';
-import { checkEntries } from './upload.ts';
+import { mostStdin, variablesOf } from './execute.ts';
 
 /** A run whose request has been checked. */
 export interface Job {
@@ -29,6 +31,7 @@ export function checkJob(request: RunRequest, placing: Placing = Placing.parse({
     const faults = parsed.error.issues.map((issue) => `${issue.path.join('.') || 'steps'}: ${issue.message}`);
     throw new KatafleetError('request.invalid', `steps: ${faults.join('; ')}`);
   }
+  checkSteps(parsed.data);
   if (!/^[^\s\0]{1,512}$/.test(request.image)) {
     throw new KatafleetError(
       'request.invalid',
@@ -67,6 +70,16 @@ export function checkJob(request: RunRequest, placing: Placing = Placing.parse({
     collect: request.collect ?? true,
     bytes: files + stdin,
   };
+}
+
+/** What no supervisor takes is refused before a sandbox is. @throws request.invalid */
+function checkSteps(steps: readonly Step[]): void {
+  for (const [index, { argv, env, cwd = '', stdin }] of steps.entries()) {
+    if (!fitsExec({ argv, env: variablesOf(env), cwd }))
+      throw new KatafleetError('request.invalid', `steps.${index}: its arguments and environment are larger than 64 KiB together`);
+    if (stdin && stdin.length > mostStdin)
+      throw new KatafleetError('request.invalid', `steps.${index}: standard input is larger than 64 MiB`);
+  }
 }
 
 /** A job as the scheduler sees it. */

@@ -35,7 +35,7 @@ export interface RunRecord {
 
 /** What the service needs of the journal. */
 export interface RunJournal {
-  accept(run: { id: string; tenant: string; key?: string; request: RunRequest; placing: Placing; at: number }): {
+  accept(run: { id: string; tenant: string; key?: string; said?: object; request: RunRequest; placing: Placing; at: number }): {
     id: string;
     known: boolean;
   };
@@ -46,8 +46,8 @@ export interface RunJournal {
   cancel(id: string, at: number): boolean;
   get(id: string): RunRecord | undefined;
   request(id: string): RunRequest | undefined;
-  /** The run that the tenant's key was given to. @throws request.conflict when that was another request */
-  known(tenant: string, key: string, request: RunRequest): string | undefined;
+  /** The run that the tenant's key was given to. @throws request.conflict when something else was said with it */
+  known(tenant: string, key: string, said: object): string | undefined;
   /** A katafleet that is told to end leaves an attempt, and its run to the next one. */
   stopped(id: string, attempt: number, at: number): boolean;
   unfinished(): Iterable<Unfinished>;
@@ -127,13 +127,19 @@ export class RunService {
   }
 
   /**
-   * Accepts a run, or finds the one that the same tenant's same key was given to.
+   * Accepts a run, or finds the one that the same tenant's same key was given to. `said` is what the client asked for in its
+   * own words, before defaults: by it the same request is told from another.
    * @throws request.conflict when that one was another; what {@link Dispatcher.check} throws; queue.full
    */
-  async accept(request: RunRequest, placing: Placing, key?: string): Promise<{ id: string; known: boolean }> {
+  async accept(
+    request: RunRequest,
+    placing: Placing,
+    key?: string,
+    said: object = { request, placing },
+  ): Promise<{ id: string; known: boolean }> {
     const job = checkJob(request, placing);
     const { tenant } = placing;
-    const known = () => (key === undefined ? undefined : this.#journal.known(tenant, key, request));
+    const known = () => (key === undefined ? undefined : this.#journal.known(tenant, key, said));
     let there = known();
     if (there === undefined) {
       await this.#dispatcher.prepare(job);
@@ -144,7 +150,7 @@ export class RunService {
     const at = Date.now();
     this.#start(id, job, {
       acceptedAt: at,
-      onAdmitted: () => void this.#journal.accept({ id, tenant, ...(key === undefined ? {} : { key }), request, placing, at }),
+      onAdmitted: () => void this.#journal.accept({ id, tenant, ...(key === undefined ? {} : { key, said }), request, placing, at }),
     });
     return { id, known: false };
   }

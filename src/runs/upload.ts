@@ -1,6 +1,6 @@
 import { KatafleetError } from '../core/errors.ts';
 import { sandboxPath } from '../core/paths.ts';
-import { defaultModes, placedNs, type SandboxFile, type SandboxFolder } from '../core/run.ts';
+import { defaultModes, placedNs, type SandboxFolder } from '../core/run.ts';
 import type { Conversation } from '../protocol/conversation.ts';
 import { encodeData, encodeDelete, encodeDir, encodeFile, type EntryHeader } from '../protocol/requests.ts';
 import type { Delta } from './sandbox-state.ts';
@@ -11,16 +11,6 @@ const header = ({ path, mode, mtimeNs }: SandboxFolder, kind: keyof typeof defau
   mode: mode ?? defaultModes[kind],
   mtimeNs: mtimeNs ?? atNs,
 });
-
-/** Checks every path before anything is sent. @throws files.path */
-export function checkEntries(files: readonly SandboxFile[], folders: readonly SandboxFolder[]): void {
-  const seen = new Set<string>();
-  for (const { path } of [...files, ...folders]) {
-    sandboxPath(path);
-    if (seen.has(path)) throw new KatafleetError('files.path', `the path ${JSON.stringify(path)} is given twice`);
-    seen.add(path);
-  }
-}
 
 /** Sends what makes a sandbox's folder what it should be; folders last, for their time stamps. `atNs`: when the run is placed. */
 export async function upload(conversation: Conversation, { remove, files, folders }: Delta, atNs = placedNs(Date.now())): Promise<void> {

@@ -73,6 +73,8 @@ function digest(value: unknown, add: (kind: string, bytes: Uint8Array) => void):
       digest(inner, add);
     }
   } else {
-    add(typeof value, encodePath(String(value)));
+    const text = String(value);
+    // Lone halves of surrogates have no UTF-8; encodePath keeps them apart, letter by letter.
+    add(typeof value, text.isWellFormed() ? Buffer.from(text) : encodePath(text));
   }
 }

@@ -63,6 +63,8 @@ interface RunRow {
 }
 
 /** Why an attempt is lost whose katafleet died. */
+/** Before a hash over what a client said; earlier releases wrote the bare 32 bytes of one over the request as it was understood. */
+const overWhatWasSaid = Buffer.from([2]);
 const diedInIt = 'katafleet ended in the middle of it';
 /** Why one is lost whose katafleet was told to end, and could not wait for it. */
 const stoppedInIt = 'katafleet was stopped in the middle of it';
@@ -81,6 +83,7 @@ export class Journal extends NodeBook implements Disposable {
   /** When the journal was made, Unix ms. */
   readonly since: number;
   readonly #db: Db;
+  readonly #hashes = new WeakMap<object, Buffer>();
   readonly #sql;
   #sequence: number;
 
@@ -112,14 +115,14 @@ export class Journal extends NodeBook implements Disposable {
    * Writes a run down, or finds the one that the same tenant's same key was given to.
    * @throws request.conflict when that one was another; request.invalid
    */
-  accept(run: { id: string; tenant: string; key?: string; request: RunRequest; placing: Placing; at: number }): {
+  accept(run: { id: string; tenant: string; key?: string; said?: object; request: RunRequest; placing: Placing; at: number }): {
     id: string;
     known: boolean;
   } {
     const bytes = encodeRequest(run.request);
     return this.#db.transaction(() => {
       const { id, tenant, key, request, placing, at } = run;
-      const hash = hashOf(request);
+      const hash = this.#hashOf(run.said ?? { request, placing });
       const known = this.#known(tenant, key, hash);
       if (known !== undefined) return { id: known, known: true };
       this.#sequence += 1;
@@ -131,14 +134,24 @@ export class Journal extends NodeBook implements Disposable {
   }
 
   /** The run that a tenant's key was given to. @throws request.conflict when that was another request */
-  known(tenant: string, key: string, request: RunRequest): string | undefined {
-    return this.#known(tenant, key, hashOf(request));
+  known(tenant: string, key: string, said: object): string | undefined {
+    return this.#known(tenant, key, this.#hashOf(said));
+  }
+
+  /** Over what the client said, before any default: those may be others by the time it asks again. Once for each value. */
+  #hashOf(said: object): Buffer {
+    const there = this.#hashes.get(said);
+    if (there) return there;
+    const hash = Buffer.concat([overWhatWasSaid, hashOf(said)]);
+    this.#hashes.set(said, hash);
+    return hash;
   }
 
   #known(tenant: string, key: string | undefined, hash: Buffer): string | undefined {
     const there = key === undefined ? undefined : this.#sql.byKey.get(tenant, key);
     if (!there) return undefined;
-    if (there.hash.equals(hash)) return there.id;
+    // Earlier releases hashed the request with its defaults, which can't be told any more: there the key's word is enough.
+    if (there.hash.length !== hash.length || there.hash.equals(hash)) return there.id;
     throw new KatafleetError('request.conflict', `the idempotency key ${JSON.stringify(key)} was used for another run, ${there.id}`, {
       hint: 'a key stands for one request; take a new key for a new run',
     });

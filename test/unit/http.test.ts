@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import type { InjectOptions } from 'fastify';
 import { errorKinds, KatafleetError } from '../../src/core/errors.ts';
 import { profileOf } from '../../src/core/profile.ts';
@@ -13,7 +14,10 @@ const one = { settings: { a: { reserve: { bytes: 7680 * MiB } } } }; // room for
 const asSwarm = (driver: FakeDriver) => driver.asSwarm(fakeMachine('h1'), fakeMachine('h2'));
 
 /** The API over nodes in memory. */
-async function api(names: string[], options: Parameters<typeof fakeService>[1] & { loopbackOnly?: boolean; jobs?: MaintenanceJob[] } = {}) {
+async function api(
+  names: string[],
+  options: Parameters<typeof fakeService>[1] & { loopbackOnly?: boolean; jobs?: MaintenanceJob[]; bodyLimit?: number } = {},
+) {
   const service = await fakeService(names, options);
   const { fleet, journal } = service;
   const state = { stopping: false };
@@ -41,7 +45,7 @@ async function api(names: string[], options: Parameters<typeof fakeService>[1] &
         return Promise.resolve(true);
       },
     },
-    { bodyLimit: 10_000, loopbackOnly: options.loopbackOnly ?? true },
+    { bodyLimit: options.bodyLimit ?? 10_000, loopbackOnly: options.loopbackOnly ?? true },
   );
   /** An answer's status, body and headers; nothing of katafleet's own workings may be in it. */
   const ask = async (method: 'GET' | 'POST' | 'DELETE' | 'PUT', url: string, more: Omit<InjectOptions, 'method' | 'url'> = {}) => {
@@ -61,7 +65,7 @@ interface Body {
   id: string;
   state: string;
   position?: number;
-  error?: { code: string; message: string; retryAfterMs?: number };
+  error?: { code: string; message: string; hint?: string; retryAfterMs?: number };
   result?: { steps: { stdout: string; stdoutBase64?: string }[]; changes: { files: object[] }; outcome: object };
   runs: { id: string }[];
   counts: Record<string, number>;
@@ -114,8 +118,14 @@ describe('API: runs', () => {
       ask('POST', '/v1/runs?wait=30', { payload, headers: { host: 'localhost', 'idempotency-key': key } });
     const [first, again] = [await keyed(hi), await keyed({ command: ['echo', 'hi'], image: 'any' })];
     assert.deepEqual([first.status, again.status, again.body.id], [201, 200, first.body.id]);
-    const conflict = await keyed({ ...hi, command: ['echo', 'ho'] });
-    assert.deepEqual([conflict.status, conflict.body.error?.code], [409, 'request.conflict']);
+    for (const other of [
+      { ...hi, command: ['echo', 'ho'] },
+      { ...hi, priority: 1 },
+      { ...hi, files: { a: '' } },
+    ]) {
+      const conflict = await keyed(other);
+      assert.deepEqual([conflict.status, conflict.body.error?.code], [409, 'request.conflict']);
+    }
     assert.equal((await keyed(hi, 'x'.repeat(256))).body.error?.code, 'request.invalid');
     await close();
   });
@@ -241,6 +251,72 @@ describe('API: what is refused, and how', () => {
     assert.deepEqual(await post('x'.repeat(20_000), 'application/json'), [413, 'request.too_large']);
     for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'multipart/form-data; boundary=x', 'application/xml'])
       assert.deepEqual(await post('{}', type), [415, 'request.media_type'], type);
+    await close();
+  });
+
+  it('files that can’t lie beside one another, and steps that no supervisor takes', async () => {
+    const { ask, close } = await api(['a'], { bodyLimit: 128 * MiB });
+    const post = async (payload: object) => {
+      const { status, body } = await ask('POST', '/v1/runs', { payload: { image: 'any', ...payload } });
+      return [status, body.error?.code];
+    };
+    const argv = ['echo'];
+    const cases = [
+      { command: argv, files: { a: '', 'a/b': '' } },
+      { command: argv, files: [{ path: 'a' }], folders: [{ path: 'a/b/c' }] },
+      { command: argv, files: [{ path: 'a' }], folders: [{ path: 'a' }] },
+    ];
+    for (const one of cases) assert.deepEqual(await post(one), [400, 'files.path'], JSON.stringify(one));
+    assert.deepEqual(await post({ command: ['echo', 'x'.repeat(65_000), 'x'.repeat(1_000)] }), [400, 'request.invalid']);
+    assert.deepEqual(await post({ steps: [{ argv, env: { A: 'é'.repeat(40_000) } }] }), [400, 'request.invalid']);
+    assert.deepEqual(await post({ steps: [{ argv, stdin: 'x'.repeat(64 * MiB + 1) }] }), [400, 'request.invalid']);
+    await close();
+  });
+
+  it('takes a content type without a body for none: cancelling, draining', async () => {
+    const { ask, driver, close } = await api(['a']);
+    const id = (await ask('POST', '/v1/runs', { payload: { ...hi, command: ['hold'] } })).body.id;
+    await until(() => driver('a').holding === 1);
+    for (const type of ['application/json', 'application/x-www-form-urlencoded', 'text/plain']) {
+      const headers = { host: 'localhost', 'content-type': type };
+      for (const how of ['drain', 'cordon', 'uncordon'])
+        assert.equal((await ask('POST', `/v1/nodes/a/${how}`, { headers })).status, 200, type);
+      assert.equal((await ask('POST', '/v1/runs', { headers })).status, 400);
+      assert.equal((await ask('DELETE', `/v1/runs/${id}`, { headers })).status, 200, type);
+    }
+    assert.equal((await ask('GET', `/v1/runs/${id}?wait=30`)).body.state, 'finished');
+    await close();
+  });
+
+  it('takes compressed bodies, and bounds what comes out of them', async () => {
+    const { ask, close } = await api(['a']);
+    const post = (payload: Buffer, encoding: string) =>
+      ask('POST', '/v1/runs?wait=30', {
+        payload,
+        headers: { host: 'localhost', 'content-type': 'application/json', 'content-encoding': encoding },
+      });
+    const run = JSON.stringify(hi);
+    const packed = { gzip: gzipSync(run), deflate: deflateSync(run), br: brotliCompressSync(run), identity: Buffer.from(run) };
+    for (const [encoding, payload] of Object.entries(packed)) assert.equal((await post(payload, encoding)).status, 201, encoding);
+    const bomb = await post(gzipSync(JSON.stringify({ ...hi, files: { a: 'x'.repeat(1_000_000) } })), 'gzip');
+    assert.deepEqual([bomb.status, bomb.body.error?.code], [413, 'request.too_large']);
+    const broken = await post(Buffer.from(run), 'gzip');
+    assert.deepEqual([broken.status, broken.body.error?.code], [400, 'request.invalid']);
+    const unknown = await post(Buffer.from(run), 'zstd');
+    assert.deepEqual([unknown.status, unknown.body.error?.code], [415, 'request.media_type']);
+    assert.match(unknown.body.error?.message ?? '', /expected the content-encoding gzip/);
+    await close();
+  });
+
+  it('says which content type it expects', async () => {
+    const { ask, close } = await api(['a']);
+    for (const type of ['application/x-www-form-urlencoded', 'json', undefined]) {
+      const headers = { host: 'localhost', ...(type === undefined ? {} : { 'content-type': type }) };
+      const { status, body } = await ask('POST', '/v1/runs', { payload: '{}', headers });
+      assert.equal(status, 415, type);
+      assert.match(body.error?.message ?? '', /expected a body of application\/json, got /);
+      assert.match(body.error?.hint ?? '', /content-type: application\/json/);
+    }
     await close();
   });
 

@@ -64,10 +64,10 @@ describe('journal: a run', () => {
   it('the same key of the same tenant is the same run; another request under it is a conflict', () => {
     assert.deepEqual(accept('r1', { key: 'k' }), { id: 'r1', known: false });
     assert.deepEqual(accept('r2', { key: 'k' }), { id: 'r1', known: true });
-    assert.equal(journal.known('default', 'k', request()), 'r1');
+    assert.equal(journal.known('default', 'k', { request: request(), placing: placing() }), 'r1');
     assert.deepEqual(accept('r3', { key: 'k', tenant: 'other' }), { id: 'r3', known: false });
     assert.throws(() => accept('r4', { key: 'k', request: request('x', 'ho') }), refuses('request.conflict'));
-    assert.throws(() => journal.known('default', 'k', request('y')), refuses('request.conflict'));
+    assert.throws(() => journal.known('default', 'k', { request: request('y'), placing: placing() }), refuses('request.conflict'));
     assert.deepEqual([accept('r5').known, accept('r6').known], [false, false], 'without a key each is its own');
     assert.equal(journal.get('r4'), undefined);
   });
@@ -338,6 +338,22 @@ describe('journal: the file', () => {
     assert.ok(statSync(file).size < 1_000_000, String(statSync(file).size));
   });
 
+  it('takes the word of a key that an earlier release wrote down, whose hash was over defaults of that time', () => {
+    const said = { command: ['make'] };
+    const run = { tenant: 't', key: 'k', request: request(), placing: placing(), at: 1 };
+    {
+      using journal = Journal.open(file);
+      journal.accept({ ...run, id: 'r', said });
+      assert.throws(() => journal.known('t', 'k', { command: ['other'] }), refuses('request.conflict'));
+    }
+    const db = new Database(file);
+    db.prepare('UPDATE runs SET hash = ?').run(hashOf(request()));
+    db.close();
+    using journal = Journal.open(file);
+    assert.equal(journal.known('t', 'k', said), 'r');
+    assert.deepEqual(journal.accept({ ...run, id: 's', said: { command: ['make'] } }), { id: 'r', known: true });
+  });
+
   it('loses nothing that it told when the process is killed', async () => {
     const at = (path: string) => JSON.stringify(new URL(`../../src/${path}`, import.meta.url).href);
     const script = `
@@ -364,7 +380,7 @@ describe('journal: the file', () => {
     using journal = Journal.open(file);
     assert.ok([...journal.unfinished()].length > last);
     const known = { image: 'gcc', files: [], steps: [{ argv: ['true'] }] };
-    assert.equal(journal.known('t', `k${last}`, known), `r${last}`);
+    assert.equal(journal.known('t', `k${last}`, { request: known, placing: placing() }), `r${last}`);
   });
 });
 

@@ -52,6 +52,19 @@ describe('runs that are written down', () => {
     await close();
   });
 
+  it('a key asks for what was said, whatever the defaults have become', async () => {
+    const { service, close } = await fakeService(['a']);
+    const said = () => ({ image: 'any', command: ['echo'] });
+    const { id } = await service.accept(runOf(['echo']), placed(), 'k', said());
+    assert.deepEqual(await service.accept(runOf(['echo'], { profile: { wallMs: 99 } }), placed({ queueMs: 1 }), 'k', said()), {
+      id,
+      known: true,
+    });
+    await assert.rejects(service.accept(runOf(['echo']), placed(), 'k', { ...said(), priority: 1 }), refuses('request.conflict'));
+    await service.wait(id, long);
+    await close();
+  });
+
   it('what is refused is not written down', async () => {
     const { service, driver, journal, close } = await fakeService(['a'], { ...one, limits: { runs: 1, bytes: MiB, perTenant: 1 } });
     await assert.rejects(service.accept(runOf(['x'], { image: 'nope' }), placed(), 'k'), refuses('image.unknown'));

@@ -1,0 +1,66 @@
+import { pipeline } from 'node:stream';
+import type { Transform } from 'node:stream';
+import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { KatafleetError } from '../core/errors.ts';
+
+const decoders: Record<string, () => Transform & { bytesWritten: number }> = {
+  gzip: createGunzip,
+  'x-gzip': createGunzip,
+  deflate: createInflate,
+  br: createBrotliDecompress,
+};
+
+/**
+ * How request bodies are read: JSON, compressed or not, bounded as it comes out of its compression. No body is no body,
+ * whatever content type a client writes above it. @throws request.media_type, and Fastify's own for what is no JSON
+ */
+export function readBodies(app: FastifyInstance): void {
+  app.removeAllContentTypeParsers();
+  const parse = app.getDefaultJsonParser('error', 'error');
+  app.addContentTypeParser<string>('application/json', { parseAs: 'string' }, (request, body, done) => {
+    if (body === '') done(null, undefined);
+    else void parse(request, body, done);
+  });
+  // A page of another site may send text/plain and forms unasked: what has a body of such a type is refused unread.
+  app.addContentTypeParser('*', (request, payload, done) => {
+    payload.once('data', () => done(mediaType(request.headers['content-type'])));
+    payload.once('end', () => done(null, undefined));
+    payload.once('error', done);
+  });
+  app.addHook('preParsing', (request, _reply, payload, done) => {
+    const encoding = request.headers['content-encoding']?.trim().toLowerCase() ?? 'identity';
+    if (encoding === 'identity' || readsItself(request)) {
+      done(null, payload);
+      return;
+    }
+    const decoder = Object.hasOwn(decoders, encoding) ? decoders[encoding]?.() : undefined;
+    if (!decoder) {
+      done(new KatafleetError('request.media_type', `expected the content-encoding gzip, deflate, br or none, got ${shown(encoding)}`));
+      return;
+    }
+    // Fastify holds what came over the wire against content-length.
+    Object.defineProperty(decoder, 'receivedEncodedLength', { get: () => decoder.bytesWritten });
+    done(
+      null,
+      pipeline(payload, decoder, () => undefined),
+    ); // its errors reach whoever reads the decoder
+  });
+}
+
+/** What a route says in its config that reads its bodies itself, as they came. */
+export const ownBodies = { config: { ownBodies: true } } as const;
+const readsItself = ({ routeOptions }: FastifyRequest): boolean => (routeOptions.config as { ownBodies?: boolean }).ownBodies === true;
+
+/** What is said of a body that is none of ours. */
+export function mediaType(type: string | undefined): KatafleetError {
+  return new KatafleetError(
+    'request.media_type',
+    `expected a body of application/json, got ${shown(type ?? 'one without a content type')}`,
+    {
+      hint: 'send the header content-type: application/json',
+    },
+  );
+}
+
+const shown = (text: string): string => text.slice(0, 100);
