@@ -83,16 +83,19 @@ make_member() {
   change "put $1 into the group $2" usermod -a -G "$2" "$1"
 }
 
-# start_service NAME: from now on at boot, by a unit on systemd, else by an init script; either was put where it belongs.
-# systemd starts it now as well, and sets started=yes.
-# shellcheck disable=SC2034  # for who sources this
+# start_service NAME [later]: from now on at boot, by a unit on systemd, else by an init script; either was put where it
+# belongs. systemd starts it now as well, unless it is to start later, and then started=yes.
 started=no
 uses_systemd() { [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1; }
 start_service() {
-  if uses_systemd && is_started "$1" && was_changed "service $1"; then already "$1 runs, and starts at boot"; return; fi
+  if uses_systemd && is_started "$@" && was_changed "service $1"; then already "$1 starts at boot"; return; fi
   if ! uses_systemd && was_changed "service $1"; then already "$1 starts at boot"; return; fi
   remember "service $1"
-  if uses_systemd; then change "start $1, now and at boot" enable_unit "$1"; started=yes
+  if uses_systemd && [ -n "${2:-}" ]; then change "have $1 start at boot" enable_unit "$1"
+  elif uses_systemd; then
+    change "start $1, now and at boot" enable_unit "$1" --now
+    # shellcheck disable=SC2034  # for who sources this
+    started=yes
   elif command -v update-rc.d >/dev/null 2>&1; then change "have $1 start at boot" update-rc.d "$1" defaults
   elif command -v chkconfig >/dev/null 2>&1; then change "have $1 start at boot" chkconfig --add "$1"
   else warn "neither systemd, update-rc.d nor chkconfig is here: have /etc/init.d/$1 start called at boot yourself"; fi
@@ -100,12 +103,13 @@ start_service() {
 # A unit that was written anew has to be read first, and one whose start was never systemd's has to be started.
 is_started() {
   case $written in *"/$1.service "*) return 1 ;; esac
-  systemctl --quiet is-enabled "$1" 2>/dev/null && systemctl --quiet is-active "$1"
+  systemctl --quiet is-enabled "$1" 2>/dev/null && { [ -n "${2:-}" ] || systemctl --quiet is-active "$1"; }
 }
-enable_unit() { systemctl daemon-reload && systemctl --quiet enable --now "$1"; }
+enable_unit() { systemctl daemon-reload && systemctl --quiet enable ${2:+"$2"} "$1"; }
 forget_service() {
-  if uses_systemd; then systemctl --quiet disable --now "$1"
-  elif command -v update-rc.d >/dev/null 2>&1; then update-rc.d -f "$1" remove
+  if uses_systemd; then systemctl --quiet disable --now "$1"; return; fi
+  if [ -x "/etc/init.d/$1" ]; then "/etc/init.d/$1" stop >/dev/null || return; fi
+  if command -v update-rc.d >/dev/null 2>&1; then update-rc.d -f "$1" remove
   elif command -v chkconfig >/dev/null 2>&1; then chkconfig --del "$1"; fi
 }
 # A unit whose file is gone stays in systemd's list until it reads its files anew.
@@ -123,7 +127,7 @@ undo_changes() {
       user) if has_user "$subject"; then end_processes "$subject"; change "remove the user $subject" remove_user "$subject"; fi ;;
       group) if has_group "$subject"; then change "remove the group $subject" groupdel "$subject"; fi ;;
       member) if is_member "$subject" "$group"; then change "take $subject out of the group $group" remove_member "$subject" "$group"; fi ;;
-      service) change "no longer start $subject at boot" forget_service "$subject" ;;
+      service) change "stop $subject, and no longer start it at boot" forget_service "$subject" ;;
       *) die "$CHANGES is wrong at '$kind $subject'" ;;
     esac
   done <<LIST

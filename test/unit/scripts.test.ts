@@ -10,6 +10,8 @@ const plain = [
   'scripts/server-setup',
   'scripts/node/katafleet-gate',
   'scripts/node/firewall',
+  'scripts/node/katafleet-firewall.init',
+  'scripts/server/katafleet.init',
   'scripts/lib/changes.sh',
   'test/support/docker-1.6/docker',
 ];
