@@ -72,28 +72,32 @@ static bool is_root(int folder, const struct hierarchy *h) {
                          : faccessat(folder, "cgroup.events", F_OK, 0) < 0;
 }
 
-// Our group where its hierarchy is mounted: most engines show a container its own group alone. -1 if it isn't there.
-static int group_in(const char *mounted, const struct hierarchy *h) {
-  int top = open(mounted, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (top < 0 || !is_root(top, h))
-    return top;
-  int own = h->path[0] && h->path[1] ? openat(top, h->path + 1, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-  close(top);
-  if (own >= 0 && is_root(own, h)) {
-    close(own);
-    return -1;
+// Our group where its hierarchy is mounted. Its path is that below the topmost group that we may see, which a mount of
+// our own shows; most engines put our group itself in that place (`alone`), and its path leads nowhere then.
+static int group_in(const char *at, const struct hierarchy *h, bool alone) {
+  int top = open(at, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (top >= 0 && h->path[0] && h->path[1]) {
+    int own = openat(top, h->path + 1, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (own >= 0 || !alone) {
+      close(top);
+      top = own;
+    }
   }
-  return own;
+  if (top >= 0 && is_root(top, h)) {
+    close(top);
+    top = -1;
+  }
+  return top;
 }
 
 static int shown(const char *controller, const struct hierarchy *h) {
   char name[160];
   if (!*h->controllers)
-    return group_in("/sys/fs/cgroup", h);
+    return group_in("/sys/fs/cgroup", h, true);
   snprintf(name, sizeof name, "/sys/fs/cgroup/%s", h->controllers);
-  int group = group_in(name, h);
+  int group = group_in(name, h, true);
   snprintf(name, sizeof name, "/sys/fs/cgroup/%s", controller);
-  return group < 0 ? group_in(name, h) : group;
+  return group < 0 ? group_in(name, h, true) : group;
 }
 
 // Our group, through a mount that exists in this function only. The sandbox folder is one that there always is, and
@@ -103,7 +107,7 @@ static int mounted(const struct hierarchy *h, unsigned long flags) {
   flags |= MS_NOSUID | MS_NODEV | MS_NOEXEC;
   if (!options.pid1 || mount("katafleet", options.sandbox, type, flags, *h->controllers ? h->controllers : NULL) < 0)
     return -1;
-  int group = group_in(options.sandbox, h);
+  int group = group_in(options.sandbox, h, false);
   // Lazily: `group` lies in it. The mount is off every path from here on, and gone when what was opened is closed.
   if (umount2(options.sandbox, MNT_DETACH) < 0)
     fail(F_SUPERVISOR, errno, "the control groups can't be unmounted", options.sandbox);
