@@ -7,26 +7,35 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 // An inode of a tmpfs costs the kernel about 1 KiB of the sandbox's memory; src/drivers/engine/options.ts has the same.
 #define BYTES_PER_INODE 8192
 #define LOOK_NS (NS / 5)
-// A look may take this part of the time, whatever it costs.
+// A look may take this part of the time, whatever it costs; and that one where the disk fills quickly.
 #define LOOK_SHARE 10
+#define HURRIED_SHARE 2
+// How often the file system itself is asked how full it is, which costs next to nothing.
+#define CHECK_NS (NS / 20)
 // Each level of a walk keeps one descriptor open. Deeper than that, only a program that hides something goes.
 #define MOST_DEPTH 128
 
+struct space {
+  uint64_t bytes, entries;
+};
 static struct folder {
   const char *path;
   uint64_t most, used, entries;
   int fd; // -1: it is a tmpfs and needs no watching
+  dev_t device;
+  struct space at_begin, at_look; // of its file system, which others may share
 } folders[2];
 static size_t count;
 static bool watching;
 static uint64_t shared;
 static bool shared_told;
-static uint64_t next_look;
+static uint64_t next_look, hurried_look, next_check;
 
 bool disk_bound(char *argument) {
   char *equals = strrchr(argument, '='), *end = "";
@@ -93,7 +102,11 @@ bool disk_init(void) {
       empty(fd);
     if (fchmod(fd, sandbox ? 0755 : 01777) < 0)
       fail(F_SUPERVISOR, errno, "a folder can't be opened to the user", f->path);
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+      fail(F_SUPERVISOR, errno, "a folder can't be watched", f->path);
     f->fd = fd;
+    f->device = st.st_dev;
     watching = true;
   }
   return count > 0;
@@ -101,7 +114,21 @@ bool disk_init(void) {
 
 uint32_t disk_abilities(void) { return (count > 0 && !watching ? A_TMPFS : 0u) | (watching ? A_WATCH : 0u); }
 
-static bool over(const struct folder *f) { return f->used > f->most || f->entries > f->most / BYTES_PER_INODE + 1; }
+static uint64_t most_entries(const struct folder *f) { return f->most / BYTES_PER_INODE + 1; }
+
+static bool over(const struct folder *f) { return f->used > f->most || f->entries > most_entries(f); }
+
+// What is taken of the folder's file system; `scarce` where a tenth is left or less.
+static struct space taken(const struct folder *f, bool *scarce) {
+  struct statvfs fs;
+  *scarce = false;
+  if (fstatvfs(f->fd, &fs) < 0)
+    return (struct space){0, 0};
+  *scarce = fs.f_bavail < fs.f_blocks / 10 || (fs.f_files && fs.f_favail < fs.f_files / 10);
+  return (struct space){(fs.f_blocks - fs.f_bfree) * fs.f_frsize, fs.f_files - fs.f_ffree};
+}
+
+static uint64_t grown(uint64_t now_is, uint64_t was) { return now_is > was ? now_is - was : 0; }
 
 // Adds what lies below `dir`, which it closes. Stops as soon as the bound is passed, so that a look is bounded as well.
 static void measure(struct folder *f, int dir, int depth) {
@@ -130,31 +157,100 @@ static void measure(struct folder *f, int dir, int depth) {
   closedir(list);
 }
 
+// Whether the step hides more than the folders of a file system may hold together: in files that it has deleted and
+// keeps open. The file system has become fuller by more than what is seen there, and others may have done that. So it
+// is looked for; where the disk runs out and the rest is not to be found (a descriptor that is under way between two
+// processes, a mapping, a process that nobody may look into), the step is not waited for.
+static bool hides(const struct folder *first) {
+  bool scarce;
+  struct space is = taken(first, &scarce);
+  uint64_t seen = 0, entries = 0, most = 0, allowed = 0, files;
+  for (size_t i = 0; i < count; i++)
+    if (folders[i].fd >= 0 && folders[i].device == first->device) {
+      seen += folders[i].used;
+      entries += folders[i].entries;
+      most += folders[i].most;
+      allowed += most_entries(&folders[i]);
+    }
+  uint64_t bytes = grown(grown(is.bytes, first->at_begin.bytes), seen);
+  uint64_t names = grown(grown(is.entries, first->at_begin.entries), entries);
+  if (bytes <= most / 4 && names <= allowed / 4)
+    return false;
+  uint64_t held = held_bytes(first->device, most, &files);
+  return held > most || held + seen > most || files + entries > allowed ||
+         (scarce && (bytes > most || names > allowed));
+}
+
 static bool look(void) {
   uint64_t began = now();
-  bool passed = false;
+  bool passed = false, scarce;
   for (size_t i = 0; i < count; i++) {
     struct folder *f = &folders[i];
     int fd = f->fd < 0 ? -1 : openat(f->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
       continue;
+    f->at_look = taken(f, &scarce);
     f->used = f->entries = 0;
     measure(f, fd, 0);
     passed |= over(f);
   }
+  for (size_t i = 0; i < count && !passed; i++)
+    passed = folders[i].fd >= 0 && hides(&folders[i]);
   uint64_t ended = now(), pause = (ended - began) * LOOK_SHARE;
   next_look = ended + (pause > LOOK_NS ? pause : LOOK_NS);
+  hurried_look = ended + (ended - began) * HURRIED_SHARE;
   return passed;
 }
 
-int disk_timeout(void) {
-  uint64_t t = now();
-  return !watching ? -1 : t >= next_look ? 0 : (int)((next_look - t) / 1000000) + 1;
+// Whether so much was written since the last look that the next one should not wait.
+static bool fills(void) {
+  bool scarce;
+  for (size_t i = 0; i < count; i++) {
+    struct folder *f = &folders[i];
+    if (f->fd < 0)
+      continue;
+    struct space is = taken(f, &scarce);
+    if (grown(is.bytes, f->at_look.bytes) > f->most / 4 || grown(is.entries, f->at_look.entries) > most_entries(f) / 4)
+      return true;
+  }
+  return false;
 }
 
-bool disk_passed(bool at_once) { return watching && (at_once || now() >= next_look) && look(); }
+int disk_timeout(void) {
+  uint64_t t = now(), soonest = next_check < next_look ? next_check : next_look;
+  return !watching ? -1 : t >= soonest ? 0 : (int)((soonest - t) / 1000000) + 1;
+}
 
-void disk_begin(void) { next_look = now() + LOOK_NS; }
+bool disk_passed(bool at_once) {
+  if (!watching)
+    return false;
+  uint64_t t = now();
+  bool due = at_once || t >= next_look;
+  if (!due && t >= next_check) {
+    next_check = t + CHECK_NS;
+    due = t >= hurried_look && fills();
+  }
+  return due && look();
+}
+
+void disk_begin(void) {
+  bool scarce;
+  for (size_t i = 0; i < count; i++)
+    if (folders[i].fd >= 0)
+      folders[i].at_begin = folders[i].at_look = taken(&folders[i], &scarce);
+  hurried_look = 0;
+  next_check = now() + CHECK_NS;
+  next_look = now() + LOOK_NS;
+}
+
+// A page more than a folder may hold: a file that fills it is seen to.
+uint64_t disk_largest(uint64_t asked) {
+  uint64_t most = 0;
+  for (size_t i = 0; i < count; i++)
+    if (folders[i].fd >= 0 && folders[i].most > most)
+      most = folders[i].most;
+  return most && most + 4096 < asked ? most + 4096 : asked;
+}
 
 bool disk_takes(uint64_t bytes) {
   for (size_t i = 0; i < count; i++) {

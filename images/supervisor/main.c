@@ -18,6 +18,7 @@
 
 struct options options = {.sandbox = "/sandbox", .root = -1};
 static uint64_t lifetime_ns;
+static bool guarded;
 
 uint64_t now(void) {
   struct timespec t;
@@ -60,7 +61,7 @@ static void hello(void) {
   uint8_t frame[64], *at = put(put(put(frame, 0x4b415441, 4), PROTOCOL, 2), PROTOCOL, 2);
   at = put(at,
            cgroup_abilities() | disk_abilities() | (options.pid1 ? A_PID1 : 0u) |
-               (capability_held(CAP_SYS_ADMIN) ? A_NETNS : 0u) | A_BASELINE,
+               (capability_held(CAP_SYS_ADMIN) ? A_NETNS : 0u) | A_BASELINE | (guarded ? A_GUARD : 0u) | A_IPC,
            4);
   at = put(at, sizeof VERSION - 1, 2);
   memcpy(at, VERSION, sizeof VERSION - 1);
@@ -126,6 +127,8 @@ static void serve(int signals) {
 static void prepare(int signals) {
   cgroup_init(); // may take CAP_SYS_ADMIN, which is given up below
   bool bounded = disk_init();
+  guarded = guard_init();
+  ipc_init();
   options.root = open(options.sandbox, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (options.root < 0 || signals < 0)
     fail(F_SUPERVISOR, errno, options.root < 0 ? "no sandbox folder" : "no signalfd", options.sandbox);
@@ -138,8 +141,20 @@ static void prepare(int signals) {
   }
 }
 
+// /proc/1/cmdline is everybody's to read, and says where katafleet is: what was said there is kept elsewhere.
+static void keep_arguments(int argc, char **argv) {
+  for (int i = 1; i < argc; i++) {
+    char *kept = strdup(argv[i]);
+    if (!kept)
+      _exit(1);
+    explicit_bzero(argv[i], strlen(argv[i]));
+    argv[i] = kept;
+  }
+}
+
 int main(int argc, char **argv) {
   const char *secret = NULL;
+  keep_arguments(argc, argv);
   for (int i = 1; i < argc; i++) {
     if (!strcmp(argv[i], "--version"))
       return puts(VERSION) < 0;

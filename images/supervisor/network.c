@@ -3,8 +3,11 @@
 #include "supervisor.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <net/if.h>
+#include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -56,3 +59,65 @@ void network_leave(void) {
 }
 
 bool network_left(void) { return left; }
+
+// ---- for steps of the host's that need the network after the supervisor has left it
+
+static struct {
+  sem_t wanted, done;
+  void (*child)(const void *);
+  const void *argument;
+  pid_t pid;
+  int error;
+} birth;
+static bool split;
+
+static void *stay(void *unused) {
+  capability_drop(CAP_SYS_ADMIN);
+  capability_drop(CAP_NET_ADMIN);
+  for (;;) {
+    sem_post(&birth.done);
+    while (sem_wait(&birth.wanted) < 0) // a signal, but those are blocked
+      ;
+    birth.pid = fork();
+    if (birth.pid == 0)
+      birth.child(birth.argument);
+    birth.error = errno;
+  }
+  return unused;
+}
+
+// The thread's own folder tells of the network that it is on, the process's own no longer does.
+static void hide_thread(void) {
+  mount("katafleet", "/proc/1/task", "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4k,mode=0555");
+}
+
+void network_split(void) {
+  if (capability_held(CAP_SYS_ADMIN)) {
+    pthread_t thread;
+    sem_init(&birth.wanted, 0, 0);
+    sem_init(&birth.done, 0, 0);
+    hide_thread();
+    if ((errno = pthread_create(&thread, NULL, stay, NULL)) != 0)
+      fail(F_SUPERVISOR, errno, "no thread to stay on the network", "");
+    while (sem_wait(&birth.done) < 0)
+      ;
+    if (unshare(CLONE_NEWNET) < 0)
+      fail(F_SUPERVISOR, errno, "the network namespace can't be emptied", "");
+    raise_loopback();
+    split = left = true;
+  }
+  capability_drop(CAP_SYS_ADMIN);
+  capability_drop(CAP_NET_ADMIN);
+}
+
+pid_t network_fork(void (*child)(const void *), const void *argument) {
+  if (!split)
+    return fork();
+  birth.child = child;
+  birth.argument = argument;
+  sem_post(&birth.wanted);
+  while (sem_wait(&birth.done) < 0)
+    ;
+  errno = birth.error;
+  return birth.pid;
+}

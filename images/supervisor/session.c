@@ -35,6 +35,8 @@ static void open_session(const uint8_t *payload, uint32_t length) {
     etc_cover(false);
   etc_user();
   dial_opened();
+  if (options.pid1 && !dial_wanted())
+    network_split();
 }
 
 static void handle(uint8_t type, const uint8_t *payload, uint32_t length) {

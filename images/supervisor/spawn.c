@@ -11,6 +11,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+// A program that spins with all its processes leaves the supervisor the time to end them.
+#define NICE 10
+
 static bool lower(int resource, uint64_t soft, uint64_t hard) {
   struct rlimit now_is;
   if (getrlimit(resource, &now_is) < 0)
@@ -102,7 +105,17 @@ struct report {
   char what[24];
 };
 
-static _Noreturn void child(const struct step *s, const int fds[3], int tell) {
+struct birth {
+  const struct step *step;
+  int input, output[2], tell;
+};
+
+static _Noreturn void child(const void *argument) {
+  const struct birth *b = argument;
+  const struct step *s = b->step;
+  const int tell = b->tell;
+  // Above 2, so that dup2 to 0, 1, 2 can't lose one of them.
+  const int fds[3] = {fcntl(b->input, F_DUPFD_CLOEXEC, 3), b->output[0], b->output[1]};
   struct report r = {0, ""};
 #define MUST(ok, name)                                                                                                 \
   if (!(ok)) {                                                                                                         \
@@ -114,12 +127,15 @@ static _Noreturn void child(const struct step *s, const int fds[3], int tell) {
   setsid();
   for (int i = 0; i < 3; i++)
     MUST(dup2(fds[i], i) == i, "dup2");
-  int oom = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-  MUST(oom < 0 || write(oom, "1000", 4) == 4, "oom_score_adj");
+  MUST(guard_first_to_go(), "oom_score_adj");
+  setpriority(PRIO_PROCESS, 0, NICE); // what is lower already stays
   // Who may empty the namespace does so: a machine's own may hold no interface but lo, and what listens on it.
-  if (!(s->flags & 1) && options.pid1 && !network_left() && (capability_held(CAP_SYS_ADMIN) || has_network()))
+  if (!(s->flags & X_NETWORK) && options.pid1 && !network_left() && (capability_held(CAP_SYS_ADMIN) || has_network()))
     MUST(unshare(CLONE_NEWNET) == 0, "network");
-  MUST(lower(RLIMIT_CORE, 0, 0) && lower(RLIMIT_FSIZE, s->file_size, s->file_size), "rlimit");
+  // 1, not 0: only then the kernel starts no handler of cores either (core(5), a core_pattern that begins with |).
+  MUST(lower(RLIMIT_CORE, 1, 1) && lower(RLIMIT_MSGQUEUE, 0, 0), "rlimit");
+  uint64_t file_size = disk_largest(s->file_size);
+  MUST(lower(RLIMIT_FSIZE, file_size, file_size), "rlimit");
   MUST(lower(RLIMIT_NOFILE, s->files, s->files) && lower(RLIMIT_STACK, s->stack, s->stack), "rlimit");
   MUST(!s->processes || lower(RLIMIT_NPROC, s->processes, s->processes), "rlimit");
   uint64_t seconds = (s->cpu_ms + 999ull) / 1000;
@@ -132,7 +148,8 @@ static _Noreturn void child(const struct step *s, const int fds[3], int tell) {
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, NULL);
-  MUST(filter_calls(), "seccomp");
+  MUST(guard_enter(), "landlock");
+  MUST(filter_calls(!(s->flags & X_NO_IPC)), "seccomp");
   errno = run(s);
   MUST(false, "exec");
   _exit(127);
@@ -162,12 +179,10 @@ pid_t spawn(const struct step *s, int input, int output[2], const char **failed)
     input = empty_input();
   if (input >= 0 && user_pipe(pipes[0]) && user_pipe(pipes[1]) && !pipe2(pipes[2], O_CLOEXEC)) {
     *failed = "fork";
-    pid = fork();
-    if (pid == 0) {
-      // Above 2, so that dup2 to 0, 1, 2 can't lose one of them.
-      const int fds[3] = {fcntl(input, F_DUPFD_CLOEXEC, 3), pipes[0][1], pipes[1][1]};
-      child(s, fds, pipes[2][1]);
-    }
+    const struct birth b = {s, input, {pipes[0][1], pipes[1][1]}, pipes[2][1]};
+    pid = s->flags & X_NETWORK ? network_fork(child, &b) : fork();
+    if (pid == 0)
+      child(&b);
   }
   int error = errno;
   if (input >= 0)

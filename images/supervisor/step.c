@@ -144,7 +144,8 @@ static void parse(const uint8_t *payload, uint32_t length) {
   size_t argc = copy_strings(&c, 0, &to);
   vectors[argc] = NULL;
   size_t given = copy_strings(&c, argc + 1, &to);
-  if (c.bad || c.at != c.end || argc == 0 || step.wall_ms == 0 || step.flags > 3 || (cwd && *folder != '/'))
+  if (c.bad || c.at != c.end || argc == 0 || step.wall_ms == 0 || step.flags > (X_NETWORK | X_COLLECT | X_NO_IPC) ||
+      (cwd && *folder != '/'))
     fail(F_PROTOCOL, 0, "a bad EXEC", "");
   for (size_t i = argc + 1; i < given; i++)
     if (!strchr(vectors[i] + 1, '=') || *vectors[i] == '=' || !*vectors[i])
@@ -292,6 +293,7 @@ void step_poll(bool readable[2]) {
   if (!over && how == EXITED)
     return;
   kill_all(); // what the command left behind, or all of it
+  ipc_clear();
   for (int i = 0; i < 2; i++) {
     while (drain(i)) // nobody is left to write more: this ends
       ;

@@ -74,8 +74,12 @@ enum ability {
   A_NETNS = 16,
   A_TMPFS = 32,
   A_WATCH = 64,
-  A_BASELINE = 128
+  A_BASELINE = 128,
+  A_GUARD = 1024,
+  A_IPC = 2048
 };
+// Flags of EXEC.
+enum { X_NETWORK = 1, X_COLLECT = 2, X_NO_IPC = 4 };
 
 // ---- wire.c: payload fields. A cursor that ran out stays `bad`; reads then give 0.
 struct cursor {
@@ -219,6 +223,11 @@ void network_prepare(void);
 // Goes there, for ever.
 void network_leave(void);
 bool network_left(void);
+// Goes there now, but for one thread that stays, so that steps of the host's can be born on the network; and gives
+// CAP_SYS_ADMIN and CAP_NET_ADMIN up for ever. Where it may not, only the latter.
+void network_split(void);
+// fork(), on the network where there is one: the child runs `child` and nothing else.
+pid_t network_fork(void (*child)(const void *), const void *argument);
 
 // ---- heartbeat.c: what a dialled connection needs to be told from a dead one.
 // Every so many ms, 0 for never.
@@ -238,9 +247,23 @@ void etc_user(void);
 const char *etc_user_name(void);
 
 // ---- filter.c
-// Refuses, to this process for ever, the system calls that would give it mounts or namespaces of its own. Needs
-// no_new_privs. True also where the kernel has no such filters.
-bool filter_calls(void);
+// Refuses, to this process for ever, the system calls that would give it mounts or namespaces of its own, or what
+// namespaces don't confine; System V IPC only on demand. Needs no_new_privs. True also where the kernel has no such
+// filters.
+bool filter_calls(bool ipc);
+
+// ---- guard.c: a program stays the first that the kernel ends for memory, whatever it does.
+// Whether there is a way to keep it so.
+bool guard_init(void);
+// Marks this process as the first to go.
+bool guard_first_to_go(void);
+// Keeps this process from taking that back. Needs no_new_privs. True also where the kernel knows no such thing.
+bool guard_enter(void);
+
+// ---- ipc.c
+void ipc_init(void);
+// Removes what the user's processes, all gone, have left of System V's objects.
+void ipc_clear(void);
 
 // ---- disk.c: folders that may hold so much and no more, whatever they lie on.
 // `PATH=BYTES` of the command line; false where that isn't what it says.
@@ -252,12 +275,19 @@ bool disk_init(void);
 uint32_t disk_abilities(void);
 // A step begins.
 void disk_begin(void);
+// How large a file of the step's may be, of what the host says.
+uint64_t disk_largest(uint64_t asked);
 // Milliseconds until the next look, -1 for never.
 int disk_timeout(void);
 // Whether a watched folder is past its bound; looks when it is time to, or `at_once`.
 bool disk_passed(bool at_once);
 // Whether the sandbox folder takes a file of the host's; ENOSPC if not. A tmpfs tells by itself.
 bool disk_takes(uint64_t bytes);
+
+// ---- held.c
+// Bytes in files without a name on a device that the user's processes keep open, and how many of them; counts no
+// further than `most` bytes.
+uint64_t held_bytes(dev_t device, uint64_t most, uint64_t *files);
 
 // ---- spawn.c: a child as the sandbox user.
 struct step {

@@ -19,6 +19,15 @@ export const hostName = 'sandbox';
 /** Where names are looked up that no hosts file has: nobody listens there, and that is told at once. */
 export const noResolver = { server: '127.0.0.1', search: '.' } as const;
 
+/**
+ * No core dumps, and no queues of POSIX messages, which outlive the process. 1 byte of a core, not 0: where core_pattern is
+ * a pipe, only that keeps the kernel from starting its handler, as root on the host (core(5)).
+ */
+export const ulimits = [
+  { Name: 'core', Soft: 1, Hard: 1 },
+  { Name: 'msgqueue', Soft: 0, Hard: 0 },
+] as const;
+
 /** Share of the memory limit that each tmpfs may take; below 1 in sum, so that a full disk is ENOSPC and not the OOM killer. */
 const tmpfsShare = { '/sandbox': 0.5, '/tmp': 0.25 } as const;
 

@@ -33,6 +33,8 @@ export const ability = {
   baseline: 128,
   /** Keeps the end of output that is cut, and makes files that come after a step newer than what it built. */
   tail: 256,
+  /** Refuses a step System V IPC. */
+  ipc: 2048,
 } as const;
 
 const endings = ['exited', 'signalled', 'wall', 'cpu', 'killed', 'disk'] as const;

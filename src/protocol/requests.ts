@@ -21,6 +21,8 @@ export interface Execution {
   step: number;
   keepNetwork: boolean;
   collect: boolean;
+  /** False: the step has no System V IPC, which only a supervisor with that ability understands. Absent: it has. */
+  ipc?: boolean;
   wallMs: number;
   /** 0: no limit. */
   cpuMs: number;
@@ -73,7 +75,7 @@ export function fitsExec({ argv, env, cwd }: Pick<Execution, 'argv' | 'env' | 'c
 /** EXEC; undefined where it does not fit, see {@link fitsExec}. */
 export function encodeExec(execution: Execution): Buffer | undefined {
   if (!fitsExec(execution)) return undefined;
-  const flags = (execution.keepNetwork ? 1 : 0) | (execution.collect ? 2 : 0);
+  const flags = (execution.keepNetwork ? 1 : 0) | (execution.collect ? 2 : 0) | (execution.ipc === false ? 4 : 0);
   const payload = new PayloadWriter().u32(execution.step).u8(flags).u32(execution.wallMs).u32(execution.cpuMs);
   payload.u64(execution.stdoutCap).u64(execution.stderrCap).u64(execution.fileSize);
   payload.u32(execution.processes).u32(execution.openFiles).u64(execution.stack).str(execution.cwd);

@@ -2,7 +2,7 @@ import { KatafleetError } from '../core/errors.ts';
 import type { Profile } from '../core/profile.ts';
 import type { Outcome, Step, StepResult } from '../core/run.ts';
 import type { Conversation } from '../protocol/conversation.ts';
-import type { RawResult } from '../protocol/replies.ts';
+import { ability, type RawResult } from '../protocol/replies.ts';
 import { encodeData, encodeExec, encodeStdin } from '../protocol/requests.ts';
 import { encodeFrame, hostFrame } from '../protocol/frames.ts';
 import { Gathered } from './gathered.ts';
@@ -100,6 +100,7 @@ async function sendStep(
     step: index,
     keepNetwork,
     collect,
+    ipc: limits.shm > 0 || !conversation.can(ability.ipc),
     wallMs: limits.wallMs,
     cpuMs: limits.cpuMs,
     stdoutCap: limits.stdout,

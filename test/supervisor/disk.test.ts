@@ -3,6 +3,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ConversationLost } from '../../src/protocol/conversation.ts';
 import type { SandboxFile } from '../../src/core/run.ts';
+import { staticProgram } from '../support/compile.ts';
 import { capabilities, file, PipedSupervisor, user } from '../support/supervisor.ts';
 
 const MiB = 1024 * 1024;
@@ -102,6 +103,44 @@ describe('supervisor: bounded folders', () => {
         await using supervisor = await (await PipedSupervisor.bounded(2 * MiB, mayNotMount)).open();
         assert.equal((await supervisor.run(['sh', '-c', script])).outcome.kind, kind, script);
       }
+    });
+
+    it('counts deleted files that a program keeps open, once each, however many processes share them', async () => {
+      for (const [held, kind] of [
+        ['./evil hold 3 4 & wait', 'out_of_disk'],
+        ['exec 3>one; rm one; head -c 5000000 /dev/zero >&3; for i in 1 2 3 4 5; do sleep 1 & done; wait', 'exited'],
+      ] as const) {
+        await using supervisor = await (await PipedSupervisor.bounded(8 * MiB, mayNotMount)).open();
+        await supervisor.files(file('evil', await staticProgram('evil'), undefined, 0o755));
+        const result = await supervisor.run(['sh', '-c', held], { limits: { wallMs: 20_000 } });
+        assert.equal(result.outcome.kind, kind, held);
+      }
+    });
+
+    it('where a program hides what it holds, ends it only as the disk runs out', async () => {
+      const small = (bytes: number) => [
+        ...['unshare', '--mount', '--propagation', 'private', 'sh', '-c'],
+        `mount -t tmpfs -o size=${bytes} none "$6" && exec "$@"`,
+        'sh',
+        ...mayNotMount,
+      ];
+      for (const [script, bytes, kind] of [
+        ['./evil hold 9 4 hidden', 40 * MiB, 'out_of_disk'],
+        ['./evil hold 9 4 hidden > /dev/null & sleep 2; kill $!', 400 * MiB, 'exited'],
+      ] as const) {
+        await using supervisor = await (await PipedSupervisor.bounded(8 * MiB, small(bytes))).open();
+        await supervisor.files(file('evil', await staticProgram('evil'), undefined, 0o755));
+        const result = await supervisor.run(['sh', '-c', script], {
+          limits: { wallMs: 20_000 },
+        });
+        assert.equal(result.outcome.kind, kind, `${bytes}`);
+      }
+    });
+
+    it('no file is larger than the folder, whatever the step may write', async () => {
+      await using supervisor = await (await PipedSupervisor.bounded(2 * MiB, mayNotMount)).open();
+      const result = await supervisor.run(['sh', '-c', 'head -c 9000000 /dev/zero > big; ulimit -f; stat -c %s big']);
+      assert.equal(result.stdout.toString(), `${(2 * MiB + 4096) / 512}\n${2 * MiB + 4096}\n`);
     });
 
     it('files of the host count as well, and a file that replaces another counts once', async () => {

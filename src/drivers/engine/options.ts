@@ -2,13 +2,13 @@ import type { ContainerCreateOptions } from 'dockerode';
 import { KatafleetError } from '../../core/errors.ts';
 import { sandboxUser } from '../../core/run.ts';
 import type { SandboxSpec } from '../contract.ts';
-import { bytesPerInode, capabilities, hostName, leastShm, noResolver, supervisorPath, tmpfsBytes } from '../isolation.ts';
+import { bytesPerInode, capabilities, hostName, leastShm, noResolver, supervisorPath, tmpfsBytes, ulimits } from '../isolation.ts';
 import { type ApiVersion, atLeast } from '../api/version.ts';
 
 /**
  * The engine's options for a sandbox, of what the given API version knows. `network` is the Docker network that the limits'
- * `rsync` stands for: a container on it has CAP_SYS_ADMIN beside, with which the supervisor, and it alone, gives each step
- * of the user's an empty network namespace. On the network that a profile gives its programs it needs none.
+ * `rsync` stands for: a container on it has CAP_SYS_ADMIN beside, and NET_ADMIN, with which the supervisor makes an empty
+ * network namespace for the steps of the user's and which it gives up before the first of them. On the network that a profile gives its programs it needs none.
  * @throws rsync.off when there is none
  */
 export function createOptions(spec: SandboxSpec, api: ApiVersion, network?: string): ContainerCreateOptions {
@@ -41,16 +41,13 @@ export function createOptions(spec: SandboxSpec, api: ApiVersion, network?: stri
       ...(atLeast(api, [1, 25])
         ? { NanoCpus: Math.round(limits.cpus * 1e9) }
         : { CpuPeriod: 100_000, CpuQuota: Math.max(1_000, Math.round(limits.cpus * 100_000)) }),
-      Ulimits: [
-        { Name: 'core', Soft: 0, Hard: 0 },
-        { Name: 'msgqueue', Soft: 0, Hard: 0 },
-      ],
+      Ulimits: [...ulimits],
       ReadonlyRootfs: true,
       Tmpfs: { '/sandbox': tmpfs(limits.memory, '/sandbox', '0755'), '/tmp': tmpfs(limits.memory, '/tmp', '1777') },
       ...(noShm ? { IpcMode: 'none' } : { ShmSize: Math.max(limits.shm, leastShm) }),
       ...coverVolumes(spec.image.volumes, api),
       CapDrop: ['ALL'],
-      CapAdd: limits.network === undefined ? [...capabilities] : [...capabilities, 'SYS_ADMIN'],
+      CapAdd: limits.network === undefined ? [...capabilities] : [...capabilities, 'SYS_ADMIN', 'NET_ADMIN'],
       SecurityOpt: ['no-new-privileges'],
       LogConfig: { Type: 'none', Config: {} },
       RestartPolicy: { Name: 'no' },

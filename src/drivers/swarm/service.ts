@@ -5,7 +5,7 @@ import { labels } from '../../core/labels.ts';
 import { hasSwarmWords, splitConstraint } from '../../core/placing.ts';
 import type { SandboxLimits } from '../../core/profile.ts';
 import { type ApiVersion, atLeast } from '../api/version.ts';
-import { capabilities, hostName, leastShm, noResolver, supervisorPath, tmpfsBytes } from '../isolation.ts';
+import { capabilities, hostName, leastShm, noResolver, supervisorPath, tmpfsBytes, ulimits } from '../isolation.ts';
 
 /** How a task is connected: by its node's own network, or by an overlay of ours. The user's code has neither. */
 export type Way = 'host' | 'overlay';
@@ -124,10 +124,7 @@ function taskTemplate(
       CapabilityDrop: ['ALL'],
       CapabilityAdd: [...capabilities, 'SYS_ADMIN', 'NET_ADMIN'].map((capability) => `CAP_${capability}`),
       ...(atLeast(api, [1, 44]) ? { Privileges: { NoNewPrivileges: true } as Dockerode.Privileges } : {}),
-      Ulimits: [
-        { Name: 'core', Soft: 0, Hard: 0 },
-        { Name: 'msgqueue', Soft: 0, Hard: 0 },
-      ],
+      Ulimits: [...ulimits],
       Mounts: [
         writable('/sandbox', sandbox, shape, api),
         writable('/tmp', tmp, shape, api),

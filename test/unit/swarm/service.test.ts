@@ -161,7 +161,7 @@ describe('a service of single-use sandboxes', () => {
           (one) => `CAP_${one}`,
         ),
         Ulimits: [
-          { Name: 'core', Soft: 0, Hard: 0 },
+          { Name: 'core', Soft: 1, Hard: 1 },
           { Name: 'msgqueue', Soft: 0, Hard: 0 },
         ],
         Mounts: [
