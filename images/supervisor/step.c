@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -32,13 +33,20 @@ bool step_cut(int stream) { return cut[stream]; }
 static uint64_t ns(struct timeval t) { return (uint64_t)t.tv_sec * NS + (uint64_t)t.tv_usec * 1000; }
 static uint64_t cpu_of(const struct rusage *u) { return ns(u->ru_utime) + ns(u->ru_stime); }
 
-static void reap(void) {
+// The next that has changed; as waitpid. A program that asks its parent to trace it (PTRACE_TRACEME) stops at its
+// signals and waits for us: it gets its signal and is traced no more. One that stops has not ended.
+static pid_t reap_one(void) {
   int s;
-  for (pid_t p; (p = waitpid(-1, &s, WNOHANG)) > 0;)
-    if (p == pid && !over) {
-      status = s;
-      over = true;
-    }
+  pid_t p = waitpid(-1, &s, WNOHANG);
+  if (p > 0 && WIFSTOPPED(s)) {
+    int stop = WSTOPSIG(s);
+    if (ptrace(PTRACE_DETACH, p, NULL, (void *)(intptr_t)(stop == SIGTRAP ? 0 : stop)) < 0)
+      kill(p, SIGKILL);
+  } else if (p == pid && !over) {
+    status = s;
+    over = true;
+  }
+  return p;
 }
 
 // Outside a container: the processes below us. They come to us when their parent ends (PR_SET_CHILD_SUBREAPER).
@@ -63,13 +71,9 @@ void kill_all(void) {
       kill(-1, SIGKILL); // everything in this PID namespace but us, at one instant
     else
       kill_children();
-    int s;
     pid_t p;
-    while ((p = waitpid(-1, &s, WNOHANG)) > 0)
-      if (p == pid && !over) {
-        status = s;
-        over = true;
-      }
+    while ((p = reap_one()) > 0)
+      ;
     if (p < 0 && errno == ECHILD)
       return;
     heartbeat();
@@ -283,7 +287,8 @@ void step_poll(bool readable[2]) {
   for (int i = 0; i < 2; i++)
     if (readable[i])
       drain(i);
-  reap();
+  while (reap_one() > 0)
+    ;
   if (!over && now() >= deadline)
     how = WALL;
   else if (!over && cpu_used_up())

@@ -100,7 +100,7 @@ async function sendStep(
     step: index,
     keepNetwork,
     collect,
-    ipc: limits.shm > 0 || !conversation.can(ability.ipc),
+    ipc: limits.shm !== 0 || !conversation.can(ability.ipc),
     wallMs: limits.wallMs,
     cpuMs: limits.cpuMs,
     stdoutCap: limits.stdout,

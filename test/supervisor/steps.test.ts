@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { readdir, readFile } from 'node:fs/promises';
+import { staticProgram } from '../support/compile.ts';
 import { file, PipedSupervisor, user } from '../support/supervisor.ts';
 
 describe('supervisor: steps', () => {
@@ -63,6 +64,15 @@ describe('supervisor: steps', () => {
     assert.deepEqual(result.outcome, { kind: 'timed_out', clock: 'wall' });
     assert.equal(result.stdout.toString(), 'before\n');
     assert.deepEqual(await processesOf('sleep 1000.5', 'sleep 1001.5', 'sleep 1002.5'), []);
+  });
+
+  it('a program that asks to be traced by its parent goes on with its signals, and its end is told as it was', async () => {
+    await using supervisor = await (await PipedSupervisor.start()).open();
+    await supervisor.files(file('evil', await staticProgram('evil'), undefined, 0o755));
+    const traced = await supervisor.run(['./evil', 'traced', '3']);
+    assert.deepEqual([traced.outcome, traced.stdout.toString()], [{ kind: 'exited', code: 3 }, 'handled\n']);
+    assert.deepEqual((await supervisor.run(['./evil', 'traced', '0'])).outcome, { kind: 'signalled', signal: 11 });
+    assert.equal((await supervisor.run(['sh', '-c', 'echo next'])).stdout.toString(), 'next\n');
   });
 
   it('does not wait for what a command leaves behind, and kills it', async () => {

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,6 +74,26 @@ static void spin(int processes) {
     ;
 }
 
+static void handled(int number) {
+  (void)number;
+  puts("handled");
+}
+
+// Traced by its parent it stops at each signal, and at its exec.
+static void traced(int code, char **argv) {
+  if (syscall(SYS_ptrace, 0L, 0L, 0L, 0L) < 0)
+    exit(64);
+  if (code == 0) {
+    argv[2] = "-1";
+    execv(argv[0], argv);
+  }
+  if (code < 0)
+    raise(SIGSEGV);
+  signal(SIGUSR1, handled);
+  raise(SIGUSR1);
+  exit(code);
+}
+
 int main(int argc, char **argv) {
   int n = argc > 2 ? atoi(argv[2]) : 0;
   if (argc < 2)
@@ -83,6 +104,8 @@ int main(int argc, char **argv) {
     leave(n);
   else if (!strcmp(argv[1], "hold"))
     hold(n, argc > 3 ? atoi(argv[3]) : 1, argc > 4);
+  else if (!strcmp(argv[1], "traced"))
+    traced(n, argv);
   else if (!strcmp(argv[1], "spin"))
     spin(n);
 }
