@@ -65,12 +65,18 @@ export async function showTest({ record, stdout, stderr }: ShownTest): Promise<v
 
 export const sorted = <T>(entries: ReadonlyMap<string, T>) => [...entries].sort(([a], [b]) => (a < b ? -1 : 1));
 
+/** A time as UTC to the second; the number of ns where it is beyond what a Date holds. */
+function moment(ns: bigint): string {
+  const date = new Date(Number(ns / 1_000_000n));
+  return Number.isNaN(date.getTime()) ? `${ns} ns` : date.toISOString().slice(0, -5);
+}
+
 export function filesTable({ files, folders }: Sandbox): string {
   const rows = [
     ...sorted(files).map(([path, { size, mode, mtimeNs, hidden }]) => [
       (mode & 0o7777).toString(8).padStart(4, '0'),
       formatBytes(size),
-      new Date(Number(mtimeNs / 1_000_000n)).toISOString().slice(0, 19),
+      moment(mtimeNs),
       hidden ? 'out of sight' : '',
       path,
     ]),

@@ -84,15 +84,17 @@ export interface RunRequest {
 }
 
 /** How a step, or a run, ended. That output was cut is a flag beside it, see {@link StepResult}. */
-export type Outcome =
-  | { kind: 'exited'; code: number }
-  | { kind: 'signalled'; signal: number }
-  | { kind: 'timed_out'; clock: 'wall' | 'cpu' }
-  | { kind: 'out_of_memory' }
+export const Outcome = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('exited'), code: z.int() }),
+  z.strictObject({ kind: z.literal('signalled'), signal: z.int() }),
+  z.strictObject({ kind: z.literal('timed_out'), clock: z.enum(['wall', 'cpu']) }),
+  z.strictObject({ kind: z.literal('out_of_memory') }),
   /** Only where the sandbox's folders lie on a disk: on a tmpfs the program itself is told that there is no space. */
-  | { kind: 'out_of_disk' }
-  | { kind: 'cancelled' }
-  | { kind: 'lost'; reason: string };
+  z.strictObject({ kind: z.literal('out_of_disk') }),
+  z.strictObject({ kind: z.literal('cancelled') }),
+  z.strictObject({ kind: z.literal('lost'), reason: z.string() }),
+]);
+export type Outcome = z.output<typeof Outcome>;
 
 export interface StepResult {
   outcome: Outcome;

@@ -60,15 +60,20 @@ export interface GitOptions {
   env?: NodeJS.ProcessEnv;
 }
 
+const printedTooMuch = 'printed too much';
+
 /** Git said no. */
 export class GitFailed extends KatafleetError {
   readonly exit: number | null;
   readonly said: string;
+  /** It was ended because it printed more than was asked for. */
+  readonly tooMuch: boolean;
 
   constructor(verb: string, exit: number | null, said: string, why?: string) {
     super('kata.git', `git ${verb} ${why ?? `ended with ${exit ?? 'a signal'}`}${said === '' ? '' : `: ${said}`}`);
     this.exit = exit;
     this.said = said;
+    this.tooMuch = why === printedTooMuch;
   }
 }
 
@@ -114,7 +119,7 @@ async function execute(args: readonly string[], options: GitOptions): Promise<Bu
       });
     });
     const [output, said] = [
-      collect(child.stdout, mostOutput, () => kill('printed too much')),
+      collect(child.stdout, mostOutput, () => kill(printedTooMuch)),
       collect(child.stderr, 64 * 1024, () => undefined),
     ];
     const source =

@@ -7,7 +7,7 @@ import { decodePath, pathFault } from '../core/paths.ts';
 import { inTree, trailer } from './commits.ts';
 import { branch } from './fast-import.ts';
 import { type Git, GitFailed } from './git.ts';
-import { type KataRecord, readKataRecord, readStamps, readTestRecord, type TestRecord } from './record.ts';
+import { type KataRecord, readKataRecord, readStamps } from './record.ts';
 import type { Kept, KeptFolder, Sandbox } from './sandbox.ts';
 
 /** The commit that `main` is at, undefined where there is none. We made the repository: its branch is a file, and never packed. */
@@ -47,6 +47,17 @@ export async function readObjects(
   return found;
 }
 
+/** {@link readObjects}, where one that is too large to be read is as one that is not there: older releases could write such. */
+async function readDocuments(git: Git, repository: string, names: readonly string[]): Promise<(Buffer | undefined)[]> {
+  try {
+    return await readObjects(git, repository, names);
+  } catch (error) {
+    if (!(error instanceof GitFailed && error.tooMuch)) throw error;
+    if (names.length === 1) return [undefined];
+    return (await Promise.all(names.map((name) => readDocuments(git, repository, [name])))).flat();
+  }
+}
+
 interface TreeEntry {
   path: string;
   mode: string;
@@ -72,19 +83,17 @@ async function readTree(git: Git, repository: string, commit: string): Promise<T
 
 export interface Snapshot {
   kata: KataRecord;
-  /** The last test's record, where there was one. */
-  record: TestRecord | undefined;
   sandbox: Sandbox;
 }
 
 /** An avatar's sandbox folder at a commit, contents left where they are. @throws kata.invalid */
 export async function readSnapshot(git: Git, repository: string, commit: string): Promise<Snapshot> {
-  const [entries, [kata, stamps, test]] = await Promise.all([
+  const [entries, [kata, stamps]] = await Promise.all([
     readTree(git, repository, commit),
-    readObjects(git, repository, [`${commit}:${inTree.kata}`, `${commit}:${inTree.files}`, `${commit}:${inTree.test}`]),
+    readDocuments(git, repository, [`${commit}:${inTree.kata}`, `${commit}:${inTree.files}`]),
   ]);
   if (!kata) throw new KatafleetError('kata.invalid', `${repository} is no kata's: it has no ${inTree.kata}`);
-  const stamped = readStamps(stamps, `${repository}: ${inTree.files}`);
+  const stamped = readStamps(stamps);
   const record = readKataRecord(kata, `${repository}: ${inTree.kata}`);
   const createdNs = BigInt(Date.parse(record.created)) * 1_000_000n;
   const files = new Map<string, Kept>();
@@ -104,7 +113,6 @@ export async function readSnapshot(git: Git, repository: string, commit: string)
     if (pathFault(Buffer.from(path)) === undefined && !files.has(path)) folders.set(path, { mode, mtimeNs, hidden });
   return {
     kata: record,
-    record: test && readTestRecord(test, `${repository}: ${inTree.test}`),
     sandbox: { files, folders },
   };
 }

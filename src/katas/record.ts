@@ -2,12 +2,16 @@ import { z } from 'zod';
 import { KatafleetError } from '../core/errors.ts';
 import { Light } from '../core/lights.ts';
 import { Manifest } from '../core/manifest.ts';
-import type { Outcome, RunResult } from '../core/run.ts';
+import { pathBytes } from '../core/paths.ts';
+import { Outcome, type RunResult, type StepResult } from '../core/run.ts';
 import { KataId } from './names.ts';
 import { Rules } from './rules.ts';
 import type { Kept, KeptFolder, LeftOut, Sandbox } from './sandbox.ts';
 
-/** The JSON documents in an avatar's repository. Bundles come from strangers, so all are checked when they are read. */
+/**
+ * The JSON documents in an avatar's repository. Bundles come from strangers, so all are checked when they are read. They are on
+ * disk for ever: what any release wrote has to be read, so that a field that is added needs a default.
+ */
 
 /** `kata.json`: what the kata is; the same in every commit. */
 export const KataRecord = z.strictObject({
@@ -20,10 +24,14 @@ export const KataRecord = z.strictObject({
 });
 export type KataRecord = z.output<typeof KataRecord>;
 
+/** Older releases kept times beyond 64 bits of ns, of which nobody can make use: they are read as the nearest that fits. */
 const decimal = z
   .string()
-  .regex(/^-?\d{1,19}$/)
-  .transform(BigInt);
+  .regex(/^-?\d{1,40}$/)
+  .transform((text) => {
+    const ns = BigInt(text);
+    return ns === BigInt.asIntN(64, ns) ? ns : ns < 0n ? -(2n ** 63n) : 2n ** 63n - 1n;
+  });
 const mode = z.int().min(0).max(0o7777);
 const paths = z.array(z.string()).max(1_000_000);
 const count = z.number().min(0);
@@ -46,14 +54,21 @@ export function filesJson({ files, folders }: Sandbox): Buffer {
   return Buffer.from(`{"version":1,"files":[\n${lines(files)}\n],"folders":[\n${lines(folders)}\n]}\n`);
 }
 
-const outcome: z.ZodType<Outcome> = z.discriminatedUnion('kind', [
-  z.strictObject({ kind: z.literal('exited'), code: z.int() }),
-  z.strictObject({ kind: z.literal('signalled'), signal: z.int() }),
-  z.strictObject({ kind: z.literal('timed_out'), clock: z.enum(['wall', 'cpu']) }),
-  z.strictObject({ kind: z.literal('out_of_memory') }),
-  z.strictObject({ kind: z.literal('cancelled') }),
-  z.strictObject({ kind: z.literal('lost'), reason: z.string() }),
-]);
+/** A step's result but for what was printed. Every field of {@link StepResult} is here, or the type does not fit. */
+const step = {
+  outcome: Outcome,
+  stdoutBytes: count,
+  stderrBytes: count,
+  stdoutCut: z.boolean(),
+  stderrCut: z.boolean(),
+  wallMs: count,
+  userMs: count,
+  systemMs: count,
+  peakMemory: count,
+  oomKills: count,
+  /** Records of 0.1.0 lack it. */
+  exitCode: z.int().optional(),
+} satisfies Record<keyof Omit<StepResult, 'stdout' | 'stderr'>, z.ZodType>;
 
 /** `test.json`: how a test went. What was printed lies beside it, as the bytes that it was, in `stdout` and `stderr`. */
 export const TestRecord = z.strictObject({
@@ -69,27 +84,14 @@ export const TestRecord = z.strictObject({
   warm: z.boolean().optional(),
   /** Whether a session's sandbox served it. */
   resumed: z.boolean().optional(),
-  outcome,
+  outcome: Outcome,
   light: Light.optional(),
   timings: z.strictObject({ queueMs: count, acquireMs: count, executeMs: count, collectMs: count, totalMs: count }).partial().optional(),
-  steps: z
-    .array(
-      z.strictObject({
-        outcome,
-        stdoutBytes: count,
-        stderrBytes: count,
-        stdoutCut: z.boolean(),
-        stderrCut: z.boolean(),
-        wallMs: count,
-        userMs: count,
-        systemMs: count,
-        peakMemory: count,
-        oomKills: count,
-        exitCode: z.int().optional(),
-      }),
-    )
-    .max(10_000),
-  /** Files that the run made, changed and deleted, those kept but hidden, those dropped by a rule. */
+  steps: z.array(z.strictObject(step)).max(10_000),
+  /**
+   * Files that the run made, changed and deleted, those kept but hidden, those dropped by a rule: the first of each, where there
+   * are more than {@link listBytes} of them. The tree has all.
+   */
   created: paths,
   changed: paths,
   deleted: paths,
@@ -104,6 +106,18 @@ export type TestRecord = z.output<typeof TestRecord>;
 /** What became of a test: a run's result, or why there is none. */
 export type Ending = { kind: 'ran'; result: RunResult } | { kind: 'failed'; reason: string };
 
+/** Bytes of the names in one list of a record. A program can make far more, and a record that large would not be read. */
+export const listBytes = 1024 ** 2;
+/** Letters of why there is no result. */
+const mostReason = 2_000;
+
+/** The first entries, within {@link listBytes} of names. */
+function within<T>(entries: readonly T[], nameOf: (entry: T) => string): T[] {
+  let bytes = 0;
+  const end = entries.findIndex((entry) => (bytes += pathBytes(nameOf(entry))) > listBytes);
+  return entries.slice(0, end < 0 ? entries.length : end);
+}
+
 export function testRecord(
   test: number,
   at: number,
@@ -112,9 +126,16 @@ export function testRecord(
   changes: Pick<TestRecord, 'created' | 'changed' | 'deleted' | 'hidden' | 'ignored'> & { leftOut: LeftOut[]; leftOutCount: number },
 ): TestRecord {
   const begun = { version: 1 as const, test, at: new Date(at).toISOString(), image };
-  const { leftOut, ...lists } = changes;
-  const rest = { ...lists, leftOut: leftOut.slice(0, 2_000) };
-  if (ending.kind === 'failed') return { ...begun, outcome: { kind: 'lost', reason: ending.reason }, steps: [], ...rest };
+  const { created, changed, deleted, hidden, ignored, leftOut, leftOutCount } = changes;
+  const lists = { created, changed, deleted, hidden, ignored };
+  const rest = {
+    ...(Object.fromEntries(Object.entries(lists).map(([name, paths]) => [name, within(paths, (path) => path)])) as typeof lists),
+    leftOut: within(leftOut, ({ path }) => path).slice(0, 2_000),
+    leftOutCount,
+  };
+  if (ending.kind === 'failed') {
+    return { ...begun, outcome: { kind: 'lost', reason: ending.reason.slice(0, mostReason) }, steps: [], ...rest };
+  }
   const { id, node, attempt, warm, resumed, outcome: ended, light, timings, steps } = ending.result;
   return {
     ...begun,
@@ -146,12 +167,20 @@ export function readTestRecord(bytes: Buffer, shown: string): TestRecord {
   return read(TestRecord, bytes, shown);
 }
 
-/** Without one, which an imported repository may lack, git's own word on modes holds. @throws kata.invalid */
-export function readStamps(bytes: Buffer | undefined, shown: string): { files: Map<string, Stamp>; folders: Map<string, Stamp> } {
-  if (!bytes) return { files: new Map(), folders: new Map() };
-  const { files, folders } = read(FilesRecord, bytes, shown);
+/** The stamps of `files.json`; without one, or where it is broken, git's own word on modes holds. */
+export function readStamps(bytes: Buffer | undefined): { files: Map<string, Stamp>; folders: Map<string, Stamp> } {
+  const { files, folders } = (bytes && whole(FilesRecord, bytes)) ?? { files: [], folders: [] };
   const byPath = (stamps: Stamp[]) => new Map(stamps.map((stamp) => [stamp.path, stamp]));
   return { files: byPath(files), folders: byPath(folders) };
+}
+
+/** What can't be read is taken for absent: an avatar whose files are whole is never refused for what is written about them. */
+function whole<T>(schema: z.ZodType<T>, bytes: Buffer): T | undefined {
+  try {
+    return schema.safeParse(JSON.parse(bytes.toString('utf8'))).data;
+  } catch {
+    return undefined; // no JSON
+  }
 }
 
 function read<T>(schema: z.ZodType<T>, bytes: Buffer, shown: string): T {

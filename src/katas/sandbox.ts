@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { ancestors, checkEntries } from '../core/entries.ts';
 import { KatafleetError } from '../core/errors.ts';
+import { pathBytes } from '../core/paths.ts';
 import { formatBytes } from '../core/quantity.ts';
 import {
   type Changes,
@@ -15,8 +16,11 @@ import { ageOf } from './age.ts';
 import { namesGitFolder } from './names.ts';
 import type { FateOf } from './rules.ts';
 
-/** Bounds of an avatar's sandbox folder, what the tools left in it included. */
-export const sandboxLimits = { files: 10_000, bytes: 128 * 1024 * 1024 } as const;
+/**
+ * Bounds of an avatar's sandbox folder, what the tools left in it included: files and folders, bytes of the files, bytes of all names.
+ * A byte of a name takes up to six in files.json, which is read as a whole.
+ */
+export const sandboxLimits = { files: 10_000, bytes: 128 * 1024 * 1024, names: 4 * 1024 * 1024 } as const;
 
 /** A file of an avatar's sandbox folder. */
 export interface Kept {
@@ -114,6 +118,9 @@ export function submit(
     draft.putFolder(path, { mode: mode ?? old?.mode ?? defaultModes.folder, mtimeNs: stamp, hidden: false });
   }
   const { bytes } = draft;
+  const names = [...files, ...folders].reduce((sum, { path }) => sum + pathBytes(path), 0);
+  if (names > sandboxLimits.names)
+    throw new KatafleetError('files.too_large', `${formatBytes(names)} of names; a kata holds at most ${formatBytes(sandboxLimits.names)}`);
   if (draft.files.size > sandboxLimits.files)
     throw new KatafleetError('files.too_many', `${draft.files.size} files; a kata holds at most ${sandboxLimits.files}`);
   if (bytes > sandboxLimits.bytes)
@@ -147,7 +154,7 @@ export function apply(before: Sandbox, changes: Changes, fate: FateOf): Applied 
       ? 'git_folder'
       : draft.count >= sandboxLimits.files
         ? 'too_many'
-        : draft.bytes + size > sandboxLimits.bytes
+        : draft.bytes + size > sandboxLimits.bytes || draft.names + pathBytes(path) > sandboxLimits.names
           ? 'too_much'
           : undefined;
     const wanted = fate(path);
@@ -184,6 +191,8 @@ class Draft {
   readonly files: Map<string, Kept>;
   readonly folders: Map<string, KeptFolder>;
   bytes = 0;
+  /** Bytes of the paths of all entries. */
+  names = 0;
   /** How many entries there are below a folder. */
   readonly #below = new Map<string, number>();
 
@@ -248,6 +257,7 @@ class Draft {
   }
 
   #count(path: string, by: 1 | -1): void {
+    this.names += by * pathBytes(path);
     for (const parent of ancestors(path)) this.#below.set(parent, (this.#below.get(parent) ?? 0) + by);
   }
 }

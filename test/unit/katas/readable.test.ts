@@ -1,0 +1,292 @@
+import assert from 'node:assert/strict';
+import fc from 'fast-check';
+import { filesTable } from '../../../src/cli/kata-view.ts';
+import { decodePath, pathFault } from '../../../src/core/paths.ts';
+import { noChanges, omissions, Outcome, type RunResult } from '../../../src/core/run.ts';
+import { importCommits } from '../../../src/katas/fast-import.ts';
+import { Git } from '../../../src/katas/git.ts';
+import { readTip } from '../../../src/katas/read.ts';
+import { filesJson, json, readStamps, readTestRecord, testRecord } from '../../../src/katas/record.ts';
+import { fateOf, Rules } from '../../../src/katas/rules.ts';
+import { apply, emptySandbox, type Kept } from '../../../src/katas/sandbox.ts';
+import { requestOf, resultJson, RunJson } from '../../../src/runs/json.ts';
+import { decodeResult, encodeResult } from '../../../src/store/codec.ts';
+import { created, file, result, startPoint, testStore } from '../../support/katas.ts';
+
+/** What git prints of a kata's documents at most. */
+const mostDocument = 64 * 1024 * 1024;
+const int64 = fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n });
+const mode = fc.nat(0o7777);
+const whole = { noNullPrototype: true } as const;
+const path = fc
+  .oneof(
+    fc.uint8Array({ minLength: 1, maxLength: 20 }),
+    fc.string({ minLength: 1, maxLength: 20 }).map((text) => Buffer.from(text)),
+  )
+  .filter((bytes) => pathFault(bytes) === undefined)
+  .map(decodePath);
+const paths = fc.uniqueArray(path, { maxLength: 5 });
+
+/** One of each kind: a kind that is added is missing here, and the types say so. */
+const outcomes: { [kind in Outcome['kind']]: fc.Arbitrary<Extract<Outcome, { kind: kind }>> } = {
+  exited: fc.nat(255).map((code) => ({ kind: 'exited', code })),
+  signalled: fc.nat(64).map((signal) => ({ kind: 'signalled', signal })),
+  timed_out: fc.constantFrom('wall' as const, 'cpu' as const).map((clock) => ({ kind: 'timed_out', clock })),
+  out_of_memory: fc.constant({ kind: 'out_of_memory' }),
+  out_of_disk: fc.constant({ kind: 'out_of_disk' }),
+  cancelled: fc.constant({ kind: 'cancelled' }),
+  lost: fc.string({ unit: 'binary' }).map((reason) => ({ kind: 'lost', reason })),
+};
+const outcome: fc.Arbitrary<Outcome> = fc.oneof(...Object.values(outcomes));
+const bytes = fc.uint8Array({ maxLength: 30 }).map((of) => Buffer.from(of));
+const number = fc.double({ min: 0, max: 1e15, noNaN: true }).map((value) => value + 0); // no -0
+const step = fc.record(
+  {
+    outcome,
+    stdout: bytes,
+    stderr: bytes,
+    stdoutBytes: fc.maxSafeNat(),
+    stderrBytes: fc.maxSafeNat(),
+    stdoutCut: fc.boolean(),
+    stderrCut: fc.boolean(),
+    wallMs: number,
+    userMs: number,
+    systemMs: number,
+    peakMemory: fc.maxSafeNat(),
+    oomKills: fc.nat(),
+    exitCode: fc.nat(255),
+  },
+  {
+    noNullPrototype: true,
+    requiredKeys: [
+      'outcome',
+      'stdout',
+      'stderr',
+      'stdoutBytes',
+      'stderrBytes',
+      'stdoutCut',
+      'stderrCut',
+      'wallMs',
+      'userMs',
+      'systemMs',
+      'peakMemory',
+      'oomKills',
+    ],
+  },
+);
+const anyResult: fc.Arbitrary<RunResult> = fc
+  .record({
+    outcome,
+    steps: fc.array(step, { maxLength: 3 }),
+    files: fc.array(
+      fc.record({ change: fc.constantFrom('created' as const, 'changed' as const), path, mode, mtimeNs: int64, content: bytes }, whole),
+      { maxLength: 4 },
+    ),
+    folders: fc.array(fc.record({ path, mode, mtimeNs: int64 }, whole), { maxLength: 4 }),
+    deleted: paths,
+    omitted: fc.array(fc.record({ path, reason: fc.constantFrom(...omissions) }, whole), { maxLength: 4 }),
+    omittedCount: fc.nat(),
+  })
+  .map(({ outcome: ended, steps, ...changes }) => result(changes, { outcome: ended, steps: steps }));
+
+const plain = (value: unknown): unknown => JSON.parse(JSON.stringify(value));
+
+describe('what katafleet writes it can read', () => {
+  it('has an example of every way that a run can end', () => {
+    assert.deepEqual(Object.keys(outcomes).toSorted(), Outcome.options.map(({ shape }) => shape.kind.value).toSorted());
+  });
+
+  it('the record of any test', () => {
+    fc.assert(
+      fc.property(anyResult, paths, (ran, names) => {
+        const lists = { created: names, changed: names, deleted: names, hidden: names, ignored: names };
+        const leftOut = { leftOut: ran.changes.omitted, leftOutCount: ran.changes.omittedCount };
+        const record = testRecord(1, 0, 'image', { kind: 'ran', result: ran }, { ...lists, ...leftOut });
+        assert.deepEqual(plain(readTestRecord(json(record), 'test.json')), plain(record));
+        const failed = testRecord(1, 0, 'image', { kind: 'failed', reason: 'x'.repeat(100_000) }, { ...lists, ...leftOut });
+        assert.ok(json(readTestRecord(json(failed), 'test.json')).length < 20_000);
+      }),
+    );
+  });
+
+  it('the stamps of any files and folders', () => {
+    const entry = fc.record({ mode, mtimeNs: int64, hidden: fc.boolean() }, whole);
+    fc.assert(
+      fc.property(
+        fc.dictionary(path, entry, { noNullPrototype: true }),
+        fc.dictionary(path, entry, { noNullPrototype: true }),
+        (files, folders) => {
+          const sandbox = { files: new Map(Object.entries(files)) as Map<string, Kept>, folders: new Map(Object.entries(folders)) };
+          const read = readStamps(filesJson(sandbox));
+          const bare = (entries: ReadonlyMap<string, object>) =>
+            new Map(Array.from(entries, ([name, one]) => [name, { path: name, ...one }]));
+          assert.deepEqual(read.files, bare(sandbox.files));
+          assert.deepEqual(read.folders, bare(sandbox.folders));
+        },
+      ),
+    );
+  });
+
+  it('any result in the journal, and over the API', () => {
+    fc.assert(
+      fc.property(anyResult, (ran) => {
+        assert.deepEqual(decodeResult(encodeResult(ran)), ran);
+        const { changes } = JSON.parse(JSON.stringify(resultJson(ran))) as { changes: { files: { change?: string }[]; folders: object[] } };
+        for (const one of changes.files) delete one.change;
+        const again = requestOf(RunJson.parse({ image: 'i', command: ['x'], ...{ files: changes.files, folders: changes.folders } }), {});
+        assert.deepEqual(again.folders, ran.changes.folders);
+        assert.deepEqual(
+          again.files.map(({ path: name, mode: bits, mtimeNs, content }) => ({ path: name, mode: bits, mtimeNs, content })),
+          ran.changes.files.map(({ change: _, ...one }) => one),
+        );
+      }),
+    );
+  });
+
+  it('the documents of the largest folder that is let in', () => {
+    // Names of 4,090 bytes that are no text, each byte of which takes six in JSON.
+    const long = (number: number) =>
+      `${Array.from({ length: 15 }, () => '\udcff'.repeat(255)).join('/')}/${String(number).padStart(250, '0')}`;
+    const folders = Array.from({ length: 2_050 }, (_, number) => ({ path: long(number), mode: 0o755, mtimeNs: 0n }));
+    const omitted = folders.slice(0, 1_000).map(({ path: name }) => ({ path: name, reason: 'fifo' as const }));
+    const changes = { ...noChanges(), folders, deleted: folders.map(({ path: name }) => name), omitted, omittedCount: omitted.length };
+    const { sandbox, shown, hidden, ignored } = apply(emptySandbox, changes, fateOf(Rules.parse({}), []));
+    assert.ok(sandbox.folders.size > 900 && sandbox.folders.size < folders.length);
+    assert.equal(shown.omittedCount, omitted.length + folders.length - sandbox.folders.size, 'the rest is told');
+    const written = filesJson(sandbox);
+    assert.ok(written.length < mostDocument / 2, `${written.length} bytes of files.json`);
+    const names = folders.map(({ path: name }) => name);
+    const lists = { created: names, changed: names, deleted: names, hidden: [...hidden, ...names], ignored: [...ignored, ...names] };
+    const record = testRecord(
+      1,
+      0,
+      'i',
+      { kind: 'ran', result: result(changes) },
+      { ...lists, leftOut: shown.omitted, leftOutCount: shown.omittedCount },
+    );
+    assert.ok(json(record).length < mostDocument, `${json(record).length} bytes of test.json`);
+    assert.equal(readTestRecord(json(record), 'test.json').leftOutCount, shown.omittedCount);
+  });
+
+  it('lists a time that no calendar has', () => {
+    const kept = { oid: '', size: 1, mode: 0o644, hidden: false, content: undefined };
+    for (const mtimeNs of [10n ** 21n, 10n ** 30n, -(10n ** 30n), 0n])
+      assert.match(filesTable({ files: new Map([['x', { ...kept, mtimeNs }]]), folders: new Map() }), /x/);
+  });
+});
+
+describe('what older releases wrote is read', () => {
+  it('a record of 0.1.0', () => {
+    const golden = `{
+ "version": 1,
+ "test": 3,
+ "at": "2026-11-20T10:11:12.131Z",
+ "image": "gcc-assert",
+ "run": "3f1f6c1e-0c3e-4a56-9b67-2f5f0e2f7a11",
+ "node": "local",
+ "attempt": 1,
+ "warm": true,
+ "resumed": false,
+ "outcome": {
+  "kind": "exited",
+  "code": 2
+ },
+ "light": "amber",
+ "timings": {
+  "queueMs": 0.1,
+  "acquireMs": 1,
+  "executeMs": 5.25,
+  "collectMs": 1,
+  "totalMs": 7.35
+ },
+ "steps": [
+  {
+   "outcome": {
+    "kind": "exited",
+    "code": 2
+   },
+   "stdoutBytes": 17,
+   "stderrBytes": 0,
+   "stdoutCut": false,
+   "stderrCut": false,
+   "wallMs": 5,
+   "userMs": 2,
+   "systemMs": 1,
+   "peakMemory": 1024,
+   "oomKills": 0
+  }
+ ],
+ "created": ["hiker.o", "\\udcff"],
+ "changed": [],
+ "deleted": [],
+ "hidden": ["hiker.o"],
+ "ignored": [],
+ "leftOut": [{ "path": "pipe", "reason": "fifo" }],
+ "leftOutCount": 1
+}
+`;
+    assert.deepEqual(plain(readTestRecord(Buffer.from(golden), 'test.json')), JSON.parse(golden));
+  });
+
+  it('an avatar with times beyond 64 bits, an end on a full disk, or a broken list: it goes on, and mends itself', async () => {
+    const folder = await badlyWritten();
+    for (const [avatar, mtimeNs] of [
+      ['late', 2n ** 63n - 1n],
+      ['early', -(2n ** 63n)],
+      ['full', 0n],
+      ['large', 0n],
+      ['broken', 0n],
+    ] as const) {
+      const store = await testStore({ folder });
+      try {
+        const { files } = await store.katas.files('abc', avatar);
+        assert.equal(files.get('x')?.mtimeNs ?? 0n, mtimeNs, avatar);
+        assert.equal((await store.katas.show('abc', avatar)).record.test, 1, avatar);
+        await (
+          await store.katas.test('abc', avatar, undefined)
+        ).committed;
+        assert.deepEqual((await store.katas.log('abc', avatar)).map(({ test }) => test).slice(0, 1), [2], avatar);
+      } finally {
+        await store.katas.close();
+      }
+    }
+  });
+});
+
+/** A store with avatars as 0.1.0 wrote them when programs made it so. */
+async function badlyWritten(): Promise<string> {
+  const { katas, script, folder } = await testStore();
+  await katas.create(startPoint(), 'abc');
+  const runs: Record<string, RunResult> = {
+    late: result({ files: [created('x', 'x', 0o644, 10n ** 21n)] }),
+    early: result({ files: [created('x', 'x', 0o644, -(10n ** 21n))] }),
+    full: result({}, { outcome: { kind: 'out_of_disk' } }),
+    large: result(),
+    broken: result(),
+  };
+  for (const [avatar, ran] of Object.entries(runs)) {
+    script.run = () => Promise.resolve(ran);
+    await (
+      await katas.test('abc', avatar, { files: [file('hiker.c')] })
+    ).committed;
+  }
+  const entry = JSON.stringify({ path: '\udcff'.repeat(4_000), mode: 0o755, mtimeNs: '0' });
+  const large = `{"version":1,"files":[],"folders":[${Array.from({ length: 2_900 }, () => entry).join(',')}]}`;
+  const git = new Git(1);
+  for (const [avatar, content] of [
+    ['large', large],
+    ['broken', '{"version":1,"files":['],
+  ] as const) {
+    const repository = await katas.repository('abc', avatar);
+    const plan = {
+      author: { name: 'k', email: 'k@localhost' },
+      at: 0,
+      message: '1 green\n\nKatafleet-Commit: tested\nKatafleet-Test: 1\n',
+      deletes: [],
+      puts: [{ path: 'files.json', content: Buffer.from(content) }],
+    };
+    await importCommits(git, repository, [plan], readTip(repository));
+  }
+  await katas.close();
+  return folder;
+}
