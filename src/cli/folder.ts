@@ -4,6 +4,7 @@ import { KatafleetError, messageOf } from '../core/errors.ts';
 import { decodePath } from '../core/paths.ts';
 import { formatBytes } from '../core/quantity.ts';
 import type { SandboxFile, SandboxFolder } from '../core/run.ts';
+import { namesGitFolder } from '../katas/names.ts';
 
 /** Bounds of what is sent. */
 export const uploadLimits = { files: 100_000, bytes: 1024 ** 3 } as const;
@@ -15,23 +16,28 @@ export interface FolderContent {
   folders: SandboxFolder[];
   /** What is neither file nor folder and stays behind. */
   skipped: string[];
+  /** Repositories of git's that stay behind. */
+  repositories: string[];
 }
 
-/** Reads a folder of the caller's own for a run; links and special files are left out. @throws folder.*, file.unreadable, files.* */
-export async function readFolder(folder: string): Promise<FolderContent> {
-  const content: FolderContent = { files: [], folders: [], skipped: [] };
+/**
+ * Reads a folder of the caller's own for a run; links and special files are left out, and so is what is named `.git`, unless it is
+ * asked for: a repository holds more than anybody means to hand out. @throws folder.*, file.unreadable, files.*
+ */
+export async function readFolder(folder: string, { git = false }: { git?: boolean | undefined } = {}): Promise<FolderContent> {
+  const content: FolderContent = { files: [], folders: [], skipped: [], repositories: [] };
   const root = await stat(folder).catch((cause: unknown) => {
     throw new KatafleetError('folder.missing', `no folder ${folder}: ${messageOf(cause)}`, { cause });
   });
   if (!root.isDirectory()) throw new KatafleetError('folder.missing', `${folder} is not a folder`);
-  await walk(Buffer.from(folder), Buffer.alloc(0), content, { bytes: 0 });
+  await walk(Buffer.from(folder), Buffer.alloc(0), content, { bytes: 0, git });
   if (content.files.length === 0) {
     throw new KatafleetError('folder.empty', `the folder ${folder} holds no file`, { hint: 'name the folder that holds the kata' });
   }
   return content;
 }
 
-async function walk(root: Buffer, below: Buffer, content: FolderContent, total: { bytes: number }): Promise<void> {
+async function walk(root: Buffer, below: Buffer, content: FolderContent, total: { bytes: number; git: boolean }): Promise<void> {
   const at = below.length === 0 ? root : Buffer.concat([root, Buffer.from('/'), below]);
   const entries: Buffer[] = [];
   try {
@@ -44,6 +50,10 @@ async function walk(root: Buffer, below: Buffer, content: FolderContent, total: 
     const relative = below.length === 0 ? name : Buffer.concat([below, Buffer.from('/'), name]);
     const file = Buffer.concat([root, Buffer.from('/'), relative]);
     const path = decodePath(relative);
+    if (!total.git && namesGitFolder(path)) {
+      content.repositories.push(path);
+      continue;
+    }
     const found = await lstat(file, { bigint: true }).catch((cause: unknown) => {
       if (vanished(cause)) return undefined;
       throw unreadable(path, cause);

@@ -17,7 +17,7 @@ import { ago, table } from './table.ts';
 import { escapeControls, outputTo } from './terminal.ts';
 import { type At, configOf, fleetOf, runningServer } from './where.ts';
 import { runThere } from './remote.ts';
-import { writeBack } from './write-back.ts';
+import { sayNotWritten, writeBack } from './write-back.ts';
 
 /** The start-points that come with katafleet, the same from src/ and from dist/. */
 const startPoints = fileURLToPath(new URL('../../start-points/', import.meta.url));
@@ -71,38 +71,55 @@ export function kataCommand(at: At): Command {
     )
     .argument('[dir]', 'folder with all files that the person sees; what is missing there is deleted')
     .option('--no-write', 'leave DIR as it is')
+    .option('--allow-dotfiles', 'write files whose names begin with a dot, which shells, editors and tools may run')
     .option('-q, --quiet', "print the program's output only")
-    .action(async (id: string, avatar: string, dir: string | undefined, options: { json?: boolean; write: boolean; quiet?: boolean }) => {
-      await interruptible(async (signal) => {
-        // A katafleet that serves keeps the avatar's sandbox between tests.
-        const server = await runningServer(at());
-        await using fleet = server ? undefined : fleetOf(at());
-        await using katas = kept((request, { signal: ending, onOutput, of }) => {
-          const how = { ...(ending ? { signal: ending } : {}), ...(onOutput ? { onOutput } : {}) };
-          return server
-            ? runThere(server, { ...request, session: `${of.kata}/${of.avatar}` }, how)
-            : (fleet ?? fleetOf(at())).run(request, how);
+    .action(
+      async (
+        id: string,
+        avatar: string,
+        dir: string | undefined,
+        options: { json?: boolean; write: boolean; quiet?: boolean; allowDotfiles?: boolean },
+      ) => {
+        await interruptible(async (signal) => {
+          // A katafleet that serves keeps the avatar's sandbox between tests.
+          const server = await runningServer(at());
+          await using fleet = server ? undefined : fleetOf(at());
+          await using katas = kept((request, { signal: ending, onOutput, of }) => {
+            const how = { ...(ending ? { signal: ending } : {}), ...(onOutput ? { onOutput } : {}) };
+            return server
+              ? runThere(server, { ...request, session: `${of.kata}/${of.avatar}` }, how)
+              : (fleet ?? fleetOf(at())).run(request, how);
+          });
+          const print = { stdout: outputTo(process.stdout), stderr: outputTo(process.stderr) };
+          const tested = await katas.test(id, avatar, dir === undefined ? undefined : await readFolder(dir), {
+            signal,
+            ...(options.json ? {} : { onOutput: (_step, stream, bytes) => print[stream](bytes) }),
+          });
+          const out = dir !== undefined && options.write ? dir : undefined;
+          const left = out === undefined ? [] : await writeBack(out, tested.shown, { dotfiles: options.allowDotfiles });
+          process.exitCode = exitCodeOf(tested.result.outcome);
+          // The result is told first: on a full disk the commits take their time, or fail.
+          if (!options.json && !options.quiet) report(tested.result, out, tested.shown, [...notesOf(tested), ...sayNotWritten(left)]);
+          const commits = await tested.committed.catch((error: unknown) => {
+            if (!options.json) throw error;
+            return null; // told as a trouble
+          });
+          if (options.json) {
+            const { hidden, ignored, test } = tested;
+            json({
+              kata: id,
+              avatar,
+              test,
+              ...asJson(tested.result, tested.shown),
+              hidden,
+              ignored,
+              commits,
+              ...(left.length > 0 ? { notWritten: left } : {}),
+            });
+          }
         });
-        const print = { stdout: outputTo(process.stdout), stderr: outputTo(process.stderr) };
-        const tested = await katas.test(id, avatar, dir === undefined ? undefined : await readFolder(dir), {
-          signal,
-          ...(options.json ? {} : { onOutput: (_step, stream, bytes) => print[stream](bytes) }),
-        });
-        const out = dir !== undefined && options.write ? dir : undefined;
-        if (out !== undefined) await writeBack(out, tested.shown);
-        process.exitCode = exitCodeOf(tested.result.outcome);
-        // The result is told first: on a full disk the commits take their time, or fail.
-        if (!options.json && !options.quiet) report(tested.result, out, tested.shown, notesOf(tested));
-        const commits = await tested.committed.catch((error: unknown) => {
-          if (!options.json) throw error;
-          return null; // told as a trouble
-        });
-        if (options.json) {
-          const { hidden, ignored, test } = tested;
-          json({ kata: id, avatar, test, ...asJson(tested.result, tested.shown), hidden, ignored, commits });
-        }
-      });
-    });
+      },
+    );
 
   avatarCommand('log', 'an avatar’s tests, newest first')
     .option('-n, --number <count>', 'so many at most', '50')
@@ -124,16 +141,23 @@ export function kataCommand(at: At): Command {
   avatarCommand('files', 'an avatar’s files, listed or written into a folder')
     .option('-o, --out <folder>', 'write them into this folder, which must be empty or not there')
     .option('-t, --test <number>', 'as they were after this test')
+    .option('--allow-dotfiles', 'write files whose names begin with a dot, which shells, editors and tools may run')
     .option('-a, --all', 'those too that tools made and that are kept out of sight')
-    .action(async (id: string, avatar: string, options: { json?: boolean; out?: string; test?: string; all?: boolean }) => {
-      const sandbox = await kept().files(id, avatar, {
-        ...(options.test === undefined ? {} : { test: whole('test', options.test) }),
-        hidden: options.all ?? false,
-      });
-      if (options.out !== undefined) await writeFolder(options.out, sandbox);
-      if (options.json) json(filesJson(sandbox));
-      else if (options.out === undefined) say(filesTable(sandbox));
-    });
+    .action(
+      async (
+        id: string,
+        avatar: string,
+        options: { json?: boolean; out?: string; test?: string; all?: boolean; allowDotfiles?: boolean },
+      ) => {
+        const sandbox = await kept().files(id, avatar, {
+          ...(options.test === undefined ? {} : { test: whole('test', options.test) }),
+          hidden: options.all ?? false,
+        });
+        for (const line of options.out === undefined ? [] : await writeFolder(options.out, sandbox, options.allowDotfiles)) trouble(line);
+        if (options.json) json(filesJson(sandbox));
+        else if (options.out === undefined) say(filesTable(sandbox));
+      },
+    );
 
   kata
     .command('export')
@@ -182,13 +206,13 @@ function whole(name: string, text: string): number {
   throw new KatafleetError('request.invalid', `${name}: expected a number from 1, got ${JSON.stringify(text)}`);
 }
 
-async function writeFolder(folder: string, { files, folders }: Sandbox): Promise<void> {
+async function writeFolder(folder: string, { files, folders }: Sandbox, dotfiles?: boolean): Promise<string[]> {
   const there = await readdir(folder).catch(() => []);
   if (there.length > 0)
     throw new KatafleetError('output.unwritable', `${folder} is not empty: what is in it would be handed in at the next test`, {
       hint: 'name a folder that is empty or not there',
     });
-  await writeBack(folder, {
+  const whole = {
     files: sorted(files).map(([path, { mode, mtimeNs, content = Buffer.alloc(0) }]) => ({
       change: 'created' as const,
       path,
@@ -198,5 +222,6 @@ async function writeFolder(folder: string, { files, folders }: Sandbox): Promise
     })),
     folders: sorted(folders).map(([path, { mode, mtimeNs }]) => ({ path, mode, mtimeNs })),
     deleted: [],
-  });
+  };
+  return sayNotWritten(await writeBack(folder, whole, { dotfiles }));
 }

@@ -12,7 +12,7 @@ import { interruptible } from './interrupt.ts';
 import { asJson, report } from './report.ts';
 import { readInput } from './stdin.ts';
 import { escapeControls, outputTo } from './terminal.ts';
-import { writeBack } from './write-back.ts';
+import { sayNotWritten, writeBack } from './write-back.ts';
 import { type At, configOf, fleetOf, type Where } from './where.ts';
 
 interface Options {
@@ -28,6 +28,8 @@ interface Options {
   json?: boolean;
   quiet?: boolean;
   stdin?: string;
+  allowDotfiles?: boolean;
+  withGit?: boolean;
 }
 
 export function runCommand(at: At): Command {
@@ -47,6 +49,8 @@ export function runCommand(at: At): Command {
     .option('--cpu-time <time>', 'longest CPU time (default: no limit of its own)')
     .option('--output <size>', 'bytes kept of stdout and of stderr, such as 64k (default: 1m)')
     .option('-o, --out <folder>', 'write created and changed files here, and delete what was deleted')
+    .option('--allow-dotfiles', 'let -o write files whose names begin with a dot, which shells, editors and tools may run; never a .git')
+    .option('--with-git', 'send .git along')
     .option('--json', 'print one JSON document, files included, and nothing else')
     .option('-q, --quiet', "print the program's output only")
     .option('--stdin <file>', 'standard input of CMD, - for our own (default: our own, where it is a pipe or a file)')
@@ -67,9 +71,10 @@ export function runCommand(at: At): Command {
           { ...whole, steps },
           { signal, ...(options.json ? {} : { onOutput: (_step, stream, bytes) => print[stream](bytes) }) },
         );
-        if (options.out !== undefined) await writeBack(options.out, result.changes);
-        if (options.json) process.stdout.write(`${JSON.stringify(asJson(result))}\n`);
-        else if (!options.quiet) report(result, options.out);
+        const left = options.out === undefined ? [] : await writeBack(options.out, result.changes, { dotfiles: options.allowDotfiles });
+        if (options.json)
+          process.stdout.write(`${JSON.stringify({ ...asJson(result), ...(left.length > 0 ? { notWritten: left } : {}) })}\n`);
+        else if (!options.quiet) report(result, options.out, result.changes, sayNotWritten(left));
         process.exitCode = exitCodeOf(result.outcome);
       });
     });
@@ -82,7 +87,8 @@ async function requestOf(
   where: Where,
   tell: (text: string) => void,
 ): Promise<RunRequest> {
-  const { files, folders, skipped } = await readFolder(dir);
+  const { files, folders, skipped, repositories } = await readFolder(dir, { git: options.withGit });
+  if (repositories.length > 0) tell(`${repositories.slice(0, 5).join(', ')} left out (--with-git sends it)`);
   if (skipped.length > 0)
     tell(`left out, for they are no plain files: ${skipped.slice(0, 5).join(', ')}${skipped.length > 5 ? ', …' : ''}`);
   const manifest = options.image === undefined ? await readManifest(dir, 'or another kind') : undefined;

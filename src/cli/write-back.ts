@@ -5,15 +5,57 @@ import { chmod, lstat, mkdir, open, rm, utimes } from 'node:fs/promises';
 import { KatafleetError, messageOf } from '../core/errors.ts';
 import { encodePath } from '../core/paths.ts';
 import type { Changes } from '../core/run.ts';
+import { type KeptBack, keptBack } from './own-names.ts';
 
 const slash = Buffer.from('/');
+
+/** What was neither written nor deleted, and why. */
+export interface NotWritten {
+  path: string;
+  reason: KeptBack;
+}
 
 /**
  * Writes a run's files below a folder and nowhere else: paths were checked by the protocol, a link in the way of a
  * folder is an error, a link in the way of a file is replaced. Set-user and set-group bits are dropped. What was
- * deleted in the sandbox is deleted here. @throws output.unwritable
+ * deleted in the sandbox is deleted here. What could be a repository of git's is left alone, and so are dotfiles unless
+ * they are allowed: both are run by tools of the person's. Tells what it left. @throws output.unwritable
  */
-export async function writeBack(folder: string, changes: Pick<Changes, 'files' | 'folders' | 'deleted'>): Promise<void> {
+export async function writeBack(
+  folder: string,
+  given: Pick<Changes, 'files' | 'folders' | 'deleted'>,
+  { dotfiles = false }: { dotfiles?: boolean | undefined } = {},
+): Promise<NotWritten[]> {
+  const left: NotWritten[] = [];
+  const mine = (path: string, content?: Uint8Array) => {
+    const reason = keptBack(path, content);
+    if (reason === undefined || (reason === 'dotfile' && dotfiles)) return true;
+    left.push({ path, reason });
+    return false;
+  };
+  const changes = {
+    deleted: given.deleted.filter((path) => mine(path)),
+    folders: given.folders.filter(({ path }) => mine(path)),
+    files: given.files.filter(({ path, content }) => mine(path, content)),
+  };
+  await write(folder, changes);
+  return left;
+}
+
+/** What was left, in a line for each reason. */
+export function sayNotWritten(left: readonly NotWritten[]): string[] {
+  const lines = (reason: KeptBack, why: string) => {
+    const paths = left.filter((one) => one.reason === reason).map(({ path }) => path);
+    const more = paths.length > 5 ? ` and ${paths.length - 5} more` : '';
+    return paths.length === 0 ? [] : [`not written: ${paths.slice(0, 5).join(', ')}${more}, for ${why}`];
+  };
+  return [
+    ...lines('git', 'git would take it for a repository'),
+    ...lines('dotfile', 'shells, editors and tools run files of such names unasked (--allow-dotfiles writes them)'),
+  ];
+}
+
+async function write(folder: string, changes: Pick<Changes, 'files' | 'folders' | 'deleted'>): Promise<void> {
   const root = Buffer.from(folder);
   const stamps: { path: Buffer; mtimeNs: bigint }[] = [];
   try {
