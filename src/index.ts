@@ -2,7 +2,7 @@ import { KatafleetError } from './core/errors.ts';
 import { canonicalImage } from './core/image-name.ts';
 import type { Placing } from './core/placing.ts';
 import { type Profile, profileOf, sandboxLimits } from './core/profile.ts';
-import type { RunRequest, RunResult } from './core/run.ts';
+import type { RunResult } from './core/run.ts';
 import type { Driver } from './drivers/contract.ts';
 import { EndpointDriver } from './drivers/endpoint-driver.ts';
 import { EngineDriver } from './drivers/engine/driver.ts';
@@ -18,6 +18,7 @@ import { type PlannedStep, planDistribution, type Wish } from './images/distribu
 import { buildImages, type ImageEvents } from './images/pipeline.ts';
 import { Rsync, type RsyncOptions } from './rsync/rsync.ts';
 import { Dispatcher } from './runs/dispatcher.ts';
+import { requestFrom, type RunInput } from './runs/input.ts';
 import { checkJob } from './runs/job.ts';
 import { transfersWith } from './runs/rsync-transfer.ts';
 import type { SessionLimits } from './runs/sessions.ts';
@@ -34,6 +35,7 @@ export type * from './core/run.ts';
 export type { MemberSettings } from './fleet/member.ts';
 export type { NodeSummary } from './fleet/fleet.ts';
 export type { FleetImage } from './fleet/images.ts';
+export type { FileInput, RunInput } from './runs/input.ts';
 export type { SubmitOptions as RunOptions } from './runs/ticket.ts';
 
 export interface KatafleetOptions {
@@ -157,8 +159,8 @@ export class Katafleet implements AsyncDisposable {
   }
 
   /** One run. A program that fails, hangs or eats all memory is an outcome. @throws KatafleetError for all else, see {@link Dispatcher.submit} */
-  async run(request: RunRequest, options: SubmitOptions & { placing?: Placing } = {}): Promise<RunResult> {
-    const job = checkJob(request, options.placing);
+  async run(request: RunInput, options: SubmitOptions & { placing?: Placing } = {}): Promise<RunResult> {
+    const job = checkJob(requestFrom(request), options.placing);
     await this.open();
     return (this.#dispatcher ?? this.dispatcherFor()).submit(job, options);
   }
