@@ -159,7 +159,7 @@ const byRelease = {
     tmpfs: '',
     admin: '--cap-add SYS_ADMIN ',
     privileges: '',
-    arguments: ' --tmpfs /sandbox=33554432 --tmpfs /tmp=33554432',
+    arguments: ' --tmpfs /sandbox=33554432 --tmpfs /tmp=33554432 --shm 8388608',
   },
   '1.10.3': {
     pids: '',
