@@ -14,7 +14,7 @@ import { Fleet } from './fleet/fleet.ts';
 import type { MemberSettings } from './fleet/member.ts';
 import type { JournalIdentity } from './fleet/reaper.ts';
 import { deliver, type DeliverOptions, type Delivery } from './images/deliver.ts';
-import { type PlannedStep, planDistribution, type Wish } from './images/distribute.ts';
+import { measured, type PlannedStep, planDistribution, type Wish } from './images/distribute.ts';
 import { buildImages, type ImageEvents } from './images/pipeline.ts';
 import { Rsync, type RsyncOptions } from './rsync/rsync.ts';
 import { Dispatcher } from './runs/dispatcher.ts';
@@ -214,7 +214,10 @@ export class Katafleet implements AsyncDisposable {
       exports: driver.exportImage !== undefined,
       imports: driver.importImage !== undefined,
     }));
-    return planDistribution(views, wish);
+    return measured(planDistribution(views, wish), async (image, from) => {
+      const { driver } = this.fleet.members.find(({ settings }) => settings.name === from) ?? {};
+      return driver?.archiveBytes?.(image);
+    });
   }
 
   /** Carries out a plan; what fails is told in its result. */

@@ -83,7 +83,7 @@ function planTable(plan: readonly PlannedStep[], all: boolean): string {
   const rows = shown.map((step) => [
     step.image,
     step.node,
-    step.kind === 'bring' ? `${formatBytes(step.bytes)} from ${step.from.join(' or ')}` : `no: ${step.why}`,
+    step.kind === 'bring' ? `${step.bytes > 0 ? `${formatBytes(step.bytes)} ` : ''}from ${step.from.join(' or ')}` : `no: ${step.why}`,
   ]);
   return table(['IMAGE', 'NODE', 'WHAT'], rows);
 }

@@ -156,6 +156,11 @@ export interface Driver {
   readonly watchImages?: ((changed: () => void, signal: AbortSignal) => Promise<void>) | undefined;
   /** The archive that `docker save` makes: names, layers and ids. */
   readonly exportImage?: ((name: string) => Promise<Readable>) | undefined;
+  /**
+   * About how many bytes that archive has, where the image's size does not say it; 0 where the engine can't tell. Undefined where
+   * the size does.
+   */
+  readonly archiveBytes?: ((name: string) => Promise<number | undefined>) | undefined;
   /** Takes such an archive. */
   readonly importImage?: ((archive: Readable) => Promise<void>) | undefined;
   /** Takes the name from an image, and removes it with its last one; an image in use stays, and that is engine.conflict. */

@@ -120,6 +120,10 @@ export class EndpointDriver implements Driver {
     return this.#chosen.exportImage?.bind(this.#chosen);
   }
 
+  get archiveBytes(): Driver['archiveBytes'] {
+    return this.#chosen.archiveBytes?.bind(this.#chosen);
+  }
+
   get importImage(): Driver['importImage'] {
     return this.#chosen.importImage?.bind(this.#chosen);
   }

@@ -29,7 +29,7 @@ export type PlannedStep = { image: string; node: string } & (
       /** Nodes that have it now. */
       from: readonly string[];
       architecture: string | undefined;
-      /** Bytes that it takes on the node that has it; the archive is about as large. */
+      /** Of its archive, about; 0 where that can't be told. */
       bytes: number;
       /** Whether the node can be copied from once it has it. */
       handsOn: boolean;
@@ -56,6 +56,28 @@ export function planDistribution(nodes: readonly NodeView[], wish: Wish): Planne
     });
     return targets.map((node): PlannedStep => ({ image, node: node.name, ...stepFor(node, having, wish.to.length > 0) }));
   });
+}
+
+/**
+ * A plan with the bytes that travel, where those are not what the image takes on its source: that is asked what its archive has,
+ * which it may leave unanswered.
+ */
+export async function measured(
+  plan: readonly PlannedStep[],
+  archiveBytes: (image: string, from: string) => Promise<number | undefined>,
+): Promise<PlannedStep[]> {
+  const asked = new Map<string, Promise<number | undefined>>();
+  return Promise.all(
+    plan.map(async (step) => {
+      const [from] = step.kind === 'bring' ? step.from : [];
+      if (step.kind !== 'bring' || from === undefined) return step;
+      const key = JSON.stringify([step.image, from]);
+      // A progress that is not known stops no copy; what is wrong with the source shows in that.
+      const bytes = asked.get(key) ?? archiveBytes(step.image, from).catch(() => 0);
+      asked.set(key, bytes);
+      return { ...step, bytes: (await bytes) ?? step.bytes };
+    }),
+  );
 }
 
 type Having = Omit<NodeView, 'images'> & { found: NodeImage };

@@ -10,6 +10,7 @@ import type { Driver, Fingerprint, NodeImage, OwnedContainer, PreparedImage, San
 import { declared, imageArchitecture } from '../image-labels.ts';
 import { supervisorBinary } from '../supervisor.ts';
 import type { SshTransport } from '../transport/transport.ts';
+import { archiveBytes } from './archive-bytes.ts';
 import { adapt } from './adapt.ts';
 import { connect, type Connection, type TlsFiles } from './endpoint.ts';
 import { engineError } from '../api/errors.ts';
@@ -185,6 +186,10 @@ export class EngineDriver implements Driver {
         signal.removeEventListener('abort', stop);
       }
     });
+  }
+
+  archiveBytes(name: string): Promise<number | undefined> {
+    return this.#do(`measure the image ${name}`, ({ docker }) => archiveBytes(docker, name));
   }
 
   exportImage(name: string): Promise<Readable> {

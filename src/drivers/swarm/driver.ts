@@ -348,6 +348,10 @@ export class SwarmDriver implements Driver {
     return this.#managers.current.watchImages?.(changed, signal) ?? Promise.resolve();
   }
 
+  archiveBytes(name: string): Promise<number | undefined> {
+    return this.#managers.current.archiveBytes?.(name) ?? Promise.resolve(undefined);
+  }
+
   exportImage(name: string): Promise<Readable> {
     const { exportImage } = this.#managers.current;
     if (!exportImage) throw new KatafleetError('internal', `${this.endpoint} hands out no images`);
