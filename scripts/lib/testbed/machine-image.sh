@@ -68,7 +68,8 @@ debian_mirror() {
   local mirror
   mirror=$({ cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null || true; } \
     | grep -oE 'https?://[^ ]+/debian/?( |$)' | head -n 1 | tr -d ' ')
-  echo "${mirror:-http://deb.debian.org/debian}" | sed 's:/$::'
+  mirror=${mirror:-http://deb.debian.org/debian}
+  echo "${mirror%/}"
 }
 
 # Authorities that this machine's administrator added stand between both and the package mirrors.
@@ -134,6 +135,7 @@ write_machine_keys() {
   chroot "$root" ssh-keygen -A > /dev/null
   echo "katafleet-machine $(cut -d' ' -f1,2 "$root/etc/ssh/ssh_host_ed25519_key.pub")" > "$work/known_hosts"
   ssh-keygen -q -t ed25519 -N '' -C katafleet-machine -f "$work/key"
-  mkdir -p -m 700 "$root/root/.ssh"
+  mkdir -p "$root/root/.ssh"
+  chmod 700 "$root/root/.ssh"
   cp "$work/key.pub" "$root/root/.ssh/authorized_keys"
 }

@@ -4,6 +4,7 @@
 
 MACHINE_SUBNET=10.89.0
 MACHINE_SLIRP=10.89.255
+# shellcheck disable=SC2034  # for machine-image.sh
 MACHINE_RESOLVER=$MACHINE_SLIRP.3
 MACHINE_NAMESPACE=$TAG-machines
 

@@ -25,6 +25,7 @@ CACHE=$(realpath -m -- "${KATAFLEET_CACHE:-$(dirname -- "$SELF")/../.cache}")
 TAG=kf$(printf '%s' "$MACHINES" | cksum | awk '{ printf "%05x", $1 % 1048576 }')
 MACHINE_BOOT_SECONDS=300
 
+library=$(dirname -- "$SELF")/lib
 # shellcheck source=scripts/lib/packages.sh
 . "$library/packages.sh"
 # shellcheck source=scripts/lib/testbed/machine-network.sh
@@ -84,6 +85,7 @@ boot_machine() {
   make_machine_network
   plug_machine_in "$name"
   echo $(($(cat "$folder/boots") + 1)) > "$folder/boots"
+  # shellcheck disable=SC2054  # the kernel's commas
   words=("ubd0=$folder/disk.cow,$image/base.raw" root=/dev/ubda rw "mem=$(cat "$folder/memory")" "umid=$name" "uml_dir=$folder/uml/"
     "vec0:transport=tap,ifname=$name,depth=64,gro=1" con=null con0=null,fd:1 ssl=null security=apparmor
     "testbed.name=$name" "testbed.address=$(machine_address "$name")" "testbed.gateway=$MACHINE_SUBNET.1")
