@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -18,6 +19,7 @@ enum { C_LENGTH = 4 + 2 + 2 + NONCE, C_NONCE = 8, W_LENGTH = DIGEST + 4 };
 static uint8_t key[4096];
 static size_t key_length;
 static bool bare;
+static const char *secret_file;
 static struct name {
   const char *variable, *value;
 } names[] = {{"KATAFLEET_SERVICE", ""}, {"KATAFLEET_SECRET", ""}, {"KATAFLEET_TASK", ""}, {"KATAFLEET_NODE", ""}};
@@ -33,6 +35,7 @@ bool handshake_secret(const char *file) {
     return false;
   }
   close(fd);
+  secret_file = file;
   key_length = (size_t)n;
   bare = (st.st_mode & 077) || st.st_uid != geteuid();
   return true;
@@ -53,6 +56,8 @@ bool handshake_bare(void) { return bare; }
 void handshake_forget(void) {
   explicit_bzero(key, sizeof key);
   key_length = 0;
+  if (options.pid1) // where AppArmor denies even that, root alone can read it there
+    umount2(secret_file, MNT_DETACH);
 }
 
 size_t handshake_answer(uint8_t *answer, const uint8_t *challenge, size_t length, const uint8_t nonce[NONCE]) {
@@ -123,7 +128,7 @@ static ssize_t frame(int fd, uint64_t until, uint8_t *type, uint8_t payload[MOST
 // Why nothing came of it. A stranger's words are not repeated.
 static const char *refusal(ssize_t length, uint8_t type, const uint8_t *payload) {
   static const char *const reasons[] = {"refused", "the service is unknown there", "the secret is not the service's",
-                                        "busy"};
+                                        "busy", "the service is unknown there, or the secret is not its own"};
   if (length < 0)
     return "the connection ended, or stayed silent, in the middle of the handshake";
   if (type == REFUSED)

@@ -13,8 +13,11 @@ export const nonceBytes = 32;
 const macBytes = 32;
 const magic = 'KATA';
 
-/** Why a connection was not welcome, by its number. */
-export const refusals = { unknownService: 1, wrongSecret: 2, busy: 3 } as const;
+/**
+ * Why a connection was not welcome, by its number. Who has proved nothing hears `unproved`, and not which services there are;
+ * hosts of before told 1 and 2 apart.
+ */
+export const refusals = { unknownService: 1, wrongSecret: 2, busy: 3, unproved: 4 } as const;
 export type Refusal = keyof typeof refusals;
 
 export interface Challenge {

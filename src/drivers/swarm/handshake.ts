@@ -29,7 +29,7 @@ export interface Door<Ring extends KeyRing> {
 /** How it went with a stranger. Its socket is closed, or on its way to be, unless it was admitted. */
 export type Outcome<Ring> =
   | { kind: 'admitted'; answer: Answer; ring: Ring; socket: Socket }
-  | { kind: 'refused'; why: Refusal; answer: Answer }
+  | { kind: 'refused'; why: Reason; answer: Answer }
   /** It said what no supervisor says, or could not be judged: why. */
   | { kind: 'strange'; what: string }
   /** It went, or its connection broke. */
@@ -39,10 +39,12 @@ const headerBytes = 5;
 /** Stands in for the key that is none, so that a guess at a name takes as long as a guess at a secret. */
 const decoy = randomBytes(32);
 const words = {
-  unknownService: 'no such service here',
-  wrongSecret: 'that is not the service’s secret',
+  unproved: 'no such service here, or not its secret',
   busy: 'the service takes nobody at the moment',
-} as const satisfies Record<Refusal, string>;
+} as const satisfies Partial<Record<Refusal, string>>;
+
+/** Why a stranger was refused, as we know it: the log says so, the stranger hears less. */
+export type Reason = 'unknownService' | 'wrongSecret' | 'busy';
 
 /**
  * A connection that has proved nothing yet. It gets a challenge and one try at it, and can make us hold no more than its
@@ -105,9 +107,10 @@ export class Stranger<Ring extends KeyRing> {
     }
   }
 
-  #refuse(why: Refusal, answer: Answer): void {
+  #refuse(why: Reason, answer: Answer): void {
     this.#socket.pause();
-    this.#socket.end(encodeRefused(why, words[why]));
+    const told = why === 'busy' ? why : 'unproved';
+    this.#socket.end(encodeRefused(told, words[told]));
     this.#socket.destroySoon();
     this.#finish({ kind: 'refused', why, answer });
   }

@@ -121,9 +121,9 @@ describe('the driver of a swarm', () => {
     const made = await service();
     const [secret = ''] = swarm.names('secrets');
     const claims: [string, string, Buffer, string][] = [
-      [made.Spec.Name, secret, SwarmKeys.ephemeral().secret(secret), 'wrongSecret'],
-      [made.Spec.Name, `${made.Spec.Name}-000000000000`, keys.secret(`${made.Spec.Name}-000000000000`), 'wrongSecret'],
-      ['k-other', 'k-other-0', keys.secret('k-other-0'), 'unknownService'],
+      [made.Spec.Name, secret, SwarmKeys.ephemeral().secret(secret), 'unproved'],
+      [made.Spec.Name, `${made.Spec.Name}-000000000000`, keys.secret(`${made.Spec.Name}-000000000000`), 'unproved'],
+      ['k-other', 'k-other-0', keys.secret('k-other-0'), 'unproved'],
     ];
     for (const [name, of, key, why] of claims) {
       const dialer = await Dialer.connect(port);

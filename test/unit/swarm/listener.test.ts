@@ -129,15 +129,9 @@ describe('swarm: the listener', () => {
 
   describe('whoever does not', () => {
     const cases: [string, Partial<typeof someTask>, Buffer, string, RegExp][] = [
-      ['the secret', {}, randomBytes(32), 'wrongSecret', /"task-1" of "pool" on "node-1" was refused: its secret "k-1" is wrong/],
-      ['a secret that still counts', { secret: 'k-0' }, someKey, 'wrongSecret', /its secret "k-0" is wrong/],
-      [
-        'a service',
-        { service: 'poo\u001b[2J' },
-        someKey,
-        'unknownService',
-        /of "poo\?\[2J" on "node-1" was refused: there is no such service/,
-      ],
+      ['the secret', {}, randomBytes(32), 'unproved', /"task-1" of "pool" on "node-1" was refused: its secret "k-1" is wrong/],
+      ['a secret that still counts', { secret: 'k-0' }, someKey, 'unproved', /its secret "k-0" is wrong/],
+      ['a service', { service: 'poo\u001b[2J' }, someKey, 'unproved', /of "poo\?\[2J" on "node-1" was refused: there is no such service/],
     ];
     for (const [what, identity, key, why, told] of cases) {
       it(`know ${what} is refused`, async () => {
@@ -157,7 +151,7 @@ describe('swarm: the listener', () => {
       listener.admit('keyless', { ...pool, keyOf: () => Buffer.alloc(0) });
       const dialer = await dial();
       await dialer.claim({ service: 'keyless' }, Buffer.alloc(0));
-      assert.equal(await dialer.refused(), 'wrongSecret');
+      assert.equal(await dialer.refused(), 'unproved');
     });
 
     it('come before its pool has gone is refused', async () => {
@@ -166,7 +160,7 @@ describe('swarm: the listener', () => {
       end();
       const dialer = await dial();
       await dialer.claim({ service: 'ending' });
-      assert.equal(await dialer.refused(), 'unknownService');
+      assert.equal(await dialer.refused(), 'unproved');
       const late = listener.admit('ending', { ...pool, keyOf: () => (late(), someKey) });
       const other = await dial();
       await other.claim({ service: 'ending' });
@@ -190,13 +184,13 @@ describe('swarm: the listener', () => {
       const answer = encodeAnswer(someKey, nonce, someNonce, someTask);
       await other.challenge();
       other.socket.write(answer);
-      assert.equal(await other.refused(), 'wrongSecret');
+      assert.equal(await other.refused(), 'unproved');
       one.socket.write(answer);
       await one.welcome();
       const replay = await dial();
       await replay.challenge();
       replay.socket.write(answer);
-      assert.equal(await replay.refused(), 'wrongSecret');
+      assert.equal(await replay.refused(), 'unproved');
     });
 
     const tls = Buffer.from(`16030100f8010000f40303${'00'.repeat(240)}`, 'hex');
