@@ -3,7 +3,7 @@ import { canonicalImage } from './core/image-name.ts';
 import type { Placing } from './core/placing.ts';
 import { type Profile, profileOf, sandboxLimits } from './core/profile.ts';
 import type { RunResult } from './core/run.ts';
-import type { Driver } from './drivers/contract.ts';
+import type { Driver, PreparedImage } from './drivers/contract.ts';
 import { EndpointDriver } from './drivers/endpoint-driver.ts';
 import { EngineDriver } from './drivers/engine/driver.ts';
 import { endpointFromEnvironment } from './drivers/engine/endpoint.ts';
@@ -184,13 +184,18 @@ export class Katafleet implements AsyncDisposable {
     return this.fleet.members.reduce((sum, { node }) => sum + node.idleOf(canonicalImage(image), limits), 0);
   }
 
-  /** The command that an image runs where none is given. @throws image.unknown */
-  async command(image: string): Promise<readonly string[] | undefined> {
+  /** What runs in an image where no command is given: by its recipe, and by its own ENTRYPOINT and CMD. @throws image.unknown */
+  async commandsOf(image: string): Promise<Pick<PreparedImage, 'command' | 'imageCommand'>> {
     await this.open();
     const name = canonicalImage(image);
     if (!this.fleet.hasImage(name)) await this.fleet.refreshImages();
     const member = this.fleet.members.find(({ node }) => node.imageId(name) !== undefined) ?? this.fleet.members[0];
-    return (await member?.node.image(name))?.command;
+    return (await member?.node.image(name)) ?? {};
+  }
+
+  /** The command that an image's recipe says is run where none is given. @throws image.unknown */
+  async command(image: string): Promise<readonly string[] | undefined> {
+    return (await this.commandsOf(image)).command;
   }
 
   /** Builds, proves and tags the named recipes, or all, on the first node. @throws recipe.*, build.failed, proof.failed */

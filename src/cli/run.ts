@@ -128,12 +128,12 @@ function limitsOf(options: Options, tell: (text: string) => void): z.input<typeo
   };
 }
 
-/** The command that was not given: the image's own, else the folder's cyber-dojo.sh. */
+/** The command that was not given: what the image's recipe says, else the folder's cyber-dojo.sh, else the image's own. */
 async function withCommand(fleet: Katafleet, request: RunRequest, dir: string): Promise<RunRequest> {
   if (request.steps.length > 0) return request;
-  const own = await fleet.command(request.image);
+  const { command, imageCommand } = await fleet.commandsOf(request.image);
   const kata = request.files.some(({ path }) => path === 'cyber-dojo.sh') ? ['bash', './cyber-dojo.sh'] : undefined;
-  const argv = own ?? kata;
+  const argv = command ?? kata ?? imageCommand;
   if (argv) return { ...request, steps: [{ argv: [...argv] }] };
   throw new KatafleetError(
     'request.invalid',

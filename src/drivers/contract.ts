@@ -52,7 +52,10 @@ export interface PreparedImage {
   /** The engine's id, `sha256:…`: never a tag, so that no registry is asked. */
   id: string;
   lights?: LightRules;
+  /** What its recipe says that it runs where no command is given. */
   command?: readonly string[];
+  /** What the image itself runs, its ENTRYPOINT and CMD. */
+  imageCommand?: readonly string[];
   /** Folders that the image declares as volumes: covered in a sandbox, so that nothing is written to the node's disk. */
   volumes: readonly string[];
 }

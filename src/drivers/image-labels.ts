@@ -3,6 +3,7 @@ import { KatafleetError, messageOf } from '../core/errors.ts';
 import { labels } from '../core/labels.ts';
 import { LightRules } from '../core/lights.ts';
 import type { PreparedImage } from './contract.ts';
+import { supervisorPath } from './isolation.ts';
 
 /** @throws image.unknown for an architecture that katafleet has no supervisor for */
 export function imageArchitecture(architecture: string, name: string): 'amd64' | 'arm64' {
@@ -26,4 +27,15 @@ export function declared(own: Readonly<Record<string, string>>, name: string): P
   const lights = read(labels.lights, LightRules);
   const command = read(labels.command, z.array(z.string()).min(1));
   return { ...(lights ? { lights } : {}), ...(command ? { command } : {}) };
+}
+
+interface ImageConfig {
+  Entrypoint?: string | readonly string[] | null | undefined;
+  Cmd?: string | readonly string[] | null | undefined;
+}
+
+/** What an image runs by itself, as `docker run` would: its ENTRYPOINT with its CMD behind it. */
+export function imageCommandOf({ Entrypoint, Cmd }: ImageConfig): Pick<PreparedImage, 'imageCommand'> {
+  const imageCommand = [Entrypoint ?? [], Cmd ?? []].flat();
+  return imageCommand.length === 0 || imageCommand[0] === supervisorPath ? {} : { imageCommand };
 }

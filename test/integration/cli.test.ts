@@ -88,6 +88,22 @@ describe('katafleet run, as people call it', () => {
     assert.equal((await pids('--pids 40')).stdout.trim(), '40');
   });
 
+  it('runs an image’s own command where no other is given', async () => {
+    const { stdout: made } = await exec('docker', ['create', '--label', 'katafleet.test=cli', '-i', 'katafleet/build-essential', 'true']);
+    const container = made.trim();
+    const image = 'katafleet-test/own-command';
+    try {
+      await exec('docker', ['commit', '-c', 'ENTRYPOINT ["echo", "one"]', '-c', 'CMD ["two"]', container, image]);
+      assert.deepEqual(await shell(`katafleet run -q -i ${image} dir`, folder), { code: 0, stdout: 'one two\n', stderr: '' });
+      await mkdir(join(folder, 'kata'));
+      await writeFile(join(folder, 'kata/cyber-dojo.sh'), 'echo kata');
+      assert.equal((await shell(`katafleet run -q -i ${image} kata`, folder)).stdout, 'kata\n');
+    } finally {
+      await exec('docker', ['rm', '-f', container]);
+      await exec('docker', ['rmi', '-f', image]);
+    }
+  });
+
   it('says how to write a time that has no unit', async () => {
     const { code, stderr } = await shell('katafleet run -t 10 dir -- true', folder);
     assert.equal(code, 0);

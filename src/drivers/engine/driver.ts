@@ -7,7 +7,7 @@ import { maskEndpoint } from '../../core/endpoint.ts';
 import { KatafleetError, messageOf } from '../../core/errors.ts';
 import { labels } from '../../core/labels.ts';
 import type { Driver, Fingerprint, NodeImage, OwnedContainer, PreparedImage, Sandbox, SandboxSpec } from '../contract.ts';
-import { declared, imageArchitecture } from '../image-labels.ts';
+import { declared, imageArchitecture, imageCommandOf } from '../image-labels.ts';
 import { supervisorBinary } from '../supervisor.ts';
 import type { SshTransport } from '../transport/transport.ts';
 import { archiveBytes } from './archive-bytes.ts';
@@ -132,7 +132,7 @@ export class EngineDriver implements Driver {
       const own = image.Config.Labels as Record<string, string> | null;
       const ready = own?.[labels.supervisor] === supervisor.sha256;
       const id = ready ? image.Id : await adapt(node.docker, image, supervisor);
-      return { name, id, volumes: Object.keys(image.Config.Volumes ?? {}), ...declared(own ?? {}, name) };
+      return { name, id, volumes: Object.keys(image.Config.Volumes ?? {}), ...declared(own ?? {}, name), ...imageCommandOf(image.Config) };
     });
   }
 

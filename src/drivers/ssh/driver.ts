@@ -4,7 +4,7 @@ import { toV1Archive } from '../../archive/convert.ts';
 import { KatafleetError } from '../../core/errors.ts';
 import { labels } from '../../core/labels.ts';
 import type { Driver, Fingerprint, NodeImage, OwnedContainer, PreparedImage, Sandbox, SandboxSpec } from '../contract.ts';
-import { declared, imageArchitecture } from '../image-labels.ts';
+import { declared, imageArchitecture, imageCommandOf } from '../image-labels.ts';
 import { supervisorBinary } from '../supervisor.ts';
 import type { SshTransport } from '../transport/transport.ts';
 import { adapt } from './adapt.ts';
@@ -102,7 +102,7 @@ export class SshDriver implements Driver {
       );
     }
     const id = node.installedSupervisor === undefined ? await this.#withSupervisor(image, name, node) : image.id;
-    return { name, id, volumes: image.volumes, ...declared(own, name) };
+    return { name, id, volumes: image.volumes, ...declared(own, name), ...imageCommandOf(image.config) };
   }
 
   async #find(name: string, { release }: Probed): Promise<InspectedImage> {

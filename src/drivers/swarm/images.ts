@@ -2,7 +2,7 @@ import type Dockerode from 'dockerode';
 import { KatafleetError, messageOf } from '../../core/errors.ts';
 import { inspectImage } from '../api/inspect.ts';
 import type { Driver, NodeMember, PreparedImage } from '../contract.ts';
-import { declared, imageArchitecture } from '../image-labels.ts';
+import { declared, imageArchitecture, imageCommandOf } from '../image-labels.ts';
 import type { Managers } from './managers.ts';
 
 /** An image as the swarm's tasks name it. */
@@ -57,7 +57,13 @@ export class SwarmImages {
       const own = (image.Config.Labels ?? {}) as Record<string, string>;
       const digest = image.RepoDigests.find((one) => !one.startsWith('<none>'));
       return {
-        prepared: { name, id: image.Id, volumes: Object.keys(image.Config.Volumes ?? {}), ...declared(own, name) },
+        prepared: {
+          name,
+          id: image.Id,
+          volumes: Object.keys(image.Config.Volumes ?? {}),
+          ...declared(own, name),
+          ...imageCommandOf(image.Config),
+        },
         architecture: imageArchitecture(image.Architecture, name),
         // Where other nodes may have to pull it, a digest tells them what; an id asks nobody.
         reference: this.#pushed.get(image.Id) ?? (several && digest !== undefined ? digest : image.Id),

@@ -192,6 +192,7 @@ describe('docker ps and inspect', () => {
       assert.equal(decodeValue(container?.labels['katafleet.owner'] ?? ''), 'a/pid:[1]');
       const [image] = images;
       assert.deepEqual([images.length, image?.architecture, image?.volumes, image?.labels], [1, 'amd64', [], {}]);
+      assert.equal(typeof image?.config, 'object');
       assert.equal(image?.id, 'sha256:411763d627cc0f4bb91b6b72a75fd4cb0078407d758f3ff7163ea4c895a83ec8');
     }
   });

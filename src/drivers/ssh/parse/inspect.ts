@@ -3,6 +3,8 @@ import { malformed } from './malformed.ts';
 
 const Labels = z.record(z.string(), z.string()).nullish().catch(undefined);
 
+const Words = z.array(z.string()).nullish().catch(undefined);
+
 const Container = z.object({
   Id: z.string().regex(/^[0-9a-f]{64}$/),
   Name: z.string().default(''),
@@ -19,7 +21,7 @@ const Image = z.object({
   Id: z.string().regex(/^(sha256:)?[0-9a-f]{64}$/),
   Architecture: z.string().default(''),
   RepoTags: z.array(z.string()).nullish(),
-  Config: z.object({ Labels, Volumes: z.record(z.string(), z.unknown()).nullish() }).nullish(),
+  Config: z.object({ Labels, Volumes: z.record(z.string(), z.unknown()).nullish(), Entrypoint: Words, Cmd: Words }).nullish(),
 });
 
 export interface InspectedContainer {
@@ -39,6 +41,7 @@ export interface InspectedImage {
   tags: string[];
   labels: Readonly<Record<string, string>>;
   volumes: string[];
+  config: { Entrypoint?: string[] | null | undefined; Cmd?: string[] | null | undefined };
 }
 
 export interface Inspected {
@@ -79,6 +82,7 @@ export function parseInspect(text: string): Inspected {
         tags: RepoTags ?? [],
         labels,
         volumes,
+        config: { Entrypoint: Config?.Entrypoint, Cmd: Config?.Cmd },
       });
     }
   }
