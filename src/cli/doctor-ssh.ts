@@ -109,7 +109,7 @@ function hostKey({ host }: SshTarget, options: Options): Finding {
   return {
     what: `no host key of ${known} is known`,
     state: 'bad',
-    mend: `scripts/server-setup --node ${host}, or ssh-keyscan ${host} >> ${places[0] ?? join(homedir(), '.ssh/known_hosts')} once its fingerprint is compared`,
+    mend: `scripts/server-setup --node ${host}, or ssh-keyscan ${port === '22' ? '' : `-p ${port} `}${options.get('hostname')?.[0] ?? host} >> ${places[0] ?? join(homedir(), '.ssh/known_hosts')} once its fingerprint is compared`,
   };
 }
 

@@ -93,6 +93,12 @@ export interface Sandbox {
   readonly closed: Promise<void>;
   /** The engine's word on the end; waits until the container has stopped. @throws engine.* */
   ended(signal?: AbortSignal): Promise<SandboxEnd>;
+  /**
+   * The engine's word on whether the kernel killed anything in the container for want of memory, its first process or any
+   * other, for a supervisor that can't see that itself. Waits until the container has stopped. Absent where the engine
+   * doesn't tell. @throws engine.*
+   */
+  outOfMemory?(signal: AbortSignal): Promise<boolean>;
   /** Kills and removes the container; resolves when the engine has confirmed it. Removing twice is no error. */
   remove(): Promise<void>;
 }

@@ -60,6 +60,7 @@ async function bringOne(step: Bring, sources: Sources, { attempts, bring, pause,
   const { image, node } = step;
   const begun = performance.now();
   let brokeOff: string | undefined;
+  let before: string | undefined;
   for (let attempt = 1; ; attempt++) {
     const from = sources.take(step, brokeOff);
     let bytes = 0;
@@ -73,7 +74,11 @@ async function bringOne(step: Bring, sources: Sources, { attempts, bring, pause,
       return { kind: 'done', from, bytes, ms: performance.now() - begun };
     } catch (thrown) {
       const error = thrown instanceof KatafleetError ? thrown : new KatafleetError('internal', messageOf(thrown), { cause: thrown });
-      if (attempt >= attempts || !error.retry || error.code === 'engine.disk_full') return { kind: 'failed', error };
+      // What an engine says twice of the same archive, numbers of its own aside, it would say a third time.
+      const refusal = error.code === 'engine.failed' ? error.message.replace(/\d+/g, '') : undefined;
+      const again = error.retry && error.code !== 'engine.disk_full' && (refusal === undefined || refusal !== before);
+      if (attempt >= attempts || !again) return { kind: 'failed', error };
+      before = refusal;
       onEvent?.({ kind: 'again', image, node, error, attempt: attempt + 1 });
     } finally {
       sources.give(from);

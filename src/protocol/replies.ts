@@ -29,6 +29,8 @@ export type Reply =
 
 /** What a supervisor can do beyond the protocol's first frames: bits of HELLO. */
 export const ability = {
+  /** Sees how many processes the kernel killed for memory. */
+  oom: 2,
   /** BASELINE and LIST. */
   baseline: 128,
   /** Keeps the end of output that is cut, and makes files that come after a step newer than what it built. */

@@ -295,7 +295,7 @@ export class Dispatcher {
         else {
           const result = resultOf(tried);
           finish(result);
-          if (state && mayServeAgain(job, result)) again = { lease, node, state, born: kept?.born ?? begun };
+          if (state && !tried.ended && mayServeAgain(job, result)) again = { lease, node, state, born: kept?.born ?? begun };
         }
       } finally {
         if (again) this.#sessions.keep(job, again);

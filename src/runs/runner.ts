@@ -9,6 +9,7 @@ import { encodeOpen } from '../protocol/requests.ts';
 import { executeStep, type OnOutput } from './execute.ts';
 import type { Job } from './job.ts';
 import { lightOf } from './lights.ts';
+import { askAboutMemory } from './memory.ts';
 import { streamTransfer, type Transfer } from './transfer.ts';
 
 export interface RunOptions {
@@ -29,7 +30,8 @@ const graceMs = 60_000;
 
 /** What one attempt came to. */
 export type Attempt =
-  | { kind: 'done'; result: RunEnd; executedAt: number }
+  /** `ended`: its sandbox has ended with it, and no session has a use for it. */
+  | { kind: 'done'; result: RunEnd; executedAt: number; ended: boolean }
   /** The sandbox went away, and nothing shows that the run is to blame. `started`: its command had begun. `result`: what came of it until then. */
   | { kind: 'lost'; reason: string; started: boolean; result: RunEnd; executedAt: number };
 
@@ -54,7 +56,8 @@ export async function attempt(
   const served: Served = { steps: [], changes: noChanges(), executedAt: 0 };
   try {
     await serve(lease, job, options, transfer, served);
-    return { kind: 'done', ...came(served, lease.image) };
+    const ended = served.ending !== undefined || (await askAboutMemory(lease, served.steps, job.request.session !== undefined));
+    return { kind: 'done', ...came(served, lease.image), ended };
   } catch (error) {
     if (!(error instanceof AttemptLost)) throw error;
     const { message: reason, started } = error;

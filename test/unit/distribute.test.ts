@@ -167,6 +167,25 @@ describe('delivering', () => {
     );
   });
 
+  it('does not send a third time what an engine refused twice with the same words', async () => {
+    const refusals = (words: (time: number) => string) => {
+      let times = 0;
+      const all = delivered([bring('x', 'c', ['a'])], {
+        attempts: 4,
+        bring: async () => {
+          times += 1;
+          throw new KatafleetError('engine.failed', words(times));
+        },
+      });
+      return all.then(({ deliveries }) => [times, deliveries[0]?.kind]);
+    };
+    assert.deepEqual(await refusals((time) => `c can't load an image: open /tmp/docker-import-${1_000 * time}/json: no such file`), [
+      2,
+      'failed',
+    ]);
+    assert.deepEqual(await refusals((time) => `something else: ${'x'.repeat(time)}`), [4, 'failed']);
+  });
+
   it('serves so many nodes at a time, one image after another on each, and spreads over the sources', async () => {
     const nodes = Array.from({ length: 6 }, (_, index) => `n${index}`);
     let running = 0;

@@ -72,6 +72,10 @@ class EngineSandbox implements Sandbox {
     }
   }
 
+  async outOfMemory(signal: AbortSignal): Promise<boolean> {
+    return (await this.ended(signal)).oomKilled;
+  }
+
   remove(): Promise<void> {
     this.stream.destroy();
     this.#removal ??= removeContainer(this.#container, this.#endpoint);

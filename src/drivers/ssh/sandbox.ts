@@ -126,6 +126,10 @@ export class SshSandbox implements Sandbox {
     }
   }
 
+  async outOfMemory(signal: AbortSignal): Promise<boolean> {
+    return (await this.ended(signal)).oomKilled;
+  }
+
   remove(): Promise<void> {
     this.stream.destroy();
     this.#removal ??= this.#remote.remove(this.id);

@@ -1,10 +1,31 @@
 import { type ErrorCode, KatafleetError } from '../../core/errors.ts';
+import { atOf, type SshSettings, type SshTarget } from './target.ts';
+
+/** How a host was tried to be reached, for hints that can be typed as they stand. */
+type Reached = SshTarget & SshSettings;
 
 interface Fault {
   says: RegExp;
   code: ErrorCode;
   message: (at: string) => string;
-  hint?: (at: string) => string;
+  hint?: (reached: Reached) => string;
+}
+
+const asWhom = ({ as }: Reached): string => (as === undefined ? '' : `sudo -u ${as} `);
+const onPort = ({ port }: Reached): string => (port === undefined ? '' : `-p ${port} `);
+const knownHostsOf = ({ as, knownHosts }: Reached): string => knownHosts ?? `~${as ?? ''}/.ssh/known_hosts`;
+
+/** ssh-keyscan takes no user, and its port apart; another user's file is written as that user. */
+function scanning(reached: Reached): string {
+  const scan = `ssh-keyscan ${onPort(reached)}${reached.host}`;
+  return reached.as === undefined ? `${scan} >> ${knownHostsOf(reached)}` : `${scan} | ${asWhom(reached)}tee -a ${knownHostsOf(reached)}`;
+}
+
+/** ssh-keygen -R takes the name as the file has it: the port in it, unless it is ssh's own. */
+function forgetting(reached: Reached): string {
+  const { host, port, knownHosts } = reached;
+  const name = port === undefined || port === '22' ? host : `'[${host}]:${port}'`;
+  return `${asWhom(reached)}ssh-keygen -R ${name}${knownHosts === undefined ? '' : ` -f ${knownHosts}`}`;
 }
 
 /** What OpenSSH complains of (its own words, English whatever the locale), the most telling first. */
@@ -13,14 +34,14 @@ const faults: readonly Fault[] = [
     says: /REMOTE HOST IDENTIFICATION HAS CHANGED|Host key for .* has changed/,
     code: 'ssh.host_key',
     message: (at) => `the host key of ${at} is another one than the one that is known: the host was set up anew, or somebody is in between`,
-    hint: (at) =>
-      `compare it with the host's own (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub there); then ssh-keygen -R ${at}, and add the new one`,
+    hint: (reached) =>
+      `compare it with the host's own (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub there); then ${forgetting(reached)}, and add the new one: ${scanning(reached)}`,
   },
   {
     says: /Host key verification failed|No .* host key is known|host key .* revoked/i,
     code: 'ssh.host_key',
     message: (at) => `the host key of ${at} is not known here, and katafleet trusts no stranger`,
-    hint: (at) => `ssh-keyscan ${at} >> ~/.ssh/known_hosts, after you have compared it with the host's own`,
+    hint: (reached) => `${scanning(reached)}, after you have compared it with the host's own`,
   },
   {
     says: /sudo: |is not in the sudoers file/,
@@ -32,7 +53,7 @@ const faults: readonly Fault[] = [
     says: /Permission denied|Too many authentication failures|No supported authentication methods|agent refused operation/,
     code: 'ssh.refused',
     message: (at) => `${at} refuses us: it has no such user, or that user's authorized_keys lack our key`,
-    hint: (at) => `ssh-copy-id ${at}, or scripts/node-setup on the node`,
+    hint: (reached) => `${asWhom(reached)}ssh-copy-id ${onPort(reached)}${atOf(reached)}, or scripts/node-setup on the node`,
   },
   {
     says: /Could not resolve hostname|Name or service not known|Temporary failure in name resolution/,
@@ -60,10 +81,11 @@ const faults: readonly Fault[] = [
 ];
 
 /**
- * Why ssh itself failed, as one of our errors. `at` is `user@host` as people write it, `complaint` what came on stderr.
- * Always an error: what nobody foresaw is a connection that broke.
+ * Why ssh itself failed, as one of our errors. `complaint` is what came on stderr. Always an error: what nobody foresaw is a
+ * connection that broke.
  */
-export function sshError(complaint: string, at: string): KatafleetError {
+export function sshError(complaint: string, target: SshTarget, settings: SshSettings = {}): KatafleetError {
+  const at = atOf(target);
   const said = complaint
     .split('\n')
     .map((line) => line.replace(/\r$/, '').trim())
@@ -73,6 +95,6 @@ export function sshError(complaint: string, at: string): KatafleetError {
   const quoted = said === '' ? '' : ` (ssh: ${said})`;
   const fault = faults.find(({ says }) => says.test(complaint));
   if (!fault) return new KatafleetError('engine.unreachable', `the connection to ${at} broke${quoted}`);
-  const hint = fault.hint?.(at);
+  const hint = fault.hint?.({ ...settings, ...target });
   return new KatafleetError(fault.code, `${fault.message(at)}${quoted}`, hint === undefined ? {} : { hint });
 }

@@ -50,11 +50,9 @@ export class Master {
   }
 
   async #open(): Promise<void> {
-    const { host, user } = this.#target;
-    const at = user === undefined ? host : `${user}@${host}`;
     // When it returns with 0, the connection stands and goes on in the background.
     const { code, stderr, late } = await this.#call(masterWords(this.#target, this.#settings, this.control), openMs);
-    if (code !== 0) throw sshError(late ? `${stderr}\ntimed out after ${openMs} ms` : stderr, at);
+    if (code !== 0) throw sshError(late ? `${stderr}\ntimed out after ${openMs} ms` : stderr, this.#target, this.#settings);
   }
 
   #call(words: readonly string[], ms: number): Promise<{ code: number | null; stderr: string; late: boolean }> {

@@ -8,6 +8,9 @@ export interface SshTarget {
   user?: string;
 }
 
+/** `user@host` as people write it, for messages. */
+export const atOf = ({ host, user }: SshTarget): string => (user === undefined ? host : `${user}@${host}`);
+
 /** How katafleet's ssh is to reach a node; what is absent is left to the person's own ssh configuration. */
 export interface SshSettings {
   /** A file to read in place of ~/.ssh/config (`ssh -F`). */

@@ -12,7 +12,7 @@ import { sshError } from './failure.ts';
 import { Master, sshEnvironment } from './master.ts';
 import { commandLine } from './quote.ts';
 import { type SessionEnd, SshStream } from './stream.ts';
-import { sessionWords, sshCommand, type SshSettings, type SshTarget, sshTarget } from './target.ts';
+import { atOf, sessionWords, sshCommand, type SshSettings, type SshTarget, sshTarget } from './target.ts';
 
 /** What a remote command said. */
 export interface Answer {
@@ -62,8 +62,7 @@ export class SshTransport {
     this.endpoint = maskEndpoint(endpoint);
     this.#target = sshTarget(endpoint);
     this.#settings = settings;
-    const { host, user } = this.#target;
-    this.at = user === undefined ? host : `${user}@${host}`;
+    this.at = atOf(this.#target);
   }
 
   /** How many connections stand or are being made. */
@@ -86,7 +85,7 @@ export class SshTransport {
       () => this.#start(line, short, () => epoch === this.#epoch && !stream.destroyed),
       (end) => {
         if (end.code === undefined && end.stderr === '') return this.#brokenOff();
-        return end.code === sshFailed ? sshError(end.stderr, this.at) : judge(end);
+        return end.code === sshFailed ? sshError(end.stderr, this.#target, this.#settings) : judge(end);
       },
     );
     this.#streams.add(stream);

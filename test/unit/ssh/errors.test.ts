@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { dockerError, saidBy } from '../../../src/drivers/ssh/errors.ts';
 import { sshError } from '../../../src/drivers/transport/failure.ts';
+import type { SshSettings, SshTarget } from '../../../src/drivers/transport/target.ts';
 
 const answer = (stderr: string, code = 1) => ({ code, stdout: '', stderr });
 const fatal = (message: string) => `time="2026-11-25T01:00:00Z" level=fatal msg="${message.replace(/["\\]/g, '\\$&')}"\n`;
@@ -94,9 +95,32 @@ describe('what ssh complains of', () => {
       ['', 'engine.unreachable', /broke/],
     ];
     for (const [complaint, code, about] of cases) {
-      const error = sshError(complaint, 'me@node');
+      const error = sshError(complaint, { host: 'node', user: 'me' });
       assert.equal(error.code, code, complaint);
       assert.match(error.message, about);
     }
+  });
+
+  it('has hints that can be typed as they stand: without a user, with the port, for whose files they are', () => {
+    const hint = (complaint: string, target: SshTarget, settings: SshSettings = {}) => sshError(complaint, target, settings).hint ?? '';
+    const [unknown, changed] = ['Host key verification failed.', 'Host key for node has changed and you have requested strict checking.'];
+    const plain = { host: 'node', user: 'me' };
+    const away = { ...plain, port: '2222' };
+    assert.match(hint(unknown, plain), /^ssh-keyscan node >> ~\/\.ssh\/known_hosts, /);
+    assert.match(hint(unknown, away), /^ssh-keyscan -p 2222 node >> /);
+    assert.match(hint(unknown, away, { knownHosts: '/k' }), /^ssh-keyscan -p 2222 node >> \/k, /);
+    assert.match(
+      hint(unknown, away, { as: 'test-runner' }),
+      /^ssh-keyscan -p 2222 node \| sudo -u test-runner tee -a ~test-runner\/\.ssh\/known_hosts, /,
+    );
+    assert.match(hint(changed, plain), /; then ssh-keygen -R node, and add the new one: ssh-keyscan node >> /);
+    assert.match(
+      hint(changed, away, { as: 'test-runner', knownHosts: '/k' }),
+      /; then sudo -u test-runner ssh-keygen -R '\[node\]:2222' -f \/k, /,
+    );
+    assert.match(
+      hint('me@node: Permission denied (publickey).', away, { as: 'test-runner' }),
+      /^sudo -u test-runner ssh-copy-id -p 2222 me@node, /,
+    );
   });
 });

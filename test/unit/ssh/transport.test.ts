@@ -7,21 +7,7 @@ import { KatafleetError } from '../../../src/core/errors.ts';
 import { masterWords, sessionWords, sshCommand, sshTarget } from '../../../src/drivers/transport/target.ts';
 import { type SshStream } from '../../../src/drivers/transport/stream.ts';
 import { SshTransport } from '../../../src/drivers/transport/transport.ts';
-
-/** An ssh that connects nowhere: it runs the line here, and writes down which connection it was called for. */
-const fake = `#!/bin/sh
-words="$*" control= op=session
-while [ $# -gt 1 ]; do
-  case $1 in -S) control=$2; shift ;; -M) op=master ;; -O) op=$2; shift ;; esac
-  shift
-done
-echo "$op $control" >> "$LOG"
-case $op in
-  master) [ ! -e "$LOG.hang" ] || exec sleep 60; [ ! -e "$LOG.refuse" ] || { cat "$LOG.refuse" >&2; exit 255; }; : > "$control" ;;
-  exit) rm -f "$control" ;;
-  session) [ -e "$control" ] || { echo 'mux: no such connection' >&2; exit 255; }; exec sh -c "exec $1" ;;
-esac
-`;
+import { fakeSsh } from '../../support/fake-ssh.ts';
 
 describe('remote commands over shared connections', () => {
   let folder: string;
@@ -46,7 +32,7 @@ describe('remote commands over shared connections', () => {
 
   beforeEach(async () => {
     folder = await mkdtemp(join(tmpdir(), 'katafleet-transport-'));
-    writeFileSync(join(folder, 'ssh'), fake, { mode: 0o755 });
+    writeFileSync(join(folder, 'ssh'), fakeSsh, { mode: 0o755 });
     writeFileSync(log(), '');
     path = process.env['PATH'];
     process.env['PATH'] = `${folder}:${path}`;
