@@ -12,7 +12,7 @@ import { supervisorBinary } from '../drivers/supervisor.ts';
 import { masterWords, sshCommand, type SshTarget, sshTarget } from '../drivers/transport/target.ts';
 import { SshTransport } from '../drivers/transport/transport.ts';
 import { readRecipes } from '../images/recipe.ts';
-import { type Finding, limits } from './finding.ts';
+import { type Finding, landlock, limits } from './finding.ts';
 
 /** A node over ssh, as the configuration has it. */
 export interface SshNode {
@@ -131,6 +131,7 @@ async function* there({ endpoint, ssh, withoutMemoryLimits = false }: SshNode): 
     };
     const unlimited = withoutMemoryLimits ? 'weak' : 'bad';
     yield* limits(found, { memory: unlimited, swap: unlimited });
+    yield* landlock(found);
     if (!found.seccomp) yield { what: 'its docker has no seccomp: user code can reach every system call', state: 'weak' };
     yield await installed(gate, found);
     const tags = new Set((await remote.images()).flatMap((image) => image.tags));

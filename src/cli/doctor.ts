@@ -1,12 +1,12 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { KatafleetError, messageOf } from '../core/errors.ts';
 import { formatBytes } from '../core/quantity.ts';
 import { supervisorFile } from '../drivers/supervisor.ts';
 import { readRecipes } from '../images/recipe.ts';
 import { sshFindings, type SshNode } from './doctor-ssh.ts';
-import { type Finding, limit, limits } from './finding.ts';
+import { coreDumps, type Finding, landlock, limit, limits } from './finding.ts';
 import { colours } from './terminal.ts';
 import { type At, configOf, fleetOf, type Where } from './where.ts';
 
@@ -40,10 +40,20 @@ function machine(): Finding[] {
     else if (own)
       findings.push({ what: `the supervisor for ${architecture} is not built`, state: 'bad', mend: 'npm run build:supervisor' });
   }
+  findings.push(...coreDumps(corePattern()));
   if (!present('debootstrap')) {
     findings.push({ what: 'no debootstrap: base images need a registry that answers', state: 'weak', mend: 'apt-get install debootstrap' });
   }
   return findings;
+}
+
+/** Empty where the kernel doesn't say. */
+function corePattern(): string {
+  try {
+    return readFileSync('/proc/sys/kernel/core_pattern', 'utf8');
+  } catch {
+    return '';
+  }
 }
 
 const present = (command: string) => !spawnSync(command, ['--version'], { stdio: 'ignore' }).error;
@@ -68,6 +78,7 @@ async function engine(at: Where): Promise<Finding[]> {
     });
     findings.push(
       ...limits(found, { memory: 'bad', swap: 'weak' }),
+      ...landlock(found),
       limit(found.enforces.cpu, 'CPU', 'weak', 'use a kernel with CONFIG_CFS_BANDWIDTH'),
     );
     findings.push(

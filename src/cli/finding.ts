@@ -26,3 +26,31 @@ export function limit(holds: boolean, name: string, state: 'weak' | 'bad', mend:
     ? { what: `${name} limits are enforced`, state: 'good' }
     : { what: `${name} limits are not enforced by this kernel`, state, mend };
 }
+
+/**
+ * Whether a node's kernel keeps a program from having it end the supervisor for memory, which loses the run's output: by
+ * Landlock, which no kernel before 5.19 has in a form that serves (docs/protocol.md). Nothing where the release can't be read.
+ */
+export function landlock({ kernel }: Pick<Fingerprint, 'kernel'>): Finding[] {
+  const [, major, minor] = /^(\d+)\.(\d+)/.exec(kernel) ?? [];
+  if (major === undefined || Number(major) * 1_000 + Number(minor) >= 5_019) return [];
+  return [
+    {
+      what: `Linux ${kernel}: a program can have the kernel end its supervisor when memory runs out, and its output is lost then`,
+      state: 'weak',
+      mend: 'use Linux 5.19 or later, with landlock among its security modules',
+    },
+  ];
+}
+
+/** What a core_pattern (core(5)) means for programs that crash. Those of sandboxes over ssh have no limit that it heeds. */
+export function coreDumps(pattern: string): Finding[] {
+  if (!/^[|@]/.test(pattern)) return [];
+  return [
+    {
+      what: `core dumps of this machine go to a handler (${pattern.trim().split(/\s/)[0] ?? ''}): on a node over ssh each crash of a program starts it, outside the sandbox`,
+      state: 'weak',
+      mend: 'sysctl -w kernel.core_pattern=core, on this machine where it is such a node and on others that are',
+    },
+  ];
+}

@@ -1,0 +1,21 @@
+import assert from 'node:assert/strict';
+import { coreDumps, landlock } from '../../src/cli/finding.ts';
+
+describe('doctor: findings about a kernel', () => {
+  it('tells of one that lets a program have its supervisor ended', () => {
+    for (const kernel of ['3.10.0-1160.el7', '4.19.0', '5.15.0-91-generic', '5.18'])
+      assert.deepEqual(
+        landlock({ kernel }).map(({ state }) => state),
+        ['weak'],
+        kernel,
+      );
+    for (const kernel of ['5.19.0', '6.1.0-18-amd64', '10.0', 'unknown']) assert.deepEqual(landlock({ kernel }), [], kernel);
+  });
+
+  it('tells of cores that go to a handler', () => {
+    const [finding] = coreDumps('|/usr/share/apport/apport -p%p\n');
+    assert.match(finding?.what ?? '', /\(\|\/usr\/share\/apport\/apport\)/);
+    assert.equal(coreDumps('@/run/handler.sock').length, 1);
+    for (const pattern of ['core\n', '/var/cores/%e.%p', '']) assert.deepEqual(coreDumps(pattern), []);
+  });
+});
