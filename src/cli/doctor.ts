@@ -5,6 +5,7 @@ import { KatafleetError, messageOf } from '../core/errors.ts';
 import { formatBytes } from '../core/quantity.ts';
 import { supervisorFile } from '../drivers/supervisor.ts';
 import { readRecipes } from '../images/recipe.ts';
+import { ownImageFindings } from './doctor-image.ts';
 import { sshFindings, type SshNode } from './doctor-ssh.ts';
 import { coreDumps, type Finding, landlock, limit, limits } from './finding.ts';
 import { colours } from './terminal.ts';
@@ -16,7 +17,7 @@ export function doctorCommand(at: At): Command {
       'Looks at this machine, its engine and every node over ssh, says in plain words what is missing and the command that mends it. Exits with 1 when something stops katafleet.',
     )
     .action(async () => {
-      const findings = [...machine(), ...(await nodes(at()))];
+      const findings = [...machine(), ...(await ownImageFindings()), ...(await nodes(at()))];
       const c = colours(process.stdout);
       const mark = { good: c.green('✓'), weak: c.yellow('!'), bad: c.red('✗') };
       for (const { what, state, mend } of findings) process.stdout.write(`${mark[state]} ${what}\n${mend ? `    ${c.bold(mend)}\n` : ''}`);

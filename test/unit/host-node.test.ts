@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { ownImageFindings } from '../../src/cli/doctor-image.ts';
 import { KatafleetError } from '../../src/core/errors.ts';
 import { debianRelease, type HostNode, hostNode, planNode } from '../../src/images/host-node.ts';
 
@@ -54,6 +55,14 @@ describe("the Node of katafleet's own image", () => {
     assert.equal(debianRelease('ID=ubuntu\nID_LIKE=debian\nVERSION_ID="24.04"\nVERSION_CODENAME=noble\n'), undefined);
     assert.equal(debianRelease('ID=debian\nVERSION_CODENAME=forky\n'), undefined);
     assert.equal(debianRelease(''), undefined);
+  });
+
+  it('is what doctor warns of where it can not be, and says nothing of otherwise', async () => {
+    assert.deepEqual(await ownImageFindings(() => Promise.resolve(undefined)), []);
+    const fault = new KatafleetError('build.failed', 'Node needs libnode.so.115', { hint: 'use one from nodejs.org' });
+    const [finding, ...more] = await ownImageFindings(() => Promise.resolve(fault));
+    assert.deepEqual([finding?.state, finding?.mend, more], ['weak', 'use one from nodejs.org', []]);
+    assert.match(finding?.what ?? '', /own image.*deploy needs.*libnode\.so\.115/);
   });
 
   it('is looked at here as it is', async () => {
