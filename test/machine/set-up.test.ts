@@ -29,7 +29,7 @@ describe('the set-up scripts on ordinary machines, through a power cut', functio
     await server.cutPower();
     assert.equal(await troubles(server), '');
     await server.sh(`${clone}/scripts/rsync-setup --check`);
-    const fetch = `RSYNC_PASSWORD=$(sed -n 's/^cyber-dojo://p' /etc/rsyncd.secrets) rsync rsync://cyber-dojo@172.17.0.1/katas/one/file /tmp/fetched && cat /tmp/fetched`;
+    const fetch = `RSYNC_PASSWORD=$(sed -n 's/^cyber-dojo://p' /etc/rsyncd.secrets) rsync --address=127.0.0.1 rsync://cyber-dojo@172.17.0.1/katas/one/file /tmp/fetched && cat /tmp/fetched`;
     assert.equal(await server.sh(fetch), 'kata one\n');
     assert.match(await server.sh('ss -Hltn sport = :873'), /^\S+ +\d+ +\d+ +172\.17\.0\.1:873 [^\n]*\n$/);
     const again = await server.sh(`${clone}/scripts/rsync-setup --katas /srv/katas`);
