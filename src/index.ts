@@ -3,6 +3,8 @@ import { canonicalImage } from './core/image-name.ts';
 import type { Placing } from './core/placing.ts';
 import { type Profile, profileOf, sandboxLimits } from './core/profile.ts';
 import type { RunResult } from './core/run.ts';
+import { defaultUids, type Uids } from './core/users.ts';
+import { UidBook } from './fleet/uids.ts';
 import type { Driver, PreparedImage } from './drivers/contract.ts';
 import { EndpointDriver } from './drivers/endpoint-driver.ts';
 import { EngineDriver } from './drivers/engine/driver.ts';
@@ -66,6 +68,8 @@ export interface KatafleetOptions {
   copy?: boolean;
   /** How long what is past its deadline may stay on a node, ms. */
   graceMs?: number;
+  /** Of which each sandbox of a machine has a uid for itself; the default range if absent. */
+  uids?: Uids;
   /** Lets runs name a folder that is fetched by rsync; `network` is the Docker network of their sandboxes. */
   rsync?: Omit<RsyncOptions, 'onTrouble'> & { network: string };
   /** How tasks of a swarm reach this katafleet, and what it is called there. */
@@ -113,7 +117,8 @@ export class Katafleet implements AsyncDisposable {
       copy: options.copy ?? true,
       rules: { ...health, flapMs },
       built: ['swarm', 'engine', 'ssh'],
-      connect: (settings) => connect(settings, rsync?.network, this.#swarm),
+      uids: new UidBook(options.uids ?? defaultUids),
+      connect: (settings) => connect(settings, rsync?.network, this.#swarm, options.uids),
     });
   }
 
@@ -243,16 +248,16 @@ export class Katafleet implements AsyncDisposable {
   }
 }
 
-function connect(settings: MemberSettings, rsyncNetwork: string | undefined, swarm: SwarmConnector): Driver {
+function connect(settings: MemberSettings, rsyncNetwork: string | undefined, swarm: SwarmConnector, uids = defaultUids): Driver {
   const { endpoint, tls, ssh } = settings;
-  const network = rsyncNetwork === undefined ? {} : { rsyncNetwork };
+  const network = { uids, ...(rsyncNetwork === undefined ? {} : { rsyncNetwork }) };
   if (!endpoint.startsWith('ssh:')) {
     const engine = new EngineDriver({ endpoint, ...network, ...(tls === undefined ? {} : { tls }) });
     return new EndpointDriver({ engine, swarm: () => swarm.driver(engine, settings) });
   }
   const transport = new SshTransport(endpoint, ssh);
   const engine = new EngineDriver({ endpoint, transport, ...network });
-  return new EndpointDriver({ engine, ssh: new SshDriver(transport), swarm: () => swarm.driver(engine, settings) });
+  return new EndpointDriver({ engine, ssh: new SshDriver(transport, uids), swarm: () => swarm.driver(engine, settings) });
 }
 
 function localNode({ endpoint, certPath }: KatafleetOptions): MemberSettings {

@@ -7,7 +7,7 @@ import type { SwarmOptions } from './swarm.ts';
 
 /** What a configuration means for {@link Katafleet}. */
 export function optionsOf(config: Config): KatafleetOptions {
-  const { nodes, defaults, queue, health, placement, retries, sessions, images, reaping, rsync, swarm } = config;
+  const { nodes, defaults, queue, health, placement, retries, sessions, sandboxes, images, reaping, rsync, swarm } = config;
   return {
     nodes: nodes ?? [localNode(defaults)],
     idleMemory: defaults.idleMemory,
@@ -23,6 +23,7 @@ export function optionsOf(config: Config): KatafleetOptions {
     },
     health: { intervalMs: health.interval, timeoutMs: health.timeout, failures: health.failures, successes: health.successes },
     copy: images.copy,
+    uids: sandboxes.uids,
     graceMs: reaping.grace,
     swarm: swarmOptions(swarm),
     ...(rsync.daemon === 'off' ? {} : { rsync: rsyncOptions(rsync, rsync.daemon) }),

@@ -269,6 +269,8 @@ static bool walk(int fd, int depth) {
       break;
   }
   free(names);
+  if (asked == COLLECT)
+    tree_unlock(dirfd(list)); // a session's next run would find it locked
   closedir(list);
   return empty;
 }

@@ -203,6 +203,7 @@ static void result(void) {
 void step_exec(const uint8_t *payload, uint32_t length) {
   parse(payload, length);
   receive_settle();
+  tree_unlock(options.root); // what an earlier step did to it, a command could not even be started in
   oom_before = cgroup_oom_kills();
   cpu_before = cgroup_cpu_ns();
   getrusage(RUSAGE_CHILDREN, &usage_before);

@@ -133,6 +133,9 @@ int tree_parent(const char *path, bool make, const char **name);
 // Removes whatever has this name in a folder, all that it holds included. Absent is fine.
 int tree_remove(int dir, const char *name, int depth);
 
+// A folder that the user has locked himself out of opens again for him.
+void tree_unlock(int dir);
+
 // ---- baseline.c: what the host knows of the sandbox, by path.
 struct known {
   uint64_t size, ino, hash;

@@ -37,6 +37,12 @@ int tree_parent(const char *path, bool make, const char **name) {
   return dir;
 }
 
+void tree_unlock(int dir) {
+  struct stat st;
+  if (fstat(dir, &st) == 0 && (st.st_mode & S_IRWXU) != S_IRWXU)
+    fchmod(dir, (st.st_mode & 07777) | S_IRWXU);
+}
+
 int tree_remove(int dir, const char *name, int depth) {
   if (unlinkat(dir, name, 0) == 0 || errno == ENOENT)
     return 0;

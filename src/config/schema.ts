@@ -2,6 +2,7 @@ import cron from 'node-cron';
 import { z } from 'zod';
 import { endpointIdentity, parseListen } from '../core/endpoint.ts';
 import { Profile, ProfileFields } from '../core/profile.ts';
+import { defaultUids, mostUids, parseUids, type Uids, uidsInWords } from '../core/users.ts';
 import { duration, durationOrOff, reserve, share, size } from './fields.ts';
 import { checkReach, endpoint, file, type ReachConfig, reachFields } from './reach.ts';
 import { RsyncEntry } from './rsync.ts';
@@ -90,6 +91,20 @@ export const ConfigFile = z
       .prefault({}),
     profiles: z.record(name, ProfileEntry).default({}),
     pools: z.array(PoolEntry).max(10_000).default([]),
+    sandboxes: z
+      .strictObject({
+        uids: z
+          .string()
+          .default(uidsInWords(defaultUids))
+          .transform((text, context): Uids => {
+            const uids = parseUids(text);
+            if (uids) return uids;
+            const message = `expected FIRST-LAST such as 45056-46079, at most ${mostUids} uids and none of them root's, got ${JSON.stringify(text)}`;
+            context.addIssue({ code: 'custom', message });
+            return z.NEVER;
+          }),
+      })
+      .prefault({}),
     images: z
       .strictObject({
         copy: z.boolean().default(true),

@@ -19,6 +19,10 @@ export const labels = {
   supervisor: 'katafleet.supervisor',
   /** Adapted image: id of the image it was made from. */
   adaptedFrom: 'katafleet.adapted-from',
+  /** Image: the uids, FIRST-LAST, that its passwd gives the sandbox user's name. */
+  uids: 'katafleet.uids',
+  /** Image: UID:GID that its programs have to be, because its files are that user's. */
+  user: 'katafleet.user',
   /** Image: name of the recipe that it was built from, and a hash of all that went in. */
   recipe: 'katafleet.recipe',
   recipeHash: 'katafleet.recipe-hash',

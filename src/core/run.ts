@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { Profile } from './profile.ts';
 import type { Light } from './lights.ts';
 
-/** The user that a program runs as: the numbers that cyber-dojo's images use. */
+/** The user that cyber-dojo's images are made for, and as which files of katafleet's own side are kept. Sandboxes have another each, see core/users.ts. */
 export const sandboxUser = { uid: 41966, gid: 51966 } as const;
 
 /** A file that goes into a sandbox. */

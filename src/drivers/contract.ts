@@ -56,6 +56,8 @@ export interface PreparedImage {
   command?: readonly string[];
   /** What the image itself runs, its ENTRYPOINT and CMD. */
   imageCommand?: readonly string[];
+  /** Whom its programs have to be: its files are that user's. Absent, each sandbox has a uid of its own. */
+  user?: { uid: number; gid: number };
   /** Folders that the image declares as volumes: covered in a sandbox, so that nothing is written to the node's disk. */
   volumes: readonly string[];
 }
@@ -85,8 +87,6 @@ export interface Sandbox {
   readonly node: string;
   /** The supervisor's protocol; destroyed when the container or the engine goes away. */
   readonly stream: Duplex;
-  /** Whom its program runs as, where that is not the usual sandbox user. */
-  readonly user?: { uid: number; gid: number };
   /** Processes and threads that the program may have, where the container itself has no such limit. */
   readonly processes?: number;
   /** Resolves when the stream's carrier has gone: the container stopped, the engine went away, or the stream was destroyed. */

@@ -12,7 +12,7 @@ export function imageArchitecture(architecture: string, name: string): 'amd64' |
 }
 
 /** What an image says of itself in its labels: checked, for anyone can write a label. @throws recipe.invalid */
-export function declared(own: Readonly<Record<string, string>>, name: string): Pick<PreparedImage, 'lights' | 'command'> {
+export function declared(own: Readonly<Record<string, string>>, name: string): Pick<PreparedImage, 'lights' | 'command' | 'user'> {
   const read = <T>(label: string, schema: z.ZodType<T>): T | undefined => {
     const text = own[label];
     if (text === undefined) return undefined;
@@ -26,7 +26,17 @@ export function declared(own: Readonly<Record<string, string>>, name: string): P
   };
   const lights = read(labels.lights, LightRules);
   const command = read(labels.command, z.array(z.string()).min(1));
-  return { ...(lights ? { lights } : {}), ...(command ? { command } : {}) };
+  const user = ownUser(own[labels.user], name);
+  return { ...(lights ? { lights } : {}), ...(command ? { command } : {}), ...(user ? { user } : {}) };
+}
+
+function ownUser(text: string | undefined, name: string): PreparedImage['user'] {
+  if (text === undefined) return undefined;
+  const [, uid, gid] = /^(\d{1,10}):(\d{1,10})$/.exec(text) ?? [];
+  const user = { uid: Number(uid), gid: Number(gid) };
+  const sound = (id: number) => id >= 1 && id < 0xffff_ffff;
+  if (sound(user.uid) && sound(user.gid)) return user;
+  throw new KatafleetError('recipe.invalid', `the label ${labels.user} of the image ${name} is not UID:GID of a user that is not root`);
 }
 
 interface ImageConfig {

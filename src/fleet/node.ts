@@ -5,11 +5,13 @@ import { imageIndex } from '../core/image-name.ts';
 import { labels } from '../core/labels.ts';
 import { poolKey, type SandboxLimits } from '../core/profile.ts';
 import type { Driver, NodeImage, PreparedImage, Sandbox, SandboxSpec } from '../drivers/contract.ts';
+import { defaultUids, sandboxGid } from '../core/users.ts';
 import type { PoolBounds } from '../scheduler/targets.ts';
 import { givingWay } from './give-way.ts';
 import { ownerOf } from './owner.ts';
 import { type Grant, type ReadySandbox, WarmPool } from './pool.ts';
 import { type Doomed, type JournalIdentity, reap, reapPlan } from './reaper.ts';
+import { UidBook } from './uids.ts';
 
 /** Where a node books memory; the scheduler's own books. */
 export interface Books {
@@ -31,6 +33,8 @@ export interface NodeOptions {
   journal?: JournalIdentity | undefined;
   /** How long what is past its deadline may stay, ms. */
   graceMs?: number;
+  /** Shared by all nodes: one machine may stand behind several. */
+  uids?: UidBook;
   onTrouble?: (message: string) => void;
   onIdle?: (pool: string, idle: number) => void;
   onImages?: (names: Iterable<string>) => void;
@@ -42,6 +46,8 @@ export interface NodeOptions {
 export interface Lease extends ReadySandbox {
   warm: boolean;
   image: PreparedImage;
+  /** Whom its programs are: nobody else on the machine is, unless the image says whom. */
+  user: { uid: number; gid: number };
   /** The node was given up: nobody there answers for the sandbox any more. */
   lost: AbortSignal;
   /** The run is over: the sandbox is destroyed. Resolves when the engine has confirmed it. */
@@ -80,6 +86,9 @@ export class Node {
   readonly #inUse = new Set<string>();
   /** Bytes booked by each sandbox, until its removal is confirmed. */
   readonly #booked = new Map<string, number>();
+  /** Uids of the sandboxes that serve, or served and are not confirmed to be gone. */
+  readonly #users = new Map<string, { machine: string; uid: number }>();
+  readonly #uids: UidBook;
   /** Sandboxes from their creation until their removal is asked for. */
   readonly #living = new Set<Sandbox>();
   readonly #leases = new Map<ReadySandbox, AbortController>();
@@ -95,6 +104,7 @@ export class Node {
   constructor(driver: Driver, options: NodeOptions) {
     this.driver = driver;
     this.#options = options;
+    this.#uids = options.uids ?? new UidBook(defaultUids);
     this.#starts = new PQueue({ concurrency: options.startParallelism ?? 4 });
   }
 
@@ -269,7 +279,8 @@ export class Node {
         this.#booked.set(ready.sandbox.name, booked + idleMemory - Math.max(0, surplus));
       }
       const lost = new AbortController();
-      const lease = { ...ready, image, lost: lost.signal, release: () => this.#release(pool, lease) };
+      const user = image.user ?? this.#user(ready.sandbox);
+      const lease = { ...ready, image, user, lost: lost.signal, release: () => this.#release(pool, lease) };
       this.#leases.set(lease, lost);
       void ready.sandbox.closed.then(() => {
         if (this.#leases.has(lease)) this.#shaken.set(ready.sandbox.node, performance.now());
@@ -281,6 +292,12 @@ export class Node {
       else if (error instanceof KatafleetError && error.code === 'node.full') throw await this.#giveWay(name, limits, error);
       throw error;
     }
+  }
+
+  #user({ name, node: machine }: Sandbox): Lease['user'] {
+    const uid = this.#uids.take(machine);
+    this.#users.set(name, { machine, uid });
+    return { uid, gid: sandboxGid };
   }
 
   /** The next attempt at a run is not to be lost with the same machine, whose other sandboxes may end one by one. */
@@ -354,6 +371,9 @@ export class Node {
     if (bytes === undefined) return;
     this.#booked.delete(name);
     this.#options.books.release(bytes);
+    const user = this.#users.get(name);
+    if (user) this.#uids.giveBack(user.machine, user.uid);
+    this.#users.delete(name);
     this.#options.onRoom?.();
   }
 

@@ -1,6 +1,6 @@
 import { within } from '../core/deadline.ts';
 import { KatafleetError, messageOf } from '../core/errors.ts';
-import { type Changes, noChanges, type Outcome, type RunResult, sandboxUser, type StepResult } from '../core/run.ts';
+import { type Changes, noChanges, type Outcome, type RunResult, type StepResult } from '../core/run.ts';
 import type { PreparedImage } from '../drivers/contract.ts';
 import type { ReadySandbox } from '../fleet/pool.ts';
 import type { Lease } from '../fleet/node.ts';
@@ -78,7 +78,7 @@ class AttemptLost extends Error {
 
 /** Fills in what comes of the run as it comes. @throws AttemptLost */
 async function serve(
-  { sandbox, conversation, lost }: Lease,
+  { sandbox, conversation, lost, user }: Lease,
   job: Job,
   options: AttemptOptions,
   transfer: Transfer,
@@ -96,7 +96,7 @@ async function serve(
     const lifetimeMs = Math.min(budget + (options.sessionMs ?? 0), 0xffff_ffff);
     if (!options.resumed) {
       const { filesBack, fileBack, bytesBack } = profile;
-      await conversation.queue(encodeOpen({ ...(sandbox.user ?? sandboxUser), lifetimeMs, filesBack, fileBack, bytesBack }));
+      await conversation.queue(encodeOpen({ ...user, lifetimeMs, filesBack, fileBack, bytesBack }));
     }
     await transfer.send();
     let asked = false;

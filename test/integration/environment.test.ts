@@ -6,5 +6,5 @@ describe('on an engine', () => {
   let fleet: Katafleet;
   before(() => (fleet = testFleet()));
   after(() => fleet.close());
-  environmentFacts('engine', () => fleet);
+  environmentFacts('engine', () => fleet, 'katafleet/debian:bookworm');
 });

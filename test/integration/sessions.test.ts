@@ -51,6 +51,23 @@ describe('sessions, in real containers', () => {
     assert.deepEqual([own.resumed, stdout(own)], [true, 'secret\n']);
   });
 
+  it('folders that a run locked are open to the next', async () => {
+    const files = [file('sub/given', 'given\n')];
+    const first = await fleet.run(script('chmod 000 sub; chmod 000 .', { files }));
+    assert.deepEqual([first.outcome, first.changes.deleted, first.changes.omitted], [{ kind: 'exited', code: 0 }, [], []]);
+    const next = await fleet.run(script('cat sub/given; echo more >sub/more; pwd; stat -c %a . sub', { files }));
+    assert.deepEqual([next.resumed, stdout(next)], [true, 'given\n/sandbox\n700\n700\n']);
+    const unheard = await fleet.run(script('chmod 000 .', { files, collect: false }));
+    assert.deepEqual(unheard.outcome, { kind: 'exited', code: 0 });
+    assert.equal(stdout(await fleet.run(script('cat sub/given', { files }))), 'given\n');
+  });
+
+  it('a step whose predecessor locked the folder is started', async () => {
+    const steps = ['chmod 000 .', 'cat given'].map((text) => ({ argv: ['bash', '-c', text] }));
+    const { outcome, steps: done } = await fleet.run(script('', { files: [file('given', 'given\n')], steps }));
+    assert.deepEqual([outcome, done[1]?.stdout.toString()], [{ kind: 'exited', code: 0 }, 'given\n']);
+  });
+
   it('what a test left running is gone before the next, and what it broke does not stop it', async () => {
     await fleet.run(script('(setsid sleep 100 &) ; mkdir -p a && ln -s /etc/passwd link && mkfifo pipe', { files: [file('a/b', 'x')] }));
     const next = await fleet.run(

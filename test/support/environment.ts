@@ -33,7 +33,7 @@ const expected = {
   elsewhere: '2',
   variables: 'HOME:/tmp TMPDIR:/tmp LANG:C.UTF-8 USER:sandbox LOGNAME:sandbox',
   charmap: 'UTF-8',
-  user: 'sandbox sandbox sandbox:51966:/home/sandbox',
+  user: 'sandbox sandbox sandbox:51966:/tmp',
   writes: '/tmp /tmp /sandbox /dev/shm',
   mounts: '/dev/shm /sandbox /tmp',
   foreign: '',

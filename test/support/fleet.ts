@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { defaultUids } from '../../src/core/users.ts';
 import { Katafleet, type KatafleetOptions, type RunRequest, type RunResult, type StepInput } from '../../src/index.ts';
 
 /** The engine that the integration tests may use; scripts/test starts a private one. */
@@ -26,4 +27,12 @@ export const stderr = (result: RunResult): string => result.steps.map((step) => 
 /** Waits for a condition, for as long as the test may take. */
 export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
   while (!(await holds())) await new Promise((resolve) => setTimeout(resolve, 25));
+}
+
+/** The text with UID in place of what begins it: a uid of the range that sandboxes have theirs from. */
+export function withoutUid(text: string): string {
+  return text.replace(/^\d+/, (uid) => {
+    const at = Number(uid) - defaultUids.first;
+    return at >= 0 && at < defaultUids.count ? 'UID' : uid;
+  });
 }

@@ -4,10 +4,11 @@ import { staticProgram } from './compile.ts';
 
 export const scratchImage = 'katafleet-test/scratch';
 
-/** An image, `latest` of that name, that holds nothing but `/program`, static, see scratch.c. */
-export async function importScratch(docker: Dockerode, name = scratchImage): Promise<void> {
+/** An image, `latest` of that name, that holds nothing but `/program`, static, see scratch.c, and what more there is to be. */
+export async function importScratch(docker: Dockerode, name = scratchImage, more: Readonly<Record<string, string>> = {}): Promise<void> {
   const archive = tar.pack();
   archive.entry({ name: 'program', mode: 0o755 }, await staticProgram('scratch'));
+  for (const [path, text] of Object.entries(more)) archive.entry({ name: path, mode: 0o644 }, text);
   archive.finalize();
   const parts: Buffer[] = [];
   for await (const part of archive) parts.push(part as Buffer);

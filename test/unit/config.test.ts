@@ -299,6 +299,7 @@ describe('configuration: defaults and places', () => {
       defaults: { reserve: { share: 0.1 }, driver: 'auto', idleMemory: 16 * MiB, withoutMemoryLimits: false },
       profiles: { default: profileOf() },
       pools: [],
+      sandboxes: { uids: { first: 45_056, count: 1_024 } },
       images: { copy: true, keep: [], pruneAfter: undefined },
       queue: { runs: 10_000, bytes: GiB, perTenant: 5_000, wait: 60_000 },
       health: { interval: 2_000, timeout: 2_000, failures: 3, successes: 2 },

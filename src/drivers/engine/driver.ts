@@ -7,7 +7,9 @@ import { maskEndpoint } from '../../core/endpoint.ts';
 import { KatafleetError, messageOf } from '../../core/errors.ts';
 import { labels } from '../../core/labels.ts';
 import type { Driver, Fingerprint, NodeImage, OwnedContainer, PreparedImage, Sandbox, SandboxSpec } from '../contract.ts';
+import { defaultUids, type Uids } from '../../core/users.ts';
 import { declared, imageArchitecture, imageCommandOf } from '../image-labels.ts';
+import { namesAll } from '../names.ts';
 import { supervisorBinary } from '../supervisor.ts';
 import type { SshTransport } from '../transport/transport.ts';
 import { archiveBytes } from './archive-bytes.ts';
@@ -32,6 +34,8 @@ export interface EngineDriverOptions {
   transport?: SshTransport;
   /** The Docker network of sandboxes that fetch by rsync; none if absent, and such sandboxes are refused. */
   rsyncNetwork?: string;
+  /** What its sandboxes' users are of; the default range if absent. */
+  uids?: Uids;
 }
 
 /** What is read of `GET /version`. */
@@ -50,6 +54,7 @@ export class EngineDriver implements Driver {
   readonly endpoint: string;
   readonly #connection: Connection;
   readonly #rsyncNetwork: string | undefined;
+  readonly #uids: Uids;
   #probed: Promise<Probed> | undefined;
 
   /** @throws endpoint.invalid */
@@ -57,6 +62,7 @@ export class EngineDriver implements Driver {
     this.endpoint = maskEndpoint(options.endpoint);
     this.#connection = connect(options.endpoint, options.tls, options.transport);
     this.#rsyncNetwork = options.rsyncNetwork;
+    this.#uids = options.uids ?? defaultUids;
   }
 
   async probe(): Promise<Fingerprint> {
@@ -129,10 +135,17 @@ export class EngineDriver implements Driver {
       }
       const architecture = imageArchitecture(image.Architecture, name);
       const supervisor = await supervisorBinary(architecture);
-      const own = image.Config.Labels as Record<string, string> | null;
-      const ready = own?.[labels.supervisor] === supervisor.sha256;
-      const id = ready ? image.Id : await adapt(node.docker, image, supervisor);
-      return { name, id, volumes: Object.keys(image.Config.Volumes ?? {}), ...declared(own ?? {}, name), ...imageCommandOf(image.Config) };
+      const own = (image.Config.Labels ?? {}) as Record<string, string>;
+      const ready = own[labels.supervisor] === supervisor.sha256 && namesAll(own, this.#uids);
+      const adapted = ready ? image : await adapt(node.docker, image, supervisor, this.#uids);
+      const says = (adapted.Config.Labels ?? {}) as Record<string, string>;
+      return {
+        name,
+        id: adapted.Id,
+        volumes: Object.keys(image.Config.Volumes ?? {}),
+        ...declared(says, name),
+        ...imageCommandOf(image.Config),
+      };
     });
   }
 

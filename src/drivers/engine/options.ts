@@ -1,6 +1,5 @@
 import type { ContainerCreateOptions } from 'dockerode';
 import { KatafleetError } from '../../core/errors.ts';
-import { sandboxUser } from '../../core/run.ts';
 import type { SandboxSpec } from '../contract.ts';
 import { bytesPerInode, capabilities, hostName, leastShm, noResolver, supervisorPath, tmpfsBytes, ulimits } from '../isolation.ts';
 import { type ApiVersion, atLeast } from '../api/version.ts';
@@ -64,8 +63,8 @@ function names(joins: string, fetches: boolean): object {
 
 function tmpfs(memory: number, at: '/sandbox' | '/tmp', mode: string): string {
   const size = tmpfsBytes(memory, at);
-  const owner = at === '/sandbox' ? `,uid=${sandboxUser.uid},gid=${sandboxUser.gid}` : '';
-  return `rw,exec,nosuid,nodev,size=${size},nr_inodes=${Math.floor(size / bytesPerInode)},mode=${mode}${owner}`;
+  // The supervisor gives /sandbox to the user, whom it learns when its run comes.
+  return `rw,exec,nosuid,nodev,size=${size},nr_inodes=${Math.floor(size / bytesPerInode)},mode=${mode}`;
 }
 
 /** A volume of the image would be a writable folder on the node's disk: a page of tmpfs lies over it instead. */

@@ -2,6 +2,8 @@ import { createHash } from 'node:crypto';
 import tar from 'tar-stream';
 import { KatafleetError } from '../../core/errors.ts';
 import { labels } from '../../core/labels.ts';
+import { type Uids, uidsInWords } from '../../core/users.ts';
+import { adaptedAccounts } from '../names.ts';
 import { supervisorPath } from '../isolation.ts';
 import type { SupervisorBinary } from '../supervisor.ts';
 import { imageWord } from './flags.ts';
@@ -10,20 +12,39 @@ import { type Release, since } from './parse/version.ts';
 import type { RemoteDocker } from './remote.ts';
 
 /**
- * A one-layer image with the supervisor on top of one that lacks it, made once per node: its tag is a function of both.
- * Docker has no way to put a file into a container below 1.8, and a build works with all. Returns its id.
+ * An image with the supervisor on top of one that lacks it, and names for the uids where no supervisor can bring them, made
+ * once per node: its tag is a function of all. Docker has no way to put a file into a container below 1.8, and a build works
+ * with all.
  */
-export async function adapt(remote: RemoteDocker, image: InspectedImage, supervisor: SupervisorBinary, release: Release): Promise<string> {
-  const key = createHash('sha256').update(image.id).update(supervisor.sha256).digest('hex').slice(0, 32);
+export async function adapt(
+  remote: RemoteDocker,
+  image: InspectedImage,
+  supervisor: SupervisorBinary,
+  release: Release,
+  uids: Uids,
+): Promise<InspectedImage> {
+  const key = createHash('sha256').update(image.id).update(supervisor.sha256).update(uidsInWords(uids)).digest('hex').slice(0, 32);
   const tag = `katafleet/adapted:${key}`;
-  const there = async () => (await remote.inspect([tag])).images[0]?.id;
+  const there = async () => (await remote.inspect([tag])).images[0];
   const made = await there();
   if (made !== undefined) return made;
-  await remote.build(tag, await context(from(image, release), image, supervisor));
-  const id = await there();
-  if (id === undefined) throw new KatafleetError('engine.failed', `${remote.transport.at} has built ${tag} and doesn't have it`);
-  return id;
+  const names = needsNames(release) ? await namesOf(remote, image, release, uids) : undefined;
+  await remote.build(tag, await context(from(image, release), image, supervisor, names));
+  const built = await there();
+  if (built === undefined) throw new KatafleetError('engine.failed', `${remote.transport.at} has built ${tag} and doesn't have it`);
+  return built;
 }
+
+/** Where the engine mounts the folders the supervisor can't mount, and the image itself has to have the names. */
+export const needsNames = (release: Release): boolean => since(release, 1, 10);
+
+async function namesOf(remote: RemoteDocker, image: InspectedImage, release: Release, uids: Uids): Promise<Names> {
+  const word = imageWord(image.id, release);
+  const accounts = { passwd: await remote.fileOf(word, '/etc/passwd'), group: await remote.fileOf(word, '/etc/group') };
+  return adaptedAccounts(accounts, image.labels, uids);
+}
+
+type Names = ReturnType<typeof adaptedAccounts>;
 
 /** The builder of 23.0 and later takes an id for a name in a registry: there a name is needed. */
 function from(image: InspectedImage, release: Release): string {
@@ -36,16 +57,22 @@ function from(image: InspectedImage, release: Release): string {
 }
 
 /** A plain tar: nothing on the node unpacks a compressed one. */
-async function context(base: string, image: InspectedImage, supervisor: SupervisorBinary): Promise<Buffer> {
+async function context(base: string, image: InspectedImage, supervisor: SupervisorBinary, names?: Names): Promise<Buffer> {
+  const said = { [labels.supervisor]: supervisor.sha256, [labels.adaptedFrom]: image.id, ...names?.labels };
+  const accounts = (['passwd', 'group'] as const).filter((file) => names?.[file] !== undefined);
   const lines = [
     `FROM ${base}`,
     `COPY supervisor ${supervisorPath}`,
-    `LABEL ${labels.supervisor}=${supervisor.sha256} ${labels.adaptedFrom}=${image.id}`,
+    ...accounts.map((file) => `COPY ${file} /etc/${file}`),
+    `LABEL ${Object.entries(said)
+      .map(([label, value]) => `${label}=${value}`)
+      .join(' ')}`,
   ];
   const pack = tar.pack();
   const root = { uid: 0, gid: 0, mtime: new Date(0) };
   pack.entry({ name: 'Dockerfile', mode: 0o644, ...root }, `${lines.join('\n')}\n`);
   pack.entry({ name: 'supervisor', mode: 0o555, ...root }, supervisor.bytes);
+  for (const file of accounts) pack.entry({ name: file, mode: 0o644, ...root }, names?.[file] ?? '');
   pack.finalize();
   const parts: Buffer[] = [];
   for await (const part of pack) parts.push(part as Buffer);

@@ -1,13 +1,14 @@
-import { randomInt } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { toV1Archive } from '../../archive/convert.ts';
 import { KatafleetError } from '../../core/errors.ts';
 import { labels } from '../../core/labels.ts';
+import { defaultUids, type Uids } from '../../core/users.ts';
 import type { Driver, Fingerprint, NodeImage, OwnedContainer, PreparedImage, Sandbox, SandboxSpec } from '../contract.ts';
 import { declared, imageArchitecture, imageCommandOf } from '../image-labels.ts';
 import { supervisorBinary } from '../supervisor.ts';
 import type { SshTransport } from '../transport/transport.ts';
-import { adapt } from './adapt.ts';
+import { namesAll } from '../names.ts';
+import { adapt, needsNames } from './adapt.ts';
 import { fingerprint } from './fingerprint.ts';
 import { imageWord } from './flags.ts';
 import { decodeValue } from './labels.ts';
@@ -25,8 +26,6 @@ interface Probed extends SshNode {
 
 /** How often running sandboxes are looked after, ms: a client of 1.6 does not tell that its container has ended. */
 const lookMs = 2_000;
-/** Uids that no machine gives to its people: each sandbox below 1.11 has one for itself, and no other katafleet the same. */
-const uids = { first: 0x4000_0000, count: 0x2000_0000 };
 
 /** A node's own docker command, over ssh: Docker 1.6 and later. */
 export class SshDriver implements Driver {
@@ -34,15 +33,16 @@ export class SshDriver implements Driver {
   readonly endpoint: string;
   readonly #transport: SshTransport;
   readonly #remote: RemoteDocker;
+  readonly #uids: Uids;
   #probed: Promise<Probed> | undefined;
   /** Running sandboxes by their containers' names. */
   readonly #sandboxes = new Map<string, SshSandbox>();
   #looking: NodeJS.Timeout | undefined;
   /** Labels of images, by id: they never change. */
   readonly #labels = new Map<string, Readonly<Record<string, string>>>();
-  #uid = randomInt(uids.count);
 
-  constructor(transport: SshTransport) {
+  constructor(transport: SshTransport, uids: Uids = defaultUids) {
+    this.#uids = uids;
     this.#transport = transport;
     this.endpoint = transport.endpoint;
     this.#remote = new RemoteDocker(transport);
@@ -83,14 +83,12 @@ export class SshDriver implements Driver {
       fingerprint: found,
       gate,
       installedSupervisor: await installed(gate, found),
-      nextUid: () => uids.first + ((this.#uid += 1) % uids.count),
     };
   }
 
   async prepare(name: string): Promise<PreparedImage> {
     const node = await this.#node();
     const image = await this.#find(name, node);
-    const own = image.labels;
     const [volume] = image.volumes.filter((path) => path !== '/sandbox' && path !== '/tmp');
     if (volume !== undefined) {
       throw new KatafleetError(
@@ -101,7 +99,7 @@ export class SshDriver implements Driver {
         },
       );
     }
-    const id = node.installedSupervisor === undefined ? await this.#withSupervisor(image, name, node) : image.id;
+    const { id, labels: own } = node.installedSupervisor === undefined ? await this.#withSupervisor(image, name, node) : image;
     return { name, id, volumes: image.volumes, ...declared(own, name), ...imageCommandOf(image.config) };
   }
 
@@ -118,10 +116,11 @@ export class SshDriver implements Driver {
     });
   }
 
-  async #withSupervisor(image: InspectedImage, name: string, { gate, release }: Probed): Promise<string> {
+  async #withSupervisor(image: InspectedImage, name: string, { gate, release }: Probed): Promise<InspectedImage> {
     const supervisor = await supervisorBinary(imageArchitecture(image.architecture, name));
-    if (image.labels[labels.supervisor] === supervisor.sha256) return image.id;
-    if (!gate) return adapt(this.#remote, image, supervisor, release);
+    const carries = image.labels[labels.supervisor] === supervisor.sha256;
+    if (carries && (gate || !needsNames(release) || namesAll(image.labels, this.#uids))) return image;
+    if (!gate) return adapt(this.#remote, image, supervisor, release, this.#uids);
     const has = gate.supervisor ? 'that of another version' : 'none';
     throw new KatafleetError(
       'supervisor.missing',

@@ -1,5 +1,7 @@
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
+import { extract } from 'tar-stream';
 import { KatafleetError } from '../../core/errors.ts';
+import { labels } from '../../core/labels.ts';
 import type { Answer, CallOptions, SshTransport } from '../transport/transport.ts';
 import { dockerError } from './errors.ts';
 import { type ListedImage, parseImages } from './parse/images.ts';
@@ -135,6 +137,33 @@ export class RemoteDocker {
   /** Builds from a tar with a Dockerfile. */
   async build(tag: string, context: Buffer): Promise<void> {
     await this.#docker(['build', '-q', '--force-rm', '-t', tag, '-'], 'build an image', { input: context, timeoutMs: longMs, long: true });
+  }
+
+  /**
+   * A small plain file of an image: empty where it has none, undefined where it is something else. For releases since 1.8; the
+   * container that this takes is never started.
+   */
+  async fileOf(image: string, path: string): Promise<string | undefined> {
+    const owned = ['-l', `${labels.role}=adapting`, '-l', `${labels.deadline}=${Date.now() + longMs}`];
+    const words = ['create', '--net', 'none', ...owned, '--entrypoint', '/none', image];
+    const [id = ''] = parseIds((await this.#docker(words, 'look into an image')).stdout);
+    try {
+      const answer = await this.transport.run(['docker', 'cp', `${id}:${path}`, '-']);
+      if (answer.code !== 0) {
+        if (/no such|not found|could not find/i.test(answer.stderr)) return '';
+        throw this.#failure(answer, 'look into an image');
+      }
+      const unpacked = Readable.from([Buffer.from(answer.stdout)]).pipe(extract());
+      for await (const entry of unpacked) {
+        if (entry.header.type !== 'file') return undefined;
+        const parts: Buffer[] = [];
+        for await (const part of entry) parts.push(part as Buffer);
+        return Buffer.concat(parts).toString();
+      }
+      return undefined;
+    } finally {
+      await this.remove(id);
+    }
   }
 
   async #docker(words: readonly string[], doing: string, options: CallOptions = {}): Promise<Answer> {

@@ -1,5 +1,4 @@
 import { KatafleetError } from '../../core/errors.ts';
-import { sandboxUser } from '../../core/run.ts';
 import type { Sandbox, SandboxEnd, SandboxSpec } from '../contract.ts';
 import type { SshStream } from '../transport/stream.ts';
 import { dockerError } from './errors.ts';
@@ -11,8 +10,6 @@ export interface SshNode extends NodeAbilities {
   remote: RemoteDocker;
   /** The node's own name. */
   name: string;
-  /** A uid that no other sandbox of the node has: below 1.11 its processes are counted by it. */
-  nextUid: () => number;
 }
 
 /** From `docker run` to the supervisor's first word; a node that is that slow is not used, ms. */
@@ -73,7 +70,6 @@ export class SshSandbox implements Sandbox {
   readonly node: string;
   readonly stream: SshStream;
   readonly closed: Promise<void>;
-  readonly user?: { uid: number; gid: number };
   readonly processes?: number;
   readonly #remote: RemoteDocker;
   readonly #begun = performance.now();
@@ -87,9 +83,8 @@ export class SshSandbox implements Sandbox {
     this.#remote = node.remote;
     this.stream = node.remote.transport.open(runWords(spec, node));
     this.closed = this.stream.carrierClosed;
-    if (hasPidsLimit(node.release)) return;
-    this.user = { uid: node.nextUid(), gid: sandboxUser.gid };
-    this.processes = spec.limits.pids;
+    // They are counted by its uid, which no other sandbox of the node has.
+    if (!hasPidsLimit(node.release)) this.processes = spec.limits.pids;
   }
 
   /** Resolves when its supervisor has said its first word. @throws sandbox.failed, image.unknown, gate.refused, engine.* */
