@@ -10,15 +10,22 @@ import { build } from 'esbuild';
  */
 const never = {
   ssh2: 'exports.Client = class { constructor() { throw new Error("ssh2 is left out: ssh goes through OpenSSH"); } };',
-  '@grpc/grpc-js': 'module.exports = new Proxy({}, { get(_, name) { throw new Error(`gRPC is left out: ${String(name)}`); } });',
-  '@grpc/proto-loader': 'module.exports = new Proxy({}, { get(_, name) { throw new Error(`gRPC is left out: ${String(name)}`); } });',
+  protobufjs: leftOut('protobufjs'),
+  '@grpc/grpc-js': leftOut('gRPC'),
+  '@grpc/proto-loader': leftOut('gRPC'),
 };
+
+function leftOut(what) {
+  return `module.exports = new Proxy({}, { get(_, name) { throw new Error("${what} is left out, and was asked for " + String(name)); } });`;
+}
 
 const leaveOut = {
   name: 'leave-out',
   setup(it) {
-    it.onResolve({ filter: /^(ssh2|@grpc\/(grpc-js|proto-loader))$/ }, ({ path }) => ({ path, namespace: 'left-out' }));
+    it.onResolve({ filter: /^(ssh2|protobufjs|@grpc\/(grpc-js|proto-loader))$/ }, ({ path }) => ({ path, namespace: 'left-out' }));
     it.onLoad({ filter: /.*/, namespace: 'left-out' }, ({ path }) => ({ contents: never[path], loader: 'js' }));
+    // zod's messages in some sixty languages: ours are in one.
+    it.onLoad({ filter: /zod\/v4\/locales\/index\.js$/ }, () => ({ contents: "export { default as en } from './en.js';", loader: 'js' }));
   },
 };
 

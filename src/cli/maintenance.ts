@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import type { MaintenanceState } from '../fleet/maintenance.ts';
 import { ago, table } from './table.ts';
-import { colours } from './terminal.ts';
+import { colours, escapeLine } from './terminal.ts';
 import { type At, serverOf } from './where.ts';
 
 export function maintenanceCommand(at: At): Command {
@@ -20,7 +20,7 @@ export function maintenanceCommand(at: At): Command {
     .action(async (job: string, options: { dryRun?: boolean }) => {
       const path = `/v1/maintenance/${encodeURIComponent(job)}?dryRun=${options.dryRun ?? false}`;
       const { detail } = await serverOf(at()).call<{ detail: string }>('POST', path);
-      process.stdout.write(`${job}: ${detail}\n`);
+      process.stdout.write(`${escapeLine(job)}: ${escapeLine(detail)}\n`);
     });
   return maintenance;
 }

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { Command } from 'commander';
 import { Daemon } from '../daemon.ts';
-import { escapeControls } from './terminal.ts';
+import { escapeLine } from './terminal.ts';
 import { type At, configOf } from './where.ts';
 
 export function serveCommand(at: At): Command {
@@ -12,7 +12,7 @@ export function serveCommand(at: At): Command {
     .option('--journal <file>', 'where runs are written down (default: journal.file of the configuration)')
     .action(async (options: { listen?: string; published?: string; journal?: string }) => {
       const config = configOf(at());
-      const log = (line: string) => process.stderr.write(`${new Date().toISOString()} ${escapeControls(line)}\n`);
+      const log = (line: string) => process.stderr.write(`${new Date().toISOString()} ${escapeLine(line)}\n`);
       const daemon = new Daemon({
         config: {
           ...config,

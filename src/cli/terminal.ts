@@ -19,6 +19,11 @@ export function escapeControls(text: string): string {
     });
 }
 
+/** {@link escapeControls} on one line: a message must not look like two lines of a log, or two rows of a table. */
+export function escapeLine(text: string): string {
+  return escapeControls(text).replace(/[\n\u2028\u2029]/g, (character) => (character === '\n' ? '\\n' : ' '));
+}
+
 /** Hands a program's output on: as it is to a pipe or a file, escaped to a terminal. Waits for a slow reader, not for one that left. */
 export function outputTo(stream: NodeJS.WriteStream): (bytes: Buffer) => Promise<void> {
   const decoder = new StringDecoder('utf8');

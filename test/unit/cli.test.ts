@@ -11,7 +11,7 @@ import { jobsTable } from '../../src/cli/maintenance.ts';
 import { decided, nodesTable } from '../../src/cli/nodes.ts';
 import { main, program } from '../../src/cli/program.ts';
 import { ago } from '../../src/cli/table.ts';
-import { escapeControls } from '../../src/cli/terminal.ts';
+import { escapeControls, escapeLine } from '../../src/cli/terminal.ts';
 import { writeBack } from '../../src/cli/write-back.ts';
 import { KatafleetError } from '../../src/core/errors.ts';
 import { noChanges } from '../../src/core/run.ts';
@@ -53,6 +53,10 @@ describe('command line', () => {
 
   it('shows control characters escaped', () => {
     assert.equal(escapeControls('a\x1b[31mb\tc\r\nd\x07\u009b\u202e'), 'a\\x1b[31mb\tc\nd\\x07\\x9b\\u202e');
+  });
+
+  it('keeps a message on one line of the log', () => {
+    assert.equal(escapeLine('a\n2026 forged\r\nb\u2028c\x1b['), 'a\\n2026 forged\\nb c\\x1b[');
   });
 
   it('reads a folder with names, modes and times as they are, and leaves links out', async () => {
