@@ -1,5 +1,7 @@
 import type { AddressInfo } from 'node:net';
 import { isIP } from 'node:net';
+import { ByteBudget } from './core/byte-budget.ts';
+import { serverMemory } from './core/server-memory.ts';
 import { parseListen } from './core/endpoint.ts';
 import { KatafleetError, messageOf } from './core/errors.ts';
 import { canonicalImage } from './core/image-name.ts';
@@ -45,8 +47,9 @@ export class Daemon {
   constructor({ config, published, log }: DaemonOptions) {
     this.#config = config;
     this.#log = log;
-    this.#journal = Journal.open(config.journal.file);
+    this.#journal = Journal.open(config.journal.file, { keepBytes: config.journal.keepBytes });
     const journal = this.#journal;
+    const memory = serverMemory();
     const onEvent = (node: string, kind: string, detail: string) => {
       log(`${node}: ${kind}${detail === '' ? '' : ` (${detail})`}`);
       if (!this.#stopping) journal.event(node, kind, detail, Date.now());
@@ -61,7 +64,11 @@ export class Daemon {
       onEvent,
     });
     const { fleet } = this.#katafleet;
-    this.#runs = new RunService(journal, (recorder) => this.#katafleet.dispatcherFor(recorder));
+    this.#runs = new RunService(
+      journal,
+      (recorder) => this.#katafleet.dispatcherFor(recorder, new ByteBudget(memory.results)),
+      config.queue.bytes,
+    );
     this.#maintenance = new Maintenance(this.#jobs(), journal, log);
     const { folder } = config.katas;
     this.#katas = new Katas({ folder, run: (request) => this.#katafleet.run(request), trouble: log });
@@ -81,7 +88,7 @@ export class Daemon {
         stopping: () => this.#stopping,
         clones: serveClones({ git: new Git(4), repository: (kata, avatar) => this.#katas.repository(kata, avatar), trouble: log }),
       },
-      { bodyLimit: config.server.bodyLimit, loopbackOnly: isLoopback(host) },
+      { bodyLimit: config.server.bodyLimit, memory, loopbackOnly: isLoopback(host) },
     );
   }
 

@@ -1,3 +1,4 @@
+import type { ByteBudget } from './core/byte-budget.ts';
 import { KatafleetError } from './core/errors.ts';
 import { canonicalImage } from './core/image-name.ts';
 import type { Placing } from './core/placing.ts';
@@ -133,7 +134,7 @@ export class Katafleet implements AsyncDisposable {
   }
 
   /** What takes this fleet's runs; at most one. */
-  dispatcherFor(recorder?: Recorder): Dispatcher {
+  dispatcherFor(recorder?: Recorder, results?: ByteBudget): Dispatcher {
     const { policy, queue, attempts, sessions, idleMemory, patient = false } = this.#options;
     this.#dispatcher = new Dispatcher(this.fleet, {
       limits: queue ?? defaults.queue,
@@ -143,6 +144,7 @@ export class Katafleet implements AsyncDisposable {
       idleMemory: idleMemory ?? defaults.idleMemory,
       patient,
       recorder,
+      ...(results ? { results } : {}),
       transfers: transfersWith(this.rsync),
     });
     return this.#dispatcher;

@@ -3,6 +3,7 @@ import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { KatafleetError, messageOf } from '../core/errors.ts';
 import { profileOf } from '../core/profile.ts';
+import { serverMemory } from '../core/server-memory.ts';
 import { parseConfig } from './parse.ts';
 import { type ReachConfig, reachOf } from './reach.ts';
 import { type Config, ConfigFile, type NodeConfig } from './schema.ts';
@@ -66,7 +67,8 @@ function checkFiles({ tls, ssh }: ReachConfig, path: readonly PropertyKey[], fau
 
 /** Defaults that depend on other fields or on the machine; paths made absolute. */
 function complete(given: ReturnType<typeof ConfigFile.parse>, folder: string, env: NodeJS.ProcessEnv): Config {
-  const { defaults, journal, katas, nodes, profiles, rsync, swarm } = given;
+  const { defaults, journal, katas, nodes, profiles, queue, rsync, server, swarm } = given;
+  const memory = serverMemory();
   const at = (path: string) => resolve(folder, path);
   const journalFile = journal.file === undefined ? join(stateFolder(env), 'journal.db') : at(journal.file);
   return {
@@ -79,6 +81,8 @@ function complete(given: ReturnType<typeof ConfigFile.parse>, folder: string, en
       withoutMemoryLimits: withoutMemoryLimits ?? defaults.withoutMemoryLimits,
     })),
     profiles: { default: profileOf(), ...profiles },
+    queue: { ...queue, bytes: queue.bytes ?? memory.requests },
+    server: { ...server, bodyLimit: server.bodyLimit ?? memory.bodyLimit },
     journal: { ...journal, file: journalFile },
     rsync: {
       ...rsync,

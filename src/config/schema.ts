@@ -115,7 +115,8 @@ export const ConfigFile = z
     queue: z
       .strictObject({
         runs: z.int().min(1).max(1_000_000).default(10_000),
-        bytes: size(MiB, 1024 * GiB).default(GiB),
+        /** Absent, a share of the server's memory. */
+        bytes: size(MiB, 1024 * GiB).optional(),
         perTenant: z.int().min(1).max(1_000_000).default(5_000),
         wait: duration(0, day).default(minute),
       })
@@ -143,6 +144,8 @@ export const ConfigFile = z
       .strictObject({
         file: file.optional(),
         keepResults: duration(minute, 3_650 * day).default(7 * day),
+        /** Bytes of all results. */
+        keepBytes: size(MiB, 1024 * GiB).default(4 * GiB),
         keepEvents: duration(minute, 3_650 * day).default(30 * day),
       })
       .prefault({}),
@@ -168,7 +171,8 @@ export const ConfigFile = z
             error: (issue) => `expected HOST:PORT such as 127.0.0.1:7420, got ${JSON.stringify(issue.input)}`,
           })
           .default('127.0.0.1:7420'),
-        bodyLimit: size(KiB, GiB).default(64 * MiB),
+        /** Absent, a share of the server's memory. */
+        bodyLimit: size(KiB, GiB).optional(),
         grace: duration(0, hour).default(20 * second),
       })
       .prefault({}),
@@ -222,12 +226,14 @@ export interface NodeConfig extends ReachConfig {
 }
 
 /** The configuration as katafleet uses it: sizes in bytes, times in ms, nothing left open. */
-export type Config = Omit<ConfigFile, 'nodes' | 'profiles' | 'journal' | 'katas' | 'rsync' | 'swarm'> & {
+export type Config = Omit<ConfigFile, 'nodes' | 'profiles' | 'queue' | 'server' | 'journal' | 'katas' | 'rsync' | 'swarm'> & {
   /** Undefined is the local engine. */
   nodes: NodeConfig[] | undefined;
   /** `default` among them. */
   profiles: Record<string, Profile>;
   journal: ConfigFile['journal'] & { file: string };
+  queue: ConfigFile['queue'] & { bytes: number };
+  server: ConfigFile['server'] & { bodyLimit: number };
   katas: { folder: string };
   rsync: ConfigFile['rsync'] & { folder: string; advertise: string };
   swarm: Omit<ConfigFile['swarm'], 'workers'> & { key: string; workers: ReachConfig[] };

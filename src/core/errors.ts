@@ -79,6 +79,7 @@ export const errorKinds = {
   'journal.locked': { ...system(503, 75), retry: true },
   'journal.broken': system(500, 74),
   'journal.newer': system(500, 78),
+  'server.busy': { ...system(503, 75), retry: true },
   'server.address': { ...system(500, 71) },
   'server.unreachable': { ...system(503, 69), retry: true },
   'sandbox.failed': node(502),

@@ -1,17 +1,20 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { z } from 'zod';
+import { ByteBudget } from '../core/byte-budget.ts';
 import { type ErrorCode, errorKinds, KatafleetError, messageOf } from '../core/errors.ts';
 import { faultsOf } from '../core/faults.ts';
 import { Placing } from '../core/placing.ts';
 import type { Profile } from '../core/profile.ts';
+import { type ServerMemory, serverMemory } from '../core/server-memory.ts';
 import type { Fleet, Keeping, NodeSummary } from '../fleet/fleet.ts';
 import { machineOf, splitMachine } from '../fleet/machines.ts';
 import type { Maintenance } from '../fleet/maintenance.ts';
 import { checkJob, type Job, wantedOf } from '../runs/job.ts';
 import { requestOf, resultJson, RunJson } from '../runs/json.ts';
 import type { RunRecord, RunService, RunState } from '../runs/service.ts';
-import { mediaType, ownBodies, readBodies } from './bodies.ts';
+import { mediaType, ownBodies, readBodies, readsItself } from './bodies.ts';
+import { boundBodies, busy, type Forget } from './body-budget.ts';
 
 /** What the handlers stand on. */
 export interface Parts {
@@ -34,6 +37,8 @@ export interface Parts {
 }
 
 export interface AppOptions {
+  /** What bodies and results may take; the shares of this process if absent. */
+  memory?: Pick<ServerMemory, 'bodies' | 'results'>;
   /** Bytes of the largest request. */
   bodyLimit: number;
   /** Requests must name the server by a loopback name: a web page that has its own name point at us is turned away. */
@@ -65,9 +70,12 @@ export function buildApp(parts: Parts, options: AppOptions): FastifyInstance {
     sendError(reply, new KatafleetError('request.unknown', `there is no ${request.method} ${request.url.slice(0, 200)}`)),
   );
   app.addHook('onRequest', (request, _reply, done) => done(stranger(request, options.loopbackOnly)));
+  const { memory = serverMemory() } = options;
+  const { bodyLimit } = options;
+  const forget = boundBodies(app, { most: Math.max(memory.bodies, bodyLimit), bodyLimit }, readsItself);
   const { onRoute } = options;
   if (onRoute) app.addHook('onRoute', ({ method, path }) => [method].flat().forEach((one) => onRoute(one, path)));
-  runRoutes(app, parts);
+  runRoutes(app, parts, forget, new ByteBudget(memory.results));
   cloneRoutes(app, parts);
   fleetRoutes(app, parts);
   healthRoutes(app, parts);
@@ -104,7 +112,7 @@ function cloneRoutes(app: FastifyInstance, { clones }: Parts): void {
   });
 }
 
-function runRoutes(app: FastifyInstance, parts: Parts): void {
+function runRoutes(app: FastifyInstance, parts: Parts, forget: Forget, answers: ByteBudget): void {
   const { runs } = parts;
   app.post('/v1/runs', async (request, reply) => {
     const json = parse(RunJson, request.body);
@@ -116,7 +124,8 @@ function runRoutes(app: FastifyInstance, parts: Parts): void {
       key,
       request.body as object,
     );
-    const record = await waitFor(runs, id, wait, request);
+    forget(request);
+    const record = await waitFor(runs, id, wait, request, (bytes) => roomFor(answers, bytes, reply));
     void reply.header('location', `/v1/runs/${id}`).code(record.endedAt === undefined ? 202 : known ? 200 : 201);
     return recordJson(record, runs);
   });
@@ -132,9 +141,10 @@ function runRoutes(app: FastifyInstance, parts: Parts): void {
     const { limit, state, tenant } = query;
     return { runs: parts.list({ limit, ...(state ? { state } : {}), ...(tenant ? { tenant } : {}) }), counts: parts.counts() };
   });
-  app.get('/v1/runs/:id', async (request) => {
+  app.get('/v1/runs/:id', async (request, reply) => {
     const { wait } = parse(z.object({ wait: Wait }), request.query);
-    return recordJson(await waitFor(runs, parse(RunId, request.params).id, wait, request), runs);
+    const { id } = parse(RunId, request.params);
+    return recordJson(await waitFor(runs, id, wait, request, (bytes) => roomFor(answers, bytes, reply)), runs);
   });
   app.delete('/v1/runs/:id', async (request) => recordJson(await runs.cancel(parse(RunId, request.params).id), runs));
   const verdicts = (job: Job) => parts.fleet.verdicts(wantedOf(job, parts.idleMemory), job.limits);
@@ -156,14 +166,47 @@ function placingOf(json: RunJson, { queueMs }: Parts): Placing {
   return Placing.parse({ tenant, priority, constraints, architecture, queueMs: json.queueMs ?? queueMs });
 }
 
+/** A result so small is answered at once, bytes. */
+const smallResult = 256 * 1024;
+/** How long a result waits for its turn, and how long a client may take to read one, ms. */
+const [turnMs, readMs] = [30_000, 120_000];
+
+/** Room to make a result JSON, until the client has it. @throws server.busy when there is none in time */
+async function roomFor(answers: ByteBudget, bytes: number, reply: FastifyReply): Promise<void> {
+  if (bytes <= smallResult) return;
+  const room = answers.open();
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(), turnMs);
+  const turn = new Promise<boolean>((resolve) => late.signal.addEventListener('abort', () => resolve(false), { once: true }));
+  const had = await Promise.race([room.take(bytes).then(() => true), turn]);
+  clearTimeout(timer);
+  if (!had || reply.raw.destroyed) {
+    room.close();
+    throw busy('as many results are on their way to clients as there is memory for');
+  }
+  const slow = setTimeout(() => reply.raw.destroy(), readMs).unref();
+  reply.raw.once('close', () => {
+    clearTimeout(slow);
+    room.close();
+  });
+}
+
 /** Waits in vain no longer when the client has gone. */
-async function waitFor(runs: RunService, id: string, seconds: number, request: FastifyRequest): Promise<RunRecord> {
+async function waitFor(
+  runs: RunService,
+  id: string,
+  seconds: number,
+  request: FastifyRequest,
+  room: (bytes: number) => Promise<void>,
+): Promise<RunRecord> {
   const gone = new AbortController();
   const leave = () => gone.abort();
   request.raw.socket.once('close', leave);
   if (request.raw.socket.destroyed) leave();
   try {
-    return await runs.wait(id, seconds * 1000, gone.signal);
+    await runs.wait(id, seconds * 1000, gone.signal);
+    await room(runs.resultBytes(id));
+    return runs.get(id);
   } finally {
     request.raw.socket.off('close', leave);
   }

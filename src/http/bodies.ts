@@ -50,7 +50,8 @@ export function readBodies(app: FastifyInstance): void {
 
 /** What a route says in its config that reads its bodies itself, as they came. */
 export const ownBodies = { config: { ownBodies: true } } as const;
-const readsItself = ({ routeOptions }: FastifyRequest): boolean => (routeOptions.config as { ownBodies?: boolean }).ownBodies === true;
+export const readsItself = ({ routeOptions }: FastifyRequest): boolean =>
+  (routeOptions.config as { ownBodies?: boolean }).ownBodies === true;
 
 /** What is said of a body that is none of ours. */
 export function mediaType(type: string | undefined): KatafleetError {

@@ -1,3 +1,4 @@
+import type { ByteBudget } from '../core/byte-budget.ts';
 import { randomUUID } from 'node:crypto';
 import { KatafleetError, messageOf } from '../core/errors.ts';
 import { notCounted, type RunResult } from '../core/run.ts';
@@ -30,6 +31,8 @@ export interface DispatcherOptions {
   recorder?: Recorder | undefined;
   /** How files travel; on the conversation alone if absent. */
   transfers?: Transfers;
+  /** What the results on their way from sandboxes may take; unbounded if absent. */
+  results?: ByteBudget;
   random?: () => number;
 }
 
@@ -286,10 +289,11 @@ export class Dispatcher {
         recorder?.finish(id, number, result, Date.now());
         ticket.settle({ result });
       };
+      const room = this.#options.results?.open();
       let again: Kept | undefined;
       let lost: Extract<Attempt, { kind: 'lost' }> | undefined;
       try {
-        const transfer = this.#transfers.of(lease, job, options.signal, state);
+        const transfer = this.#transfers.of(lease, job, { signal: options.signal, state, room });
         const tried = await attempt(lease, job, { ...options, resumed, sessionMs: state ? this.#sessions.ageMs : 0 }, transfer);
         if (tried.kind === 'lost') lost = tried;
         else {
@@ -298,6 +302,7 @@ export class Dispatcher {
           if (state && !tried.ended && mayServeAgain(job, result)) again = { lease, node, state, born: kept?.born ?? begun };
         }
       } finally {
+        room?.close();
         if (again) this.#sessions.keep(job, again);
         else void lease.release().catch(() => undefined); // the reaper sees to what the engine wouldn't remove
       }

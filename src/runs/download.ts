@@ -1,3 +1,4 @@
+import type { Room } from '../core/byte-budget.ts';
 import { pathBytes } from '../core/paths.ts';
 import { type Changes, type ListedFile, noChanges, type Omission } from '../core/run.ts';
 import type { Profile } from '../core/profile.ts';
@@ -47,9 +48,10 @@ export interface Listing extends Omit<Changes, 'files'> {
 }
 
 /** Reads the answer to COLLECT, holding the supervisor to the bounds that OPEN gave it. @throws ConversationLost, protocol.broken */
-export async function download(conversation: Conversation, profile: Profile, before = anythingBefore): Promise<Changes> {
+export async function download(conversation: Conversation, profile: Profile, before = anythingBefore, room?: Room): Promise<Changes> {
   const files: Changes['files'] = [];
   const rest = await answer(conversation, profile, before, 'file', async ({ change, path, mode, mtimeNs, size }, wanted) => {
+    if (wanted) await room?.take(size);
     const bytes = await content(conversation, size, wanted);
     if (wanted) files.push({ change, path, mode, mtimeNs, content: bytes });
   });

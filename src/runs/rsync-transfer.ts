@@ -1,3 +1,4 @@
+import type { Room } from '../core/byte-budget.ts';
 import { KatafleetError, messageOf } from '../core/errors.ts';
 import type { Changes, ListedFile, ReturnedFile, Step, StepResult } from '../core/run.ts';
 import type { Lease } from '../fleet/node.ts';
@@ -7,7 +8,7 @@ import { ability } from '../protocol/replies.ts';
 import { download, listing } from './download.ts';
 import { executeStep, failure } from './execute.ts';
 import type { Job } from './job.ts';
-import { streamTransfer, type Transfer, type Transfers } from './transfer.ts';
+import { streamTransfer, type Transfer, type TransferOptions, type Transfers } from './transfer.ts';
 
 interface Module extends AsyncDisposable {
   command: { argv: string[]; env: Record<string, string>; stdin?: NonNullable<Step['stdin']> };
@@ -43,10 +44,10 @@ export function transfersWith(rsync: RsyncModules | undefined): Transfers {
       }
       await rsync.check(request.rsync.path);
     },
-    of: (lease, job, signal, state) => {
-      if (!job.request.rsync) return streamTransfer(lease, job, state);
+    of: (lease, job, how = {}) => {
+      if (!job.request.rsync) return streamTransfer(lease, job, how);
       if (!rsync) throw new KatafleetError('rsync.off', 'the run names an rsync source, and rsync is off here');
-      return new RsyncTransfer(rsync, lease, job, job.request.rsync.path, signal);
+      return new RsyncTransfer(rsync, lease, job, job.request.rsync.path, how);
     },
   };
 }
@@ -64,13 +65,15 @@ class RsyncTransfer implements Transfer {
   readonly #job: Job;
   readonly #path: string;
   readonly #signal: AbortSignal | undefined;
+  readonly #room: Room | undefined;
 
-  constructor(rsync: RsyncModules, lease: Lease, job: Job, path: string, signal: AbortSignal | undefined) {
+  constructor(rsync: RsyncModules, lease: Lease, job: Job, path: string, { signal, room }: TransferOptions) {
     this.#rsync = rsync;
     this.#lease = lease;
     this.#job = job;
     this.#path = path;
     this.#signal = signal;
+    this.#room = room;
     this.extraMs = 2 * rsync.timeoutMs;
   }
 
@@ -100,11 +103,12 @@ class RsyncTransfer implements Transfer {
     const listed = await listing(conversation, this.#job.profile);
     const bytes = listed.files.reduce((sum, { size }) => sum + size, 0);
     const little = bytes < this.#rsync.pushFrom;
+    await this.#room?.take(bytes);
     const files = listed.files.length === 0 ? [] : little ? undefined : await this.#push(listed.files);
     if (files) return { ...listed, files };
     // What rsync could not bring, a file that its owner may not read for instance, comes as from any other sandbox.
     await conversation.send(encodeFrame(hostFrame.collect));
-    return download(conversation, this.#job.profile);
+    return download(conversation, this.#job.profile, undefined, this.#room);
   }
 
   async #push(listed: readonly ListedFile[]): Promise<ReturnedFile[] | undefined> {

@@ -46,6 +46,7 @@ export interface RunJournal {
   cancel(id: string, at: number): boolean;
   get(id: string): RunRecord | undefined;
   request(id: string): RunRequest | undefined;
+  resultBytes(id: string): number;
   /** The run that the tenant's key was given to. @throws request.conflict when something else was said with it */
   known(tenant: string, key: string, said: object): string | undefined;
   /** A katafleet that is told to end leaves an attempt, and its run to the next one. */
@@ -68,8 +69,12 @@ export class RunService {
   readonly #live = new Map<string, { job: Job; cancel: AbortController; over: Promise<void> }>();
   readonly #waiters = new Waiters();
   #recovery: Recovery<Unfinished> | undefined;
+  readonly #mostBytes: number;
+  #bytes = 0;
 
-  constructor(journal: RunJournal, dispatcher: (recorder: Recorder) => Dispatcher) {
+  /** @param mostBytes of the requests of all runs that wait or run: they are in memory */
+  constructor(journal: RunJournal, dispatcher: (recorder: Recorder) => Dispatcher, mostBytes = Infinity) {
+    this.#mostBytes = mostBytes;
     this.#journal = journal;
     this.#dispatcher = dispatcher({
       begin: (...of) => journal.begin(...of),
@@ -94,7 +99,7 @@ export class RunService {
    * often as a run is tried is not tried again: it may be what ended it. Tells how many.
    * @param mostBytes of requests in memory at once
    */
-  recover(mostBytes = Infinity): number {
+  recover(mostBytes = this.#mostBytes): number {
     const { attempts } = this.#dispatcher;
     const runs: Unfinished[] = [];
     for (const run of this.#journal.unfinished()) {
@@ -146,6 +151,12 @@ export class RunService {
       there = known(); // another call may have been quicker
     }
     if (there !== undefined) return { id: there, known: true };
+    if (this.#bytes > 0 && this.#bytes + job.bytes > this.#mostBytes) {
+      throw new KatafleetError('queue.full', 'the runs that wait or run hold as many bytes as they may', {
+        hint: 'come back later',
+        retryAfterMs: 1_000,
+      });
+    }
     const id = randomUUID();
     const at = Date.now();
     this.#start(id, job, {
@@ -162,7 +173,9 @@ export class RunService {
       () => undefined,
       () => undefined, // it is in the journal
     );
+    this.#bytes += job.bytes;
     const gone = () => {
+      this.#bytes -= job.bytes;
       this.#live.delete(id);
       this.#waiters.over(id);
     };
@@ -174,6 +187,11 @@ export class RunService {
     const record = this.#journal.get(id);
     if (!record) throw new KatafleetError('run.unknown', `no run ${id}: it never was, or its time to be kept is over`);
     return record;
+  }
+
+  /** Bytes of a run's result as it is kept; 0 where there is none. */
+  resultBytes(id: string): number {
+    return this.#journal.resultBytes(id);
   }
 
   /** What a run that is not over asks for; undefined for any other. */

@@ -1,3 +1,4 @@
+import type { Room } from '../core/byte-budget.ts';
 import { type Changes, placedNs } from '../core/run.ts';
 import type { Lease } from '../fleet/node.ts';
 import type { Conversation } from '../protocol/conversation.ts';
@@ -22,16 +23,23 @@ export interface Transfer {
   collect(asked: boolean): Promise<Changes>;
 }
 
+export interface TransferOptions {
+  signal?: AbortSignal | undefined;
+  /** What a session's sandbox holds, kept up to date. */
+  state?: SandboxState | undefined;
+  /** Where what comes back is counted; it is closed when the result has been written down. */
+  room?: Room | undefined;
+}
+
 /** The ways that a katafleet knows. */
 export interface Transfers {
   /** @throws KatafleetError when the run asks for a way that can't be had */
   check(job: Job): Promise<void>;
-  /** `state` is what a session's sandbox holds, kept up to date. */
-  of(lease: Lease, job: Job, signal?: AbortSignal, state?: SandboxState): Transfer;
+  of(lease: Lease, job: Job, how?: TransferOptions): Transfer;
 }
 
 /** Files travel on the conversation itself: all of them, or what a session's sandbox lacks. */
-export function streamTransfer({ conversation }: Lease, { request, profile }: Job, state?: SandboxState): Transfer {
+export function streamTransfer({ conversation }: Lease, { request, profile }: Job, { state, room }: TransferOptions = {}): Transfer {
   return {
     collectsWithStep: true,
     extraMs: 0,
@@ -50,7 +58,7 @@ export function streamTransfer({ conversation }: Lease, { request, profile }: Jo
       if (!asked) await conversation.send(encodeFrame(hostFrame.collect));
       const { files, folders = [] } = request;
       const before = beforeOf(state?.known() ?? [...files, ...folders].map(({ path }) => path));
-      const changes = await download(conversation, profile, before);
+      const changes = await download(conversation, profile, before, room);
       state?.came(changes);
       return changes;
     },

@@ -68,6 +68,8 @@ const overWhatWasSaid = Buffer.from([2]);
 const diedInIt = 'katafleet ended in the middle of it';
 /** Why one is lost whose katafleet was told to end, and could not wait for it. */
 const stoppedInIt = 'katafleet was stopped in the middle of it';
+/** Results forgotten for the sake of one. */
+const mostForgotten = 16;
 /** Rows forgotten in one transaction. */
 const batch = 500;
 
@@ -85,9 +87,12 @@ export class Journal extends NodeBook implements Disposable {
   readonly #db: Db;
   readonly #hashes = new WeakMap<object, Buffer>();
   readonly #sql;
+  readonly #keepBytes: number;
   #sequence: number;
+  /** Bytes of all results. */
+  #resultBytes: number;
 
-  private constructor(db: Db) {
+  private constructor(db: Db, keepBytes: number) {
     super(db);
     this.#db = db;
     this.#sql = statements(db);
@@ -103,12 +108,14 @@ export class Journal extends NodeBook implements Disposable {
       this.#sql.orphanAttempts.run(Date.now());
       this.#sql.orphanRuns.run();
     })();
+    this.#keepBytes = keepBytes;
+    this.#resultBytes = this.#sql.allResultBytes.get()?.bytes ?? 0;
     this.#sequence = db.prepare<[], { last: number | null }>('SELECT max(sequence) AS last FROM runs').get()?.last ?? 0;
   }
 
-  /** `:memory:` keeps it nowhere. @throws journal.locked, journal.broken, journal.newer */
-  static open(file: string): Journal {
-    return new Journal(openDatabase(file));
+  /** `:memory:` keeps it nowhere. Beyond `keepBytes` of results the oldest are forgotten, with their runs. @throws journal.locked, journal.broken, journal.newer */
+  static open(file: string, { keepBytes = Infinity }: { keepBytes?: number } = {}): Journal {
+    return new Journal(openDatabase(file), keepBytes);
   }
 
   /**
@@ -191,11 +198,24 @@ export class Journal extends NodeBook implements Disposable {
   finish(id: string, attempt: number, result: RunResult, at: number): boolean {
     return this.#db.transaction(() => {
       if (this.#sql.finish.run(at, id, attempt).changes !== 1) return false;
-      this.#sql.insertResult.run(id, encodeResult(result));
+      const bytes = encodeResult(result);
+      this.#sql.insertResult.run(id, bytes);
+      this.#resultBytes += bytes.length;
+      this.#forgetOldest(id);
       this.#sql.endAttempt.run('accepted', null, at, id, attempt);
       this.#sql.dropRequest.run(id);
       return true;
     })();
+  }
+
+  /** Makes room for a result: a few of the oldest go for each that comes, so that no call takes long. */
+  #forgetOldest(but: string): void {
+    if (this.#resultBytes <= this.#keepBytes) return;
+    for (const { run, bytes } of this.#sql.oldestResults.all(but, mostForgotten)) {
+      this.#sql.forget.run(run);
+      this.#resultBytes -= bytes;
+      if (this.#resultBytes <= this.#keepBytes) return;
+    }
   }
 
   /** The run is over without a result. False when it was over before, or the attempt is not the current one. */
@@ -223,6 +243,11 @@ export class Journal extends NodeBook implements Disposable {
     if (!row) return undefined;
     const result = row.state === 'finished' ? this.#sql.result.get(id) : undefined;
     return { ...summary(row), attempts: this.#attempts(id), result: result && decodeResult(result.bytes) };
+  }
+
+  /** Bytes of a run's result as it is kept; 0 where there is none. */
+  resultBytes(id: string): number {
+    return this.#sql.resultBytes.get(id)?.bytes ?? 0;
   }
 
   #attempts(id: string): AttemptRecord[] {
@@ -277,6 +302,13 @@ export class Journal extends NodeBook implements Disposable {
     for (let gone = batch; gone === batch && this.#db.open; runs += gone) {
       gone = this.#sql.pruneRuns.run(resultsBefore, batch).changes;
       await setImmediate(); // runs go on in between
+    }
+    if (!this.#db.open) return { runs, events: 0 };
+    this.#resultBytes = this.#sql.allResultBytes.get()?.bytes ?? 0;
+    for (let before = Infinity; this.#db.open && this.#resultBytes > this.#keepBytes && this.#resultBytes < before;) {
+      before = this.#resultBytes;
+      this.#forgetOldest('');
+      await setImmediate();
     }
     if (!this.#db.open) return { runs, events: 0 };
     const events = this.pruneEvents(eventsBefore);
@@ -363,6 +395,13 @@ function statements(db: Db) {
         FROM runs WHERE ended_at IS NULL ORDER BY sequence`,
     ),
     counts: db.prepare<[], { state: RunState; count: number }>('SELECT state, count(*) AS count FROM runs GROUP BY state'),
+    allResultBytes: db.prepare<[], { bytes: number }>('SELECT coalesce(sum(length(bytes)), 0) AS bytes FROM results'),
+    resultBytes: db.prepare<[string], { bytes: number }>('SELECT length(bytes) AS bytes FROM results WHERE run = ?'),
+    oldestResults: db.prepare<[string, number], { run: string; bytes: number }>(
+      `SELECT run, length(bytes) AS bytes FROM runs JOIN results ON run = runs.id
+        WHERE ended_at IS NOT NULL AND runs.id <> ? ORDER BY ended_at LIMIT ?`,
+    ),
+    forget: db.prepare('DELETE FROM runs WHERE id = ?'),
     pruneRuns: db.prepare('DELETE FROM runs WHERE id IN (SELECT id FROM runs WHERE ended_at IS NOT NULL AND ended_at < ? LIMIT ?)'),
   };
 }

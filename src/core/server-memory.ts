@@ -1,0 +1,40 @@
+import { totalmem } from 'node:os';
+import process from 'node:process';
+import { getHeapStatistics } from 'node:v8';
+
+const MiB = 1024 ** 2;
+const GiB = 1024 * MiB;
+
+/** What a server's memory is shared out to, bytes. */
+export interface ServerMemory {
+  /** Largest request. */
+  bodyLimit: number;
+  /** Requests that are being read at once. */
+  bodies: number;
+  /** Files and inputs of the runs that wait or run. */
+  requests: number;
+  /** Results that are on their way from a sandbox to the journal at once, and those on their way to clients. */
+  results: number;
+}
+
+/**
+ * The shares for a process of so much memory and heap. A request as JSON takes its size four times over until it is accepted, two of
+ * them on the heap; a result takes it up to nine times while it becomes JSON. In 512 MiB, of which a process takes 150 before it does
+ * anything, one of 64 MiB of either at a time fits.
+ */
+export function shareMemory(memory: number, heap: number): ServerMemory {
+  const bodies = Math.max(MiB, Math.min(GiB, heap / 4, memory / 8));
+  return {
+    bodyLimit: Math.floor(Math.min(64 * MiB, bodies)),
+    bodies: Math.floor(bodies),
+    requests: Math.floor(Math.max(64 * MiB, Math.min(GiB, memory / 6))),
+    results: Math.floor(Math.max(16 * MiB, Math.min(GiB, memory / 8))),
+  };
+}
+
+/** The shares of this process: what its control group lets it have, or the machine has. */
+export function serverMemory(): ServerMemory {
+  const constrained = process.constrainedMemory();
+  const memory = constrained > 0 ? Math.min(constrained, totalmem()) : totalmem();
+  return shareMemory(memory, getHeapStatistics().heap_size_limit);
+}

@@ -1,0 +1,142 @@
+import assert from 'node:assert/strict';
+import { connect, type AddressInfo } from 'node:net';
+import Fastify from 'fastify';
+import fc from 'fast-check';
+import { ByteBudget, type Room } from '../../src/core/byte-budget.ts';
+import { KatafleetError } from '../../src/core/errors.ts';
+import { shareMemory } from '../../src/core/server-memory.ts';
+import { boundBodies } from '../../src/http/body-budget.ts';
+import { RunService } from '../../src/runs/service.ts';
+import { Journal } from '../../src/store/journal.ts';
+import { Placing } from '../../src/core/placing.ts';
+import { until } from '../support/fake-fleet.ts';
+import { fakeService, placed, runOf } from '../support/fake-service.ts';
+import { result } from '../support/katas.ts';
+
+const MiB = 1024 ** 2;
+const GiB = 1024 * MiB;
+const refuses = (code: string) => (error: unknown) => error instanceof KatafleetError && error.code === code;
+
+describe('a budget of bytes', () => {
+  it('holds no more than there are, but for what the first needs, and keeps nobody waiting for ever', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.array(fc.nat(50), { minLength: 1, maxLength: 5 }), { maxLength: 12 }),
+        fc.nat(60),
+        async (users, most) => {
+          const budget = new ByteBudget(most);
+          const largest = Math.max(0, ...users.map((takes) => takes.reduce((sum, bytes) => sum + bytes, 0)));
+          await Promise.all(
+            users.map(async (takes) => {
+              const room = budget.open();
+              for (const bytes of takes) {
+                await room.take(bytes);
+                assert.ok(budget.held <= most + largest, `${budget.held} of ${most}`);
+                await new Promise(setImmediate);
+              }
+              room.close();
+            }),
+          );
+          assert.equal(budget.held, 0);
+        },
+      ),
+      { numRuns: 200 },
+    );
+  });
+
+  it('lets one that gives up go, and the next one in', async () => {
+    const budget = new ByteBudget(10);
+    const [first, second, third]: Room[] = [budget.open(), budget.open(), budget.open()];
+    await first?.take(10);
+    const waits = second?.take(5);
+    const last = third?.take(5);
+    second?.close();
+    await waits;
+    assert.equal(budget.tryOpen(1), undefined);
+    first?.close();
+    await last;
+    assert.equal(budget.held, 5);
+  });
+});
+
+describe('the shares of a server’s memory', () => {
+  it('fit into what there is, and stop growing', () => {
+    const small = shareMemory(512 * MiB, 272 * MiB);
+    assert.ok(small.bodyLimit >= 60 * MiB && small.bodies <= 64 * MiB && small.results <= 64 * MiB && small.requests <= 96 * MiB);
+    assert.deepEqual(shareMemory(1024 * GiB, 4 * GiB), { bodyLimit: 64 * MiB, bodies: GiB, requests: GiB, results: GiB });
+    fc.assert(
+      fc.property(fc.integer({ min: 128, max: 100_000 }), fc.integer({ min: 64, max: 4_096 }), (memory, heap) => {
+        const share = shareMemory(memory * MiB, heap * MiB);
+        assert.ok(share.bodyLimit <= share.bodies && share.bodyLimit >= MiB);
+        for (const bytes of Object.values(share)) assert.ok(Number.isInteger(bytes));
+      }),
+    );
+  });
+});
+
+describe('bodies that are read at once', () => {
+  it('are turned away unread beyond their bytes, and let in when there is room again', async () => {
+    const app = Fastify({ bodyLimit: 1_000 });
+    boundBodies(app, { most: 1_000, bodyLimit: 1_000 }, () => false);
+    app.setErrorHandler((error, _request, reply) =>
+      reply.code((error as KatafleetError).httpStatus).send({ code: (error as KatafleetError).code }),
+    );
+    app.post('/', () => ({ fine: true }));
+    await app.listen({ port: 0, host: '127.0.0.1' });
+    const { port } = app.server.address() as AddressInfo;
+    const post = (body: string) =>
+      fetch(`http://127.0.0.1:${port}/`, { method: 'POST', body, headers: { 'content-type': 'application/json' } });
+    // One that announces much, and sends none of it.
+    const slow = connect(port, '127.0.0.1');
+    slow.write('POST / HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 900\r\n\r\n{');
+    await untilTrue(async () => (await post(`"${'x'.repeat(500)}"`)).status === 503);
+    assert.equal((await post('"small"')).status, 200, 'what still fits is served');
+    slow.destroy();
+    await untilTrue(async () => (await post(`"${'x'.repeat(500)}"`)).status === 200);
+    await app.close();
+  });
+});
+
+async function untilTrue(holds: () => Promise<boolean>): Promise<void> {
+  for (let times = 0; times < 200; times += 1) if (await holds()) return;
+  assert.fail('it never came to hold');
+}
+
+describe('what runs hold', () => {
+  it('is refused beyond its bytes, those that run counted', async () => {
+    const { journal, service, driver, close } = await fakeService(['a']);
+    const bounded = new RunService(journal, () => service.dispatcher, 150_000);
+    const big = { files: [{ path: 'f', mode: 0o644, mtimeNs: 0n, content: Buffer.alloc(100_000) }] };
+    const { id } = await bounded.accept(runOf(['hold'], big), placed());
+    await until(() => driver('a').holding === 1);
+    await assert.rejects(
+      bounded.accept(runOf(['echo'], big), placed()),
+      (error) => refuses('queue.full')(error) && (error as KatafleetError).retryAfterMs !== undefined,
+    );
+    driver('a').letGo();
+    await bounded.over();
+    assert.equal(bounded.get(id).endedAt === undefined, false);
+    const next = await bounded.accept(runOf(['echo'], big), placed());
+    await bounded.wait(next.id, 60_000);
+    await close();
+  });
+
+  it('and results beyond the journal’s bytes go, the oldest first, never the one that came', () => {
+    using journal = Journal.open(':memory:', { keepBytes: 250_000 });
+    const request = { image: 'i', files: [], steps: [{ argv: ['x'] }] };
+    const large = result({ files: [{ change: 'created', path: 'f', mode: 0o644, mtimeNs: 0n, content: Buffer.alloc(100_000) }] });
+    const ids = Array.from({ length: 5 }, (_, number) => `run${number}`);
+    for (const [at, id] of ids.entries()) {
+      journal.accept({ id, tenant: 't', request, placing: Placing.parse({}), at });
+      journal.begin(id, 1, { node: 'n' }, at);
+      assert.ok(journal.finish(id, 1, large, at));
+      assert.ok((journal.get(id)?.result?.changes.files.length ?? 0) === 1);
+    }
+    assert.deepEqual(
+      ids.filter((id) => journal.get(id)),
+      ['run3', 'run4'],
+    );
+    assert.ok(journal.resultBytes('run4') > 100_000);
+    assert.equal(journal.resultBytes('run0'), 0);
+  });
+});
