@@ -14,7 +14,7 @@ describe('katafleet as a service of an ordinary machine with one CPU', function 
     const built = await katafleet(machine, 'images', 'build', 'katafleet');
     assert.equal(built.code, 0, built.stdout + built.stderr);
     await machine.sh('command -v docker-compose >/dev/null || apt-get -q -y --no-install-recommends install docker-compose docker-cli');
-    await machine.sh('mkdir -p /tmp/empty; docker swarm leave --force >/dev/null 2>&1 || true');
+    await machine.sh('mkdir -p /tmp/kata; touch /tmp/kata/file; docker swarm leave --force >/dev/null 2>&1 || true');
     assert.equal((await machine.sh('nproc')).trim(), '1');
   });
 
@@ -32,7 +32,7 @@ describe('katafleet as a service of an ordinary machine with one CPU', function 
   it('is deployed by Compose, runs a program, and goes without a trace', async () => {
     const address = (await must('deploy', ...patience)).trim();
     assert.equal(address, 'http://127.0.0.1:7420');
-    assert.equal(await must('--server', address, 'run', '/tmp/empty', '-q', '-t', '60s', '--', 'echo', 'by Compose'), 'by Compose\n');
+    assert.equal(await must('--server', address, 'run', '/tmp/kata', '-q', '-t', '60s', '--', 'echo', 'by Compose'), 'by Compose\n');
     assert.equal((await machine.sh('docker inspect --format "{{.HostConfig.NanoCpus}}" katafleet-katafleet-1')).trim(), '1000000000');
     // On loopback alone.
     assert.match(await machine.sh('ss -Hltn sport = :7420'), /127\.0\.0\.1:7420/);
@@ -44,7 +44,7 @@ describe('katafleet as a service of an ordinary machine with one CPU', function 
     await machine.sh('docker swarm init --advertise-addr $(hostname -I | cut -d" " -f1)');
     const address = (await must('deploy', ...patience)).trim();
     assert.match(address, /^http:\/\/10\.89\.0\.\d+:7420$/);
-    const run = ['run', '/tmp/empty', '-q', '-t', '60s', '--', 'cat', '/proc/self/attr/current'];
+    const run = ['run', '/tmp/kata', '-q', '-t', '60s', '--', 'cat', '/proc/self/attr/current'];
     assert.match(await must('--server', address, ...run), /docker-default \(enforce\)/);
     await must('undeploy', '--volumes', ...patience);
     assert.equal(await left('service secret config network volume'), '');
