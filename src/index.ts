@@ -32,6 +32,7 @@ import type { QueueLimits } from './scheduler/queue.ts';
 
 export { KatafleetError, type ErrorCode } from './core/errors.ts';
 export type { Light, LightRules } from './core/lights.ts';
+export { omittedBytes, shownOutput } from './core/output.ts';
 export { Placing } from './core/placing.ts';
 export { Profile } from './core/profile.ts';
 export type * from './core/run.ts';

@@ -148,8 +148,14 @@ static void parse(const uint8_t *payload, uint32_t length) {
   size_t argc = copy_strings(&c, 0, &to);
   vectors[argc] = NULL;
   size_t given = copy_strings(&c, argc + 1, &to);
-  if (c.bad || c.at != c.end || argc == 0 || step.wall_ms == 0 || step.flags > (X_NETWORK | X_COLLECT | X_NO_IPC) ||
-      (cwd && *folder != '/'))
+  uint32_t tails[2] = {0, 0};
+  for (int i = 0; i < 2 && step.flags & X_TAILS; i++)
+    tails[i] = (uint32_t)take(&c, 4);
+  if (tails[0] > MOST_TAIL || tails[1] > MOST_TAIL)
+    fail(F_PROTOCOL, 0, "a tail that is too long", "");
+  tail_begin(tails[0], tails[1]);
+  if (c.bad || c.at != c.end || argc == 0 || step.wall_ms == 0 ||
+      step.flags > (X_NETWORK | X_COLLECT | X_NO_IPC | X_TAILS) || (cwd && *folder != '/'))
     fail(F_PROTOCOL, 0, "a bad EXEC", "");
   for (size_t i = argc + 1; i < given; i++)
     if (!strchr(vectors[i] + 1, '=') || *vectors[i] == '=' || !*vectors[i])
@@ -165,6 +171,7 @@ static void output(int stream, const char *bytes, size_t length) {
   written[stream] += length;
   if (keep > 0)
     out_wait_frame(stream ? STDERR : STDOUT, bytes, keep);
+  tail_add(stream, bytes + keep, length - keep);
   if (keep < length && !cut[stream]) {
     uint8_t which = (uint8_t)(stream + 1);
     cut[stream] = true;
@@ -193,6 +200,7 @@ static void result(void) {
   at = put(at, ns(u.ru_utime) - ns(usage_before.ru_utime), 8);
   at = put(at, ns(u.ru_stime) - ns(usage_before.ru_stime), 8);
   at = put(put(put(at, cgroup_peak(), 8), written[0], 8), written[1], 8);
+  tail_send();
   out_wait_frame(RESULT, frame, (size_t)(at - frame));
   running = false;
   age_step_over();

@@ -14,6 +14,7 @@
 #define MAX_PATH_BYTES 4095u
 #define MAX_PART 255u
 #define MAX_PARTS 64
+#define MOST_TAIL 65536u
 #define NS 1000000000ull
 
 enum frame {
@@ -49,7 +50,8 @@ enum frame {
   FAIL,
   LISTED,
   ANSWER = 0x90,
-  ALIVE
+  ALIVE,
+  TAIL
 };
 enum fail { F_PROTOCOL = 1, F_VERSION, F_SPACE, F_FILE, F_SUPERVISOR, F_LIFETIME };
 enum how { EXITED, SIGNALLED, WALL, CPU, KILLED, DISK };
@@ -75,11 +77,12 @@ enum ability {
   A_TMPFS = 32,
   A_WATCH = 64,
   A_BASELINE = 128,
+  A_TAIL = 256,
   A_GUARD = 1024,
   A_IPC = 2048
 };
 // Flags of EXEC.
-enum { X_NETWORK = 1, X_COLLECT = 2, X_NO_IPC = 4 };
+enum { X_NETWORK = 1, X_COLLECT = 2, X_NO_IPC = 4, X_TAILS = 8 };
 
 // ---- wire.c: payload fields. A cursor that ran out stays `bad`; reads then give 0.
 struct cursor {
@@ -304,6 +307,12 @@ struct step {
 // pid, with the read ends of its stdout and stderr; on failure -1, errno, and what failed. ENOENT and EACCES of the
 // command are told apart by `command`.
 pid_t spawn(const struct step *s, int input, int output[2], const char **failed);
+
+// ---- tail.c: the end of what was cut from a step's output.
+// How many bytes of each stream, MOST_TAIL at most.
+void tail_begin(uint32_t most_stdout, uint32_t most_stderr);
+void tail_add(int stream, const char *bytes, size_t length);
+void tail_send(void);
 
 // ---- step.c: the running step.
 void step_exec(const uint8_t *payload, uint32_t length);

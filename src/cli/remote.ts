@@ -1,4 +1,5 @@
 import { type ErrorCode, errorKinds, KatafleetError } from '../core/errors.ts';
+import { shownOutput, type Stream } from '../core/output.ts';
 import type { Changes, RunRequest, RunResult, SandboxFile, StepResult } from '../core/run.ts';
 import type { RunOptions } from '../runs/runner.ts';
 import type { ServerClient } from './client.ts';
@@ -6,8 +7,8 @@ import type { ServerClient } from './client.ts';
 /** How long one call waits for the run, s; below the client's own patience. */
 const waitSeconds = 20;
 
-type StepAnswer = Omit<StepResult, 'stdout' | 'stderr'> &
-  Record<'stdout' | 'stderr', string> & { stdoutBase64?: string; stderrBase64?: string };
+type Tail = `${Stream}Tail`;
+type StepAnswer = Omit<StepResult, Stream | Tail> & Record<Stream, string> & Partial<Record<Tail | `${Stream | Tail}Base64`, string>>;
 interface ResultAnswer extends Omit<RunResult, 'steps' | 'changes'> {
   steps: StepAnswer[];
   changes: Omit<Changes, 'files' | 'folders'> & {
@@ -39,8 +40,10 @@ export async function runThere(server: ServerClient, request: RunRequest, { sign
   if (!run.result) throw failureOf(run);
   const result = resultOf(run.result);
   for (const [index, step] of result.steps.entries()) {
-    if (step.stdout.length > 0) await onOutput?.(index, 'stdout', step.stdout);
-    if (step.stderr.length > 0) await onOutput?.(index, 'stderr', step.stderr);
+    for (const stream of ['stdout', 'stderr'] as const) {
+      const bytes = shownOutput(step, stream);
+      if (bytes.length > 0) await onOutput?.(index, stream, bytes);
+    }
   }
   return result;
 }
@@ -71,15 +74,23 @@ function failureOf({ id, state, error }: RunAnswer): KatafleetError {
   return new KatafleetError(code, error.message, error.hint === undefined ? {} : { hint: error.hint });
 }
 
+function stepOf(answer: StepAnswer): StepResult {
+  const { stdout, stderr, stdoutTail, stderrTail, stdoutBase64, stderrBase64, stdoutTailBase64, stderrTailBase64, ...step } = answer;
+  const bytes = (text: string, base64: string | undefined) => (base64 === undefined ? Buffer.from(text) : Buffer.from(base64, 'base64'));
+  return {
+    ...step,
+    stdout: bytes(stdout, stdoutBase64),
+    stderr: bytes(stderr, stderrBase64),
+    ...(stdoutTail === undefined ? {} : { stdoutTail: bytes(stdoutTail, stdoutTailBase64) }),
+    ...(stderrTail === undefined ? {} : { stderrTail: bytes(stderrTail, stderrTailBase64) }),
+  };
+}
+
 /** The result as it was before it was JSON. */
 function resultOf({ steps, changes, ...rest }: ResultAnswer): RunResult {
   return {
     ...rest,
-    steps: steps.map(({ stdoutBase64, stderrBase64, ...step }) => ({
-      ...step,
-      stdout: stdoutBase64 === undefined ? Buffer.from(step.stdout) : Buffer.from(stdoutBase64, 'base64'),
-      stderr: stderrBase64 === undefined ? Buffer.from(step.stderr) : Buffer.from(stderrBase64, 'base64'),
-    })),
+    steps: steps.map(stepOf),
     changes: {
       ...changes,
       files: changes.files.map(({ content, encoding, mtimeNs, ...file }) => ({

@@ -1,7 +1,8 @@
+import { omittedBytes } from '../core/output.ts';
 import { sayOutcome } from '../core/outcome.ts';
 import { formatBytes, formatDuration } from '../core/quantity.ts';
 import type { Changes, RunResult } from '../core/run.ts';
-import { outputJson } from '../runs/json.ts';
+import { stepJson } from '../runs/json.ts';
 import { colours, escapeControls } from './terminal.ts';
 
 /** What is shown of a run's changes; a kata may have left out more than the run did. */
@@ -19,7 +20,8 @@ export function report(
   const { steps, timings } = result;
   const last = steps.at(-1);
   const light = result.light ? `${paint[result.light](`● ${result.light}`)}  ` : '';
-  const cut = steps.some((step) => step.stdoutCut || step.stderrCut) ? ', output cut' : '';
+  const omitted = steps.reduce((sum, step) => sum + omittedBytes(step, 'stdout') + omittedBytes(step, 'stderr'), 0);
+  const cut = omitted > 0 ? `, output cut: ${omitted} bytes left out` : '';
   const handled =
     result.outcome.kind === 'out_of_memory' && last?.exitCode !== undefined ? `, the command exited with ${last.exitCode}` : '';
   const sandbox = `${result.warm ? 'warm' : 'cold'} sandbox ${formatDuration(timings.acquireMs)}`;
@@ -45,7 +47,7 @@ export function asJson(result: RunResult, changes: ShownChanges = result.changes
   const { steps } = result;
   return {
     ...result,
-    steps: steps.map((step) => ({ ...step, ...outputJson('stdout', step.stdout), ...outputJson('stderr', step.stderr) })),
+    steps: steps.map(stepJson),
     changes: {
       ...changes,
       files: changes.files.map((file) => ({ ...file, mtimeNs: String(file.mtimeNs), content: file.content.toString('base64') })),

@@ -29,7 +29,10 @@ export const Profile = z.strictObject({
     .min(0)
     .max(24 * 3_600_000)
     .default(0),
-  /** Bytes kept of one step's standard output; the rest is read, counted and dropped. */
+  /**
+   * Bytes kept of the beginning of one step's standard output. Beside them as many of its end are kept, 64 KiB at most; what is
+   * between is read, counted and dropped.
+   */
   stdout: bytes(0, 64 * MiB).default(MiB),
   stderr: bytes(0, 64 * MiB).default(MiB),
   /** Largest file that the program may write (RLIMIT_FSIZE). */

@@ -101,6 +101,12 @@ export interface StepResult {
   /** What was printed, up to the profile's cap. */
   stdout: Buffer;
   stderr: Buffer;
+  /** Where a cap cut the stream: its last bytes, as many as the cap, at most 64 KiB. Absent where the supervisor is an older one. */
+  stdoutTail?: Buffer;
+  stderrTail?: Buffer;
+  /** Where a cap cut the stream: bytes between its beginning and its end that were dropped. */
+  stdoutOmitted?: number;
+  stderrOmitted?: number;
   /** Bytes printed in all, those dropped included. */
   stdoutBytes: number;
   stderrBytes: number;

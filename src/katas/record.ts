@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { KatafleetError } from '../core/errors.ts';
 import { Light } from '../core/lights.ts';
 import { Manifest } from '../core/manifest.ts';
+import type { Stream } from '../core/output.ts';
 import { pathBytes } from '../core/paths.ts';
 import { Outcome, type RunResult, type StepResult } from '../core/run.ts';
 import { KataId } from './names.ts';
@@ -66,9 +67,11 @@ const step = {
   systemMs: count,
   peakMemory: count,
   oomKills: count,
-  /** Records of 0.1.0 lack it. */
+  /** Records of 0.1.0 lack these. */
   exitCode: z.int().optional(),
-} satisfies Record<keyof Omit<StepResult, 'stdout' | 'stderr'>, z.ZodType>;
+  stdoutOmitted: count.optional(),
+  stderrOmitted: count.optional(),
+} satisfies Record<keyof Omit<StepResult, Stream | `${Stream}Tail`>, z.ZodType>;
 
 /** `test.json`: how a test went. What was printed lies beside it, as the bytes that it was, in `stdout` and `stderr`. */
 export const TestRecord = z.strictObject({
@@ -147,7 +150,7 @@ export function testRecord(
     outcome: ended,
     ...(light === undefined ? {} : { light }),
     timings,
-    steps: steps.map(({ stdout: _stdout, stderr: _stderr, ...step }) => step),
+    steps: steps.map(({ stdout: _stdout, stderr: _stderr, stdoutTail: _stdoutTail, stderrTail: _stderrTail, ...step }) => step),
     ...rest,
   };
 }

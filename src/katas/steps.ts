@@ -1,4 +1,5 @@
 import { KatafleetError } from '../core/errors.ts';
+import { shownOutput, type Stream } from '../core/output.ts';
 import { noChanges, type SandboxFile, type SandboxFolder } from '../core/run.ts';
 import { savedCommit, testedCommit } from './commits.ts';
 import type { CommitPlan } from './fast-import.ts';
@@ -57,7 +58,8 @@ export function testedStep(
     leftOutCount: applied.shown.omittedCount,
   });
   const steps = ending.kind === 'ran' ? ending.result.steps : [];
-  const printed = { stdout: Buffer.concat(steps.map(({ stdout }) => stdout)), stderr: Buffer.concat(steps.map(({ stderr }) => stderr)) };
+  const all = (stream: Stream) => Buffer.concat(steps.map((step) => shownOutput(step, stream)));
+  const printed = { stdout: all('stdout'), stderr: all('stderr') };
   return { applied, record, plan: testedCommit(record, printed, endedAt, saved.sandbox, applied.sandbox) };
 }
 

@@ -30,6 +30,7 @@ export const supervisorFrame = {
   pong: 0x8d,
   fail: 0x8e,
   listed: 0x8f,
+  tail: 0x92,
 } as const;
 
 /** Largest payload, bytes. */

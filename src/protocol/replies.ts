@@ -15,6 +15,8 @@ export type Reply =
   | { kind: 'started'; step: number }
   | { kind: 'output'; stream: 'stdout' | 'stderr'; bytes: Buffer }
   | { kind: 'cut'; stream: 'stdout' | 'stderr' }
+  /** Some of the last bytes of a stream that was cut, in order. */
+  | { kind: 'tail'; stream: 'stdout' | 'stderr'; bytes: Buffer }
   | ({ kind: 'result' } & RawResult)
   | ({ kind: 'file' } & ListedFile)
   /** As a file, but its bytes don't follow. */
@@ -79,6 +81,11 @@ const decoders: Record<number, (payload: PayloadReader) => Reply> = {
   [supervisorFrame.stdout]: (payload) => ({ kind: 'output', stream: 'stdout', bytes: some(payload.rest()) }),
   [supervisorFrame.stderr]: (payload) => ({ kind: 'output', stream: 'stderr', bytes: some(payload.rest()) }),
   [supervisorFrame.cut]: (payload) => ({ kind: 'cut', stream: oneOf(payload.u8() - 1, ['stdout', 'stderr'] as const, 'stream') }),
+  [supervisorFrame.tail]: (payload) => ({
+    kind: 'tail',
+    stream: oneOf(payload.u8() - 1, ['stdout', 'stderr'] as const, 'stream'),
+    bytes: some(payload.rest()),
+  }),
   [supervisorFrame.result]: (payload) => ({
     kind: 'result',
     step: payload.u32(),

@@ -28,6 +28,8 @@ export interface Execution {
   cpuMs: number;
   stdoutCap: number;
   stderrCap: number;
+  /** Bytes that are to be kept of the end of a stream that is cut. Only for a supervisor with the ability `tail`. */
+  tails?: { stdout: number; stderr: number };
   fileSize: number;
   /** 0: the container's pids limit alone. */
   processes: number;
@@ -75,7 +77,8 @@ export function fitsExec({ argv, env, cwd }: Pick<Execution, 'argv' | 'env' | 'c
 /** EXEC; undefined where it does not fit, see {@link fitsExec}. */
 export function encodeExec(execution: Execution): Buffer | undefined {
   if (!fitsExec(execution)) return undefined;
-  const flags = (execution.keepNetwork ? 1 : 0) | (execution.collect ? 2 : 0) | (execution.ipc === false ? 4 : 0);
+  const walls = (execution.keepNetwork ? 1 : 0) | (execution.ipc === false ? 4 : 0);
+  const flags = walls | (execution.collect ? 2 : 0) | (execution.tails ? 8 : 0);
   const payload = new PayloadWriter().u32(execution.step).u8(flags).u32(execution.wallMs).u32(execution.cpuMs);
   payload.u64(execution.stdoutCap).u64(execution.stderrCap).u64(execution.fileSize);
   payload.u32(execution.processes).u32(execution.openFiles).u64(execution.stack).str(execution.cwd);
@@ -83,6 +86,7 @@ export function encodeExec(execution: Execution): Buffer | undefined {
   for (const argument of execution.argv) payload.str(argument);
   payload.u16(execution.env.length);
   for (const variable of execution.env) payload.str(variable);
+  if (execution.tails) payload.u32(execution.tails.stdout).u32(execution.tails.stderr);
   return encodeFrame(hostFrame.exec, payload.done());
 }
 

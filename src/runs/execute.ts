@@ -1,11 +1,12 @@
 import { KatafleetError } from '../core/errors.ts';
+import type { Stream } from '../core/output.ts';
 import type { Profile } from '../core/profile.ts';
 import type { Outcome, Step, StepResult } from '../core/run.ts';
 import type { Conversation } from '../protocol/conversation.ts';
 import { ability, type RawResult } from '../protocol/replies.ts';
 import { encodeData, encodeExec, encodeStdin } from '../protocol/requests.ts';
 import { encodeFrame, hostFrame } from '../protocol/frames.ts';
-import { Gathered } from './gathered.ts';
+import { fieldsOf, StepOutput, tailOf } from './step-output.ts';
 
 /** Told of output as it comes; what it returns is waited for, so that a slow reader slows the program. */
 export type OnOutput = (step: number, stream: 'stdout' | 'stderr', bytes: Buffer) => void | Promise<void>;
@@ -34,9 +35,10 @@ export async function executeStep(
 ): Promise<StepResult> {
   const limits = limitsOf(step, profile);
   await sendStep(conversation, index, step, limits, options);
-  const caps = { stdout: limits.stdout, stderr: limits.stderr };
-  const kept = { stdout: new Gathered(caps.stdout), stderr: new Gathered(caps.stderr) };
-  const cut = { stdout: false, stderr: false };
+  const printed = { stdout: new StepOutput(conversation, limits.stdout), stderr: new StepOutput(conversation, limits.stderr) };
+  const tell = async (stream: Stream, bytes: Buffer) => {
+    if (bytes.length > 0) await options.onOutput?.(index, stream, bytes);
+  };
   const kill = () => void conversation.send(encodeFrame(hostFrame.kill)).catch(() => undefined); // a lost stream shows in next()
   if (options.signal?.aborted) kill();
   options.signal?.addEventListener('abort', kill, { once: true });
@@ -47,26 +49,24 @@ export async function executeStep(
         case 'started':
           options.onStarted?.();
           break;
-        case 'output': {
-          const stream = kept[reply.stream];
-          if (stream.length + reply.bytes.length > caps[reply.stream]) throw conversation.break('more output than its cap');
-          stream.add(reply.bytes);
-          await options.onOutput?.(index, reply.stream, Buffer.from(reply.bytes));
+        case 'output':
+          await tell(reply.stream, printed[reply.stream].add(reply.bytes));
           break;
-        }
         case 'cut':
-          cut[reply.stream] = true;
+          printed[reply.stream].cut();
           break;
-        case 'result':
+        case 'tail':
+          printed[reply.stream].addTail(reply.bytes);
+          break;
+        case 'result': {
           if (reply.step !== index) throw conversation.break(`the result of step ${reply.step}, not ${index}`);
+          const stdout = printed.stdout.done(reply.stdoutBytes);
+          const stderr = printed.stderr.done(reply.stderrBytes);
+          await tell('stdout', stdout.rest);
+          await tell('stderr', stderr.rest);
           return {
             outcome: outcomeOf(reply),
-            stdout: kept.stdout.done(),
-            stderr: kept.stderr.done(),
-            stdoutBytes: reply.stdoutBytes,
-            stderrBytes: reply.stderrBytes,
-            stdoutCut: cut.stdout,
-            stderrCut: cut.stderr,
+            ...fieldsOf(stdout, stderr),
             wallMs: reply.wallNs / 1e6,
             userMs: reply.userNs / 1e6,
             systemMs: reply.systemNs / 1e6,
@@ -74,6 +74,7 @@ export async function executeStep(
             oomKills: reply.oomKills,
             ...(reply.how === 'exited' ? { exitCode: reply.code } : {}),
           };
+        }
         case 'fail':
           throw failure(reply);
         default:
@@ -105,6 +106,7 @@ async function sendStep(
     cpuMs: limits.cpuMs,
     stdoutCap: limits.stdout,
     stderrCap: limits.stderr,
+    ...(conversation.can(ability.tail) ? { tails: { stdout: tailOf(limits.stdout), stderr: tailOf(limits.stderr) } } : {}),
     fileSize: limits.fileSize,
     processes,
     openFiles: limits.openFiles,

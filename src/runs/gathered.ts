@@ -29,6 +29,11 @@ export class Gathered {
     this.#length = length;
   }
 
+  /** The last bytes, at most `most` of them. */
+  last(most: number): Buffer {
+    return this.#bytes.subarray(Math.max(0, this.#length - most), this.#length);
+  }
+
   /** All that came, without spare room. */
   done(): Buffer {
     return this.#length === this.#bytes.length ? this.#bytes : Buffer.from(this.#bytes.subarray(0, this.#length));

@@ -2,7 +2,8 @@ import { isUtf8 } from 'node:buffer';
 import { z } from 'zod';
 import { Placing } from '../core/placing.ts';
 import { type Profile, ProfileFields } from '../core/profile.ts';
-import { type RunRequest, type RunResult, Step } from '../core/run.ts';
+import type { Stream } from '../core/output.ts';
+import { type RunRequest, type RunResult, Step, type StepResult } from '../core/run.ts';
 
 /** How runs and their results look as JSON: bytes as text where they are UTF-8, else in base64; time stamps as decimal ns. */
 
@@ -87,15 +88,27 @@ const text = (bytes: Buffer) =>
     : { content: bytes.toString('base64'), encoding: 'base64' as const };
 
 /** Output that is not UTF-8 is shown with U+FFFD in place of what is none; `stdoutBase64` has the bytes. */
-export function outputJson(name: 'stdout' | 'stderr', bytes: Buffer): object {
+export function outputJson(name: Stream | `${Stream}Tail`, bytes: Buffer): object {
   return { [name]: bytes.toString('utf8'), ...(isUtf8(bytes) ? {} : { [`${name}Base64`]: bytes.toString('base64') }) };
+}
+
+/** A step with all that it printed as text. */
+export function stepJson(step: StepResult): object {
+  const { stdoutTail, stderrTail, ...rest } = step;
+  return {
+    ...rest,
+    ...outputJson('stdout', step.stdout),
+    ...outputJson('stderr', step.stderr),
+    ...(stdoutTail ? outputJson('stdoutTail', stdoutTail) : {}),
+    ...(stderrTail ? outputJson('stderrTail', stderrTail) : {}),
+  };
 }
 
 export function resultJson(result: RunResult): object {
   const { changes, steps } = result;
   return {
     ...result,
-    steps: steps.map((step) => ({ ...step, ...outputJson('stdout', step.stdout), ...outputJson('stderr', step.stderr) })),
+    steps: steps.map(stepJson),
     changes: {
       ...changes,
       files: changes.files.map(({ content, ...file }) => ({ ...file, mtimeNs: String(file.mtimeNs), ...text(content) })),

@@ -1,7 +1,8 @@
 import { RE2JS } from 're2js';
 import { KatafleetError, messageOf } from '../core/errors.ts';
 import type { Light, LightRule, LightRules } from '../core/lights.ts';
-import type { Outcome, StepResult } from '../core/run.ts';
+import { judgedOutput } from '../core/output.ts';
+import type { Outcome } from '../core/run.ts';
 
 const compiled = new Map<string, RE2JS>();
 
@@ -21,11 +22,11 @@ export function compilePattern(pattern: string): RE2JS {
   return expression;
 }
 
-/** The light of a step. A run that did not exit by itself has none of its own colours: it is amber. */
-export function lightOf(rules: LightRules, outcome: Outcome, step: Pick<StepResult, 'stdout' | 'stderr'>): Light {
+/** The light of a step, by the beginning and the end of what it printed. A run that did not exit by itself has none of its own colours: it is amber. */
+export function lightOf(rules: LightRules, outcome: Outcome, step: Parameters<typeof judgedOutput>[0]): Light {
   if (outcome.kind !== 'exited') return 'amber';
-  const stdout = step.stdout.toString('utf8');
-  const stderr = step.stderr.toString('utf8');
+  const stdout = judgedOutput(step, 'stdout');
+  const stderr = judgedOutput(step, 'stderr');
   const holds = (rule: LightRule) =>
     (rule.exit?.includes(outcome.code) ?? true) &&
     (rule.stdout === undefined || compilePattern(rule.stdout).test(stdout)) &&

@@ -26,6 +26,23 @@ const exec = encodeExec({
   argv: ['a', 'b'],
   env: ['A=b'],
 });
+const tails = encodeExec({
+  step: 2,
+  keepNetwork: false,
+  collect: true,
+  wallMs: 10,
+  cpuMs: 0,
+  stdoutCap: 1,
+  stderrCap: 1,
+  tails: { stdout: 7, stderr: 9 },
+  fileSize: 10,
+  processes: 0,
+  openFiles: 20,
+  stack: 1 << 20,
+  cwd: '',
+  argv: ['a'],
+  env: [],
+});
 const seeds: Record<string, (Buffer | undefined)[]> = {
   open: [open],
   files: [open, ...file('a', 'hello'), ...file('d/e/f', ''), ...file('d/e', 'now a file')],
@@ -38,6 +55,7 @@ const seeds: Record<string, (Buffer | undefined)[]> = {
     encodeFrame(hostFrame.collect),
   ],
   exec: [open, encodeStdin(3), ...encodeData(Buffer.from('in\n')), exec, encodeFrame(hostFrame.collect)],
+  tails: [open, tails, ...file('a', 'b'), tails, encodeFrame(hostFrame.collect)],
   baseline: [
     open,
     ...file('a', 'hello'),

@@ -84,7 +84,7 @@ describe('outcomes, in real containers', () => {
     const result = await sh(fleet, 'yes', { profile: { wallMs: 500, stdout: 10_000 } });
     const [step] = result.steps;
     assert.deepEqual(result.outcome, { kind: 'timed_out', clock: 'wall' });
-    assert.deepEqual([step?.stdout.length, step?.stdoutCut], [10_000, true]);
+    assert.deepEqual([step?.stdout.length, step?.stdoutTail?.length, step?.stdoutCut], [10_000, 10_000, true]);
     assert.ok((step?.stdoutBytes ?? 0) > 10_000);
   });
 
