@@ -182,6 +182,13 @@ static void visit(int dir, const char *name, size_t base, int depth) {
     omit(O_UNREADABLE);
     return;
   }
+  bool wanted = asked == BASELINE || glob_wants(path);
+  if (!wanted && !S_ISDIR(st.st_mode)) { // neither sent nor counted, but there
+    struct known *before = S_ISREG(st.st_mode) ? known_find(path) : NULL;
+    if (before && before->kind == K_FILE)
+      before->seen = 1;
+    return;
+  }
   switch (st.st_mode & S_IFMT) {
   case S_IFREG:
     visit_file(dir, name, &st);
@@ -219,6 +226,8 @@ static void visit(int dir, const char *name, size_t base, int depth) {
     k->seen = 1;
   } else if (empty && asked == BASELINE) {
     known_add(path, K_DIR)->seen = 1;
+  } else if (empty && !wanted) {
+    return;
   } else if (empty && sent_folders >= options.files_back) {
     omit(O_COUNT);
   } else if (empty && nameable()) {
@@ -283,7 +292,7 @@ static void tell_deleted(void) {
       continue;
     size_t length = strlen(known_path(k));
     memcpy(put(frame, length, 2), known_path(k), length);
-    if (asked != BASELINE)
+    if (asked != BASELINE && glob_wants(known_path(k)))
       out_wait_frame(DELETED, frame, 2 + length);
     if (asked != LIST)
       k->kind = K_GONE;

@@ -61,7 +61,8 @@ static void hello(void) {
   uint8_t frame[64], *at = put(put(put(frame, 0x4b415441, 4), PROTOCOL, 2), PROTOCOL, 2);
   at = put(at,
            cgroup_abilities() | disk_abilities() | (options.pid1 ? A_PID1 : 0u) |
-               (capability_held(CAP_SYS_ADMIN) ? A_NETNS : 0u) | A_BASELINE | A_TAIL | (guarded ? A_GUARD : 0u) | A_IPC,
+               (capability_held(CAP_SYS_ADMIN) ? A_NETNS : 0u) | A_BASELINE | A_TAIL | A_BACK |
+               (guarded ? A_GUARD : 0u) | A_IPC,
            4);
   at = put(at, sizeof VERSION - 1, 2);
   memcpy(at, VERSION, sizeof VERSION - 1);

@@ -251,5 +251,6 @@ void receive_reset(void) {
   folders = false;
   known_reset();
   age_reset();
+  glob_reset();
 }
 #endif

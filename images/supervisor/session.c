@@ -62,6 +62,8 @@ static void handle(uint8_t type, const uint8_t *payload, uint32_t length) {
     receive(type, payload, length);
   else if (type == EXEC)
     step_exec(payload, length);
+  else if (type == BACK)
+    glob_take(payload, length);
   else if ((type == COLLECT || type == BASELINE || type == LIST) && length == 0)
     collect((enum frame)type);
   else

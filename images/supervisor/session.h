@@ -16,5 +16,6 @@ uint64_t session_ends(uint64_t idle);
 void session_reset(void);
 void receive_reset(void);
 void age_reset(void);
+void glob_reset(void);
 void known_reset(void);
 #endif

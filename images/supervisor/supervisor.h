@@ -15,6 +15,7 @@
 #define MAX_PART 255u
 #define MAX_PARTS 64
 #define MOST_TAIL 65536u
+#define MOST_INSTRUCTIONS 2048u
 #define NS 1000000000ull
 
 enum frame {
@@ -31,6 +32,7 @@ enum frame {
   PING,
   BASELINE,
   LIST,
+  BACK,
   CHALLENGE = 0x10,
   WELCOME,
   REFUSED,
@@ -78,6 +80,7 @@ enum ability {
   A_WATCH = 64,
   A_BASELINE = 128,
   A_TAIL = 256,
+  A_BACK = 512,
   A_GUARD = 1024,
   A_IPC = 2048
 };
@@ -184,6 +187,12 @@ struct predecessor {
 };
 // The time that a file gets which was sent with the time `sent`. May wait for the clock, for a second at most.
 struct timespec age_of(const struct predecessor *old, uint64_t size, uint64_t hash, struct timespec sent);
+
+// ---- glob.c: which paths come back.
+// BACK: takes the place of what it said before.
+void glob_take(const uint8_t *payload, uint32_t length);
+// Whether a path is one of them; all are where nothing was said.
+bool glob_wants(const char *path);
 
 // ---- collect.c
 // Answers COLLECT, LIST or BASELINE, which is `type`: what changed with its contents, without them, or only how much

@@ -25,6 +25,7 @@ interface Options {
   cpuTime?: string;
   output?: string;
   out?: string;
+  back?: string[];
   json?: boolean;
   quiet?: boolean;
   stdin?: string;
@@ -51,6 +52,11 @@ export function runCommand(at: At): Command {
     .option('-o, --out <folder>', 'write created and changed files here, and delete what was deleted')
     .option('--allow-dotfiles', 'let -o write files whose names begin with a dot, which shells, editors and tools may run; never a .git')
     .option('--with-git', 'send .git along')
+    .option(
+      '--back <glob>',
+      'bring back only what it fits, such as results.xml or out/; may be repeated',
+      (glob: string, all: string[] | undefined) => [...(all ?? []), glob],
+    )
     .option('--json', 'print one JSON document, files included, and nothing else')
     .option('-q, --quiet', "print the program's output only")
     .option('--stdin <file>', 'standard input of CMD, - for our own (default: our own, where it is a pipe or a file)')
@@ -101,6 +107,7 @@ async function requestOf(
       ...(manifest?.max_seconds === undefined ? {} : { wallMs: manifest.max_seconds * 1000 }),
       ...limitsOf(options, tell),
     },
+    ...(options.back === undefined ? {} : { back: options.back }),
     steps: command.length > 0 ? [{ argv: command }] : [],
   };
 }

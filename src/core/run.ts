@@ -76,6 +76,11 @@ export interface RunRequest {
   /** Whether changed files come back; true if absent. */
   collect?: boolean;
   /**
+   * What shall come back, as globs, see core/glob.ts: what none of them fits is neither sent nor counted against the profile's
+   * bounds. All if absent.
+   */
+  back?: readonly string[];
+  /**
    * A name within the tenant: the sandbox is kept for the next run with the same name, for a while, with what tools left in
    * it, so that a build is incremental. Where it is gone a fresh one serves, without a word. Runs of one session come one
    * after another: of two at once the second has a fresh sandbox.

@@ -13,6 +13,7 @@ export const hostFrame = {
   ping: 0x0b,
   baseline: 0x0c,
   list: 0x0d,
+  back: 0x0e,
 } as const;
 export const supervisorFrame = {
   hello: 0x81,

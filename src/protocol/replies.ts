@@ -37,6 +37,8 @@ export const ability = {
   baseline: 128,
   /** Keeps the end of output that is cut, and makes files that come after a step newer than what it built. */
   tail: 256,
+  /** BACK. */
+  back: 512,
   /** Refuses a step System V IPC. */
   ipc: 2048,
 } as const;

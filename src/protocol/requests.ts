@@ -1,3 +1,4 @@
+import type { GlobProgram } from '../core/glob.ts';
 import { encodeFrame, hostFrame, maxPayload } from './frames.ts';
 import { PayloadWriter } from './wire.ts';
 
@@ -62,6 +63,15 @@ export function encodeDir(header: EntryHeader): Buffer {
 
 export function encodeDelete(path: Buffer): Buffer {
   return encodeFrame(hostFrame.delete, new PayloadWriter().str(path).done());
+}
+
+const operations = { match: 0, range: 1, other: 2, split: 3 } as const;
+
+/** BACK: what shall come back; all where the program is empty. Only for a supervisor with the ability `back`. */
+export function encodeBack(program: GlobProgram): Buffer {
+  const payload = new PayloadWriter().u16(program.length);
+  for (const { op, a, b } of program) payload.u8(operations[op]).u32(a).u32(b);
+  return encodeFrame(hostFrame.back, payload.done());
 }
 
 export function encodeStdin(size: number): Buffer {

@@ -1,5 +1,6 @@
 import { checkEntries } from '../core/entries.ts';
 import { KatafleetError } from '../core/errors.ts';
+import { compileGlobs, type GlobProgram } from '../core/glob.ts';
 import { canonicalImage } from '../core/image-name.ts';
 import { Placing } from '../core/placing.ts';
 import { poolKey, type Profile, profileOf, type SandboxLimits, sandboxLimits } from '../core/profile.ts';
@@ -20,6 +21,8 @@ export interface Job {
   /** What the scheduler's pools and queue know it by. */
   pool: string;
   collect: boolean;
+  /** What shall come back; all if absent. */
+  back?: GlobProgram;
   /** Bytes of its files and standard inputs. */
   bytes: number;
 }
@@ -68,6 +71,7 @@ export function checkJob(request: RunRequest, placing: Placing = Placing.parse({
     limits,
     pool: poolKey(image, limits),
     collect: request.collect ?? true,
+    ...(request.back === undefined ? {} : { back: compileGlobs(request.back) }),
     bytes: files + stdin,
   };
 }

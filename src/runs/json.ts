@@ -60,6 +60,8 @@ export const RunJson = z
     /** The name of a configured profile, or fields that differ from the default's. */
     profile: z.union([z.string(), ProfileFields]).optional(),
     collect: z.boolean().default(true),
+    /** Globs: what shall come back. */
+    back: z.array(z.string().min(1).max(500)).min(1).max(200).optional(),
     /** The sandbox is kept for the next run with this name, see {@link RunRequest.session}. */
     session: z.string().min(1).max(255).optional(),
     ...placing,
@@ -78,6 +80,7 @@ export function requestOf(json: RunJson, profile: z.input<typeof Profile>): RunR
     steps: json.steps ?? [{ argv: json.command ?? [] }],
     profile,
     collect: json.collect,
+    ...(json.back === undefined ? {} : { back: json.back }),
     ...(json.session === undefined ? {} : { session: json.session }),
   };
 }

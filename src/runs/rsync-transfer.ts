@@ -5,6 +5,7 @@ import type { Lease } from '../fleet/node.ts';
 import { ConversationLost } from '../protocol/conversation.ts';
 import { encodeFrame, hostFrame } from '../protocol/frames.ts';
 import { ability } from '../protocol/replies.ts';
+import { askBack, wantedOf } from './back.ts';
 import { download, listing } from './download.ts';
 import { executeStep, failure } from './execute.ts';
 import type { Job } from './job.ts';
@@ -99,8 +100,9 @@ class RsyncTransfer implements Transfer {
 
   async collect(): Promise<Changes> {
     const { conversation } = this.#lease;
+    await askBack(conversation, this.#job, false);
     await conversation.send(encodeFrame(hostFrame.list));
-    const listed = await listing(conversation, this.#job.profile);
+    const listed = wantedOf(await listing(conversation, this.#job.profile), this.#job.back);
     const bytes = listed.files.reduce((sum, { size }) => sum + size, 0);
     const little = bytes < this.#rsync.pushFrom;
     await this.#room?.take(bytes);
@@ -108,7 +110,7 @@ class RsyncTransfer implements Transfer {
     if (files) return { ...listed, files };
     // What rsync could not bring, a file that its owner may not read for instance, comes as from any other sandbox.
     await conversation.send(encodeFrame(hostFrame.collect));
-    return download(conversation, this.#job.profile, undefined, this.#room);
+    return wantedOf(await download(conversation, this.#job.profile, undefined, this.#room), this.#job.back);
   }
 
   async #push(listed: readonly ListedFile[]): Promise<ReturnedFile[] | undefined> {

@@ -88,9 +88,11 @@ export class SandboxState {
   }
 
   #aged(file: SandboxFile, { placed, now }: Clock): SandboxFile {
-    const { path, mtimeNs = this.#files.get(path)?.mtimeNs ?? placed } = file;
+    const known = this.#files.get(file.path);
+    const { mtimeNs = known?.mtimeNs ?? placed } = file;
     if (!(file.content instanceof Uint8Array) || this.#holds(file)) return { ...file, mtimeNs };
-    const own = file.mtimeNs ?? placed;
+    const doubted = known?.hash === undefined ? known?.mtimeNs : undefined;
+    const own = file.mtimeNs ?? doubted ?? placed;
     return { ...file, mtimeNs: this.#served && now !== undefined && now > own ? now : own };
   }
 
@@ -130,6 +132,11 @@ export class SandboxState {
       this.#folders.delete(path);
       this.#asked.delete(path);
     }
+  }
+
+  /** Not all that changed was told: what the files hold is not known any more, and they are sent again. */
+  doubt(): void {
+    for (const known of this.#files.values()) known.hash = undefined;
   }
 
   /** Forgets paths and all that lies below them, in one pass: a run can delete as much as there is. */

@@ -5,6 +5,7 @@ import type { Conversation } from '../protocol/conversation.ts';
 import { ConversationLost } from '../protocol/conversation.ts';
 import { encodeFrame, hostFrame } from '../protocol/frames.ts';
 import { ability } from '../protocol/replies.ts';
+import { askBack, wantedOf } from './back.ts';
 import { beforeOf, download } from './download.ts';
 import { failure } from './execute.ts';
 import type { Job } from './job.ts';
@@ -39,11 +40,14 @@ export interface Transfers {
 }
 
 /** Files travel on the conversation itself: all of them, or what a session's sandbox lacks. */
-export function streamTransfer({ conversation }: Lease, { request, profile }: Job, { state, room }: TransferOptions = {}): Transfer {
+export function streamTransfer({ conversation }: Lease, job: Job, { state, room }: TransferOptions = {}): Transfer {
+  const { request, profile } = job;
+  let partly = false;
   return {
     collectsWithStep: true,
     extraMs: 0,
     send: async () => {
+      partly = await askBack(conversation, job, state !== undefined);
       const { files, folders = [] } = request;
       const now = Date.now();
       const placed = placedNs(now);
@@ -60,7 +64,8 @@ export function streamTransfer({ conversation }: Lease, { request, profile }: Jo
       const before = beforeOf(state?.known() ?? [...files, ...folders].map(({ path }) => path));
       const changes = await download(conversation, profile, before, room);
       state?.came(changes);
-      return changes;
+      if (partly) state?.doubt();
+      return wantedOf(changes, job.back);
     },
   };
 }

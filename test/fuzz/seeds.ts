@@ -2,7 +2,17 @@
 // Run: npx tsx test/fuzz/seeds.ts
 import { writeFileSync } from 'node:fs';
 import { encodeFrame, hostFrame } from '../../src/protocol/frames.ts';
-import { encodeData, encodeDelete, encodeDir, encodeExec, encodeFile, encodeOpen, encodeStdin } from '../../src/protocol/requests.ts';
+import { compileGlobs } from '../../src/core/glob.ts';
+import {
+  encodeBack,
+  encodeData,
+  encodeDelete,
+  encodeDir,
+  encodeExec,
+  encodeFile,
+  encodeOpen,
+  encodeStdin,
+} from '../../src/protocol/requests.ts';
 import { challenge, dialFrame, frame, welcome } from '../support/dial-host.ts';
 import { answer, record } from '../support/name-server.ts';
 
@@ -56,6 +66,17 @@ const seeds: Record<string, (Buffer | undefined)[]> = {
   ],
   exec: [open, encodeStdin(3), ...encodeData(Buffer.from('in\n')), exec, encodeFrame(hostFrame.collect)],
   tails: [open, tails, ...file('a', 'b'), tails, encodeFrame(hostFrame.collect)],
+  back: [
+    open,
+    encodeBack(compileGlobs(['*.xml', 'out/', '[!a-c]?{d,é}'])),
+    ...file('a.xml', 'x'),
+    ...file('b', 'x'),
+    exec,
+    encodeDelete(Buffer.from('b')),
+    encodeFrame(hostFrame.list),
+    encodeFrame(hostFrame.collect),
+    encodeBack([]),
+  ],
   baseline: [
     open,
     ...file('a', 'hello'),

@@ -1,0 +1,228 @@
+import { KatafleetError, messageOf } from './errors.ts';
+
+/** Bounds of a program: as many instructions, which is some two for each character of its globs. docs/protocol.md */
+export const mostInstructions = 2_048;
+
+/**
+ * Globs as a program for a machine that is in several places at once (Thompson's construction), so that a name costs time linear
+ * in its length, whatever the globs. `range` takes one character from a to b, `other` one that is not, and both go on behind
+ * themselves; `split` goes on at a and at b; `match` is the end.
+ */
+export interface Instruction {
+  op: 'match' | 'range' | 'other' | 'split';
+  a: number;
+  b: number;
+}
+export type GlobProgram = readonly Instruction[];
+
+const slash = 0x2f;
+const last = 0x10ffff;
+
+/**
+ * Globs as one program that fits where one of them does, in the manner of .gitignore: without a `/` a glob looks at the last part
+ * at any depth, with one at the whole path; `*` and `?` stay within a part, `**` is any number of parts, `{a,b}` either, `[a-z]`
+ * and `[!a-z]` one character, `\` takes the next one as it is, and a `/` at the end means a folder and all that it holds.
+ * @throws request.invalid saying what is wrong with which
+ */
+export function compileGlobs(globs: readonly string[]): GlobProgram {
+  const program = new Program();
+  for (const [index, glob] of globs.entries()) {
+    const isLast = index === globs.length - 1;
+    const branch = isLast ? undefined : program.emit('split');
+    if (branch) branch.a = program.at;
+    try {
+      emitGlob(program, glob);
+    } catch (cause) {
+      throw new KatafleetError('request.invalid', `back: the glob ${JSON.stringify(glob)} ${messageOf(cause)}`, { cause });
+    }
+    program.emit('match');
+    if (branch) branch.b = program.at;
+    if (program.at > mostInstructions)
+      throw new KatafleetError('request.invalid', `back: the globs are too many or too long; about ${mostInstructions / 2} characters fit`);
+  }
+  return program.done;
+}
+
+/** Whether a program fits a path: UTF-8 by characters, other bytes one by one, see core/paths.ts. */
+export function globsFit(program: GlobProgram, path: string): boolean {
+  let now = reach(program, [0]);
+  for (const character of path) {
+    const code = character.codePointAt(0) ?? 0;
+    const next: number[] = [];
+    for (const at of now) {
+      const { op, a, b } = program[at] ?? { op: 'match', a: 0, b: 0 };
+      if (op === 'range' || op === 'other') if ((code >= a && code <= b) === (op === 'range')) next.push(at + 1);
+    }
+    if (next.length === 0) return false;
+    now = reach(program, next);
+  }
+  return now.some((at) => program[at]?.op === 'match');
+}
+
+function reach(program: GlobProgram, from: readonly number[]): number[] {
+  const seen = new Set<number>();
+  const waiting = [...from];
+  for (let at = waiting.pop(); at !== undefined; at = waiting.pop()) {
+    if (seen.has(at)) continue;
+    seen.add(at);
+    const instruction = program[at];
+    if (instruction?.op === 'split') waiting.push(instruction.a, instruction.b);
+  }
+  return [...seen];
+}
+
+class Program {
+  readonly done: Instruction[] = [];
+
+  get at(): number {
+    return this.done.length;
+  }
+
+  emit(op: Instruction['op'], a = 0, b = 0): Instruction {
+    const instruction = { op, a, b };
+    this.done.push(instruction);
+    return instruction;
+  }
+
+  jump(): Instruction {
+    return this.emit('split');
+  }
+
+  /** Any number of times. */
+  repeat(body: () => void): void {
+    const start = this.at;
+    const split = this.emit('split');
+    split.a = this.at;
+    body();
+    this.emit('split', start, start);
+    split.b = this.at;
+  }
+
+  either(branches: readonly (() => void)[]): void {
+    const ends: Instruction[] = [];
+    for (const [index, branch] of branches.entries()) {
+      const split = index === branches.length - 1 ? undefined : this.emit('split');
+      if (split) split.a = this.at;
+      branch();
+      if (split) {
+        ends.push(this.jump());
+        split.b = this.at;
+      }
+    }
+    for (const end of ends) end.a = end.b = this.at;
+  }
+}
+
+function emitGlob(program: Program, glob: string): void {
+  const folder = glob.endsWith('/');
+  const body = folder ? glob.slice(0, -1) : glob;
+  const parts = body.replace(/^\//, '').split('/');
+  if (parts.some((part) => part === '' || part === '.' || part === '..')) throw new Error('has a part that is empty, "." or ".."');
+  const folders = () =>
+    program.repeat(() => {
+      program.emit('other', slash, slash);
+      program.repeat(() => program.emit('other', slash, slash));
+      program.emit('range', slash, slash);
+    });
+  if (!body.includes('/')) folders();
+  for (const [index, part] of parts.entries()) {
+    const isLast = index === parts.length - 1;
+    if (part === '**') {
+      if (!isLast) folders();
+      else {
+        program.emit('range', 0, last);
+        program.repeat(() => program.emit('range', 0, last));
+      }
+      continue;
+    }
+    if (part.includes('**')) throw new Error('"**" must be a part of its own');
+    emitPart(program, part);
+    if (!isLast) program.emit('range', slash, slash);
+  }
+  if (folder)
+    program.either([
+      () => undefined,
+      () => {
+        program.emit('range', slash, slash);
+        program.repeat(() => program.emit('range', 0, last));
+      },
+    ]);
+}
+
+type Emit = () => void;
+
+function emitPart(program: Program, part: string): void {
+  const sequence: Emit[] = [];
+  let branches: Emit[][] | undefined;
+  const add = (emit: Emit) => (branches?.at(-1) ?? sequence).push(emit);
+  for (const { groups = {} } of part.matchAll(/\\(?<escaped>.)|\[(?<not>!?)(?<range>[^\]]+)\]|(?<plain>.)/gsu)) {
+    const { escaped, not, range, plain = '' } = groups;
+    if (escaped !== undefined) add(literal(program, escaped));
+    else if (range !== undefined) add(charactersOf(program, range, not === '!'));
+    else if (plain === '*') add(() => program.repeat(() => program.emit('other', slash, slash)));
+    else if (plain === '?') add(() => program.emit('other', slash, slash));
+    else if (plain === '{') {
+      if (branches) throw new Error('has braces within braces');
+      branches = [[]];
+    } else if (plain === '}' && branches) {
+      const all = branches.map((emits) => () => emits.forEach((emit) => emit()));
+      sequence.push(() => program.either(all));
+      branches = undefined;
+    } else if (plain === ',' && branches) branches.push([]);
+    else add(literal(program, plain));
+  }
+  if (branches) throw new Error('has a "{" without "}"');
+  for (const emit of sequence) emit();
+}
+
+function literal(program: Program, character: string): Emit {
+  const code = character.codePointAt(0) ?? 0;
+  return () => program.emit('range', code, code);
+}
+
+/** One character of some ranges, or of none of them; never a slash. */
+function charactersOf(program: Program, text: string, not: boolean): Emit {
+  const codes = Array.from(text, (character) => character.codePointAt(0) ?? 0);
+  const ranges: [number, number][] = [];
+  for (let at = 0; at < codes.length; at += 1) {
+    const from = codes[at] ?? 0;
+    let to = from;
+    if (codes[at + 1] === 0x2d && at + 2 < codes.length) {
+      to = codes[at + 2] ?? 0;
+      at += 2;
+    }
+    if (to < from) throw new Error(`has a range that runs backwards in [${text}]`);
+    ranges.push([from, to]);
+  }
+  const wanted = not ? complement([...ranges, [slash, slash]]) : ranges.flatMap(([from, to]) => withoutSlash(from, to));
+  if (wanted.length === 0) return () => program.emit('range', 1, 0); // fits none
+  return () =>
+    program.either(
+      wanted.map(
+        ([from, to]) =>
+          () =>
+            program.emit('range', from, to),
+      ),
+    );
+}
+
+const withoutSlash = (from: number, to: number): [number, number][] =>
+  from > slash || to < slash
+    ? [[from, to]]
+    : (
+        [
+          [from, slash - 1],
+          [slash + 1, to],
+        ] as [number, number][]
+      ).filter(([low, high]) => low <= high);
+
+function complement(ranges: readonly [number, number][]): [number, number][] {
+  const rest: [number, number][] = [];
+  let next = 0;
+  for (const [from, to] of ranges.toSorted(([a], [b]) => a - b)) {
+    if (from > next) rest.push([next, from - 1]);
+    next = Math.max(next, to + 1);
+  }
+  if (next <= last) rest.push([next, last]);
+  return rest;
+}
