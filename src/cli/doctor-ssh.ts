@@ -12,7 +12,7 @@ import { supervisorBinary } from '../drivers/supervisor.ts';
 import { masterWords, sshCommand, type SshTarget, sshTarget } from '../drivers/transport/target.ts';
 import { SshTransport } from '../drivers/transport/transport.ts';
 import { readRecipes } from '../images/recipe.ts';
-import { type Finding, landlock, limits } from './finding.ts';
+import { answerTime, type Finding, landlock, limits } from './finding.ts';
 
 /** A node over ssh, as the configuration has it. */
 export interface SshNode {
@@ -24,13 +24,13 @@ export interface SshNode {
 
 const nodeSetup = 'scripts/node-setup on the node';
 
-/** The steps of docs/legacy.md, looked at from the server's side; after the first that stops katafleet the rest can't be seen. */
-export async function sshFindings(node: SshNode): Promise<Finding[]> {
+/** The steps of docs/legacy.md, looked at from the server's side; after the first that stops katafleet the rest can't be seen. `timeoutMs`: health.timeout. */
+export async function sshFindings(node: SshNode, timeoutMs: number): Promise<Finding[]> {
   const findings: Finding[] = [];
   try {
     const target = sshTarget(node.endpoint);
     findings.push(...here(target, node.ssh ?? {}));
-    if (!findings.some(({ state }) => state === 'bad')) for await (const finding of there(node)) findings.push(finding);
+    if (!findings.some(({ state }) => state === 'bad')) for await (const finding of there(node, timeoutMs)) findings.push(finding);
   } catch (error) {
     const mend = error instanceof KatafleetError ? error.hint : undefined;
     findings.push({ what: messageOf(error), state: 'bad', ...(mend === undefined ? {} : { mend }) });
@@ -114,28 +114,32 @@ function hostKey({ host }: SshTarget, options: Options): Finding {
 }
 
 /** What the node itself says. */
-async function* there({ endpoint, ssh, withoutMemoryLimits = false }: SshNode): AsyncGenerator<Finding> {
+async function* there({ endpoint, ssh, withoutMemoryLimits = false }: SshNode, timeoutMs: number): AsyncGenerator<Finding> {
   const transport = new SshTransport(endpoint, ssh);
   try {
     const remote = new RemoteDocker(transport);
+    const begun = performance.now();
     const gate = await remote.hello();
     yield { what: `ssh reaches ${transport.at}`, state: 'good' };
     yield gate
       ? { what: 'its gate answers (katafleet-gate 1)', state: 'good' }
       : { what: 'no gate: whoever has the key is root there', state: 'weak', mend: nodeSetup };
-    const [version, info] = [await remote.version(), await remote.info()];
+    yield* loading(gate);
+    const [version, info] = await Promise.all([remote.version(), remote.info()]);
     const found = fingerprint(version, info);
     yield {
       what: `docker ${version.server} (client ${version.client}): ${found.cpus} CPUs, ${formatBytes(found.memory)}`,
       state: 'good',
     };
+    yield answerTime(performance.now() - begun, timeoutMs);
     const unlimited = withoutMemoryLimits ? 'weak' : 'bad';
-    yield* limits(found, { memory: unlimited, swap: unlimited });
+    yield* limits(found, { memory: unlimited, swap: unlimited }, false);
     yield* landlock(found);
     if (!found.seccomp) yield { what: 'its docker has no seccomp: user code can reach every system call', state: 'weak' };
     yield await installed(gate, found);
     const tags = new Set((await remote.images()).flatMap((image) => image.tags));
-    for (const recipe of (await readRecipes()).keys()) {
+    for (const [recipe, { service }] of await readRecipes()) {
+      if (service) continue;
       yield tags.has(`katafleet/${recipe}:latest`)
         ? { what: `image ${recipe} is there`, state: 'good' }
         : { what: `image ${recipe} is not there`, state: 'weak', mend: `katafleet images distribute ${recipe}` };
@@ -143,6 +147,22 @@ async function* there({ endpoint, ssh, withoutMemoryLimits = false }: SshNode): 
   } finally {
     await transport.close();
   }
+}
+
+/** What the gate lets in beyond runs. A gate of before does not tell, and lets in more. */
+function loading(gate: Gate | undefined): Finding[] {
+  if (gate?.loads === undefined)
+    return gate
+      ? [{ what: 'its gate is an older one, by which whoever has the key can become root there', state: 'weak', mend: nodeSetup }]
+      : [];
+  if (!gate.loads) return [{ what: 'no images are loaded through its gate (LOAD=no)', state: 'good' }];
+  return [
+    {
+      what: 'images can be loaded through its gate (LOAD=yes): whoever has the key can replace any of them, and below Docker 1.10 without AppArmor become root',
+      state: 'weak',
+      mend: 'node-setup --load no on the node, once the images are there',
+    },
+  ];
 }
 
 /** Whether the node's supervisor is the one that this katafleet speaks with. */

@@ -10,13 +10,28 @@ export interface Finding {
 }
 
 /**
- * Which limits of memory and processes an engine's kernel enforces. `state` of what lets a run take all of the node's
- * memory: swap gets round a limit, unless it is known that there is none.
+ * Whether a node answers as soon as the fleet wants it. `tookMs`: from the call to all that a probe asks, connecting included;
+ * the fleet waits twice `health.timeout` for that.
  */
-export function limits({ enforces }: Fingerprint, state: { memory: 'weak' | 'bad'; swap: 'weak' | 'bad' }): Finding[] {
+export function answerTime(tookMs: number, timeoutMs: number): Finding {
+  const took = `it took ${Math.round(tookMs)} ms to say what it is`;
+  const waits = `the fleet waits ${2 * timeoutMs} ms, twice health.timeout`;
+  if (tookMs <= timeoutMs) return { what: took, state: 'good' };
+  const mend = `health: { timeout: ${Math.ceil((2 * tookMs) / 1000)}s } in katafleet.yaml`;
+  return tookMs > 2 * timeoutMs
+    ? { what: `${took}, and ${waits}: it would be down`, state: 'bad', mend }
+    : { what: `${took}: ${waits}`, state: 'weak', mend };
+}
+
+/**
+ * Which limits of memory and processes an engine's kernel enforces. `state` of what lets a run take all of the node's
+ * memory: swap gets round a limit, unless it is known that there is none. `swapoff`: whether a node without swap will do; over ssh
+ * nobody sees that it has none.
+ */
+export function limits({ enforces }: Fingerprint, state: { memory: 'weak' | 'bad'; swap: 'weak' | 'bad' }, swapoff = true): Finding[] {
   return [
     limit(enforces.memory, 'memory', state.memory, 'boot with cgroup_enable=memory swapaccount=1'),
-    limit(enforces.swap, 'swap', state.swap, 'boot with swapaccount=1, or swapoff -a'),
+    limit(enforces.swap, 'swap', state.swap, `boot with swapaccount=1${swapoff ? ', or swapoff -a' : ''}`),
     limit(enforces.pids, 'process', 'weak', 'use a kernel with CONFIG_CGROUP_PIDS'),
   ];
 }

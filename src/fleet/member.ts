@@ -357,7 +357,10 @@ export class Member {
   }
 
   #timed<T>(ms: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const late = () => new KatafleetError('engine.timeout', `${this.driver.endpoint} takes the call and does not answer within ${ms} ms`);
+    const { timeoutMs } = this.#options.rules;
+    const bound = ms === timeoutMs ? ' (health.timeout)' : ms === 2 * timeoutMs ? ' (twice health.timeout)' : '';
+    const late = () =>
+      new KatafleetError('engine.timeout', `${this.driver.endpoint} takes the call and does not answer within ${ms} ms${bound}`);
     return within(ms, work, { late });
   }
 

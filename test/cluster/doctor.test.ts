@@ -35,10 +35,18 @@ describe('katafleet doctor, of nodes over ssh', function () {
   /** What doctor says of a fleet of one node over ssh. */
   function doctor(
     ssh: object = { config },
-    { endpoint = 'ssh://h1', node = {}, env = {} }: { endpoint?: string; node?: object; env?: NodeJS.ProcessEnv } = {},
+    {
+      endpoint = 'ssh://h1',
+      node = {},
+      env = {},
+      more = {},
+    }: { endpoint?: string; node?: object; env?: NodeJS.ProcessEnv; more?: object } = {},
   ): Said {
     const file = join(scratch, 'katafleet.yaml');
-    writeFileSync(file, stringify({ nodes: [{ name: 'old', endpoint, ssh, ...node }], journal: { file: join(scratch, 'journal') } }));
+    writeFileSync(
+      file,
+      stringify({ nodes: [{ name: 'old', endpoint, ssh, ...node }], journal: { file: join(scratch, 'journal') }, ...more }),
+    );
     return said(process.execPath, ['--import', 'tsx', main, '--config', file, 'doctor'], {
       env: { NO_COLOR: '1', DOCKER_HOST: 'unix:///nonexistent', SSH_AUTH_SOCK: '', ...env },
     });
@@ -56,11 +64,15 @@ describe('katafleet doctor, of nodes over ssh', function () {
       '✓ old: memory limits are enforced',
       '✓ old: swap limits are enforced',
       '! old: its docker has no seccomp',
+      '✓ old: no images are loaded through its gate (LOAD=no)',
+      '✓ old: it took ',
       '✓ old: image build-essential is there',
+      `✓ the journal can be written (${join(scratch, 'journal')})`,
       'katafleet can run here',
     ])
       assert.ok(stdout.includes(step), `${step}\n${stdout}`);
     assert.match(stdout, /✓ old: the supervisor [0-9a-f]{12} is installed/);
+    assert.doesNotMatch(stdout, /image katafleet /, 'it is no image for runs');
     assert.doesNotMatch(stdout, /engine|unreachable/, 'no engine is asked for that isn’t in the configuration');
   });
 
@@ -82,9 +94,25 @@ describe('katafleet doctor, of nodes over ssh', function () {
     const lacking = bed.path('h1', '/etc/docker-1.6');
     mkdirSync(lacking);
     writeFileSync(join(lacking, 'without-swap'), '');
-    bad(doctor(), /✗ old: swap limits are not enforced by this kernel\n +boot with swapaccount=1/);
+    bad(doctor(), /✗ old: swap limits are not enforced by this kernel\n +boot with swapaccount=1\n/);
     assert.equal(doctor({ config }, { node: { withoutMemoryLimits: true } }).code, 0, 'its configuration says that it may serve so');
     rmSync(lacking, { recursive: true });
+
+    // No ssh connection is made within a tenth of a second and answers three questions.
+    bad(
+      doctor({ config }, { more: { health: { timeout: '50ms' } } }),
+      /✗ old: it took \d+ ms to say what it is, and the fleet waits 100 ms, twice health\.timeout/,
+    );
+    assert.equal(setUp(bed, 'h1', 'node-setup', ['--load', 'yes']).code, 0);
+    assert.match(doctor().stdout, /! old: images can be loaded through its gate \(LOAD=yes\)[^]*node-setup --load no/);
+    const gate = bed.path('h1', '/usr/local/lib/katafleet/katafleet-gate');
+    const current = readFileSync(gate, 'utf8');
+    writeFileSync(gate, current.replace(/\\nload %s/, ''));
+    assert.match(
+      doctor().stdout,
+      /! old: its gate is an older one, by which whoever has the key can become root there\n +scripts\/node-setup/,
+    );
+    writeFileSync(gate, current);
 
     const supervisor = bed.path('h1', '/usr/local/lib/katafleet/supervisor');
     const own = readFileSync(supervisor);

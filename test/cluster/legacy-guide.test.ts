@@ -31,6 +31,8 @@ describe('the guide to legacy nodes', function () {
       '-c',
       `mount -t tmpfs -o mode=755 tmpfs /opt && mkdir /opt/katafleet && mount --bind '${root}' /opt/katafleet`,
     ]);
+  /** The guide's first run. A node may be slow to answer on a busy machine, and is then told as such: it is tried again. */
+  const runs = () => eventually('the light is not red', 90, async () => assert.match(Object.values(run()).join(), /● red/));
   const run = () => bed.on(server, ['sh', '-c', `cd /opt/katafleet && ${chapter(6).commands[1] ?? ''}`]);
 
   before(async () => {
@@ -68,14 +70,18 @@ describe('the guide to legacy nodes', function () {
   it('4, 5: has the images there, closes the gate to others, and finds nothing missing', () => {
     for (const command of chapter(4).commands) must(command);
     const [doctor = ''] = chapter(5).commands;
+    must("sed '/^journal/d; /^katas/d' /etc/katafleet/katafleet.yaml >/tmp/bare.yaml");
+    assert.match(
+      bed.on(server, ['sh', '-c', doctor.replace('katafleet doctor', 'katafleet --config /tmp/bare.yaml doctor')]).stdout,
+      /✗ the journal can't be written by www-data: \/var(\/www)? is closed to it[^]*✗ the folder of the katas can't be written by www-data/,
+    );
     assert.match(must(doctor), /✓ node1: ssh reaches[^]*✓ node1: image gcc-assert is there[^]*katafleet can run here/);
   });
 
-  it('6: starts, and runs a kata', () => {
+  it('6: starts, and runs a kata', async () => {
     const [start = ''] = chapter(6).commands;
     must(start);
-    const { stdout, stderr } = run();
-    assert.match(stdout + stderr, /● red/);
+    await runs();
     assert.match(must(`katafleet --server ${url} nodes`), /node1 .*ready/);
     assert.match(must('service katafleet status'), /katafleet runs \(\d+\)/);
   });
@@ -89,7 +95,7 @@ describe('the guide to legacy nodes', function () {
     const [script = ''] = mustOn(bed, server, ['sh', '-c', 'echo /etc/rc2.d/S*katafleet']).trim().split(' ');
     mustOn(bed, server, [script, 'start']);
     await eventually('the node is not ready', 60, async () => assert.match(must(`katafleet --server ${url} nodes`), /node1 .*ready/));
-    assert.match(Object.values(run()).join(), /● red/);
+    await runs();
   });
 
   it('undo ends the service and what it holds, and keeps its data', () => {

@@ -14,6 +14,8 @@ import { parseVersion, type VersionAnswer } from './parse/version.ts';
 export interface Gate {
   /** The supervisor that is installed on the node. */
   supervisor?: { sha256: string; path: string };
+  /** Whether images may be loaded through it; gates of before do not tell. */
+  loads?: boolean;
 }
 
 /** Names that one `docker inspect` is asked for; the gate admits no more. */
@@ -68,7 +70,11 @@ export class RemoteDocker {
       .map((line) => /^supervisor ([0-9a-f]{64}) (\/[A-Za-z0-9_./-]+)$/.exec(line.trim()))
       .find((match) => match !== null);
     const [, sha256, path] = installed ?? [];
-    return sha256 !== undefined && path !== undefined ? { supervisor: { sha256, path } } : {};
+    const load = lines.map((line) => /^load (yes|no)$/.exec(line.trim())?.[1]).find((word) => word !== undefined);
+    return {
+      ...(sha256 !== undefined && path !== undefined ? { supervisor: { sha256, path } } : {}),
+      ...(load === undefined ? {} : { loads: load === 'yes' }),
+    };
   }
 
   async version(signal?: AbortSignal): Promise<VersionAnswer> {

@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { folderFindings, isInstalled } from '../../src/cli/doctor-machine.ts';
+import { answerTime, limits } from '../../src/cli/finding.ts';
+import type { Fingerprint } from '../../src/drivers/contract.ts';
+
+describe('doctor', () => {
+  let folder: string;
+  beforeEach(() => (folder = mkdtempSync(join(tmpdir(), 'katafleet-doctor-'))));
+  afterEach(() => rmSync(folder, { recursive: true }));
+
+  it('finds programs of administrators, which are not on an ordinary user’s PATH', () => {
+    const sbin = spawnSync('sh', ['-c', 'ls /usr/sbin | head -n 1'], { encoding: 'utf8' }).stdout.trim();
+    assert.ok(isInstalled(sbin, '/usr/local/bin:/usr/bin:/bin'));
+    assert.ok(!isInstalled('no-such-program-of-ours', '/usr/bin'));
+    writeFileSync(join(folder, 'own'), '#!/bin/sh\n');
+    assert.ok(!isInstalled('own', folder), 'it can’t be executed');
+    chmodSync(join(folder, 'own'), 0o755);
+    assert.ok(isInstalled('own', `:${folder}`));
+  });
+
+  it('says that the journal or the katas have no place, before serve does', () => {
+    const [file, katas] = [join(folder, 'state/katafleet/journal.db'), join(folder, 'katas')];
+    const states = (journal: string) =>
+      folderFindings({ journal: { file: journal, keepResults: 1, keepBytes: 1, keepEvents: 1 }, katas: { folder: katas } }).map(
+        ({ state }) => state,
+      );
+    assert.deepEqual(states(file), ['good', 'good'], 'folders that can be made');
+    mkdirSync(join(folder, 'state/katafleet'), { recursive: true });
+    writeFileSync(file, '');
+    assert.deepEqual(states(file), ['good', 'good']);
+    writeFileSync(katas, '');
+    const [journal, place] = folderFindings({
+      journal: { file: join(katas, 'journal.db'), keepResults: 1, keepBytes: 1, keepEvents: 1 },
+      katas: { folder: join(katas, 'x') },
+    });
+    assert.equal(journal?.state, 'bad');
+    assert.match(journal.what, /^the journal can't be written by \S+: \S+katas is no folder \(\S+katas\/journal\.db\)$/);
+    assert.match(journal.mend ?? '', /server-setup .*journal\.file in katafleet\.yaml/);
+    assert.match(place?.what ?? '', /^the folder of the katas can't be written/);
+  });
+
+  it('measures a node by the fleet’s own time limit', () => {
+    assert.deepEqual(answerTime(120, 2_000), { what: 'it took 120 ms to say what it is', state: 'good' });
+    assert.equal(answerTime(2_500, 2_000).state, 'weak');
+    const late = answerTime(4_600, 2_000);
+    assert.equal(late.state, 'bad');
+    assert.match(late.what, /it took 4600 ms .* waits 4000 ms, twice health\.timeout: it would be down/);
+    assert.equal(late.mend, 'health: { timeout: 10s } in katafleet.yaml');
+  });
+
+  it('names swapoff only where a node without swap is seen', () => {
+    const found = { enforces: { memory: true, swap: false, pids: true, cpu: true } } as Fingerprint;
+    const mend = (swapoff?: boolean) =>
+      limits(found, { memory: 'bad', swap: 'bad' }, swapoff).find(({ what }) => what.startsWith('swap'))?.mend;
+    assert.equal(mend(), 'boot with swapaccount=1, or swapoff -a');
+    assert.equal(mend(false), 'boot with swapaccount=1');
+  });
+});
