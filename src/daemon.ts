@@ -9,7 +9,7 @@ import { sandboxLimits } from './core/profile.ts';
 import type { Config } from './config/schema.ts';
 import type { Keeping } from './fleet/fleet.ts';
 import { splitMachine } from './fleet/machines.ts';
-import { Maintenance, type MaintenanceJob } from './fleet/maintenance.ts';
+import { Maintenance, type MaintenanceJob, type MaintenanceMemory } from './fleet/maintenance.ts';
 import { prunePlan } from './fleet/prune.ts';
 import { buildApp } from './http/app.ts';
 import { Katafleet } from './index.ts';
@@ -52,7 +52,7 @@ export class Daemon {
     const memory = serverMemory();
     const onEvent = (node: string, kind: string, detail: string) => {
       log(`${node}: ${kind}${detail === '' ? '' : ` (${detail})`}`);
-      if (!this.#stopping) journal.event(node, kind, detail, Date.now());
+      if (!this.#stopping) bestEffort(() => journal.event(node, kind, detail, Date.now()), log);
     };
     const { identity, epoch } = journal;
     this.#katafleet = new Katafleet({
@@ -68,8 +68,15 @@ export class Daemon {
       journal,
       (recorder) => this.#katafleet.dispatcherFor(recorder, new ByteBudget(memory.results)),
       config.queue.bytes,
+      log,
     );
-    this.#maintenance = new Maintenance(this.#jobs(), journal, log);
+    const remembered: MaintenanceMemory = {
+      maintenance: (job) => journal.maintenance(job),
+      // A full disk must not keep retention from making room.
+      maintenanceStarted: (...of) => bestEffort(() => journal.maintenanceStarted(...of), log),
+      maintenanceEnded: (...of) => bestEffort(() => journal.maintenanceEnded(...of), log),
+    };
+    this.#maintenance = new Maintenance(this.#jobs(), remembered, log);
     const { folder } = config.katas;
     this.#katas = new Katas({ folder, run: (request) => this.#katafleet.run(request), trouble: log });
     const { host } = listenAddress(published ?? config.server.listen);
@@ -143,9 +150,15 @@ export class Daemon {
       await fleet.keepMachine(node, how);
       return;
     }
+    fleet.member(node); // it is known
+    // Written down first: what can't be is not done, and is told so.
+    try {
+      this.#journal.setNodeSetting(node, { cordoned: how !== 'uncordon', draining: how === 'drain' });
+    } catch (cause) {
+      throw new KatafleetError('journal.full', `${node} stays as it is: that can't be written down (${messageOf(cause)})`, { cause });
+    }
     if (how === 'uncordon') fleet.uncordon(node);
     else fleet.cordon(node, how === 'drain');
-    this.#journal.setNodeSetting(node, { cordoned: how !== 'uncordon', draining: how === 'drain' });
   }
 
   #jobs(): MaintenanceJob[] {
@@ -240,11 +253,21 @@ export class Daemon {
     await this.#maintenance.stop();
     await this.#runs.settle(this.#config.server.grace);
     for (const { node } of this.#katafleet.fleet.members) node.breakOff(); // the next katafleet does it anew
+    this.#runs.release();
     await this.#app.close();
     await this.#katafleet.close();
     await this.#katas.close();
     await this.#runs.over();
     this.#journal.close();
+  }
+}
+
+/** What is good to have in the journal and must not be in the way of anything. */
+function bestEffort(write: () => void, log: (line: string) => void): void {
+  try {
+    write();
+  } catch (error) {
+    log(`not written down: ${messageOf(error)}`);
   }
 }
 

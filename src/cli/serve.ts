@@ -4,6 +4,9 @@ import { Daemon } from '../daemon.ts';
 import { escapeLine } from './terminal.ts';
 import { type At, configOf } from './where.ts';
 
+/** Faults of katafleet's own that are told before it ends. */
+const mostFaults = 10;
+
 export function serveCommand(at: At): Command {
   return new Command('serve')
     .description('Serves the API of docs/api.md until SIGTERM or Ctrl-C: what runs then may end, what waits is kept for the next start.')
@@ -22,7 +25,18 @@ export function serveCommand(at: At): Command {
         published: options.published,
         log,
       });
-      const ending = Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM')]);
+      const broken = new Promise<never>((_resolve, reject) => {
+        // A fault of katafleet's own: what runs gets its end, and the process its own, with the reason in the log.
+        let faults = 0;
+        const fault = (error: unknown) => {
+          if ((faults += 1) > mostFaults) return; // a log that can't be written is a fault too
+          log(`a fault of katafleet's own: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+          reject(error instanceof Error ? error : new Error(String(error)));
+        };
+        process.on('unhandledRejection', fault).on('uncaughtException', fault);
+      });
+      broken.catch(() => undefined);
+      const ending = Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM'), broken]);
       try {
         process.stdout.write(`katafleet serves at ${await daemon.start()}\n`);
         await ending;

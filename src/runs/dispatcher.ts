@@ -225,7 +225,7 @@ export class Dispatcher {
     if (this.#pumping) return;
     this.#pumping = true;
     try {
-      while (this.#again && !this.#stopping) {
+      while (this.#again && !this.#stopping && (this.#options.recorder?.takes?.() ?? true)) {
         this.#again = false;
         for (let next = this.#next(); next; next = this.#next()) {
           const { entry, decision } = next;
@@ -382,7 +382,10 @@ export class Dispatcher {
       this.#fail(ticket, stopping(), number);
     } else if (loss.counts && ticket.attempts - ticket.uncounted >= this.#options.attempts) {
       this.#fail(ticket, error, number);
-    } else if (recorder?.lost(ticket.id, number, `${loss.counts ? '' : notCounted}${messageOf(error)}`, Date.now()) ?? true) {
+    } else if (
+      error.code === 'journal.full' ||
+      (recorder?.lost(ticket.id, number, `${loss.counts ? '' : notCounted}${messageOf(error)}`, Date.now()) ?? true)
+    ) {
       this.#queue.requeue(this.#requeued(entry, loss));
       this.#tick ??= setInterval(() => this.#expire(), tickMs).unref();
       // Whoever gave the attempt up places it anew, once it has left the books of what runs.

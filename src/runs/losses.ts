@@ -66,6 +66,8 @@ export async function noSandbox(ticket: Ticket, member: Member, error: unknown):
     const pauseMs = retryAfterMs === undefined ? 0 : Math.min(rest.after, retryAfterMs * 2 ** (ticket.full - 1));
     return { ...base, counts: false, avoid: retryAfterMs !== undefined, pauseMs };
   }
+  // It was not begun: nothing of it is written down, and no node is to blame.
+  if (error.code === 'journal.full') return { ...base, counts: false, avoid: false, pauseMs: 0 };
   if (error.code === 'image.unknown') {
     // The node's word is about the node: its books are set right, and what is left of them decides.
     const had = member.node.imageId(ticket.job.image) !== undefined;

@@ -5,6 +5,7 @@ import type { Placing } from '../core/placing.ts';
 import type { RunRequest, RunResult } from '../core/run.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { checkJob, type Job } from './job.ts';
+import { Owed } from './owed.ts';
 import { Recovery, type Unended } from './recovery.ts';
 import type { Recorder, SubmitOptions } from './ticket.ts';
 import { Waiters } from './waiters.ts';
@@ -62,30 +63,43 @@ interface Unfinished extends Unended {
   stopped: number;
 }
 
+/** How long a cancel waits for the run to be over, ms. */
+const cancelMs = 30_000;
+
 /** Runs that outlive the process: each is in the journal before its acceptance is told, and its one result before that is. */
 export class RunService {
   readonly #dispatcher: Dispatcher;
   readonly #journal: RunJournal;
   readonly #live = new Map<string, { job: Job; cancel: AbortController; over: Promise<void> }>();
   readonly #waiters = new Waiters();
+  readonly #owed: Owed;
+  #ending = false;
   #recovery: Recovery<Unfinished> | undefined;
   readonly #mostBytes: number;
   #bytes = 0;
 
   /** @param mostBytes of the requests of all runs that wait or run: they are in memory */
-  constructor(journal: RunJournal, dispatcher: (recorder: Recorder) => Dispatcher, mostBytes = Infinity) {
+  constructor(
+    journal: RunJournal,
+    dispatcher: (recorder: Recorder) => Dispatcher,
+    mostBytes = Infinity,
+    onTrouble?: (message: string) => void,
+  ) {
     this.#mostBytes = mostBytes;
     this.#journal = journal;
+    this.#owed = new Owed(onTrouble);
+    const owed = this.#owed;
     this.#dispatcher = dispatcher({
-      begin: (...of) => journal.begin(...of),
-      lost: (...of) => journal.lost(...of),
-      finish: (...of) => journal.finish(...of),
+      takes: () => owed.takes,
+      begin: (...of) => owed.now(() => journal.begin(...of)),
+      lost: (...of) => owed.write(of[0], () => journal.lost(...of)),
+      finish: (...of) => owed.write(of[0], () => journal.finish(...of)),
       fail: (id, attempt, error, at) => {
-        if (error.code === 'run.cancelled') return journal.cancel(id, at);
+        if (error.code === 'run.cancelled') return owed.write(id, () => journal.cancel(id, at));
         // A katafleet that ends leaves the run to the next one.
-        if (error.code === 'service.stopping') return attempt !== undefined && journal.stopped(id, attempt, at);
+        if (error.code === 'service.stopping') return attempt !== undefined && owed.write(id, () => journal.stopped(id, attempt, at));
         const { code, message, hint } = error;
-        return journal.fail(id, attempt, { code, message, ...(hint === undefined ? {} : { hint }) }, at);
+        return owed.write(id, () => journal.fail(id, attempt, { code, message, ...(hint === undefined ? {} : { hint }) }, at));
       },
     });
   }
@@ -127,14 +141,15 @@ export class RunService {
 
   #end(id: string, error: unknown): void {
     const code = error instanceof KatafleetError ? error.code : 'internal';
-    this.#journal.fail(id, undefined, { code, message: messageOf(error) }, Date.now());
-    this.#waiters.over(id);
+    const at = Date.now();
+    this.#owed.write(id, () => this.#journal.fail(id, undefined, { code, message: messageOf(error) }, at));
+    void this.#owed.settled(id).then(() => this.#waiters.over(id));
   }
 
   /**
    * Accepts a run, or finds the one that the same tenant's same key was given to. `said` is what the client asked for in its
    * own words, before defaults: by it the same request is told from another.
-   * @throws request.conflict when that one was another; what {@link Dispatcher.check} throws; queue.full
+   * @throws request.conflict when that one was another; what {@link Dispatcher.check} throws; queue.full; journal.full
    */
   async accept(
     request: RunRequest,
@@ -147,6 +162,7 @@ export class RunService {
     const known = () => (key === undefined ? undefined : this.#journal.known(tenant, key, said));
     let there = known();
     if (there === undefined) {
+      this.#owed.check();
       await this.#dispatcher.prepare(job);
       there = known(); // another call may have been quicker
     }
@@ -161,7 +177,8 @@ export class RunService {
     const at = Date.now();
     this.#start(id, job, {
       acceptedAt: at,
-      onAdmitted: () => void this.#journal.accept({ id, tenant, ...(key === undefined ? {} : { key, said }), request, placing, at }),
+      onAdmitted: () =>
+        void this.#owed.now(() => this.#journal.accept({ id, tenant, ...(key === undefined ? {} : { key, said }), request, placing, at })),
     });
     return { id, known: false };
   }
@@ -179,7 +196,8 @@ export class RunService {
       this.#live.delete(id);
       this.#waiters.over(id);
     };
-    this.#live.set(id, { job, cancel, over: over.finally(gone) });
+    // Its end is told when it is written down, and not before.
+    this.#live.set(id, { job, cancel, over: over.then(() => this.#owed.settled(id)).finally(gone) });
   }
 
   /** @throws run.unknown */
@@ -201,7 +219,10 @@ export class RunService {
 
   /** The run when it is over, or as it is when the time or the signal is. @throws run.unknown */
   async wait(id: string, ms: number, signal?: AbortSignal): Promise<RunRecord> {
-    if (this.#live.has(id) || this.#recovery?.has(id)) await this.#waiters.wait(id, ms, signal);
+    const record = this.get(id);
+    if (record.endedAt !== undefined || ms <= 0 || this.#ending) return record;
+    // Also for a run that is left to the next katafleet: who asks again and again must not be answered at once each time.
+    await this.#waiters.wait(id, ms, signal);
     return this.get(id);
   }
 
@@ -215,11 +236,11 @@ export class RunService {
     const record = this.get(id);
     const live = this.#live.get(id);
     if (this.#recovery?.remove(id)) {
-      this.#journal.cancel(id, Date.now());
+      this.#owed.now(() => this.#journal.cancel(id, Date.now()));
       this.#waiters.over(id);
     } else if (live && record.endedAt === undefined) {
       live.cancel.abort(new KatafleetError('run.cancelled', 'the run was cancelled'));
-      await live.over;
+      await this.#waiters.wait(id, cancelMs); // a node or a disk may be slow to let go of it
     }
     return this.get(id);
   }
@@ -238,8 +259,16 @@ export class RunService {
     this.#dispatcher.stop();
   }
 
+  /** Answers all who wait for a run, and nobody waits any more: the service ends. */
+  release(): void {
+    this.#ending = true;
+    this.#waiters.all();
+  }
+
   /** Resolves when every run that was under way has been written down, or left for the next katafleet. */
   async over(): Promise<void> {
+    await this.#dispatcher.idle();
+    this.#owed.close();
     await Promise.all(Array.from(this.#live.values(), ({ over }) => over));
   }
 }

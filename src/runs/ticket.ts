@@ -6,6 +6,8 @@ import type { RunOptions } from './runner.ts';
 
 /** Where attempts and ends are written down; the journal. Every method answers whether the run still was this attempt's. */
 export interface Recorder {
+  /** Whether an attempt can be written down now; nothing is begun while it can't. It can if absent. */
+  takes?(): boolean;
   begin(id: string, attempt: number, where: { node: string; warm?: boolean; resumed?: boolean }, at: number): void;
   lost(id: string, attempt: number, reason: string, at: number): boolean;
   finish(id: string, attempt: number, result: RunResult, at: number): boolean;

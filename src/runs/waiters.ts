@@ -37,4 +37,9 @@ export class Waiters {
     this.#waiting.delete(id);
     for (const wake of those ?? []) wake();
   }
+
+  /** All who wait for any run go on. */
+  all(): void {
+    for (const id of [...this.#waiting.keys()]) this.over(id);
+  }
 }
