@@ -383,6 +383,7 @@ export class Member {
     this.#watching = true;
     let settling: NodeJS.Timeout | undefined;
     const changed = () => {
+      this.node.imagesChanged();
       settling ??= setTimeout(() => {
         settling = undefined;
         void this.refreshImages();

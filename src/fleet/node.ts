@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import PQueue from 'p-queue';
+import { within } from '../core/deadline.ts';
 import { KatafleetError, messageOf } from '../core/errors.ts';
 import { imageIndex } from '../core/image-name.ts';
 import { labels } from '../core/labels.ts';
@@ -9,7 +10,8 @@ import { defaultUids, sandboxGid } from '../core/users.ts';
 import type { PoolBounds } from '../scheduler/targets.ts';
 import { givingWay } from './give-way.ts';
 import { ownerOf } from './owner.ts';
-import { type Grant, type ReadySandbox, WarmPool } from './pool.ts';
+import { type Grant, PoolRetired, type ReadySandbox, WarmPool } from './pool.ts';
+import { Recent } from './recent.ts';
 import { type Doomed, type JournalIdentity, reap, reapPlan } from './reaper.ts';
 import { UidBook } from './uids.ts';
 
@@ -64,6 +66,8 @@ const gaveWayMs = 5_000;
 const fullMs = 500;
 /** A machine on which a sandbox broke off under its run takes others with it, if it does, within this time, ms. */
 const shakenMs = 5_000;
+/** How long a run waits for word of images that have just changed, ms. */
+const currentMs = 1_000;
 /** How long removals may take when katafleet ends, ms. */
 const longestCloseMs = 30_000;
 /** How long a sandbox can be needed after it was taken: a day's run and the way back, ms. */
@@ -76,7 +80,9 @@ export class Node {
   readonly #images = new Map<string, Promise<PreparedImage>>();
   /** Those of them that are known already: a warm run waits for nothing, not even a turn of the event loop. */
   readonly #prepared = new Map<string, PreparedImage>();
-  readonly #pools = new Map<string, { image: string; memory: number; pool: WarmPool }>();
+  readonly #pools = new Map<string, { image: string; id: string; limits: SandboxLimits; memory: number; pool: WarmPool }>();
+  /** Pools of images that were built anew or are gone: what was taken from them may still be in use. */
+  readonly #retired = new Set<WarmPool>();
   readonly #bounds = new Map<string, PoolBounds>();
   readonly #starts: PQueue;
   /** Unique to this object: another of the same process leaves our sandboxes alone. */
@@ -98,6 +104,10 @@ export class Node {
   readonly #owner = ownerOf('self');
   #reaping: NodeJS.Timeout | undefined;
   #inventory: { list: NodeImage[]; names: Map<string, string>; at: number } = { list: [], names: new Map(), at: 0 };
+  /** Changes of its images that the engine has told of, and how many of them the inventory knows. */
+  #changes = 0;
+  #known = 0;
+  readonly #looks = new Recent(() => this.#look());
   #suspended = false;
   #emptied = false;
 
@@ -182,24 +192,63 @@ export class Node {
   }
 
   /** Asks the engine which images it has. @throws engine.* */
-  async refreshImages(): Promise<void> {
-    const list = await this.driver.images();
-    const names = imageIndex(list);
-    for (const [name, id] of this.#inventory.names) {
-      if (names.get(name) !== id) this.#forgetImage(name); // it was built anew, or is gone
-    }
-    this.#inventory = { list, names, at: Date.now() };
-    this.#options.onImages?.(names.keys());
+  refreshImages(): Promise<void> {
+    return this.#looks.get('anew');
   }
 
-  #forgetImage(name: string): void {
+  async #look(): Promise<void> {
+    const changes = this.#changes;
+    const list = await this.driver.images();
+    const names = imageIndex(list);
+    const renewed: { image: string; limits: SandboxLimits }[] = [];
+    for (const [name, id] of this.#inventory.names) {
+      if (names.get(name) !== id) renewed.push(...this.#forgetImage(name)); // it was built anew, or is gone
+    }
+    this.#inventory = { list, names, at: Date.now() };
+    this.#known = Math.max(this.#known, changes);
+    this.#options.onImages?.(names.keys());
+    for (const { image, limits } of renewed) if (names.has(image)) void this.#renew(image, limits);
+  }
+
+  /** The engine has told that its images change: what is known of them is old until they are asked for again. */
+  imagesChanged(): void {
+    this.#changes += 1;
+  }
+
+  /** A run that was asked for after an image was built anew gets the new one: its like of before is not handed out any more. */
+  async #current(): Promise<void> {
+    if (this.#known >= this.#changes) return;
+    // Where the engine is slow to tell, what is known has to do.
+    const look = async () => {
+      while (this.#known < this.#changes) await this.#looks.get(0);
+    };
+    await within(currentMs, look).catch(() => undefined);
+  }
+
+  /** What waited to be made of an image that was built anew is made of the new one. */
+  async #renew(image: string, limits: SandboxLimits): Promise<void> {
+    const bounds = this.#bounds.get(poolKey(image, limits));
+    if (!bounds || bounds.min === 0) return;
+    try {
+      await this.target(image, limits, bounds);
+    } catch (error) {
+      this.#options.onTrouble?.(`no pool of ${image}: ${messageOf(error)}`);
+    }
+  }
+
+  #forgetImage(name: string): { image: string; limits: SandboxLimits }[] {
     this.#images.delete(name);
     this.#prepared.delete(name);
-    for (const [key, { image, pool }] of this.#pools) {
+    const pools: { image: string; limits: SandboxLimits }[] = [];
+    for (const [key, { image, limits, pool }] of this.#pools) {
       if (image !== name) continue;
       this.#pools.delete(key);
-      void pool.close();
+      pools.push({ image, limits });
+      for (const old of this.#retired) if (old.quiet) this.#retired.delete(old);
+      this.#retired.add(pool);
+      void pool.retire();
     }
+    return pools;
   }
 
   /** The image, made ready; looked up once. Its name is canonical. @throws image.unknown */
@@ -238,7 +287,8 @@ export class Node {
   #pool(image: PreparedImage, limits: SandboxLimits): WarmPool {
     const key = poolKey(image.name, limits);
     const there = this.#pools.get(key);
-    if (there) return there.pool;
+    if (there?.id === image.id) return there.pool;
+    if (there) this.#forgetImage(image.name); // it was made ready anew
     const idleMs = this.#options.idleMs ?? 15 * 60_000;
     const { onTrouble, onIdle, pool: bounds = { min: 0, max: 0 } } = this.#options;
     const pool = new WarmPool({
@@ -251,7 +301,7 @@ export class Node {
       ...(onIdle ? { onIdle: (idle) => onIdle(key, idle) } : {}),
     });
     if (this.#emptied || this.#suspended) pool.suspend();
-    this.#pools.set(key, { image: image.name, memory: limits.memory, pool });
+    this.#pools.set(key, { image: image.name, id: image.id, limits, memory: limits.memory, pool });
     return pool;
   }
 
@@ -265,13 +315,12 @@ export class Node {
     const grant: Grant = { bytes: Math.max(granted, limits.memory), taken: false };
     let booked = granted;
     try {
-      const image = this.#prepared.get(name) ?? (await this.image(name));
-      const pool = this.#pool(image, limits);
-      if (pool.idle === 0 && booked < limits.memory) {
+      if (this.#known < this.#changes) await this.#current();
+      const { image, pool, ready } = await this.#acquire(name, limits, signal, grant, () => {
+        if (booked >= limits.memory) return;
         if (!books.reserve(limits.memory - booked)) throw new KatafleetError('node.full', 'an idle sandbox went away before it was taken');
         booked = limits.memory;
-      }
-      const ready = await pool.acquire(signal, grant, ({ node }) => this.#isShaken(node));
+      });
       if (ready.warm) {
         const surplus = booked + idleMemory - limits.memory;
         if (surplus > 0) books.release(surplus);
@@ -298,6 +347,23 @@ export class Node {
     const uid = this.#uids.take(machine);
     this.#users.set(name, { machine, uid });
     return { uid, gid: sandboxGid };
+  }
+
+  /** From the image's pool; where that was renewed before the sandbox was begun, from the new one. `cold` books what a new sandbox lacks. */
+  async #acquire(name: string, limits: SandboxLimits, signal: AbortSignal | undefined, grant: Grant, cold: () => void) {
+    for (;;) {
+      const asked = this.#prepared.get(name) ?? this.image(name);
+      const image = asked instanceof Promise ? await asked : asked;
+      if (asked instanceof Promise && this.#images.get(name) !== asked) continue; // it was built anew meanwhile
+      const pool = this.#pool(image, limits);
+      if (pool.idle === 0) cold();
+      try {
+        const ready = await pool.acquire(signal, grant, ({ node }) => this.#isShaken(node));
+        return { image, pool, ready };
+      } catch (error) {
+        if (!(error instanceof PoolRetired) || grant.taken) throw error;
+      }
+    }
   }
 
   /** The next attempt at a run is not to be lost with the same machine, whose other sandboxes may end one by one. */
@@ -422,7 +488,7 @@ export class Node {
     const breaking = setInterval(() => {
       if (this.#suspended || performance.now() - begun > longestCloseMs) this.driver.disconnect();
     }, 250);
-    await Promise.all(Array.from(this.#pools.values(), ({ pool }) => pool.close()));
+    await Promise.all([...Array.from(this.#pools.values(), ({ pool }) => pool), ...this.#retired].map((pool) => pool.close()));
     clearInterval(breaking);
     if (this.#made > 0 && !this.#suspended) await this.#reapQuietly(); // what could not be removed before
     await this.driver.close();

@@ -2,7 +2,7 @@ import { setMaxListeners } from 'node:events';
 import PQueue from 'p-queue';
 import { type Clock, steadyClock, type Timer } from '../core/clock.ts';
 import { withSignals } from '../core/deadline.ts';
-import { messageOf } from '../core/errors.ts';
+import { KatafleetError, messageOf } from '../core/errors.ts';
 import type { Sandbox } from '../drivers/contract.ts';
 import { encodeFrame, hostFrame } from '../protocol/frames.ts';
 import { Conversation } from '../protocol/conversation.ts';
@@ -46,6 +46,13 @@ const closeMs = 1_000;
 /** How often a pool that holds more than its least looks whether it may shrink. */
 const lookMs = 5_000;
 
+/** The pool's image was built anew before a sandbox was begun: another pool has taken its place. */
+export class PoolRetired extends Error {
+  constructor() {
+    super('the pool is retired');
+  }
+}
+
 /** Idle, started, never used sandboxes of one (image, limits) on one node. */
 export class WarmPool {
   readonly #options: PoolOptions;
@@ -57,6 +64,7 @@ export class WarmPool {
   #look: Timer | undefined;
   #bounds: PoolBounds;
   #suspended = false;
+  #retired = false;
   #filling = 0;
   #inUse = 0;
   #replacementMs = 300;
@@ -75,6 +83,11 @@ export class WarmPool {
 
   get idle(): number {
     return this.#idle.length;
+  }
+
+  /** Whether nothing of it is in use, being started or being removed. */
+  get quiet(): boolean {
+    return this.#inUse === 0 && this.#work.size === 0;
   }
 
   /** Those that are idle. */
@@ -156,7 +169,10 @@ export class WarmPool {
       return { ...ready, warm: true };
     }
     try {
-      const make = () => withSignals([signal, this.#closing.signal], (abort) => this.#make(abort, grant));
+      const make = () =>
+        this.#retired
+          ? Promise.reject(new PoolRetired())
+          : withSignals([signal, this.#closing.signal], (abort) => this.#make(abort, grant));
       const made = await this.#turn(make, 1, signal);
       return { ...made, warm: false };
     } catch (error) {
@@ -226,7 +242,7 @@ export class WarmPool {
   }
 
   #adjust(): void {
-    if (this.#closing.signal.aborted || this.#suspended) return;
+    if (this.#closing.signal.aborted || this.#suspended || this.#retired) return;
     const { target } = this;
     const { start, discard } = poolPlan({ idle: this.#idle.length, filling: this.#filling, target, held: this.#pause !== undefined });
     if (discard > 0) {
@@ -248,10 +264,10 @@ export class WarmPool {
     const fill = new AbortController();
     this.#fills.add(fill);
     try {
-      if (this.#closing.signal.aborted || this.#suspended || this.#pause || this.#idle.length >= this.target) return;
+      if (this.#closing.signal.aborted || this.#suspended || this.#retired || this.#pause || this.#idle.length >= this.target) return;
       const ready = await this.#make(fill.signal);
       this.#pauseMs = 0;
-      if (this.#closing.signal.aborted || this.#suspended) {
+      if (this.#closing.signal.aborted || this.#suspended || this.#retired) {
         await this.#options.remove(ready.sandbox);
         return;
       }
@@ -305,11 +321,24 @@ export class WarmPool {
     return work;
   }
 
+  /**
+   * Its image was built anew, or is gone: what is idle goes, and nothing more is begun. What a run has, or is being started for
+   * one, is left to it. Resolves when nothing is under way.
+   */
+  async retire(): Promise<void> {
+    this.#retired = true;
+    await this.#empty(new PoolRetired());
+  }
+
   /** Removes what is idle and waits for what is under way. */
   async close(): Promise<void> {
-    const closed = new Error('the pool is closed');
+    const closed = new KatafleetError('service.stopping', 'katafleet is ending, and the pool is closed'); // runs are left to the next
     this.#closing.abort(closed);
-    for (const fill of this.#fills) fill.abort(closed);
+    await this.#empty(closed);
+  }
+
+  async #empty(why: Error): Promise<void> {
+    for (const fill of this.#fills) fill.abort(why);
     this.#look?.cancel();
     this.#pause?.cancel();
     for (const ready of this.#idle.splice(0)) void this.#discard(ready);
