@@ -7,6 +7,9 @@ const mostOwn = 2;
 /** How long a run stays away from where it found nothing, ms: short at first, longest when it has gone on for long. */
 const rest = { first: 250, most: 1_000, many: 20, after: 5_000 };
 
+/** How long a run stays away from a node that is well and lost its sandbox, ms. */
+const endingMs = 1_000;
+
 /** An attempt that came to nothing, and what that means for its run. */
 export interface Loss {
   error: KatafleetError;
@@ -45,7 +48,14 @@ export async function sandboxLost(
   if (tried.started) {
     ticket.setbacks = 0;
     if (well) ticket.own += 1;
-    return { error, counts: !tried.resumed, avoid: !tried.resumed, pauseMs: 0, own: ticket.own >= mostOwn };
+    // An engine that is ending still answers while it ends its containers: the next try is not to be made into that.
+    return {
+      error,
+      counts: !tried.resumed,
+      avoid: !tried.resumed,
+      pauseMs: well && !tried.resumed ? endingMs : 0,
+      own: ticket.own >= mostOwn,
+    };
   }
   if (tried.resumed) return { error, counts: false, avoid: false, pauseMs: 0, own: false };
   ticket.setbacks += 1;

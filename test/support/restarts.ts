@@ -57,7 +57,7 @@ export interface Storm {
 export interface StormResult {
   runs: Survivor[];
   failed: Survivor[];
-  /** For each run that was under way at a restart: how much later it ended than the engine's return and its own length explain, ms. */
+  /** For each run that was under way at a restart: how much later it ended than the engine's last return and its own length explain, ms. */
   late: number[];
   /** The latest of them. */
   latest: Survivor[];
@@ -96,11 +96,11 @@ export async function restartStorm({ folder, service, restarts, clients, told }:
   }
   over = true;
   await Promise.all(asking);
-  const met = windows.flatMap(({ from, until }) =>
-    runs
-      .filter(({ answer: { acceptedAt, endedAt = Infinity } }) => acceptedAt < until && endedAt > from)
-      .map((run) => ({ run, late: Math.max(0, (run.answer.endedAt ?? Infinity) - Math.max(until, run.answer.acceptedAt) - run.lengthMs) })),
-  );
+  const met = runs.flatMap((run) => {
+    const { acceptedAt, endedAt = Infinity } = run.answer;
+    const last = windows.findLast(({ from, until }) => acceptedAt < until && endedAt > from);
+    return last ? [{ run, late: Math.max(0, endedAt - Math.max(last.until, acceptedAt) - run.lengthMs) }] : [];
+  });
   const late = met.map((one) => one.late);
   const latest = met
     .toSorted((a, b) => b.late - a.late)
