@@ -135,7 +135,8 @@ async function* there({ endpoint, ssh, withoutMemoryLimits = false }: SshNode, t
     const unlimited = withoutMemoryLimits ? 'weak' : 'bad';
     yield* limits(found, { memory: unlimited, swap: unlimited }, false);
     yield* landlock(found);
-    if (!found.seccomp) yield { what: 'its docker has no seccomp: user code can reach every system call', state: 'weak' };
+    if (!found.seccomp)
+      yield { what: 'its docker has no seccomp: the supervisor’s own filter is all that keeps user code from system calls', state: 'weak' };
     yield await installed(gate, found);
     const tags = new Set((await remote.images()).flatMap((image) => image.tags));
     for (const [recipe, { service }] of await readRecipes()) {

@@ -1,3 +1,4 @@
+import { cgroupOf } from './nodes.ts';
 import { Command } from 'commander';
 import { KatafleetError, messageOf } from '../core/errors.ts';
 import { formatBytes } from '../core/quantity.ts';
@@ -47,7 +48,7 @@ async function engine(at: Where, timeoutMs: number): Promise<Finding[]> {
     const found = await fleet.driver.probe();
     const tookMs = performance.now() - begun;
     findings.push({
-      what: `engine ${found.engineVersion} (API ${found.apiVersion}) at ${fleet.driver.endpoint}: ${found.cpus} CPUs, ${formatBytes(found.memory)}, cgroup v${found.cgroupVersion}`,
+      what: `engine ${found.engineVersion} (API ${found.apiVersion}) at ${fleet.driver.endpoint}: ${found.cpus} CPUs, ${formatBytes(found.memory)}, ${cgroupOf(found.cgroupVersion)}`,
       state: 'good',
     });
     findings.push(

@@ -138,7 +138,7 @@ export function nodesTable(nodes: readonly NodeSummary[], wide: boolean, now = D
       ? [
           node.architecture === undefined
             ? '-'
-            : `${node.architecture}, ${node.cpus} CPUs, ${formatBytes(node.memory.total)}, ${node.storage ?? ''}, cgroup v${node.cgroup ?? '?'}, Linux ${node.kernel ?? ''}`,
+            : `${node.architecture}, ${node.cpus} CPUs, ${formatBytes(node.memory.total)}, ${node.storage ?? ''}, ${cgroupOf(node.cgroup)}, Linux ${node.kernel ?? ''}`,
           node.enforces.join(' ') || '-',
           node.runtimes.join(' ') || '-',
           node.clockSkewMs === undefined ? '-' : `${node.clockSkewMs} ms`,
@@ -184,3 +184,7 @@ export function decided(name: string, summary: NodeSummary): { over: boolean; sa
   const found = machineOf(summary.members ?? [], node, machine);
   return { over: found.availability === 'drain' && quiet(found), said: told(machineState(found), found.sandboxes) };
 }
+
+/** Old engines don't tell the version of their control groups. */
+export const cgroupOf = (version: string | undefined): string =>
+  version === '1' || version === '2' ? `cgroup v${version}` : 'cgroup version unknown';

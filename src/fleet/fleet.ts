@@ -293,7 +293,8 @@ export class Fleet {
     const kept = this.#draining.get(settings.name);
     // A run that has its place there counts before its sandbox is made.
     const quiet = node.busy === 0 && node.idle === 0 && (books?.running ?? 0) === 0;
-    const passedOver = choice?.passedOver.map(({ driver, why }) => `not ${driver}: ${why}`) ?? [];
+    const others = choice?.passedOver.filter(({ why }) => why !== choice.why); // the same reason is not told three times
+    const passedOver = others?.map(({ driver, why }) => `not ${driver}: ${why}`) ?? [];
     return {
       name: settings.name,
       endpoint: maskEndpoint(settings.endpoint),

@@ -255,7 +255,13 @@ export class Node {
   image(name: string): Promise<PreparedImage> {
     let image = this.#images.get(name);
     if (!image) {
-      image = this.driver.prepare(this.#inventory.names.get(name) ?? name).then((prepared) => ({ ...prepared, name }));
+      const id = this.#inventory.names.get(name) ?? name;
+      image = this.driver.prepare(id).then(
+        (prepared) => ({ ...prepared, name }),
+        (error: unknown) => {
+          throw calledBy(name, id, error);
+        },
+      );
       this.#images.set(name, image);
       const asked = image;
       const known = () => this.#images.get(name) === asked;
@@ -501,3 +507,14 @@ function abandon(sandbox: Sandbox, lost: AbortController): void {
 }
 
 const givenUp = () => new KatafleetError('node.lost', 'the node was given up');
+
+/** An error about an image by the name that it was asked for by: its id tells a person nothing. */
+function calledBy(name: string, id: string, error: unknown): unknown {
+  if (!(error instanceof KatafleetError) || !error.message.includes(id) || id === name) return error;
+  const { code, message, hint, retryAfterMs } = error;
+  return new KatafleetError(code, message.replaceAll(id, name), {
+    cause: error,
+    ...(hint === undefined ? {} : { hint: hint.replaceAll(id, name) }),
+    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+  });
+}

@@ -37,7 +37,7 @@ describe('nodes over ssh', function () {
     it('is served by its docker command, and says why', () => {
       const [node] = fleet.fleet.nodes();
       assert.deepEqual([node?.driver, node?.engine], ['ssh', '1.6.2']);
-      assert.match(node?.why ?? '', /engine 1\.6\.2 has no usable API/);
+      assert.equal(node?.why, 'engine 1.6.2 has no usable API');
     });
 
     it('runs with files both ways, warm', async () => {

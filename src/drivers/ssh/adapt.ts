@@ -14,7 +14,8 @@ import type { RemoteDocker } from './remote.ts';
 /**
  * An image with the supervisor on top of one that lacks it, and names for the uids where no supervisor can bring them, made
  * once per node: its tag is a function of all. Docker has no way to put a file into a container below 1.8, and a build works
- * with all.
+ * with all. An image whose own instructions such a build would run is refused: they would run outside of any sandbox.
+ * @throws image.unsuitable, engine.*
  */
 export async function adapt(
   remote: RemoteDocker,
@@ -23,6 +24,13 @@ export async function adapt(
   release: Release,
   uids: Uids,
 ): Promise<InspectedImage> {
+  if (image.onBuild.length > 0) {
+    throw new KatafleetError(
+      'image.unsuitable',
+      `the image ${image.tags[0] ?? image.id} has ONBUILD instructions, which adding the supervisor on ${remote.transport.at} would run`,
+      { hint: 'build an image FROM it, which has them behind it, or install the supervisor on the node: scripts/node-setup' },
+    );
+  }
   const key = createHash('sha256').update(image.id).update(supervisor.sha256).update(uidsInWords(uids)).digest('hex').slice(0, 32);
   const tag = `katafleet/adapted:${key}`;
   const there = async () => (await remote.inspect([tag])).images[0];

@@ -21,7 +21,15 @@ const Image = z.object({
   Id: z.string().regex(/^(sha256:)?[0-9a-f]{64}$/),
   Architecture: z.string().default(''),
   RepoTags: z.array(z.string()).nullish(),
-  Config: z.object({ Labels, Volumes: z.record(z.string(), z.unknown()).nullish(), Entrypoint: Words, Cmd: Words }).nullish(),
+  Config: z
+    .object({
+      Labels,
+      Volumes: z.record(z.string(), z.unknown()).nullish(),
+      OnBuild: z.array(z.string()).nullish(),
+      Entrypoint: Words,
+      Cmd: Words,
+    })
+    .nullish(),
 });
 
 export interface InspectedContainer {
@@ -41,6 +49,8 @@ export interface InspectedImage {
   tags: string[];
   labels: Readonly<Record<string, string>>;
   volumes: string[];
+  /** Instructions that a build on top of it runs. */
+  onBuild: string[];
   config: { Entrypoint?: string[] | null | undefined; Cmd?: string[] | null | undefined };
 }
 
@@ -82,6 +92,7 @@ export function parseInspect(text: string): Inspected {
         tags: RepoTags ?? [],
         labels,
         volumes,
+        onBuild: Config?.OnBuild ?? [],
         config: { Entrypoint: Config?.Entrypoint, Cmd: Config?.Cmd },
       });
     }

