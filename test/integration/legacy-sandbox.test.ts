@@ -36,7 +36,7 @@ class LegacySandbox {
     const capabilities = ['SETUID', 'SETGID', 'SETPCAP', 'KILL', 'CHOWN', 'FOWNER', 'DAC_OVERRIDE'];
     const child = spawn('docker', [
       ...['-H', endpoint, 'run', '-i', '--name', this.name, '-m', String(256 * MiB), '--memory-swap', String(256 * MiB), '-c', '1024'],
-      ...['--ulimit', 'core=0:0', '--ulimit', 'nofile=1024:1024', '--net', 'none', '--read-only', '-u', '0:0', '-w', '/'],
+      ...['--ulimit', 'core=1:1', '--ulimit', 'nofile=1024:1024', '--net', 'none', '--read-only', '-u', '0:0', '-w', '/'],
       ...['--tmpfs', '/sys/fs/cgroup:ro,size=4k'],
       ...['--cap-drop', 'ALL', ...capabilities.flatMap((name) => ['--cap-add', name]), ...extra],
       ...['-v', '/sandbox', '-v', '/tmp', '-v', `${supervisor}:/.katafleet/supervisor:ro`, '--log-driver', 'none'],

@@ -160,6 +160,7 @@ const byRelease = {
     admin: '--cap-add SYS_ADMIN ',
     privileges: '',
     arguments: ' --tmpfs /sandbox=33554432 --tmpfs /tmp=33554432 --shm 8388608',
+    health: '',
   },
   '1.10.3': {
     pids: '',
@@ -167,6 +168,15 @@ const byRelease = {
     admin: '',
     privileges: '',
     arguments: '',
+    health: '',
+  },
+  '1.11.2': {
+    pids: '--pids-limit 128 ',
+    tmpfs: `--tmpfs /sandbox:${tmpfs},mode=0755 --tmpfs /tmp:${tmpfs},mode=1777 `,
+    admin: '',
+    privileges: '--security-opt no-new-privileges ',
+    arguments: '',
+    health: '',
   },
   '20.10.24': {
     pids: '--pids-limit 128 ',
@@ -174,6 +184,7 @@ const byRelease = {
     admin: '',
     privileges: '--security-opt no-new-privileges ',
     arguments: '',
+    health: '--no-healthcheck ',
   },
 } as const;
 export type RigRelease = keyof typeof byRelease;
@@ -182,9 +193,9 @@ export type RigRelease = keyof typeof byRelease;
 export function sandboxRun(image: string = images.admitted, release: RigRelease = '1.6.2'): string[] {
   const its = byRelease[release];
   return (
-    `docker run -i --name katafleet-0f3c-1 -m 67108864 --memory-swap 67108864 -c 1024 ${its.pids}${its.tmpfs}--ulimit core=0:0 ` +
+    `docker run -i --name katafleet-0f3c-1 -m 67108864 --memory-swap 67108864 -c 1024 ${its.pids}${its.tmpfs}--ulimit core=1:1 ` +
     `--ulimit nofile=1024:1024 --net none --read-only -u 0:0 -w / --cap-drop ALL ${capabilities} ${its.admin}${its.privileges}` +
-    `-v /sandbox -v /tmp -v ${installedSupervisor}:/.katafleet/supervisor:ro --log-driver none -l katafleet.role=sandbox ` +
+    `-v /sandbox -v /tmp -v ${installedSupervisor}:/.katafleet/supervisor:ro --log-driver none ${its.health}-l katafleet.role=sandbox ` +
     `-l katafleet.deadline=1764034372000 --entrypoint /.katafleet/supervisor ${image} --lifetime 600000${its.arguments}`
   ).split(' ');
 }

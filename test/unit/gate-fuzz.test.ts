@@ -14,7 +14,7 @@ const forms = [
   new RegExp(
     [
       String.raw`^docker run -i --name ${sandbox} -m (\d+) --memory-swap \1 -c \d+`,
-      String.raw` --ulimit core=0:0 --ulimit nofile=(\d+):\2 --net none(?: -h sandbox(?: --ipc none| --shm-size \d+)?)? --read-only -u 0:0 -w / --cap-drop ALL`,
+      String.raw` --ulimit core=1:1 --ulimit nofile=(\d+):\2 --net none(?: -h sandbox(?: --ipc none| --shm-size \d+)?)? --read-only -u 0:0 -w / --cap-drop ALL`,
       ` --cap-add SETUID --cap-add SETGID --cap-add SETPCAP --cap-add KILL --cap-add CHOWN --cap-add FOWNER --cap-add DAC_OVERRIDE`,
       '(?: --cap-add SYS_ADMIN)?(?: -v /sandbox)?(?: -v /tmp)?',
       ` -v ${installedSupervisor}:/.katafleet/supervisor:ro --log-driver none`,

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { containers, GateRig, images, installedSupervisor, type RigOptions, type RigRelease, sandboxRun } from '../support/gate.ts';
 
-const releases: readonly RigRelease[] = ['1.6.2', '1.10.3', '20.10.24'];
+const releases: readonly RigRelease[] = ['1.6.2', '1.10.3', '1.11.2', '20.10.24'];
 const lineFor = (release: RigRelease, image?: string) => sandboxRun(image, release).join(' ');
 const without = (line: string, words: string) => {
   assert.ok(`${line} `.includes(` ${words} `), words);
@@ -47,7 +47,8 @@ describe('katafleet-gate, of what an engine’s release has', () => {
       ['1.7.1', '1.6.2'],
       ['1.8.3', '1.6.2'],
       ['1.10.0', '1.10.3'],
-      ['1.11.0', '20.10.24'],
+      ['1.11.2', '1.11.2'],
+      ['1.12.0', '20.10.24'],
       ['17.06.2-ce', '20.10.24'],
       ['18.09.1', '20.10.24'],
     ] as const)

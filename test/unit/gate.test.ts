@@ -101,7 +101,7 @@ const hostile: Record<string, string[]> = {
     changed('-m 67108864', '--memory 67108864'),
     changed('-c 1024', ''),
     changed('-c 1024', '-c 0'),
-    changed('--ulimit core=0:0', ''),
+    changed('--ulimit core=1:1', ''),
     changed('--ulimit nofile=1024:1024', '--ulimit nofile=1024:99999999'),
     changed('--ulimit nofile=1024:1024', '--ulimit nproc=1024:1024'),
     changed('--net none', ''),

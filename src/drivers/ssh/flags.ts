@@ -46,7 +46,8 @@ export function runWords(spec: SandboxSpec, { release, installedSupervisor, limi
     ...['-c', String(Math.min(mostShares, Math.max(2, Math.round(limits.cpus * sharesPerCpu))))],
     ...(hasPidsLimit(release) ? ['--pids-limit', String(limits.pids)] : []),
     ...(hasTmpfs(release) ? ['--tmpfs', mount('/sandbox', sandbox, '0755'), '--tmpfs', mount('/tmp', tmp, '1777')] : []),
-    ...['--ulimit', 'core=0:0', '--ulimit', `nofile=${files}:${files}`],
+    // 1 byte of a core, not 0: see isolation.ts.
+    ...['--ulimit', 'core=1:1', '--ulimit', `nofile=${files}:${files}`],
     ...['--net', 'none', '-h', hostName, ...(hasTmpfs(release) ? names : []), ...sharedMemory(limits.shm, release)],
     ...['--read-only', '-u', '0:0', '-w', '/', '--cap-drop', 'ALL'],
     ...capabilities.flatMap((capability) => ['--cap-add', capability]),
@@ -56,6 +57,8 @@ export function runWords(spec: SandboxSpec, { release, installedSupervisor, limi
     ...['-v', '/sandbox', '-v', '/tmp'],
     ...(installedSupervisor === undefined ? [] : ['-v', `${installedSupervisor}:${supervisorPath}:ro`]),
     ...['--log-driver', 'none'],
+    // A check of the image's own would run as root of the container.
+    ...(since(release, 1, 12) ? ['--no-healthcheck'] : []),
     ...Object.entries(labels).flatMap(([name, value]) => ['-l', `${name}=${encodeValue(value)}`]),
     ...['--entrypoint', supervisorPath, imageWord(image.id, release)],
     ...['--lifetime', String(spec.idleMs)],

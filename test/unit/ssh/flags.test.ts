@@ -35,7 +35,7 @@ describe('the words of docker run', () => {
         for (const word of words) assert.match(word, /^[A-Za-z0-9_./:=,@%+-]+$/);
         const mandatory = [
           `docker run -i --name ${containerName(spec.name)} -m ${memory} --memory-swap ${memory} -c `,
-          ' --ulimit core=0:0 --ulimit nofile=1024:1024 --net none -h sandbox ',
+          ' --ulimit core=1:1 --ulimit nofile=1024:1024 --net none -h sandbox ',
           ' --read-only -u 0:0 -w / --cap-drop ALL ',
           ' --cap-add SETUID --cap-add SETGID --cap-add SETPCAP --cap-add KILL --cap-add CHOWN --cap-add FOWNER --cap-add DAC_OVERRIDE ',
           ' -v /sandbox -v /tmp ',

@@ -107,7 +107,7 @@ describe('the line for a remote shell', () => {
   }
 
   it('leaves words bare that no shell sees anything in', () => {
-    const words = ['docker', 'run', '-i', '--ulimit', 'core=0:0', '-l', 'a=b%20', 'sha256:0f', '/sandbox:rw,exec', 'x@y+z'];
+    const words = ['docker', 'run', '-i', '--ulimit', 'core=1:1', '-l', 'a=b%20', 'sha256:0f', '/sandbox:rw,exec', 'x@y+z'];
     assert.equal(commandLine(words), words.join(' '));
     assert.equal(commandLine(['', "it's", 'a b']), `'' 'it'\\''s' 'a b'`);
   });
