@@ -43,3 +43,6 @@ export const Placing = z.strictObject({
     .default(60_000),
 });
 export type Placing = z.output<typeof Placing>;
+
+/** What holds of a run that says nothing. */
+export const unplaced: Placing = Placing.parse({});

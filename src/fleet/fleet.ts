@@ -1,6 +1,7 @@
 import { maskEndpoint } from '../core/endpoint.ts';
 import { KatafleetError } from '../core/errors.ts';
 import { canonicalImage } from '../core/image-name.ts';
+import { type Placing, unplaced } from '../core/placing.ts';
 import { poolKey, type SandboxLimits } from '../core/profile.ts';
 import type { NodeMember } from '../drivers/contract.ts';
 import { Cluster } from '../scheduler/cluster.ts';
@@ -145,7 +146,7 @@ export class Fleet {
     limits: SandboxLimits,
     granted: number,
     signal?: AbortSignal,
-    constraints: readonly string[] = [],
+    placing: Pick<Placing, 'tenant' | 'priority' | 'constraints'> = unplaced,
   ): Promise<Lease> {
     const member = this.member(node);
     if (member.node.imageId(image) === undefined) {
@@ -156,7 +157,7 @@ export class Fleet {
         throw error;
       }
     }
-    return member.node.lease(image, member.limitsFor(limits, constraints), granted, signal);
+    return member.node.lease(image, member.limitsFor(limits, placing.constraints), granted, signal, placing);
   }
 
   explain(wanted: Wanted): NodeVerdict[] {

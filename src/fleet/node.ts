@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import PQueue from 'p-queue';
 import { within } from '../core/deadline.ts';
 import { KatafleetError, messageOf } from '../core/errors.ts';
 import { imageIndex } from '../core/image-name.ts';
 import { labels } from '../core/labels.ts';
+import { type Placing, unplaced } from '../core/placing.ts';
 import { poolKey, type SandboxLimits } from '../core/profile.ts';
 import type { Driver, NodeImage, PreparedImage, Sandbox, SandboxSpec } from '../drivers/contract.ts';
 import { defaultUids, sandboxGid } from '../core/users.ts';
@@ -13,6 +13,7 @@ import { ownerOf } from './owner.ts';
 import { type Grant, PoolRetired, type ReadySandbox, WarmPool } from './pool.ts';
 import { Recent } from './recent.ts';
 import { type Doomed, type JournalIdentity, reap, reapPlan } from './reaper.ts';
+import { type Claim, Starts } from './starts.ts';
 import { UidBook } from './uids.ts';
 
 /** Where a node books memory; the scheduler's own books. */
@@ -84,7 +85,7 @@ export class Node {
   /** Pools of images that were built anew or are gone: what was taken from them may still be in use. */
   readonly #retired = new Set<WarmPool>();
   readonly #bounds = new Map<string, PoolBounds>();
-  readonly #starts: PQueue;
+  readonly #starts: Starts;
   /** Unique to this object: another of the same process leaves our sandboxes alone. */
   readonly #id = randomUUID();
   #made = 0;
@@ -115,7 +116,7 @@ export class Node {
     this.driver = driver;
     this.#options = options;
     this.#uids = options.uids ?? new UidBook(defaultUids);
-    this.#starts = new PQueue({ concurrency: options.startParallelism ?? 4 });
+    this.#starts = new Starts(options.startParallelism ?? 4);
   }
 
   /** Runs on it now. */
@@ -313,16 +314,23 @@ export class Node {
 
   /**
    * A sandbox for a run. `granted` bytes have been booked for it: all of its limit, or what an idle sandbox lacks of it.
-   * From here on the node gives them back. @throws node.full when an idle sandbox was counted on and is gone, or the engine has
+   * From here on the node gives them back. Where a sandbox must be started, the run's tenant and priority say when. @throws node.full when an idle sandbox was counted on and is gone, or the engine has
    * no room for another, with a time to come back in unless room has been made; engine.*
    */
-  async lease(name: string, limits: SandboxLimits, granted: number, signal?: AbortSignal): Promise<Lease> {
+  async lease(
+    name: string,
+    limits: SandboxLimits,
+    granted: number,
+    signal?: AbortSignal,
+    { tenant, priority }: Pick<Placing, 'tenant' | 'priority'> = unplaced,
+  ): Promise<Lease> {
     const { books, idleMemory } = this.#options;
     const grant: Grant = { bytes: Math.max(granted, limits.memory), taken: false };
+    const claim = { tenant, priority, memory: limits.memory };
     let booked = granted;
     try {
       if (this.#known < this.#changes) await this.#current();
-      const { image, pool, ready } = await this.#acquire(name, limits, signal, grant, () => {
+      const { image, pool, ready } = await this.#acquire(name, limits, claim, { signal, grant }, () => {
         if (booked >= limits.memory) return;
         if (!books.reserve(limits.memory - booked)) throw new KatafleetError('node.full', 'an idle sandbox went away before it was taken');
         booked = limits.memory;
@@ -356,7 +364,13 @@ export class Node {
   }
 
   /** From the image's pool; where that was renewed before the sandbox was begun, from the new one. `cold` books what a new sandbox lacks. */
-  async #acquire(name: string, limits: SandboxLimits, signal: AbortSignal | undefined, grant: Grant, cold: () => void) {
+  async #acquire(
+    name: string,
+    limits: SandboxLimits,
+    claim: Claim,
+    { signal, grant }: { signal: AbortSignal | undefined; grant: Grant },
+    cold: () => void,
+  ) {
     for (;;) {
       const asked = this.#prepared.get(name) ?? this.image(name);
       const image = asked instanceof Promise ? await asked : asked;
@@ -364,7 +378,7 @@ export class Node {
       const pool = this.#pool(image, limits);
       if (pool.idle === 0) cold();
       try {
-        const ready = await pool.acquire(signal, grant, ({ node }) => this.#isShaken(node));
+        const ready = await pool.acquire(claim, { signal, grant, shuns: ({ node }) => this.#isShaken(node) });
         return { image, pool, ready };
       } catch (error) {
         if (!(error instanceof PoolRetired) || grant.taken) throw error;

@@ -1,5 +1,4 @@
 import { setMaxListeners } from 'node:events';
-import PQueue from 'p-queue';
 import { type Clock, steadyClock, type Timer } from '../core/clock.ts';
 import { withSignals } from '../core/deadline.ts';
 import { KatafleetError, messageOf } from '../core/errors.ts';
@@ -7,6 +6,7 @@ import type { Sandbox } from '../drivers/contract.ts';
 import { encodeFrame, hostFrame } from '../protocol/frames.ts';
 import { Conversation } from '../protocol/conversation.ts';
 import { DemandMeter, type PoolBounds, poolPlan, poolTarget } from '../scheduler/targets.ts';
+import type { Claim, Starts } from './starts.ts';
 
 /** A sandbox whose supervisor has greeted: ready for OPEN. */
 export interface ReadySandbox {
@@ -24,8 +24,8 @@ export interface PoolOptions extends PoolBounds {
   /** Without a grant the sandbox is made to wait, and books for itself. */
   create: (signal: AbortSignal, grant?: Grant) => Promise<Sandbox>;
   remove: (sandbox: Sandbox) => Promise<void>;
-  /** Where starts wait their turn, a run's before a refill's; shared by the pools of a node, for more at once only slow each other. */
-  starts: PQueue;
+  /** Where starts wait their turn; shared by the pools of a node, for more at once only slow each other. */
+  starts: Starts;
   /** A start that takes longer keeps no other waiting for its turn, ms; if absent, it does until it is done. */
   turnMs?: number;
   /** Told of what went wrong in the background. */
@@ -35,6 +35,13 @@ export interface PoolOptions extends PoolBounds {
   /** Resolves when the sandbox's supervisor has greeted. */
   greet?: (sandbox: Sandbox) => Promise<Conversation>;
   clock?: Clock;
+}
+
+interface AcquireOptions {
+  signal?: AbortSignal | undefined;
+  /** Without one the sandbox books for itself. */
+  grant?: Grant;
+  shuns?: (sandbox: Sandbox) => boolean;
 }
 
 const firstPauseMs = 250;
@@ -155,10 +162,10 @@ export class WarmPool {
   }
 
   /**
-   * An idle sandbox at once, one that is not shunned where there is one, or a new one, started before any refill.
-   * @throws sandbox.failed, engine.*, the signal's reason
+   * An idle sandbox at once, one that is not shunned where there is one, or a new one, started before any refill and in the
+   * order of what runs claim. @throws sandbox.failed, engine.*, the signal's reason
    */
-  async acquire(signal?: AbortSignal, grant?: Grant, shuns?: (sandbox: Sandbox) => boolean): Promise<ReadySandbox & { warm: boolean }> {
+  async acquire(claim: Claim, { signal, grant, shuns }: AcquireOptions = {}): Promise<ReadySandbox & { warm: boolean }> {
     this.#inUse += 1;
     this.#demand.taken(this.#clock.now(), this.#inUse);
     const at = shuns ? this.#idle.findIndex(({ sandbox }) => !shuns(sandbox)) : 0;
@@ -173,7 +180,7 @@ export class WarmPool {
         this.#retired
           ? Promise.reject(new PoolRetired())
           : withSignals([signal, this.#closing.signal], (abort) => this.#make(abort, grant));
-      const made = await this.#turn(make, 1, signal);
+      const made = await this.#turn(make, claim, signal);
       return { ...made, warm: false };
     } catch (error) {
       this.#inUse -= 1;
@@ -205,21 +212,24 @@ export class WarmPool {
   }
 
   /** Waits for its turn, and for the end of what it starts; the turn is over before, where that takes long. */
-  async #turn<T>(start: () => Promise<T>, priority: number, signal?: AbortSignal): Promise<T> {
+  async #turn<T>(start: () => Promise<T>, claim?: Claim, signal?: AbortSignal): Promise<T> {
     const { starts, turnMs } = this.#options;
-    const options = { priority, ...(signal ? { signal } : {}) };
-    if (turnMs === undefined) return starts.add(start, options);
-    const begun = await starts.add(async () => {
-      const work = start();
-      let timer: Timer | undefined;
-      const over = new Promise<void>((resolve) => (timer = this.#clock.after(turnMs, resolve)));
-      const done = work.then(
-        () => timer?.cancel(),
-        () => timer?.cancel(),
-      );
-      await Promise.race([done, over]);
-      return { work };
-    }, options);
+    if (turnMs === undefined) return starts.add(start, claim, signal);
+    const begun = await starts.add(
+      async () => {
+        const work = start();
+        let timer: Timer | undefined;
+        const over = new Promise<void>((resolve) => (timer = this.#clock.after(turnMs, resolve)));
+        const done = work.then(
+          () => timer?.cancel(),
+          () => timer?.cancel(),
+        );
+        await Promise.race([done, over]);
+        return { work };
+      },
+      claim,
+      signal,
+    );
     return begun.work;
   }
 
@@ -251,7 +261,7 @@ export class WarmPool {
     }
     for (let more = 0; more < start; more += 1) {
       this.#filling += 1;
-      void this.#track(this.#turn(() => this.#fill(), 0));
+      void this.#track(this.#turn(() => this.#fill()));
     }
     if (this.#idle.length <= this.#bounds.min) return;
     this.#look ??= this.#clock.after(lookMs, () => {

@@ -324,7 +324,7 @@ export class Dispatcher {
   #lease({ job, options }: Ticket, node: string, warm: boolean): Promise<Lease> {
     const { memory } = job.limits;
     const granted = warm ? memory - this.#options.idleMemory : memory;
-    return this.#fleet.lease(node, job.image, job.limits, granted, options.signal, job.placing.constraints);
+    return this.#fleet.lease(node, job.image, job.limits, granted, options.signal, job.placing);
   }
 
   /** An attempt that ended in an error: what is about the node is tried again, all else is the end. Never throws. */

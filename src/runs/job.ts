@@ -2,7 +2,7 @@ import { checkEntries } from '../core/entries.ts';
 import { KatafleetError } from '../core/errors.ts';
 import { compileGlobs, type GlobProgram } from '../core/glob.ts';
 import { canonicalImage } from '../core/image-name.ts';
-import { Placing } from '../core/placing.ts';
+import { type Placing, unplaced } from '../core/placing.ts';
 import { poolKey, type Profile, profileOf, type SandboxLimits, sandboxLimits } from '../core/profile.ts';
 import { type RunRequest, Step } from '../core/run.ts';
 import { fitsExec } from '../protocol/requests.ts';
@@ -28,7 +28,7 @@ export interface Job {
 }
 
 /** @throws request.invalid, limits.invalid, files.path */
-export function checkJob(request: RunRequest, placing: Placing = Placing.parse({})): Job {
+export function checkJob(request: RunRequest, placing: Placing = unplaced): Job {
   const parsed = Step.array().min(1).max(10_000).safeParse(request.steps);
   if (!parsed.success) {
     const faults = parsed.error.issues.map((issue) => `${issue.path.join('.') || 'steps'}: ${issue.message}`);

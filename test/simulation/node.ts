@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import PQueue from 'p-queue';
 import { KatafleetError } from '../../src/core/errors.ts';
 import type { Sandbox } from '../../src/drivers/contract.ts';
 import { type Grant, type ReadySandbox, WarmPool } from '../../src/fleet/pool.ts';
+import { type Claim, Starts } from '../../src/fleet/starts.ts';
 import type { Conversation } from '../../src/protocol/conversation.ts';
 import type { Cluster } from '../../src/scheduler/cluster.ts';
 import type { PoolBounds } from '../../src/scheduler/targets.ts';
@@ -38,7 +38,7 @@ export class SimulatedNode {
   readonly #options: NodeOptions;
   readonly #pools = new Map<string, { pool: WarmPool; idle: number }>();
   readonly #bounds = new Map<string, PoolBounds>();
-  readonly #starts = new PQueue({ concurrency: 2 * cpus });
+  readonly #starts: Starts;
   readonly #containers = new Map<string, Container>();
   /** Breaks off what is under way. */
   readonly #underWay = new Set<() => void>();
@@ -53,6 +53,7 @@ export class SimulatedNode {
   constructor(name: string, options: NodeOptions) {
     this.name = name;
     this.#options = options;
+    this.#starts = new Starts(2 * cpus, options.clock);
   }
 
   /** Bounds of a pool that was configured. */
@@ -90,8 +91,9 @@ export class SimulatedNode {
   }
 
   /** As src/fleet/node.ts leases: `granted` bytes have been booked, and from here on the node gives them back. */
-  async lease(key: string, memory: number, granted: number): Promise<ReadySandbox & { warm: boolean; release: () => void }> {
+  async lease(key: string, claim: Claim, granted: number): Promise<ReadySandbox & { warm: boolean; release: () => void }> {
     const { cluster } = this.#options;
+    const { memory } = claim;
     const grant: Grant = { bytes: Math.max(granted, memory), taken: false };
     let booked = granted;
     try {
@@ -100,7 +102,7 @@ export class SimulatedNode {
         if (!cluster.reserve(this.name, memory - booked)) throw new KatafleetError('node.full', 'an idle sandbox went away');
         booked = memory;
       }
-      const ready = await pool.acquire(undefined, grant);
+      const ready = await pool.acquire(claim, { grant });
       if (ready.warm) {
         const surplus = booked + idleMemory - memory;
         if (surplus > 0) cluster.release(this.name, surplus);

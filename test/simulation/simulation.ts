@@ -253,7 +253,7 @@ export class Simulation {
     this.#cluster.started(name);
     try {
       if (!imagePresent) await this.#copy(name, image);
-      const lease = await node.lease(poolOf(image, memory), memory, warm ? memory - idleMemory : memory);
+      const lease = await node.lease(poolOf(image, memory), entry, warm ? memory - idleMemory : memory);
       this.#measures.leases += 1;
       this.#measures.hits += Number(lease.warm);
       const began = this.#clock.now() + latencies.handOver;

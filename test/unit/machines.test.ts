@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { KatafleetError } from '../../src/core/errors.ts';
+import { unplaced } from '../../src/core/placing.ts';
 import { profileOf, sandboxLimits } from '../../src/core/profile.ts';
 import { givingWay } from '../../src/fleet/give-way.ts';
 import { capacityOf } from '../../src/drivers/machines.ts';
@@ -366,7 +367,7 @@ describe('constraints of a run over the machines behind a node', () => {
     const plain = await fleet.lease('swarm', 'any:latest', limits, 0);
     assert.deepEqual([plain.warm, specs], [true, []]);
     assert.ok(fleet.cluster.reserve('swarm', limits.memory));
-    const bound = await fleet.lease('swarm', 'any:latest', limits, limits.memory, undefined, ['zone==b']);
+    const bound = await fleet.lease('swarm', 'any:latest', limits, limits.memory, undefined, { ...unplaced, constraints: ['zone==b'] });
     assert.equal(bound.warm, false);
     assert.ok(specs.some((machines) => JSON.stringify(machines) === '["zone==b"]'));
     await plain.release();

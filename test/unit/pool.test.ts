@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import fc from 'fast-check';
-import PQueue from 'p-queue';
 import { labels } from '../../src/core/labels.ts';
 import { Node } from '../../src/fleet/node.ts';
 import { ownerIsGone, ownerOf } from '../../src/fleet/owner.ts';
 import { WarmPool } from '../../src/fleet/pool.ts';
 import { reapReason } from '../../src/fleet/reaper.ts';
+import { Starts } from '../../src/fleet/starts.ts';
 import { profileOf, sandboxLimits } from '../../src/core/profile.ts';
 import { checkJob } from '../../src/runs/job.ts';
 import { attempt } from '../../src/runs/runner.ts';
@@ -21,6 +21,7 @@ const until = async (holds: () => boolean) => {
 
 const limits = sandboxLimits(profileOf());
 const MiB = 1024 ** 2;
+const claim = { tenant: 'default', priority: 5, memory: limits.memory };
 
 /** A node on the fake driver, with books of its own. */
 function testNode(troubles: string[] = []) {
@@ -201,7 +202,7 @@ describe('warm pool', () => {
       max: 2,
       clock,
       turnMs: 1_000,
-      starts: new PQueue({ concurrency: 1 }),
+      starts: new Starts(1),
       create: (signal) => {
         const image = { name: 'x', id: 'x', volumes: [] };
         return driver.create({ name: String((name.made += 1)), image, limits, labels: {}, idleMs: 1 }, signal);
@@ -211,8 +212,8 @@ describe('warm pool', () => {
     driver.faults = { stall: ({ name }) => name === '1' || name === '3' };
     await until(() => driver.stalled === 1);
     const cancel = new AbortController();
-    const run = pool.acquire();
-    const cancelled = pool.acquire(cancel.signal);
+    const run = pool.acquire(claim);
+    const cancelled = pool.acquire(claim, { signal: cancel.signal });
     await new Promise((resolve) => setImmediate(resolve));
     assert.equal(name.made, 1, 'one at a time');
     await clock.run(() => name.made === 3);
@@ -234,7 +235,7 @@ describe('warm pool', () => {
       min: 3,
       max: 3,
       clock,
-      starts: new PQueue({ concurrency: 3 }),
+      starts: new Starts(3),
       create: (signal) => driver.create({ name: `s${driver.created}`, image, limits, labels: {}, idleMs: 1 }, signal),
       remove: (sandbox) => sandbox.remove(),
       onTrouble: (message) => troubles.push(message),
