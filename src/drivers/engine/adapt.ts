@@ -1,49 +1,58 @@
 import { createHash } from 'node:crypto';
+import type { Readable } from 'node:stream';
 import type Dockerode from 'dockerode';
 import tar from 'tar-stream';
+import { KatafleetError } from '../../core/errors.ts';
 import { labels } from '../../core/labels.ts';
 import { type Uids, uidsInWords } from '../../core/users.ts';
 import { type Accounts, adaptedAccounts } from '../names.ts';
-import { supervisorPath } from '../isolation.ts';
 import type { SupervisorBinary } from '../supervisor.ts';
 import { isStatus } from '../api/errors.ts';
 import { inspectImage } from '../api/inspect.ts';
-
-/** Long past the time that adapting takes: what a dying katafleet leaves is reaped then. */
-const adaptingMs = 10 * 60_000;
+import { type CarriedSupervisors, createHelper, onlyFile } from './carried.ts';
 
 /** What an image's passwd or group may hold, bytes; a larger one is no such file. */
 const mostAccounts = 1024 ** 2;
 
 /**
  * A one-layer image with the supervisor, and names for the uids, on top of an image that lacks them, made once per node: its
- * tag is a function of all, so that the second call finds it.
+ * tag is a function of all, so that the second call finds it. Others can make that tag as well: its bytes are what counts.
+ * @throws image.unsuitable where what the image declares keeps the supervisor out of it
  */
 export async function adapt(
   docker: Dockerode,
   image: Dockerode.ImageInspectInfo,
   supervisor: SupervisorBinary,
   uids: Uids,
+  carried: CarriedSupervisors,
 ): Promise<Dockerode.ImageInspectInfo> {
   const key = createHash('sha256').update(image.Id).update(supervisor.sha256).update(uidsInWords(uids)).digest('hex').slice(0, 32);
   const [repo, tag] = ['katafleet/adapted', key];
   const there = await inspectImage(docker, `${repo}:${tag}`);
-  if (there) return there;
-  const container = await docker.createContainer({
-    Image: image.Id,
-    Entrypoint: [supervisorPath],
-    Cmd: [],
-    NetworkDisabled: true,
-    Labels: { [labels.role]: 'adapting', [labels.deadline]: String(Date.now() + adaptingMs) },
-    HostConfig: { NetworkMode: 'none' },
+  if (there && (await carried.holds(docker, there.Id, supervisor))) return there;
+  const id = await withSupervisor(docker, image, supervisor, uids, { repo, tag });
+  if (await carried.holds(docker, id, supervisor)) return docker.getImage(id).inspect();
+  throw new KatafleetError('image.unsuitable', `the supervisor can't be put into the image ${image.Id}: what it declares lies over it`, {
+    hint: 'build it without a VOLUME at /.katafleet',
   });
+}
+
+/** Id of what was made. */
+async function withSupervisor(
+  docker: Dockerode,
+  image: Dockerode.ImageInspectInfo,
+  supervisor: SupervisorBinary,
+  uids: Uids,
+  name: { repo: string; tag: string },
+): Promise<string> {
+  const container = await createHelper(docker, image.Id);
   try {
     const own = (image.Config.Labels ?? {}) as Record<string, string>;
     const names = adaptedAccounts(await accountsOf(container), own, uids);
     await container.putArchive(await archive(supervisor.bytes, names), { path: '/' });
     const added = { [labels.supervisor]: supervisor.sha256, [labels.adaptedFrom]: image.Id, ...names.labels };
-    const committed = (await container.commit({ repo, tag, pause: false, Labels: { ...own, ...added } } as object)) as { Id: string };
-    return await docker.getImage(committed.Id).inspect();
+    const committed = (await container.commit({ ...name, pause: false, Labels: { ...own, ...added } } as object)) as { Id: string };
+    return committed.Id;
   } finally {
     await container.remove({ force: true, v: true });
   }
@@ -56,22 +65,17 @@ async function accountsOf(container: Dockerode.Container): Promise<Accounts> {
 /** A small plain file of a container that was never started: empty where there is none, undefined where it is something else. */
 async function fileOf(container: Dockerode.Container, path: string): Promise<string | undefined> {
   try {
-    const unpacked = (await container.getArchive({ path })).pipe(tar.extract());
-    for await (const entry of unpacked) {
-      const { type, size } = entry.header;
-      if (type !== 'file' || size > mostAccounts) return undefined;
-      const parts: Buffer[] = [];
-      for await (const part of entry) parts.push(part as Buffer);
-      return Buffer.concat(parts).toString('latin1');
-    }
-    return undefined;
+    return (await onlyFile((await container.getArchive({ path })) as Readable, mostAccounts))?.toString('latin1');
   } catch (error) {
     if (isStatus(error, 404)) return '';
     throw error;
   }
 }
 
-/** The supervisor as a plain tar: compressed ones would run a decompressor as root on the host (CVE in engines below 29.5.1). */
+/**
+ * The supervisor as a plain tar, its folder first: an engine that unpacks it puts that in the place of a link or a file.
+ * Plain: compressed ones would run a decompressor as root on the host (CVE in engines below 29.5.1).
+ */
 async function archive(bytes: Buffer, names: Accounts): Promise<Buffer> {
   const pack = tar.pack();
   const root = { uid: 0, gid: 0, mtime: new Date(0) };

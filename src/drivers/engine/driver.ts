@@ -14,6 +14,7 @@ import { supervisorBinary } from '../supervisor.ts';
 import type { SshTransport } from '../transport/transport.ts';
 import { archiveBytes } from './archive-bytes.ts';
 import { adapt } from './adapt.ts';
+import { CarriedSupervisors } from './carried.ts';
 import { connect, type Connection, type TlsFiles } from './endpoint.ts';
 import { engineError } from '../api/errors.ts';
 import { inspectImage } from '../api/inspect.ts';
@@ -55,6 +56,7 @@ export class EngineDriver implements Driver {
   readonly #connection: Connection;
   readonly #rsyncNetwork: string | undefined;
   readonly #uids: Uids;
+  readonly #carried = new CarriedSupervisors();
   #probed: Promise<Probed> | undefined;
 
   /** @throws endpoint.invalid */
@@ -136,14 +138,14 @@ export class EngineDriver implements Driver {
       const architecture = imageArchitecture(image.Architecture, name);
       const supervisor = await supervisorBinary(architecture);
       const own = (image.Config.Labels ?? {}) as Record<string, string>;
-      const ready = own[labels.supervisor] === supervisor.sha256 && namesAll(own, this.#uids);
-      const adapted = ready ? image : await adapt(node.docker, image, supervisor, this.#uids);
-      const says = (adapted.Config.Labels ?? {}) as Record<string, string>;
+      const says = own[labels.supervisor] === supervisor.sha256 && namesAll(own, this.#uids);
+      const ready = says && (await this.#carried.holds(node.docker, image.Id, supervisor));
+      const adapted = ready ? image : await adapt(node.docker, image, supervisor, this.#uids, this.#carried);
       return {
         name,
         id: adapted.Id,
         volumes: Object.keys(image.Config.Volumes ?? {}),
-        ...declared(says, name),
+        ...declared(adapted.Config.Labels ?? {}, name),
         ...imageCommandOf(image.Config),
       };
     });

@@ -1,0 +1,111 @@
+import type { IncomingMessage } from 'node:http';
+import type { Readable } from 'node:stream';
+import type Dockerode from 'dockerode';
+import tar from 'tar-stream';
+import { posix } from 'node:path';
+import { z } from 'zod';
+import { labels } from '../../core/labels.ts';
+import { isStatus } from '../api/errors.ts';
+import { supervisorPath } from '../isolation.ts';
+import type { SupervisorBinary } from '../supervisor.ts';
+
+/** Long past the time that looking into an image takes: what a dying katafleet leaves is reaped then, ms. */
+const lookingMs = 10 * 60_000;
+
+/** Images whose verdict is remembered: more than a node has. */
+const mostKnown = 1_000;
+
+/** os.FileMode's bit of a folder, in the header that tells of a path. Source: Go, io/fs, ModeDir. */
+const modeDirectory = 0x8000_0000;
+
+/** What is read of the header X-Docker-Container-Path-Stat. */
+const PathStat = z.object({ mode: z.number() });
+
+/**
+ * Which images carry the supervisor, told by the bytes in them: anybody can write a label, and what an image has in the
+ * supervisor's place runs as root of the container. An image's id stands for its bytes, so each is looked into once.
+ */
+export class CarriedSupervisors {
+  readonly #verdicts = new Map<string, Promise<boolean>>();
+
+  /** @throws what dockerode throws; then nothing is remembered */
+  holds(docker: Dockerode, image: string, supervisor: SupervisorBinary): Promise<boolean> {
+    const key = `${image} ${supervisor.sha256}`;
+    let verdict = this.#verdicts.get(key);
+    if (!verdict) {
+      verdict = lookInto(docker, image, supervisor);
+      verdict.catch(() => this.#verdicts.delete(key));
+      this.#verdicts.set(key, verdict);
+      const [oldest] = this.#verdicts.keys();
+      if (this.#verdicts.size > mostKnown && oldest !== undefined) this.#verdicts.delete(oldest);
+    }
+    return verdict;
+  }
+}
+
+async function lookInto(docker: Dockerode, image: string, supervisor: SupervisorBinary): Promise<boolean> {
+  const container = await createHelper(docker, image);
+  try {
+    return await holdsSupervisor(container, supervisor);
+  } finally {
+    await container.remove({ force: true, v: true });
+  }
+}
+
+/** A container of an image that is looked into, or written into, and never started. */
+export async function createHelper(docker: Dockerode, image: string): Promise<Dockerode.Container> {
+  return docker.createContainer({
+    Image: image,
+    Entrypoint: [supervisorPath],
+    Cmd: [],
+    // Not what the image says: where that is a link, engines have made folders and opened files of the node's.
+    WorkingDir: '/',
+    NetworkDisabled: true,
+    Labels: { [labels.role]: 'adapting', [labels.deadline]: String(Date.now() + lookingMs) },
+    HostConfig: { NetworkMode: 'none' },
+  });
+}
+
+/**
+ * Whether a container that was never started has these very bytes as a plain file in a plain folder. What a link leads to
+ * is no answer: it may lead elsewhere once /proc and the rest are mounted.
+ */
+async function holdsSupervisor(container: Dockerode.Container, { bytes }: SupervisorBinary): Promise<boolean> {
+  try {
+    if (!(await isFolder(container, posix.dirname(supervisorPath)))) return false;
+    const archive = (await container.getArchive({ path: supervisorPath })) as Readable;
+    const found = await onlyFile(archive, bytes.length);
+    return found?.equals(bytes) === true;
+  } catch (error) {
+    if (isStatus(error, 404)) return false;
+    throw error;
+  }
+}
+
+async function isFolder(container: Dockerode.Container, path: string): Promise<boolean> {
+  const answer = (await container.infoArchive({ path })) as unknown as IncomingMessage;
+  answer.resume();
+  const header = String(answer.headers['x-docker-container-path-stat'] ?? '');
+  const { mode } = PathStat.parse(JSON.parse(Buffer.from(header, 'base64').toString()));
+  return (mode & modeDirectory) !== 0;
+}
+
+/** The one plain file of an archive, undefined where it is something else or longer than `most` bytes. Reads no further. */
+export async function onlyFile(archive: Readable, most: number): Promise<Buffer | undefined> {
+  const entries = tar.extract();
+  archive.on('error', (error) => entries.destroy(error));
+  archive.pipe(entries);
+  try {
+    for await (const entry of entries) {
+      const { type, size } = entry.header;
+      if (type !== 'file' || size > most) return undefined;
+      const parts: Buffer[] = [];
+      for await (const part of entry) parts.push(part as Buffer);
+      return Buffer.concat(parts);
+    }
+    return undefined;
+  } finally {
+    archive.destroy();
+    entries.destroy();
+  }
+}
