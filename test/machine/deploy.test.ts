@@ -11,9 +11,6 @@ describe('katafleet as a service of an ordinary machine with one CPU', function 
   let machine: Machine;
   before(async () => {
     machine = await settled();
-    const built = await katafleet(machine, 'images', 'build', 'katafleet');
-    assert.equal(built.code, 0, built.stdout + built.stderr);
-    await machine.sh('command -v docker-compose >/dev/null || apt-get -q -y --no-install-recommends install docker-compose docker-cli');
     await machine.sh('mkdir -p /tmp/kata; touch /tmp/kata/file; docker swarm leave --force >/dev/null 2>&1 || true');
     assert.equal((await machine.sh('nproc')).trim(), '1');
   });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { Machine } from '../support/machine.ts';
-import { clone, settled } from '../support/newcomer.ts';
+import type { Machine } from '../support/machine.ts';
+import { clone, node as aNode, server as aServer } from '../support/newcomer.ts';
 
 const hour = 3_600_000;
 
@@ -9,9 +9,8 @@ describe('the set-up scripts on ordinary machines, through a power cut', functio
   let server: Machine;
   let node: Machine;
   before(async () => {
-    server = await settled();
-    node = await Machine.get('m2', ['docker.io', 'docker-cli', 'docker-compose', 'rsync', 'debootstrap']);
-    await server.sh('command -v rsync >/dev/null || apt-get -q -y --no-install-recommends install rsync');
+    server = await aServer();
+    node = await aNode();
   });
 
   const address = async (machine: Machine) => (await machine.sh('hostname -I')).split(' ')[0] ?? '';

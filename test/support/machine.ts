@@ -3,6 +3,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { atExit } from './at-exit.ts';
 import { eventually } from './eventually.ts';
@@ -18,15 +19,18 @@ const stay = process.env['TESTBED_MACHINES'] !== undefined;
 /** How long a machine may take until its last unit is up, s: it is 2 to 10 times slower than this one. */
 const bootSeconds = 900;
 
+type Input = string | Buffer | Readable;
+
 /** A command that may take hours, its output as text; `told` gets that as it comes. */
-async function run(words: readonly string[], input: string | Buffer = '', told?: NodeJS.WritableStream): Promise<Said> {
+async function run(words: readonly string[], input: Input = '', told?: NodeJS.WritableStream): Promise<Said> {
   const child = spawn(script, ['machine', ...words], { env, stdio: 'pipe' });
   const said: Said = { code: null, stdout: '', stderr: '' };
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => (said.stdout += chunk));
   child.stderr.setEncoding('utf8').on('data', (chunk: string) => (said.stderr += chunk));
   if (told) for (const stream of [child.stdout, child.stderr]) stream.pipe(told, { end: false });
   child.stdin.on('error', () => undefined); // a command that ends without reading it
-  child.stdin.end(input);
+  if (input instanceof Readable) input.pipe(child.stdin);
+  else child.stdin.end(input);
   [said.code] = (await once(child, 'close')) as [number | null];
   return said;
 }
@@ -66,7 +70,7 @@ export class Machine {
   /** A command in it, as root or as somebody else; `told` gets its output as it comes. */
   on(
     words: readonly string[],
-    { user = 'root', input = '', told }: { user?: string; input?: string | Buffer; told?: NodeJS.WritableStream } = {},
+    { user = 'root', input = '', told }: { user?: string; input?: Input; told?: NodeJS.WritableStream } = {},
   ): Promise<Said> {
     return run(['sh', user === 'root' ? this.name : `${user}@${this.name}`, ...words], input, told);
   }

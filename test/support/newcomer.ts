@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { type ChildProcessByStdio, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
+import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { Machine } from './machine.ts';
 import type { Said } from './said.ts';
@@ -13,10 +15,18 @@ export const clone = '/root/katafleet';
 
 let quick: Promise<Said> | undefined;
 
+/** What an administrator has apt install on a server or on a node. Machines of the same packages share a disk. */
+const packages = ['docker.io', 'docker-cli', 'docker-compose', 'rsync', 'debootstrap'];
+
 /** A machine as Debian's installer leaves it, with git, and apt's Node and npm, and a fresh clone of what is committed here. */
 export async function newcomer(): Promise<Machine> {
   const machine = await Machine.get('n1');
-  if ((await machine.on(['test', '-d', clone])).code === 0) return machine;
+  await putClone(machine);
+  return machine;
+}
+
+async function putClone(machine: Machine): Promise<void> {
+  if ((await machine.on(['test', '-d', clone])).code === 0) return;
   const folder = mkdtempSync(join(tmpdir(), 'katafleet-clone-'));
   try {
     execFileSync('git', ['clone', '--quiet', '--depth', '1', `file://${project}`, join(folder, 'katafleet')]);
@@ -26,7 +36,6 @@ export async function newcomer(): Promise<Machine> {
   } finally {
     rmSync(folder, { recursive: true });
   }
-  return machine;
 }
 
 /** scripts/quickstart there as root, once for all tests: what it said. */
@@ -35,15 +44,50 @@ export function quickstart(): Promise<Said> {
   return quick;
 }
 
-/** The newcomer's machine with katafleet built, an engine and images for runs: what the other tests stand on. */
-export async function settled(): Promise<Machine> {
-  const machine = await newcomer();
-  const ready = `cd ${clone} && node dist/main.js images list --json | grep -q '"name":"gcc-assert"[^}]*"built":true'`;
-  if ((await machine.on(['bash', '-c', ready])).code !== 0) {
-    const { code, stderr } = await quickstart();
+/** A machine with an engine, and nothing else of ours: a node. */
+export const node = (): Promise<Machine> => Machine.get('m2', packages);
+
+/** A machine with an engine, and with katafleet as it was built here: a server. What a newcomer builds, test/machine/quickstart tells. */
+export async function server(): Promise<Machine> {
+  const machine = await Machine.get('m1', packages);
+  await putClone(machine);
+  const runs = () => machine.on(['node', `${clone}/dist/main.js`, '--version']);
+  if ((await runs()).code !== 0) {
+    const abi = (await machine.sh('node -p process.versions.modules')).trim();
+    assert.equal(process.versions.modules, abi, "what npm ci compiled here can't be used there: use the Node.js that apt has there");
+    const listed = execFileSync('npm', ['ls', '--omit=dev', '--all', '--parseable'], { cwd: project, encoding: 'utf8' });
+    const modules = listed
+      .split('\n')
+      .filter((path) => path.includes('node_modules/'))
+      .map((path) => relative(project, path));
+    const words = ['-C', project, '-c', 'dist', 'images/supervisor/build', ...new Set(modules)];
+    await fed(spawn('tar', words, { stdio: ['ignore', 'pipe', 'inherit'] }), machine, ['tar', '-C', clone, '-x', '--no-same-owner']);
+    const { code, stderr } = await runs();
     assert.equal(code, 0, stderr);
   }
   return machine;
+}
+
+/**
+ * The server with images that can be run. They come from the engine in the folder KATAFLEET_TEST_ENGINE of this machine, after
+ * `images build` and `images build katafleet` there: within a machine that is as slow as this one that takes hours.
+ */
+export async function settled(): Promise<Machine> {
+  const machine = await server();
+  const names = ['build-essential', 'gcc-assert', 'katafleet'].map((name) => `katafleet/${name}`);
+  if ((await machine.on(['docker', 'image', 'inspect', ...names])).code === 0) return machine;
+  const folder = process.env['KATAFLEET_TEST_ENGINE'];
+  assert.ok(folder, 'KATAFLEET_TEST_ENGINE must name the folder of an engine that has the images');
+  const save = ['--host', `unix://${join(folder, 'docker.sock')}`, 'save', ...names];
+  await fed(spawn('docker', save, { stdio: ['ignore', 'pipe', 'inherit'] }), machine, ['docker', 'load']);
+  return machine;
+}
+
+/** A command on the machine whose input is what a process prints here: too much to be kept. */
+async function fed(from: ChildProcessByStdio<null, Readable, null>, machine: Machine, words: readonly string[]): Promise<void> {
+  const closed = once(from, 'close');
+  const { code, stdout, stderr } = await machine.on(words, { input: from.stdout });
+  assert.deepEqual([code, await closed], [0, [0, null]], stderr + stdout);
 }
 
 /** The command line of root's clone; `words` may name no file of this machine. */
