@@ -1,3 +1,5 @@
+import { labels } from './labels.ts';
+
 /**
  * The form in which names of images are compared: Docker Hub's prefixes gone, `:latest` where there is neither tag nor
  * digest. An id (`sha256:…`) stays as it is.
@@ -19,9 +21,24 @@ export function imageNames(image: { id: string; tags: readonly string[]; digests
   return [...tags, ...own, ...digests, image.id, `${digits}:latest`, `${digits.slice(0, 12)}:latest`];
 }
 
-/** Names to ids. Where two images answer to one name, the one that has it as a tag wins over katafleet's short names. */
-export function imageIndex(images: readonly { id: string; tags: readonly string[]; digests: readonly string[] }[]): Map<string, string> {
+/** What an index is made of: an image in a node's list. */
+interface Listed {
+  id: string;
+  tags: readonly string[];
+  digests: readonly string[];
+  labels: Readonly<Record<string, string>>;
+}
+
+/**
+ * Names to ids. Where two images answer to one name, the one that has it as a tag wins over katafleet's short names. An image
+ * without a tag that another was adapted from has its id still: the engine keeps it for that one, and no longer lists it.
+ */
+export function imageIndex(images: readonly Listed[]): Map<string, string> {
   const index = new Map<string, string>();
+  for (const { labels: own } of images) {
+    const source = own[labels.adaptedFrom];
+    if (source !== undefined) for (const name of imageNames({ id: source, tags: [], digests: [] })) index.set(name, source);
+  }
   for (const image of images) for (const name of imageNames(image)) index.set(name, image.id);
   for (const image of images) for (const tag of image.tags) index.set(canonicalImage(tag), image.id);
   return index;
