@@ -1,9 +1,11 @@
 import type { AddressInfo } from 'node:net';
 import { isIP } from 'node:net';
+import { hostname } from 'node:os';
 import { ByteBudget } from './core/byte-budget.ts';
 import { serverMemory } from './core/server-memory.ts';
 import { parseListen } from './core/endpoint.ts';
 import { KatafleetError, messageOf } from './core/errors.ts';
+import { parseHostName } from './core/host-name.ts';
 import { canonicalImage } from './core/image-name.ts';
 import { sandboxLimits } from './core/profile.ts';
 import type { Config } from './config/schema.ts';
@@ -24,6 +26,8 @@ export interface DaemonOptions {
   config: Config;
   /** HOST:PORT that leads to it, where that is not where it listens: a container's published port. */
   published?: string | undefined;
+  /** Names by which it is asked, beside those of the configuration. */
+  names?: readonly string[];
   /** Told of what happens, a line each. */
   log: (line: string) => void;
 }
@@ -44,7 +48,7 @@ export class Daemon {
   #stopping = false;
 
   /** Opens the journal and connects to nothing yet. @throws journal.*, endpoint.invalid, config.invalid */
-  constructor({ config, published, log }: DaemonOptions) {
+  constructor({ config, published, names = [], log }: DaemonOptions) {
     this.#config = config;
     this.#log = log;
     this.#journal = Journal.open(config.journal.file, { keepBytes: config.journal.keepBytes });
@@ -79,7 +83,10 @@ export class Daemon {
     this.#maintenance = new Maintenance(this.#jobs(), remembered, log);
     const { folder } = config.katas;
     this.#katas = new Katas({ folder, run: (request) => this.#katafleet.run(request), trouble: log });
-    const { host } = listenAddress(published ?? config.server.listen);
+    const reached = listenAddress(published ?? config.server.listen).host;
+    const loopbackOnly = isLoopback(reached);
+    // Its host's own name is known to that network only: no page has it.
+    const own = [reached, ...(loopbackOnly ? [] : [hostname()])].flatMap((name) => parseHostName(name) ?? []);
     this.#app = buildApp(
       {
         fleet,
@@ -95,7 +102,7 @@ export class Daemon {
         stopping: () => this.#stopping,
         clones: serveClones({ git: new Git(4), repository: (kata, avatar) => this.#katas.repository(kata, avatar), trouble: log }),
       },
-      { bodyLimit: config.server.bodyLimit, memory, loopbackOnly: isLoopback(host) },
+      { bodyLimit: config.server.bodyLimit, memory, hosts: { loopbackOnly, names: [...own, ...config.server.names, ...names] } },
     );
   }
 

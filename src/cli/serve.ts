@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { Command } from 'commander';
+import { parseHostName } from '../core/host-name.ts';
 import { Daemon } from '../daemon.ts';
 import { escapeLine } from './terminal.ts';
 import { type At, configOf } from './where.ts';
@@ -23,6 +24,7 @@ export function serveCommand(at: At): Command {
           journal: { ...config.journal, ...(options.journal === undefined ? {} : { file: options.journal }) },
         },
         published: options.published,
+        names: namesOf(process.env['KATAFLEET_NAMES'] ?? '', log),
         log,
       });
       const broken = new Promise<never>((_resolve, reject) => {
@@ -45,4 +47,14 @@ export function serveCommand(at: At): Command {
         await daemon.stop();
       }
     });
+}
+
+/** Names of the variable that the stacks set. One that can't be a name, as a node's may be, does not keep the server from serving. */
+function namesOf(variable: string, log: (line: string) => void): string[] {
+  return variable.split(/[\s,]+/).flatMap((text) => {
+    if (text === '') return [];
+    const name = parseHostName(text);
+    if (name === undefined) log(`KATAFLEET_NAMES: ${JSON.stringify(text)} is not the name of a host and is left out`);
+    return name ?? [];
+  });
 }

@@ -1,6 +1,7 @@
 import cron from 'node-cron';
 import { z } from 'zod';
 import { endpointIdentity, parseListen } from '../core/endpoint.ts';
+import { parseHostName } from '../core/host-name.ts';
 import { Profile, ProfileFields } from '../core/profile.ts';
 import { defaultUids, mostUids, parseUids, type Uids, uidsInWords } from '../core/users.ts';
 import { duration, durationOrOff, reserve, share, size } from './fields.ts';
@@ -15,6 +16,13 @@ const name = z
   .string()
   .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, 'must be 1 to 63 letters, digits, or . _ -, and begin with a letter or digit');
 const image = z.string().regex(/^[^\s\0]{1,512}$/, 'must be the name of an image');
+const hostName = z.string().transform((text, context): string => {
+  const parsed = parseHostName(text);
+  if (parsed !== undefined) return parsed;
+  const message = `expected the name of a host, without a port, got ${JSON.stringify(text)}`;
+  context.addIssue({ code: 'custom', message });
+  return z.NEVER;
+});
 const driver = z.enum(['auto', 'swarm', 'engine', 'ssh']);
 const labels = z.record(
   z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$/, 'must be 1 to 128 letters, digits, or . _ / -'),
@@ -171,6 +179,8 @@ export const ConfigFile = z
             error: (issue) => `expected HOST:PORT such as 127.0.0.1:7420, got ${JSON.stringify(issue.input)}`,
           })
           .default('127.0.0.1:7420'),
+        /** By which it is asked, beside addresses, localhost and its host's own. */
+        names: z.array(hostName).max(100).default([]),
         /** Absent, a share of the server's memory. */
         bodyLimit: size(KiB, GiB).optional(),
         grace: duration(0, hour).default(20 * second),

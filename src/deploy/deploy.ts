@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type Dockerode from 'dockerode';
 import { KatafleetError, messageOf } from '../core/errors.ts';
+import { parseHostName } from '../core/host-name.ts';
 import { canonicalImage } from '../core/image-name.ts';
 import { engineError } from '../drivers/api/errors.ts';
 import { inspectImage } from '../drivers/api/inspect.ts';
@@ -73,6 +74,7 @@ export async function deploy(options: DeployOptions): Promise<string> {
       KATAFLEET_CONFIG_FILE: config.file,
       KATAFLEET_CONFIG_VERSION: config.version,
       KATAFLEET_STOP_GRACE: `${Math.max(60, Math.ceil((config.graceMs + closingMs) / 1000))}s`,
+      KATAFLEET_NAMES: [options.config.env['KATAFLEET_NAMES'] ?? '', endpointName(options.endpoint)].join(' ').trim(),
       KATAFLEET_LISTEN: `${options.listen.host ?? '127.0.0.1'}:${options.listen.port}`,
       KATAFLEET_PORT: String(options.listen.port),
       KATAFLEET_DIAL_PORT: String(options.dialPort),
@@ -158,6 +160,11 @@ async function allOrNothing<T>({ driver, name, say }: DeployOptions, wasThere: b
   }
 }
 
+/** The name by which people reach the engine's host, and so what is deployed there; empty where it is none. */
+function endpointName(endpoint: string): string {
+  return parseHostName(new URL(endpoint).hostname) ?? '';
+}
+
 /** Where a node is reached by whoever reaches the manager at an endpoint; a swarm of one machine may not say. */
 function reachable(address: string, endpoint: string): string {
   if (address !== '' && address !== '0.0.0.0' && !address.startsWith('127.')) return address.includes(':') ? `[${address}]` : address;
@@ -168,14 +175,18 @@ function reachable(address: string, endpoint: string): string {
 async function answered(address: string, say: (line: string) => void): Promise<string> {
   const until = performance.now() + nodesMs;
   for (;;) {
-    let ready: { nodes?: { ready: number; all: number } };
+    let ready: { nodes?: { ready: number; all: number }; error?: { message: string } };
     try {
       ready = (await (await fetch(`${address}/health/ready`, { signal: AbortSignal.timeout(2_000) })).json()) as typeof ready;
     } catch (error) {
       say(`${address} is not reached from here (${messageOf(error instanceof Error && error.cause ? error.cause : error)})`);
       return address;
     }
-    const { nodes } = ready;
+    const { nodes, error } = ready;
+    if (error) {
+      say(`${address} does not say whether its nodes are ready: ${error.message}`);
+      return address;
+    }
     if (nodes && nodes.ready > 0) {
       say(`${nodes.ready} of ${nodes.all} nodes are ready`);
       return address;

@@ -15,6 +15,7 @@ import { requestOf, resultJson, RunJson } from '../runs/json.ts';
 import type { RunRecord, RunService, RunState } from '../runs/service.ts';
 import { mediaType, ownBodies, readBodies, readsItself } from './bodies.ts';
 import { boundBodies, busy, type Forget } from './body-budget.ts';
+import { hostFault, type Hosts } from './hosts.ts';
 
 /** What the handlers stand on. */
 export interface Parts {
@@ -41,8 +42,8 @@ export interface AppOptions {
   memory?: Pick<ServerMemory, 'bodies' | 'results'>;
   /** Bytes of the largest request. */
   bodyLimit: number;
-  /** Requests must name the server by a loopback name: a web page that has its own name point at us is turned away. */
-  loopbackOnly: boolean;
+  /** By which names it is asked: a web page that has its own name point at us is turned away. */
+  hosts: Hosts;
   /** Told of each route that there is. */
   onRoute?: (method: string, path: string) => void;
 }
@@ -69,7 +70,7 @@ export function buildApp(parts: Parts, options: AppOptions): FastifyInstance {
   app.setNotFoundHandler((request, reply) =>
     sendError(reply, new KatafleetError('request.unknown', `there is no ${request.method} ${request.url.slice(0, 200)}`)),
   );
-  app.addHook('onRequest', (request, _reply, done) => done(stranger(request, options.loopbackOnly)));
+  app.addHook('onRequest', (request, _reply, done) => done(stranger(request, options.hosts)));
   const { memory = serverMemory() } = options;
   const { bodyLimit } = options;
   const forget = boundBodies(app, { most: Math.max(memory.bodies, bodyLimit), bodyLimit }, readsItself);
@@ -83,11 +84,9 @@ export function buildApp(parts: Parts, options: AppOptions): FastifyInstance {
 }
 
 /** Why a request is turned away before it is read: what a browser sends for another site's page. */
-function stranger({ hostname, host, headers: { origin } }: FastifyRequest, loopbackOnly: boolean): KatafleetError | undefined {
-  if (loopbackOnly && !/^(localhost|127(\.\d{1,3}){3}|\[::1\])$/i.test(hostname)) {
-    return new KatafleetError('request.forbidden', `this server answers to loopback names only, not to ${hostname.slice(0, 200)}`);
-  }
-  if (origin === undefined || (URL.canParse(origin) && new URL(origin).host === host.toLowerCase())) return undefined;
+function stranger({ raw, headers: { origin, host = '' } }: FastifyRequest, hosts: Hosts): KatafleetError | undefined {
+  const fault = hostFault(raw, hosts);
+  if (fault || origin === undefined || (URL.canParse(origin) && new URL(origin).host === host.toLowerCase())) return fault;
   return new KatafleetError('request.forbidden', `pages of ${origin.slice(0, 200)} may not ask this server`);
 }
 

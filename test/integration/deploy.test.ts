@@ -47,8 +47,8 @@ describe('katafleet as a service of one host, by the Compose of this machine', f
     await katafleet('undeploy', '--name', name, '--volumes', '--timeout', '10s');
     driver.close();
   });
-  const deploy = (...args: string[]) =>
-    katafleet('--config', file, 'deploy', '--stack', 'compose', '--name', name, '--listen', String(port), ...args);
+  const toDeploy = () => ['--config', file, 'deploy', '--stack', 'compose', '--name', name, '--listen', String(port)];
+  const deploy = (...args: string[]) => katafleetWith({ KATAFLEET_NAMES: 'runner.example' }, ...toDeploy(), ...args);
   const container = async () => {
     const docker = await driver.client();
     const [found] = await docker.listContainers({ all: true, filters: { label: [`com.docker.compose.project=${name}`] } });
@@ -67,8 +67,7 @@ describe('katafleet as a service of one host, by the Compose of this machine', f
   };
 
   it('that can not come up the first time says why, and leaves nothing that is broken', async () => {
-    const words = ['--config', file, 'deploy', '--stack', 'compose', '--name', name, '--listen', String(port)];
-    const { code, stderr } = await katafleetWith({ KATAFLEET_CPUS: '9999' }, ...words);
+    const { code, stderr } = await katafleetWith({ KATAFLEET_CPUS: '9999' }, ...toDeploy());
     assert.deepEqual([code, /Range of CPUs[^]*KATAFLEET_CPUS says how many/i.test(stderr)], [69, true], stderr);
     const left = await katafleet('undeploy', '--name', name, '--dry-run');
     assert.deepEqual([left.code, left.stdout], [0, `nothing of ${name} is there\n`], left.stderr);
@@ -82,7 +81,7 @@ describe('katafleet as a service of one host, by the Compose of this machine', f
     assert.doesNotMatch(stderr, /^(compose at|container) /m);
   });
 
-  it('is deployed in one command, serves with the engine that its socket leads to, and answers to loopback names only', async () => {
+  it('is deployed in one command, serves with the engine that its socket leads to, and answers to names of loopback and its own only', async () => {
     const { code, stdout, stderr } = await deploy();
     assert.deepEqual([code, stdout], [0, `http://127.0.0.1:${port}\n`], stderr);
     assert.match(stderr, /container \S+: has started, and is not healthy yet\n[^]*is healthy\n/);
@@ -99,7 +98,8 @@ describe('katafleet as a service of one host, by the Compose of this machine', f
         { '7420/tcp': [{ HostIp: '127.0.0.1', HostPort: String(port) }] },
       ],
     );
-    assert.deepEqual([await asked('127.0.0.1:7420'), await asked('evil.example:7420')], [200, 403]);
+    for (const host of ['127.0.0.1:7420', 'katafleet:7420', 'runner.example']) assert.equal(await asked(host), 200, host);
+    for (const host of ['evil.example:7420', '10.0.0.1']) assert.equal(await asked(host), 403, host);
   });
 
   it('deployed again it stays; another configuration makes another container', async () => {

@@ -157,6 +157,11 @@ describe('configuration: what is wrong is named with file, line and path', () =>
       'server: {listen: "h:99999"}',
       'k.yaml:1: server.listen: expected HOST:PORT such as 127.0.0.1:7420, got "h:99999"',
     ],
+    [
+      'a name of the server with a port',
+      'server: {names: [a.example, "b.example:443"]}',
+      'k.yaml:1: server.names[1]: expected the name of a host, without a port, got "b.example:443"',
+    ],
     ['an unknown key of the swarm', 'swarm:\n  advertize: h:1', 'k.yaml:2: swarm.advertize: unknown key; did you mean advertise?'],
     [
       'an advertised address without a port',
@@ -340,7 +345,7 @@ describe('configuration: defaults and places', () => {
         patience: 30_000,
         workers: [],
       },
-      server: { listen: '127.0.0.1:7420', bodyLimit: 64 * MiB, grace: 20_000 },
+      server: { listen: '127.0.0.1:7420', names: [], bodyLimit: 64 * MiB, grace: 20_000 },
     } satisfies Config);
   });
 

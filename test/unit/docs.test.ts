@@ -42,7 +42,8 @@ describe('the pages tell what the code does', () => {
       [...(route ?? '').matchAll(/`(GET|POST|DELETE) ([^`?]+)[^`]*`/g)].map(([, method, path]) => `${method ?? ''} ${path ?? ''}`),
     );
     const routes: string[] = [];
-    await buildApp({} as Parts, { bodyLimit: 1, loopbackOnly: true, onRoute: (method, path) => routes.push(`${method} ${path}`) }).ready();
+    const onRoute = (method: string, path: string) => void routes.push(`${method} ${path}`);
+    await buildApp({} as Parts, { bodyLimit: 1, hosts: { loopbackOnly: true, names: [] }, onRoute }).ready();
     const named = routes.map((route) =>
       route.replace(':id', 'ID').replace('maintenance/:name', 'maintenance/JOB').replace(':name', 'NAME'),
     );

@@ -49,7 +49,12 @@ describe('stacks/swarm.yaml', () => {
           Image: 'sha256:1',
           Labels: own,
           Args: ['serve', '--listen', '0.0.0.0:7420'],
-          Env: ['DOCKER_HOST=unix:///var/run/docker.sock', 'KATAFLEET_CONFIG=/etc/katafleet/katafleet.yaml', 'TMPDIR=/tmp'],
+          Env: [
+            'DOCKER_HOST=unix:///var/run/docker.sock',
+            'KATAFLEET_CONFIG=/etc/katafleet/katafleet.yaml',
+            'KATAFLEET_NAMES=katafleet tasks.katafleet s_katafleet tasks.s_katafleet {{.Node.Hostname}} ',
+            'TMPDIR=/tmp',
+          ],
           User: '10001:999',
           Init: true,
           ReadOnly: true,
