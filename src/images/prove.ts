@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import { KatafleetError } from '../core/errors.ts';
 import type { Outcome, RunRequest, RunResult } from '../core/run.ts';
 import { compilePattern } from '../runs/lights.ts';
@@ -32,8 +31,7 @@ export async function prove(
     progress(`proved: ${argv.join(' ')}`);
   }
   for (const { light, files } of recipe.cases) {
-    const startPoint = join(recipe.folder, recipe.start_point ?? '');
-    const given = await startPointFiles(startPoint, files === undefined ? undefined : join(recipe.folder, files));
+    const given = await startPointFiles(recipe.folder, recipe.start_point ?? '', files);
     const result = await run({ image, files: given, steps: [{ argv: recipe.command ?? [] }], profile, collect: false });
     if (result.light !== light)
       throw failed(recipe, `${files ?? 'the start-point'} was to be ${light} and is ${result.light ?? 'without a light'}`, result);

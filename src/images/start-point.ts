@@ -1,23 +1,29 @@
-import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { KatafleetError } from '../core/errors.ts';
 import { faultsOf } from '../core/faults.ts';
 import { Manifest } from '../core/manifest.ts';
+import { sandboxPath } from '../core/paths.ts';
 import type { SandboxFile } from '../core/run.ts';
+import { FilesBelow, startPointLimits } from '../files/below.ts';
 
 /**
- * The manifest in a folder, undefined where there is none. Web pages, browser extensions and others have a manifest.json as
- * well: where one may be there, only what names an image or visible files counts as a start-point's. @throws recipe.invalid
+ * The manifest in a folder, undefined where there is none that is a plain file. Web pages, browser extensions and others have a
+ * manifest.json as well: where one may be there, only what names an image or visible files counts as a start-point's.
+ * @throws recipe.invalid, files.too_large
  */
 export async function readManifest(folder: string, kinds: 'our kind' | 'or another kind' = 'our kind'): Promise<Manifest | undefined> {
-  const file = join(folder, 'manifest.json');
-  let text: string;
-  try {
-    text = await readFile(file, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+  return manifestOf(new FilesBelow(folder, startPointLimits), '', kinds);
+}
+
+async function manifestOf(below: FilesBelow, at: string, kinds: 'our kind' | 'or another kind'): Promise<Manifest | undefined> {
+  const name = at === '' ? 'manifest.json' : `${at}/manifest.json`;
+  const file = join(below.folder, name);
+  const found = await below.read(name, startPointLimits.manifest).catch((error: unknown) => {
+    if (kinds === 'or another kind' && error instanceof KatafleetError && error.code === 'files.too_large') return undefined;
     throw error;
-  }
+  });
+  if (!found) return undefined;
+  const text = found.content.toString('utf8');
   const json = parseJson(text);
   if (kinds === 'or another kind' && !('image_name' in json) && !('visible_filenames' in json)) return undefined;
   const parsed = Manifest.safeParse(json);
@@ -35,16 +41,29 @@ function parseJson(text: string): object {
   }
 }
 
-/** The visible files of a start-point, with those of another folder in place of, or beside, its own. */
-export async function startPointFiles(folder: string, instead?: string): Promise<SandboxFile[]> {
-  const manifest = await readManifest(folder);
-  if (!manifest) throw new KatafleetError('recipe.invalid', `${folder} has no manifest.json`);
-  const sources = new Map(manifest.visible_filenames.map((name) => [name, join(folder, name)]));
-  for (const name of instead === undefined ? [] : await readdir(instead)) sources.set(name, join(instead ?? '', name));
-  return Promise.all(
-    Array.from(sources, async ([path, file]) => {
-      const { mtimeNs } = await stat(file, { bigint: true });
-      return { path, mode: 0o644, mtimeNs, content: await readFile(file) };
-    }),
-  );
+/**
+ * The visible files of a recipe's start-point, with those of another of its folders in place of, or beside, its own. Nothing is
+ * read through a link below the recipe's folder. @throws recipe.invalid, files.path, files.too_many, files.too_large
+ */
+export async function startPointFiles(recipe: string, startPoint: string, instead?: string): Promise<SandboxFile[]> {
+  const below = new FilesBelow(recipe, startPointLimits);
+  const manifest = await manifestOf(below, startPoint, 'our kind');
+  if (!manifest) throw new KatafleetError('recipe.invalid', `${join(recipe, startPoint)} has no plain file manifest.json`);
+  const sources = new Map<string, string>();
+  for (const name of manifest.visible_filenames) {
+    sandboxPath(name); // beneath the start-point, not beneath the recipe alone
+    sources.set(name, `${startPoint}/${name}`);
+  }
+  if (instead !== undefined) {
+    const names = await below.names(instead);
+    if (!names) throw new KatafleetError('recipe.invalid', `${join(recipe, instead)} is no folder; links are not followed`);
+    for (const name of names) sources.set(name, `${instead}/${name}`);
+  }
+  const files: SandboxFile[] = [];
+  for (const [path, source] of sources) {
+    const found = await below.read(source);
+    if (!found) throw new KatafleetError('recipe.invalid', `${join(recipe, source)} is no plain file; links are not followed`);
+    files.push({ path, mode: 0o644, mtimeNs: found.mtimeNs, content: found.content });
+  }
+  return files;
 }

@@ -1,9 +1,8 @@
-import { lstat, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { KatafleetError, messageOf } from '../core/errors.ts';
 import { Manifest } from '../core/manifest.ts';
-import { sandboxPath } from '../core/paths.ts';
+import { FilesBelow, startPointLimits } from '../files/below.ts';
 import { fateOf, parseRules, type Rules, rulesFile } from './rules.ts';
 import type { WholeFile } from './sandbox.ts';
 
@@ -15,34 +14,49 @@ export interface StartPoint {
 
 /**
  * A folder with manifest.json in cyber-dojo's format, the visible files that it names, and kata.yaml where the files that
- * tools make are to be treated by rules. Links are refused: they could name any file of the machine.
- * @throws kata.invalid, files.path
+ * tools make are to be treated by rules. Nothing is read through a link below the folder: it could lead to any file of the machine.
+ * @throws kata.invalid, files.path, files.too_many, files.too_large
  */
 export async function readStartPoint(folder: string): Promise<StartPoint> {
-  const text = await readFile(join(folder, 'manifest.json'), 'utf8').catch((cause: unknown) => {
-    throw new KatafleetError('kata.invalid', `${folder} is no start-point: ${messageOf(cause)}`, {
-      cause,
-      hint: 'a start-point is a folder with a manifest.json and the files that it names',
-    });
+  const below = new FilesBelow(folder, startPointLimits);
+  const text = await textOf(below, 'manifest.json').catch((cause: unknown) => {
+    throw noStartPoint(folder, messageOf(cause), cause);
   });
+  if (text === undefined) throw noStartPoint(folder, 'it has no plain file manifest.json');
   const manifest = parseManifest(text, join(folder, 'manifest.json'));
-  const rules = parseRules(await readFile(join(folder, rulesFile), 'utf8').catch(absent), join(folder, rulesFile));
+  const rules = parseRules((await textOf(below, rulesFile)) ?? (await withoutRules(below)), join(folder, rulesFile));
   fateOf(rules, manifest.hidden_filenames);
-  const files = await Promise.all(manifest.visible_filenames.map((path) => startFile(folder, path)));
+  const files: WholeFile[] = [];
+  for (const path of manifest.visible_filenames) files.push(await startFile(below, path));
   return { manifest, rules, files };
 }
 
+async function textOf(below: FilesBelow, name: string): Promise<string | undefined> {
+  return (await below.read(name, startPointLimits.manifest))?.content.toString('utf8');
+}
+
+/** Rules that are there and can't be read are not the same as none. @throws kata.invalid */
+async function withoutRules(below: FilesBelow): Promise<string> {
+  if ((await below.names(''))?.includes(rulesFile) !== true) return '';
+  throw new KatafleetError('kata.invalid', `${join(below.folder, rulesFile)} is no plain file`);
+}
+
 /** What is not executable for its owner gets 0644, what is gets 0755: the rest of a mode is the checkout's, not the author's. */
-async function startFile(folder: string, path: string): Promise<WholeFile> {
-  sandboxPath(path);
-  const file = join(folder, path);
-  try {
-    const found = await lstat(file, { bigint: true });
-    if (!found.isFile()) throw new Error('is no plain file');
-    return { path, mode: found.mode & 0o100n ? 0o755 : 0o644, mtimeNs: found.mtimeNs, content: await readFile(file) };
-  } catch (cause) {
-    throw new KatafleetError('kata.invalid', `the start-point ${folder} names ${JSON.stringify(path)}: ${messageOf(cause)}`, { cause });
-  }
+async function startFile(below: FilesBelow, path: string): Promise<WholeFile> {
+  const names = `the start-point ${below.folder} names ${JSON.stringify(path)}`;
+  const found = await below.read(path).catch((cause: unknown) => {
+    throw cause instanceof KatafleetError ? cause : new KatafleetError('kata.invalid', `${names}: ${messageOf(cause)}`, { cause });
+  });
+  if (!found) throw new KatafleetError('kata.invalid', `${names}: it has no plain file of that name; links are not followed`);
+  const { content, mtimeNs, executable } = found;
+  return { path, mode: executable ? 0o755 : 0o644, mtimeNs, content };
+}
+
+function noStartPoint(folder: string, why: string, cause?: unknown): KatafleetError {
+  return new KatafleetError('kata.invalid', `${folder} is no start-point: ${why}`, {
+    ...(cause === undefined ? {} : { cause }),
+    hint: 'a start-point is a folder with a manifest.json and the files that it names',
+  });
 }
 
 function parseManifest(text: string, shown: string): Manifest {
@@ -53,9 +67,4 @@ function parseManifest(text: string, shown: string): Manifest {
       cause instanceof z.ZodError ? cause.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ') : messageOf(cause);
     throw new KatafleetError('kata.invalid', `${shown} is no start-point's manifest: ${why}`, { cause });
   }
-}
-
-function absent(error: unknown): string {
-  if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
-  throw error;
 }

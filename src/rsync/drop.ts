@@ -1,9 +1,8 @@
-import { constants } from 'node:fs';
-import { type FileHandle, lstat, open, readdir } from 'node:fs/promises';
-import { encodePath, pathFault } from '../core/paths.ts';
+import { lstat, readdir } from 'node:fs/promises';
+import { encodePath } from '../core/paths.ts';
 import type { ListedFile, ReturnedFile } from '../core/run.ts';
+import { readExactly, Way } from '../files/way.ts';
 
-const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK } = constants;
 const atOnce = 16;
 
 /**
@@ -42,59 +41,13 @@ function byFolder(listed: readonly ListedFile[]): Map<string, { name: Buffer; fi
   return folders;
 }
 
-/** A folder opened part by part, each from the one before (openat by way of /proc), so that nothing can be put in between. */
-class Way {
-  #handle: FileHandle | undefined;
-
-  static async into(folder: string, below: string): Promise<Way> {
-    const way = new Way();
-    const path = encodePath(below);
-    if (below !== '' && pathFault(path) !== undefined) return way;
-    way.#handle = await open(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-    for (const part of below === '' ? [] : below.split('/')) {
-      const next = await way.open(encodePath(part), O_DIRECTORY);
-      await way.#handle?.close();
-      way.#handle = next;
-      if (next === undefined) break;
-    }
-    return way;
-  }
-
-  get reached(): boolean {
-    return this.#handle !== undefined;
-  }
-
-  /** What has this name in the folder; undefined where it is not there, or is a link. */
-  async open(name: Buffer, flags = 0): Promise<FileHandle | undefined> {
-    if (this.#handle === undefined || pathFault(name) !== undefined || name.includes(0x2f)) return undefined;
-    const path = Buffer.concat([Buffer.from(`/proc/self/fd/${this.#handle.fd}/`), name]);
-    try {
-      return await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | flags);
-    } catch (error) {
-      const code = (error as NodeJS.ErrnoException).code ?? '';
-      if (['ENOENT', 'ELOOP', 'ENOTDIR', 'ENXIO'].includes(code)) return undefined;
-      throw error;
-    }
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#handle?.close();
-  }
-}
-
 async function contentOf(way: Way, name: Buffer, size: number): Promise<Buffer | undefined> {
   const handle = await way.open(name);
   if (handle === undefined) return undefined;
   try {
     const found = await handle.stat();
     if (!found.isFile() || found.nlink !== 1 || found.size !== size) return undefined;
-    const content = Buffer.allocUnsafe(size);
-    for (let at = 0; at < size;) {
-      const { bytesRead } = await handle.read(content, at, size - at, at);
-      if (bytesRead === 0) return undefined;
-      at += bytesRead;
-    }
-    return content;
+    return await readExactly(handle, size);
   } finally {
     await handle.close();
   }

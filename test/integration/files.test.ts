@@ -7,7 +7,7 @@ import { startPointFiles } from '../../src/images/start-point.ts';
 import { endpoint, sh, stdout, testFleet, withoutUid } from '../support/fleet.ts';
 import { importScratch, scratchImage } from '../support/scratch.ts';
 
-const startPoint = join(recipesFolder, 'gcc-assert/start_point');
+const recipe = join(recipesFolder, 'gcc-assert');
 
 describe('files, in real containers', () => {
   let fleet: Katafleet;
@@ -17,17 +17,17 @@ describe('files, in real containers', () => {
   it('the kata is red, amber and green', async () => {
     for (const [light, instead] of [
       ['red', undefined],
-      ['amber', 'gcc-assert/cases/amber'],
-      ['green', 'gcc-assert/cases/green'],
+      ['amber', 'cases/amber'],
+      ['green', 'cases/green'],
     ] as const) {
-      const files = await startPointFiles(startPoint, instead && join(recipesFolder, instead));
+      const files = await startPointFiles(recipe, 'start_point', instead);
       const result = await fleet.run({ image: 'gcc-assert', files, steps: [{ argv: ['bash', './cyber-dojo.sh'] }] });
       assert.equal(result.light, light);
     }
   });
 
   it('time stamps survive both ways, so that make builds only what changed', async () => {
-    const files = await startPointFiles(startPoint, join(recipesFolder, 'gcc-assert/cases/green'));
+    const files = await startPointFiles(recipe, 'start_point', 'cases/green');
     const build = (given: readonly SandboxFile[]) => fleet.run({ image: 'gcc-assert', files: given, steps: [{ argv: ['make'] }] });
     const first = await build(files);
     const compiled = (text: string) => text.split('\n').filter((line) => line.includes(' -c ')).length;

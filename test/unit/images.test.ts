@@ -125,7 +125,7 @@ describe('recipes', () => {
       gcc?.cases.map(({ light }) => light),
       ['red', 'amber', 'green'],
     );
-    const files = await startPointFiles(join(recipesFolder, 'gcc-assert/start_point'), join(recipesFolder, 'gcc-assert/cases/green'));
+    const files = await startPointFiles(join(recipesFolder, 'gcc-assert'), 'start_point', 'cases/green');
     assert.equal(files.length, 5);
     assert.ok(
       files.some(({ path, content }) => path === 'hiker.c' && content instanceof Uint8Array && Buffer.from(content).includes('6 * 7')),
