@@ -98,11 +98,15 @@ describe('katafleet as a service of a real swarm', function () {
     assert.equal(await inside('cat /proc/1/comm'), 'docker-init');
   });
 
-  it('is found by its name in the network of the tasks, which leads nowhere else, from any node', async () => {
-    const script =
-      'getent hosts katafleet >/dev/null && exec 3<>/dev/tcp/katafleet/7420 && printf "GET /health/live HTTP/1.0\\r\\n\\r\\n" >&3 && grep live <&3';
+  it('is found by its names in the network of the tasks, which leads nowhere else, from any node, and answers to them and its node’s', async () => {
+    const asking = (name: string, host = name) =>
+      `exec 3<>/dev/tcp/${name}/7420 && printf "GET /health/live HTTP/1.0\\r\\nHost: ${host}:7420\\r\\n\\r\\n" >&3 && tail -n 1 <&3; echo;`;
+    const names = ['katafleet', 'tasks.katafleet', 'katafleet_katafleet', 'tasks.katafleet_katafleet'];
+    const script = `${names.map((name) => asking(name)).join(' ')} ${asking('katafleet', 'h1')} ${asking('katafleet', 'evil.example')}`;
     const inside = ['run', '--rm', '--network', 'katafleet_tasks', '--entrypoint', 'bash', 'katafleet/build-essential', '-c'];
-    assert.equal((await bed.docker('h2', ...inside, script)).trim(), '{"live":true}');
+    const answers = (await bed.docker('h2', ...inside, script)).trim().split('\n');
+    assert.deepEqual(answers.slice(0, 5), Array(5).fill('{"live":true}'));
+    assert.match(answers[5] ?? '', /"request\.forbidden"[^]*evil\.example/);
     const out = `timeout 3 bash -c "exec 3<>/dev/tcp/${bed.address('h1')}/7420" 2>/dev/null && echo reached || echo closed`;
     assert.equal((await bed.docker('h2', ...inside, out)).trim(), 'closed');
   });
