@@ -14,10 +14,7 @@ const one = { settings: { a: { reserve: { bytes: 7680 * MiB } } } }; // room for
 const asSwarm = (driver: FakeDriver) => driver.asSwarm(fakeMachine('h1'), fakeMachine('h2'));
 
 /** The API over nodes in memory. */
-async function api(
-  names: string[],
-  options: Parameters<typeof fakeService>[1] & { jobs?: MaintenanceJob[]; bodyLimit?: number } = {},
-) {
+async function api(names: string[], options: Parameters<typeof fakeService>[1] & { jobs?: MaintenanceJob[]; bodyLimit?: number } = {}) {
   const service = await fakeService(names, options);
   const { fleet, journal } = service;
   const state = { stopping: false };
