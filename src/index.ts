@@ -196,7 +196,7 @@ export class Katafleet implements AsyncDisposable {
   async commandsOf(image: string): Promise<Pick<PreparedImage, 'command' | 'imageCommand'>> {
     await this.open();
     const name = canonicalImage(image);
-    if (!this.fleet.hasImage(name)) await this.fleet.refreshImages();
+    await this.fleet.findImage(name);
     const member = this.fleet.members.find(({ node }) => node.imageId(name) !== undefined) ?? this.fleet.members[0];
     return (await member?.node.image(name)) ?? {};
   }

@@ -10,13 +10,14 @@ import { type PoolBounds, shareTargets } from '../scheduler/targets.ts';
 import type { HealthState } from './health.ts';
 import type { CopyOptions } from './copy.ts';
 import { fleetImages, type FleetImage, ImageCopies } from './images.ts';
+import { ImageSearch } from './image-search.ts';
 import { Member, type MemberOptions, type MemberSettings } from './member.ts';
 import type { Lease } from './node.ts';
 import { machineOf, splitMachine } from './machines.ts';
 import type { WarmPool } from './pool.ts';
 import type { Doomed } from './reaper.ts';
 
-export interface FleetOptions extends Omit<MemberOptions, 'cluster' | 'onState' | 'onRoom'> {
+export interface FleetOptions extends Omit<MemberOptions, 'cluster' | 'onState' | 'onRoom' | 'onImagesChanged'> {
   members: readonly MemberSettings[];
   policy: Policy;
   /** A node's health changed, or a person cordoned it; for the journal. */
@@ -78,6 +79,7 @@ export class Fleet {
   readonly #byName: ReadonlyMap<string, Member>;
   readonly #options: FleetOptions;
   readonly #copies = new ImageCopies();
+  readonly #search = new ImageSearch(() => this.members);
   readonly #draining = new Map<string, 'cordoned' | 'draining'>();
   readonly #pools = new Map<string, FleetPool>();
   readonly #listeners = new Set<() => void>();
@@ -89,6 +91,7 @@ export class Fleet {
       ...options,
       cluster: this.cluster,
       onRoom: () => this.#room(),
+      onImagesChanged: (member) => this.#search.changed(member),
       onState: (member, from, to) => {
         options.onEvent?.(member.settings.name, to, member.trouble?.message ?? `was ${from}`);
         if (to === 'ready') void this.retarget();
@@ -259,8 +262,13 @@ export class Fleet {
 
   /** Whether any node had the image when it was last asked. */
   hasImage(name: string): boolean {
-    const image = canonicalImage(name);
-    return this.members.some((member) => member.node.imageId(image) !== undefined);
+    return this.#search.known(canonicalImage(name));
+  }
+
+  /** Whether any node has the image; asks them all where that is not known, see {@link ImageSearch.look}. */
+  async findImage(name: string): Promise<boolean> {
+    await this.#search.look(canonicalImage(name));
+    return this.hasImage(name);
   }
 
   /** What is left over on the ready nodes; removed unless it is a dry run. Nodes that fail are told as troubles. */

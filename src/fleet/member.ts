@@ -40,6 +40,8 @@ export interface MemberOptions extends Omit<NodeOptions, 'books' | 'startParalle
   copy: boolean;
   onState?: (member: Member, from: HealthState, to: HealthState) => void;
   onTrouble?: (message: string) => void;
+  /** Its engine has told that its images change. */
+  onImagesChanged?: (member: Member) => void;
 }
 
 /** A node that may not serve is asked less often whether that has changed. */
@@ -384,6 +386,7 @@ export class Member {
     let settling: NodeJS.Timeout | undefined;
     const changed = () => {
       this.node.imagesChanged();
+      this.#options.onImagesChanged?.(this);
       settling ??= setTimeout(() => {
         settling = undefined;
         void this.refreshImages();
@@ -396,16 +399,18 @@ export class Member {
     this.driver.watchImages(changed, this.#ending.signal).then(ended, ended);
   }
 
-  /** Asks for its images; a node that does not answer is looked at. */
-  async refreshImages(): Promise<void> {
-    if (this.state !== 'ready') return;
+  /** Asks for its images; a node that does not answer is looked at. Whether it was ready and answered; never rejects. */
+  async refreshImages(): Promise<boolean> {
+    if (this.state !== 'ready') return false;
     try {
       await this.#inTime(10_000, this.node.refreshImages());
       this.#options.onRoom?.();
+      return true;
     } catch (error) {
-      if (this.#ending.signal.aborted) return;
+      if (this.#ending.signal.aborted) return false;
       this.#options.onTrouble?.(`${this.settings.name}: its images could not be listed: ${messageOf(error)}`);
       void this.check();
+      return false;
     }
   }
 

@@ -128,7 +128,7 @@ export class Dispatcher {
     if (this.#stopping) throw stopping();
     await this.#transfers.check(job);
     // Images that were made a moment ago are not in the books yet.
-    if (!this.#fleet.hasImage(job.image)) await this.#fleet.refreshImages();
+    await this.#fleet.findImage(job.image);
     const wanted = wantedOf(job, this.#options.idleMemory);
     const { kind } = this.#scheduler.decide(wanted);
     if (kind === 'reject') throw rejection(job, wanted, this.#fleet);
