@@ -153,6 +153,18 @@ export interface ReturnedFile {
   content: Buffer;
 }
 
+/** Bytes that are kept somewhere and read piece by piece. Each piece but the last is a multiple of three bytes. */
+export interface Pieces extends Iterable<Buffer> {
+  readonly bytes: number;
+  /** Whether all of them together are UTF-8. */
+  readonly utf8: boolean;
+}
+
+/** A result whose large files are not in memory. */
+export interface KeptResult extends Omit<RunResult, 'changes'> {
+  changes: Omit<Changes, 'files'> & { files: (Omit<ReturnedFile, 'content'> & { content: Buffer | Pieces })[] };
+}
+
 /** Why something left in the sandbox does not come back. */
 export const omissions = [
   'symlink',

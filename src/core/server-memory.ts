@@ -13,14 +13,16 @@ export interface ServerMemory {
   bodies: number;
   /** Files and inputs of the runs that wait or run. */
   requests: number;
-  /** Results that are on their way from a sandbox to the journal at once, and those on their way to clients. */
+  /** Files of results that are on their way from a sandbox to the journal at once; as much for what is in memory of those on their way to clients. */
   results: number;
 }
 
 /**
  * The shares for a process of so much memory and heap. A request as JSON takes its size four times over until it is accepted, two of
- * them on the heap; a result takes it up to nine times while it becomes JSON. In 512 MiB, of which a process takes 150 before it does
- * anything, one of 64 MiB of either at a time fits.
+ * them on the heap. The files of a result are in memory once, until the journal has them in pieces: at most the share for results and
+ * what one run gives back, and about as much again that was let go and that V8 has not collected yet. In 512 MiB, of which a process
+ * takes 150 before it does anything, that makes room for one request of 64 MiB at a time, and for results of 64 MiB of as many runs as
+ * there are: each waits for its turn to be read.
  */
 export function shareMemory(memory: number, heap: number): ServerMemory {
   const bodies = Math.max(MiB, Math.min(GiB, heap / 4, memory / 8));

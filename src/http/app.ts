@@ -12,7 +12,8 @@ import { machineOf, splitMachine } from '../fleet/machines.ts';
 import type { Maintenance } from '../fleet/maintenance.ts';
 import { checkJob, type Job, wantedOf } from '../runs/job.ts';
 import { requestOf, resultJson, RunJson } from '../runs/json.ts';
-import type { RunRecord, RunService, RunState } from '../runs/service.ts';
+import { longJson } from '../runs/long-json.ts';
+import type { KeptRecord, RunService, RunState } from '../runs/service.ts';
 import { mediaType, ownBodies, readBodies, readsItself } from './bodies.ts';
 import { boundBodies, busy, type Forget } from './body-budget.ts';
 import { hostFault, type Hosts } from './hosts.ts';
@@ -126,7 +127,7 @@ function runRoutes(app: FastifyInstance, parts: Parts, forget: Forget, answers: 
     forget(request);
     const record = await waitFor(runs, id, wait, request, (bytes) => roomFor(answers, bytes, reply));
     void reply.header('location', `/v1/runs/${id}`).code(record.endedAt === undefined ? 202 : known ? 200 : 201);
-    return recordJson(record, runs);
+    return sendLong(reply, recordJson(record, runs));
   });
   app.get('/v1/runs', (request) => {
     const query = parse(
@@ -143,15 +144,17 @@ function runRoutes(app: FastifyInstance, parts: Parts, forget: Forget, answers: 
   app.get('/v1/runs/:id', async (request, reply) => {
     const { wait } = parse(z.object({ wait: Wait }), request.query);
     const { id } = parse(RunId, request.params);
-    return recordJson(await waitFor(runs, id, wait, request, (bytes) => roomFor(answers, bytes, reply)), runs);
+    return sendLong(reply, recordJson(await waitFor(runs, id, wait, request, (bytes) => roomFor(answers, bytes, reply)), runs));
   });
-  app.delete('/v1/runs/:id', async (request) => recordJson(await runs.cancel(parse(RunId, request.params).id), runs));
+  app.delete('/v1/runs/:id', async (request, reply) =>
+    sendLong(reply, recordJson(await runs.cancel(parse(RunId, request.params).id), runs)),
+  );
   const verdicts = (job: Job) => parts.fleet.verdicts(wantedOf(job, parts.idleMemory), job.limits);
-  app.get('/v1/runs/:id/explain', async (request) => {
+  app.get('/v1/runs/:id/explain', async (request, reply) => {
     const { id } = parse(RunId, request.params);
     const live = runs.jobOf(id);
     const nodes = live && (await verdicts(live));
-    return { ...recordJson(runs.get(id), runs), nodes };
+    return sendLong(reply, { ...recordJson(runs.look(id), runs), nodes });
   });
   app.post('/v1/explain', async (request) => {
     const json = parse(RunJson, request.body);
@@ -197,21 +200,24 @@ async function waitFor(
   seconds: number,
   request: FastifyRequest,
   room: (bytes: number) => Promise<void>,
-): Promise<RunRecord> {
+): Promise<KeptRecord> {
   const gone = new AbortController();
   const leave = () => gone.abort();
   request.raw.socket.once('close', leave);
   if (request.raw.socket.destroyed) leave();
   try {
-    await runs.wait(id, seconds * 1000, gone.signal);
+    await runs.ended(id, seconds * 1000, gone.signal);
     await room(runs.resultBytes(id));
-    return runs.get(id);
+    return runs.look(id);
   } finally {
     request.raw.socket.off('close', leave);
   }
 }
 
-function recordJson(record: RunRecord, runs: RunService): object {
+/** Sends JSON, the large files in it piece by piece as the client reads them. */
+const sendLong = (reply: FastifyReply, json: object) => reply.type('application/json; charset=utf-8').send(longJson(json));
+
+function recordJson(record: KeptRecord, runs: RunService): object {
   const { result, ...rest } = record;
   const position = record.state === 'waiting' ? runs.dispatcher.position(record.id) : undefined;
   return { ...rest, ...(position === undefined ? {} : { position }), ...(result ? { result: resultJson(result) } : {}) };

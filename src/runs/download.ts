@@ -4,7 +4,6 @@ import { type Changes, type ListedFile, noChanges, type Omission } from '../core
 import type { Profile } from '../core/profile.ts';
 import { type Conversation, ConversationLost } from '../protocol/conversation.ts';
 import { failure } from './execute.ts';
-import { Gathered } from './gathered.ts';
 
 const MiB = 1024 ** 2;
 
@@ -137,14 +136,17 @@ async function answer(
   }
 }
 
-/** A file's bytes; they are read and dropped where the file is not wanted. */
+/**
+ * A file's bytes; they are read and dropped where the file is not wanted. The size is within the profile's bounds and there is room
+ * for it, so that one buffer takes them all: a buffer that grows leaves as much again behind.
+ */
 async function content(conversation: Conversation, size: number, wanted: boolean): Promise<Buffer> {
-  const gathered = new Gathered(wanted ? size : 0);
+  const bytes = wanted ? Buffer.allocUnsafeSlow(size) : Buffer.alloc(0);
   for (let left = size; left > 0;) {
     const reply = await conversation.next();
     if (reply.kind !== 'data' || reply.bytes.length > left) throw conversation.break('a file that is not as long as announced');
-    if (wanted) gathered.add(reply.bytes);
+    if (wanted) bytes.set(reply.bytes, size - left);
     left -= reply.bytes.length;
   }
-  return gathered.done();
+  return bytes;
 }

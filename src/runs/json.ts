@@ -3,7 +3,8 @@ import { z } from 'zod';
 import { Placing } from '../core/placing.ts';
 import { type Profile, ProfileFields } from '../core/profile.ts';
 import type { Stream } from '../core/output.ts';
-import { type RunRequest, type RunResult, Step, type StepResult } from '../core/run.ts';
+import { type KeptResult, type Pieces, type RunRequest, Step, type StepResult } from '../core/run.ts';
+import { LongText } from './long-json.ts';
 
 /** How runs and their results look as JSON: bytes as text where they are UTF-8, else in base64; time stamps as decimal ns. */
 
@@ -90,6 +91,8 @@ const text = (bytes: Buffer) =>
     ? { content: bytes.toString('utf8'), encoding: 'utf8' as const }
     : { content: bytes.toString('base64'), encoding: 'base64' as const };
 
+const longText = (pieces: Pieces) => ({ content: new LongText(pieces), encoding: pieces.utf8 ? ('utf8' as const) : ('base64' as const) });
+
 /** Output that is not UTF-8 is shown with U+FFFD in place of what is none; `stdoutBase64` has the bytes. */
 export function outputJson(name: Stream | `${Stream}Tail`, bytes: Buffer): object {
   return { [name]: bytes.toString('utf8'), ...(isUtf8(bytes) ? {} : { [`${name}Base64`]: bytes.toString('base64') }) };
@@ -107,14 +110,19 @@ export function stepJson(step: StepResult): object {
   };
 }
 
-export function resultJson(result: RunResult): object {
+/** Files that are not in memory are {@link LongText}s, which longJson writes. */
+export function resultJson(result: KeptResult): object {
   const { changes, steps } = result;
   return {
     ...result,
     steps: steps.map(stepJson),
     changes: {
       ...changes,
-      files: changes.files.map(({ content, ...file }) => ({ ...file, mtimeNs: String(file.mtimeNs), ...text(content) })),
+      files: changes.files.map(({ content, ...file }) => ({
+        ...file,
+        mtimeNs: String(file.mtimeNs),
+        ...(Buffer.isBuffer(content) ? text(content) : longText(content)),
+      })),
       folders: changes.folders.map((folder) => ({ ...folder, mtimeNs: String(folder.mtimeNs) })),
     },
   };

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { within } from '../core/deadline.ts';
 import { KatafleetError, messageOf } from '../core/errors.ts';
 import type { Placing } from '../core/placing.ts';
-import type { RunRequest, RunResult } from '../core/run.ts';
+import type { KeptResult, RunRequest, RunResult } from '../core/run.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { checkJob, type Job } from './job.ts';
 import { Owed } from './owed.ts';
@@ -34,6 +34,9 @@ export interface RunRecord {
   error?: { code: string; message: string; hint?: string | undefined } | undefined;
 }
 
+/** A run whose result's large files are read when they are wanted. */
+export type KeptRecord = Omit<RunRecord, 'result'> & { result?: KeptResult | undefined };
+
 /** What the service needs of the journal. */
 export interface RunJournal {
   accept(run: { id: string; tenant: string; key?: string; said?: object; request: RunRequest; placing: Placing; at: number }): {
@@ -46,6 +49,7 @@ export interface RunJournal {
   fail(id: string, attempt: number | undefined, error: { code: string; message: string; hint?: string }, at: number): boolean;
   cancel(id: string, at: number): boolean;
   get(id: string): RunRecord | undefined;
+  look(id: string): KeptRecord | undefined;
   request(id: string): RunRequest | undefined;
   resultBytes(id: string): number;
   /** The run that the tenant's key was given to. @throws request.conflict when something else was said with it */
@@ -200,14 +204,17 @@ export class RunService {
     this.#live.set(id, { job, cancel, over: over.then(() => this.#owed.settled(id)).finally(gone) });
   }
 
-  /** @throws run.unknown */
+  /** A run with all of its result in memory. @throws run.unknown */
   get(id: string): RunRecord {
-    const record = this.#journal.get(id);
-    if (!record) throw new KatafleetError('run.unknown', `no run ${id}: it never was, or its time to be kept is over`);
-    return record;
+    return this.#journal.get(id) ?? unknown(id);
   }
 
-  /** Bytes of a run's result as it is kept; 0 where there is none. */
+  /** A run without its large files in memory. @throws run.unknown */
+  look(id: string): KeptRecord {
+    return this.#journal.look(id) ?? unknown(id);
+  }
+
+  /** Bytes of memory that it takes to tell a run's result as JSON; 0 where there is none. */
   resultBytes(id: string): number {
     return this.#journal.resultBytes(id);
   }
@@ -219,11 +226,15 @@ export class RunService {
 
   /** The run when it is over, or as it is when the time or the signal is. @throws run.unknown */
   async wait(id: string, ms: number, signal?: AbortSignal): Promise<RunRecord> {
-    const record = this.get(id);
-    if (record.endedAt !== undefined || ms <= 0 || this.#ending) return record;
+    await this.ended(id, ms, signal);
+    return this.get(id);
+  }
+
+  /** Resolves when the run is over, or the time or the signal is. @throws run.unknown */
+  async ended(id: string, ms: number, signal?: AbortSignal): Promise<void> {
+    if (this.look(id).endedAt !== undefined || ms <= 0 || this.#ending) return;
     // Also for a run that is left to the next katafleet: who asks again and again must not be answered at once each time.
     await this.#waiters.wait(id, ms, signal);
-    return this.get(id);
   }
 
   /** Requests that wait for a run to end. */
@@ -232,8 +243,8 @@ export class RunService {
   }
 
   /** Ends a run: one that waits never begins, one that runs is killed and keeps what it printed. @throws run.unknown */
-  async cancel(id: string): Promise<RunRecord> {
-    const record = this.get(id);
+  async cancel(id: string): Promise<KeptRecord> {
+    const record = this.look(id);
     const live = this.#live.get(id);
     if (this.#recovery?.remove(id)) {
       this.#owed.now(() => this.#journal.cancel(id, Date.now()));
@@ -242,7 +253,7 @@ export class RunService {
       live.cancel.abort(new KatafleetError('run.cancelled', 'the run was cancelled'));
       await this.#waiters.wait(id, cancelMs); // a node or a disk may be slow to let go of it
     }
-    return this.get(id);
+    return this.look(id);
   }
 
   /** Resolves when no run is under way any more, or the time is over; what waits stays in the journal. */
@@ -271,4 +282,8 @@ export class RunService {
     this.#owed.close();
     await Promise.all(Array.from(this.#live.values(), ({ over }) => over));
   }
+}
+
+function unknown(id: string): never {
+  throw new KatafleetError('run.unknown', `no run ${id}: it never was, or its time to be kept is over`);
 }

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
-import { deserialize, serialize } from 'node:v8';
+import { DefaultSerializer, deserialize } from 'node:v8';
 import { KatafleetError, messageOf } from '../core/errors.ts';
 import { encodePath } from '../core/paths.ts';
-import type { RunRequest, RunResult } from '../core/run.ts';
+import type { RunRequest } from '../core/run.ts';
+import type { SplitResult } from './apart.ts';
 
 /** Before each value, so that another form can be told from this one. */
 const version = 1;
@@ -17,16 +18,21 @@ export function encodeRequest(request: RunRequest): Buffer {
   return encode(request);
 }
 
-export const encodeResult = (result: RunResult): Buffer => encode(result);
+export const encodeResult = (result: SplitResult): Buffer => encode(result);
 
 /** Bytes and bigints stay what they are: V8's own form, which later versions read. */
 function encode(value: object): Buffer {
-  return Buffer.concat([Buffer.from([version]), serialize(value)]);
+  const serializer = new DefaultSerializer();
+  serializer.writeRawBytes(Buffer.from([version])); // in place of a concatenation, which would copy it all
+  serializer.writeHeader();
+  serializer.writeValue(value);
+  return serializer.releaseBuffer();
 }
 
 /** @throws journal.broken */
 export const decodeRequest = (bytes: Buffer): RunRequest => decode(bytes) as RunRequest;
-export const decodeResult = (bytes: Buffer): RunResult => decode(bytes) as RunResult;
+/** One that an older release wrote has all its files in it. */
+export const decodeResult = (bytes: Buffer): SplitResult => decode(bytes) as SplitResult;
 
 function decode(bytes: Buffer): unknown {
   if (bytes[0] !== version)

@@ -3,7 +3,8 @@ import { setImmediate } from 'node:timers/promises';
 import { KatafleetError } from '../core/errors.ts';
 import { canonicalImage } from '../core/image-name.ts';
 import { Placing } from '../core/placing.ts';
-import { notCounted, type RunRequest, type RunResult } from '../core/run.ts';
+import { type KeptResult, notCounted, type RunRequest, type RunResult } from '../core/run.ts';
+import { kept, split, whole } from './apart.ts';
 import { decodeRequest, decodeResult, encodeRequest, encodeResult, hashOf } from './codec.ts';
 import { type Db, openDatabase } from './database.ts';
 import { NodeBook } from './node-book.ts';
@@ -39,6 +40,12 @@ export interface RunRecord extends RunSummary {
   result: RunResult | undefined;
 }
 
+/** A run whose result's large files are read when they are wanted; they are gone when the run is forgotten. */
+export interface KeptRecord extends RunSummary {
+  attempts: AttemptRecord[];
+  result: KeptResult | undefined;
+}
+
 interface Unfinished extends Pick<RunSummary, 'id' | 'tenant' | 'placing' | 'acceptedAt'> {
   /** Of its request. */
   bytes: number;
@@ -70,6 +77,10 @@ const diedInIt = 'katafleet ended in the middle of it';
 const stoppedInIt = 'katafleet was stopped in the middle of it';
 /** Results forgotten for the sake of one. */
 const mostForgotten = 16;
+/** How many times its size a result takes when it becomes JSON as a whole: its bytes twice, base64, the text twice, bytes again. */
+const asJson = 8;
+/** Bytes of a result's pieces that are in memory at once on their way to a client. */
+const onTheirWay = 4 * 1024 ** 2;
 /** Rows forgotten in one transaction. */
 const batch = 500;
 
@@ -198,9 +209,11 @@ export class Journal extends NodeBook implements Disposable {
   finish(id: string, attempt: number, result: RunResult, at: number): boolean {
     return this.#db.transaction(() => {
       if (this.#sql.finish.run(at, id, attempt).changes !== 1) return false;
-      const bytes = encodeResult(result);
+      const { result: head, pieces } = split(result);
+      const bytes = encodeResult(head);
       this.#sql.insertResult.run(id, bytes);
-      this.#resultBytes += bytes.length;
+      for (const [number, piece] of pieces.entries()) this.#sql.insertPiece.run(id, number, piece);
+      this.#resultBytes += pieces.reduce((sum, { length }) => sum + length, bytes.length);
       this.#forgetOldest(id);
       this.#sql.endAttempt.run('accepted', null, at, id, attempt);
       this.#sql.dropRequest.run(id);
@@ -238,14 +251,31 @@ export class Journal extends NodeBook implements Disposable {
     })();
   }
 
+  /** A run with all of its result in memory. */
   get(id: string): RunRecord | undefined {
+    const record = this.look(id);
+    return record && { ...record, result: record.result && whole(record.result) };
+  }
+
+  /** A run without its large files in memory. */
+  look(id: string): KeptRecord | undefined {
     const row = this.#sql.byId.get(id);
     if (!row) return undefined;
     const result = row.state === 'finished' ? this.#sql.result.get(id) : undefined;
-    return { ...summary(row), attempts: this.#attempts(id), result: result && decodeResult(result.bytes) };
+    return {
+      ...summary(row),
+      attempts: this.#attempts(id),
+      result: result && kept(decodeResult(result.bytes), (at) => this.#piece(id, at)),
+    };
   }
 
-  /** Bytes of a run's result as it is kept; 0 where there is none. */
+  #piece(run: string, number: number): Buffer {
+    const row = this.#db.open ? this.#sql.piece.get(run, number) : undefined;
+    if (!row) throw new KatafleetError('run.unknown', `the run ${run} is forgotten, its files with it`);
+    return row.bytes;
+  }
+
+  /** Bytes of memory that it takes to tell a run's result as JSON, where its large files go piece by piece; 0 where there is none. */
   resultBytes(id: string): number {
     return this.#sql.resultBytes.get(id)?.bytes ?? 0;
   }
@@ -364,6 +394,8 @@ function statements(db: Db) {
     finish: db.prepare(
       "UPDATE runs SET state = 'finished', ended_at = ? WHERE id = ? AND ended_at IS NULL AND state = 'running' AND attempt = ?",
     ),
+    insertPiece: db.prepare('INSERT INTO pieces (run, number, bytes) VALUES (?, ?, ?)'),
+    piece: db.prepare<[string, number], { bytes: Buffer }>('SELECT bytes FROM pieces WHERE run = ? AND number = ?'),
     insertResult: db.prepare('INSERT INTO results (run, bytes) VALUES (?, ?)'),
     dropRequest: db.prepare('DELETE FROM requests WHERE run = ?'),
     fail: db.prepare(
@@ -395,10 +427,16 @@ function statements(db: Db) {
         FROM runs WHERE ended_at IS NULL ORDER BY sequence`,
     ),
     counts: db.prepare<[], { state: RunState; count: number }>('SELECT state, count(*) AS count FROM runs GROUP BY state'),
-    allResultBytes: db.prepare<[], { bytes: number }>('SELECT coalesce(sum(length(bytes)), 0) AS bytes FROM results'),
-    resultBytes: db.prepare<[string], { bytes: number }>('SELECT length(bytes) AS bytes FROM results WHERE run = ?'),
+    allResultBytes: db.prepare<[], { bytes: number }>(
+      'SELECT (SELECT coalesce(sum(length(bytes)), 0) FROM results) + (SELECT coalesce(sum(length(bytes)), 0) FROM pieces) AS bytes',
+    ),
+    resultBytes: db.prepare<[string], { bytes: number }>(
+      `SELECT ${asJson} * length(bytes) + min(${onTheirWay}, coalesce((SELECT sum(length(bytes)) FROM pieces WHERE run = results.run), 0)) AS bytes
+        FROM results WHERE run = ?`,
+    ),
     oldestResults: db.prepare<[string, number], { run: string; bytes: number }>(
-      `SELECT run, length(bytes) AS bytes FROM runs JOIN results ON run = runs.id
+      `SELECT run, length(bytes) + coalesce((SELECT sum(length(bytes)) FROM pieces WHERE run = runs.id), 0) AS bytes
+        FROM runs JOIN results ON run = runs.id
         WHERE ended_at IS NOT NULL AND runs.id <> ? ORDER BY ended_at LIMIT ?`,
     ),
     forget: db.prepare('DELETE FROM runs WHERE id = ?'),

@@ -41,4 +41,9 @@ export const migrations: readonly string[] = [
   CREATE TABLE nodes (name TEXT PRIMARY KEY, cordoned INTEGER NOT NULL, draining INTEGER NOT NULL) WITHOUT ROWID;
   CREATE TABLE maintenance (job TEXT PRIMARY KEY, started_at INTEGER, ended_at INTEGER, outcome TEXT, detail TEXT) WITHOUT ROWID;
   `,
+  // Large files of results, in pieces: no result is in memory as one value of SQLite's, which copies it twice and bounds it.
+  `
+  CREATE TABLE pieces (run TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE, number INTEGER NOT NULL, bytes BLOB NOT NULL);
+  CREATE UNIQUE INDEX pieces_run ON pieces (run, number);
+  `,
 ];

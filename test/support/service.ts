@@ -11,6 +11,7 @@ import type { NodeSummary } from '../../src/fleet/fleet.ts';
 import { atExit } from './at-exit.ts';
 
 const project = fileURLToPath(new URL('../../', import.meta.url));
+const fromSources = [process.execPath, '--import', 'tsx', 'src/main.ts'];
 /** Longest wait for `katafleet serve` to serve, or to end in peace, ms: its own grace is 20 s, a hanging node's 30. */
 const startMs = 30_000;
 const stopMs = 60_000;
@@ -88,22 +89,24 @@ export class ApiClient {
 /** `katafleet serve` as a process of its own, with a configuration and a journal in a folder that goes with it. */
 export class Service extends ApiClient implements AsyncDisposable {
   readonly #folder: string;
+  readonly #command: readonly string[];
   #child: ChildProcess | undefined;
   readonly #log: string[] = [];
   readonly #forget: () => void;
 
-  private constructor(folder: string) {
+  private constructor(folder: string, command: readonly string[]) {
     super('');
     this.#folder = folder;
+    this.#command = command;
     this.#forget = atExit(() => {
       this.#child?.kill('SIGKILL'); // one that hangs must not outlive the tests
       rmSync(folder, { recursive: true, force: true });
     });
   }
 
-  /** With a free port of loopback, and the rest as the configuration says. */
-  static async start(config: object): Promise<Service> {
-    const service = new Service(await mkdtemp(join(tmpdir(), 'katafleet-service-')));
+  /** With a free port of loopback, and the rest as the configuration says. @param command starts katafleet; from its sources if absent */
+  static async start(config: object, command: readonly string[] = fromSources): Promise<Service> {
+    const service = new Service(await mkdtemp(join(tmpdir(), 'katafleet-service-')), command);
     try {
       const whole = { journal: { file: 'journal.db' }, server: { listen: '127.0.0.1:0' }, ...config };
       await writeFile(service.config, JSON.stringify(whole)); // JSON is YAML too
@@ -130,8 +133,8 @@ export class Service extends ApiClient implements AsyncDisposable {
 
   /** Resolves when it serves. */
   async start(): Promise<void> {
-    const args = ['--import', 'tsx', 'src/main.ts', '--config', this.config, 'serve'];
-    const child = spawn(process.execPath, args, { cwd: project, stdio: ['ignore', 'pipe', 'pipe'] });
+    const [file, ...args] = [...this.#command, '--config', this.config, 'serve'];
+    const child = spawn(file, args, { cwd: project, stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child = child;
     createInterface(child.stderr).on('line', (line) => this.#log.push(line));
     const lines = createInterface(child.stdout);

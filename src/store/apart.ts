@@ -1,0 +1,86 @@
+import { isUtf8 } from 'node:buffer';
+import type { KeptResult, Pieces, RunResult } from '../core/run.ts';
+
+/** Files of so many bytes stand beside the result that names them, and all that come after so many bytes of smaller ones. */
+const [apartFrom, mostWithin] = [256 * 1024, 1024 ** 2];
+/** Bytes of a row at most; a multiple of three, so that each can be told in base64 by itself. */
+const pieceBytes = 768 * 1024;
+
+/** What stands in a result for a file's content: its rows from `first` on. */
+interface Apart {
+  first: number;
+  count: number;
+  bytes: number;
+  utf8: boolean;
+}
+
+/** A result as it is written down: the large files stand beside it in rows of their own. */
+export type SplitResult = Omit<RunResult, 'changes'> & {
+  changes: Omit<RunResult['changes'], 'files'> & {
+    files: (Omit<RunResult['changes']['files'][number], 'content'> & { content: Buffer | Apart })[];
+  };
+};
+
+/** Which contents, asked for one after another, stand in the result. */
+function within(): (content: Buffer) => boolean {
+  let bytes = 0;
+  return ({ length }) => {
+    if (length >= apartFrom || bytes + length > mostWithin) return false;
+    bytes += length;
+    return true;
+  };
+}
+
+/** Parts a result from its large files; `pieces` share their memory. Every copy of a whole result is one that the server's memory must have. */
+export function split(result: RunResult): { result: SplitResult; pieces: Buffer[] } {
+  const pieces: Buffer[] = [];
+  const fits = within();
+  const files = result.changes.files.map((file) => {
+    const { content } = file;
+    if (fits(content)) return file;
+    const first = pieces.length;
+    for (let at = 0; at < content.length; at += pieceBytes) pieces.push(content.subarray(at, at + pieceBytes));
+    return { ...file, content: { first, count: pieces.length - first, bytes: content.length, utf8: isUtf8(content) } };
+  });
+  return { result: { ...result, changes: { ...result.changes, files } }, pieces };
+}
+
+/** A result whose large files are read when they are wanted. @param piece reads one row */
+export function kept(result: SplitResult, piece: (number: number) => Buffer): KeptResult {
+  const fits = within();
+  const files = result.changes.files.map(({ content, ...file }) => {
+    if (!Buffer.isBuffer(content)) return { ...file, content: later(content, piece) };
+    return { ...file, content: fits(content) ? content : cut(content) };
+  });
+  return { ...result, changes: { ...result.changes, files } };
+}
+
+function later({ first, count, bytes, utf8 }: Apart, piece: (number: number) => Buffer): Pieces {
+  return {
+    bytes,
+    utf8,
+    *[Symbol.iterator]() {
+      for (let number = first; number < first + count; number += 1) yield piece(number);
+    },
+  };
+}
+
+/** A large file of a result that an older release wrote. */
+function cut(content: Buffer): Pieces {
+  return {
+    bytes: content.length,
+    utf8: isUtf8(content),
+    *[Symbol.iterator]() {
+      for (let at = 0; at < content.length; at += pieceBytes) yield content.subarray(at, at + pieceBytes);
+    },
+  };
+}
+
+/** The result with all its files in memory. */
+export function whole(result: KeptResult): RunResult {
+  const files = result.changes.files.map((file) => ({
+    ...file,
+    content: Buffer.isBuffer(file.content) ? file.content : Buffer.concat([...file.content]),
+  }));
+  return { ...result, changes: { ...result.changes, files } };
+}
