@@ -101,7 +101,15 @@ export class EngineDriver implements Driver {
       const asked = Date.now();
       const answer: unknown = await this.#inTime(deadline, docker.info());
       const found = fingerprint(answer, api, (asked + Date.now()) / 2);
-      return { docker, api, endpoint: this.endpoint, name: found.node, rsyncNetwork: this.#rsyncNetwork, fingerprint: found };
+      return {
+        docker,
+        api,
+        endpoint: this.endpoint,
+        name: found.node,
+        rsyncNetwork: this.#rsyncNetwork,
+        loopback6: true,
+        fingerprint: found,
+      };
     } catch (error) {
       throw engineError(error, this.endpoint, 'ask the engine what it is');
     }

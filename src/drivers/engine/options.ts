@@ -1,5 +1,5 @@
 import type { ContainerCreateOptions } from 'dockerode';
-import { KatafleetError } from '../../core/errors.ts';
+import { KatafleetError, messageOf } from '../../core/errors.ts';
 import type { SandboxSpec } from '../contract.ts';
 import { bytesPerInode, capabilities, hostName, leastShm, noResolver, supervisorPath, tmpfsBytes, ulimits } from '../isolation.ts';
 import { type ApiVersion, atLeast } from '../api/version.ts';
@@ -8,9 +8,10 @@ import { type ApiVersion, atLeast } from '../api/version.ts';
  * The engine's options for a sandbox, of what the given API version knows. `network` is the Docker network that the limits'
  * `rsync` stands for: a container on it has CAP_SYS_ADMIN beside, and NET_ADMIN, with which the supervisor makes an empty
  * network namespace for the steps of the user's and which it gives up before the first of them. On the network that a profile gives its programs it needs none.
+ * `loopback6`: the kernel knows IPv6, and ::1 works in a sandbox without a network; engines before 26 turn it off there.
  * @throws rsync.off when there is none
  */
-export function createOptions(spec: SandboxSpec, api: ApiVersion, network?: string): ContainerCreateOptions {
+export function createOptions(spec: SandboxSpec, api: ApiVersion, network?: string, loopback6 = false): ContainerCreateOptions {
   const { limits } = spec;
   const joins = limits.network === undefined ? (limits.joins ?? 'none') : network;
   if (joins === undefined) throw new KatafleetError('rsync.off', 'this node has no network for sandboxes that fetch by rsync');
@@ -34,6 +35,7 @@ export function createOptions(spec: SandboxSpec, api: ApiVersion, network?: stri
       // No NetworkDisabled where there is none: the engine would write neither hosts nor resolv.conf.
       NetworkMode: joins,
       ...names(joins, limits.network !== undefined),
+      ...(loopback6 && joins === 'none' && atLeast(api, [1, 24]) ? { Sysctls: { [ipv6Off]: '0' } } : {}),
       Memory: limits.memory,
       MemorySwap: limits.memory,
       PidsLimit: limits.pids,
@@ -53,6 +55,12 @@ export function createOptions(spec: SandboxSpec, api: ApiVersion, network?: stri
     },
   };
 }
+
+/** A setting of a network namespace's own; a kernel without IPv6 has none of the name. */
+const ipv6Off = 'net.ipv6.conf.lo.disable_ipv6';
+
+/** Whether that is why an engine could not start a sandbox. */
+export const refusesIpv6 = (error: unknown): boolean => /net[./]ipv6/.test(messageOf(error));
 
 /** What hosts and resolv.conf hold: nothing of the machine's, unless the program is on a network. */
 function names(joins: string, fetches: boolean): object {
