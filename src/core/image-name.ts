@@ -9,6 +9,19 @@ export function canonicalImage(name: string): string {
   return /[:@][^/]*$/.test(short) ? short : `${short}:latest`;
 }
 
+const part = '[a-z0-9]+(?:(?:\\.|_{1,2}|-+)[a-z0-9]+)*';
+const host = '(?:[A-Za-z0-9-]+(?:\\.[A-Za-z0-9-]+)*|\\[[0-9A-Fa-f:]+\\])(?::[0-9]+)?';
+const pattern = new RegExp(
+  `^(?:${host}/)?${part}(?:/${part})*(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@[a-z0-9+._-]+:[0-9a-f]{32,128})?$`,
+);
+
+/**
+ * Whether Docker could have an image of this name, `[HOST[:PORT]/]REPOSITORY[:TAG][@DIGEST]` or an id, in at most 512
+ * characters. What else is in a name would be read as something else in an engine's address. Source: distribution's reference
+ * grammar.
+ */
+export const isImageName = (name: string): boolean => name.length <= 512 && pattern.test(name);
+
 /**
  * Every canonical name by which an image can be asked for: tags (katafleet's own without their prefix too), digests, its
  * id, and the id's digits whole and as short as `docker images` shows them.

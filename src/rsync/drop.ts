@@ -1,4 +1,6 @@
+import { execFile } from 'node:child_process';
 import { lstat, readdir } from 'node:fs/promises';
+import { promisify } from 'node:util';
 import { encodePath } from '../core/paths.ts';
 import type { ListedFile, ReturnedFile } from '../core/run.ts';
 import { readExactly, Way } from '../files/way.ts';
@@ -68,19 +70,39 @@ export function dropBounds(listed: readonly ListedFile[]): DropBounds {
   return { bytes: sum + largest + 1024 * 1024, entries: listed.length + folders.size + 16 };
 }
 
-/** Whether a drop holds more than it may. Looks no further once it does. */
+/** Whether a drop holds more than it may, or what can't be counted: a tree deeper than a path can say. Looks no further once it does. */
 export async function exceeds(folder: string, bounds: DropBounds): Promise<boolean> {
   let { bytes, entries } = bounds;
   const waiting = [Buffer.from(folder)];
   for (let at = waiting.pop(); at !== undefined; at = waiting.pop()) {
-    for (const name of await readdir(at, { encoding: 'buffer' }).catch(() => [])) {
+    const names = await unlessGone(readdir(at, { encoding: 'buffer' }));
+    if (names === 'unknown') return true;
+    for (const name of names ?? []) {
       entries -= 1;
       const path = Buffer.concat([at, Buffer.from('/'), name]);
-      const found = await lstat(path).catch(() => undefined); // a temporary file that has its name by now
+      const found = await unlessGone(lstat(path));
+      if (found === 'unknown') return true;
       if (found?.isDirectory()) waiting.push(path);
       else bytes -= found?.size ?? 0;
       if (bytes < 0 || entries < 0) return true;
     }
   }
   return false;
+}
+
+/**
+ * Removes a folder of drops with all that is in it, if it is there. By rm, which goes folder by folder: Node's own removal fails
+ * on a tree that is deeper than a path can say.
+ */
+export async function removeDrops(path: string): Promise<void> {
+  await promisify(execFile)('rm', ['-rf', '--', path]);
+}
+
+/** Undefined for what is not there any more: a temporary file has its name by now. */
+async function unlessGone<T>(asked: Promise<T>): Promise<T | 'unknown' | undefined> {
+  try {
+    return await asked;
+  } catch (error) {
+    return ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '') ? undefined : 'unknown';
+  }
 }

@@ -4,7 +4,7 @@ import { encodePath } from '../core/paths.ts';
 import { type ListedFile, type ReturnedFile, sandboxUser } from '../core/run.ts';
 import { endConnections } from './connections.ts';
 import { MachineDaemon, OwnDaemon, type RsyncDaemon } from './daemon.ts';
-import { dropBounds, exceeds, readDrop } from './drop.ts';
+import { dropBounds, exceeds, readDrop, removeDrops } from './drop.ts';
 import {
   type Credentials,
   lockFile,
@@ -105,7 +105,7 @@ export class Rsync {
     }
     const { folder } = this.#options;
     await rm(`${folder}/secrets`, { recursive: true, force: true }); // of a katafleet that was killed
-    await rm(`${folder}/drops`, { recursive: true, force: true });
+    await removeDrops(`${folder}/drops`);
     for (const made of [folder, `${folder}/secrets`, `${folder}/drops`]) await mkdir(made, { recursive: true, mode: 0o700 });
     await chmod(folder, 0o700);
     await this.#publish();
@@ -147,7 +147,7 @@ export class Rsync {
       },
       [Symbol.asyncDispose]: async () => {
         await seal();
-        await rm(path, { recursive: true, force: true });
+        await removeDrops(path);
       },
     };
   }

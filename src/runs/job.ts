@@ -1,7 +1,7 @@
 import { checkEntries } from '../core/entries.ts';
 import { KatafleetError } from '../core/errors.ts';
 import { compileGlobs, type GlobProgram } from '../core/glob.ts';
-import { canonicalImage } from '../core/image-name.ts';
+import { canonicalImage, isImageName } from '../core/image-name.ts';
 import { type Placing, unplaced } from '../core/placing.ts';
 import { poolKey, type Profile, profileOf, type SandboxLimits, sandboxLimits } from '../core/profile.ts';
 import { type RunRequest, Step } from '../core/run.ts';
@@ -35,10 +35,10 @@ export function checkJob(request: RunRequest, placing: Placing = unplaced): Job 
     throw new KatafleetError('request.invalid', `steps: ${faults.join('; ')}`);
   }
   checkSteps(parsed.data);
-  if (!/^[^\s\0]{1,512}$/.test(request.image)) {
+  if (!isImageName(request.image)) {
     throw new KatafleetError(
       'request.invalid',
-      `image: expected a name of 1 to 512 characters without spaces, got ${JSON.stringify(request.image)}`,
+      `image: expected a name as docker has them, REPOSITORY[:TAG][@DIGEST] or an id, of at most 512 characters, got ${JSON.stringify(request.image.slice(0, 512))}`,
     );
   }
   if (request.session !== undefined && !/^[\x21-\x7e]{1,255}$/.test(request.session)) {

@@ -54,7 +54,7 @@ async function warmed(idle: number, troubles: string[] = []) {
 
 /** A run as the dispatcher makes it on a node that it chose. */
 async function run({ node, books }: Pick<ReturnType<typeof testNode>, 'node' | 'books'>) {
-  const job = checkJob({ ...request, image: 'x@y' });
+  const job = checkJob({ ...request, image: 'x' });
   const granted = node.idleOf('x', limits) > 0 ? limits.memory - 16 * MiB : limits.memory;
   books.booked += granted;
   const lease = await node.lease('x', limits, granted);

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { posix } from 'node:path';
 import tar from 'tar-stream';
 import { KatafleetError } from '../../core/errors.ts';
 import { labels } from '../../core/labels.ts';
@@ -11,9 +12,16 @@ import type { InspectedImage } from './parse/inspect.ts';
 import { type Release, since } from './parse/version.ts';
 import type { RemoteDocker } from './remote.ts';
 
+/** Which images hold a supervisor that is known to be this one. */
+export interface Carried {
+  holds(image: string, supervisor: SupervisorBinary): Promise<boolean>;
+  /** That an image was made here, with this supervisor. */
+  made(image: string, supervisor: SupervisorBinary): void;
+}
+
 /**
  * An image with the supervisor on top of one that lacks it, and names for the uids where no supervisor can bring them, made
- * once per node: its tag is a function of all. Docker has no way to put a file into a container below 1.8, and a build works
+ * once per node: its tag is a function of all, and is believed where what it names is known to hold the supervisor. Docker has no way to put a file into a container below 1.8, and a build works
  * with all. An image whose own instructions such a build would run is refused: they would run outside of any sandbox.
  * @throws image.unsuitable, engine.*
  */
@@ -23,6 +31,7 @@ export async function adapt(
   supervisor: SupervisorBinary,
   release: Release,
   uids: Uids,
+  carried: Carried,
 ): Promise<InspectedImage> {
   if (image.onBuild.length > 0) {
     throw new KatafleetError(
@@ -35,11 +44,12 @@ export async function adapt(
   const tag = `katafleet/adapted:${key}`;
   const there = async () => (await remote.inspect([tag])).images[0];
   const made = await there();
-  if (made !== undefined) return made;
+  if (made !== undefined && (await carried.holds(made.id, supervisor))) return made;
   const names = needsNames(release) ? await namesOf(remote, image, release, uids) : undefined;
   await remote.build(tag, await context(from(image, release), image, supervisor, names));
   const built = await there();
   if (built === undefined) throw new KatafleetError('engine.failed', `${remote.transport.at} has built ${tag} and doesn't have it`);
+  carried.made(built.id, supervisor);
   return built;
 }
 
@@ -64,23 +74,45 @@ function from(image: InspectedImage, release: Release): string {
   });
 }
 
-/** A plain tar: nothing on the node unpacks a compressed one. */
+/**
+ * A plain tar: nothing on the node unpacks a compressed one. What is added is a tar in it, its folder first: unpacked, it takes
+ * the place of whatever the image has there, where COPY would follow a link of the image's.
+ */
 async function context(base: string, image: InspectedImage, supervisor: SupervisorBinary, names?: Names): Promise<Buffer> {
   const said = { [labels.supervisor]: supervisor.sha256, [labels.adaptedFrom]: image.id, ...names?.labels };
   const accounts = (['passwd', 'group'] as const).filter((file) => names?.[file] !== undefined);
   const lines = [
     `FROM ${base}`,
-    `COPY supervisor ${supervisorPath}`,
-    ...accounts.map((file) => `COPY ${file} /etc/${file}`),
+    'ADD layer.tar /',
     `LABEL ${Object.entries(said)
       .map(([label, value]) => `${label}=${value}`)
       .join(' ')}`,
   ];
+  const layer = await packed([
+    { name: `${posix.dirname(supervisorPath).slice(1)}/`, type: 'directory', mode: 0o755 },
+    { name: supervisorPath.slice(1), mode: 0o555, content: supervisor.bytes },
+    ...accounts.map((file) => ({ name: `etc/${file}`, mode: 0o644, content: names?.[file] ?? '' })),
+  ]);
+  return packed([
+    { name: 'Dockerfile', mode: 0o644, content: `${lines.join('\n')}\n` },
+    { name: 'layer.tar', mode: 0o644, content: layer },
+  ]);
+}
+
+interface Entry {
+  name: string;
+  mode: number;
+  type?: 'directory';
+  content?: Buffer | string;
+}
+
+async function packed(entries: readonly Entry[]): Promise<Buffer> {
   const pack = tar.pack();
-  const root = { uid: 0, gid: 0, mtime: new Date(0) };
-  pack.entry({ name: 'Dockerfile', mode: 0o644, ...root }, `${lines.join('\n')}\n`);
-  pack.entry({ name: 'supervisor', mode: 0o555, ...root }, supervisor.bytes);
-  for (const file of accounts) pack.entry({ name: file, mode: 0o644, ...root }, names?.[file] ?? '');
+  for (const { content, ...entry } of entries) {
+    const header = { ...entry, uid: 0, gid: 0, mtime: new Date(0) };
+    if (content === undefined) pack.entry(header);
+    else pack.entry(header, content);
+  }
   pack.finalize();
   const parts: Buffer[] = [];
   for await (const part of pack) parts.push(part as Buffer);

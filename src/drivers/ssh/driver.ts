@@ -9,6 +9,7 @@ import { supervisorBinary } from '../supervisor.ts';
 import type { SshTransport } from '../transport/transport.ts';
 import { namesAll } from '../names.ts';
 import { adapt, needsNames } from './adapt.ts';
+import { CarriedSupervisors } from './carried.ts';
 import { fingerprint } from './fingerprint.ts';
 import { imageWord } from './flags.ts';
 import { decodeValue } from './labels.ts';
@@ -40,12 +41,14 @@ export class SshDriver implements Driver {
   #looking: NodeJS.Timeout | undefined;
   /** Labels of images, by id: they never change. */
   readonly #labels = new Map<string, Readonly<Record<string, string>>>();
+  readonly #carried: CarriedSupervisors;
 
   constructor(transport: SshTransport, uids: Uids = defaultUids) {
     this.#uids = uids;
     this.#transport = transport;
     this.endpoint = transport.endpoint;
     this.#remote = new RemoteDocker(transport);
+    this.#carried = new CarriedSupervisors(this.#remote, async () => (await this.#node()).release);
   }
 
   async probe(): Promise<Fingerprint> {
@@ -119,8 +122,12 @@ export class SshDriver implements Driver {
   async #withSupervisor(image: InspectedImage, name: string, { gate, release }: Probed): Promise<InspectedImage> {
     const supervisor = await supervisorBinary(imageArchitecture(image.architecture, name));
     const carries = image.labels[labels.supervisor] === supervisor.sha256;
-    if (carries && (gate || !needsNames(release) || namesAll(image.labels, this.#uids))) return image;
-    if (!gate) return adapt(this.#remote, image, supervisor, release, this.#uids);
+    if (gate && carries) return image; // nothing can be looked into there: what may run is what the node's owner has loaded
+    if (!gate) {
+      const ready = carries && (!needsNames(release) || namesAll(image.labels, this.#uids));
+      if (ready && (await this.#carried.holds(image.id, supervisor))) return image;
+      return adapt(this.#remote, image, supervisor, release, this.#uids, this.#carried);
+    }
     const has = gate.supervisor ? 'that of another version' : 'none';
     throw new KatafleetError(
       'supervisor.missing',

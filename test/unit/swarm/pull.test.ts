@@ -51,8 +51,13 @@ describe('a job that has every node pull an image', () => {
     };
     assert.deepEqual(await pull(), ['n3', 'n4']);
     assert.deepEqual(swarm.names('services'), []);
-    const { Mode, Labels } = spec as { Mode: object; Labels: Record<string, string> };
+    const { Mode, Labels, TaskTemplate } = spec as {
+      Mode: object;
+      Labels: Record<string, string>;
+      TaskTemplate: { ContainerSpec: { Dir?: string } };
+    };
     assert.deepEqual([Mode, Labels['katafleet.role']], [{ GlobalJob: {} }, 'probe']);
+    assert.equal(TaskTemplate.ContainerSpec.Dir, '/', 'not the folder that the image names');
   });
 
   it('is taken away when nobody waits for it any more, and no other manager is asked for another', async () => {

@@ -1,0 +1,47 @@
+import { supervisorPath } from '../isolation.ts';
+import type { SupervisorBinary } from '../supervisor.ts';
+import type { Carried } from './adapt.ts';
+import { imageWord } from './flags.ts';
+import { type Release, since } from './parse/version.ts';
+import type { RemoteDocker } from './remote.ts';
+
+/** Images whose verdict is remembered: more than a node has. */
+const mostKnown = 1_000;
+
+/**
+ * Which images of a node without a gate hold the supervisor. Anybody can write a label, so it is told by their bytes, once for
+ * each. Below 1.8 nothing can be copied out of a container without links being followed, and ids say nothing of bytes: only
+ * what this driver has made itself is believed there.
+ */
+export class CarriedSupervisors implements Carried {
+  readonly #remote: Pick<RemoteDocker, 'holds'>;
+  readonly #release: () => Promise<Release>;
+  readonly #verdicts = new Map<string, boolean>();
+
+  constructor(remote: Pick<RemoteDocker, 'holds'>, release: () => Promise<Release>) {
+    this.#remote = remote;
+    this.#release = release;
+  }
+
+  async holds(image: string, supervisor: SupervisorBinary): Promise<boolean> {
+    const key = keyOf(image, supervisor);
+    const known = this.#verdicts.get(key);
+    if (known !== undefined) return known;
+    const release = await this.#release();
+    if (!since(release, 1, 8)) return false;
+    return this.#remember(key, await this.#remote.holds(imageWord(image, release), supervisorPath, supervisor.bytes));
+  }
+
+  made(image: string, supervisor: SupervisorBinary): void {
+    this.#remember(keyOf(image, supervisor), true);
+  }
+
+  #remember(key: string, verdict: boolean): boolean {
+    this.#verdicts.set(key, verdict);
+    const [oldest] = this.#verdicts.keys();
+    if (this.#verdicts.size > mostKnown && oldest !== undefined) this.#verdicts.delete(oldest);
+    return verdict;
+  }
+}
+
+const keyOf = (image: string, { sha256 }: SupervisorBinary) => `${image} ${sha256}`;
