@@ -76,6 +76,8 @@ export interface KatafleetOptions {
   rsync?: Omit<RsyncOptions, 'onTrouble'> & { network: string };
   /** How tasks of a swarm reach this katafleet, and what it is called there. */
   swarm?: SwarmOptions;
+  /** Folder for what is costly to find out, for the next process; nothing is kept if absent. */
+  cache?: string;
   journal?: JournalIdentity;
   onTrouble?: (message: string) => void;
   onEvent?: (node: string, kind: string, detail: string) => void;
@@ -120,7 +122,7 @@ export class Katafleet implements AsyncDisposable {
       rules: { ...health, flapMs },
       built: ['swarm', 'engine', 'ssh'],
       uids: new UidBook(options.uids ?? defaultUids),
-      connect: (settings) => connect(settings, rsync?.network, this.#swarm, options.uids),
+      connect: (settings) => connect(settings, this.#swarm, options),
     });
   }
 
@@ -251,15 +253,20 @@ export class Katafleet implements AsyncDisposable {
   }
 }
 
-function connect(settings: MemberSettings, rsyncNetwork: string | undefined, swarm: SwarmConnector, uids = defaultUids): Driver {
+function connect(settings: MemberSettings, swarm: SwarmConnector, { rsync, uids = defaultUids, cache }: KatafleetOptions): Driver {
   const { endpoint, tls, ssh } = settings;
-  const network = { uids, ...(rsyncNetwork === undefined ? {} : { rsyncNetwork }) };
+  const all = {
+    endpoint,
+    uids,
+    ...(rsync === undefined ? {} : { rsyncNetwork: rsync.network }),
+    ...(cache === undefined ? {} : { cache }),
+  };
   if (!endpoint.startsWith('ssh:')) {
-    const engine = new EngineDriver({ endpoint, ...network, ...(tls === undefined ? {} : { tls }) });
+    const engine = new EngineDriver({ ...all, ...(tls === undefined ? {} : { tls }) });
     return new EndpointDriver({ engine, swarm: () => swarm.driver(engine, settings) });
   }
   const transport = new SshTransport(endpoint, ssh);
-  const engine = new EngineDriver({ endpoint, transport, ...network });
+  const engine = new EngineDriver({ ...all, transport });
   return new EndpointDriver({ engine, ssh: new SshDriver(transport, uids), swarm: () => swarm.driver(engine, settings) });
 }
 

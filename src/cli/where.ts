@@ -1,5 +1,6 @@
 import { loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
+import { cacheFolder } from '../drivers/engine/remembered.ts';
 import { Katafleet } from '../index.ts';
 import { optionsOf } from '../options.ts';
 import { ServerClient } from './client.ts';
@@ -22,8 +23,9 @@ export function configOf({ config }: Where): Config {
 
 /** The fleet of the configuration, or the single engine that `--host` names. */
 export function fleetOf(where: Where): Katafleet {
-  if (where.endpoint !== undefined) return new Katafleet({ endpoint: where.endpoint });
-  return new Katafleet(optionsOf(configOf(where)));
+  const cache = cacheFolder(process.env);
+  if (where.endpoint !== undefined) return new Katafleet({ endpoint: where.endpoint, cache });
+  return new Katafleet({ ...optionsOf(configOf(where)), cache });
 }
 
 /** The server that was named, by `--server` or KATAFLEET_SERVER. */

@@ -8,6 +8,7 @@ import { labels } from '../../core/labels.ts';
 import { isStatus } from '../api/errors.ts';
 import { supervisorPath } from '../isolation.ts';
 import type { SupervisorBinary } from '../supervisor.ts';
+import type { Remembered } from './remembered.ts';
 
 /** Long past the time that looking into an image takes: what a dying katafleet leaves is reaped then, ms. */
 const lookingMs = 10 * 60_000;
@@ -27,19 +28,32 @@ const PathStat = z.object({ mode: z.number() });
  */
 export class CarriedSupervisors {
   readonly #verdicts = new Map<string, Promise<boolean>>();
+  readonly #remembered: Remembered | undefined;
+
+  /** `remembered` has the images that were found to carry it by earlier processes, by id and supervisor. */
+  constructor(remembered?: Remembered) {
+    this.#remembered = remembered;
+  }
 
   /** @throws what dockerode throws; then nothing is remembered */
   holds(docker: Dockerode, image: string, supervisor: SupervisorBinary): Promise<boolean> {
     const key = `${image} ${supervisor.sha256}`;
     let verdict = this.#verdicts.get(key);
     if (!verdict) {
-      verdict = lookInto(docker, image, supervisor);
+      verdict = this.#find(key, () => lookInto(docker, image, supervisor));
       verdict.catch(() => this.#verdicts.delete(key));
       this.#verdicts.set(key, verdict);
       const [oldest] = this.#verdicts.keys();
       if (this.#verdicts.size > mostKnown && oldest !== undefined) this.#verdicts.delete(oldest);
     }
     return verdict;
+  }
+
+  async #find(key: string, look: () => Promise<boolean>): Promise<boolean> {
+    if (await this.#remembered?.has(key)) return true;
+    const found = await look();
+    if (found) await this.#remembered?.add(key);
+    return found;
   }
 }
 

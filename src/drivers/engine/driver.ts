@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import Dockerode from 'dockerode';
@@ -15,6 +16,7 @@ import type { SshTransport } from '../transport/transport.ts';
 import { archiveBytes } from './archive-bytes.ts';
 import { adapt } from './adapt.ts';
 import { CarriedSupervisors } from './carried.ts';
+import { RememberedFacts } from './remembered.ts';
 import { connect, type Connection, type TlsFiles } from './endpoint.ts';
 import { engineError } from '../api/errors.ts';
 import { inspectImage } from '../api/inspect.ts';
@@ -37,6 +39,8 @@ export interface EngineDriverOptions {
   rsyncNetwork?: string;
   /** What its sandboxes' users are of; the default range if absent. */
   uids?: Uids;
+  /** Folder of a cache for the next process; nothing outlives this one if absent. */
+  cache?: string;
 }
 
 /** What is read of `GET /version`. */
@@ -56,7 +60,7 @@ export class EngineDriver implements Driver {
   readonly #connection: Connection;
   readonly #rsyncNetwork: string | undefined;
   readonly #uids: Uids;
-  readonly #carried = new CarriedSupervisors();
+  readonly #carried: CarriedSupervisors;
   #probed: Promise<Probed> | undefined;
 
   /** @throws endpoint.invalid */
@@ -65,6 +69,9 @@ export class EngineDriver implements Driver {
     this.#connection = connect(options.endpoint, options.tls, options.transport);
     this.#rsyncNetwork = options.rsyncNetwork;
     this.#uids = options.uids ?? defaultUids;
+    this.#carried = new CarriedSupervisors(
+      options.cache === undefined ? undefined : new RememberedFacts(join(options.cache, 'supervisors')),
+    );
   }
 
   async probe(): Promise<Fingerprint> {

@@ -1,0 +1,61 @@
+import { chmod, mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { dirname, join } from 'node:path';
+
+/** Lines kept: more images than one person's nodes have. */
+const most = 1_000;
+
+/** What is known from one process to the next; a cache: losing it costs time, and nothing else. */
+export interface Remembered {
+  has(fact: string): Promise<boolean>;
+  add(fact: string): Promise<void>;
+}
+
+/** Where caches lie, by the XDG base directory specification. */
+export function cacheFolder(env: NodeJS.ProcessEnv): string {
+  return join(env['XDG_CACHE_HOME'] || join(env['HOME'] || homedir(), '.cache'), 'katafleet');
+}
+
+/**
+ * Facts of one line each in a file of our own. A file that another user could have written is not believed, and one that
+ * can't be written is none. `katafleet run` would look into its image anew at each call otherwise.
+ */
+export class RememberedFacts implements Remembered {
+  readonly #file: string;
+  #facts: Promise<Set<string>> | undefined;
+
+  constructor(file: string) {
+    this.#file = file;
+  }
+
+  async has(fact: string): Promise<boolean> {
+    return (await this.#read()).has(fact);
+  }
+
+  async add(fact: string): Promise<void> {
+    const facts = await this.#read();
+    facts.add(fact);
+    try {
+      await mkdir(dirname(this.#file), { recursive: true, mode: 0o700 });
+      const draft = `${this.#file}.${process.pid}`;
+      await writeFile(draft, `${[...facts].slice(-most).join('\n')}\n`, { mode: 0o600 });
+      await chmod(draft, 0o600);
+      await rename(draft, this.#file);
+    } catch {
+      return; // no room or no right: it is found out again next time
+    }
+  }
+
+  #read(): Promise<Set<string>> {
+    this.#facts ??= this.#load().catch(() => new Set<string>()); // absent, or not to be read: as if nothing were known
+    return this.#facts;
+  }
+
+  async #load(): Promise<Set<string>> {
+    for (const path of [dirname(this.#file), this.#file]) {
+      const { uid, mode } = await stat(path);
+      if (uid !== process.getuid?.() || (mode & 0o022) !== 0) return new Set();
+    }
+    return new Set((await readFile(this.#file, 'utf8')).split('\n').filter((line) => line !== ''));
+  }
+}
