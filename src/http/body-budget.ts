@@ -24,17 +24,17 @@ export function boundBodies(
     rooms.get(request)?.close();
     rooms.delete(request);
   };
-  app.addHook('onRequest', (request, _reply, done) => {
+  app.addHook('onRequest', (request, reply, done) => {
     const bytes = readsItself(request) ? 0 : bodyBytes(request, bodyLimit);
     const room = bytes === 0 ? undefined : budget.tryOpen(bytes);
-    if (room) rooms.set(request, room);
+    if (room) {
+      rooms.set(request, room);
+      // Answered or not: of a client that goes away once its body was read, neither onResponse nor onRequestAbort tells.
+      reply.raw.once('close', () => forget(request));
+    }
     done(bytes > 0 && !room ? busy('as many bytes of requests are being read as there is memory for') : undefined);
   });
   app.addHook('onResponse', (request, _reply, done) => {
-    forget(request);
-    done();
-  });
-  app.addHook('onRequestAbort', (request, done) => {
     forget(request);
     done();
   });
