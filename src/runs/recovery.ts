@@ -44,9 +44,9 @@ export class Recovery<T extends Unended> {
     return this.#waiting.has(id);
   }
 
-  /** Leaves a run out, for it was cancelled. Whether it waited. */
-  remove(id: string): boolean {
-    return this.#waiting.delete(id);
+  /** Leaves a run out, for it was cancelled. */
+  remove(id: string): void {
+    this.#waiting.delete(id);
   }
 
   /** Takes up what there is room for. */

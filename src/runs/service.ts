@@ -246,8 +246,9 @@ export class RunService {
   async cancel(id: string): Promise<KeptRecord> {
     const record = this.look(id);
     const live = this.#live.get(id);
-    if (this.#recovery?.remove(id)) {
-      this.#owed.now(() => this.#journal.cancel(id, Date.now()));
+    if (this.#recovery?.has(id)) {
+      this.#owed.now(() => this.#journal.cancel(id, Date.now())); // where that can't be written, the run is taken up still
+      this.#recovery.remove(id);
       this.#waiters.over(id);
     } else if (live && record.endedAt === undefined) {
       live.cancel.abort(new KatafleetError('run.cancelled', 'the run was cancelled'));

@@ -1,0 +1,38 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { until } from '../support/fake-fleet.ts';
+import { fakeService, placed, runOf } from '../support/fake-service.ts';
+
+describe('cancelling a run that waits to be taken up again', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'katafleet-recovery-'));
+  after(() => rmSync(folder, { recursive: true, force: true }));
+
+  it('leaves it waiting where the journal’s disk is full, and it runs later', async () => {
+    const file = join(folder, 'journal.db');
+    const first = await fakeService(['a'], { file });
+    const files = [{ path: 'f', content: Buffer.alloc(1_000) }];
+    const ids: string[] = [];
+    for (const name of ['one', 'two']) ids.push((await first.service.accept(runOf(['hold', name], { files }), placed())).id);
+    await until(() => first.driver('a').holding === 2);
+    await first.crash();
+
+    const second = await fakeService(['a'], { file });
+    assert.equal(second.service.recover(1), 2, 'one is taken up, the other when that is over');
+    await until(() => second.driver('a').holding === 1);
+    const { journal, service } = second;
+    const [, waits = ''] = ids;
+    const write = journal.cancel.bind(journal);
+    journal.cancel = () => {
+      throw Object.assign(new Error('database or disk is full'), { code: 'SQLITE_FULL' });
+    };
+    await assert.rejects(service.cancel(waits), { code: 'journal.full' });
+    journal.cancel = write;
+    second.driver('a').letGo();
+    await until(() => second.driver('a').executed.includes('hold two'));
+    second.driver('a').letGo();
+    assert.equal((await service.wait(waits, 30_000)).state, 'finished');
+    await second.close();
+  });
+});
