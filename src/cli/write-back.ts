@@ -1,10 +1,11 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { constants } from 'node:fs';
-import { chmod, lstat, mkdir, open, rm, utimes } from 'node:fs/promises';
+import { chmod, lstat, mkdir, open, opendir, rm, utimes } from 'node:fs/promises';
 import { KatafleetError, messageOf } from '../core/errors.ts';
-import { encodePath } from '../core/paths.ts';
+import { decodePath, encodePath } from '../core/paths.ts';
 import type { Changes } from '../core/run.ts';
+import { namesGitFolder } from '../katas/names.ts';
 import { type KeptBack, keptBack } from './own-names.ts';
 
 const slash = Buffer.from('/');
@@ -18,7 +19,8 @@ export interface NotWritten {
 /**
  * Writes a run's files below a folder and nowhere else: paths were checked by the protocol, a link in the way of a
  * folder is an error, a link in the way of a file is replaced. Set-user and set-group bits are dropped. What was
- * deleted in the sandbox is deleted here. What could be a repository of git's is left alone, and so are dotfiles unless
+ * deleted in the sandbox is deleted here, but for a folder that holds a repository: it was not sent, and is not the program's
+ * to delete or to put a file in the place of. What could be a repository of git's is left alone, and so are dotfiles unless
  * they are allowed: both are run by tools of the person's. Tells what it left. @throws output.unwritable
  */
 export async function writeBack(
@@ -38,7 +40,7 @@ export async function writeBack(
     folders: given.folders.filter(({ path }) => mine(path)),
     files: given.files.filter(({ path, content }) => mine(path, content)),
   };
-  await write(folder, changes);
+  await write(folder, changes, (path) => left.push({ path, reason: 'git' }));
   return left;
 }
 
@@ -50,19 +52,23 @@ export function sayNotWritten(left: readonly NotWritten[]): string[] {
     return paths.length === 0 ? [] : [`not written: ${paths.slice(0, 5).join(', ')}${more}, for ${why}`];
   };
   return [
-    ...lines('git', 'git would take it for a repository'),
+    ...lines('git', 'git would take it for a repository, or it holds one'),
     ...lines('dotfile', 'shells, editors and tools run files of such names unasked (--allow-dotfiles writes them)'),
   ];
 }
 
-async function write(folder: string, changes: Pick<Changes, 'files' | 'folders' | 'deleted'>): Promise<void> {
+async function write(
+  folder: string,
+  changes: Pick<Changes, 'files' | 'folders' | 'deleted'>,
+  leave: (path: string) => void,
+): Promise<void> {
   const root = Buffer.from(folder);
   const stamps: { path: Buffer; mtimeNs: bigint }[] = [];
   try {
     await mkdir(folder, { recursive: true });
     for (const path of changes.deleted) {
       const at = await place(root, path, false);
-      if (at) await rm(at, { force: true, recursive: true });
+      if (at && !(await cleared(at))) leave(path);
     }
     for (const { path, mode, mtimeNs } of changes.folders) {
       const at = await place(root, path, true);
@@ -74,7 +80,10 @@ async function write(folder: string, changes: Pick<Changes, 'files' | 'folders' 
     for (const file of changes.files) {
       const at = await place(root, file.path, true);
       if (!at) continue;
-      await rm(at, { force: true, recursive: true });
+      if (!(await cleared(at))) {
+        leave(file.path);
+        continue;
+      }
       const handle = await open(at, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600);
       try {
         await handle.writeFile(file.content);
@@ -88,6 +97,23 @@ async function write(folder: string, changes: Pick<Changes, 'files' | 'folders' 
   } catch (cause) {
     throw new KatafleetError('output.unwritable', `can't write the files to ${folder}: ${messageOf(cause)}`, { cause });
   }
+}
+
+/** Removes what is there, unless it holds a repository. Whether nothing is there any more. */
+async function cleared(at: Buffer): Promise<boolean> {
+  if (await holdsRepository(at)) return false;
+  await rm(at, { force: true, recursive: true });
+  return true;
+}
+
+async function holdsRepository(at: Buffer): Promise<boolean> {
+  const found = await lstat(at).catch(() => undefined); // what can't be looked at, rm tells of
+  if (!found?.isDirectory()) return false;
+  for await (const entry of await opendir(at, { encoding: 'buffer' as BufferEncoding })) {
+    const name = entry.name as unknown as Buffer;
+    if (namesGitFolder(decodePath(name)) || (await holdsRepository(Buffer.concat([at, slash, name])))) return true;
+  }
+  return false;
 }
 
 /** Where a path lies, its folders checked one by one, made if wanted; undefined where they are absent. */

@@ -14,8 +14,8 @@ describe('a client that leaves before its answer', () => {
   it('gives back what its body took, however far its request was', async () => {
     boundBodies(app, { most: 1_000, bodyLimit: 1_000 }, () => false);
     app.setErrorHandler((_error, _request, reply) => reply.code(503).send({}));
-    let arrived = () => undefined as void;
-    let answer = () => undefined as void;
+    let arrived: () => void = () => undefined;
+    let answer: () => void = () => undefined;
     app.post('/slow', async () => {
       const answered = new Promise<void>((resolve) => (answer = resolve));
       arrived();
