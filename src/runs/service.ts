@@ -80,6 +80,7 @@ export class RunService {
   #ending = false;
   #recovery: Recovery<Unfinished> | undefined;
   readonly #mostBytes: number;
+  readonly #onTrouble: (message: string) => void;
   #bytes = 0;
 
   /** @param mostBytes of the requests of all runs that wait or run: they are in memory */
@@ -87,8 +88,9 @@ export class RunService {
     journal: RunJournal,
     dispatcher: (recorder: Recorder) => Dispatcher,
     mostBytes = Infinity,
-    onTrouble?: (message: string) => void,
+    onTrouble: (message: string) => void = () => undefined,
   ) {
+    this.#onTrouble = onTrouble;
     this.#mostBytes = mostBytes;
     this.#journal = journal;
     this.#owed = new Owed(onTrouble);
@@ -146,7 +148,12 @@ export class RunService {
   #end(id: string, error: unknown): void {
     const code = error instanceof KatafleetError ? error.code : 'internal';
     const at = Date.now();
-    this.#owed.write(id, () => this.#journal.fail(id, undefined, { code, message: messageOf(error) }, at));
+    try {
+      this.#owed.write(id, () => this.#journal.fail(id, undefined, { code, message: messageOf(error) }, at));
+    } catch (cause) {
+      // A journal that is damaged there must not keep the others from being taken up.
+      this.#onTrouble(`the run ${id} can't be ended: ${messageOf(cause)} (${messageOf(error)})`);
+    }
     void this.#owed.settled(id).then(() => this.#waiters.over(id));
   }
 

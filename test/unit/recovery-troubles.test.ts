@@ -36,3 +36,33 @@ describe('cancelling a run that waits to be taken up again', () => {
     await second.close();
   });
 });
+
+describe('a journal that is damaged at one run', () => {
+  it('keeps nobody from taking up the others', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'katafleet-recovery-'));
+    const file = join(folder, 'journal.db');
+    const first = await fakeService(['a'], { file });
+    const ids: string[] = [];
+    for (const name of ['one', 'two']) ids.push((await first.service.accept(runOf(['hold', name]), placed())).id);
+    await until(() => first.driver('a').holding === 2);
+    await first.crash();
+
+    const { journal, service, driver, close } = await fakeService(['a'], { file });
+    const [damaged, whole = ''] = ids;
+    const request = journal.request.bind(journal);
+    const broken = () => Object.assign(new Error('database disk image is malformed'), { code: 'SQLITE_CORRUPT' });
+    journal.request = (id) => {
+      if (id === damaged) throw broken();
+      return request(id);
+    };
+    journal.fail = () => {
+      throw broken();
+    };
+    service.recover(1);
+    await until(() => driver('a').holding === 1);
+    driver('a').letGo();
+    assert.equal((await service.wait(whole, 30_000)).state, 'finished');
+    await close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+});
