@@ -40,7 +40,7 @@ describe('the set-up scripts on ordinary machines, through a power cut', functio
     await node.sh('mkdir -p /root/setup/lib');
     await node.put(['scripts/node-setup', 'scripts/node', 'images/supervisor/build/amd64/supervisor'], '/root/setup');
     await node.put(['scripts/lib/changes.sh'], '/root/setup/lib');
-    await server.sh(`ssh-keyscan -t ed25519 ${to} 2>/dev/null | cut -d" " -f2,3 > /tmp/node.pub; test -s /tmp/node.pub`);
+    await server.sh(`ssh-keyscan -T 60 -t ed25519 ${to} 2>/dev/null | cut -d" " -f2,3 > /tmp/node.pub; test -s /tmp/node.pub`);
     await server.sh(`cd ${clone} && sh scripts/server-setup --node ${to} --host-key /tmp/node.pub`);
     const key = await server.sh('cat ~test-runner/.ssh/id_ed25519.pub');
     // This machine is the administrator, who must get in after the power cut.

@@ -88,14 +88,14 @@ boot_machine() {
   # shellcheck disable=SC2054  # the kernel's commas
   words=("ubd0=$folder/disk.cow,$image/base.raw" root=/dev/ubda rw "mem=$(cat "$folder/memory")" "umid=$name" "uml_dir=$folder/uml/"
     "vec0:transport=tap,ifname=$name,depth=64,gro=1" con=null con0=null,fd:1 ssl=null security=apparmor
-    "testbed.name=$name" "testbed.address=$(machine_address "$name")" "testbed.gateway=$MACHINE_SUBNET.1")
+    "systemd.machine_id=$(machine_id "$name")" "testbed.name=$name" "testbed.address=$(machine_address "$name")" "testbed.gateway=$MACHINE_SUBNET.1")
   TMPDIR=/dev/shm start_detached "$folder/console" nsenter --net="/run/netns/$MACHINE_NAMESPACE" -- "$LINUX" "${words[@]}"
   await_machine "$name"
 }
 
 await_machine() {
   local name=$1 deadline=$((SECONDS + MACHINE_BOOT_SECONDS))
-  until machine_ssh "$name" -o ConnectTimeout=5 true </dev/null >/dev/null 2>&1; do
+  until machine_ssh "$name" true </dev/null >/dev/null 2>&1; do
     if [ "$SECONDS" -ge "$deadline" ] || ! machine_is_on "$name"; then
       tail -n 15 "$MACHINES/$name/console" >&2
       die "$name does not come up; the last words of its console are above"
@@ -104,14 +104,18 @@ await_machine() {
   done
 }
 
-# ssh [USER@]NAME WORD…; words that come before a command are options.
+# systemd makes the hardware address of a network card from it: machines that share a disk would share that too.
+machine_id() { printf '%s' "$MACHINES/$1" | md5sum | cut -c1-32; }
+
+# ssh [USER@]NAME WORD…; words that come before a command are options. A machine under load may lose a connection's first frames.
 machine_ssh() {
   local name=${1#*@} user=root folder
   if [[ $1 == *@* ]]; then user=${1%%@*}; fi
   shift
   folder=$(cat "$MACHINES/$name/image")
   in_machine_network ssh -q -i "$folder/key" -o BatchMode=yes -o StrictHostKeyChecking=yes -o HostKeyAlias=katafleet-machine \
-    -o UserKnownHostsFile="$folder/known_hosts" -o ServerAliveInterval=15 -o ServerAliveCountMax=8 -l "$user" "$(machine_address "$name")" "$@"
+    -o UserKnownHostsFile="$folder/known_hosts" -o ServerAliveInterval=15 -o ServerAliveCountMax=8 \
+    -o ConnectTimeout=30 -o ConnectionAttempts=5 -l "$user" "$(machine_address "$name")" "$@"
 }
 
 machine_sh() {
