@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type { Machine } from '../support/machine.ts';
-import { katafleet, settled } from '../support/newcomer.ts';
+import { clone, katafleet, settled } from '../support/newcomer.ts';
 
 const hour = 3_600_000;
 /** Longer than the two minutes that a machine of the usual speed is given. */
@@ -50,7 +50,7 @@ describe('katafleet as a service of an ordinary machine with one CPU', function 
 
   it('that can not come up leaves nothing that is broken', async () => {
     await machine.sh('docker swarm init --advertise-addr $(hostname -I | cut -d" " -f1)');
-    const words = 'cd /root/katafleet && KATAFLEET_CPUS=2 node dist/main.js deploy --timeout 20m';
+    const words = `cd ${clone} && KATAFLEET_CPUS=2 node dist/main.js deploy --timeout 20m`;
     const { code, stderr } = await machine.on(['bash', '-c', words]);
     assert.deepEqual([code, /Range of CPUs[^]*KATAFLEET_CPUS says how many/.test(stderr)], [69, true], stderr);
     assert.equal(await left('service secret config network'), '');

@@ -3,15 +3,15 @@ import { type ChildProcessByStdio, execFileSync, spawn } from 'node:child_proces
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, relative } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { Machine } from './machine.ts';
 import type { Said } from './said.ts';
 
 const project = fileURLToPath(new URL('../../', import.meta.url));
-/** Where root's clone lies. */
-export const clone = '/root/katafleet';
+/** Where root's clone lies: www-data, as whom the service runs, can read it there. */
+export const clone = '/opt/katafleet';
 
 let quick: Promise<Said> | undefined;
 
@@ -31,7 +31,7 @@ async function putClone(machine: Machine): Promise<void> {
   try {
     execFileSync('git', ['clone', '--quiet', '--depth', '1', `file://${project}`, join(folder, 'katafleet')]);
     const archive = execFileSync('tar', ['-C', folder, '-c', 'katafleet'], { maxBuffer: 1 << 28 });
-    const { code, stderr } = await machine.on(['tar', '-C', '/root', '-x', '--no-same-owner'], { input: archive });
+    const { code, stderr } = await machine.on(['tar', '-C', dirname(clone), '-x', '--no-same-owner'], { input: archive });
     assert.equal(code, 0, stderr);
   } finally {
     rmSync(folder, { recursive: true });
