@@ -21,9 +21,15 @@ change() {
 remember() {
   [ "$DRY" != yes ] || return 0
   [ -d "${CHANGES%/*}" ] || { mkdir -p "${CHANGES%/*}" && echo "folder ${CHANGES%/*}" >"$CHANGES"; } || die "could not make ${CHANGES%/*}"
-  grep -qxF -- "$1" "$CHANGES" 2>/dev/null || printf '%s\n' "$1" >>"$CHANGES" || die "could not write $CHANGES"
+  grep -qxF -- "$1" "$CHANGES" 2>/dev/null || { printf '%s\n' "$1" >>"$CHANGES" && on_disk "$CHANGES"; } \
+    || die "could not write $CHANGES"
 }
 was_changed() { grep -qxF -- "$1" "$CHANGES" 2>/dev/null; }
+
+# Until this a power cut leaves files of no bytes under their new names. An old sync knows no file: it writes all there is.
+on_disk() { sync "$1" 2>/dev/null || sync; }
+# At a script's end: what it made, of every kind.
+all_on_disk() { [ "$DRY" = yes ] || sync -f /etc 2>/dev/null || sync; }
 
 is_as() { [ -e "$1" ] && [ "$(stat -c '%a %U:%G' -- "$1")" = "$2 $3" ]; }
 set_as() { chown "$3" "$1" && chmod "$2" "$1"; }
@@ -42,8 +48,8 @@ make_folder_above() {
   change "make the folder $1" make_folder_now "$1" 755 root:root
 }
 
-# put_file PATH MODE OWNER:GROUP, the content on stdin. It is there whole or not at all. $written has the paths that were
-# not as they should be.
+# put_file PATH MODE OWNER:GROUP, the content on stdin. It is there whole or not at all, after a power cut too. $written has
+# the paths that were not as they should be.
 written=' '
 put_file() {
   new=$(mktemp) || die 'mktemp failed'
@@ -59,7 +65,7 @@ put_file() {
   fi
   rm -f "$new"
 }
-put_file_now() { cp "$1" "$2.new-katafleet" && set_as "$2.new-katafleet" "$3" "$4" && mv -f "$2.new-katafleet" "$2"; }
+put_file_now() { cp "$1" "$2.new-katafleet" && set_as "$2.new-katafleet" "$3" "$4" && on_disk "$2.new-katafleet" && mv -f "$2.new-katafleet" "$2"; }
 
 has_user() { getent passwd "$1" >/dev/null; }
 has_group() { getent group "$1" >/dev/null; }
