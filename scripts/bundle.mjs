@@ -1,7 +1,8 @@
-// The command line in a few files in place of some 800: reading and compiling modules is most of what `katafleet run`
-// takes before it does anything. Takes dist/ as tsc left it and puts dist/main.js and dist/bundle/ in place of what stands
-// there; the library (dist/index.js) stays as tsc made it.
-import { rm } from 'node:fs/promises';
+// The command line in two files in place of some 800, what lists the commands and the commands, with the code that V8 makes of
+// them beside: reading and compiling modules is most of what `katafleet run` takes before it does anything. Takes dist/ as
+// tsc left it and puts dist/main.js and dist/bundle/ in place of what stands there; the library (dist/index.js) stays as it is.
+import { copyFile, readFile, rm, writeFile } from 'node:fs/promises';
+import process from 'node:process';
 import { build } from 'esbuild';
 
 /**
@@ -29,24 +30,59 @@ const leaveOut = {
   },
 };
 
-await rm('dist/bundle', { recursive: true, force: true });
-await build({
-  entryPoints: ['src/main.ts'],
-  outdir: 'dist',
-  chunkNames: 'bundle/[name]-[hash]',
+/** In the part that lists them, each command is asked of the other part. */
+const commandsApart = {
+  name: 'commands-apart',
+  setup(it) {
+    it.onResolve({ filter: /^\.\/[\w-]+\.ts$/ }, ({ kind }) =>
+      kind === 'dynamic-import' ? { path: './commands.cjs', external: true } : undefined,
+    );
+  },
+};
+
+const common = {
   bundle: true,
-  splitting: true,
-  format: 'esm',
+  format: 'cjs',
   platform: 'node',
   target: 'node20.19',
+  charset: 'ascii',
   sourcemap: true,
   legalComments: 'linked',
   // It has a native part, which it finds beside itself.
   external: ['better-sqlite3'],
-  plugins: [leaveOut],
-  // CommonJS packages ask for Node's own modules by require, and some for their folder.
-  banner: {
-    js: "import { createRequire as requireOf } from 'node:module'; import { fileURLToPath as pathOf } from 'node:url'; const require = requireOf(import.meta.url), __filename = pathOf(import.meta.url), __dirname = pathOf(new URL('.', import.meta.url));",
-  },
+  define: { 'import.meta.url': 'importMetaUrl', 'import.meta.dirname': '__dirname' },
+  banner: { js: "const importMetaUrl = require('node:url').pathToFileURL(__filename).href;" },
   logLevel: 'warning',
+};
+
+await rm('dist/bundle', { recursive: true, force: true });
+await build({
+  ...common,
+  entryPoints: ['src/cli/program.ts'],
+  outfile: 'dist/bundle/program.cjs',
+  plugins: [commandsApart],
+  supported: { 'dynamic-import': false },
 });
+const listed = await readFile('src/cli/commands.ts', 'utf8');
+const files = new Set(Array.from(listed.matchAll(/import\('(\.\/[\w-]+\.ts)'\)/g), ([, file]) => file));
+await build({
+  ...common,
+  stdin: { contents: Array.from(files, (file) => `export * from '${file}';`).join('\n'), resolveDir: 'src/cli', loader: 'ts' },
+  outfile: 'dist/bundle/commands.cjs',
+  plugins: [leaveOut],
+});
+await copyFile('scripts/lib/launcher.mjs', 'dist/bundle/load.mjs');
+await writeFile(
+  'dist/main.js',
+  "#!/usr/bin/env node\nimport { load } from './bundle/load.mjs';\n\nprocess.exitCode = await load('program.cjs').main(process.argv.slice(2));\n",
+);
+
+// What a command has compiled by its end is what the next one needs.
+const { codeOf, load, scripts } = await import('../dist/bundle/load.mjs');
+const { main } = load('program.cjs');
+const write = process.stdout.write;
+process.stdout.write = () => true;
+await main(['run', '--help']);
+process.stdout.write = write;
+for (const [file, script] of scripts) await writeFile(codeOf(file), script.createCachedData());
+process.exitCode = 0;
