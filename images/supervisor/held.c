@@ -47,15 +47,16 @@ uint64_t held_bytes(dev_t device, uint64_t most, uint64_t *files) {
   uint64_t bytes = 0;
   memset(seen, 0, sizeof seen);
   count = 0;
-  // Its own user may look into a process, root without CAP_SYS_PTRACE may not.
-  long before = syscall(SYS_setfsuid, options.uid);
+  // Its own user and group may look into a process, root without CAP_SYS_PTRACE may not.
+  long group = syscall(SYS_setfsgid, options.gid), user = syscall(SYS_setfsuid, options.uid);
   DIR *proc = opendir("/proc");
   for (struct dirent *e; proc && bytes <= most && (e = readdir(proc));)
     if (*e->d_name >= '1' && *e->d_name <= '9')
       add(dirfd(proc), e->d_name, device, most, &bytes);
   if (proc)
     closedir(proc);
-  syscall(SYS_setfsuid, before);
+  syscall(SYS_setfsuid, user);
+  syscall(SYS_setfsgid, group);
   *files = count;
   return bytes;
 }

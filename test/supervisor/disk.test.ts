@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { capabilities as ofSandboxes } from '../../src/drivers/isolation.ts';
 import { ConversationLost } from '../../src/protocol/conversation.ts';
 import type { SandboxFile } from '../../src/core/run.ts';
 import { staticProgram } from '../support/compile.ts';
@@ -10,7 +11,8 @@ const MiB = 1024 * 1024;
 const abilities = { netns: 16, tmpfs: 32, watches: 64 };
 /** A mount namespace of its own, so that what is mounted there is nowhere else. */
 const mayMount = ['unshare', '--mount', '--propagation', 'private'];
-const mayNotMount = ['setpriv', '--bounding-set', '-sys_admin'];
+/** With the capabilities of a sandbox and no others: what CAP_SYS_PTRACE would let it see, it does not see there. */
+const mayNotMount = ['setpriv', '--bounding-set', ['-all', ...ofSandboxes.map((name) => `+${name.toLowerCase()}`)].join(',')];
 
 describe('supervisor: bounded folders', () => {
   before(function () {
