@@ -50,6 +50,7 @@ async function fakeEngine(answers: Record<string, [status: number, body: object]
 }
 
 const modern = {
+  '/_ping': [200, {}],
   '/version': [200, { Version: '20.10', ApiVersion: '1.41', MinAPIVersion: '1.12' }],
   '/info': [200, { Name: 'n', Architecture: 'x86_64', MemoryLimit: true, NCPU: 2, MemTotal: 1e10 }],
   '/containers/json': [200, []],
