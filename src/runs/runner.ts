@@ -25,6 +25,8 @@ export interface AttemptOptions extends RunOptions {
   sessionMs?: number;
 }
 
+/** A timer of Node's that is asked for longer fires at once. */
+const longestTimerMs = 2 ** 31 - 1;
 /** Past all its steps' time a sandbox gets this long to receive, collect and say so, ms. */
 const graceMs = 60_000;
 
@@ -87,7 +89,7 @@ async function serve(
   const { profile, steps } = job;
   const budget = steps.reduce((sum, step) => sum + (step.limits?.wallMs ?? profile.wallMs), graceMs + transfer.extraMs);
   // The supervisor keeps the deadlines; this is for a node that stops answering.
-  const watchdog = setTimeout(() => sandbox.stream.destroy(), budget).unref();
+  const watchdog = setTimeout(() => sandbox.stream.destroy(), Math.min(budget, longestTimerMs)).unref();
   let started = false;
   const onStarted = () => {
     started = true;

@@ -21,6 +21,20 @@ describe('dispatcher: a run’s attempts', () => {
     await close();
   });
 
+  it('a run whose steps may take longer than a timer can is not given up at once', async () => {
+    const { dispatcher, driver, close } = await dispatching(['a']);
+    const day = 24 * 3_600_000;
+    const steps = Array.from({ length: 30 }, () => ({ argv: ['echo', 'hi'], limits: { wallMs: day } }));
+    const running = dispatcher.submit(
+      checkJob({ image: 'any', files: [], steps: [{ argv: ['hold'], limits: { wallMs: day } }, ...steps] }),
+    );
+    await until(() => driver('a').holding === 1);
+    await new Promise((resolve) => setImmediate(() => setTimeout(resolve, 5))); // a timer of 1 ms would have fired
+    driver('a').letGo();
+    assert.deepEqual((await running).outcome, { kind: 'exited', code: 0 });
+    await close();
+  });
+
   it('a run whose node is lost is tried elsewhere under the next number', async () => {
     const { dispatcher, book, nodeOf, lose, driver, close } = await dispatching(['a', 'b']);
     const attempts: string[] = [];

@@ -52,5 +52,6 @@ describe('what is remembered from one process to the next', () => {
   it('lies where caches lie', () => {
     assert.equal(cacheFolder({ XDG_CACHE_HOME: '/x', HOME: '/h' }), '/x/katafleet');
     assert.equal(cacheFolder({ HOME: '/h' }), '/h/.cache/katafleet');
+    assert.equal(cacheFolder({ XDG_CACHE_HOME: 'here', HOME: '/h' }), '/h/.cache/katafleet');
   });
 });

@@ -1,6 +1,6 @@
 import { chmod, mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, isAbsolute, join } from 'node:path';
 
 /** Lines kept: more images than one person's nodes have. */
 const most = 1_000;
@@ -13,7 +13,8 @@ export interface Remembered {
 
 /** Where caches lie, by the XDG base directory specification. */
 export function cacheFolder(env: NodeJS.ProcessEnv): string {
-  return join(env['XDG_CACHE_HOME'] || join(env['HOME'] || homedir(), '.cache'), 'katafleet');
+  const given = env['XDG_CACHE_HOME'] ?? '';
+  return join(isAbsolute(given) ? given : join(env['HOME'] || homedir(), '.cache'), 'katafleet'); // a relative one is to be ignored
 }
 
 /**
