@@ -110,11 +110,21 @@ describe('outcomes, in real containers', () => {
       const docker = await fleet.driver.client();
       const run = (mostKills: number) =>
         fleet.run(
-          { image: 'build-essential', files: [], steps: [{ argv: ['bash', '-c', 'echo going; sleep 0.3; echo gone'] }] },
+          {
+            image: 'build-essential',
+            files: [],
+            steps: [{ argv: ['bash', '-c', 'echo going; until [ -e /tmp/go ]; do sleep 0.1; done; echo gone'] }],
+          },
           {
             onOutput: async (_step, _stream, bytes) => {
-              if (!bytes.toString().includes('going') || (kills += 1) > mostKills) return;
-              for (const { id, running } of await fleet.driver.list()) if (running) await end(docker.getContainer(id));
+              if (!bytes.toString().includes('going')) return;
+              kills += 1;
+              for (const { id, running } of await fleet.driver.list()) {
+                if (!running) continue;
+                const container = docker.getContainer(id);
+                if (kills <= mostKills) await end(container);
+                else await (await container.exec({ Cmd: ['touch', '/tmp/go'] })).start({ Detach: true });
+              }
             },
           },
         );
