@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Runs checks and suites, counts how they came out, and goes on after a failure. Needs messages.sh.
 
-LONGEST_SUITE=${KATAFLEET_LONGEST_SUITE:-1200}         # seconds; a suite that hangs is a failure, and the others go on
+LONGEST_SUITE=${KATAFLEET_LONGEST_SUITE:-1800}         # seconds; a suite that hangs is a failure, and the others go on
 PASSED=0
 FAILED=0
 SKIPPED=0
@@ -35,23 +35,58 @@ leave_out() {
 
 # All the *.test.ts below a folder. A suite that dies before it can count, or fails without a failed test, is a failure.
 mocha_suite() {
-  local name=$1 folder=$2 file status=0 passed failed skipped
-  if [ -z "$(find "$folder" -name '*.test.ts' -print -quit 2>/dev/null)" ]; then
-    note "no tests in $folder"
-    return 0
-  fi
+  local name=$1 folder=$2 file status=0
+  if no_tests_in "$folder"; then return 0; fi
   file=$(mktemp)
-  timeout --kill-after=10 "$LONGEST_SUITE" node_modules/.bin/mocha --reporter scripts/lib/mocha-totals.cjs --reporter-option "totals=$file" "$folder/**/*.test.ts" || status=$?
-  if read -r passed failed skipped < "$file"; then
+  run_mocha "$folder" "$file" || status=$?
+  count_mocha "$name" "$file" "$status"
+}
+
+# The same beside what comes next, until `mocha_suite_joined`, which prints what it said. One at a time.
+mocha_suite_beside() {
+  if no_tests_in "$2"; then return 0; fi
+  BESIDE_NAME=$1 BESIDE_FILE=$(mktemp) BESIDE_LOG=$(mktemp)
+  run_mocha "$2" "$BESIDE_FILE" > "$BESIDE_LOG" 2>&1 &
+  BESIDE_PID=$!
+}
+BESIDE_PID=
+
+mocha_suite_joined() {
+  local status=0
+  if [ -z "$BESIDE_PID" ]; then return 0; fi
+  wait "$BESIDE_PID" || status=$?
+  BESIDE_PID=
+  cat "$BESIDE_LOG"
+  rm -f "$BESIDE_LOG"
+  count_mocha "$BESIDE_NAME" "$BESIDE_FILE" "$status"
+}
+
+# Ends what runs beside, for a script that ends early.
+mocha_suite_ended() {
+  if [ -n "$BESIDE_PID" ]; then kill "$BESIDE_PID" 2>/dev/null || true; fi
+}
+
+no_tests_in() {
+  if [ -n "$(find "$1" -name '*.test.ts' -print -quit 2>/dev/null)" ]; then return 1; fi
+  note "no tests in $1"
+}
+
+run_mocha() { # FOLDER TOTALS
+  timeout --kill-after=10 "$LONGEST_SUITE" node_modules/.bin/mocha --reporter scripts/lib/mocha-totals.cjs --reporter-option "totals=$2" "$1/**/*.test.ts"
+}
+
+count_mocha() { # NAME TOTALS STATUS
+  local passed failed skipped
+  if read -r passed failed skipped < "$2"; then
     PASSED=$((PASSED + passed))
     FAILED=$((FAILED + failed))
     SKIPPED=$((SKIPPED + skipped))
-    if [ "$failed" -gt 0 ]; then FAILURES+=("$name: $failed of its tests, see above"); fi
+    if [ "$failed" -gt 0 ]; then FAILURES+=("$1: $failed of its tests, see above"); fi
   else
     failed=0
   fi
-  rm -f "$file"
-  if [ "$status" -ne 0 ] && [ "$failed" -eq 0 ]; then fail "$name: mocha ended with $status"; fi
+  rm -f "$2"
+  if [ "$3" -ne 0 ] && [ "$failed" -eq 0 ]; then fail "$1: mocha ended with $3"; fi
 }
 
 # Ends with the totals, alone on the last line of stdout. Answers 1 when anything failed.

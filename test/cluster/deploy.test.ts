@@ -170,11 +170,11 @@ describe('katafleet as a service of a real swarm', function () {
 
   it('an update that does not become healthy is rolled back, and the reason told', async () => {
     const configs = await configsOf('katafleet');
-    const { code, stderr } = await katafleet('h1', '--config', configured('swarm: { key: /run/secrets/nowhere }\n'), 'deploy');
+    const { code, stderr } = await katafleet('h1', '--config', configured('journal: { file: /var/lib/katafleet }\n'), 'deploy');
     assert.equal(code, 69, stderr);
     assert.match(
       stderr,
-      /was rolled back to what ran before: failed on h1: it ended with 78; its last words:\n[^]*\/run\/secrets\/nowhere/,
+      /was rolled back to what ran before: failed on h1: it ended with 74; its last words:\n[^]*\/var\/lib\/katafleet can't be used/,
     );
     await eventually('what ran before runs again', 120, async () => {
       const { ready } = await new ApiClient(`http://${bed.address('h1')}:7420`).call<{ ready: boolean }>('GET', '/health/ready');
