@@ -28,7 +28,7 @@ interface RunAnswer {
 export async function runThere(server: ServerClient, request: RunRequest, { signal, onOutput }: RunOptions = {}): Promise<RunResult> {
   signal?.throwIfAborted();
   const path = (id: string) => `/v1/runs/${id}`;
-  let run = await server.call<RunAnswer>('POST', `/v1/runs?wait=${signal ? 0 : waitSeconds}`, spec(request));
+  let run = await server.call<RunAnswer>('POST', `/v1/runs?wait=${signal ? 0 : waitSeconds}`, await spec(request));
   const cancel = () => void server.call('DELETE', path(run.id)).catch(() => undefined); // the next look tells how it ended
   if (signal?.aborted) cancel(); // while it was being accepted
   signal?.addEventListener('abort', cancel, { once: true });
@@ -48,24 +48,31 @@ export async function runThere(server: ServerClient, request: RunRequest, { sign
   return result;
 }
 
-function spec({ files, folders = [], steps, ...rest }: RunRequest): object {
+async function spec({ files, folders = [], steps, ...rest }: RunRequest): Promise<object> {
+  const whole = await Promise.all(files.map(async (file) => ({ ...file, content: await base64(file) })));
   return {
     ...rest,
-    files: files.map(({ path, mode, mtimeNs, content }) => ({
+    files: whole.map(({ path, mode, mtimeNs, content }) => ({
       path,
       mode,
       ...(mtimeNs === undefined ? {} : { mtimeNs: String(mtimeNs) }),
       encoding: 'base64',
-      content: base64(path, content),
+      content,
     })),
     folders: folders.map(({ mtimeNs, ...folder }) => ({ ...folder, ...(mtimeNs === undefined ? {} : { mtimeNs: String(mtimeNs) }) })),
     steps: steps.map(({ stdin, ...step }) => ({ ...step, ...(stdin ? { stdin: { base64: Buffer.from(stdin).toString('base64') } } : {}) })),
   };
 }
 
-function base64(path: string, content: SandboxFile['content']): string {
+/** A run on another katafleet carries its files whole. @throws file.unreadable where a file is no longer what it was */
+async function base64({ path, content }: SandboxFile): Promise<string> {
   if (content instanceof Uint8Array) return Buffer.from(content).toString('base64');
-  throw new KatafleetError('request.invalid', `${path}: a run on another katafleet carries its files whole, not as streams`);
+  const parts: Uint8Array[] = [];
+  for await (const part of content.size > 0 ? content.open() : []) parts.push(part);
+  const bytes = Buffer.concat(parts);
+  if (bytes.length !== content.size)
+    throw new KatafleetError('file.unreadable', `${path} changed while it was read: ${content.size} bytes were announced`);
+  return bytes.toString('base64');
 }
 
 function failureOf({ id, state, error }: RunAnswer): KatafleetError {

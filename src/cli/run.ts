@@ -6,14 +6,16 @@ import { parseBytes, parseDuration } from '../core/quantity.ts';
 import type { RunRequest } from '../core/run.ts';
 import { readManifest } from '../images/start-point.ts';
 import type { Katafleet } from '../index.ts';
+import type { RunOptions } from '../runs/runner.ts';
 import { exitCodeOf } from './exit-code.ts';
 import { readFolder } from './folder.ts';
 import { interruptible } from './interrupt.ts';
 import { asJson, report } from './report.ts';
+import { runThere } from './remote.ts';
 import { readInput } from './stdin.ts';
 import { escapeControls, outputTo } from './terminal.ts';
 import { sayNotWritten, writeBack } from './write-back.ts';
-import { type At, configOf, fleetOf, type Where } from './where.ts';
+import { type At, configOf, fleetOf, namedServer, type Where } from './where.ts';
 
 interface Options {
   image?: string;
@@ -69,14 +71,13 @@ export function runCommand(at: At): Command {
       const stdin = await readInput(options.stdin, tell);
       const print = { stdout: outputTo(process.stdout), stderr: outputTo(process.stderr) };
       await interruptible(async (signal) => {
-        await using fleet = fleetOf(where);
+        const server = namedServer(where);
+        await using fleet = server ? undefined : fleetOf(where);
         const whole = await withCommand(fleet, request, dir);
         const [first, ...rest] = whole.steps;
-        const steps = first && stdin ? [{ ...first, stdin }, ...rest] : whole.steps;
-        const result = await fleet.run(
-          { ...whole, steps },
-          { signal, ...(options.json ? {} : { onOutput: (_step, stream, bytes) => print[stream](bytes) }) },
-        );
+        const asked = { ...whole, steps: first && stdin ? [{ ...first, stdin }, ...rest] : whole.steps };
+        const how: RunOptions = { signal, ...(options.json ? {} : { onOutput: (_step, stream, bytes) => print[stream](bytes) }) };
+        const result = server ? await runThere(server, asked, how) : await (fleet ?? fleetOf(where)).run(asked, how);
         const left = options.out === undefined ? [] : await writeBack(options.out, result.changes, { dotfiles: options.allowDotfiles });
         if (options.json)
           process.stdout.write(`${JSON.stringify({ ...asJson(result), ...(left.length > 0 ? { notWritten: left } : {}) })}\n`);
@@ -103,7 +104,8 @@ async function requestOf(
     files,
     folders,
     profile: {
-      ...(where.endpoint === undefined ? configOf(where).profiles['default'] : {}),
+      // A server has a default profile of its own.
+      ...(where.endpoint === undefined && !namedServer(where) ? configOf(where).profiles['default'] : {}),
       ...(manifest?.max_seconds === undefined ? {} : { wallMs: manifest.max_seconds * 1000 }),
       ...limitsOf(options, tell),
     },
@@ -136,15 +138,15 @@ function limitsOf(options: Options, tell: (text: string) => void): z.input<typeo
 }
 
 /** The command that was not given: what the image's recipe says, else the folder's cyber-dojo.sh, else the image's own. */
-async function withCommand(fleet: Katafleet, request: RunRequest, dir: string): Promise<RunRequest> {
+async function withCommand(fleet: Katafleet | undefined, request: RunRequest, dir: string): Promise<RunRequest> {
   if (request.steps.length > 0) return request;
-  const { command, imageCommand } = await fleet.commandsOf(request.image);
+  const { command, imageCommand } = fleet ? await fleet.commandsOf(request.image) : {};
   const kata = request.files.some(({ path }) => path === 'cyber-dojo.sh') ? ['bash', './cyber-dojo.sh'] : undefined;
   const argv = command ?? kata ?? imageCommand;
   if (argv) return { ...request, steps: [{ argv: [...argv] }] };
   throw new KatafleetError(
     'request.invalid',
-    `no command: the image ${request.image} has none of its own and ${dir} holds no cyber-dojo.sh`,
+    `no command: ${fleet ? `the image ${request.image} has none of its own` : 'a server does not tell of an image’s own'} and ${dir} holds no cyber-dojo.sh`,
     {
       hint: `katafleet run ${dir} -- make test`,
     },

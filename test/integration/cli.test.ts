@@ -104,6 +104,31 @@ describe('katafleet run, as people call it', () => {
     }
   });
 
+  it('runs where --server says, large files and all', async () => {
+    const serve = spawn(process.execPath, [main, 'serve', '--listen', '127.0.0.1:0', '--journal', join(folder, 'journal.db')], {
+      cwd: join(folder, 'dir'),
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    try {
+      const [line] = (await once(serve.stdout, 'data')) as [Buffer];
+      const url = /http:\/\/\S+/.exec(line.toString())?.[0] ?? '';
+      await mkdir(join(folder, 'large'));
+      await writeFile(join(folder, 'large/big'), Buffer.alloc(3_000_000, 'x'));
+      const { code, stdout } = await shell(
+        `printf in | katafleet --server ${url} run --json large -- sh -c 'cat; wc -c < big; exit 3'`,
+        folder,
+      );
+      const { id, steps } = JSON.parse(stdout) as { id: string; steps: { stdout: string }[] };
+      assert.deepEqual([code, steps[0]?.stdout], [3, 'in3000000\n']);
+      assert.equal(((await (await fetch(`${url}/v1/runs/${id}`)).json()) as { state: string }).state, 'finished');
+      assert.equal((await shell(`KATAFLEET_SERVER=${url} katafleet run -q large -- echo there`, folder)).stdout, 'there\n');
+      assert.match((await shell(`katafleet --server ${url} run large`, folder)).stderr, /no command: a server does not tell/);
+    } finally {
+      serve.kill('SIGTERM');
+      await once(serve, 'close');
+    }
+  });
+
   it('says how to write a time that has no unit', async () => {
     const { code, stderr } = await shell('katafleet run -t 10 dir -- true', folder);
     assert.equal(code, 0);
