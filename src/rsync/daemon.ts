@@ -117,6 +117,12 @@ export class MachineDaemon implements RsyncDaemon {
   }
 }
 
+/** Whether a process is more than a zombie. Its command line goes before its sockets do; a zombie has neither (proc(5), stat). */
+async function lives(pid: number): Promise<boolean> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'latin1').catch(() => '');
+  return stat !== '' && !/^[ZX]/.test(stat.slice(stat.lastIndexOf(')') + 2));
+}
+
 /** A daemon of katafleet's own, started again whenever it dies. */
 export class OwnDaemon implements RsyncDaemon {
   readonly #settings: DaemonSettings;
@@ -206,7 +212,7 @@ export class OwnDaemon implements RsyncDaemon {
     } catch {
       return; // it ended by itself
     }
-    while ((await readFile(`/proc/${pid}/cmdline`, 'latin1').catch(() => '')) !== '') await sleep(5);
+    while (await lives(pid)) await sleep(5);
   }
 
   async publish(modules: readonly string[]): Promise<void> {

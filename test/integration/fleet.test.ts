@@ -53,10 +53,10 @@ describe('the warm pool, on a real engine', () => {
     const quick = await sh(fleet, 'echo quick');
     assert.equal(stdout(quick), 'quick\n');
     const result = await hostile;
-    assert.deepEqual(
-      [result.outcome, result.steps[0]?.stdoutBytes, result.steps[0]?.stdout.length],
-      [{ kind: 'exited', code: 0 }, 64_200_000, 1000],
-    );
+    assert.deepEqual([result.outcome, result.steps[0]?.stdoutBytes], [{ kind: 'exited', code: 0 }, 64_200_000]);
+    // A letter of up to four bytes stays whole where the output is cut.
+    const kept = result.steps[0]?.stdout.length ?? 0;
+    assert.ok(kept > 1000 - 4 && kept <= 1000, String(kept));
   });
 
   it('an engine that restarts under the pool is used again, and its dead sandboxes are replaced', async function () {
