@@ -76,12 +76,12 @@ run_mocha() { # FOLDER TOTALS
 }
 
 count_mocha() { # NAME TOTALS STATUS
-  local passed failed skipped
+  local passed failed skipped failure
   if read -r passed failed skipped < "$2"; then
     PASSED=$((PASSED + passed))
     FAILED=$((FAILED + failed))
     SKIPPED=$((SKIPPED + skipped))
-    if [ "$failed" -gt 0 ]; then FAILURES+=("$1: $failed of its tests, see above"); fi
+    while read -r failure; do FAILURES+=("$1 › $failure"); done < <(tail -n +2 "$2")
   else
     failed=0
   fi
@@ -89,7 +89,7 @@ count_mocha() { # NAME TOTALS STATUS
   if [ "$3" -ne 0 ] && [ "$failed" -eq 0 ]; then fail "$1: mocha ended with $3"; fi
 }
 
-# Ends with the totals, alone on the last line of stdout. Answers 1 when anything failed.
+# Says again what failed, for whoever sees the end alone. Ends with the totals, alone on the last line of stdout. Answers 1 when anything failed.
 print_totals() {
   local line
   for line in ${LEFT_OUT[@]+"${LEFT_OUT[@]}"}; do printf 'left out – %s\n' "$line"; done
