@@ -2,7 +2,8 @@
 #include <poll.h>
 #include <string.h>
 
-// The time of files is the clock's last tick. What was written until then is not newer than that.
+// Files are stamped with the clock's last tick, on kernels from 6.13 on also with the clock itself (multigrain time
+// stamps). So what a step wrote is not newer than the clock at its end.
 static struct timespec step_over;
 static bool stepped;
 
@@ -26,14 +27,15 @@ static void wait_for_clock(int ms) {
 }
 
 void age_step_over(void) {
-  step_over = tick();
+  clock_gettime(CLOCK_REALTIME, &step_over);
   stepped = true;
 }
 
-// A tick is 10 ms at most. Where the clock was set back meanwhile, the moment after the step has to do.
+// A tick after the step, so that what is written later, stamped with a tick, is not older either. A tick is 10 ms at
+// most, and can be late on a busy virtual machine. Where the clock was set back, the moment after the step has to do.
 static struct timespec since_step(void) {
   struct timespec t = tick();
-  for (int i = 0; i < 20 && !newer(t, step_over); i++) {
+  for (int i = 0; i < 50 && !newer(t, step_over); i++) {
     wait_for_clock(1);
     t = tick();
   }
