@@ -112,7 +112,10 @@ static void serve(int signals) {
       fail(F_SUPERVISOR, errno, "poll", "");
     struct signalfd_siginfo info;
     while (read(signals, &info, sizeof info) == sizeof info)
-      if (info.ssi_signo != SIGCHLD && (!dial_wanted() || dial_again())) // a run that was dialled for ends in peace
+      if (info.ssi_signo == SIGIO)
+        pty_changed();
+      else if (info.ssi_signo != SIGCHLD &&
+               (!dial_wanted() || dial_again())) // a run that was dialled for ends in peace
         finish(session_opened() ? 128 + (int)info.ssi_signo : 0);
     if (f[0].revents && !in_fill())
       session_input_ended();
@@ -130,6 +133,7 @@ static void prepare(int signals) {
   bool bounded = disk_init();
   guarded = guard_init();
   ipc_init();
+  pty_init();
   options.root = open(options.sandbox, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (options.root < 0 || signals < 0)
     fail(F_SUPERVISOR, errno, options.root < 0 ? "no sandbox folder" : "no signalfd", options.sandbox);
@@ -193,6 +197,7 @@ int main(int argc, char **argv) {
   sigaddset(&set, SIGCHLD);
   sigaddset(&set, SIGTERM);
   sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGIO);
   sigprocmask(SIG_BLOCK, &set, NULL);
   int signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
   if (!dial_wanted())

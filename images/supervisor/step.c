@@ -16,7 +16,7 @@ extern char **environ;
 static struct step step;
 static pid_t pid;
 static int status;
-static bool over, running;
+static bool over, running, crowded;
 static enum how how;
 static uint64_t started, deadline, written[2];
 static bool cut[2];
@@ -181,6 +181,13 @@ static void output(int stream, const char *bytes, size_t length) {
 
 static void result(void) {
   struct rusage u;
+  if (crowded) {
+    char line[80];
+    int n = snprintf(line, sizeof line, "katafleet: more than %d pseudo terminals at a time\n", MOST_PTYS);
+    output(1, line, (size_t)n);
+    how = SIGNALLED;
+    status = SIGKILL;
+  }
   getrusage(RUSAGE_CHILDREN, &u);
   int64_t kills = cgroup_oom_kills();
   bool signalled = WIFSIGNALED(status);
@@ -216,13 +223,14 @@ void step_exec(const uint8_t *payload, uint32_t length) {
   cpu_before = cgroup_cpu_ns();
   getrusage(RUSAGE_CHILDREN, &usage_before);
   how = EXITED;
-  over = cut[0] = cut[1] = false;
+  over = crowded = cut[0] = cut[1] = false;
   written[0] = written[1] = 0;
   status = 0;
   running = true;
   uint8_t number[4];
   put(number, step.number, 4);
   disk_begin();
+  pty_begin();
   started = now();
   deadline = started + step.wall_ms * 1000000ull;
   const char *failed;
@@ -262,6 +270,9 @@ int step_timeout(void) {
   if (step.cpu_ms && ms > CPU_LOOK_MS)
     ms = CPU_LOOK_MS;
   int look = disk_timeout();
+  if (look >= 0 && ms > (uint64_t)look)
+    ms = (uint64_t)look;
+  look = pty_timeout();
   if (look >= 0 && ms > (uint64_t)look)
     ms = (uint64_t)look;
   return ms > 60000 ? 60000 : (int)ms;
@@ -304,7 +315,9 @@ void step_poll(bool readable[2]) {
     how = CPU;
   else if (!over && disk_passed(false))
     how = DISK;
-  if (!over && how == EXITED)
+  else if (!over && pty_passed())
+    crowded = true;
+  if (!over && how == EXITED && !crowded)
     return;
   kill_all(); // what the command left behind, or all of it
   ipc_clear();

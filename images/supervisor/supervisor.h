@@ -16,6 +16,7 @@
 #define MAX_PARTS 64
 #define MOST_TAIL 65536u
 #define MOST_INSTRUCTIONS 2048u
+#define MOST_PTYS 64
 #define NS 1000000000ull
 
 enum frame {
@@ -298,6 +299,18 @@ int disk_timeout(void);
 bool disk_passed(bool at_once);
 // Whether the sandbox folder takes a file of the host's; ENOSPC if not. A tmpfs tells by itself.
 bool disk_takes(uint64_t bytes);
+
+// ---- pty.c: a sandbox has MOST_PTYS pseudo terminals at a time. Nothing happens outside a container.
+// Has its devpts give no more, or watches where it may not. Before anything of the user's is there.
+void pty_init(void);
+// A step begins.
+void pty_begin(void);
+// The kernel tells of a new one (SIGIO).
+void pty_changed(void);
+// Milliseconds until the next look, -1 for never.
+int pty_timeout(void);
+// Whether the step holds more; looks when it is time to.
+bool pty_passed(void);
 
 // ---- held.c
 // Bytes in files without a name on a device that the user's processes keep open, and how many of them; counts no

@@ -71,6 +71,18 @@ describe('a program against its supervisor, in real containers', () => {
     assert.equal(commandLine, '/.katafleet/supervisor');
   });
 
+  it('a program that takes more pseudo terminals than a sandbox may have is ended and told why; one that takes a few is not', async () => {
+    const result = await run({}, './evil terminals 3000 4', 'script -qc "echo in a terminal" /dev/null', 'ls /dev/pts');
+    assert.deepEqual(
+      result.steps.map(({ outcome, stdout: said, stderr }) => [outcome, said.toString(), stderr.toString()]),
+      [
+        [{ kind: 'signalled', signal: 9 }, result.steps[0]?.stdout.toString(), 'katafleet: more than 64 pseudo terminals at a time\n'],
+        [{ kind: 'exited', code: 0 }, 'in a terminal\r\n', ''],
+        [{ kind: 'exited', code: 0 }, 'ptmx\n', ''],
+      ],
+    );
+  });
+
   it('files move between folders, and the standard streams, /tmp and devices can be written by name', async () => {
     const script =
       'mkdir a b; echo x > a/x; mv a b/; ln b/a/x y; echo t > /tmp/t; echo n > /dev/null; echo out > /dev/stdout; cat b/a/x y /tmp/t';

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/msg.h>
 #include <sys/sem.h>
@@ -74,6 +75,40 @@ static void spin(int processes) {
     ;
 }
 
+// Pseudo terminals: so many, by so many processes that keep them; of each only the other end where they hide it.
+static void terminals(int most, int processes, int hide) {
+  struct {
+    int asked, held;
+  } *all = mmap(NULL, sizeof *all, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  int ends[2], master, unlocked = 0, number = 0;
+  if (pipe(ends) < 0)
+    exit(1);
+  for (int i = 0; i < processes; i++) {
+    if (fork() > 0)
+      continue;
+    while (__atomic_fetch_add(&all->asked, 1, __ATOMIC_SEQ_CST) < most &&
+           (master = open("/dev/ptmx", O_RDWR | O_NOCTTY)) >= 0) {
+      char name[32];
+      __atomic_fetch_add(&all->held, 1, __ATOMIC_SEQ_CST);
+      ioctl(master, TIOCSPTLCK, &unlocked);
+      ioctl(master, TIOCGPTN, &number);
+      snprintf(name, sizeof name, "/dev/pts/%d", number);
+      if (hide && (open(name, O_RDWR | O_NOCTTY) < 0 || close(master) < 0))
+        exit(1);
+    }
+    if (all->asked <= most)
+      perror("ptmx");
+    close(ends[0]);
+    close(ends[1]);
+    pause();
+  }
+  close(ends[1]);
+  (void)!read(ends[0], &number, 1); // ends when all of them have done what they could
+  printf("held %d\n", all->held);
+  fflush(stdout);
+  pause();
+}
+
 static void handled(int number) {
   (void)number;
   puts("handled");
@@ -104,6 +139,8 @@ int main(int argc, char **argv) {
     leave(n);
   else if (!strcmp(argv[1], "hold"))
     hold(n, argc > 3 ? atoi(argv[3]) : 1, argc > 4);
+  else if (!strcmp(argv[1], "terminals"))
+    terminals(n, argc > 3 ? atoi(argv[3]) : 1, argc > 4);
   else if (!strcmp(argv[1], "traced"))
     traced(n, argv);
   else if (!strcmp(argv[1], "spin"))
