@@ -1,4 +1,4 @@
-import { constants } from 'node:fs';
+import { constants, type Stats } from 'node:fs';
 import { type FileHandle, open, readdir } from 'node:fs/promises';
 import { decodePath, encodePath, pathFault } from '../core/paths.ts';
 
@@ -29,6 +29,16 @@ export class Way {
 
   get reached(): boolean {
     return this.#handle !== undefined;
+  }
+
+  /** The folder as another process of this machine reaches it while this way is open: the folder itself, whatever has its name by then. */
+  get address(): string | undefined {
+    return this.#handle && `/proc/${process.pid}/fd/${this.#handle.fd}`;
+  }
+
+  /** Of the folder itself; undefined where it was not reached. */
+  async stat(): Promise<Stats | undefined> {
+    return this.#handle?.stat();
   }
 
   /** What has this name in the folder; undefined where it is not there, or is a link. Opened without waiting: a fifo's other end may be nobody's. */

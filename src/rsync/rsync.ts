@@ -6,6 +6,7 @@ import { endConnections } from './connections.ts';
 import { MachineDaemon, OwnDaemon, type RsyncDaemon } from './daemon.ts';
 import { dropBounds, exceeds, readDrop, removeDrops } from './drop.ts';
 import {
+  canBePath,
   type Credentials,
   lockFile,
   type Module,
@@ -18,7 +19,7 @@ import {
   secretsFile,
   secretsText,
 } from './modules.ts';
-import { findSource } from './source.ts';
+import { openSource } from './source.ts';
 
 export interface RsyncOptions {
   daemon: 'own' | 'machine';
@@ -104,6 +105,9 @@ export class Rsync {
       });
     }
     const { folder } = this.#options;
+    if (!canBePath(folder)) {
+      throw new KatafleetError('rsync.daemon', `rsync.folder ${JSON.stringify(folder)} has a character that rsyncd.conf has no way to say`);
+    }
     await rm(`${folder}/secrets`, { recursive: true, force: true }); // of a katafleet that was killed
     await removeDrops(`${folder}/drops`);
     for (const made of [folder, `${folder}/secrets`, `${folder}/drops`]) await mkdir(made, { recursive: true, mode: 0o700 });
@@ -113,17 +117,28 @@ export class Rsync {
 
   /** Whether a run may name this folder. @throws rsync.source, rsync.daemon */
   async check(path: string): Promise<void> {
-    await findSource(path, this.#options.roots);
+    const source = await openSource(path, this.#options.roots);
+    await source[Symbol.asyncDispose]();
     await this.ready();
   }
 
   /** A module that shows a folder, to be read by one sandbox. @throws rsync.source, rsync.daemon */
   async pull(path: string): Promise<Pull> {
-    const source = await findSource(path, this.#options.roots);
-    await this.ready();
-    const credentials = newCredentials();
-    await this.#add({ kind: 'pull', credentials, ...source });
-    return { command: pullCommand(this.#advertised, credentials), [Symbol.asyncDispose]: () => this.#remove(credentials) };
+    const source = await openSource(path, this.#options.roots);
+    try {
+      await this.ready();
+      const credentials = newCredentials();
+      const { path: held, uid, gid } = source;
+      await this.#add({ kind: 'pull', credentials, path: held, uid, gid });
+      const end = async () => {
+        await this.#remove(credentials);
+        await source[Symbol.asyncDispose]();
+      };
+      return { command: pullCommand(this.#advertised, credentials), [Symbol.asyncDispose]: end };
+    } catch (error) {
+      await source[Symbol.asyncDispose]();
+      throw error;
+    }
   }
 
   /** An empty folder that takes these files from one sandbox. @throws rsync.daemon */
@@ -187,7 +202,12 @@ export class Rsync {
     const { credentials } = module;
     await writeFile(secretsFile(this.#settings, credentials), secretsText(credentials), { mode: 0o600, flag: 'wx' });
     this.#modules.set(credentials.module, moduleText(module, this.#settings));
-    await this.#publish();
+    try {
+      await this.#publish();
+    } catch (error) {
+      this.#modules.delete(credentials.module); // else the next one that is published would show it
+      throw error;
+    }
   }
 
   async #remove(credentials: Credentials): Promise<void> {

@@ -1,20 +1,21 @@
 import { realpath, stat } from 'node:fs/promises';
 import { isAbsolute, join, normalize, relative } from 'node:path';
 import { KatafleetError, messageOf } from '../core/errors.ts';
-import { canBePath } from './modules.ts';
+import { Way } from '../files/way.ts';
 
-/** A folder that a module may show, and whose it is. */
-export interface Source {
+/** A folder that a module may show, and whose it is. It is held open until it is disposed. */
+export interface Source extends AsyncDisposable {
+  /** The way to the open folder by /proc: the daemon comes to what was checked, whatever has the folder's name by then. */
   path: string;
   uid: number;
   gid: number;
 }
 
 /**
- * The folder that a run names, when it lies below a configured root, no part of the way is a symbolic link, and it is no
- * part of a git repository's own files. @throws rsync.source
+ * Opens the folder that a run names, when it lies below a configured root, no part of the way is a symbolic link, and it is no
+ * part of a git repository's own files. The way is gone part by part, each from the one before. @throws rsync.source
  */
-export async function findSource(path: string, roots: readonly string[]): Promise<Source> {
+export async function openSource(path: string, roots: readonly string[]): Promise<Source> {
   const refuse = (why: string, cause?: unknown) =>
     new KatafleetError('rsync.source', `the rsync source ${JSON.stringify(path)} ${why}`, cause === undefined ? {} : { cause });
   if (!isAbsolute(path) || normalize(path) !== path || path.endsWith('/')) throw refuse('is not an absolute path in its shortest form');
@@ -24,15 +25,19 @@ export async function findSource(path: string, roots: readonly string[]): Promis
     throw refuse(roots.length === 0 ? 'is refused: the configuration names no folder under rsync.roots' : 'lies below none of rsync.roots');
   }
   try {
-    const expected = join(await realpath(root), relative(root, path));
-    if ((await realpath(path)) !== expected) throw refuse('is reached through a symbolic link');
-    if (!canBePath(expected)) throw refuse('has a character in its name that rsyncd.conf has no way to say');
-    const found = await stat(expected);
-    if (!found.isDirectory()) throw refuse('is not a folder');
-    return { path: expected, uid: found.uid, gid: found.gid };
+    const way = await Way.into(root, relative(root, path), 'may be a link');
+    const [found, address] = [await way.stat(), way.address];
+    if (!found || address === undefined) throw refuse(await whyNot(root, path));
+    return { path: address, uid: found.uid, gid: found.gid, [Symbol.asyncDispose]: () => way[Symbol.asyncDispose]() };
   } catch (error) {
     throw error instanceof KatafleetError ? error : refuse(`can't be used: ${messageOf(error)}`, error);
   }
+}
+
+/** Words for a folder that was not reached; they decide nothing. */
+async function whyNot(root: string, path: string): Promise<string> {
+  if ((await realpath(path)) !== join(await realpath(root), relative(root, path))) return 'is reached through a symbolic link';
+  return (await stat(path)).isDirectory() ? "can't be used: it has too many parts, or is another by now" : 'is not a folder';
 }
 
 function isBelow(root: string, path: string): boolean {

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { access, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { access, mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import type { ListedFile } from '../../src/core/run.ts';
 import { rootedAt } from '../../src/rsync/connections.ts';
@@ -68,6 +68,37 @@ describe('rsync: a real daemon, its modules and who may use them', function () {
     const { stdout } = await promisify(execFile)('stat', ['-c', '%.9Y', join(away, 'a')]);
     assert.equal(stdout.trim(), '1600000000.987654321');
     await logged(/send .* a 1\n/);
+  });
+
+  it('a folder that becomes a link once it was looked at is not left for where the link leads', async () => {
+    const path = await ground.source('one/sandbox', { mine: 'A' });
+    const elsewhere = join(ground.folder, 'elsewhere');
+    await mkdir(join(elsewhere, 'sandbox'), { recursive: true });
+    await writeFile(join(elsewhere, 'sandbox', 'secret'), 'S');
+    await using pull = await rsync.pull(path);
+    await rename(dirname(path), join(ground.folder, 'moved'));
+    await symlink(elsewhere, dirname(path));
+    assert.deepEqual(await use(pull.command, away), { code: 0, said: '' });
+    assert.deepEqual(await readdir(away), ['mine']);
+  });
+
+  it('a link in the folder is not followed, wherever it leads', async () => {
+    const path = await ground.source('one', { mine: 'A' });
+    await mkdir(join(ground.folder, 'elsewhere'));
+    await writeFile(join(ground.folder, 'elsewhere', 'secret'), 'S');
+    await symlink(join(ground.folder, 'elsewhere'), join(path, 'folder'));
+    await symlink('../../elsewhere/secret', join(path, 'file'));
+    await using pull = await rsync.pull(path);
+    const following = (words: string[]) => [...words.filter((word) => word !== '--no-links'), '--copy-links'];
+    assert.notEqual((await use(pull.command, away, { argv: following })).code, 0);
+    assert.deepEqual(await use(pull.command, away), { code: 0, said: '' });
+    assert.deepEqual(await readdir(away), ['mine']);
+  });
+
+  it('a name that rsyncd.conf has no way to say is brought', async () => {
+    await using pull = await rsync.pull(await ground.source('with %percent% \\', { a: 'A' }));
+    assert.deepEqual(await use(pull.command, away), { code: 0, said: '' });
+    assert.deepEqual(await readdir(away), ['a']);
   });
 
   it('the secret of another run is refused and logged', async () => {
@@ -272,6 +303,15 @@ describe('rsync: a real daemon, its modules and who may use them', function () {
       code: 'rsync.daemon',
       message: /ENOENT/,
     });
+  });
+
+  it('a folder of its own that rsyncd.conf has no way to say is told', async () => {
+    const odd = new Rsync({ ...ground.options, folder: join(ground.folder, '100%') });
+    try {
+      await assert.rejects(odd.ready(), { code: 'rsync.daemon', message: /rsync\.folder .* no way to say/ });
+    } finally {
+      await odd.close();
+    }
   });
 
   it('a port that another has is told', async () => {

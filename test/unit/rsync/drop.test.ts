@@ -8,7 +8,6 @@ import fc from 'fast-check';
 import { decodePath, encodePath, pathFault } from '../../../src/core/paths.ts';
 import type { ListedFile } from '../../../src/core/run.ts';
 import { dropBounds, exceeds, readDrop, removeDrops } from '../../../src/rsync/drop.ts';
-import { findSource } from '../../../src/rsync/source.ts';
 
 const listed = (path: string, size: number): ListedFile => ({ change: 'created', path, mode: 0o640, mtimeNs: 5n, size });
 
@@ -106,61 +105,4 @@ describe('rsync: what arrived in a drop', () => {
     await removeDrops(folder);
     await assert.rejects(stat(folder), { code: 'ENOENT' });
   });
-});
-
-describe('rsync: sources', () => {
-  let root: string;
-  beforeEach(async () => {
-    root = await realpath(await mkdtemp(join(tmpdir(), 'katafleet-roots-')));
-    for (const path of ['katas/one/sandbox', 'katas/one/.git/x', 'other', 'katas-2', 'katas/with%percent'])
-      await mkdir(join(root, path), { recursive: true });
-    await writeFile(join(root, 'katas/file'), '');
-    await symlink(join(root, 'other'), join(root, 'katas/link'));
-    await symlink('one', join(root, 'katas/inside'));
-    await symlink(join(root, 'katas'), join(root, 'way'));
-  });
-  afterEach(() => rm(root, { recursive: true }));
-  const find = (path: string, roots = [join(root, 'katas')]) => findSource(path.startsWith('/') ? path : join(root, path), roots);
-
-  it('a folder below a root is one, with its owner', async () => {
-    assert.deepEqual(await find('katas/one/sandbox'), {
-      path: join(root, 'katas/one/sandbox'),
-      uid: process.getuid?.(),
-      gid: process.getgid?.(),
-    });
-  });
-
-  it('a root may itself be reached through a link', async () => {
-    assert.equal((await find('way/one/sandbox', [join(root, 'way')])).path, join(root, 'katas/one/sandbox'));
-  });
-
-  for (const [path, why] of [
-    ['katas', /below none/],
-    ['other', /below none/],
-    ['katas-2', /below none/],
-    ['/etc', /below none/],
-    ['katas/absent', /can't be used/],
-    ['katas/file', /not a folder/],
-    ['katas/link', /symbolic link/],
-    ['katas/inside/sandbox', /symbolic link/],
-    ['katas/one/.git/x', /\.git/],
-    ['katas/with%percent', /no way to say/],
-  ] as const) {
-    it(`${path} is none`, () => assert.rejects(find(path), { code: 'rsync.source', message: why }));
-  }
-
-  it('a path that is not in its shortest form is none', async () => {
-    for (const path of [
-      `${root}/katas/../other`,
-      `${root}/katas//one`,
-      `${root}/katas/one/`,
-      `${root}/katas/./one`,
-      `${root}/katas/one/../../other`,
-    ]) {
-      await assert.rejects(findSource(path, [join(root, 'katas')]), { code: 'rsync.source' }, path);
-    }
-    await assert.rejects(findSource('katas/one', ['katas']), { code: 'rsync.source' });
-  });
-
-  it('without roots nothing is', () => assert.rejects(find('katas/one', []), { code: 'rsync.source', message: /rsync\.roots/ }));
 });
