@@ -1,7 +1,7 @@
 /** What one user of a {@link ByteBudget} has taken. */
 export interface Room {
-  /** Resolves when there is room for so many bytes more. */
-  take(bytes: number): Promise<void>;
+  /** Takes so many bytes more. Where there is no room for them now: what resolves when there is, or when the room is closed. */
+  take(bytes: number): Promise<void> | undefined;
   /** Gives back all that was taken. */
   close(): void;
 }
@@ -29,7 +29,7 @@ export class ByteBudget {
     const room: Room = {
       take: (bytes) => {
         if (!this.#rooms.has(room)) this.#rooms.set(room, 0);
-        if (this.#grant(room, bytes)) return Promise.resolve();
+        if (this.#grant(room, bytes)) return undefined;
         return new Promise<void>((granted) => this.#waiting.push({ room, bytes, granted }));
       },
       close: () => {

@@ -180,7 +180,7 @@ async function roomFor(answers: ByteBudget, bytes: number, reply: FastifyReply):
   const late = new AbortController();
   const timer = setTimeout(() => late.abort(), turnMs);
   const turn = new Promise<boolean>((resolve) => late.signal.addEventListener('abort', () => resolve(false), { once: true }));
-  const had = await Promise.race([room.take(bytes).then(() => true), turn]);
+  const had = await Promise.race([Promise.resolve(room.take(bytes)).then(() => true), turn]);
   clearTimeout(timer);
   if (!had || reply.raw.destroyed) {
     room.close();

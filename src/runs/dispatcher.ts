@@ -293,8 +293,8 @@ export class Dispatcher {
       let again: Kept | undefined;
       let lost: Extract<Attempt, { kind: 'lost' }> | undefined;
       try {
-        const transfer = this.#transfers.of(lease, job, { signal: options.signal, state, room });
-        const tried = await attempt(lease, job, { ...options, resumed, sessionMs: state ? this.#sessions.ageMs : 0 }, transfer);
+        const transfer = this.#transfers.of(lease, job, { signal: options.signal, state });
+        const tried = await attempt(lease, job, { ...options, resumed, sessionMs: state ? this.#sessions.ageMs : 0, room }, transfer);
         if (tried.kind === 'lost') lost = tried;
         else {
           const result = resultOf(tried);

@@ -1,9 +1,9 @@
-import type { Room } from '../core/byte-budget.ts';
 import { pathBytes } from '../core/paths.ts';
 import { type Changes, type ListedFile, noChanges, type Omission } from '../core/run.ts';
 import type { Profile } from '../core/profile.ts';
 import { type Conversation, ConversationLost } from '../protocol/conversation.ts';
 import { failure } from './execute.ts';
+import type { PacedRoom } from './paced-room.ts';
 
 const MiB = 1024 ** 2;
 
@@ -46,8 +46,16 @@ export interface Listing extends Omit<Changes, 'files'> {
   files: ListedFile[];
 }
 
-/** Reads the answer to COLLECT, holding the supervisor to the bounds that OPEN gave it. @throws ConversationLost, protocol.broken */
-export async function download(conversation: Conversation, profile: Profile, before = anythingBefore, room?: Room): Promise<Changes> {
+/**
+ * Reads the answer to COLLECT, holding the supervisor to the bounds that OPEN gave it.
+ * @throws ConversationLost, protocol.broken, what the room throws
+ */
+export async function download(
+  conversation: Conversation,
+  profile: Profile,
+  before = anythingBefore,
+  room?: Pick<PacedRoom, 'take'>,
+): Promise<Changes> {
   const files: Changes['files'] = [];
   const rest = await answer(conversation, profile, before, 'file', async ({ change, path, mode, mtimeNs, size }, wanted) => {
     if (wanted) await room?.take(size);

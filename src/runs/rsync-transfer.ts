@@ -1,4 +1,3 @@
-import type { Room } from '../core/byte-budget.ts';
 import { KatafleetError, messageOf } from '../core/errors.ts';
 import type { Changes, ListedFile, ReturnedFile, Step, StepResult } from '../core/run.ts';
 import type { Lease } from '../fleet/node.ts';
@@ -9,6 +8,7 @@ import { askBack, wantedOf } from './back.ts';
 import { download, listing } from './download.ts';
 import { executeStep, failure } from './execute.ts';
 import type { Job } from './job.ts';
+import type { PacedRoom } from './paced-room.ts';
 import { streamTransfer, type Transfer, type TransferOptions, type Transfers } from './transfer.ts';
 
 interface Module extends AsyncDisposable {
@@ -66,15 +66,13 @@ class RsyncTransfer implements Transfer {
   readonly #job: Job;
   readonly #path: string;
   readonly #signal: AbortSignal | undefined;
-  readonly #room: Room | undefined;
 
-  constructor(rsync: RsyncModules, lease: Lease, job: Job, path: string, { signal, room }: TransferOptions) {
+  constructor(rsync: RsyncModules, lease: Lease, job: Job, path: string, { signal }: TransferOptions) {
     this.#rsync = rsync;
     this.#lease = lease;
     this.#job = job;
     this.#path = path;
     this.#signal = signal;
-    this.#room = room;
     this.extraMs = 2 * rsync.timeoutMs;
   }
 
@@ -98,19 +96,19 @@ class RsyncTransfer implements Transfer {
     if (reply.kind !== 'collected') throw conversation.break(`"${reply.kind}" in answer to BASELINE`);
   }
 
-  async collect(): Promise<Changes> {
+  async collect(_asked: boolean, room?: PacedRoom): Promise<Changes> {
     const { conversation } = this.#lease;
     await askBack(conversation, this.#job, false);
     await conversation.send(encodeFrame(hostFrame.list));
     const listed = wantedOf(await listing(conversation, this.#job.profile), this.#job.back);
     const bytes = listed.files.reduce((sum, { size }) => sum + size, 0);
     const little = bytes < this.#rsync.pushFrom;
-    await this.#room?.take(bytes);
+    await room?.take(bytes, this.#rsync.timeoutMs);
     const files = listed.files.length === 0 ? [] : little ? undefined : await this.#push(listed.files);
     if (files) return { ...listed, files };
     // What rsync could not bring, a file that its owner may not read for instance, comes as from any other sandbox.
     await conversation.send(encodeFrame(hostFrame.collect));
-    return wantedOf(await download(conversation, this.#job.profile, undefined, this.#room), this.#job.back);
+    return wantedOf(await download(conversation, this.#job.profile, undefined, room), this.#job.back);
   }
 
   async #push(listed: readonly ListedFile[]): Promise<ReturnedFile[] | undefined> {

@@ -1,3 +1,4 @@
+import type { Room } from '../core/byte-budget.ts';
 import { within } from '../core/deadline.ts';
 import { KatafleetError, messageOf } from '../core/errors.ts';
 import { type Changes, noChanges, type Outcome, type RunResult, type StepResult } from '../core/run.ts';
@@ -10,6 +11,7 @@ import { executeStep, type OnOutput } from './execute.ts';
 import type { Job } from './job.ts';
 import { lightOf } from './lights.ts';
 import { askAboutMemory } from './memory.ts';
+import { mostWaitMs, PacedRoom } from './paced-room.ts';
 import { streamTransfer, type Transfer } from './transfer.ts';
 
 export interface RunOptions {
@@ -23,6 +25,8 @@ export interface AttemptOptions extends RunOptions {
   resumed?: boolean;
   /** How long the sandbox may serve beyond this run, ms; 0 if absent. */
   sessionMs?: number;
+  /** Where what comes back is counted. It is closed as soon as the attempt fails; else by the caller, when the result is written down. */
+  room?: Room | undefined;
 }
 
 /** A timer of Node's that is asked for longer fires at once. */
@@ -89,13 +93,28 @@ async function serve(
   const { profile, steps } = job;
   const budget = steps.reduce((sum, step) => sum + (step.limits?.wallMs ?? profile.wallMs), graceMs + transfer.extraMs);
   // The supervisor keeps the deadlines; this is for a node that stops answering.
-  const watchdog = setTimeout(() => sandbox.stream.destroy(), Math.min(budget, longestTimerMs)).unref();
+  const watch = () => setTimeout(() => sandbox.stream.destroy(), Math.min(budget, longestTimerMs)).unref();
+  let watchdog = watch();
   let started = false;
   const onStarted = () => {
     started = true;
   };
+  const late = () => new AttemptLost('for too long there was no room for what it changed', false);
+  const room =
+    options.room &&
+    new PacedRoom(options.room, {
+      wait: async (ms, granted) => {
+        clearTimeout(watchdog); // others are waited for, not this node
+        try {
+          await within(ms, () => granted, { signals: [options.signal, lost], late });
+        } finally {
+          watchdog = watch();
+        }
+      },
+      tooSlow: (why) => sandbox.stream.destroy(why),
+    });
   try {
-    const lifetimeMs = Math.min(budget + (options.sessionMs ?? 0), 0xffff_ffff);
+    const lifetimeMs = Math.min(budget + mostWaitMs + (options.sessionMs ?? 0), 0xffff_ffff);
     if (!options.resumed) {
       const { filesBack, fileBack, bytesBack } = profile;
       await conversation.queue(encodeOpen({ ...user, lifetimeMs, filesBack, fileBack, bytesBack }));
@@ -119,8 +138,14 @@ async function serve(
       if (stop) break;
     }
     served.executedAt = performance.now();
-    if (job.collect) served.changes = await transfer.collect(asked);
+    if (job.collect) served.changes = await transfer.collect(asked, room);
   } catch (error) {
+    options.room?.close(); // others wait for it, and the engine may take its time to say what happened
+    if (options.signal?.aborted && error === options.signal.reason) {
+      served.ending = { kind: 'cancelled' };
+      return;
+    }
+    if (lost.aborted && error === lost.reason) throw new AttemptLost(messageOf(error), started);
     // What a session left behind may be what is in the way: a fresh sandbox will show.
     if (options.resumed && !started) throw new AttemptLost(messageOf(error), false);
     if (!(error instanceof ConversationLost)) {
@@ -133,6 +158,7 @@ async function serve(
     served.ending = await wordOfTheEngine(sandbox, error, lost);
   } finally {
     clearTimeout(watchdog);
+    room?.end();
   }
 }
 

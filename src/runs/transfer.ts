@@ -1,4 +1,3 @@
-import type { Room } from '../core/byte-budget.ts';
 import { type Changes, placedNs } from '../core/run.ts';
 import type { Lease } from '../fleet/node.ts';
 import type { Conversation } from '../protocol/conversation.ts';
@@ -9,6 +8,7 @@ import { askBack, wantedOf } from './back.ts';
 import { beforeOf, download } from './download.ts';
 import { failure } from './execute.ts';
 import type { Job } from './job.ts';
+import type { PacedRoom } from './paced-room.ts';
 import type { SandboxState } from './sandbox-state.ts';
 import { upload } from './upload.ts';
 
@@ -20,16 +20,17 @@ export interface Transfer {
   readonly extraMs: number;
   /** Puts the files there, after OPEN: what lies there then is what changes are measured against. */
   send(): Promise<void>;
-  /** What changed, after the last step. `asked`: the step was told to collect. @throws ConversationLost */
-  collect(asked: boolean): Promise<Changes>;
+  /**
+   * What changed, after the last step. `asked`: the step was told to collect. `room`: where what comes back is counted.
+   * @throws ConversationLost, what the room throws
+   */
+  collect(asked: boolean, room?: PacedRoom): Promise<Changes>;
 }
 
 export interface TransferOptions {
   signal?: AbortSignal | undefined;
   /** What a session's sandbox holds, kept up to date. */
   state?: SandboxState | undefined;
-  /** Where what comes back is counted; it is closed when the result has been written down. */
-  room?: Room | undefined;
 }
 
 /** The ways that a katafleet knows. */
@@ -40,7 +41,7 @@ export interface Transfers {
 }
 
 /** Files travel on the conversation itself: all of them, or what a session's sandbox lacks. */
-export function streamTransfer({ conversation }: Lease, job: Job, { state, room }: TransferOptions = {}): Transfer {
+export function streamTransfer({ conversation }: Lease, job: Job, { state }: TransferOptions = {}): Transfer {
   const { request, profile } = job;
   let partly = false;
   return {
@@ -58,7 +59,7 @@ export function streamTransfer({ conversation }: Lease, job: Job, { state, room 
       });
       state?.given(delta, files);
     },
-    collect: async (asked) => {
+    collect: async (asked, room) => {
       if (!asked) await conversation.send(encodeFrame(hostFrame.collect));
       const { files, folders = [] } = request;
       const before = beforeOf(state?.known() ?? [...files, ...folders].map(({ path }) => path));

@@ -13,7 +13,7 @@ import type {
   Sandbox,
   SandboxSpec,
 } from '../../src/drivers/contract.ts';
-import { encodeFrame, FrameReader, hostFrame, supervisorFrame } from '../../src/protocol/frames.ts';
+import { encodeFrame, FrameReader, hostFrame, maxPayload, supervisorFrame } from '../../src/protocol/frames.ts';
 import { PayloadReader, PayloadWriter } from '../../src/protocol/wire.ts';
 
 /** What goes wrong on purpose. */
@@ -81,8 +81,9 @@ export function fakeMachine(name: string, more: Partial<NodeMember> = {}): NodeM
 const [exited, killed] = [0, 4];
 
 /**
- * A node in memory. Its supervisors echo the command on stdout and exit with 0, with two exceptions: `exit N` exits with
- * N, and `hold` runs until {@link FakeDriver.letGo} or a KILL. Faults can be set at any time.
+ * A node in memory. Its supervisors echo the command on stdout and exit with 0, with some exceptions: `exit N` exits with
+ * N, `hold` runs until {@link FakeDriver.letGo} or a KILL, `give N` gives back a file of N bytes, and `announce N` announces one and
+ * sends nothing of it. Faults can be set at any time.
  */
 export class FakeDriver implements Driver {
   readonly kind = 'engine';
@@ -254,7 +255,7 @@ export class FakeDriver implements Driver {
       const result = new PayloadWriter().u32(step).u8(how).u32(code).u32(0);
       for (let field = 0; field < 6; field += 1) result.u64(field === 4 ? said.length : 0);
       end.write(encodeFrame(supervisorFrame.result, result.done()));
-      if (flags & 2) end.write(encodeFrame(supervisorFrame.collected, new PayloadWriter().u32(0).u64(0).u32(0).done()));
+      if (flags & 2) this.#collected(end, argv);
     };
     if (argv[0] !== 'hold') {
       finish(exited, argv[0] === 'exit' ? Number(argv[1]) : 0);
@@ -267,6 +268,19 @@ export class FakeDriver implements Driver {
     const goOn = () => over(exited);
     this.#held.add(goOn);
     return () => over(killed);
+  }
+
+  #collected(end: Duplex, [what, number]: string[]): void {
+    const size = what === 'give' || what === 'announce' ? Number(number) : 0;
+    if (size > 0) {
+      const header = new PayloadWriter().u8(1).u32(0o644).i64(1n).u32(0).u64(size).str('made');
+      end.write(encodeFrame(supervisorFrame.file, header.done()));
+      if (what === 'announce') return;
+      for (let left = size; left > 0; left -= maxPayload)
+        end.write(encodeFrame(supervisorFrame.data, Buffer.alloc(Math.min(left, maxPayload))));
+    }
+    const counts = new PayloadWriter().u32(size > 0 ? 1 : 0).u64(size);
+    end.write(encodeFrame(supervisorFrame.collected, counts.u32(0).done()));
   }
 
   /** Commands that hold. */
