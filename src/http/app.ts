@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { ByteBudget } from '../core/byte-budget.ts';
+import type { Clock } from '../core/clock.ts';
 import { type ErrorCode, errorKinds, KatafleetError, messageOf } from '../core/errors.ts';
 import { faultsOf } from '../core/faults.ts';
 import { Placing } from '../core/placing.ts';
@@ -17,6 +18,7 @@ import type { KeptRecord, RunService, RunState } from '../runs/service.ts';
 import { mediaType, ownBodies, readBodies, readsItself } from './bodies.ts';
 import { boundBodies, busy, type Forget } from './body-budget.ts';
 import { hostFault, type Hosts } from './hosts.ts';
+import { bodyPace, refuseSlowBodies } from './slow-bodies.ts';
 
 /** What the handlers stand on. */
 export interface Parts {
@@ -45,6 +47,8 @@ export interface AppOptions {
   bodyLimit: number;
   /** By which names it is asked: a web page that has its own name point at us is turned away. */
   hosts: Hosts;
+  /** By which bodies are timed. */
+  clock?: Clock;
   /** Told of each route that there is. */
   onRoute?: (method: string, path: string) => void;
 }
@@ -62,10 +66,11 @@ export function buildApp(parts: Parts, options: AppOptions): FastifyInstance {
   const app = Fastify({
     bodyLimit: options.bodyLimit,
     forceCloseConnections: 'idle',
-    requestTimeout: 120_000,
+    requestTimeout: bodyPace.wholeMs,
     routerOptions: { maxParamLength: 256 },
     frameworkErrors: (error, _request, reply) => void sendError(reply, error),
   });
+  refuseSlowBodies(app, readsItself, options.clock);
   readBodies(app);
   app.setErrorHandler((error, _request, reply) => sendError(reply, error));
   app.setNotFoundHandler((request, reply) =>
