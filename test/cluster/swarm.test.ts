@@ -203,6 +203,13 @@ describe('a swarm of one manager and two workers', function () {
       assert.match(words, /chown: .*not permitted[^]*mknod: .*not permitted[^]*mount: [^]*nsenter: [^]*kill: .*not permitted/);
     });
 
+    it('the kernel gives it no more than 64 pseudo terminals', async () => {
+      assert.match(
+        stdout(await sh(fleet, 'grep " /dev/pts " /proc/mounts; script -qc "echo in one" /dev/null')),
+        /,max=64 [^\n]*\nin one\r\n$/,
+      );
+    });
+
     it('writes go to /sandbox and /tmp, nowhere else', async () => {
       const result = await sh(
         fleet,
