@@ -46,9 +46,10 @@ void handshake_forget(void);
 // wrong.
 const char *handshake(int fd, uint64_t until, uint32_t *heartbeat);
 // The bare computations. An ANSWER's payload to a CHALLENGE's, its length, 0 if it is none; and whether a WELCOME's
-// fits.
+// fits both.
 size_t handshake_answer(uint8_t *answer, const uint8_t *challenge, size_t length, const uint8_t nonce[NONCE]);
-bool handshake_welcome(const uint8_t *welcome, size_t length, const uint8_t *challenge, const uint8_t nonce[NONCE]);
+bool handshake_welcome(const uint8_t *welcome, size_t length, const uint8_t *challenge, const uint8_t *answer,
+                       size_t answered);
 
 // ---- dns.c: RFC 1035, as much as it takes to ask for A records.
 #define DNS_MOST 512u // bytes of a datagram without extensions

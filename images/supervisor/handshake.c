@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define DIAL_VERSION 1
+#define DIAL_VERSION 2
 #define MOST 1024u // bytes of a payload before WELCOME
 #define MAGIC 0x4b415441
 
@@ -60,38 +60,58 @@ void handshake_forget(void) {
     umount2(secret_file, MNT_DETACH);
 }
 
+// A host that does not offer the highest version that is spoken here may never have said so: somebody between could
+// have changed its words. The nonce's end, which the proof of every version vouches for, tells it what it would have
+// got.
+static void put_sentinel(uint8_t *nonce) { put(put(nonce + NONCE - 8, MAGIC, 4), DIAL_VERSION, 4); }
+
+// What both proofs begin with. A version's label has a byte 0 behind it, which counts.
+static void prove(struct hmac *h, uint64_t version, bool task) {
+  char label[32];
+  hmac_begin(h, key, key_length);
+  hmac_add(h, label,
+           (size_t)snprintf(label, sizeof label, "katafleet dial %u %s", (unsigned)version, task ? "task" : "host") +
+               1);
+}
+
 size_t handshake_answer(uint8_t *answer, const uint8_t *challenge, size_t length, const uint8_t nonce[NONCE]) {
   struct cursor c = {challenge, challenge + length, false};
   bool kata = take(&c, 4) == MAGIC;
-  uint64_t lowest = take(&c, 2), highest = take(&c, 2);
-  if (length != C_LENGTH || !kata || lowest > DIAL_VERSION || highest < DIAL_VERSION)
+  uint64_t lowest = take(&c, 2), highest = take(&c, 2), version = highest < DIAL_VERSION ? highest : DIAL_VERSION;
+  if (length != C_LENGTH || !kata || lowest > version || version < 1)
     return 0;
-  uint8_t *at = put(put(answer, MAGIC, 4), DIAL_VERSION, 2);
+  uint8_t *at = put(put(answer, MAGIC, 4), version, 2);
   at = (uint8_t *)memcpy(at, nonce, NONCE) + NONCE;
+  if (version < DIAL_VERSION)
+    put_sentinel(at - NONCE);
   for (size_t i = 0; i < NAMES; i++) {
     size_t n = strlen(names[i].value);
     at = (uint8_t *)memcpy(put(at, n, 2), names[i].value, n) + n;
   }
-  static const char label[] = "katafleet dial 1 task"; // its last byte 0 counts
   struct hmac h;
-  hmac_begin(&h, key, key_length);
-  hmac_add(&h, label, sizeof label);
-  hmac_add(&h, challenge + C_NONCE, NONCE);
+  prove(&h, version, true);
+  version > 1 ? hmac_add(&h, challenge, C_LENGTH) : hmac_add(&h, challenge + C_NONCE, NONCE);
   hmac_add(&h, answer, (size_t)(at - answer));
   hmac_end(&h, at);
   return (size_t)(at - answer) + DIGEST;
 }
 
-bool handshake_welcome(const uint8_t *welcome, size_t length, const uint8_t *challenge, const uint8_t nonce[NONCE]) {
+bool handshake_welcome(const uint8_t *welcome, size_t length, const uint8_t *challenge, const uint8_t *answer,
+                       size_t answered) {
   if (length != W_LENGTH)
     return false;
-  static const char label[] = "katafleet dial 1 host";
   uint8_t mac[DIGEST], different = 0;
+  struct cursor c = {answer + 4, answer + answered, false};
+  uint64_t version = take(&c, 2);
   struct hmac h;
-  hmac_begin(&h, key, key_length);
-  hmac_add(&h, label, sizeof label);
-  hmac_add(&h, nonce, NONCE);
-  hmac_add(&h, challenge + C_NONCE, NONCE);
+  prove(&h, version, false);
+  if (version > 1) {
+    hmac_add(&h, challenge, C_LENGTH);
+    hmac_add(&h, answer, answered);
+  } else {
+    hmac_add(&h, c.at, NONCE);
+    hmac_add(&h, challenge + C_NONCE, NONCE);
+  }
   hmac_add(&h, welcome + DIGEST, 4);
   hmac_end(&h, mac);
   for (size_t i = 0; i < DIGEST; i++) // all of it, so that the time tells nothing
@@ -151,7 +171,7 @@ const char *handshake(int fd, uint64_t until, uint32_t *heartbeat) {
   length = frame(fd, until, &type, welcome);
   if (length < 0 || type != WELCOME)
     return refusal(length, type, welcome);
-  if (!handshake_welcome(welcome, (size_t)length, challenge, nonce))
+  if (!handshake_welcome(welcome, (size_t)length, challenge, answer + 5, answered))
     return "whoever listens there does not know the secret";
   struct cursor c = {welcome + DIGEST, welcome + W_LENGTH, false};
   *heartbeat = (uint32_t)take(&c, 4);

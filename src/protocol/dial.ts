@@ -5,12 +5,13 @@ import { PayloadReader, PayloadWriter } from './wire.ts';
 /** Frame types of the handshake on a connection that a supervisor has dialled, and its sign of life after it: docs/protocol.md. */
 export const dialFrame = { challenge: 0x10, welcome: 0x11, refused: 0x12, answer: 0x90, alive: 0x91 } as const;
 
-/** Version of the handshake that this host speaks. */
-export const dialVersion = 1;
+/** Versions of the handshake that this host speaks; below 2 only to supervisors that know no better: docs/protocol.md. */
+export const dialVersions = { lowest: 1, highest: 2 } as const;
 /** Largest payload before WELCOME, bytes. */
 export const maxDialPayload = 1_024;
 export const nonceBytes = 32;
 const macBytes = 32;
+const sentinelBytes = 8;
 const magic = 'KATA';
 
 /**
@@ -36,9 +37,15 @@ export interface Identity {
   node: string;
 }
 
-export interface Answer extends Identity {
+/** What of an answer the host's own proof is made of. */
+export interface Answered {
   version: number;
   nonce: Buffer;
+  /** All of the answer. */
+  whole: Buffer;
+}
+
+export interface Answer extends Identity, Answered {
   mac: Buffer;
   /** All that the mac vouches for. */
   vouched: Buffer;
@@ -51,8 +58,7 @@ export interface Welcome {
 }
 
 export function encodeChallenge(nonce: Buffer): Buffer {
-  const payload = new PayloadWriter().bytes(Buffer.from(magic)).u16(dialVersion).u16(dialVersion).bytes(nonce);
-  return encodeFrame(dialFrame.challenge, payload.done());
+  return encodeFrame(dialFrame.challenge, challengeOf(nonce));
 }
 
 /** @throws ProtocolBreak */
@@ -63,33 +69,48 @@ export function decodeChallenge(bytes: Buffer): Challenge {
   return challenge;
 }
 
-/** The supervisor's answer to a challenge, with the proof that it knows the key. */
-export function encodeAnswer(key: Buffer, hostNonce: Buffer, nonce: Buffer, { service, secret, task, node }: Identity): Buffer {
-  const payload = new PayloadWriter().bytes(Buffer.from(magic)).u16(dialVersion).bytes(nonce);
+/** The supervisor's answer to a challenge of this host's, with the proof that it knows the key. */
+export function encodeAnswer(
+  key: Buffer,
+  hostNonce: Buffer,
+  nonce: Buffer,
+  { service, secret, task, node }: Identity,
+  version: number = dialVersions.highest,
+): Buffer {
+  const payload = new PayloadWriter().bytes(Buffer.from(magic)).u16(version).bytes(nonce);
   const vouched = payload.str(service).str(secret).str(task).str(node).done();
-  return encodeFrame(dialFrame.answer, Buffer.concat([vouched, answerMac(key, hostNonce, vouched)]));
+  return encodeFrame(dialFrame.answer, Buffer.concat([vouched, answerMac(key, hostNonce, version, vouched)]));
 }
 
 /** @throws ProtocolBreak */
 export function decodeAnswer(bytes: Buffer): Answer {
   const payload = opened(bytes);
   const [version, nonce] = [payload.u16(), payload.bytes(nonceBytes)];
-  if (version !== dialVersion) throw new ProtocolBreak(`version ${version} of the handshake`);
+  if (version < dialVersions.lowest || version > dialVersions.highest) throw new ProtocolBreak(`version ${version} of the handshake`);
   const text = () => payload.str().toString('utf8');
   const identity = { service: text(), secret: text(), task: text(), node: text() };
   const mac = payload.bytes(macBytes);
   payload.end();
-  return { version, nonce, ...identity, mac, vouched: bytes.subarray(0, bytes.length - macBytes) };
+  return { version, nonce, ...identity, mac, whole: bytes, vouched: bytes.subarray(0, bytes.length - macBytes) };
 }
 
 /** Whether an answer to a nonce comes from one who knows the key. Takes as long for a wrong mac as for the right one. */
-export function answerProves(key: Buffer, hostNonce: Buffer, { vouched, mac }: Answer): boolean {
-  return timingSafeEqual(answerMac(key, hostNonce, vouched), mac);
+export function answerProves(key: Buffer, hostNonce: Buffer, { version, vouched, mac }: Answer): boolean {
+  return timingSafeEqual(answerMac(key, hostNonce, version, vouched), mac);
+}
+
+/**
+ * Whether a supervisor, which has proved itself, speaks a version that was offered and did not hear of it: somebody between has
+ * changed the challenge. It says so by the end of its nonce.
+ */
+export function downgraded({ version, nonce }: Answered): boolean {
+  const said = nonce.subarray(-sentinelBytes);
+  return version < dialVersions.highest && said.toString('latin1', 0, magic.length) === magic && said.readUInt32BE(magic.length) > version;
 }
 
 /** The host's word that it knows the key, too: the end of the handshake. */
-export function encodeWelcome(key: Buffer, taskNonce: Buffer, hostNonce: Buffer, heartbeatMs: number): Buffer {
-  const payload = new PayloadWriter().bytes(welcomeMac(key, taskNonce, hostNonce, heartbeatMs)).u32(heartbeatMs);
+export function encodeWelcome(key: Buffer, answer: Answered, hostNonce: Buffer, heartbeatMs: number): Buffer {
+  const payload = new PayloadWriter().bytes(welcomeMac(key, answer, hostNonce, heartbeatMs)).u32(heartbeatMs);
   return encodeFrame(dialFrame.welcome, payload.done());
 }
 
@@ -102,8 +123,8 @@ export function decodeWelcome(bytes: Buffer): Welcome {
 }
 
 /** Whether a welcome comes from one who knows the key. Takes as long for a wrong mac as for the right one. */
-export function welcomeProves(key: Buffer, taskNonce: Buffer, hostNonce: Buffer, { mac, heartbeatMs }: Welcome): boolean {
-  return timingSafeEqual(welcomeMac(key, taskNonce, hostNonce, heartbeatMs), mac);
+export function welcomeProves(key: Buffer, answer: Answered, hostNonce: Buffer, { mac, heartbeatMs }: Welcome): boolean {
+  return timingSafeEqual(welcomeMac(key, answer, hostNonce, heartbeatMs), mac);
 }
 
 export function encodeRefused(why: Refusal, words: string): Buffer {
@@ -125,12 +146,22 @@ function opened(bytes: Buffer): PayloadReader {
   return payload;
 }
 
-function answerMac(key: Buffer, hostNonce: Buffer, vouched: Buffer): Buffer {
-  return createHmac('sha256', key).update('katafleet dial 1 task\0').update(hostNonce).update(vouched).digest();
+function challengeOf(nonce: Buffer): Buffer {
+  const { lowest, highest } = dialVersions;
+  return new PayloadWriter().bytes(Buffer.from(magic)).u16(lowest).u16(highest).bytes(nonce).done();
 }
 
-function welcomeMac(key: Buffer, taskNonce: Buffer, hostNonce: Buffer, heartbeatMs: number): Buffer {
+/** Version 1 vouches for the host's nonce alone, not for the versions beside it. */
+function answerMac(key: Buffer, hostNonce: Buffer, version: number, vouched: Buffer): Buffer {
+  const asked = version > 1 ? challengeOf(hostNonce) : hostNonce;
+  return createHmac('sha256', key).update(`katafleet dial ${version} task\0`).update(asked).update(vouched).digest();
+}
+
+function welcomeMac(key: Buffer, { version, nonce, whole }: Answered, hostNonce: Buffer, heartbeatMs: number): Buffer {
   const heartbeat = Buffer.alloc(4);
   heartbeat.writeUInt32BE(heartbeatMs);
-  return createHmac('sha256', key).update('katafleet dial 1 host\0').update(taskNonce).update(hostNonce).update(heartbeat).digest();
+  const said = version > 1 ? [challengeOf(hostNonce), whole] : [nonce, hostNonce];
+  return createHmac('sha256', key)
+    .update(Buffer.concat([Buffer.from(`katafleet dial ${version} host\0`), ...said, heartbeat]))
+    .digest();
 }

@@ -1,6 +1,7 @@
 // Writes the fuzzer's first inputs: whole conversations, one of each kind of frame, handshakes and nameservers' answers.
 // Run: npx tsx test/fuzz/seeds.ts
 import { writeFileSync } from 'node:fs';
+import { encodeAnswer } from '../../src/protocol/dial.ts';
 import { encodeFrame, hostFrame } from '../../src/protocol/frames.ts';
 import { compileGlobs } from '../../src/core/glob.ts';
 import {
@@ -14,6 +15,7 @@ import {
   encodeStdin,
 } from '../../src/protocol/requests.ts';
 import { challenge, dialFrame, frame, welcome } from '../support/dial-host.ts';
+import { payloadOf, sentinelNonce } from '../support/dialer.ts';
 import { answer, record } from '../support/name-server.ts';
 
 const uid = process.getuid?.() || 41966;
@@ -90,10 +92,15 @@ const seeds: Record<string, (Buffer | undefined)[]> = {
 // As images/supervisor/fuzz.c has them: the key, the task's nonce, and the question.
 const key = Buffer.from(Array.from({ length: 32 }, (_, i) => i));
 const nonces = { host: Buffer.alloc(32, 0xaa), task: Buffer.alloc(32, 0xbb) };
+const welcomed = (version: number, nonce: Buffer) => {
+  const payload = payloadOf(encodeAnswer(key, nonces.host, nonce, { service: '', secret: '', task: '', node: '' }, version));
+  return welcome(key, { version, nonce, payload }, challenge(nonces.host, 1, version), 1000);
+};
 const question = { id: 0x6b66, name: 'katafleet.example', bytes: Buffer.from('\x09katafleet\x07example\0\0\x01\0\x01', 'latin1') };
 const alias = Buffer.concat([Buffer.from([0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 60, 0, 4]), Buffer.from('\x01x\xc0\x0c', 'latin1')]);
 Object.assign(seeds, {
-  'handshake-welcome': [Buffer.from('H'), challenge(nonces.host), welcome(key, nonces.task, nonces.host, 1000), open],
+  'handshake-welcome': [Buffer.from('H'), challenge(nonces.host), welcomed(2, nonces.task), open],
+  'handshake-welcome-1': [Buffer.from('H'), challenge(nonces.host, 1, 1), welcomed(1, sentinelNonce), open],
   'handshake-refused': [Buffer.from('H'), challenge(nonces.host), frame(dialFrame.refused, Buffer.from([2, 0, 1, 0x6e]))],
   'dns-addresses': [Buffer.from('D'), answer(question, [alias, record('10.0.0.1'), record('10.0.0.2')])],
   'dns-unknown': [Buffer.from('D'), answer(question, [], { flags: 0x8183 })],

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { challenge, readAnswer, welcome } from '../support/dial-host.ts';
+import { sentinelNonce } from '../support/dialer.ts';
 
 const headerBytes = 5;
 const sources = ['sha256.c', 'handshake.c', 'random.c', 'wire.c'].map((name) =>
@@ -86,28 +87,35 @@ describe('supervisor: what the dial handshake computes', () => {
     const task = Buffer.alloc(32, 0xbb);
     const file = join(folder, 'key');
     await writeFile(file, key);
-    const asked = challenge(host).subarray(headerBytes);
     const names = { KATAFLEET_SERVICE: 's', KATAFLEET_SECRET: 'k', KATAFLEET_TASK: 't', KATAFLEET_NODE: 'n' };
-    const say = (accepted: Uint8Array) => ask(['dial', file], Buffer.concat([asked, task, accepted]), names).split('\n');
-
-    const right = welcome(key, task, host, 1000).subarray(headerBytes);
-    const [answer = '', verdict] = say(right);
-    assert.equal(verdict, 'welcome');
-    assert.equal(right.toString('hex'), '8f10bc33a09e36669b289c67e1c35b08ced6f34d5f4b7b6d2f433e6dd3319cc8000003e8');
-    assert.equal(
-      answer,
-      '4b4154410001bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb00017300016b00017400016e4496b1c8385e3693155d06e31cbdf1f875c8c18508241fadb882fa213aeb6a84',
-    );
-    assert.deepEqual(readAnswer(Buffer.from(answer, 'hex'), key, host), {
-      version: 1,
-      nonce: task,
-      names: Object.values(names),
-      proves: true,
-    });
-    for (let bit = 0; bit < right.length * 8; bit += 7) {
-      const wrong = Buffer.from(right);
-      wrong.writeUInt8(wrong.readUInt8(bit >> 3) ^ (1 << (bit & 7)), bit >> 3);
-      assert.equal(say(wrong)[1], 'stranger', `bit ${bit}`);
+    const words = Buffer.from('00017300016b00017400016e', 'hex');
+    for (const { version, nonce, proof, accepted } of [
+      {
+        version: 1,
+        nonce: sentinelNonce,
+        proof: '0c3d96957b6e7033de1d4b193a00ffe1369cc1da834367a950b2170866e119c4',
+        accepted: 'b690723db3a61b10469a907a30352b59f4dc788df39e12d56655f9f17bd550e6000003e8',
+      },
+      {
+        version: 2,
+        nonce: task,
+        proof: '916279f6ebfe36d227f17bd6cdba2739f2598717ed507d1aea29f4dd1a2278fb',
+        accepted: 'acda60b145840ad591cf6ae34bfd1eafac7755bfd018493f30bde71b48114210000003e8',
+      },
+    ]) {
+      const asked = challenge(host, 1, version);
+      const say = (welcomed: Uint8Array) =>
+        ask(['dial', file], Buffer.concat([asked.subarray(headerBytes), task, welcomed]), names).split('\n');
+      const payload = Buffer.concat([Buffer.from('KATA'), Buffer.from([0, version]), nonce, words, Buffer.from(proof, 'hex')]);
+      const right = welcome(key, { version, nonce, payload }, asked, 1000).subarray(headerBytes);
+      assert.equal(right.toString('hex'), accepted);
+      assert.deepEqual(say(right), [payload.toString('hex'), 'welcome']);
+      assert.deepEqual(readAnswer(payload, key, asked), { version, nonce, names: Object.values(names), proves: true, payload });
+      for (let bit = 0; bit < right.length * 8; bit += 7) {
+        const wrong = Buffer.from(right);
+        wrong.writeUInt8(wrong.readUInt8(bit >> 3) ^ (1 << (bit & 7)), bit >> 3);
+        assert.equal(say(wrong)[1], 'stranger', `version ${version}, bit ${bit}`);
+      }
     }
   });
 });

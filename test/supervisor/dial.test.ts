@@ -9,6 +9,7 @@ import { Dialler, names } from '../support/dialler.ts';
 import { eventually } from '../support/eventually.ts';
 
 const key = randomBytes(32);
+const nothing = { version: 2, nonce: key, payload: Buffer.alloc(0) };
 
 async function ends(supervisor: Dialler, code = 0): Promise<void> {
   assert.equal(await supervisor.exit, code, supervisor.stderr);
@@ -50,7 +51,7 @@ describe('supervisor: dialling', function () {
     const first = await host.caller();
     const answer = await first.challenged();
     assert.deepEqual(answer?.names, Object.values(names));
-    assert.equal(answer.version, 1);
+    assert.equal(answer.version, 2);
     first.destroy();
     const caller = await host.caller();
     const again = await caller.challenged();
@@ -62,6 +63,26 @@ describe('supervisor: dialling', function () {
     assert.doesNotMatch(said.stdout.toString(), /KATAFLEET/);
     third.destroy();
     await ends(supervisor);
+  });
+
+  it('takes the highest version that both speak, and says in its nonce when it speaks a higher one', async () => {
+    for (const [highest, version, end] of [
+      [1, 1, '4b41544100000002'],
+      [2, 2, undefined],
+      [9, 2, undefined],
+    ] as const) {
+      await using host = await DialHost.listen(key);
+      await using supervisor = await Dialler.start(host.port, key);
+      const caller = await host.caller();
+      const answer = await caller.challenged(highest);
+      assert.equal(answer?.version, version);
+      const said = answer.nonce.subarray(24).toString('hex');
+      if (end !== undefined) assert.equal(said, end);
+      else assert.doesNotMatch(said, /^4b415441/);
+      await caller.welcomed(answer).hello();
+      supervisor.child.kill('SIGTERM');
+      await ends(supervisor);
+    }
   });
 
   it('every byte of the secret’s file counts: a line’s end, the 4096th', async () => {
@@ -94,24 +115,32 @@ describe('supervisor: dialling', function () {
       'an empty refusal': (caller) => caller.say(frame(dialFrame.refused)),
       'the host knows another secret': async (caller) => {
         const answer = await caller.challenged();
-        caller.say(welcome(other, answer?.nonce ?? key, caller.nonce, 1000));
+        caller.say(welcome(other, answer ?? nothing, caller.asked, 1000));
       },
       'WELCOME is for another nonce': async (caller) => {
-        await caller.challenged();
-        caller.say(welcome(key, randomBytes(32), caller.nonce, 1000));
+        const answer = await caller.challenged();
+        caller.say(welcome(key, { ...nothing, ...answer, payload: randomBytes(100) }, caller.asked, 1000));
       },
       'WELCOME’s heartbeat is not the one that was proved': async (caller) => {
         const answer = await caller.challenged();
-        const forged = welcome(key, answer?.nonce ?? key, caller.nonce, 1000);
+        const forged = welcome(key, answer ?? nothing, caller.asked, 1000);
         forged.writeUInt32BE(1, forged.length - 4);
         caller.say(forged);
       },
+      'WELCOME is for other versions than it was offered': async (caller) => {
+        const answer = await caller.challenged();
+        caller.say(welcome(key, answer ?? nothing, challenge(caller.nonce, 1, 3), 1000));
+      },
+      'WELCOME is that of an older version than it has chosen': async (caller) => {
+        const answer = await caller.challenged();
+        caller.say(welcome(key, { ...nothing, ...answer, version: 1 }, caller.asked, 1000));
+      },
       'WELCOME is too long': async (caller) => {
         const answer = await caller.challenged();
-        const right = welcome(key, answer?.nonce ?? key, caller.nonce, 1000);
+        const right = welcome(key, answer ?? nothing, caller.asked, 1000);
         caller.say(frame(dialFrame.welcome, Buffer.concat([right.subarray(5), Buffer.alloc(1)])));
       },
-      'WELCOME comes first': (caller) => caller.say(welcome(key, caller.nonce, caller.nonce, 1000)),
+      'WELCOME comes first': (caller) => caller.say(welcome(key, nothing, caller.asked, 1000)),
       'OPEN comes first': (caller) => caller.say(opening()),
       'OPEN in place of WELCOME': async (caller) => {
         await caller.challenged();
@@ -123,7 +152,7 @@ describe('supervisor: dialling', function () {
       'a challenge without KATA': (caller) => caller.say(frame(dialFrame.challenge, Buffer.alloc(40, 1))),
       'a challenge that is too short': (caller) => caller.say(challenge(Buffer.alloc(31))),
       'a challenge that is too long': (caller) => caller.say(challenge(Buffer.alloc(33))),
-      'only newer versions': (caller) => caller.say(challenge(caller.nonce, 2, 3)),
+      'only newer versions': (caller) => caller.say(challenge(caller.nonce, 3, 4)),
       'only older versions': (caller) => caller.say(challenge(caller.nonce, 0, 0)),
       'the end in the middle of a frame': (caller) => void caller.socket.end(challenge(caller.nonce).subarray(0, 20)),
       'a reset': (caller) => void caller.socket.resetAndDestroy(),
@@ -150,7 +179,7 @@ describe('supervisor: dialling', function () {
         (caller) => caller.say(challenge(caller.nonce).subarray(0, 3)),
         (caller) => caller.say(challenge(caller.nonce).subarray(0, 30)),
         (caller) => caller.challenged(),
-        async (caller) => caller.say(welcome(key, (await caller.challenged())?.nonce ?? key, caller.nonce, 0).subarray(0, 40)),
+        async (caller) => caller.say(welcome(key, (await caller.challenged()) ?? nothing, caller.asked, 0).subarray(0, 40)),
       ];
       await Promise.all(
         points.map(async (act) => {

@@ -20,13 +20,15 @@ export const frame = (type: number, payload: Uint8Array = Buffer.alloc(0)): Buff
   return Buffer.concat([header, payload]);
 };
 
-export const challenge = (nonce: Uint8Array, lowest = 1, highest = 1): Buffer =>
+export const challenge = (nonce: Uint8Array, lowest = 1, highest = 2): Buffer =>
   frame(dialFrame.challenge, Buffer.concat([Buffer.from('KATA'), Buffer.from([0, lowest, 0, highest]), nonce]));
 
-const mac = (key: Uint8Array, who: 'task' | 'host', ...parts: Uint8Array[]): Buffer =>
+const mac = (key: Uint8Array, version: number, who: 'task' | 'host', ...parts: Uint8Array[]): Buffer =>
   createHmac('sha256', key)
-    .update(Buffer.concat([Buffer.from(`katafleet dial 1 ${who}\0`), ...parts]))
+    .update(Buffer.concat([Buffer.from(`katafleet dial ${version} ${who}\0`), ...parts]))
     .digest();
+/** What of a CHALLENGE a version's proofs vouch for. */
+const asked = (version: number, sent: Uint8Array): Uint8Array => sent.subarray(version > 1 ? headerBytes : headerBytes + 8);
 
 /** What an ANSWER says, and whether its sender knows the key. */
 export interface Answer {
@@ -34,9 +36,11 @@ export interface Answer {
   readonly nonce: Buffer;
   readonly names: string[];
   readonly proves: boolean;
+  readonly payload: Buffer;
 }
 
-export function readAnswer(payload: Buffer, key: Uint8Array, hostNonce: Uint8Array): Answer {
+/** An ANSWER's payload to this CHALLENGE. */
+export function readAnswer(payload: Buffer, key: Uint8Array, sent: Uint8Array): Answer {
   const names: string[] = [];
   let at = 38;
   for (let i = 0; i < 4; i++) {
@@ -45,14 +49,23 @@ export function readAnswer(payload: Buffer, key: Uint8Array, hostNonce: Uint8Arr
     at += 2 + length;
   }
   if (payload.toString('latin1', 0, 4) !== 'KATA' || payload.length !== at + 32) throw new Error('a malformed ANSWER');
-  const proves = mac(key, 'task', hostNonce, payload.subarray(0, at)).equals(payload.subarray(at));
-  return { version: payload.readUInt16BE(4), nonce: payload.subarray(6, 38), names, proves };
+  const version = payload.readUInt16BE(4);
+  const proves = mac(key, version, 'task', asked(version, sent), payload.subarray(0, at)).equals(payload.subarray(at));
+  return { version, nonce: payload.subarray(6, 38), names, proves, payload };
 }
 
-export function welcome(key: Uint8Array, taskNonce: Uint8Array, hostNonce: Uint8Array, heartbeatMs: number): Buffer {
+/** To this ANSWER, which came upon this CHALLENGE. */
+export function welcome(
+  key: Uint8Array,
+  answer: Pick<Answer, 'version' | 'nonce' | 'payload'>,
+  sent: Uint8Array,
+  heartbeatMs: number,
+): Buffer {
   const heartbeat = Buffer.alloc(4);
   heartbeat.writeUInt32BE(heartbeatMs);
-  return frame(dialFrame.welcome, Buffer.concat([mac(key, 'host', taskNonce, hostNonce, heartbeat), heartbeat]));
+  const { version, nonce, payload } = answer;
+  const parts = version > 1 ? [asked(version, sent), payload] : [nonce, asked(version, sent)];
+  return frame(dialFrame.welcome, Buffer.concat([mac(key, version, 'host', ...parts, heartbeat), heartbeat]));
 }
 
 export interface CallOptions {
@@ -68,6 +81,8 @@ export class Caller extends Duplex {
   readonly socket: Socket;
   readonly key: Uint8Array;
   readonly nonce = randomBytes(32);
+  /** The CHALLENGE that it got, or is to get. */
+  asked = challenge(this.nonce);
   alive = 0;
   #bytes = Buffer.alloc(0);
   #over = false;
@@ -128,8 +143,9 @@ export class Caller extends Duplex {
   }
 
   /** Its ANSWER to our CHALLENGE; undefined where it leaves instead. */
-  async challenged(): Promise<Answer | undefined> {
-    this.say(challenge(this.nonce));
+  async challenged(highest?: number): Promise<Answer | undefined> {
+    this.asked = challenge(this.nonce, 1, highest);
+    this.say(this.asked);
     return this.answered();
   }
 
@@ -138,15 +154,19 @@ export class Caller extends Duplex {
     await this.#until(() => (answer = this.#take()) !== undefined || this.#over);
     if (!answer) return undefined;
     if (answer.type !== dialFrame.answer) throw new Error(`frame ${answer.type} in place of ANSWER`);
-    return readAnswer(answer.payload, this.key, this.nonce);
+    return readAnswer(answer.payload, this.key, this.asked);
   }
 
   /** The whole handshake; `more` goes out in one piece with WELCOME. */
   async admit(heartbeatMs = 1000, ...more: Uint8Array[]): Promise<Conversation> {
-    const answer = await this.challenged();
+    return this.welcomed(await this.challenged(), heartbeatMs, ...more);
+  }
+
+  /** Its end: who proved itself is welcome. */
+  welcomed(answer: Answer | undefined, heartbeatMs = 1000, ...more: Uint8Array[]): Conversation {
     if (!answer?.proves) throw new Error('the supervisor proves nothing');
     this.#proved = true;
-    this.say(welcome(this.key, answer.nonce, this.nonce, heartbeatMs), ...more);
+    this.say(welcome(this.key, answer, this.asked, heartbeatMs), ...more);
     this.#pass();
     return new Conversation(this);
   }

@@ -45,8 +45,9 @@ int main(int argc, char **argv) {
   } else if (!strcmp(argv[1], "dial") && argc == 3 && length >= 40 + NONCE) {
     if (!handshake_names() || !handshake_secret(argv[2]))
       return 1;
-    print(answer, handshake_answer(answer, input, 40, input + 40));
-    puts(handshake_welcome(input + 72, length - 72, input, input + 40) ? "welcome" : "stranger");
+    size_t answered = handshake_answer(answer, input, 40, input + 40);
+    print(answer, answered);
+    puts(handshake_welcome(input + 72, length - 72, input, answer, answered) ? "welcome" : "stranger");
   } else {
     return 64;
   }

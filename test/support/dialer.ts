@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import {
   type Challenge,
+  decodeAnswer,
   decodeChallenge,
   decodeRefused,
   decodeWelcome,
@@ -20,6 +21,9 @@ export const aliveFrame = encodeFrame(dialFrame.alive);
 export const someKey = Buffer.from(Array.from({ length: 32 }, (_, at) => at));
 export const someTask: Identity = { service: 'pool', secret: 'k-1', task: 'task-1', node: 'node-1' };
 export const someNonce = Buffer.alloc(32, 0xbb);
+/** That of a supervisor which speaks version 2 and was not offered it. */
+export const sentinelNonce = Buffer.from(`${'bb'.repeat(24)}${Buffer.from('KATA').toString('hex')}00000002`, 'hex');
+export const payloadOf = (frame: Buffer): Buffer => frame.subarray(5);
 
 /** The supervisor's end of a connection, word by word: what it says is the test's to decide. */
 export class Dialer {
@@ -88,17 +92,18 @@ export class Dialer {
   }
 
   /** The whole handshake, as a supervisor does it; resolves with WELCOME, whose proof was checked. */
-  async prove(identity: Partial<Identity> = {}, key: Buffer = someKey): Promise<Welcome> {
+  async prove(identity: Partial<Identity> = {}, key: Buffer = someKey, version?: number): Promise<Welcome> {
     const { nonce } = await this.challenge();
-    this.socket.write(encodeAnswer(key, nonce, someNonce, { ...someTask, ...identity }));
+    const answer = encodeAnswer(key, nonce, someNonce, { ...someTask, ...identity }, version);
+    this.socket.write(answer);
     const welcome = await this.welcome();
-    assert.ok(welcomeProves(key, someNonce, nonce, welcome));
+    assert.ok(welcomeProves(key, decodeAnswer(payloadOf(answer)), nonce, welcome));
     return welcome;
   }
 
   /** Answers with what may not be true; what comes of it is to be read. */
-  async claim(identity: Partial<Identity> = {}, key: Buffer = someKey): Promise<void> {
+  async claim(identity: Partial<Identity> = {}, key: Buffer = someKey, said = { nonce: someNonce, version: 2 }): Promise<void> {
     const { nonce } = await this.challenge();
-    this.socket.write(encodeAnswer(key, nonce, someNonce, { ...someTask, ...identity }));
+    this.socket.write(encodeAnswer(key, nonce, said.nonce, { ...someTask, ...identity }, said.version));
   }
 }

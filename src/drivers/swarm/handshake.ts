@@ -6,6 +6,7 @@ import {
   answerProves,
   decodeAnswer,
   dialFrame,
+  downgraded,
   encodeChallenge,
   encodeRefused,
   encodeWelcome,
@@ -44,7 +45,7 @@ const words = {
 } as const satisfies Partial<Record<Refusal, string>>;
 
 /** Why a stranger was refused, as we know it: the log says so, the stranger hears less. */
-export type Reason = 'unknownService' | 'wrongSecret' | 'busy';
+export type Reason = 'unknownService' | 'wrongSecret' | 'downgraded' | 'busy';
 
 /**
  * A connection that has proved nothing yet. It gets a challenge and one try at it, and can make us hold no more than its
@@ -99,10 +100,11 @@ export class Stranger<Ring extends KeyRing> {
     const proved = answerProves(key ?? decoy, this.#nonce, answer);
     if (!ring) this.#refuse('unknownService', answer);
     else if (!key?.length || !proved) this.#refuse('wrongSecret', answer);
+    else if (downgraded(answer)) this.#refuse('downgraded', answer);
     else if (this.#door.ringOf(answer.service) !== ring) this.#refuse('busy', answer);
     else {
       this.#socket.off('error', this.#left).off('close', this.#left).off('end', this.#left).off('data', this.#take);
-      this.#socket.write(encodeWelcome(key, answer.nonce, this.#nonce, this.#door.heartbeatMs));
+      this.#socket.write(encodeWelcome(key, answer, this.#nonce, this.#door.heartbeatMs));
       this.#finish({ kind: 'admitted', answer, ring, socket: this.#socket });
     }
   }

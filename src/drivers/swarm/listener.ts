@@ -64,8 +64,8 @@ const keepAliveMs = 1_000;
 /** What of a node's sandboxes is given up with the first that falls silent: those who have missed a sign of life, in heartbeats. */
 const missedHeartbeats = 1.5;
 
-type Trouble = 'service' | 'secret' | 'busy' | 'strange' | 'late' | 'crowd' | 'admission' | 'server';
-const troubleOf = { unknownService: 'service', wrongSecret: 'secret', busy: 'busy' } as const;
+type Trouble = 'service' | 'secret' | 'downgrade' | 'busy' | 'strange' | 'late' | 'crowd' | 'admission' | 'server';
+const troubleOf = { unknownService: 'service', wrongSecret: 'secret', downgraded: 'downgrade', busy: 'busy' } as const;
 
 /** Where the sandboxes of a swarm's tasks dial in. Strangers prove themselves or go; the rest are watched for their silence. */
 export class Listener {
@@ -181,6 +181,7 @@ export class Listener {
       const why = {
         unknownService: 'there is no such service',
         wrongSecret: `its secret ${shown(secret)} is wrong`,
+        downgraded: 'somebody between here and there changed what versions of the handshake it was offered',
         busy: 'its pool closes',
       };
       this.#turnAway(troubleOf[outcome.why], `${who} was refused: ${why[outcome.why]}`);

@@ -9,7 +9,7 @@ import { Conversation } from '../../../src/protocol/conversation.ts';
 import { dialFrame, encodeAnswer } from '../../../src/protocol/dial.ts';
 import { encodeFrame, hostFrame, supervisorFrame } from '../../../src/protocol/frames.ts';
 import { PayloadWriter } from '../../../src/protocol/wire.ts';
-import { aliveFrame, Dialer, someKey, someNonce, someTask } from '../../support/dialer.ts';
+import { aliveFrame, Dialer, sentinelNonce, someKey, someNonce, someTask } from '../../support/dialer.ts';
 import { ManualPulse } from '../../support/pulse.ts';
 
 const hello = encodeFrame(supervisorFrame.hello, new PayloadWriter().bytes(Buffer.from('KATA')).u16(1).u16(1).u32(0).str('test').done());
@@ -191,6 +191,24 @@ describe('swarm: the listener', () => {
       await replay.challenge();
       replay.socket.write(answer);
       assert.equal(await replay.refused(), 'unproved');
+    });
+
+    it('one of before, which speaks version 1 alone, is taken as ever', async () => {
+      await listen();
+      await (await dial()).prove({}, someKey, 1);
+      assert.equal((await arrival()).task, someTask.task);
+    });
+
+    it('one that would speak version 2 and was offered only 1 is refused: its challenge was changed on the way', async () => {
+      await listen();
+      const dialer = await dial();
+      await dialer.claim({}, someKey, { nonce: sentinelNonce, version: 1 });
+      assert.equal(await dialer.refused(), 'unproved');
+      assert.match(troubles.join(), /refused: somebody between here and there changed what versions of the handshake it was offered$/);
+      const stranger = await dial();
+      await stranger.claim({}, Buffer.from('x'), { nonce: sentinelNonce, version: 1 });
+      await stranger.refused();
+      assert.match(troubles.join(), /its secret \S*k-1\S* is wrong/, 'who proves nothing is not believed');
     });
 
     const tls = Buffer.from(`16030100f8010000f40303${'00'.repeat(240)}`, 'hex');
