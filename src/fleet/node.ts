@@ -14,7 +14,7 @@ import { type Grant, PoolRetired, type ReadySandbox, WarmPool } from './pool.ts'
 import { Recent } from './recent.ts';
 import { type Doomed, type JournalIdentity, reap, reapPlan } from './reaper.ts';
 import { type Claim, Starts } from './starts.ts';
-import { UidBook } from './uids.ts';
+import { type HeldUid, UidBook } from './uids.ts';
 
 /** Where a node books memory; the scheduler's own books. */
 export interface Books {
@@ -94,7 +94,7 @@ export class Node {
   /** Bytes booked by each sandbox, until its removal is confirmed. */
   readonly #booked = new Map<string, number>();
   /** Uids of the sandboxes that serve, or served and are not confirmed to be gone. */
-  readonly #users = new Map<string, { machine: string; uid: number }>();
+  readonly #users = new Map<string, HeldUid>();
   readonly #uids: UidBook;
   /** Sandboxes from their creation until their removal is asked for. */
   readonly #living = new Set<Sandbox>();
@@ -358,9 +358,9 @@ export class Node {
   }
 
   #user({ name, node: machine }: Sandbox): Lease['user'] {
-    const uid = this.#uids.take(machine);
-    this.#users.set(name, { machine, uid });
-    return { uid, gid: sandboxGid };
+    const held = this.#uids.take(machine);
+    this.#users.set(name, held);
+    return { uid: held.uid, gid: sandboxGid };
   }
 
   /** From the image's pool; where that was renewed before the sandbox was begun, from the new one. `cold` books what a new sandbox lacks. */
@@ -457,8 +457,7 @@ export class Node {
     if (bytes === undefined) return;
     this.#booked.delete(name);
     this.#options.books.release(bytes);
-    const user = this.#users.get(name);
-    if (user) this.#uids.giveBack(user.machine, user.uid);
+    this.#users.get(name)?.giveBack();
     this.#users.delete(name);
     this.#options.onRoom?.();
   }

@@ -5,7 +5,7 @@ import { labels } from '../../src/core/labels.ts';
 import { defaultUids, holdsUids, mostUids, parseUids, type Uids, uidsInWords } from '../../src/core/users.ts';
 import { declared } from '../../src/drivers/image-labels.ts';
 import { adaptedAccounts, namesAll } from '../../src/drivers/names.ts';
-import { UidBook } from '../../src/fleet/uids.ts';
+import { type HeldUid, longestLifeMs, UidBook } from '../../src/fleet/uids.ts';
 
 describe('uids of sandboxes', () => {
   it('of the default range are within what a remapped engine has, and nobody else’s', () => {
@@ -27,19 +27,20 @@ describe('uids of sandboxes', () => {
     fc.assert(
       fc.property(run, fc.integer({ min: 20, max: 40 }), (calls, count) => {
         const book = new UidBook({ first: 100, count });
-        const living = new Map<string, number[]>([
+        const living = new Map<string, HeldUid[]>([
           ['a', []],
           ['b', []],
         ]);
         for (const { machine, back } of calls) {
           const own = living.get(machine) ?? [];
           if (own.length === count || (own.length > 0 && back % 3 === 0)) {
-            for (const uid of own.splice(back % own.length, 1)) book.giveBack(machine, uid);
+            for (const held of own.splice(back % own.length, 1)) held.giveBack();
             continue;
           }
-          const uid = book.take(machine);
-          assert.ok(uid >= 100 && uid < 100 + count && !own.includes(uid), `${uid} of ${own.join()}`);
-          own.push(uid);
+          const held = book.take(machine);
+          const others = own.map(({ uid }) => uid);
+          assert.ok(held.uid >= 100 && held.uid < 100 + count && !others.includes(held.uid), `${held.uid} of ${others.join()}`);
+          own.push(held);
         }
       }),
     );
@@ -47,16 +48,57 @@ describe('uids of sandboxes', () => {
 
   it('are given out again where there are more sandboxes than uids', () => {
     const book = new UidBook({ first: 7, count: 3 });
-    const taken = Array.from({ length: 6 }, () => book.take('a'));
+    const taken = Array.from({ length: 6 }, () => book.take('a').uid);
     assert.deepEqual(taken.slice(3), taken.slice(0, 3), 'the one that was given out longest ago');
     assert.equal(new Set(taken).size, 3);
   });
 
   it('given back are not the next', () => {
     const book = new UidBook(defaultUids);
-    const uid = book.take('a');
-    book.giveBack('a', uid);
-    assert.notEqual(book.take('a'), uid);
+    const held = book.take('a');
+    held.giveBack();
+    assert.notEqual(book.take('a').uid, held.uid);
+  });
+
+  it('are in use until all who had to share them have given them back, each once', () => {
+    const book = new UidBook({ first: 7, count: 2 });
+    const [one, two, sharing] = [book.take('a'), book.take('a'), book.take('a')];
+    assert.equal(sharing.uid, one.uid);
+    one.giveBack();
+    one.giveBack();
+    two.giveBack();
+    assert.equal(book.take('a').uid, two.uid, 'the other is still somebody’s');
+    sharing.giveBack();
+    assert.equal(book.take('a').uid, one.uid);
+  });
+
+  it('of a node that nobody hears of any more are given out again when no sandbox there can live, and not taken away by it then', () => {
+    let now = 0;
+    const book = new UidBook({ first: 7, count: 2 }, () => now);
+    const lost = book.take('a');
+    now = longestLifeMs - 1;
+    const [other, sharing] = [book.take('a'), book.take('a')];
+    assert.notEqual(other.uid, lost.uid);
+    sharing.giveBack();
+    now = longestLifeMs;
+    const again = book.take('a');
+    assert.equal(again.uid, lost.uid);
+    other.giveBack();
+    lost.giveBack(); // the node is back, and tells
+    assert.equal(book.take('a').uid, other.uid, 'the new one still has its own');
+  });
+
+  it('of machines that have gone take no room for ever', () => {
+    let now = 0;
+    const book = new UidBook({ first: 7, count: 2 }, () => now);
+    const kept = book.take('kept');
+    for (let machine = 0; machine < 3_000; machine += 1) book.take(`machine ${machine}`).giveBack();
+    assert.ok(book.machines <= 1_000, String(book.machines));
+    assert.notEqual(book.take('kept').uid, kept.uid);
+    for (let machine = 0; machine < 3_000; machine += 1) book.take(`lost ${machine}`);
+    now = longestLifeMs;
+    book.take('next');
+    assert.equal(book.machines, 1);
   });
 });
 
