@@ -5,7 +5,7 @@ import { SwarmConnector } from '../../src/swarm.ts';
 import { driverContract } from '../support/driver-contract.ts';
 import { environmentFacts } from '../support/environment.ts';
 import { sh, stderr, stdout, withoutUid } from '../support/fleet.ts';
-import { assertGone, importScratchOn, swarmFleet, swarmNode } from '../support/swarm.ts';
+import { assertGone, hostOfTask, importScratchOn, swarmFleet, swarmNode } from '../support/swarm.ts';
 import { Testbed } from '../support/testbed.ts';
 
 const MiB = 1024 ** 2;
@@ -56,6 +56,24 @@ describe('a swarm of one manager and two workers', function () {
     it('a timeout keeps what was printed before', async () => {
       const result = await sh(fleet, 'echo partial; (setsid sleep 1000 &) ; sleep 1000', { profile: { wallMs: 700 } });
       assert.deepEqual([result.outcome, stdout(result)], [{ kind: 'timed_out', clock: 'wall' }, 'partial\n']);
+    });
+
+    it('the end of its container says by which exit code, by the swarm’s word', async () => {
+      let kills = 0;
+      const result = await fleet.run(
+        { image: 'build-essential', files: [], steps: [{ argv: ['bash', '-c', 'hostname; sleep 60'] }] },
+        {
+          onOutput: async (_step, _stream, bytes) => {
+            const task = bytes.toString().trim();
+            const host = await hostOfTask(bed, task);
+            const container = await bed.docker(host, 'ps', '--quiet', '--filter', `label=com.docker.swarm.task.id=${task}`);
+            await bed.docker(host, 'kill', container.trim());
+            kills += 1;
+          },
+        },
+      );
+      assert.deepEqual([result.outcome.kind, result.attempt, kills], ['lost', 2, 2]);
+      assert.match(JSON.stringify(result.outcome), /the container ended with 137/);
     });
 
     it('out of memory is told from another kill, by the supervisor: though only a child was killed, too', async () => {

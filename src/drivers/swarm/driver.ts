@@ -8,6 +8,7 @@ import { isStatus } from '../api/errors.ts';
 import type { Driver, Fingerprint, NodeImage, NodeMember, OwnedContainer, PreparedImage, Sandbox, SandboxSpec } from '../contract.ts';
 import { takesTasks } from '../machines.ts';
 import { Departures } from './departures.ts';
+import { exitCode } from './exit-code.ts';
 import { SwarmImages } from './images.ts';
 import type { SwarmKeys } from './keys.ts';
 import { Leftovers } from './leftovers.ts';
@@ -183,6 +184,7 @@ export class SwarmDriver implements Driver {
       patienceMs: this.#options.patienceMs,
       nameOf: (node) => this.#nameOf(node),
       gone: (task) => this.#departures.of(task),
+      exitCode: (task, signal) => exitCode(task, (ids) => this.#tasks(ids), signal),
       report: (service, connected, since) => this.#report(service, connected, since),
       onLacking: (shape, nodes) => {
         const lacking = this.#nodes.filter(({ id }) => nodes.includes(id));
@@ -246,13 +248,17 @@ export class SwarmDriver implements Driver {
 
   /** Of these tasks those that have ended, or whose node has gone, by the swarm's word. */
   async #over(ids: readonly string[]): Promise<string[]> {
-    const found = await this.#managers.do('ask for tasks', async (docker) =>
-      z.array(Task).parse(await docker.listTasks({ filters: JSON.stringify({ id: ids }) })),
-    );
+    const found = await this.#tasks(ids);
     this.#nodes = await swarmNodes(this.#managers);
     const ready = new Set(this.#nodes.filter(({ state }) => state === 'ready').map(({ id }) => id));
     const living = found.filter(({ NodeID, Status }) => !isOver(Status.State) && ready.has(NodeID)).map(({ ID }) => ID);
     return ids.filter((id) => !living.includes(id));
+  }
+
+  #tasks(ids: readonly string[]): Promise<Task[]> {
+    return this.#managers.do('ask for tasks', async (docker) =>
+      z.array(Task).parse(await docker.listTasks({ filters: JSON.stringify({ id: ids }) })),
+    );
   }
 
   /** What we handed out, and services of processes that may be gone; those of a deployment are looked after by {@link #lookAtServices}. */

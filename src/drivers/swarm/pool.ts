@@ -22,6 +22,7 @@ export interface PoolContext {
   patienceMs: number;
   nameOf: (node: string) => string;
   gone: (task: string) => Promise<void>;
+  exitCode: (task: string, signal?: AbortSignal) => Promise<number | undefined>;
   /** Why the tasks of a service that are not with us have not come. */
   report: (service: string, connected: ReadonlySet<string>, since: number) => Promise<TaskReport>;
   /** Nodes were found to lack the image; it may be brought there. */
@@ -226,6 +227,7 @@ export class ServicePool {
       labels,
       node: this.#context.nameOf(dialled.node),
       gone: this.#context.gone,
+      exitCode: this.#context.exitCode,
       onRemoved: () => {
         this.#out.delete(sandbox);
         this.#kick(gatherMs);

@@ -12,6 +12,8 @@ export interface SandboxOptions {
   labels: Readonly<Record<string, string>>;
   /** Resolves when the swarm says that a task has ended, or its node has gone. */
   gone: (task: string) => Promise<void>;
+  /** What a task that is ending ended with; undefined where the swarm does not say soon. @throws engine.*, swarm.* */
+  exitCode: (task: string, signal?: AbortSignal) => Promise<number | undefined>;
   /** It is removed, and nobody waits for it any more. */
   onRemoved: () => void;
 }
@@ -43,10 +45,14 @@ export class SwarmSandbox implements Sandbox {
     this.#options = options;
   }
 
-  /** Nobody can tell: a swarm's task state has no word for out of memory, and a node that was lost has none at all. */
-  async ended(): Promise<SandboxEnd> {
-    await this.closed;
-    return { exitCode: undefined, oomKilled: false };
+  /**
+   * The swarm knows a task's exit code, where its container ended the connection. It has no word for out of memory, and of a node that
+   * was lost it knows nothing for long: it is not asked then.
+   */
+  async ended(signal?: AbortSignal): Promise<SandboxEnd> {
+    const how = await this.dialled.closed;
+    const asked = how === 'ended' || how === 'broken';
+    return { exitCode: asked ? await this.#options.exitCode(this.id, signal) : undefined, oomKilled: false };
   }
 
   /** Its task has dialled in anew, which it does only as long as it has served nobody: nothing of ours is left there. */

@@ -10,6 +10,8 @@ export const Task = z.object({
     State: z.string(),
     Err: z.string().default(''),
     Message: z.string().default(''),
+    /** Tells nothing before the task is over. */
+    ContainerStatus: z.object({ ExitCode: z.int().optional() }).nullish(),
   }),
 });
 export type Task = z.output<typeof Task>;

@@ -115,6 +115,56 @@ describe('the driver of a swarm', () => {
     assert.deepEqual(await one.list(), []);
   });
 
+  describe('asks the swarm what a task ended with', () => {
+    const task = (ID: string, State: string, ExitCode: number) => ({
+      ...{ ID, NodeID: 'n1', DesiredState: 'shutdown' },
+      Status: { State, ContainerStatus: { ContainerID: 'c', PID: 0, ExitCode } },
+    });
+    /** A sandbox whose task has dialled in, and the service that it is of. */
+    const served = async () => {
+      const one = await driver();
+      const waiting = one.create(spec('a'));
+      const made = await service();
+      const dialer = await dial(made, 't1');
+      return { sandbox: await waiting, dialer, made };
+    };
+    const asked = () => swarm.asked.filter(({ url }) => url.startsWith('/tasks') && decodeURIComponent(url).includes('"t1"')).length;
+
+    it('once it has heard of it: before, a task has no exit code but a 0', async () => {
+      const { sandbox, dialer, made } = await served();
+      swarm.tasks[made.Spec.Name] = [task('t1', 'running', 0)];
+      const ended = sandbox.ended();
+      dialer.socket.end();
+      await soon('it is asked', () => assert.ok(asked() > 0));
+      swarm.tasks[made.Spec.Name] = [task('t1', 'failed', 137)];
+      assert.deepEqual(await ended, { exitCode: 137, oomKilled: false });
+    });
+
+    it('and knows none of one that it has forgotten', async () => {
+      const { sandbox, dialer } = await served();
+      dialer.socket.end();
+      assert.deepEqual(await sandbox.ended(), { exitCode: undefined, oomKilled: false });
+    });
+
+    it('no longer than anybody waits', async () => {
+      const { sandbox, dialer, made } = await served();
+      swarm.tasks[made.Spec.Name] = [task('t1', 'running', 0)];
+      const enough = new AbortController();
+      const ended = sandbox.ended(enough.signal);
+      dialer.socket.end();
+      await soon('it is asked', () => assert.ok(asked() > 0));
+      enough.abort(new Error('enough'));
+      await assert.rejects(ended, /enough|aborted/);
+    });
+
+    it('but not of one that we have let go: it may be on a node that is lost', async () => {
+      const { sandbox } = await served();
+      sandbox.stream.destroy();
+      assert.deepEqual(await sandbox.ended(), { exitCode: undefined, oomKilled: false });
+      assert.equal(asked(), 0);
+    });
+  });
+
   it('admits no task that does not know the secret, and none of a service that is not its own', async () => {
     const one = await driver();
     const waiting = one.create(spec('a'));

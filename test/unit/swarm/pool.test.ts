@@ -76,6 +76,7 @@ describe('the pool of one service', () => {
       patienceMs: 30 * second,
       nameOf: (node) => `host ${node}`,
       gone: () => gone(),
+      exitCode: () => Promise.resolve(undefined),
       report: (_service, connected) => {
         reports.push(connected);
         return Promise.resolve(report);

@@ -1,0 +1,26 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { abortable } from '../../core/deadline.ts';
+import { isOver, type Task } from './tasks.ts';
+
+/** How long a swarm may take to hear that a task has ended, and how often it is asked meanwhile, ms. */
+const [longestMs, everyMs] = [3_000, 250];
+
+/**
+ * What the container of a task ended with, whose connection it has ended itself; undefined where the swarm does not say in time, or
+ * does not know. @throws what `tasks` throws, the signal's reason
+ */
+export async function exitCode(
+  task: string,
+  tasks: (ids: readonly string[]) => Promise<readonly Task[]>,
+  signal?: AbortSignal,
+): Promise<number | undefined> {
+  const until = performance.now() + longestMs;
+  for (;;) {
+    const found = (await abortable(signal, tasks([task]))).find(({ ID }) => ID === task);
+    if (!found) return undefined;
+    // Before it is over the field is there, and 0.
+    if (isOver(found.Status.State)) return found.Status.ContainerStatus?.ExitCode;
+    if (performance.now() > until) return undefined;
+    await sleep(everyMs, undefined, signal ? { signal } : {});
+  }
+}
