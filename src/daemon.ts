@@ -19,6 +19,7 @@ import { Git } from './katas/git.ts';
 import { serveClones } from './katas/serve.ts';
 import { Katas } from './katas/store.ts';
 import { optionsOf } from './options.ts';
+import { OutputBudget } from './runs/output-budget.ts';
 import { RunService } from './runs/service.ts';
 import { Journal } from './store/journal.ts';
 
@@ -70,7 +71,8 @@ export class Daemon {
     const { fleet } = this.#katafleet;
     this.#runs = new RunService(
       journal,
-      (recorder) => this.#katafleet.dispatcherFor(recorder, new ByteBudget(memory.results)),
+      (recorder) =>
+        this.#katafleet.dispatcherFor(recorder, { results: new ByteBudget(memory.results), output: new OutputBudget(memory.output) }),
       config.queue.bytes,
       log,
     );

@@ -1,4 +1,3 @@
-import type { ByteBudget } from './core/byte-budget.ts';
 import { KatafleetError } from './core/errors.ts';
 import { canonicalImage } from './core/image-name.ts';
 import type { Placing } from './core/placing.ts';
@@ -20,7 +19,7 @@ import { deliver, type DeliverOptions, type Delivery } from './images/deliver.ts
 import { measured, type PlannedStep, planDistribution, type Wish } from './images/distribute.ts';
 import { buildImages, type ImageEvents } from './images/pipeline.ts';
 import { Rsync, type RsyncOptions } from './rsync/rsync.ts';
-import { Dispatcher } from './runs/dispatcher.ts';
+import { Dispatcher, type DispatcherOptions } from './runs/dispatcher.ts';
 import { requestFrom, type RunInput } from './runs/input.ts';
 import { checkJob } from './runs/job.ts';
 import { transfersWith } from './runs/rsync-transfer.ts';
@@ -137,7 +136,7 @@ export class Katafleet implements AsyncDisposable {
   }
 
   /** What takes this fleet's runs; at most one. */
-  dispatcherFor(recorder?: Recorder, results?: ByteBudget): Dispatcher {
+  dispatcherFor(recorder?: Recorder, memory: Pick<DispatcherOptions, 'results' | 'output'> = {}): Dispatcher {
     const { policy, queue, attempts, sessions, idleMemory, patient = false } = this.#options;
     this.#dispatcher = new Dispatcher(this.fleet, {
       limits: queue ?? defaults.queue,
@@ -147,7 +146,7 @@ export class Katafleet implements AsyncDisposable {
       idleMemory: idleMemory ?? defaults.idleMemory,
       patient,
       recorder,
-      ...(results ? { results } : {}),
+      ...memory,
       transfers: transfersWith(this.rsync),
     });
     return this.#dispatcher;

@@ -15,6 +15,8 @@ export interface ServerMemory {
   requests: number;
   /** Files of results that are on their way from a sandbox to the journal at once; as much for what is in memory of those on their way to clients. */
   results: number;
+  /** Output of running steps, beside what each run has free. */
+  output: number;
 }
 
 /**
@@ -31,6 +33,7 @@ export function shareMemory(memory: number, heap: number): ServerMemory {
     bodies: Math.floor(bodies),
     requests: Math.floor(Math.max(64 * MiB, Math.min(GiB, memory / 6))),
     results: Math.floor(Math.max(16 * MiB, Math.min(GiB, memory / 8))),
+    output: Math.floor(Math.max(8 * MiB, Math.min(GiB / 2, memory / 16))),
   };
 }
 

@@ -9,6 +9,7 @@ import { FairQueue, type QueueLimits, type Waiting } from '../scheduler/queue.ts
 import { Scheduler } from '../scheduler/scheduler.ts';
 import { type Job, wantedOf } from './job.ts';
 import { type Loss, noSandbox, sandboxLost, wordsOf } from './losses.ts';
+import type { OutputBudget } from './output-budget.ts';
 import { rejection, tooLate } from './rejection.ts';
 import { transfersWith } from './rsync-transfer.ts';
 import { type Attempt, attempt } from './runner.ts';
@@ -33,6 +34,8 @@ export interface DispatcherOptions {
   transfers?: Transfers;
   /** What the results on their way from sandboxes may take; unbounded if absent. */
   results?: ByteBudget;
+  /** What the output of running steps may take; unbounded if absent. */
+  output?: OutputBudget;
   random?: () => number;
 }
 
@@ -290,11 +293,17 @@ export class Dispatcher {
         ticket.settle({ result });
       };
       const room = this.#options.results?.open();
+      const output = this.#options.output?.open();
       let again: Kept | undefined;
       let lost: Extract<Attempt, { kind: 'lost' }> | undefined;
       try {
         const transfer = this.#transfers.of(lease, job, { signal: options.signal, state });
-        const tried = await attempt(lease, job, { ...options, resumed, sessionMs: state ? this.#sessions.ageMs : 0, room }, transfer);
+        const tried = await attempt(
+          lease,
+          job,
+          { ...options, resumed, sessionMs: state ? this.#sessions.ageMs : 0, room, output },
+          transfer,
+        );
         if (tried.kind === 'lost') lost = tried;
         else {
           const result = resultOf(tried);
@@ -303,6 +312,7 @@ export class Dispatcher {
         }
       } finally {
         room?.close();
+        output?.close();
         if (again) this.#sessions.keep(job, again);
         else void lease.release().catch(() => undefined); // the reaper sees to what the engine wouldn't remove
       }

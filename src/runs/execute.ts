@@ -6,6 +6,7 @@ import type { Conversation } from '../protocol/conversation.ts';
 import { ability, type RawResult } from '../protocol/replies.ts';
 import { encodeData, encodeExec, encodeStdin } from '../protocol/requests.ts';
 import { encodeFrame, hostFrame } from '../protocol/frames.ts';
+import type { OutputRoom } from './output-budget.ts';
 import { fieldsOf, StepOutput, tailOf } from './step-output.ts';
 
 /** Told of output as it comes; what it returns is waited for, so that a slow reader slows the program. */
@@ -31,11 +32,16 @@ export async function executeStep(
     signal?: AbortSignal | undefined;
     onOutput?: OnOutput | undefined;
     onStarted?: () => void;
+    /** Where the output is counted; there is room for all if absent. */
+    output?: OutputRoom | undefined;
   },
 ): Promise<StepResult> {
   const limits = limitsOf(step, profile);
   await sendStep(conversation, index, step, limits, options);
-  const printed = { stdout: new StepOutput(conversation, limits.stdout), stderr: new StepOutput(conversation, limits.stderr) };
+  const printed = {
+    stdout: new StepOutput(conversation, limits.stdout, options.output),
+    stderr: new StepOutput(conversation, limits.stderr, options.output),
+  };
   const tell = async (stream: Stream, bytes: Buffer) => {
     if (bytes.length > 0) await options.onOutput?.(index, stream, bytes);
   };

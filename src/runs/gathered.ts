@@ -1,10 +1,17 @@
+/** Bytes that are set aside at once: as many as came already, within these bounds. */
+const spare = { least: 1_024, most: 256 * 1024 };
+const nothing = Buffer.alloc(0);
+
 /**
- * Bytes that come in pieces of any size, kept in one buffer that grows with what has really come: a million pieces of one byte
- * take a megabyte, where a list of them would take a hundred.
+ * Bytes that come in pieces of any size, kept in a few blocks: a million pieces of one byte take a megabyte, where a list of them
+ * would take a hundred. At most 256 KiB more than what came are set aside.
  */
 export class Gathered {
   readonly #most: number;
-  #bytes: Buffer = Buffer.alloc(0);
+  readonly #full: Buffer[] = [];
+  #block = nothing;
+  /** Bytes in the block. */
+  #used = 0;
   #length = 0;
 
   /** @param most bytes that will come at most; the caller checks that no more do */
@@ -20,22 +27,31 @@ export class Gathered {
   add(piece: Uint8Array): void {
     const length = this.#length + piece.length;
     if (length > this.#most) throw new RangeError(`${length} bytes where at most ${this.#most} were to come`);
-    if (length > this.#bytes.length) {
-      const larger = Buffer.allocUnsafeSlow(Math.min(this.#most, Math.max(length, 2 * this.#bytes.length)));
-      this.#bytes.copy(larger, 0, 0, this.#length);
-      this.#bytes = larger;
+    for (let at = 0; at < piece.length;) {
+      if (this.#used === this.#block.length) this.#next();
+      const part = piece.subarray(at, at + this.#block.length - this.#used);
+      this.#block.set(part, this.#used);
+      this.#used += part.length;
+      this.#length += part.length;
+      at += part.length;
     }
-    this.#bytes.set(piece, this.#length);
-    this.#length = length;
   }
 
-  /** The last bytes, at most `most` of them. */
+  #next(): void {
+    if (this.#used > 0) this.#full.push(this.#block);
+    const size = Math.min(this.#most - this.#length, spare.most, Math.max(spare.least, this.#length));
+    this.#block = Buffer.allocUnsafeSlow(size);
+    this.#used = 0;
+  }
+
+  /** The last bytes, at most `most` of them, which are no more than a block has at least. */
   last(most: number): Buffer {
-    return this.#bytes.subarray(Math.max(0, this.#length - most), this.#length);
+    const end = this.#block.subarray(Math.max(0, this.#used - most), this.#used);
+    return end.length === most ? end : Buffer.concat([this.#full.at(-1)?.subarray(end.length - most) ?? nothing, end]);
   }
 
   /** All that came, without spare room. */
   done(): Buffer {
-    return this.#length === this.#bytes.length ? this.#bytes : Buffer.from(this.#bytes.subarray(0, this.#length));
+    return Buffer.concat([...this.#full, this.#block.subarray(0, this.#used)], this.#length);
   }
 }

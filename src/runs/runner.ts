@@ -11,6 +11,7 @@ import { executeStep, type OnOutput } from './execute.ts';
 import type { Job } from './job.ts';
 import { lightOf } from './lights.ts';
 import { askAboutMemory } from './memory.ts';
+import type { OutputRoom } from './output-budget.ts';
 import { mostWaitMs, PacedRoom } from './paced-room.ts';
 import { streamTransfer, type Transfer } from './transfer.ts';
 
@@ -27,6 +28,8 @@ export interface AttemptOptions extends RunOptions {
   sessionMs?: number;
   /** Where what comes back is counted. It is closed as soon as the attempt fails; else by the caller, when the result is written down. */
   room?: Room | undefined;
+  /** Where its output is counted; there is room for all if absent. */
+  output?: OutputRoom | undefined;
 }
 
 /** A timer of Node's that is asked for longer fires at once. */
@@ -131,6 +134,7 @@ async function serve(
         signal: options.signal,
         onOutput: options.onOutput,
         onStarted,
+        output: options.output,
       });
       served.steps.push(result);
       const { outcome } = result;

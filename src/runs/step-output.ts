@@ -2,36 +2,62 @@ import { mostTail, omissionLine, restOfLetter, unfinishedLetter } from '../core/
 import type { StepResult } from '../core/run.ts';
 import type { Conversation } from '../protocol/conversation.ts';
 import { Gathered } from './gathered.ts';
+import { LastBytes } from './last-bytes.ts';
+import { endlessRoom, type OutputRoom } from './output-budget.ts';
 
 const nothing = Buffer.alloc(0);
+/** Bytes of a stream's end that are kept where there is no room at all: 5 MiB of as many steps as a run may have. */
+const leastEnd = 256;
 
 /**
  * What a step prints on one stream, within its bounds: the first bytes up to the cap as they come, and of what was cut the last
- * ones. Letters of several bytes are kept whole at both cuts.
+ * ones. Letters of several bytes are kept whole at both cuts. Where there is no room for more it is cut before its cap, in the same
+ * way; the program is not held up.
  */
 export class StepOutput {
   readonly #conversation: Conversation;
   readonly #cap: number;
+  readonly #room: OutputRoom;
   readonly #head: Gathered;
-  readonly #tail: Gathered;
+  /** Made when something is cut. */
+  #end: LastBytes | undefined;
+  /** Bytes that came: up to the cap, and of the end. */
+  readonly #came = { head: 0, tail: 0 };
   /** Bytes of the head that were not told of yet: an unfinished letter at the cap. */
   #held = nothing;
   #cut = false;
 
-  constructor(conversation: Conversation, cap: number) {
+  constructor(conversation: Conversation, cap: number, room: OutputRoom = endlessRoom) {
     this.#conversation = conversation;
     this.#cap = cap;
+    this.#room = room;
     this.#head = new Gathered(cap);
-    this.#tail = new Gathered(tailOf(cap));
   }
 
   /** Takes the next bytes, and gives back those to tell of now. @throws protocol.broken beyond the cap */
   add(bytes: Buffer): Buffer {
-    if (this.#cut || this.#head.length + bytes.length > this.#cap) throw this.#conversation.break('more output than its cap');
-    this.#head.add(bytes);
-    const held = this.#head.length === this.#cap ? Math.min(unfinishedLetter(this.#head.last(3)), bytes.length) : 0;
-    this.#held = Buffer.from(bytes.subarray(bytes.length - held));
-    return Buffer.from(bytes.subarray(0, bytes.length - held));
+    this.#came.head += bytes.length;
+    if (this.#cut || this.#came.head > this.#cap) throw this.#conversation.break('more output than its cap');
+    const kept = this.#end ? nothing : this.#keep(bytes);
+    if (kept.length < bytes.length) this.#ending().add(bytes.subarray(kept.length));
+    const held = this.#head.length === this.#cap ? Math.min(unfinishedLetter(this.#head.last(3)), kept.length) : 0;
+    this.#held = Buffer.from(kept.subarray(kept.length - held));
+    return Buffer.from(kept.subarray(0, kept.length - held));
+  }
+
+  /** Keeps what there is room for; a letter whose beginning was told of is kept whole. */
+  #keep(bytes: Buffer): Buffer {
+    const room = this.#room.keep(bytes.length, 'beginning');
+    this.#head.add(bytes.subarray(0, room));
+    const rest = room < bytes.length && unfinishedLetter(this.#head.last(3)) > 0 ? restOfLetter(bytes.subarray(room)) : 0;
+    this.#head.add(bytes.subarray(room, room + rest));
+    return bytes.subarray(0, room + rest);
+  }
+
+  #ending(): LastBytes {
+    const most = tailOf(this.#cap);
+    this.#end ??= new LastBytes(Math.max(this.#room.keep(most, 'end'), Math.min(most, leastEnd)));
+    return this.#end;
   }
 
   cut(): void {
@@ -40,15 +66,18 @@ export class StepOutput {
 
   /** @throws protocol.broken beyond what was asked for */
   addTail(bytes: Buffer): void {
-    if (!this.#cut || this.#tail.length + bytes.length > tailOf(this.#cap))
-      throw this.#conversation.break('more of the output’s end than asked for');
-    this.#tail.add(bytes);
+    this.#came.tail += bytes.length;
+    if (!this.#cut || this.#came.tail > tailOf(this.#cap)) throw this.#conversation.break('more of the output’s end than asked for');
+    this.#ending().add(bytes);
   }
 
   /** `bytes`: what was printed in all, by the supervisor's word. */
   done(bytes: number): Printed {
-    const [head, tail] = [this.#head.done(), this.#tail.done()];
-    if (!this.#cut) return { kept: head, bytes, cut: false, rest: this.#held };
+    const head = this.#head.done();
+    // An older supervisor sends no end: what came last is not the end then.
+    const endless = this.#came.tail === 0 && bytes > this.#came.head;
+    const tail = (endless ? undefined : this.#end?.done()) ?? nothing;
+    if (!this.#cut && !this.#end) return { kept: head, bytes, cut: false, rest: this.#held };
     const whole = bytes <= head.length + tail.length;
     const kept = whole ? head : head.subarray(0, head.length - unfinishedLetter(head));
     const end = whole ? tail : tail.subarray(restOfLetter(tail));

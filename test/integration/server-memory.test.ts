@@ -61,6 +61,33 @@ describe('a server in 512 MiB', () => {
     assert.ok(!service.log.includes('taken up again'));
     if (group) assert.ok(group.lives);
   });
+
+  it('outlives ten runs at once that print 32 MiB to each stream: what it has no room for is cut', async () => {
+    await using group = MemoryGroup.make(512 * MiB);
+    await using service = await served(group, { nodes: [{ name: 'local', endpoint }] });
+    const bytes = 32 * MiB;
+    const print = `head -c ${bytes} /dev/zero | tr '\\0' x`;
+    const body = {
+      image: 'katafleet/debian:bookworm',
+      command: ['sh', '-c', `${print} & ${print} >&2; wait; echo end`],
+      profile: { memory: 64 * MiB, wallMs: 60_000, stdout: 64 * MiB, stderr: 64 * MiB },
+    };
+    const results = await Promise.all(Array.from({ length: 10 }, () => answered(service, body)));
+    let kept = 0;
+    for (const { state, error, result } of results) {
+      assert.equal(state, 'finished', JSON.stringify(error));
+      const [step] = result?.steps ?? [];
+      assert.ok(step);
+      assert.deepEqual(step.outcome, { kind: 'exited', code: 0 });
+      assert.deepEqual([step.stdoutCut, step.stdoutBytes, step.stderrCut, step.stderrBytes], [true, bytes + 4, true, bytes]);
+      assert.match(step.stdoutTail ?? '', /x{100}end\n$/);
+      assert.ok(step.stdout.length + step.stderr.length >= 2 * MiB, 'what is free for each run');
+      kept += step.stdout.length + step.stderr.length;
+    }
+    assert.ok(kept <= (10 * 2 + 32) * MiB, String(kept));
+    assert.ok(!service.log.includes('taken up again'));
+    if (group) assert.ok(group.lives);
+  });
 });
 
 /** A run when it is over; one whose result has to wait for others' to be told is asked for again. */

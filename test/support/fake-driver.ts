@@ -82,7 +82,7 @@ const [exited, killed] = [0, 4];
 
 /**
  * A node in memory. Its supervisors echo the command on stdout and exit with 0, with some exceptions: `exit N` exits with
- * N, `hold` runs until {@link FakeDriver.letGo} or a KILL, `give N` gives back a file of N bytes, and `announce N` announces one and
+ * N, `hold` runs until {@link FakeDriver.letGo} or a KILL, `print N` prints N bytes, `give N` gives back a file of N bytes, and `announce N` announces one and
  * sends nothing of it. Faults can be set at any time.
  */
 export class FakeDriver implements Driver {
@@ -250,10 +250,12 @@ export class FakeDriver implements Driver {
     const said = argv.join(' ');
     this.executed.push(said);
     end.write(encodeFrame(supervisorFrame.started, new PayloadWriter().u32(step).done()));
-    end.write(encodeFrame(supervisorFrame.stdout, Buffer.from(said)));
+    const printed = argv[0] === 'print' ? Buffer.alloc(Number(argv[1]), 'x') : Buffer.from(said);
+    for (let at = 0; at < printed.length; at += maxPayload)
+      end.write(encodeFrame(supervisorFrame.stdout, printed.subarray(at, at + maxPayload)));
     const finish = (how: number, code: number) => {
       const result = new PayloadWriter().u32(step).u8(how).u32(code).u32(0);
-      for (let field = 0; field < 6; field += 1) result.u64(field === 4 ? said.length : 0);
+      for (let field = 0; field < 6; field += 1) result.u64(field === 4 ? printed.length : 0);
       end.write(encodeFrame(supervisorFrame.result, result.done()));
       if (flags & 2) this.#collected(end, argv);
     };

@@ -28,7 +28,16 @@ export interface RunAnswer {
     attempt: number;
     warm: boolean;
     outcome: { kind: string; code?: number };
-    steps: { stdout: string; stderr: string }[];
+    steps: {
+      outcome: { kind: string; code?: number };
+      stdout: string;
+      stderr: string;
+      stdoutTail?: string;
+      stdoutBytes: number;
+      stderrBytes: number;
+      stdoutCut: boolean;
+      stderrCut: boolean;
+    }[];
     changes: { files: { path: string; content: string }[] };
     timings: { totalMs: number };
   };

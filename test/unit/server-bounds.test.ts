@@ -62,8 +62,14 @@ describe('a budget of bytes', () => {
 describe('the shares of a server’s memory', () => {
   it('fit into what there is, and stop growing', () => {
     const small = shareMemory(512 * MiB, 272 * MiB);
-    assert.ok(small.bodyLimit >= 60 * MiB && small.bodies <= 64 * MiB && small.results <= 64 * MiB && small.requests <= 96 * MiB);
-    assert.deepEqual(shareMemory(1024 * GiB, 4 * GiB), { bodyLimit: 64 * MiB, bodies: GiB, requests: GiB, results: GiB });
+    assert.ok(
+      small.bodyLimit >= 60 * MiB &&
+        small.bodies <= 64 * MiB &&
+        small.results <= 64 * MiB &&
+        small.requests <= 96 * MiB &&
+        small.output <= 32 * MiB,
+    );
+    assert.deepEqual(shareMemory(1024 * GiB, 4 * GiB), { bodyLimit: 64 * MiB, bodies: GiB, requests: GiB, results: GiB, output: GiB / 2 });
     fc.assert(
       fc.property(fc.integer({ min: 128, max: 100_000 }), fc.integer({ min: 64, max: 4_096 }), (memory, heap) => {
         const share = shareMemory(memory * MiB, heap * MiB);
