@@ -1,7 +1,9 @@
-// The command line in two files in place of some 800, what lists the commands and the commands, with the code that V8 makes of
+// The command line in a few files in place of some 800, with the code that V8 makes of
 // them beside: reading and compiling modules is most of what `katafleet run` takes before it does anything. Takes dist/ as
 // tsc left it and puts dist/main.js and dist/bundle/ in place of what stands there; the library (dist/index.js) stays as it is.
 import { copyFile, readFile, rm, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { dirname, resolve } from 'node:path';
 import process from 'node:process';
 import { build } from 'esbuild';
 
@@ -30,15 +32,65 @@ const leaveOut = {
   },
 };
 
-/** In the part that lists them, each command is asked of the other part. */
+/**
+ * The parts that commands are in, by their files: `run` is read by people who wait for it and has a part of its own, so that it
+ * reads nothing of the service's; all others share one.
+ */
+const partOf = (file) => (file === './run.ts' ? 'run.cjs' : 'commands.cjs');
+
+/** In the part that lists them, each command is asked of its own part. */
 const commandsApart = {
   name: 'commands-apart',
   setup(it) {
-    it.onResolve({ filter: /^\.\/[\w-]+\.ts$/ }, ({ kind }) =>
-      kind === 'dynamic-import' ? { path: './commands.cjs', external: true } : undefined,
+    it.onResolve({ filter: /^\.\/[\w-]+\.ts$/ }, ({ kind, path }) =>
+      kind === 'dynamic-import' ? { path: `./${partOf(path)}`, external: true } : undefined,
     );
   },
 };
+
+/** All parts are given the one commander. */
+const commanderApart = {
+  name: 'commander-apart',
+  setup(it) {
+    it.onResolve({ filter: /^commander$/ }, () => ({ path: './commander.cjs', external: true }));
+  },
+};
+
+/** Packages and parts of ours that a command may come to need and most don't: making their schemas and tables takes milliseconds. */
+const rare = {
+  packages: /^(node-cron|re2js|tar-fs|tar-stream|yaml)$/,
+  files: /\/src\/(?:(archive|deploy|drivers\/ssh|drivers\/swarm|images|katas|rsync)\/[\w/-]+|cli\/remote|daemon|runs\/json)\.ts$/,
+};
+
+/** What is rare is loaded when the first of its exports is used; from within its folder it is imported as ever. */
+const whenUsed = {
+  name: 'when-used',
+  setup(it) {
+    const folderOf = (path) => rare.files.exec(path)?.[1];
+    it.onResolve({ filter: rare.packages }, ({ path, resolveDir, namespace }) =>
+      namespace === 'when-used' ? undefined : { path, namespace: 'when-used', pluginData: resolveDir },
+    );
+    it.onResolve({ filter: /^\.{1,2}\/.*\.ts$/ }, ({ path, resolveDir, importer, kind }) => {
+      const file = resolve(resolveDir, path);
+      if (kind !== 'import-statement' || !rare.files.test(file)) return undefined;
+      return folderOf(file) === undefined || folderOf(file) !== folderOf(importer)
+        ? { path: file, namespace: 'when-used', pluginData: dirname(file) }
+        : undefined;
+    });
+    it.onLoad({ filter: /.*/, namespace: 'when-used' }, async ({ path, pluginData }) => {
+      const names = await exportsOf(path, pluginData);
+      const getters = names.map((name) => `get ${name}() { return (it ??= require(${JSON.stringify(path)})).${name}; },`);
+      return { contents: `let it;\nmodule.exports = {\n${getters.join('\n')}\n};`, resolveDir: pluginData, loader: 'js' };
+    });
+  },
+};
+
+/** Names of what a package, as one that requires it gets it, or a module of ours exports. */
+async function exportsOf(path, from) {
+  if (!path.endsWith('.ts')) return Object.keys(createRequire(`${from}/`)(path));
+  const { metafile } = await build({ entryPoints: [path], bundle: false, format: 'esm', write: false, metafile: true, outdir: 'out' });
+  return Object.values(metafile.outputs)[0].exports;
+}
 
 const common = {
   bundle: true,
@@ -60,29 +112,27 @@ await build({
   ...common,
   entryPoints: ['src/cli/program.ts'],
   outfile: 'dist/bundle/program.cjs',
-  plugins: [commandsApart],
+  plugins: [commanderApart, commandsApart],
   supported: { 'dynamic-import': false },
 });
 const listed = await readFile('src/cli/commands.ts', 'utf8');
 const files = new Set(Array.from(listed.matchAll(/import\('(\.\/[\w-]+\.ts)'\)/g), ([, file]) => file));
-await build({
-  ...common,
-  stdin: { contents: Array.from(files, (file) => `export * from '${file}';`).join('\n'), resolveDir: 'src/cli', loader: 'ts' },
-  outfile: 'dist/bundle/commands.cjs',
-  plugins: [leaveOut],
-});
+for (const part of ['run.cjs', 'commands.cjs']) {
+  const own = Array.from(files).filter((file) => partOf(file) === part);
+  await build({
+    ...common,
+    stdin: { contents: own.map((file) => `export * from '${file}';`).join('\n'), resolveDir: 'src/cli', loader: 'ts' },
+    outfile: `dist/bundle/${part}`,
+    plugins: [commanderApart, leaveOut, whenUsed],
+  });
+}
+await build({ ...common, stdin: { contents: "export * from 'commander';", resolveDir: '.' }, outfile: 'dist/bundle/commander.cjs' });
 await copyFile('scripts/lib/launcher.mjs', 'dist/bundle/load.mjs');
 await writeFile(
   'dist/main.js',
   "#!/usr/bin/env node\nimport { load } from './bundle/load.mjs';\n\nprocess.exitCode = await load('program.cjs').main(process.argv.slice(2));\n",
 );
 
-// What a command has compiled by its end is what the next one needs.
-const { codeOf, load, scripts } = await import('../dist/bundle/load.mjs');
-const { main } = load('program.cjs');
-const write = process.stdout.write;
-process.stdout.write = () => true;
-await main(['run', '--help']);
-process.stdout.write = write;
-for (const [file, script] of scripts) await writeFile(codeOf(file), script.createCachedData());
+const { rehearse } = await import('./lib/rehearse.mjs');
+await rehearse();
 process.exitCode = 0;

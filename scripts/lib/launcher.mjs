@@ -11,18 +11,22 @@ const builtIn = createRequire(import.meta.url);
 
 /** What the parts were compiled to, by their file. */
 export const scripts = new Map();
+const modules = new Map();
 /** Where the code of a part lies. */
 export const codeOf = (file) => `${file}.code`;
 
 /** What a part exports. One part asks for another by its name. */
 export function load(part) {
+  const loaded = modules.get(part);
+  if (loaded) return loaded.exports;
   const file = `${here}/${part}`;
   // It is ASCII alone, which latin1 reads faster.
   const source = `(function (exports, require, module, __filename, __dirname) {${readFileSync(file, 'latin1')}\n})`;
   const importModuleDynamically = constants.USE_MAIN_CONTEXT_DEFAULT_LOADER;
   const script = new Script(source, { filename: file, cachedData: codeFor(file), importModuleDynamically });
   const module = { exports: {} };
-  const require = (name) => (name === './commands.cjs' ? load('commands.cjs') : builtIn(name));
+  modules.set(part, module);
+  const require = (name) => (name.startsWith('./') ? load(name.slice(2)) : builtIn(name));
   require.resolve = builtIn.resolve;
   script.runInThisContext()(module.exports, require, module, file, here);
   scripts.set(file, script);

@@ -60,7 +60,7 @@ export function explainCommand(at: At): Command {
             : { ...config?.profiles['default'], ...profile };
         if (!fields) throw new KatafleetError('limits.invalid', `no profile "${typeof profile === 'string' ? profile : 'default'}"`);
         const job = checkJob(requestOf(parsed.data, fields), Placing.parse({ tenant, priority, constraints, architecture }));
-        await using katafleet = fleetOf(where);
+        await using katafleet = fleetOf(where, config);
         await katafleet.fleet.open();
         verdicts = await katafleet.fleet.verdicts(wantedOf(job, config?.defaults.idleMemory ?? 0), job.limits);
       }

@@ -1,3 +1,4 @@
+import './short-lived.ts';
 import { Command } from 'commander';
 import type { z } from 'zod';
 import { KatafleetError } from '../core/errors.ts';
@@ -15,7 +16,7 @@ import { runThere } from './remote.ts';
 import { readInput } from './stdin.ts';
 import { escapeControls, outputTo } from './terminal.ts';
 import { sayNotWritten, writeBack } from './write-back.ts';
-import { type At, configOf, fleetOf, namedServer, type Where } from './where.ts';
+import { type At, configOf, fleetOf, namedServer } from './where.ts';
 
 interface Options {
   image?: string;
@@ -67,12 +68,14 @@ export function runCommand(at: At): Command {
         if (!options.json && !options.quiet) process.stderr.write(`katafleet: ${escapeControls(text)}\n`);
       };
       const where = at();
-      const request = await requestOf(dir, command, options, where, tell);
+      const server = namedServer(where);
+      // A server has a configuration of its own.
+      const config = where.endpoint === undefined && !server ? configOf(where) : undefined;
+      const request = await requestOf(dir, command, options, config?.profiles['default'], tell);
       const stdin = await readInput(options.stdin, tell);
       const print = { stdout: outputTo(process.stdout), stderr: outputTo(process.stderr) };
       await interruptible(async (signal) => {
-        const server = namedServer(where);
-        await using fleet = server ? undefined : fleetOf(where);
+        await using fleet = server ? undefined : fleetOf(where, config);
         const whole = await withCommand(fleet, request, dir);
         const [first, ...rest] = whole.steps;
         const asked = { ...whole, steps: first && stdin ? [{ ...first, stdin }, ...rest] : whole.steps };
@@ -91,7 +94,7 @@ async function requestOf(
   dir: string,
   command: string[],
   options: Options,
-  where: Where,
+  usual: Profile | undefined,
   tell: (text: string) => void,
 ): Promise<RunRequest> {
   const { files, folders, skipped, repositories } = await readFolder(dir, { git: options.withGit });
@@ -104,8 +107,7 @@ async function requestOf(
     files,
     folders,
     profile: {
-      // A server has a default profile of its own.
-      ...(where.endpoint === undefined && !namedServer(where) ? configOf(where).profiles['default'] : {}),
+      ...usual,
       ...(manifest?.max_seconds === undefined ? {} : { wallMs: manifest.max_seconds * 1000 }),
       ...limitsOf(options, tell),
     },

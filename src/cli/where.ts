@@ -21,11 +21,11 @@ export function configOf({ config }: Where): Config {
   return loadConfig({ env: process.env, cwd: process.cwd(), ...(config === undefined ? {} : { file: config }) }).config;
 }
 
-/** The fleet of the configuration, or the single engine that `--host` names. */
-export function fleetOf(where: Where): Katafleet {
+/** The fleet of the configuration, which who has read it already gives along, or the single engine that `--host` names. */
+export function fleetOf(where: Where, config?: Config): Katafleet {
   const cache = cacheFolder(process.env);
   if (where.endpoint !== undefined) return new Katafleet({ endpoint: where.endpoint, cache });
-  return new Katafleet({ ...optionsOf(configOf(where)), cache });
+  return new Katafleet({ ...optionsOf(config ?? configOf(where)), cache });
 }
 
 /** The server that was named, by `--server` or KATAFLEET_SERVER. */
