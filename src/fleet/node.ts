@@ -111,6 +111,8 @@ export class Node {
   readonly #looks = new Recent(() => this.#look());
   #suspended = false;
   #emptied = false;
+  /** Whether a create or a removal has failed: something may be left over. */
+  #failed = false;
 
   constructor(driver: Driver, options: NodeOptions) {
     this.driver = driver;
@@ -150,8 +152,7 @@ export class Node {
     const { cpus } = await this.driver.probe();
     this.widen(cpus);
     this.#suspended = false;
-    await this.reap();
-    await this.refreshImages();
+    await Promise.all([this.reap(), this.refreshImages()]);
     // An engine may still be making what a dead owner asked for; what it could not remove stays; and deadlines pass.
     this.#reaping ??= setInterval(() => void this.#reapQuietly(), reapEveryMs).unref();
     if (!this.#emptied) for (const { pool } of this.#pools.values()) pool.resume();
@@ -438,6 +439,7 @@ export class Node {
       this.#inUse.delete(sandbox.name);
       this.#unbook(sandbox.name);
     } catch (error) {
+      this.#failed = true;
       this.#inUse.delete(sandbox.name);
       throw error;
     }
@@ -445,6 +447,7 @@ export class Node {
 
   /** A create that failed may have left a container, unless the engine itself said no: its memory is booked until the reaper knows. */
   #doubt(name: string, error: unknown): void {
+    this.#failed = true;
     this.#inUse.delete(name);
     const refused =
       error instanceof KatafleetError && ['engine.failed', 'engine.disk_full', 'image.unknown', 'node.full'].includes(error.code);
@@ -509,7 +512,7 @@ export class Node {
     }, 250);
     await Promise.all([...Array.from(this.#pools.values(), ({ pool }) => pool), ...this.#retired].map((pool) => pool.close()));
     clearInterval(breaking);
-    if (this.#made > 0 && !this.#suspended) await this.#reapQuietly(); // what could not be removed before
+    if (this.#failed && !this.#suspended) await this.#reapQuietly(); // what could not be removed before
     await this.driver.close();
   }
 }

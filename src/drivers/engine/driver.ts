@@ -22,7 +22,7 @@ import { engineError } from '../api/errors.ts';
 import { inspectImage } from '../api/inspect.ts';
 import { fingerprint } from './fingerprint.ts';
 import { type EngineNode, removeContainer, startSandbox } from './sandbox.ts';
-import { type ApiVersion, negotiate } from '../api/version.ts';
+import { type ApiVersion, atLeast, negotiate, parseApiVersion } from '../api/version.ts';
 
 interface Probed extends EngineNode {
   api: ApiVersion;
@@ -99,15 +99,17 @@ export class EngineDriver implements Driver {
     try {
       const deadline = AbortSignal.timeout(probeMs);
       const unversioned = new Dockerode(this.#connection.options);
+      // Asked at once, in the engine's own version, which is nearly always the one that is spoken.
+      const early = this.#info(unversioned, deadline).catch(() => undefined); // what is wrong shows when it is asked again
       const said = Version.safeParse(await this.#inTime(deadline, unversioned.version()));
       if (!said.success) {
         throw new KatafleetError('engine.failed', `what answers at ${this.endpoint} is no Docker engine: it tells no API version`);
       }
       const api = negotiate(said.data);
       const docker = new Dockerode({ ...this.#connection.options, version: `v${api.join('.')}` });
-      const asked = Date.now();
-      const answer: unknown = await this.#inTime(deadline, docker.info());
-      const found = fingerprint(answer, api, (asked + Date.now()) / 2);
+      const own = parseApiVersion(said.data.ApiVersion);
+      const { answer, at } = (atLeast(api, own) ? await early : undefined) ?? (await this.#info(docker, deadline));
+      const found = fingerprint(answer, api, at);
       return {
         docker,
         api,
@@ -120,6 +122,13 @@ export class EngineDriver implements Driver {
     } catch (error) {
       throw engineError(error, this.endpoint, 'ask the engine what it is');
     }
+  }
+
+  /** What it says of itself, and when, Unix ms. */
+  async #info(docker: Dockerode, deadline: AbortSignal): Promise<{ answer: unknown; at: number }> {
+    const asked = Date.now();
+    const answer: unknown = await this.#inTime(deadline, docker.info());
+    return { answer, at: (asked + Date.now()) / 2 };
   }
 
   /** What takes longer than the signal allows ends for us, whether or not a silent engine lets go of it. */
