@@ -62,7 +62,9 @@ export default defineConfig(
   js.configs.recommended,
   {
     files: ['**/*.cjs'],
-    languageOptions: { globals: { require: 'readonly', module: 'writable', process: 'readonly', setTimeout: 'readonly' } },
+    languageOptions: {
+      globals: { require: 'readonly', module: 'writable', process: 'readonly', setTimeout: 'readonly', clearTimeout: 'readonly' },
+    },
   },
   {
     files: ['src/**/*.ts', 'test/**/*.ts'],

@@ -1,26 +1,44 @@
 // Mocha's spec reporter, which also writes to the file named by --reporter-option totals=FILE: "PASSED FAILED SKIPPED",
 // then a line for each test that failed, with its whole title and what it threw.
-// A process that is still there long after its last test is kept alive by something that a test left: that is a fault,
-// and must not hold up what called it.
+// A suite may take as long as it needs, but no test or hook may last longer than any is allowed to: then the process
+// ends. So does one that is still there long after its last test, kept alive by something that a test left.
 const { writeFileSync } = require('node:fs');
 const { reporters } = require('mocha');
 
+const silenceMs = 600_000; // twice the longest time limit of a test
 const patienceMs = 20_000;
 const longestError = 2_000; // characters of what a test threw
 
-function failureLine(test, err) {
-  const text = (err && (err.stack || err.message)) || 'no error';
-  return `${test.titlePath().join(' › ')}: ${text.slice(0, longestError).replaceAll(/\s*\n\s*/g, ' | ')}`;
-}
+const failureLine = (title, text) => `${title}: ${text.slice(0, longestError).replaceAll(/\s*\n\s*/g, ' | ')}`;
 
 module.exports = class extends reporters.Spec {
   constructor(runner, options) {
     super(runner, options);
     const failed = [];
-    runner.on('fail', (test, err) => failed.push(failureLine(test, err)));
-    runner.once('end', () => {
-      const { passes, failures, pending } = this.stats;
+    const write = (failures) => {
+      const { passes, pending } = this.stats;
       writeFileSync(options.reporterOption.totals, [`${passes} ${failures} ${pending}`, ...failed, ''].join('\n'));
+    };
+    runner.on('fail', (test, error) =>
+      failed.push(failureLine(test.titlePath().join(' › '), error?.stack || error?.message || 'no error')),
+    );
+
+    let last = 'the first test';
+    const silence = setTimeout(() => {
+      process.stderr.write(`nothing has ended for ${silenceMs / 60_000} minutes since ${last}\n`);
+      failed.push(failureLine('silence', `nothing has ended for ${silenceMs / 60_000} minutes since ${last}`));
+      write(this.stats.failures + 1);
+      process.exit(1);
+    }, silenceMs).unref();
+    for (const event of ['test end', 'hook end'])
+      runner.on(event, (ended) => {
+        last = ended.fullTitle();
+        silence.refresh();
+      });
+
+    runner.once('end', () => {
+      clearTimeout(silence);
+      write(this.stats.failures);
       setTimeout(() => {
         process.stderr.write(`the tests are over and something keeps the process alive: ${process.getActiveResourcesInfo().join(', ')}\n`);
         process.exit(1);

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Runs checks and suites, counts how they came out, and goes on after a failure. Needs messages.sh.
 
-LONGEST_SUITE=${KATAFLEET_LONGEST_SUITE:-1800}         # seconds; a suite that hangs is a failure, and the others go on
+LONGEST_SUITE=7200         # seconds; the reporter ends a suite that hangs, unless its process can do nothing any more
 PASSED=0
 FAILED=0
 SKIPPED=0
@@ -33,20 +33,18 @@ leave_out() {
   note "– $1 left out: $2"
 }
 
-# All the *.test.ts below a folder. A suite that dies before it can count, or fails without a failed test, is a failure.
-mocha_suite() {
-  local name=$1 folder=$2 file status=0
-  if no_tests_in "$folder"; then return 0; fi
+# The tests in files and below folders. A suite that dies before it can count, or fails without a failed test, is a failure.
+mocha_suite() { # NAME FILE-OR-FOLDER...
+  local file status=0
   file=$(mktemp)
-  run_mocha "$folder" "$file" || status=$?
-  count_mocha "$name" "$file" "$status"
+  run_mocha "$file" "${@:2}" || status=$?
+  count_mocha "$1" "$file" "$status"
 }
 
 # The same beside what comes next, until `mocha_suite_joined`, which prints what it said. One at a time.
 mocha_suite_beside() {
-  if no_tests_in "$2"; then return 0; fi
   BESIDE_NAME=$1 BESIDE_FILE=$(mktemp) BESIDE_LOG=$(mktemp)
-  run_mocha "$2" "$BESIDE_FILE" > "$BESIDE_LOG" 2>&1 &
+  run_mocha "$BESIDE_FILE" "${@:2}" > "$BESIDE_LOG" 2>&1 &
   BESIDE_PID=$!
 }
 BESIDE_PID=
@@ -66,13 +64,9 @@ mocha_suite_ended() {
   if [ -n "$BESIDE_PID" ]; then kill "$BESIDE_PID" 2>/dev/null || true; fi
 }
 
-no_tests_in() {
-  if [ -n "$(find "$1" -name '*.test.ts' -print -quit 2>/dev/null)" ]; then return 1; fi
-  note "no tests in $1"
-}
-
-run_mocha() { # FOLDER TOTALS
-  timeout --kill-after=10 "$LONGEST_SUITE" node_modules/.bin/mocha --reporter scripts/lib/mocha-totals.cjs --reporter-option "totals=$2" "$1/**/*.test.ts"
+run_mocha() { # TOTALS FILE-OR-FOLDER...
+  timeout --kill-after=10 "$LONGEST_SUITE" node_modules/.bin/mocha --recursive \
+    --reporter scripts/lib/mocha-totals.cjs --reporter-option "totals=$1" "${@:2}"
 }
 
 count_mocha() { # NAME TOTALS STATUS
