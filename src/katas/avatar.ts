@@ -160,6 +160,7 @@ export class Avatar {
       });
     }
     const { max_seconds: seconds, image_name: image } = this.#kata.manifest;
+    const { back: wanted } = this.#kata.rules;
     const test = state.test + 1;
     const submission: Submission = { test, at: Date.now(), image, given: given && (await whole(given)) };
     const before = given ? state.sandbox : await this.branch.contents(state.sandbox);
@@ -168,6 +169,7 @@ export class Avatar {
       image,
       ...entriesOf(saved.sandbox),
       steps: [{ argv: command }],
+      ...(wanted === undefined ? {} : { back: wanted }),
       profile: { ...back, ...(seconds === undefined ? {} : { wallMs: seconds * 1000 }), ...profile },
     };
     const spool = new Spool(this.#pending, test);

@@ -2,6 +2,7 @@ import { RE2JS } from 're2js';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { KatafleetError, messageOf } from '../core/errors.ts';
+import { compileGlobs } from '../core/glob.ts';
 import { compileGlob } from './glob.ts';
 
 /** The file beside manifest.json that says what becomes of the files that a test makes. */
@@ -24,6 +25,14 @@ const Glob = z
   });
 const Globs = z.union([Glob.transform((glob) => [glob]), z.array(Glob).min(1).max(200)]);
 
+const Back = Globs.superRefine((globs, context) => {
+  try {
+    compileGlobs(globs);
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: messageOf(error) });
+  }
+});
+
 /** Rules in order: the first whose glob fits a path decides; none leaves it to `otherwise`. */
 export const Rules = z.strictObject({
   rules: z
@@ -31,6 +40,8 @@ export const Rules = z.strictObject({
     .max(100)
     .default([]),
   otherwise: Fate.default('show'),
+  /** What tests bring back at all, see core/glob.ts; all if absent. What none of the globs fits is neither sent nor counted. */
+  back: Back.optional(),
 });
 export type Rules = z.output<typeof Rules>;
 
