@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 // linux/landlock.h, which build machines of before 2021 don't have. The numbers are the same on every architecture.
@@ -79,9 +80,30 @@ static bool by_mount(void) {
   return false;
 }
 
+// One that has lost the capability tries to take its mark back. In a user namespace the capability is held and worth
+// nothing for this.
+static bool by_capability(void) {
+  int status = 1;
+  pid_t pid = capability_held(CAP_SYS_RESOURCE) ? fork() : -1;
+  if (pid == 0) {
+    bool marked = guard_first_to_go();
+    capability_drop(CAP_SYS_RESOURCE);
+    int fd = proc < 0 ? -1 : openat(proc, "self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    _exit(marked && fd >= 0 && write(fd, "0", 1) < 0 ? 0 : 1);
+  }
+  while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+    ;
+  return pid > 0 && status == 0;
+}
+
 bool guard_init(void) {
   proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-  return by_landlock() || by_mount() || capability_held(CAP_SYS_RESOURCE);
+  bool guarded = by_landlock() || by_mount();
+  if (!guarded && by_capability())
+    return true;
+  if (options.pid1 && capability_held(CAP_SYS_RESOURCE))
+    capability_drop(CAP_SYS_RESOURCE);
+  return guarded;
 }
 
 bool guard_first_to_go(void) {

@@ -54,7 +54,7 @@ async function engine(at: Where, timeoutMs: number): Promise<Finding[]> {
     findings.push(
       answerTime(tookMs, timeoutMs),
       ...limits(found, { memory: 'bad', swap: 'weak' }),
-      ...landlock(found),
+      ...landlock(found, true),
       limit(found.enforces.cpu, 'CPU', 'weak', 'use a kernel with CONFIG_CFS_BANDWIDTH'),
     );
     findings.push(

@@ -1,3 +1,4 @@
+import { lacksLandlock, markCapability } from '../drivers/isolation.ts';
 import type { Fingerprint } from '../drivers/contract.ts';
 
 /** One thing that `katafleet doctor` looked at. */
@@ -44,14 +45,15 @@ export function limit(holds: boolean, name: string, state: 'weak' | 'bad', mend:
 
 /**
  * Whether a node's kernel keeps a program from having it end the supervisor for memory, which loses the run's output: by
- * Landlock, which no kernel before 5.19 has in a form that serves (docs/protocol.md). Nothing where the release can't be read.
+ * Landlock, or by a capability that only the engine driver asks for and not every engine can give. Nothing where the kernel's release
+ * can't be read.
  */
-export function landlock({ kernel }: Pick<Fingerprint, 'kernel'>): Finding[] {
-  const [, major, minor] = /^(\d+)\.(\d+)/.exec(kernel) ?? [];
-  if (major === undefined || Number(major) * 1_000 + Number(minor) >= 5_019) return [];
+export function landlock({ kernel }: Pick<Fingerprint, 'kernel'>, asks: boolean): Finding[] {
+  if (!lacksLandlock(kernel)) return [];
+  const unless = asks ? `, unless the engine can give sandboxes CAP_${markCapability}` : '';
   return [
     {
-      what: `Linux ${kernel}: a program can have the kernel end its supervisor when memory runs out, and its output is lost then`,
+      what: `Linux ${kernel}: a program can have the kernel end its supervisor when memory runs out, and its output is lost then${unless}`,
       state: 'weak',
       mend: 'use Linux 5.19 or later, with landlock among its security modules',
     },

@@ -10,6 +10,21 @@ export const supervisorPath = '/.katafleet/supervisor';
 export const capabilities = ['SETUID', 'SETGID', 'SETPCAP', 'KILL', 'CHOWN', 'FOWNER', 'DAC_OVERRIDE'] as const;
 
 /**
+ * Makes the mark by which the kernel ends a program for memory, and not its supervisor, the least that the program may have.
+ * Asked for only where the kernel has no other way to keep it: many engines can't give it (rootless ones, and those in containers).
+ */
+export const markCapability = 'SYS_RESOURCE';
+
+/**
+ * Whether a kernel of this release has no Landlock that keeps the mark: before 5.19 (docs/protocol.md). False where the release can't
+ * be read.
+ */
+export function lacksLandlock(kernel: string): boolean {
+  const [, major, minor] = /^(\d+)\.(\d+)/.exec(kernel) ?? [];
+  return major !== undefined && Number(major) * 1_000 + Number(minor) < 5_019;
+}
+
+/**
  * The name of a sandbox, which its hosts file gives to its own loopback: the machine's name and addresses are not for
  * programs to know. In a swarm it is the task's id, and this one where the supervisor can't write a hosts file.
  * images/supervisor/etc.c has the same.

@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict';
-import type { Profile } from '../../src/core/profile.ts';
+import { type Profile, profileOf, sandboxLimits } from '../../src/core/profile.ts';
+import { parseApiVersion } from '../../src/drivers/api/version.ts';
+import { EngineDriver } from '../../src/drivers/engine/driver.ts';
+import { startSandbox } from '../../src/drivers/engine/sandbox.ts';
 import type { Katafleet } from '../../src/index.ts';
+import { Conversation } from '../../src/protocol/conversation.ts';
 import { staticProgram } from '../support/compile.ts';
-import { stdout, testFleet } from '../support/fleet.ts';
+import { endpoint, stdout, testFleet } from '../support/fleet.ts';
 import { file } from '../support/supervisor.ts';
 
 const MiB = 1024 * 1024;
@@ -38,6 +42,24 @@ describe('a program against its supervisor, in real containers', () => {
       result.changes.files.map(({ path }) => path),
       ['result'],
     );
+  });
+
+  it('an engine that can’t give the capability for that mark is asked once, and its sandboxes work without', async () => {
+    const driver = new EngineDriver({ endpoint });
+    const [found, image] = [await driver.probe(), await driver.prepare('build-essential')];
+    const tries = { loopback6: true, mark: true };
+    const node = { docker: await driver.client(), api: parseApiVersion(found.apiVersion), endpoint, name: found.node, tries };
+    const labels = { 'katafleet.role': 'sandbox', 'katafleet.test': 'mark' };
+    const sandbox = await startSandbox(node, { image, limits: sandboxLimits(profileOf()), labels, name: 'mark', idleMs: 60_000 });
+    try {
+      const { abilities } = await new Conversation(sandbox.stream).hello();
+      const { HostConfig } = await node.docker.getContainer(sandbox.id).inspect();
+      assert.equal(String(HostConfig.CapAdd).includes('SYS_RESOURCE'), node.tries.mark);
+      assert.notEqual(abilities & 1024, 0, 'this kernel has Landlock, or the engine has given it');
+    } finally {
+      await sandbox.remove();
+      driver.close();
+    }
   });
 
   it('what System V keeps of a step’s memory is gone before the next one, and what changed comes back', async () => {

@@ -1,15 +1,19 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { capabilities as ofSandboxes } from '../../src/drivers/isolation.ts';
+import { capabilities as ofSandboxes, markCapability } from '../../src/drivers/isolation.ts';
 import { staticProgram } from '../support/compile.ts';
-import { PipedSupervisor } from '../support/supervisor.ts';
+import { capabilities, PipedSupervisor } from '../support/supervisor.ts';
 
 const ability = { guard: 1024 };
 const landlockCreateRuleset = '444'; // on every architecture
 const contained = ['unshare', '--net', '--pid', '--fork', '--kill-child', '--mount-proc', '--propagation', 'private'];
-const asSandbox = ['setpriv', '--bounding-set', ['-all', ...ofSandboxes.map((name) => `+${name.toLowerCase()}`)].join(',')];
+const only = (...capabilities: string[]) => [
+  ...['setpriv', '--bounding-set', ['-all', ...capabilities.map((name) => `+${name.toLowerCase()}`)].join(',')],
+];
+const asSandbox = only(...ofSandboxes);
+const asMarked = only(...ofSandboxes, markCapability);
 /** Takes its mark back, its shell's and its sibling's, and tells what came of it; and whether it can write elsewhere. */
 const takesBack = [
   ...['sh', '-c'],
@@ -47,6 +51,28 @@ describe('supervisor: the mark for the kernel’s choice, on a kernel without La
   it('where it may not, a program can, and the supervisor says so before the first run', async () => {
     const { guards, said } = await marks([...contained, ...older, ...asSandbox]);
     assert.deepEqual([guards, said], [false, '0\nx\n']);
+  });
+
+  it('where it has CAP_SYS_RESOURCE, a program can’t', async function () {
+    const held = (await capabilities(process.pid)).get('CapEff') ?? 0n;
+    if (((held >> 24n) & 1n) === 0n) this.skip(); // root in a container has it not
+    const { guards, said, told } = await marks([...contained, ...older, ...asMarked]);
+    assert.deepEqual([guards, said], [true, '1000\nx\n']);
+    assert.equal(told.match(/Permission denied$/gm)?.length, 4, told);
+  });
+
+  it('that of a user namespace is worth nothing for this: the supervisor does not say that it keeps the mark, and gives it up', async () => {
+    for (const [last, guards] of [
+      [[...older, ...asMarked], false],
+      [asMarked, undefined], // as the kernel has Landlock or not
+    ] as const) {
+      await using supervisor = await PipedSupervisor.under(['unshare', '--user', '--map-root-user', ...contained.slice(1), ...last]);
+      const { abilities } = await supervisor.conversation.hello();
+      if (guards !== undefined) assert.equal((abilities & ability.guard) !== 0, guards);
+      const children = await readFile(`/proc/${supervisor.child.pid}/task/${supervisor.child.pid}/children`, 'utf8');
+      const [pid] = children.split(' ');
+      for (const [name, set] of await capabilities(Number(pid))) assert.equal((set >> 24n) & 1n, 0n, name);
+    }
   });
 
   it('Landlock is what keeps it elsewhere', async function () {

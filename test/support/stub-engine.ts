@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import http from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { json } from 'node:stream/consumers';
 
 export type Answer = (request: http.IncomingMessage, response: http.ServerResponse) => void;
 
@@ -14,14 +15,14 @@ export async function stubEngine(
   answers: Record<string, Answer> = {},
   otherwise?: Answer,
 ): Promise<{ endpoint: string } & AsyncDisposable> {
-  const json = (body: object): Answer => {
+  const says = (body: object): Answer => {
     return (_request, response) => void response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(body));
   };
   const known: Record<string, Answer> = {
-    '/version': json({ Version: '20.10', ApiVersion: '1.41', MinAPIVersion: '1.12' }),
-    '/info': json({ Name: 'stub', Architecture: 'x86_64', MemoryLimit: true, NCPU: 2, MemTotal: 8e9 }),
-    '/containers/json': json([]),
-    '/images/json': json([]),
+    '/version': says({ Version: '20.10', ApiVersion: '1.41', MinAPIVersion: '1.12' }),
+    '/info': says({ Name: 'stub', Architecture: 'x86_64', MemoryLimit: true, NCPU: 2, MemTotal: 8e9 }),
+    '/containers/json': says([]),
+    '/images/json': says([]),
     ...answers,
   };
   const folder = await mkdtemp(join(tmpdir(), 'katafleet-stub-'));
@@ -41,5 +42,20 @@ export async function stubEngine(
       server.close();
       await rm(folder, { recursive: true });
     },
+  };
+}
+
+/** What is read here of a container that is asked for. */
+export interface Created {
+  HostConfig: { Sysctls?: Record<string, string>; CapAdd?: string[] };
+}
+
+/** Fails to create every container, with the words that come of what was asked. */
+export function creating(refusal: (created: Created) => string): Answer {
+  return (request, response) => {
+    const end = (status: number, message: string) =>
+      void response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify({ message }));
+    if (request.url?.includes('/containers/create')) void json(request).then((created) => end(500, refusal(created as Created)));
+    else end(404, 'no such path');
   };
 }

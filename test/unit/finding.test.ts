@@ -2,14 +2,17 @@ import assert from 'node:assert/strict';
 import { coreDumps, landlock } from '../../src/cli/finding.ts';
 
 describe('doctor: findings about a kernel', () => {
-  it('tells of one that lets a program have its supervisor ended', () => {
+  it('tells of one that lets a program have its supervisor ended, and of what may keep it there', () => {
     for (const kernel of ['3.10.0-1160.el7', '4.19.0', '5.15.0-91-generic', '5.18'])
-      assert.deepEqual(
-        landlock({ kernel }).map(({ state }) => state),
-        ['weak'],
-        kernel,
-      );
-    for (const kernel of ['5.19.0', '6.1.0-18-amd64', '10.0', 'unknown']) assert.deepEqual(landlock({ kernel }), [], kernel);
+      for (const [asks, end] of [
+        [true, /is lost then, unless the engine can give sandboxes CAP_SYS_RESOURCE$/],
+        [false, /is lost then$/],
+      ] as const) {
+        const [finding, ...more] = landlock({ kernel }, asks);
+        assert.deepEqual([finding?.state, more], ['weak', []], kernel);
+        assert.match(finding?.what ?? '', end);
+      }
+    for (const kernel of ['5.19.0', '6.1.0-18-amd64', '10.0', 'unknown']) assert.deepEqual(landlock({ kernel }, true), [], kernel);
   });
 
   it('tells of cores that go to a handler', () => {

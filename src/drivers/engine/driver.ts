@@ -10,6 +10,7 @@ import { labels } from '../../core/labels.ts';
 import type { Driver, Fingerprint, NodeImage, OwnedContainer, PreparedImage, Sandbox, SandboxSpec } from '../contract.ts';
 import { defaultUids, type Uids } from '../../core/users.ts';
 import { declared, imageArchitecture, imageCommandOf } from '../image-labels.ts';
+import { lacksLandlock } from '../isolation.ts';
 import { namesAll } from '../names.ts';
 import { supervisorBinary } from '../supervisor.ts';
 import type { SshTransport } from '../transport/transport.ts';
@@ -116,7 +117,7 @@ export class EngineDriver implements Driver {
         endpoint: this.endpoint,
         name: found.node,
         rsyncNetwork: this.#rsyncNetwork,
-        loopback6: true,
+        tries: { loopback6: true, mark: lacksLandlock(found.kernel) },
         fingerprint: found,
       };
     } catch (error) {

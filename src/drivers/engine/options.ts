@@ -1,18 +1,29 @@
 import type { ContainerCreateOptions } from 'dockerode';
 import { KatafleetError, messageOf } from '../../core/errors.ts';
 import type { SandboxSpec } from '../contract.ts';
-import { bytesPerInode, capabilities, hostName, leastShm, noResolver, supervisorPath, tmpfsBytes, ulimits } from '../isolation.ts';
+import {
+  bytesPerInode,
+  capabilities,
+  hostName,
+  leastShm,
+  markCapability,
+  noResolver,
+  supervisorPath,
+  tmpfsBytes,
+  ulimits,
+} from '../isolation.ts';
 import { type ApiVersion, atLeast } from '../api/version.ts';
 
 /**
  * The engine's options for a sandbox, of what the given API version knows. `network` is the Docker network that the limits'
  * `rsync` stands for: a container on it has CAP_SYS_ADMIN beside, and NET_ADMIN, with which the supervisor makes an empty
  * network namespace for the steps of the user's and which it gives up before the first of them. On the network that a profile gives its programs it needs none.
- * `loopback6`: the kernel knows IPv6, and ::1 works in a sandbox without a network; engines before 26 turn it off there.
  * @throws rsync.off when there is none
  */
-export function createOptions(spec: SandboxSpec, api: ApiVersion, network?: string, loopback6 = false): ContainerCreateOptions {
+export function createOptions(spec: SandboxSpec, api: ApiVersion, network?: string, tries: Tries = {}): ContainerCreateOptions {
   const { limits } = spec;
+  const { loopback6, mark } = tries;
+  const added = [...capabilities, ...(mark ? [markCapability] : []), ...(limits.network === undefined ? [] : ['SYS_ADMIN', 'NET_ADMIN'])];
   const joins = limits.network === undefined ? (limits.joins ?? 'none') : network;
   if (joins === undefined) throw new KatafleetError('rsync.off', 'this node has no network for sandboxes that fetch by rsync');
   const noShm = limits.shm === 0 && atLeast(api, [1, 32]);
@@ -48,7 +59,7 @@ export function createOptions(spec: SandboxSpec, api: ApiVersion, network?: stri
       ...(noShm ? { IpcMode: 'none' } : { ShmSize: Math.max(limits.shm, leastShm) }),
       ...coverVolumes(spec.image.volumes, api),
       CapDrop: ['ALL'],
-      CapAdd: limits.network === undefined ? [...capabilities] : [...capabilities, 'SYS_ADMIN', 'NET_ADMIN'],
+      CapAdd: added,
       SecurityOpt: ['no-new-privileges'],
       LogConfig: { Type: 'none', Config: {} },
       RestartPolicy: { Name: 'no' },
@@ -56,11 +67,25 @@ export function createOptions(spec: SandboxSpec, api: ApiVersion, network?: stri
   };
 }
 
+/** What an engine may refuse. */
+export interface Tries {
+  /** The kernel knows IPv6, and ::1 works in a sandbox without a network; engines before 26 turn it off there. */
+  loopback6?: boolean;
+  /** The supervisor gets the capability that makes its mark for the kernel's choice the least that a program may have. */
+  mark?: boolean;
+}
+
 /** A setting of a network namespace's own; a kernel without IPv6 has none of the name. */
 const ipv6Off = 'net.ipv6.conf.lo.disable_ipv6';
 
 /** Whether that is why an engine could not start a sandbox. */
 export const refusesIpv6 = (error: unknown): boolean => /net[./]ipv6/.test(messageOf(error));
+
+/**
+ * Whether that may be why an engine could not start a sandbox: it has not the capability itself, and cannot give it. runc says
+ * "unable to apply caps", Docker "invalid CapAdd: capability not supported", crun names the system call.
+ */
+export const refusesMark = (error: unknown): boolean => /\bcaps?\b|\bcapset\b|capabilit|bounding|CAP_SYS_RESOURCE/i.test(messageOf(error));
 
 /** What hosts and resolv.conf hold: nothing of the machine's, unless the program is on a network. */
 function names(joins: string, fetches: boolean): object {

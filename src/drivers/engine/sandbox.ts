@@ -3,7 +3,7 @@ import type Dockerode from 'dockerode';
 import type { Sandbox, SandboxEnd, SandboxSpec } from '../contract.ts';
 import { AttachStream } from './demux.ts';
 import { engineError, isStatus } from '../api/errors.ts';
-import { createOptions, refusesIpv6 } from './options.ts';
+import { createOptions, refusesIpv6, refusesMark, type Tries } from './options.ts';
 import type { ApiVersion } from '../api/version.ts';
 
 /** What a sandbox needs of the driver that makes it. */
@@ -14,28 +14,30 @@ export interface EngineNode {
   name: string;
   /** The Docker network of sandboxes that fetch by rsync. */
   rsyncNetwork?: string | undefined;
-  /** Whether its kernel knows IPv6: so it is taken until it says otherwise. */
-  loopback6: boolean;
+  /** What is asked of it until it refuses. */
+  tries: Readonly<Required<Tries>>;
 }
 
 /** Creates, attaches, starts, in this order: nothing that the supervisor says can be missed. */
 export async function startSandbox(node: EngineNode, spec: SandboxSpec, signal?: AbortSignal): Promise<Sandbox> {
-  const { loopback6 } = node;
-  try {
-    return await start(node, spec, loopback6, signal);
-  } catch (error) {
-    if (!loopback6 || !refusesIpv6(error)) throw error;
-    node.loopback6 = false;
-    return start(node, spec, false, signal);
+  for (;;) {
+    const { tries } = node;
+    try {
+      return await start(node, spec, tries, signal);
+    } catch (error) {
+      if (tries.loopback6 && refusesIpv6(error)) node.tries = { ...node.tries, loopback6: false };
+      else if (tries.mark && refusesMark(error)) node.tries = { ...node.tries, mark: false };
+      else throw error;
+    }
   }
 }
 
-async function start(node: EngineNode, spec: SandboxSpec, loopback6: boolean, signal?: AbortSignal): Promise<Sandbox> {
+async function start(node: EngineNode, spec: SandboxSpec, tries: Tries, signal?: AbortSignal): Promise<Sandbox> {
   signal?.throwIfAborted();
   let container: Dockerode.Container | undefined;
   let stream: AttachStream | undefined;
   try {
-    container = await node.docker.createContainer(createOptions(spec, node.api, node.rsyncNetwork, loopback6));
+    container = await node.docker.createContainer(createOptions(spec, node.api, node.rsyncNetwork, tries));
     signal?.throwIfAborted();
     stream = await attach(container);
     await container.start();
