@@ -42,7 +42,7 @@ export class PacedRoom {
     }
     const now = performance.now();
     this.#until = (this.#until ?? now + pace.graceMs) + moreMs + bytes / pace.bytesPerMs;
-    const late = () => this.#waiting.tooSlow(new Error('it sent what it has too slowly while others waited for room'));
+    const late = () => this.#waiting.tooSlow(new Error('what it had room for came too slowly'));
     this.#timer = setTimeout(late, Math.max(0, this.#until - now)).unref();
   }
 
