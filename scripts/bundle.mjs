@@ -56,9 +56,9 @@ const commanderApart = {
   },
 };
 
-/** Packages and parts of ours that a command may come to need and most don't: making their schemas and tables takes milliseconds. */
+/** Packages, parts of Node and parts of ours that a command may come to need and most don't: making their schemas and tables takes milliseconds. */
 const rare = {
-  packages: /^(node-cron|re2js|tar-fs|tar-stream|yaml)$/,
+  packages: /^(node-cron|re2js|tar-fs|tar-stream|yaml|(node:)?(child_process|https|zlib))$/,
   files: /\/src\/(?:(archive|deploy|drivers\/ssh|drivers\/swarm|images|katas|rsync)\/[\w/-]+|cli\/remote|daemon|runs\/json)\.ts$/,
 };
 
@@ -112,7 +112,7 @@ await build({
   ...common,
   entryPoints: ['src/cli/program.ts'],
   outfile: 'dist/bundle/program.cjs',
-  plugins: [commanderApart, commandsApart],
+  plugins: [commanderApart, commandsApart, whenUsed],
   supported: { 'dynamic-import': false },
 });
 const listed = await readFile('src/cli/commands.ts', 'utf8');
@@ -126,7 +126,12 @@ for (const part of ['run.cjs', 'commands.cjs']) {
     plugins: [commanderApart, leaveOut, whenUsed],
   });
 }
-await build({ ...common, stdin: { contents: "export * from 'commander';", resolveDir: '.' }, outfile: 'dist/bundle/commander.cjs' });
+await build({
+  ...common,
+  stdin: { contents: "export * from 'commander';", resolveDir: '.' },
+  outfile: 'dist/bundle/commander.cjs',
+  plugins: [whenUsed],
+});
 await copyFile('scripts/lib/launcher.mjs', 'dist/bundle/load.mjs');
 await writeFile(
   'dist/main.js',
