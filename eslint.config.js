@@ -26,10 +26,10 @@ const allowed = {
   config: ['core'],
   archive: ['core'],
   files: ['core'],
-  store: ['core'],
+  store: ['core', 'files'],
   protocol: ['core'],
   scheduler: ['core'],
-  drivers: ['core', 'archive', 'protocol'],
+  drivers: ['core', 'files', 'archive', 'protocol'],
   fleet: ['core', 'protocol', 'scheduler', 'drivers'],
   runs: ['core', 'protocol', 'scheduler', 'drivers', 'fleet'],
   images: ['core', 'files', 'drivers', 'fleet', 'runs'],
@@ -37,7 +37,7 @@ const allowed = {
   rsync: ['core', 'files'],
   deploy: ['core', 'config', 'drivers', 'images'],
   http: ['core', 'fleet', 'runs'],
-  cli: ['core', 'config', 'scheduler', 'drivers', 'fleet', 'runs', 'images', 'katas', 'deploy'],
+  cli: ['core', 'config', 'files', 'scheduler', 'drivers', 'fleet', 'runs', 'images', 'katas', 'deploy'],
 };
 const guards = houses.map((house) => ({
   files: [`src/${house}/**/*.ts`],

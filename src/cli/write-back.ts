@@ -4,6 +4,7 @@ import { constants } from 'node:fs';
 import { chmod, lstat, mkdir, open, opendir, rm, utimes } from 'node:fs/promises';
 import { KatafleetError, messageOf } from '../core/errors.ts';
 import { decodePath, encodePath } from '../core/paths.ts';
+import { makeFolder } from '../files/make-folder.ts';
 import type { Changes } from '../core/run.ts';
 import { namesGitFolder } from '../katas/names.ts';
 import { type KeptBack, keptBack } from './own-names.ts';
@@ -65,7 +66,7 @@ async function write(
   const root = Buffer.from(folder);
   const stamps: { path: Buffer; mtimeNs: bigint }[] = [];
   try {
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder);
     for (const path of changes.deleted) {
       const at = await place(root, path, false);
       if (at && !(await cleared(at))) leave(path);

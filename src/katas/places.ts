@@ -1,6 +1,7 @@
-import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { KatafleetError, messageOf } from '../core/errors.ts';
+import { makeFolder } from '../files/make-folder.ts';
 import { AvatarName, KataId } from './names.ts';
 
 /** Where things lie below the store's folder. */
@@ -44,7 +45,7 @@ export class Places {
   async staged<T>(body: (folder: string) => Promise<T>): Promise<T> {
     let folder: string;
     try {
-      await mkdir(this.root, { recursive: true, mode: 0o700 });
+      await makeFolder(this.root, 0o700);
       folder = await mkdtemp(join(this.root, '.new-'));
     } catch (cause) {
       throw new KatafleetError('kata.storage', `the folder of the katas can't be written to: ${messageOf(cause)}`, { cause });

@@ -1,10 +1,11 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { readFile, rename, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { KatafleetError, messageOf } from '../core/errors.ts';
+import { makeFolder } from '../files/make-folder.ts';
 import { daemonText } from './modules.ts';
 import { checkRsyncVersion, parseRsyncVersion } from './version.ts';
 
@@ -216,7 +217,7 @@ export class OwnDaemon implements RsyncDaemon {
   }
 
   async publish(modules: readonly string[]): Promise<void> {
-    await mkdir(this.#settings.folder, { recursive: true, mode: 0o700 });
+    await makeFolder(this.#settings.folder, 0o700);
     await replaceFile(this.#files.conf, daemonText(modules, { folder: this.#settings.folder, ...this.#files }));
   }
 

@@ -2,6 +2,7 @@ import { chmod, chown, mkdir, rm, writeFile } from 'node:fs/promises';
 import { KatafleetError } from '../core/errors.ts';
 import { encodePath } from '../core/paths.ts';
 import { type ListedFile, type ReturnedFile, sandboxUser } from '../core/run.ts';
+import { makeFolder } from '../files/make-folder.ts';
 import { endConnections } from './connections.ts';
 import { MachineDaemon, OwnDaemon, type RsyncDaemon } from './daemon.ts';
 import { dropBounds, exceeds, readDrop, removeDrops } from './drop.ts';
@@ -110,7 +111,7 @@ export class Rsync {
     }
     await rm(`${folder}/secrets`, { recursive: true, force: true }); // of a katafleet that was killed
     await removeDrops(`${folder}/drops`);
-    for (const made of [folder, `${folder}/secrets`, `${folder}/drops`]) await mkdir(made, { recursive: true, mode: 0o700 });
+    for (const made of [folder, `${folder}/secrets`, `${folder}/drops`]) await makeFolder(made, 0o700);
     await chmod(folder, 0o700);
     await this.#publish();
   }

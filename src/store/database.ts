@@ -1,7 +1,8 @@
-import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, existsSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import Database from 'better-sqlite3';
 import { KatafleetError, messageOf } from '../core/errors.ts';
+import { makeFolderSync } from '../files/make-folder.ts';
 import { migrations } from './migrations.ts';
 
 export type Db = Database.Database;
@@ -32,7 +33,7 @@ export function openDatabase(file: string): Db {
 
 /** Only we may read it: it holds what people wrote. */
 function create(file: string): void {
-  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+  makeFolderSync(dirname(file), 0o700);
   if (!existsSync(file)) closeSync(openSync(file, 'wx', 0o600));
 }
 

@@ -1,6 +1,7 @@
-import { chmod, mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { chmod, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
+import { makeFolder } from '../../files/make-folder.ts';
 
 /** Lines kept: more images than one person's nodes have. */
 const most = 1_000;
@@ -37,7 +38,7 @@ export class RememberedFacts implements Remembered {
     const facts = await this.#read();
     facts.add(fact);
     try {
-      await mkdir(dirname(this.#file), { recursive: true, mode: 0o700 });
+      await makeFolder(dirname(this.#file), 0o700);
       const draft = `${this.#file}.${process.pid}`;
       await writeFile(draft, `${[...facts].slice(-most).join('\n')}\n`, { mode: 0o600 });
       await chmod(draft, 0o600);

@@ -1,7 +1,8 @@
 import { createHmac, randomBytes, randomUUID } from 'node:crypto';
-import { existsSync, linkSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, linkSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { KatafleetError, messageOf } from '../../core/errors.ts';
+import { makeFolderSync } from '../../files/make-folder.ts';
 
 const leastBytes = 16;
 const mostBytes = 4_096;
@@ -32,7 +33,7 @@ export class SwarmKeys {
    */
   static from(file: string, warn: (message: string) => void = () => undefined): SwarmKeys {
     try {
-      mkdirSync(dirname(file), { recursive: true });
+      makeFolderSync(dirname(file));
       if (!existsSync(file)) makeIfMissing(file);
       const master = readFileSync(file);
       const mode = statSync(file).mode & 0o777;
