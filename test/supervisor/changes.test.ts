@@ -18,6 +18,18 @@ describe('supervisor: what counts as changed', () => {
     assert.deepEqual(told(await supervisor.collect()), ['changed 644 run.sh a']);
   });
 
+  it('tells of a folder that is new and empty, with its mode, and not of the mode of one that was there', async () => {
+    await using supervisor = await (await PipedSupervisor.start()).open();
+    await supervisor.files(file('given/file', 'a'));
+    await supervisor.run(['sh', '-c', 'chmod 711 given; mkdir -m 750 empty; mkdir -m 700 full; echo x > full/x']);
+    const changes = await supervisor.collect();
+    assert.deepEqual(told(changes), ['created 644 full/x x\n']);
+    assert.deepEqual(
+      changes.folders.map(({ path, mode }) => `${path} ${mode.toString(8)}`),
+      ['empty 750'],
+    );
+  });
+
   it('keeps the set-user bit of a given file, and tells of one that was set', async () => {
     await using supervisor = await (await PipedSupervisor.start()).open();
     await supervisor.files(file('given', 'x', 0n, 0o4755), file('set', 'y', 0n, 0o755));
