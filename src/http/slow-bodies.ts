@@ -26,7 +26,7 @@ export function refuseSlowBodies(
   readsItself: (request: FastifyRequest) => boolean,
   clock: Clock = steadyClock,
 ): void {
-  app.addHook('preParsing', (request, _reply, payload, done) => {
+  app.addHook('preParsing', (request, reply, payload, done) => {
     const { 'content-length': length, 'transfer-encoding': coding } = request.headers;
     if (readsItself(request) || (coding === undefined && Number(length ?? 0) === 0)) {
       done(null, payload);
@@ -51,6 +51,9 @@ export function refuseSlowBodies(
         watched.destroy(new KatafleetError('request.too_slow', why, { hint: 'send it at once, or less of it' }));
       },
     );
+    // Who has refused the body already, as too large for instance, reads and listens no more.
+    watched.on('error', () => undefined);
+    reply.raw.once('close', stop);
     payload.once('end', stop);
     watched.once('close', stop);
     done(null, payload.pipe(watched));

@@ -105,6 +105,22 @@ describe('a body that comes slowly', () => {
     assert.match(await patient.answer, /^HTTP\/1\.1 400 .*"request\.invalid"/s);
   });
 
+  it('is answered once where it is refused for its size already, and nothing is left of it', async () => {
+    const large = await begun('transfer-encoding: chunked', '1\r\n"\r\n');
+    large.client.write(`${(2 * most).toString(16)}\r\n${'x'.repeat(2 * most)}`);
+    assert.match(await large.answer, /^HTTP\/1\.1 413 .*"request\.too_large"/s);
+    await clock.pass(3);
+    assert.equal(clock.waiting, 0);
+    assert.equal(await post(), 400);
+  });
+
+  it('that is injected and refused for its size leaves no timer either', async () => {
+    const headers = { host: '127.0.0.1', 'content-type': 'application/json', 'transfer-encoding': 'chunked' };
+    const { statusCode } = await app.inject({ method: 'POST', url: '/v1/explain', headers, payload: `"${'x'.repeat(2 * most)}"` });
+    assert.equal(statusCode, 413);
+    await clock.pass(100); // an error that nobody listened for would end the process
+  });
+
   it('leaves no timer behind, answered or gone', async () => {
     const gone = await begun('content-length: 90000');
     gone.client.destroy();
