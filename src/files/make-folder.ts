@@ -13,8 +13,7 @@ export async function makeFolder(path: string, mode = 0o777): Promise<void> {
     if ((await stat(path).catch(() => undefined))?.isDirectory() === true) return;
     const above = dirname(path);
     if (!isAbsent(error) || above === path) throw error;
-    if (await stat(above).catch(() => undefined)) throw noFoldersIn(above, path, error);
-    await makeFolder(above, mode);
+    await makeFolder(above, mode); // there by now, where somebody else makes the same one
     await mkdir(path, { mode }).catch((again: unknown) => {
       if (isAbsent(again)) throw noFoldersIn(above, path, again);
       if (!isThere(again)) throw again; // somebody else's, in between
@@ -30,8 +29,7 @@ export function makeFolderSync(path: string, mode = 0o777): void {
     if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return;
     const above = dirname(path);
     if (!isAbsent(error) || above === path) throw error;
-    if (statSync(above, { throwIfNoEntry: false })) throw noFoldersIn(above, path, error);
-    makeFolderSync(above, mode);
+    makeFolderSync(above, mode); // there by now, where somebody else makes the same one
     try {
       mkdirSync(path, { mode });
     } catch (again) {
