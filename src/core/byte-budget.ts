@@ -2,6 +2,8 @@
 export interface Room {
   /** Takes so many bytes more. Where there is no room for them now: what resolves when there is, or when the room is closed. */
   take(bytes: number): Promise<void> | undefined;
+  /** Whether others wait for room. */
+  awaited(): boolean;
   /** Gives back all that was taken. */
   close(): void;
 }
@@ -32,6 +34,7 @@ export class ByteBudget {
         if (this.#grant(room, bytes)) return undefined;
         return new Promise<void>((granted) => this.#waiting.push({ room, bytes, granted }));
       },
+      awaited: () => this.#waiting.some((one) => one.room !== room),
       close: () => {
         this.#held -= this.#rooms.get(room) ?? 0;
         this.#rooms.delete(room);

@@ -14,6 +14,11 @@ const settled = async () => {
   for (let turns = 0; turns < 50; turns += 1) await new Promise(setImmediate);
 };
 
+/** Time passes as timers see it that are set again and again. */
+const pass = (ms: number) => {
+  for (let passed = 0; passed < ms; passed += little) mock.timers.tick(little);
+};
+
 /** What work comes to while time passes. */
 async function passing<T>(work: Promise<T>): Promise<T> {
   let over = false;
@@ -41,14 +46,18 @@ describe('room for results', () => {
   beforeEach(() => mock.timers.enable({ apis: ['setTimeout'] }));
   afterEach(() => mock.timers.reset());
 
-  it('is held for a minute, and for the time that its bytes take at the slowest rate', async () => {
+  it('is held for a minute, and for the time that its bytes take at the slowest rate, while others wait', async () => {
     let slow: Error | undefined;
     const waiting = { wait: () => assert.fail('there is room'), tooSlow: (why: Error) => void (slow = why) };
-    const paced = new PacedRoom(new ByteBudget(Infinity).open(), waiting);
+    const budget = new ByteBudget(100 * minute * pace.bytesPerMs);
+    const paced = new PacedRoom(budget.open(), waiting);
     for (let file = 0; file < 100; file += 1) await paced.take(minute * pace.bytesPerMs);
-    mock.timers.tick(101 * minute - little);
+    pass(300 * minute);
     assert.equal(slow, undefined);
-    mock.timers.tick(little);
+    void budget.open().take(1);
+    pass(101 * minute - little);
+    assert.equal(slow, undefined);
+    pass(little);
     assert.match(String(slow), /too slowly/);
   });
 
@@ -57,7 +66,7 @@ describe('room for results', () => {
     const paced = new PacedRoom(new ByteBudget(most).open(), waiting);
     await paced.take(most);
     paced.end();
-    mock.timers.tick(10 * minute);
+    pass(10 * minute);
   });
 
   it('goes to others when a supervisor announces a file and sends nothing of it; the second time that is the run’s own loss', async () => {
@@ -70,13 +79,16 @@ describe('room for results', () => {
     const other = dispatcher.submit(jobOf(['give', '5']));
     await until(() => driver('a').executed.length === 2);
     await settled();
-    mock.timers.tick(minute + little);
+    pass(minute + little);
     assert.deepEqual((await other).outcome, { kind: 'exited', code: 0 });
     await until(() => budget.held === most);
+    const another = dispatcher.submit(jobOf(['give', '5']));
+    await until(() => driver('a').executed.length === 4);
     await settled();
-    mock.timers.tick(minute + little);
+    pass(minute + little);
+    assert.equal((await another).outcome.kind, 'exited');
     assert.equal((await silent).outcome.kind, 'lost');
-    assert.equal(book.filter((line) => line.startsWith('begin')).length, 3);
+    assert.equal(book.filter((line) => line.startsWith('begin')).length, 4);
     assert.equal(budget.held, 0);
     await passing(close());
   });
