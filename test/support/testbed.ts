@@ -154,8 +154,10 @@ export class Testbed implements AsyncDisposable {
   }
 }
 
-/** The images of the private engine that scripts/test starts. */
+/** The images of the private engine that scripts/test starts: a copy, where other suites use the engine at the same time. */
 function seedOfTests(): string {
+  const copy = process.env['KATAFLEET_TEST_SEED'];
+  if (copy) return copy;
   const engine = process.env['KATAFLEET_TEST_ENGINE'];
   assert.ok(engine, 'KATAFLEET_TEST_ENGINE must name the folder of an engine that has the images; scripts/test sees to it');
   return join(engine, 'data');

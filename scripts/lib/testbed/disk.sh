@@ -94,11 +94,19 @@ SCRIPT
   chmod +x "$etc/testbed/start-engine"
 }
 
-# Images of another engine, under the same ids. It may run: only layers of images are taken, which nobody writes to.
+# Images of another engine, under the same ids.
 seed_images() {
-  local host=$1 seed=$2 data=$TESTBED/$1/disk/var/lib/docker image=$TESTBED/$1/docker.img layers=() file layer
-  [ -d "$seed/overlay2" ] && [ -d "$seed/image" ] || die "--seed: $seed is not the data root of an engine with overlay2"
+  local host=$1 seed=$2 data=$TESTBED/$1/disk/var/lib/docker image=$TESTBED/$1/docker.img
   if [ -f "$image" ]; then mount -o loop "$image" "$data"; fi
+  copy_images "$seed" "$data"
+  if [ -f "$image" ]; then umount "$data"; fi
+}
+
+# FROM is the data root of an engine, which may run, but remove no image meanwhile: only layers of images are taken, which
+# nobody writes to.
+copy_images() {
+  local seed=$1 data=$2 layers=() file layer
+  [ -d "$seed/overlay2" ] && [ -d "$seed/image" ] || die "$seed is not the data root of an engine with overlay2"
   cp -a "$seed/image" "$data/"
   rm -rf "$data/image/overlay2/layerdb/mounts"           # the other engine's containers
   for file in "$data"/image/overlay2/layerdb/sha256/*/cache-id; do
@@ -108,7 +116,6 @@ seed_images() {
   chmod 710 "$data/overlay2"
   if [ "${#layers[@]}" -gt 0 ]; then copy_layers "$seed/overlay2" "$data/overlay2" "${layers[@]}"; fi
   for layer in ${layers[@]+"${layers[@]}"}; do ln -s "../$layer/diff" "$data/overlay2/l/$(cat "$data/overlay2/$layer/link")"; done
-  if [ -f "$image" ]; then umount "$data"; fi
 }
 
 # Hosts share the files by hard link where the file system is the same.
