@@ -132,8 +132,11 @@ export class Rsync {
       const { path: held, uid, gid } = source;
       await this.#add({ kind: 'pull', credentials, path: held, uid, gid });
       const end = async () => {
-        await this.#remove(credentials);
-        await source[Symbol.asyncDispose]();
+        try {
+          await this.#remove(credentials);
+        } finally {
+          await source[Symbol.asyncDispose]();
+        }
       };
       return { command: pullCommand(this.#advertised, credentials), [Symbol.asyncDispose]: end };
     } catch (error) {
@@ -148,9 +151,14 @@ export class Rsync {
     const credentials = newCredentials();
     const path = `${this.#options.folder}/drops/${credentials.module}`;
     const over = new AbortController();
-    await mkdir(path, { mode: 0o700 });
-    await chown(path, sandboxUser.uid, sandboxUser.gid);
-    await this.#add({ kind: 'drop', credentials, path, ...sandboxUser });
+    try {
+      await mkdir(path, { mode: 0o700 });
+      await chown(path, sandboxUser.uid, sandboxUser.gid);
+      await this.#add({ kind: 'drop', credentials, path, ...sandboxUser });
+    } catch (error) {
+      await removeDrops(path);
+      throw error;
+    }
     const watching = this.#watch(path, listed, over.signal);
     let sealed: Promise<void> | undefined;
     const seal = () => (sealed ??= this.#seal(credentials, path, over, watching));
@@ -162,8 +170,11 @@ export class Rsync {
         return readDrop(path, listed);
       },
       [Symbol.asyncDispose]: async () => {
-        await seal();
-        await removeDrops(path);
+        try {
+          await seal();
+        } finally {
+          await removeDrops(path);
+        }
       },
     };
   }
@@ -171,9 +182,12 @@ export class Rsync {
   /** Nothing more can be written from here on. */
   async #seal(credentials: Credentials, path: string, over: AbortController, watching: Promise<void>): Promise<void> {
     over.abort();
-    await this.#remove(credentials);
-    await endConnections(path);
-    await watching;
+    try {
+      await this.#remove(credentials);
+    } finally {
+      await endConnections(path);
+      await watching;
+    }
   }
 
   /** A sandbox that sends more than it listed is cut off: the daemon itself has no bound on what it takes. */
@@ -201,21 +215,26 @@ export class Rsync {
 
   async #add(module: Module): Promise<void> {
     const { credentials } = module;
-    await writeFile(secretsFile(this.#settings, credentials), secretsText(credentials), { mode: 0o600, flag: 'wx' });
-    this.#modules.set(credentials.module, moduleText(module, this.#settings));
     try {
+      await writeFile(secretsFile(this.#settings, credentials), secretsText(credentials), { mode: 0o600, flag: 'wx' });
+      this.#modules.set(credentials.module, moduleText(module, this.#settings));
       await this.#publish();
     } catch (error) {
       this.#modules.delete(credentials.module); // else the next one that is published would show it
+      await rm(secretsFile(this.#settings, credentials), { force: true });
       throw error;
     }
   }
 
+  /** Without its secret a module opens to nobody, whether or not the daemon hears that it is gone. */
   async #remove(credentials: Credentials): Promise<void> {
     this.#modules.delete(credentials.module);
-    await this.#publish();
-    await rm(secretsFile(this.#settings, credentials), { force: true });
-    await rm(lockFile(this.#settings, credentials), { force: true });
+    try {
+      await this.#publish();
+    } finally {
+      await rm(secretsFile(this.#settings, credentials), { force: true });
+      await rm(lockFile(this.#settings, credentials), { force: true });
+    }
   }
 
   /** One write after the other; each has all that changed before it began. */
