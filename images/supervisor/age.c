@@ -6,6 +6,12 @@
 // stamps). So what a step wrote is not newer than the clock at its end.
 static struct timespec step_over;
 static bool stepped;
+// How much longer files that come after the step may wait, all of them together, for a tick and for a second. A clock
+// that was set back, or times that the step gave, would have each of them wait.
+static int ticks_left, seconds_left;
+#define MOST_TICK_MS 50
+#define MOST_SECOND_MS 1500
+#define LOOK_MS 10
 
 static struct timespec tick(void) {
   struct timespec t;
@@ -29,13 +35,15 @@ static void wait_for_clock(int ms) {
 void age_step_over(void) {
   clock_gettime(CLOCK_REALTIME, &step_over);
   stepped = true;
+  ticks_left = MOST_TICK_MS;
+  seconds_left = MOST_SECOND_MS / LOOK_MS;
 }
 
 // A tick after the step, so that what is written later, stamped with a tick, is not older either. A tick is 10 ms at
 // most, and can be late on a busy virtual machine. Where the clock was set back, the moment after the step has to do.
 static struct timespec since_step(void) {
   struct timespec t = tick();
-  for (int i = 0; i < 50 && !newer(t, step_over); i++) {
+  for (; ticks_left > 0 && !newer(t, step_over); ticks_left--) {
     wait_for_clock(1);
     t = tick();
   }
@@ -58,8 +66,8 @@ struct timespec age_of(const struct predecessor *old, uint64_t size, uint64_t ha
   // Some tools, Python among them, know a source again by its size and the whole seconds of its time.
   if (!old->there || old->size != size)
     return t;
-  for (int i = 0; i < 150 && t.tv_sec == old->mtime.tv_sec && tick().tv_sec == t.tv_sec; i++)
-    wait_for_clock(10);
+  for (; seconds_left > 0 && t.tv_sec == old->mtime.tv_sec && tick().tv_sec == t.tv_sec; seconds_left--)
+    wait_for_clock(LOOK_MS);
   if (t.tv_sec == old->mtime.tv_sec) {
     t = tick();
     if (t.tv_sec <= old->mtime.tv_sec && old->mtime.tv_sec < INT64_MAX)

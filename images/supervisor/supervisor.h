@@ -186,7 +186,8 @@ struct predecessor {
   uint64_t size, hash;
   struct timespec mtime;
 };
-// The time that a file gets which was sent with the time `sent`. May wait for the clock, for a second at most.
+// The time that a file gets which was sent with the time `sent`. May wait for the clock, for two seconds at
+// most for all files after a step.
 struct timespec age_of(const struct predecessor *old, uint64_t size, uint64_t hash, struct timespec sent);
 
 // ---- glob.c: which paths come back.
