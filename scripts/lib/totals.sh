@@ -37,16 +37,23 @@ leave_out() {
 mocha_suite() { # NAME FILE-OR-FOLDER...
   local file status=0
   file=$(mktemp)
-  run_mocha "$file" "${@:2}" || status=$?
+  mocha_words "$file" "${@:2}"
+  # Waited for, so that a signal to this shell is heeded at once: `timeout` keeps those of the terminal from the suite.
+  "${MOCHA[@]}" &
+  SUITE_PID=$!
+  wait "$SUITE_PID" || status=$?
+  SUITE_PID=
   count_mocha "$1" "$file" "$status"
 }
 
 # The same beside what comes next, until `mocha_suite_joined`, which prints what it said. One at a time.
 mocha_suite_beside() {
   BESIDE_NAME=$1 BESIDE_FILE=$(mktemp) BESIDE_LOG=$(mktemp)
-  run_mocha "$BESIDE_FILE" "${@:2}" > "$BESIDE_LOG" 2>&1 &
+  mocha_words "$BESIDE_FILE" "${@:2}"
+  "${MOCHA[@]}" > "$BESIDE_LOG" 2>&1 &
   BESIDE_PID=$!
 }
+SUITE_PID=
 BESIDE_PID=
 
 mocha_suite_joined() {
@@ -59,14 +66,20 @@ mocha_suite_joined() {
   count_mocha "$BESIDE_NAME" "$BESIDE_FILE" "$status"
 }
 
-# Ends what runs beside, for a script that ends early.
+# Ends the suites that run, for a script that ends early.
 mocha_suite_ended() {
-  if [ -n "$BESIDE_PID" ]; then kill "$BESIDE_PID" 2>/dev/null || true; fi
+  local pid
+  for pid in $SUITE_PID $BESIDE_PID; do
+    kill "$pid" 2>/dev/null || true
+    wait "$pid" 2>/dev/null || true
+  done
+  SUITE_PID='' BESIDE_PID=''
 }
 
-run_mocha() { # TOTALS FILE-OR-FOLDER...
-  timeout --kill-after=10 "$LONGEST_SUITE" node_modules/.bin/mocha --recursive \
-    --reporter scripts/lib/mocha-totals.cjs --reporter-option "totals=$1" "${@:2}"
+# The command, not a function that calls it: what is sent to its process id reaches it.
+mocha_words() { # TOTALS FILE-OR-FOLDER...
+  MOCHA=(timeout --kill-after=10 "$LONGEST_SUITE" node_modules/.bin/mocha --recursive
+    --reporter scripts/lib/mocha-totals.cjs --reporter-option "totals=$1" "${@:2}")
 }
 
 count_mocha() { # NAME TOTALS STATUS
