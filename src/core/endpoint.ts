@@ -3,6 +3,9 @@ export function maskEndpoint(endpoint: string): string {
   return endpoint.replace(/^([\w+.-]+:\/\/[^/@:]*):[^/]*@/, '$1:***@');
 }
 
+/** The path of a `unix://` endpoint's socket as it is written there, of whatever characters; undefined for another kind of endpoint. */
+export const socketPath = (endpoint: string): string | undefined => /^unix:(?:\/\/[^/]*)?(\/.+)$/is.exec(endpoint)?.[1];
+
 /** What two endpoints have in common when they lead to one engine: spelling, default ports and passwords aside. */
 export function endpointIdentity(endpoint: string, tls: boolean): string {
   if (!URL.canParse(endpoint)) return endpoint;

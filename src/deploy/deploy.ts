@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type Dockerode from 'dockerode';
+import { socketPath } from '../core/endpoint.ts';
 import { KatafleetError, messageOf } from '../core/errors.ts';
 import { parseHostName } from '../core/host-name.ts';
 import { canonicalImage } from '../core/image-name.ts';
@@ -62,7 +63,7 @@ export async function deploy(options: DeployOptions): Promise<string> {
     else requireThisMachine(options);
     const config = deployedConfig(options.config, kind === 'swarm' ? { stack: options.name, dialPort: options.dialPort } : undefined);
     const image = await pinnedImage(docker, options.image, driver.endpoint);
-    const socket = options.socket ?? (options.endpoint.startsWith('unix:') ? new URL(options.endpoint).pathname : '/var/run/docker.sock');
+    const socket = options.socket ?? socketPath(options.endpoint) ?? '/var/run/docker.sock';
     const group = options.socketGroup ?? (await socketGroup(docker, image, socket));
     say(`${kind} at ${driver.endpoint}: ${options.name}, ${options.image}, ${config.file}`);
     const variables: Variables = {

@@ -1,5 +1,6 @@
 import { posix } from 'node:path';
 import type { parseConfig } from '../config/parse.ts';
+import { socketPath } from '../core/endpoint.ts';
 import { KatafleetError } from '../core/errors.ts';
 import type { StackKind } from './deploy.ts';
 
@@ -73,9 +74,8 @@ function read({ nodes = [], swarm, rsync }: Parsed['value']): Named[] {
 
 /** Engines of the container's own host: their socket is mounted. */
 function sockets({ nodes = [], swarm }: Parsed['value']): Named[] {
-  const local = (endpoint: string) => (endpoint.startsWith('unix:') ? new URL(endpoint).pathname : undefined);
   return [
-    ...nodes.map(({ endpoint }, index) => ({ path: ['nodes', index, 'endpoint'], value: local(endpoint) })),
-    ...swarm.workers.map(({ endpoint }, index) => ({ path: ['swarm', 'workers', index, 'endpoint'], value: local(endpoint) })),
+    ...nodes.map(({ endpoint }, index) => ({ path: ['nodes', index, 'endpoint'], value: socketPath(endpoint) })),
+    ...swarm.workers.map(({ endpoint }, index) => ({ path: ['swarm', 'workers', index, 'endpoint'], value: socketPath(endpoint) })),
   ];
 }

@@ -165,6 +165,7 @@ describe('engine: endpoints and errors', () => {
 
   it('take unix, tcp and ssh, and refuse all else', () => {
     assert.equal(connect('unix:///run/x.sock').options.socketPath, '/run/x.sock');
+    for (const path of ['/run/a folder/ö%20.sock', '/run/a?b#c']) assert.equal(connect(`unix://${path}`).options.socketPath, path);
     const tcp = connect('tcp://node.example:2375').options;
     assert.deepEqual([tcp.host, String(tcp.port), tcp.protocol], ['node.example', '2375', 'http']);
     connect('ssh://user@node.example:2222').close();

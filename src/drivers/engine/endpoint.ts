@@ -4,7 +4,7 @@ import https from 'node:https';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import type Dockerode from 'dockerode';
-import { maskEndpoint } from '../../core/endpoint.ts';
+import { maskEndpoint, socketPath } from '../../core/endpoint.ts';
 import { KatafleetError, messageOf } from '../../core/errors.ts';
 import { SshTransport } from '../transport/transport.ts';
 import { SshAgent } from './ssh-agent.ts';
@@ -42,7 +42,7 @@ export function connect(endpoint: string, tls?: string | TlsFiles, transport?: S
   switch (url.protocol) {
     case 'unix:': {
       const agent = terse(new http.Agent(keepAlive));
-      return connection({ ...unset, protocol: 'http', socketPath: url.pathname, agent }, agent);
+      return connection({ ...unset, protocol: 'http', socketPath: socketPath(endpoint), agent }, agent);
     }
     case 'tcp:':
     case 'http:':
