@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
+import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { constants, Script } from 'node:vm';
 
@@ -12,8 +13,8 @@ const builtIn = createRequire(import.meta.url);
 /** What the parts were compiled to, by their file. */
 export const scripts = new Map();
 const modules = new Map();
-/** Where the code of a part lies. */
-export const codeOf = (file) => `${file}.code`;
+/** Where the code of a part lies: V8 does not see whether code was made on another kind of machine, for which it is not good. */
+export const codeOf = (file) => `${file}.${process.platform}-${process.arch}.code`;
 
 /** What a part exports. One part asks for another by its name. */
 export function load(part) {

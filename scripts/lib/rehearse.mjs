@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import http from 'node:http';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import process from 'node:process';
 import { supervisorBinary } from '../../dist/drivers/supervisor.js';
 import { codeOf, load, scripts } from '../../dist/bundle/load.mjs';
@@ -66,40 +66,73 @@ async function standIn(socket) {
   return server;
 }
 
+/** Bytes of a socket's path that every system takes. */
+const longestSocket = 100;
+
+/** A folder that a socket's path may begin with; undefined where there is none. */
+async function folderForSocket() {
+  for (const parent of [tmpdir(), '/tmp', resolve('dist')]) {
+    const draft = join(parent, 'katafleet-rehearsal-');
+    if (Buffer.byteLength(`${draft}XXXXXX/socket`) > longestSocket) continue;
+    try {
+      return await mkdtemp(draft);
+    } catch {
+      // Not to be written, or not there: the next may be.
+    }
+  }
+  return undefined;
+}
+
+/** Undefined where it is not built, or can't be: then nothing can be run. */
+async function supervisorSha() {
+  try {
+    return (await supervisorBinary(architecture)).sha256;
+  } catch {
+    return undefined;
+  }
+}
+
 /** @throws when a command does not end as it should: then its code would be that of a failure */
 export async function rehearse() {
-  const folder = await mkdtemp(join(tmpdir(), 'katafleet-rehearsal-'));
-  const server = await standIn(join(folder, 'socket'));
+  const sha256 = await supervisorSha();
+  const folder = sha256 === undefined ? undefined : await folderForSocket();
+  const server = folder === undefined ? undefined : await standIn(join(folder, 'socket'));
   const { write } = process.stdout;
+  if (!server)
+    process.stderr.write(
+      `the command line begins without the code of a run: ${sha256 ? 'no folder for a socket' : 'no supervisor is built'}\n`,
+    );
   try {
-    const { sha256 } = await supervisorBinary(architecture);
-    for (const name of ['cache', 'cache/katafleet', 'kata']) await mkdir(join(folder, name), { mode: 0o700 });
-    // What an earlier run has found out: the image has the supervisor.
-    await writeFile(join(folder, 'cache/katafleet/supervisors'), `${image.Id} ${sha256}\n`, { mode: 0o600 });
-    await writeFile(join(folder, 'kata/a.txt'), 'a\n');
-    await writeFile(join(folder, 'katafleet.yaml'), '');
-    process.env.DOCKER_HOST = `unix://${folder}/socket`;
-    process.env.XDG_CACHE_HOME = join(folder, 'cache');
-    process.env.KATAFLEET_CONFIG = join(folder, 'katafleet.yaml');
-    delete process.env.KATAFLEET_SERVER;
-    const run = ['run', '--stdin', '/dev/null'];
-    const what = [join(folder, 'kata'), '--', 'true'];
     const { main } = load('program.cjs');
     process.stdout.write = () => true;
-    for (const words of [
-      [...run, '--json', ...what],
-      [...run, '--quiet', ...what],
-      ['run', '--help'],
-      ['completion', 'bash'],
-    ]) {
+    for (const words of [...(server ? await runs(folder, sha256) : []), ['run', '--help'], ['completion', 'bash']]) {
       const code = await main(words);
       if (code !== 0) throw new Error(`katafleet ${words.join(' ')} exited with ${code}`);
     }
     for (const [file, script] of scripts) await writeFile(codeOf(file), script.createCachedData());
   } finally {
     process.stdout.write = write;
-    server.closeAllConnections();
-    server.close();
-    await rm(folder, { recursive: true });
+    server?.closeAllConnections();
+    server?.close();
+    if (folder) await rm(folder, { recursive: true });
   }
+}
+
+/** Runs of a kata in the folder, on the stand-in that is there. */
+async function runs(folder, sha256) {
+  for (const name of ['cache', 'cache/katafleet', 'kata']) await mkdir(join(folder, name), { mode: 0o700 });
+  // What an earlier run has found out: the image has the supervisor.
+  await writeFile(join(folder, 'cache/katafleet/supervisors'), `${image.Id} ${sha256}\n`, { mode: 0o600 });
+  await writeFile(join(folder, 'kata/a.txt'), 'a\n');
+  await writeFile(join(folder, 'katafleet.yaml'), '');
+  process.env.DOCKER_HOST = `unix://${folder}/socket`;
+  process.env.XDG_CACHE_HOME = join(folder, 'cache');
+  process.env.KATAFLEET_CONFIG = join(folder, 'katafleet.yaml');
+  delete process.env.KATAFLEET_SERVER;
+  const run = ['run', '--stdin', '/dev/null'];
+  const what = [join(folder, 'kata'), '--', 'true'];
+  return [
+    [...run, '--json', ...what],
+    [...run, '--quiet', ...what],
+  ];
 }

@@ -36,7 +36,7 @@ describe('the built command line', () => {
     assert.deepEqual(parts.toSorted(), ['commander.cjs', 'commands.cjs', 'program.cjs', 'run.cjs']);
     for (const part of parts) {
       const source = await readFile(new URL(`bundle/${part}`, dist), 'latin1');
-      const cachedData = await readFile(new URL(`bundle/${part}.code`, dist));
+      const cachedData = await readFile(new URL(`bundle/${part}.${process.platform}-${process.arch}.code`, dist));
       // As the launcher wraps it.
       const script = new Script(`(function (exports, require, module, __filename, __dirname) {${source}\n})`, { cachedData });
       assert.equal(script.cachedDataRejected, false, part);
