@@ -44,31 +44,63 @@ export function compileGlobs(globs: readonly string[]): GlobProgram {
 }
 
 /** Whether a program fits a path: UTF-8 by characters, other bytes one by one, see core/paths.ts. */
-export function globsFit(program: GlobProgram, path: string): boolean {
-  let now = reach(program, [0]);
-  for (const character of path) {
-    const code = character.codePointAt(0) ?? 0;
-    const next: number[] = [];
-    for (const at of now) {
-      const { op, a, b } = program[at] ?? { op: 'match', a: 0, b: 0 };
-      if (op === 'range' || op === 'other') if ((code >= a && code <= b) === (op === 'range')) next.push(at + 1);
-    }
-    if (next.length === 0) return false;
-    now = reach(program, next);
-  }
-  return now.some((at) => program[at]?.op === 'match');
-}
+export const globsFit = (program: GlobProgram, path: string): boolean => new GlobMatcher(program).fits(path);
 
-function reach(program: GlobProgram, from: readonly number[]): number[] {
-  const seen = new Set<number>();
-  const waiting = [...from];
-  for (let at = waiting.pop(); at !== undefined; at = waiting.pop()) {
-    if (seen.has(at)) continue;
-    seen.add(at);
-    const instruction = program[at];
-    if (instruction?.op === 'split') waiting.push(instruction.a, instruction.b);
+/** A program for many paths: what it needs to be in several places at once is set aside once. */
+export class GlobMatcher {
+  readonly #program: GlobProgram;
+  /** By instruction: at which character it was last come to. */
+  readonly #come: Uint32Array;
+  #character = 0;
+  #now: Uint32Array;
+  #next: Uint32Array;
+  #steps = 0;
+
+  constructor(program: GlobProgram) {
+    this.#program = program;
+    const places = () => new Uint32Array(program.length);
+    [this.#come, this.#now, this.#next] = [places(), places(), places()];
   }
-  return [...seen];
+
+  /** Instructions that it has come to so far: that is its time. */
+  get steps(): number {
+    return this.#steps;
+  }
+
+  fits(path: string): boolean {
+    this.#character += 1;
+    let count = this.#reach(0, 0);
+    for (const character of path) {
+      const code = character.codePointAt(0) ?? 0;
+      [this.#now, this.#next] = [this.#next, this.#now];
+      this.#character += 1;
+      const now = this.#now;
+      const from = count;
+      count = 0;
+      for (let place = 0; place < from; place += 1) {
+        const at = now[place] ?? 0;
+        const { op, a, b } = this.#instruction(at);
+        if (op !== 'match' && (code >= a && code <= b) === (op === 'range')) count = this.#reach(at + 1, count);
+      }
+      if (count === 0) return false;
+    }
+    return this.#next.subarray(0, count).some((at) => this.#instruction(at).op === 'match');
+  }
+
+  #instruction(at: number): Instruction {
+    return this.#program[at] ?? { op: 'match', a: 0, b: 0 };
+  }
+
+  /** Adds the places behind the splits at `from` to the next ones, of which there are `count`. How many there are then. */
+  #reach(from: number, count: number): number {
+    if (this.#come[from] === this.#character) return count;
+    this.#come[from] = this.#character;
+    this.#steps += 1;
+    const { op, a, b } = this.#instruction(from);
+    if (op === 'split') return this.#reach(b, this.#reach(a, count));
+    this.#next[count] = from;
+    return count + 1;
+  }
 }
 
 class Program {

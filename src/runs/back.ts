@@ -1,4 +1,4 @@
-import { type GlobProgram, globsFit } from '../core/glob.ts';
+import { GlobMatcher, type GlobProgram } from '../core/glob.ts';
 import type { Changes } from '../core/run.ts';
 import type { Conversation } from '../protocol/conversation.ts';
 import { ability } from '../protocol/replies.ts';
@@ -15,19 +15,30 @@ export async function askBack(conversation: Conversation, { back }: Job, session
   return back !== undefined;
 }
 
-/** What was wanted of what came: an older supervisor sends all, and none is trusted. */
+/**
+ * Instructions of its globs that a run has for all the names of an answer: half a second, in which nobody else is served. Who wrote both
+ * the globs and the program could need minutes.
+ */
+const mostSteps = 50_000_000;
+
+/**
+ * What was wanted of what came: an older supervisor sends all, and none is trusted. What there is no more time for is taken as it came:
+ * what is not wanted does no harm.
+ */
 export function wantedOf<T extends Omit<Changes, 'files'> & { files: { path: string }[] }>(
   changes: T,
   program: GlobProgram | undefined,
 ): T {
   if (!program) return changes;
-  const wanted = <Entry extends { path: string }>(entries: Entry[]) => entries.filter(({ path }) => globsFit(program, path));
+  const globs = new GlobMatcher(program);
+  const fits = (path: string) => globs.steps > mostSteps || globs.fits(path);
+  const wanted = <Entry extends { path: string }>(entries: Entry[]) => entries.filter(({ path }) => fits(path));
   const omitted = wanted(changes.omitted);
   return {
     ...changes,
     files: wanted(changes.files),
     folders: wanted(changes.folders),
-    deleted: changes.deleted.filter((path) => globsFit(program, path)),
+    deleted: changes.deleted.filter((path) => fits(path)),
     omitted,
     omittedCount: changes.omittedCount - (changes.omitted.length - omitted.length),
   };

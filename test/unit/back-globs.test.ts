@@ -72,6 +72,15 @@ describe('globs of what shall come back', () => {
     assert.throws(() => compileGlobs(Array.from({ length: 30 }, () => 'x'.repeat(100))), { code: 'request.invalid' });
   });
 
+  it('have so much time for an answer and no more: the rest is taken as it came', () => {
+    const deleted = Array.from({ length: 2_000 }, (_, at) => `${'a'.repeat(4_000)}${at}`);
+    const left = wantedOf({ ...noChanges(), deleted }, compileGlobs(Array.from({ length: 100 }, () => '*a*b'))).deleted;
+    assert.ok(left.length > 1_000 && left.length < 2_000, `${left.length} of them`);
+    assert.deepEqual(left, deleted.slice(-left.length));
+    const many = Array.from({ length: 20_000 }, (_, at) => `${'folder/'.repeat(10)}${at}.o`);
+    assert.deepEqual(wantedOf({ ...noChanges(), deleted: many }, compileGlobs(['*.gcov', '*.xml', 'out/'])).deleted, []);
+  });
+
   it('leave out of an answer what none of them fits, and do not count it', () => {
     const stamp = { mode: 0o644, mtimeNs: 0n };
     const file = (at: string) => ({ change: 'created' as const, path: at, ...stamp, content: Buffer.alloc(0) });
