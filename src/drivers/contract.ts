@@ -77,6 +77,8 @@ export interface SandboxEnd {
   /** Undefined where the engine can't tell, and then it may have been anything that befell the node. */
   exitCode: number | undefined;
   oomKilled: boolean;
+  /** Its machine was silent for so long that it counts as lost, though the node that it belongs to answers. False if absent. */
+  silent?: boolean;
 }
 
 /** A started container whose PID 1 is the supervisor, and the stream that joins it. Serves one run. */

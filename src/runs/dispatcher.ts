@@ -317,7 +317,7 @@ export class Dispatcher {
         else void lease.release().catch(() => undefined); // the reaper sees to what the engine wouldn't remove
       }
       if (!lost) return;
-      const how = { ...lost, given: lease.lost.aborted, resumed, warm: lease.warm };
+      const how = { ...lost, given: lost.silent || lease.lost.aborted, resumed, warm: lease.warm };
       const loss = await sandboxLost(ticket, this.#fleet.member(node), how, this.#options.attempts);
       if (loss.own && !options.signal?.aborted) finish(resultOf(lost));
       else this.#lost(entry, number, node, loss);

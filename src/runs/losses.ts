@@ -33,8 +33,9 @@ export function restMs(times: number): number {
 
 /**
  * A sandbox that was there and went away under its run. Lost with its node, it is a try that any run may lose: as many as there
- * are tries. Lost while the node lives on, the run itself may have done it: the second such loss after the command began is the
- * run's own. Before that nothing was done: it does not count, unless that happens again and again on a node that is well.
+ * are tries; `given` says that the node was given up, or on a swarm the sandbox's machine. Lost while the node lives on, the run
+ * itself may have done it: the second such loss after the command began is the run's own. Before that nothing was done: it does not
+ * count, unless that happens again and again on a node that is well.
  */
 export async function sandboxLost(
   ticket: Ticket,

@@ -2,7 +2,7 @@ import type { Room } from '../core/byte-budget.ts';
 import { within } from '../core/deadline.ts';
 import { KatafleetError, messageOf } from '../core/errors.ts';
 import { type Changes, noChanges, type Outcome, type RunResult, type StepResult } from '../core/run.ts';
-import type { PreparedImage } from '../drivers/contract.ts';
+import type { PreparedImage, SandboxEnd } from '../drivers/contract.ts';
 import type { ReadySandbox } from '../fleet/pool.ts';
 import type { Lease } from '../fleet/node.ts';
 import { ConversationLost } from '../protocol/conversation.ts';
@@ -42,7 +42,7 @@ export type Attempt =
   /** `ended`: its sandbox has ended with it, and no session has a use for it. */
   | { kind: 'done'; result: RunEnd; executedAt: number; ended: boolean }
   /** The sandbox went away, and nothing shows that the run is to blame. `started`: its command had begun. `result`: what came of it until then. */
-  | { kind: 'lost'; reason: string; started: boolean; result: RunEnd; executedAt: number };
+  | { kind: 'lost'; reason: string; started: boolean; silent: boolean; result: RunEnd; executedAt: number };
 
 /** What the sandbox has to say of a run. */
 type RunEnd = Pick<RunResult, 'outcome' | 'light' | 'steps' | 'changes'>;
@@ -69,19 +69,21 @@ export async function attempt(
     return { kind: 'done', ...came(served, lease.image), ended };
   } catch (error) {
     if (!(error instanceof AttemptLost)) throw error;
-    const { message: reason, started } = error;
+    const { message: reason, started, silent } = error;
     served.executedAt ||= performance.now();
     served.ending = { kind: 'lost', reason };
-    return { kind: 'lost', reason, started, ...came(served, lease.image) };
+    return { kind: 'lost', reason, started, silent, ...came(served, lease.image) };
   }
 }
 
 class AttemptLost extends Error {
   readonly started: boolean;
+  readonly silent: NonNullable<SandboxEnd['silent']>;
 
-  constructor(message: string, started: boolean) {
+  constructor(message: string, started: boolean, silent = false) {
     super(message);
     this.started = started;
+    this.silent = silent;
   }
 }
 
@@ -185,6 +187,7 @@ async function wordOfTheEngine(sandbox: ReadySandbox['sandbox'], lost: Conversat
     throw new AttemptLost(`${lost.message}; the engine can't say why: ${messageOf(error)}`, true);
   });
   if (end.oomKilled) return { kind: 'out_of_memory' };
+  if (end.silent) throw new AttemptLost(lost.message, true, true);
   const reason = `${lost.message}; the container ended with ${end.exitCode ?? 'no exit code'}`;
   if (endedFromOutside.includes(end.exitCode)) throw new AttemptLost(reason, true);
   return { kind: 'lost', reason };

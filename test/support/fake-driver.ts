@@ -102,6 +102,8 @@ export class FakeDriver implements Driver {
   stalled = 0;
   /** What its containers show that ended. */
   exitCode: number | undefined = 137;
+  /** Whether sandboxes that break off do so because their machine was silent. */
+  silent = false;
   starts: number | undefined;
   members: (() => Promise<NodeMember[]>) | undefined;
   setAvailability: ((member: string, availability: NodeMember['availability']) => Promise<void>) | undefined;
@@ -205,7 +207,7 @@ export class FakeDriver implements Driver {
       node: this.#usable[0]?.id ?? 'fake',
       stream,
       closed: once(stream, 'close').then(() => undefined),
-      ended: () => Promise.resolve({ exitCode: this.exitCode, oomKilled: false }),
+      ended: () => Promise.resolve({ exitCode: this.exitCode, oomKilled: false, silent: this.silent }),
       remove,
     };
   }

@@ -52,7 +52,8 @@ export class SwarmSandbox implements Sandbox {
   async ended(signal?: AbortSignal): Promise<SandboxEnd> {
     const how = await this.dialled.closed;
     const asked = how === 'ended' || how === 'broken';
-    return { exitCode: asked ? await this.#options.exitCode(this.id, signal) : undefined, oomKilled: false };
+    const exitCode = asked ? await this.#options.exitCode(this.id, signal) : undefined;
+    return { exitCode, oomKilled: false, silent: how === 'silent' };
   }
 
   /** Its task has dialled in anew, which it does only as long as it has served nobody: nothing of ours is left there. */

@@ -104,6 +104,19 @@ describe('a run whose sandbox goes away under it', () => {
     await close();
   });
 
+  it('lost with a silent machine of a node that answers is no fault of the run: it is tried as often as there are tries', async () => {
+    const { dispatcher, driver, book, close } = await dispatching(['a'], { attempts: 3 });
+    driver('a').silent = true;
+    const failed = assert.rejects(dispatcher.submit(jobOf(['hold'])), refuses('node.lost', /lost on a/));
+    for (let loss = 1; loss <= 3; loss += 1) {
+      await until(() => driver('a').executed.length === loss);
+      driver('a').breakStreams();
+    }
+    await failed;
+    assert.deepEqual(book, ['begin 1 on a', 'lost 1', 'begin 2 on a', 'lost 2', 'begin 3 on a', 'fail 3: node.lost']);
+    await close();
+  });
+
   it('before its command began on a node that is going costs no try, however often', async () => {
     const { dispatcher, driver, look, close } = await dispatching(['a'], { attempts: 1 });
     const create = driver('a').create.bind(driver('a'));

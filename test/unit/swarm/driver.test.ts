@@ -10,6 +10,7 @@ import { profileOf, sandboxLimits, type SandboxLimits } from '../../../src/core/
 import type { SandboxSpec } from '../../../src/drivers/contract.ts';
 import { EndpointDriver } from '../../../src/drivers/endpoint-driver.ts';
 import { EngineDriver } from '../../../src/drivers/engine/driver.ts';
+import { DialledStream } from '../../../src/drivers/swarm/dialled.ts';
 import { SwarmDriver, type SwarmDriverOptions } from '../../../src/drivers/swarm/driver.ts';
 import { SwarmKeys } from '../../../src/drivers/swarm/keys.ts';
 import { Listener } from '../../../src/drivers/swarm/listener.ts';
@@ -137,13 +138,13 @@ describe('the driver of a swarm', () => {
       dialer.socket.end();
       await soon('it is asked', () => assert.ok(asked() > 0));
       swarm.tasks[made.Spec.Name] = [task('t1', 'failed', 137)];
-      assert.deepEqual(await ended, { exitCode: 137, oomKilled: false });
+      assert.deepEqual(await ended, { exitCode: 137, oomKilled: false, silent: false });
     });
 
     it('and knows none of one that it has forgotten', async () => {
       const { sandbox, dialer } = await served();
       dialer.socket.end();
-      assert.deepEqual(await sandbox.ended(), { exitCode: undefined, oomKilled: false });
+      assert.deepEqual(await sandbox.ended(), { exitCode: undefined, oomKilled: false, silent: false });
     });
 
     it('no longer than anybody waits', async () => {
@@ -160,9 +161,20 @@ describe('the driver of a swarm', () => {
     it('but not of one that we have let go: it may be on a node that is lost', async () => {
       const { sandbox } = await served();
       sandbox.stream.destroy();
-      assert.deepEqual(await sandbox.ended(), { exitCode: undefined, oomKilled: false });
+      assert.deepEqual(await sandbox.ended(), { exitCode: undefined, oomKilled: false, silent: false });
       assert.equal(asked(), 0);
     });
+  });
+
+  it('says of a sandbox that it gave up for its silence that its machine is lost, and asks nobody', async () => {
+    const one = await driver();
+    const waiting = one.create(spec('a'));
+    await dial(await service(), 't1');
+    const sandbox = await waiting;
+    assert.ok(sandbox.stream instanceof DialledStream);
+    sandbox.stream.on('error', () => undefined).giveUp();
+    assert.deepEqual(await sandbox.ended(), { exitCode: undefined, oomKilled: false, silent: true });
+    assert.equal(swarm.asked.filter(({ url }) => url.startsWith('/tasks') && decodeURIComponent(url).includes('"t1"')).length, 0);
   });
 
   it('admits no task that does not know the secret, and none of a service that is not its own', async () => {
