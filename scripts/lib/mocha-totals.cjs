@@ -1,20 +1,22 @@
 // Mocha's spec reporter, which also writes to the file named by --reporter-option totals=FILE: "PASSED FAILED SKIPPED",
 // then a line for each test that failed, with its whole title and what it threw.
 // A suite may take as long as it needs, but no test or hook may last longer than any is allowed to: then the process
-// ends. So does one that is still there long after its last test, kept alive by something that a test left.
+// ends; --reporter-option silence=MS sets how long. So does one that is still there long after its last test, kept alive
+// by something that a test left.
 const { writeFileSync } = require('node:fs');
 const { reporters } = require('mocha');
 
-const silenceMs = 600_000; // twice the longest time limit of a test
+const longestSilenceMs = 600_000; // twice the longest time limit of a test
 const patienceMs = 20_000;
 const longestError = 2_000; // characters of what a test threw
 
-const failureLine = (title, text) => `${title}: ${text.slice(0, longestError).replaceAll(/\s*\n\s*/g, ' | ')}`;
+const failureLine = (title, text) => `${title}: ${text.slice(0, longestError)}`.replaceAll(/\s*\n\s*/g, ' | ');
 
 module.exports = class extends reporters.Spec {
   constructor(runner, options) {
     super(runner, options);
     const failed = [];
+    const silenceMs = Number(options.reporterOption.silence ?? longestSilenceMs);
     const write = (failures) => {
       const { passes, pending } = this.stats;
       writeFileSync(options.reporterOption.totals, [`${passes} ${failures} ${pending}`, ...failed, ''].join('\n'));
@@ -25,8 +27,9 @@ module.exports = class extends reporters.Spec {
 
     let last = 'the first test';
     const silence = setTimeout(() => {
-      process.stderr.write(`nothing has ended for ${silenceMs / 60_000} minutes since ${last}\n`);
-      failed.push(failureLine('silence', `nothing has ended for ${silenceMs / 60_000} minutes since ${last}`));
+      const why = `no test has ended for ${silenceMs / 60_000} minutes since ${last}`;
+      process.stderr.write(`${why}\n`);
+      failed.push(failureLine('silence', why));
       write(this.stats.failures + 1);
       process.exit(1);
     }, silenceMs).unref();

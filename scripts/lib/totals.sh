@@ -96,7 +96,8 @@ count_mocha() { # NAME TOTALS STATUS
   if [ "$3" -ne 0 ] && [ "$failed" -eq 0 ]; then fail "$1: mocha ended with $3"; fi
 }
 
-# Says again what failed, for whoever sees the end alone. Ends with the totals, alone on the last line of stdout. Answers 1 when anything failed.
+# Says again what failed, for whoever sees the end alone. Ends with the totals, alone on the last line of stdout.
+# Answers 1 when anything failed.
 print_totals() {
   local line
   for line in ${LEFT_OUT[@]+"${LEFT_OUT[@]}"}; do printf 'left out – %s\n' "$line"; done

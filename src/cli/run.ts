@@ -75,12 +75,13 @@ export function runCommand(at: At): Command {
       const stdin = await readInput(options.stdin, tell);
       const print = { stdout: outputTo(process.stdout), stderr: outputTo(process.stderr) };
       await interruptible(async (signal) => {
-        await using fleet = server ? undefined : fleetOf(where, config);
-        const whole = await withCommand(fleet, request, dir);
+        const place = server ? { server } : { fleet: fleetOf(where, config) };
+        await using _closed = place.fleet;
+        const whole = await withCommand(place.fleet, request, dir);
         const [first, ...rest] = whole.steps;
         const asked = { ...whole, steps: first && stdin ? [{ ...first, stdin }, ...rest] : whole.steps };
         const how: RunOptions = { signal, ...(options.json ? {} : { onOutput: (_step, stream, bytes) => print[stream](bytes) }) };
-        const result = server ? await runThere(server, asked, how) : await (fleet ?? fleetOf(where)).run(asked, how);
+        const result = await (place.fleet ? place.fleet.run(asked, how) : runThere(place.server, asked, how));
         const left = options.out === undefined ? [] : await writeBack(options.out, result.changes, { dotfiles: options.allowDotfiles });
         if (options.json)
           process.stdout.write(`${JSON.stringify({ ...asJson(result), ...(left.length > 0 ? { notWritten: left } : {}) })}\n`);

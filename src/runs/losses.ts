@@ -38,8 +38,8 @@ export function restMs(times: number): number {
  * count, unless that happens again and again on a node that is well.
  */
 export async function sandboxLost(
-  ticket: Ticket,
-  member: Member,
+  ticket: Pick<Ticket, 'own' | 'setbacks' | 'unbegun'>,
+  member: Pick<Member, 'answers'> & { settings: Pick<Member['settings'], 'name'> },
   tried: { reason: string; started: boolean; given: boolean; resumed: boolean; warm: boolean },
   attempts: number,
 ): Promise<Loss> {

@@ -46,8 +46,8 @@ export class SwarmSandbox implements Sandbox {
   }
 
   /**
-   * The swarm knows a task's exit code, where its container ended the connection. It has no word for out of memory, and of a node that
-   * was lost it knows nothing for long: it is not asked then.
+   * The swarm knows a task's exit code, where its container ended the connection. It has no word for out of memory, and of a machine
+   * that fell silent it knows nothing for long: it is not asked then.
    */
   async ended(signal?: AbortSignal): Promise<SandboxEnd> {
     const how = await this.dialled.closed;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { KatafleetError } from '../../../src/core/errors.ts';
-import { restMs } from '../../../src/runs/losses.ts';
+import { restMs, sandboxLost } from '../../../src/runs/losses.ts';
 import { dispatching, jobOf } from '../../support/dispatching.ts';
 import { until } from '../../support/fake-fleet.ts';
 
@@ -115,6 +115,18 @@ describe('a run whose sandbox goes away under it', () => {
     await failed;
     assert.deepEqual(book, ['begin 1 on a', 'lost 1', 'begin 2 on a', 'lost 2', 'begin 3 on a', 'fail 3: node.lost']);
     await close();
+  });
+
+  it('goes elsewhere at once where its node or machine is lost, and waits where that still answers, for it may be ending', async () => {
+    const answers = () => Promise.resolve(true);
+    const tried = { reason: 'it went', started: true, resumed: false, warm: true };
+    const lossOf = async (given: boolean) => {
+      const ticket = { own: 0, setbacks: 0, unbegun: 0 };
+      const { avoid, counts, pauseMs } = await sandboxLost(ticket, { settings: { name: 'a' }, answers }, { ...tried, given }, 3);
+      return { avoid, counts, pauses: pauseMs > 0, own: ticket.own };
+    };
+    assert.deepEqual(await lossOf(true), { avoid: true, counts: true, pauses: false, own: 0 });
+    assert.deepEqual(await lossOf(false), { avoid: true, counts: true, pauses: true, own: 1 });
   });
 
   it('before its command began on a node that is going costs no try, however often', async () => {
