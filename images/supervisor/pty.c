@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -84,8 +85,11 @@ void pty_init(void) {
   }
 }
 
-// Has the kernel tell of the next one, once (SIGIO); an inotify instance would be one of few that root has.
+// Has the kernel tell of the next one, once (SIGIO); an inotify instance would be one of few that root has. What this
+// opens itself is not told: else it would look again, and a program that lists the terminals could see one that is not
+// its own.
 static void look(void) {
+  fcntl(dirfd(list), F_NOTIFY, 0);
   uint64_t all = lowest_free();
   told = fcntl(dirfd(list), F_NOTIFY, DN_CREATE) == 0;
   uint64_t names = named();
@@ -94,9 +98,18 @@ static void look(void) {
   next_look = now() + LOOK_NS;
 }
 
+// Before a step, when nobody runs: what the kernel told of the one before is over.
 void pty_begin(void) {
-  if (list)
-    look();
+  if (!list)
+    return;
+  sigset_t io;
+  sigemptyset(&io);
+  sigaddset(&io, SIGIO);
+  static const struct timespec at_once;
+  fcntl(dirfd(list), F_NOTIFY, 0);
+  while (sigtimedwait(&io, NULL, &at_once) > 0)
+    ;
+  look();
 }
 
 void pty_changed(void) { due = true; }

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
+import { watch } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { capabilities as ofSandboxes } from '../../src/drivers/isolation.ts';
 import { staticProgram } from '../support/compile.ts';
+import { eventually } from '../support/eventually.ts';
 import { file, PipedSupervisor } from '../support/supervisor.ts';
 
 const most = 64;
@@ -48,6 +51,31 @@ describe('supervisor: pseudo terminals', function () {
       const { outcome, told } = await take(mayNotMount, words, 30_000);
       assert.deepEqual(outcome, { kind: 'signalled', signal: 9 }, words.join(' '));
       assert.equal(told, `katafleet: more than ${most} pseudo terminals at a time\n`);
+    }
+  });
+
+  it('looks before a step, not in it: a program that has none sees none, whatever the one before has left', async () => {
+    await using supervisor = await (await PipedSupervisor.under(mayNotMount)).open();
+    await supervisor.files(file('evil', evil, undefined, 0o755));
+    const folder = `/proc/${supervisor.child.pid}/root/dev/pts`;
+    const seen: string[] = [];
+    const watcher = watch(folder, (_, name) => seen.push(String(name)));
+    try {
+      /** How often the first terminal came or went while these ran. */
+      const told = async (...commands: string[]) => {
+        for (const command of commands) await supervisor.run(command.split(' '), { limits: { wallMs: 500 } });
+        // Three at a time, more than a step has: when the third of ours is told to come and go, all before it has been.
+        const ours = [];
+        for (let i = 0; i < 3; i++) ours.push(await open(`${folder}/ptmx`, 'r+'));
+        for (const terminal of ours) await terminal.close();
+        await eventually('the third is told', 10, async () => assert.equal(seen.filter((name) => name === '2').length, 2));
+        return seen.splice(0).filter((name) => name === '0').length;
+      };
+      const ours = await told();
+      assert.equal((await told('true', 'true', 'true')) - ours, 3 * 2);
+      assert.equal((await told('./evil terminals 1', 'true')) - ours, 3 * 2, 'its own, and a look before each');
+    } finally {
+      watcher.close();
     }
   });
 
