@@ -106,7 +106,6 @@ void pty_begin(void) {
   sigemptyset(&io);
   sigaddset(&io, SIGIO);
   static const struct timespec at_once;
-  fcntl(dirfd(list), F_NOTIFY, 0);
   while (sigtimedwait(&io, NULL, &at_once) > 0)
     ;
   look();
