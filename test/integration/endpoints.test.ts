@@ -90,8 +90,8 @@ describe('an engine of its own, over TLS, with a disk of 64 MiB', () => {
 describe('an engine over ssh', () => {
   let folder: string;
   let port: number;
-  let sshd: ChildProcess;
-  let path: string | undefined;
+  let sshd: ChildProcess | undefined;
+  const path = process.env['PATH'];
   before(async function () {
     if (process.getuid?.() !== 0) return this.skip();
     await importScratch(new Dockerode({ socketPath: socketOf(endpoint), host: undefined }));
@@ -104,14 +104,15 @@ describe('an engine over ssh', () => {
       `[127.0.0.1]:${port} ${(await readFile(join(folder, 'host.pub'), 'utf8')).split(' ').slice(0, 2).join(' ')}\n`,
     );
     const lines = [`Port ${port}`, 'ListenAddress 127.0.0.1', `HostKey ${folder}/host`, `AuthorizedKeysFile ${folder}/authorized`];
-    lines.push('StrictModes no', 'UsePAM no', 'PasswordAuthentication no', `PidFile none`, `SetEnv DOCKER_HOST=${endpoint}`);
+    lines.push('StrictModes no', 'UsePAM no', 'PasswordAuthentication no', `PidFile none`, `SetEnv "DOCKER_HOST=${endpoint}"`);
     await writeFile(join(folder, 'sshd_config'), `${lines.join('\n')}\n`);
     await mkdir('/run/sshd', { recursive: true });
-    sshd = spawn('/usr/sbin/sshd', ['-D', '-e', '-f', join(folder, 'sshd_config')], { stdio: ['ignore', 'ignore', 'pipe'] });
+    const daemon = spawn('/usr/sbin/sshd', ['-D', '-e', '-f', join(folder, 'sshd_config')], { stdio: ['ignore', 'ignore', 'pipe'] });
+    sshd = daemon;
     let said = '';
-    sshd.stderr?.on('data', (chunk: Buffer) => (said += chunk.toString()));
+    daemon.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
     await until(() => {
-      assert.equal(sshd.exitCode, null, said);
+      assert.equal(daemon.exitCode, null, said);
       return said.includes('Server listening');
     });
     // katafleet takes the person's own ssh, with its configuration; here it has another.
@@ -122,14 +123,13 @@ describe('an engine over ssh', () => {
       `#!/bin/sh\nexec /usr/bin/ssh -F none -i ${folder}/client -o UserKnownHostsFile=${folder}/known_hosts -o StrictHostKeyChecking=yes "$@"\n`,
     );
     await chmod(ssh, 0o755);
-    path = process.env['PATH'];
     process.env['PATH'] = `${folder}/bin:${path}`;
   });
   after(async () => {
     if (!folder) return;
     process.env['PATH'] = path;
-    sshd.kill();
-    if (sshd.exitCode === null) await once(sshd, 'exit');
+    sshd?.kill();
+    if (sshd?.exitCode === null) await once(sshd, 'exit');
     await rm(folder, { recursive: true });
   });
 

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { main } from '../../../src/cli/program.ts';
 import { created, file, result, startPoint, testStore } from '../../support/katas.ts';
 
@@ -39,7 +40,7 @@ describe('katafleet kata', () => {
 
   it('makes a kata from a start-point that comes with it, or from a folder', async () => {
     assert.deepEqual(await kata('create', 'c-approval', '--id', 'walls'), { code: 0, out: 'walls\n', err: '' });
-    const own = await kata('create', new URL('../../../images/gcc-assert/start_point', import.meta.url).pathname);
+    const own = await kata('create', fileURLToPath(new URL('../../../images/gcc-assert/start_point', import.meta.url)));
     assert.match(own.out, /^[a-z2-9]{10}\n$/);
     const list = await kata('list');
     assert.match(list.out, /^KATA +START-POINT +IMAGE +AGE +AVATARS\n/);
