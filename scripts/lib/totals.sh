@@ -40,9 +40,7 @@ mocha_suite() { # NAME FILE-OR-FOLDER...
   mocha_words "$file" "${@:2}"
   # Waited for, so that a signal to this shell is heeded at once: `timeout` keeps those of the terminal from the suite.
   "${MOCHA[@]}" &
-  SUITE_PID=$!
-  wait "$SUITE_PID" || status=$?
-  SUITE_PID=
+  wait "$!" || status=$?
   count_mocha "$1" "$file" "$status"
 }
 
@@ -53,7 +51,6 @@ mocha_suite_beside() {
   "${MOCHA[@]}" > "$BESIDE_LOG" 2>&1 &
   BESIDE_PID=$!
 }
-SUITE_PID=
 BESIDE_PID=
 
 mocha_suite_joined() {
@@ -66,14 +63,15 @@ mocha_suite_joined() {
   count_mocha "$BESIDE_NAME" "$BESIDE_FILE" "$status"
 }
 
-# Ends the suites that run, for a script that ends early.
+# Ends the suites that run, for a script that ends early. The shell knows each from its start on: no signal comes too soon.
 mocha_suite_ended() {
   local pid
-  for pid in $SUITE_PID $BESIDE_PID; do
-    kill "$pid" 2>/dev/null || true
+  for pid in $(jobs -rp); do
+    # To the whole group of `timeout`, which passes on no signal that comes before it knows its suite.
+    kill -- "-$pid" 2>/dev/null || kill "$pid" 2>/dev/null || true
     wait "$pid" 2>/dev/null || true
   done
-  SUITE_PID='' BESIDE_PID=''
+  BESIDE_PID=
 }
 
 # The command, not a function that calls it: what is sent to its process id reaches it.
