@@ -10,7 +10,7 @@ import { until } from '../support/fleet.ts';
 
 const library = fileURLToPath(new URL('../../scripts/lib/', import.meta.url));
 /** In the place of mocha: says its process id, and goes on. */
-const mocha = '#!/bin/sh\n: > started\necho "mocha $$" >&3\nexec sleep 600\n';
+const mocha = '#!/bin/sh\necho "mocha $$" >&3\n: > started\nexec sleep 600\n';
 /** In the place of `timeout`: as it is before it knows what it has started. It ends by the signal, and passes it on to nobody. */
 const timeout = `#!/usr/bin/perl
 setpgrp; shift; shift;
