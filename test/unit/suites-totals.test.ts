@@ -38,7 +38,7 @@ describe('the totals of a script of suites', () => {
 
   it('count a test that does not end as a failure, and end the suite', () => {
     const suite = `it('passes', () => undefined); it('hangs', function (done) { this.timeout(0); setInterval(() => undefined, 1000); });`;
-    const { lines, status } = totalsOf(suite, '--reporter-option silence=200');
+    const { lines, status } = totalsOf(suite, '--reporter-option silence=2000');
     assert.match(lines[0] ?? '', /^failed – unit › silence: no test has ended for .* minutes since passes$/);
     assert.deepEqual([lines.slice(1), status], [['1 passed, 1 failed, 0 skipped'], 1]);
   });
