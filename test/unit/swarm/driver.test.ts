@@ -228,8 +228,11 @@ describe('the driver of a swarm', () => {
     });
 
     it('with another key, leaves what is there and says so', async () => {
-      await (await driver()).create(spec('a'), AbortSignal.timeout(300)).catch(() => undefined); // nobody dials
+      const enough = new AbortController();
+      const waiting = (await driver()).create(spec('a'), enough.signal).catch(() => undefined); // nobody dials
       await service();
+      enough.abort();
+      await waiting;
       const before = swarm.changes().length;
       await (await driver({ keys: SwarmKeys.ephemeral() })).probe();
       assert.match(troubles.join(), /1 services of another key/);

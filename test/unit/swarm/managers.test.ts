@@ -75,7 +75,7 @@ describe('the managers of a swarm', () => {
   });
 
   it('one that takes the call and does not answer is given up', async () => {
-    const managers = new Managers(engines, 100);
+    const managers = new Managers(engines, 2_000);
     swarms[0].before = () => 'hang';
     await list(managers);
     assert.deepEqual(asked(), [1, 1, 0]);
