@@ -9,8 +9,8 @@ import { boundBodies } from '../../src/http/body-budget.ts';
 import { RunService } from '../../src/runs/service.ts';
 import { Journal } from '../../src/store/journal.ts';
 import { Placing } from '../../src/core/placing.ts';
-import { until } from '../support/fake-fleet.ts';
 import { fakeService, placed, runOf } from '../support/fake-service.ts';
+import { until } from '../support/fleet.ts';
 import { result } from '../support/katas.ts';
 
 const MiB = 1024 ** 2;
@@ -95,18 +95,13 @@ describe('bodies that are read at once', () => {
     // One that announces much, and sends none of it.
     const slow = connect(port, '127.0.0.1');
     slow.write('POST / HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 900\r\n\r\n{');
-    await untilTrue(async () => (await post(`"${'x'.repeat(500)}"`)).status === 503);
+    await until(async () => (await post(`"${'x'.repeat(500)}"`)).status === 503);
     assert.equal((await post('"small"')).status, 200, 'what still fits is served');
     slow.destroy();
-    await untilTrue(async () => (await post(`"${'x'.repeat(500)}"`)).status === 200);
+    await until(async () => (await post(`"${'x'.repeat(500)}"`)).status === 200);
     await app.close();
   });
 });
-
-async function untilTrue(holds: () => Promise<boolean>): Promise<void> {
-  for (let times = 0; times < 200; times += 1) if (await holds()) return;
-  assert.fail('it never came to hold');
-}
 
 describe('what runs hold', () => {
   it('is refused beyond its bytes, those that run counted', async () => {
