@@ -67,8 +67,11 @@ const whenUsed = {
   name: 'when-used',
   setup(it) {
     const folderOf = (path) => rare.files.exec(path)?.[1];
+    // By its file: who asks may have a version of its own, and whoever was looked at first would decide for all.
     it.onResolve({ filter: rare.packages }, ({ path, resolveDir, namespace }) =>
-      namespace === 'when-used' ? undefined : { path, namespace: 'when-used', pluginData: resolveDir },
+      namespace === 'when-used'
+        ? undefined
+        : { path: createRequire(`${resolveDir}/`).resolve(path), namespace: 'when-used', pluginData: resolveDir },
     );
     it.onResolve({ filter: /^\.{1,2}\/.*\.ts$/ }, ({ path, resolveDir, importer, kind }) => {
       const file = resolve(resolveDir, path);

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { readdir, readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Script } from 'node:vm';
@@ -29,6 +31,15 @@ describe('the built command line', () => {
     const carried = ['fastify', 'better-sqlite3', 'docker-compose'].filter((name) => run.includes(`node_modules/${name}/`));
     assert.deepEqual(carried, []);
     assert.doesNotMatch(run, /\/\/ src\/(http|store|deploy|daemon)/);
+  });
+
+  it('gives each package the version of another that it would be given without a bundle', async () => {
+    const ours = createRequire(import.meta.url);
+    for (const from of [ours, createRequire(ours.resolve('tar-fs'))]) {
+      const file = relative(fileURLToPath(new URL('..', dist)), from.resolve('tar-stream'));
+      for (const part of ['run.cjs', 'commands.cjs'])
+        assert.ok((await readFile(new URL(`bundle/${part}`, dist), 'utf8')).includes(`// ${file}\n`), `${part}: ${file}`);
+    }
   });
 
   it('has for each part the code that V8 takes', async () => {
