@@ -64,7 +64,7 @@ describe('the driver of a swarm', () => {
     return made;
   };
   const soon = (what: string, check: () => void) =>
-    eventually(what, 5, async () => {
+    eventually(what, 30, async () => {
       await Promise.resolve();
       check();
     });
@@ -73,7 +73,7 @@ describe('the driver of a swarm', () => {
     ({ Spec }: Kept) => (Spec['Mode'] as { Replicated: { Replicas: number } }).Replicated.Replicas,
   ];
   const service = (count = 1) =>
-    eventually('the service', 5, () => {
+    eventually('the service', 30, () => {
       assert.equal(pools().length, count);
       return Promise.resolve(pools().at(-1) as Kept);
     });

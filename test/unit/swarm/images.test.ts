@@ -48,7 +48,7 @@ describe('images on the nodes of a swarm', () => {
       ...more,
     });
   const on = (...ids: string[]) => nodes.filter((node) => ids.includes(node.id));
-  const soon = (what: string, check: () => void | Promise<void>) => eventually(what, 5, async () => check());
+  const soon = (what: string, check: () => void | Promise<void>) => eventually(what, 30, async () => check());
   const takesPushes = () => {
     swarm.images[id] = { ...stubImage(id), RepoDigests: [pushed] };
     swarm.before = ({ url }) => (url.includes('/tag') ? [201, ''] : url.includes('/push') ? [200, ''] : undefined);
