@@ -95,7 +95,8 @@ export async function testStore(options: Partial<KatasOptions> = {}) {
     script,
     dispose: async () => {
       await katas.close();
-      await rm(folder, { recursive: true, force: true });
+      // A git of a katafleet that was killed may write there for a moment yet.
+      await rm(folder, { recursive: true, force: true, maxRetries: 10 });
     },
   };
 }
