@@ -138,7 +138,9 @@ const mutated = fc
   // Bounds of numbers are tried one by one in gate.test.ts; here a form is all that counts.
   .filter((line) => line !== '' && !line.includes('\0'));
 
-describe('katafleet-gate, fuzzed', () => {
+describe('katafleet-gate, fuzzed', function () {
+  this.timeout(180_000);
+
   for (const shell of [['dash'], ['bash', '--posix']]) {
     it(`docker sees an admitted form word for word, or nothing (${shell[0] ?? ''})`, () => {
       using rig = new GateRig();
