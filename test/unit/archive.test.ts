@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
-import { readdir } from 'node:fs/promises';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
@@ -57,16 +58,20 @@ function chain(entries: ReadonlyMap<string, Buffer>, top: string): Layer[] {
 }
 
 describe('archives for Docker 1.6', () => {
-  let before: string[];
-  const spools = async () => (await readdir(tmpdir())).filter((name) => name.startsWith('katafleet-archive-'));
-  beforeEach(async () => (before = await spools()));
-  afterEach(async () =>
-    assert.deepEqual(
-      (await spools()).filter((name) => !before.includes(name)),
-      [],
-      'nothing is left in the temporary folder',
-    ),
-  );
+  /** A temporary folder of our own: in the machine's, others unpack archives at the same time. */
+  let folder: string;
+  const { TMPDIR } = process.env;
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'katafleet-spools-'));
+    process.env['TMPDIR'] = folder;
+  });
+  afterEach(async () => {
+    if (TMPDIR === undefined) delete process.env['TMPDIR'];
+    else process.env['TMPDIR'] = TMPDIR;
+    const left = await readdir(folder);
+    await rm(folder, { recursive: true });
+    assert.deepEqual(left, [], 'nothing is left in the temporary folder');
+  });
 
   it('hold a chain of layers with ids and parents, the configuration on the top one, and the names', async () => {
     const { id, names, images, bytes } = await convert(savedBy25(image));
