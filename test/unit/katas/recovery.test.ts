@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -173,10 +173,13 @@ describe('a katafleet that is killed', function () {
   });
 
   it('an intent that was not written whole was never one', async () => {
-    await start('hang').at('running');
+    const { path } = await slowGit('hang');
+    await start('hang', path).at('running');
     await kill();
     const [name = ''] = await pending();
-    await truncate(join(store.folder, id, 'avatars/lion/pending', name), 40);
+    const avatar = join(store.folder, id, 'avatars/lion');
+    await truncate(join(avatar, 'pending', name), 40);
+    await rm(join(avatar, 'repository.git'), { recursive: true, force: true }); // nothing is begun before it is whole
     assert.equal(await store.katas.recover(), 0);
     await assert.rejects(log(), /no avatar/);
   });
