@@ -15,7 +15,7 @@ import { Testbed } from '../support/testbed.ts';
 const execute = promisify(execFile);
 
 describe('what keeps a node over ssh from serving is told apart, and what mends it', function () {
-  this.timeout(120_000);
+  this.timeout(240_000);
   let bed: Testbed;
   let folder: string;
   before(async () => {
@@ -116,7 +116,11 @@ describe('what keeps a node over ssh from serving is told apart, and what mends 
   it('no docker', async () => {
     const config = bed.path('h1', '/etc/ssh/sshd_config');
     const before = await readFile(config, 'utf8');
-    const reload = () => bed.sh('h1', 'sh', '-c', 'kill $(cat /run/sshd.pid) && /usr/sbin/sshd');
+    const reload = async () => {
+      // It takes its file away when it listens no more: only then is its port free.
+      await bed.sh('h1', 'sh', '-c', 'kill $(cat /run/sshd.pid) && while [ -e /run/sshd.pid ]; do sleep 0.02; done');
+      await bed.do('start-sshd', 'h1');
+    };
     await writeFile(config, `${before}SetEnv PATH=/usr/local/lib/empty\n`);
     await reload();
     try {

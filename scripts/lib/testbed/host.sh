@@ -3,7 +3,7 @@
 # a control group of its own. Needs messages.sh, detached.sh, cgroups.sh, network.sh, and SELF, the path of scripts/testbed.
 
 HOST_PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-BOOT_SECONDS=40
+BOOT_SECONDS=90
 
 hosts() { [ ! -d "$TESTBED" ] || find "$TESTBED" -mindepth 1 -maxdepth 1 -type d -name 'h[0-9]*' -printf '%f\n' | sort -V; }
 require_host() { [ -d "$TESTBED/${1:-}/disk" ] && [ -n "${1:-}" ] || die "no host '${1:-}'; there are: $(hosts | tr '\n' ' ')"; }
@@ -65,6 +65,7 @@ boot_as_init() {
   umount -l .
   export HOME=/root PATH=$HOST_PATH
   /usr/sbin/sshd
+  until [ -s /run/sshd.pid ]; do sleep 0.05; done        # it leaves the foreground before it listens
   /etc/testbed/start-engine
   exec tini -s -- sleep infinity
 }
