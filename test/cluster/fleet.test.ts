@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { eventually } from '../support/eventually.ts';
+import { forSeconds } from '../support/fleet.ts';
 import { type RunAnswer, Service } from '../support/service.ts';
 import { Testbed, type Verb } from '../support/testbed.ts';
 
 const runs = 500;
 const atOnce = 8;
-/** Runs that take a few seconds; the node on which each is met is then broken, so that it is lost there for certain. */
+/** Runs that take long; the node on which each is met is then broken, so that it is lost there for certain. */
 const victims = [
   { index: 100, blow: 'kill-engine', mend: 'start-engine' },
   { index: 180, blow: 'freeze', mend: 'thaw' },
@@ -20,12 +21,12 @@ const request = (index: number) => ({
   command: [
     'bash',
     '-c',
-    `cat in.txt; echo " ${index}"; echo made ${index} > out.txt; sleep ${victims.some((v) => v.index === index) ? 4 : 0.1}`,
+    `cat in.txt; echo " ${index}"; echo made ${index} > out.txt; ${victims.some((v) => v.index === index) ? forSeconds(25) : 'sleep 0.1'}`,
   ],
 });
 
 describe('four engines, 500 runs, 8 at once', function () {
-  this.timeout(300_000);
+  this.timeout(600_000);
   let bed: Testbed;
   let katafleet: Service;
   const broken = new Map<string, Verb>();
@@ -35,7 +36,7 @@ describe('four engines, 500 runs, 8 at once', function () {
     bed = await Testbed.up({ hosts: 4 });
     katafleet = await Service.start({
       nodes: bed.hosts.map((name) => ({ name, endpoint: bed.endpoint(name) })),
-      profiles: { small: { memory: '64m' } },
+      profiles: { small: { memory: '64m', wallMs: '60s' } },
       pools: [{ image: 'build-essential', profile: 'small', idle: { min: 8, max: 16 } }],
       health: { interval: '500ms', timeout: '1500ms', failures: 3, successes: 2 },
       retries: { attempts: 5 },
@@ -70,6 +71,10 @@ describe('four engines, 500 runs, 8 at once', function () {
       const node = await nodeOf(id);
       broken.set(node, mend);
       await bed.do(blow, node);
+      await eventually(`the run during ${blow} is lost`, 60, async () => {
+        const { attempts } = await katafleet.call<RunAnswer>('GET', `/v1/runs/${id}`);
+        assert.ok(attempts.length > 1, JSON.stringify(attempts));
+      });
     };
     const mendAll = async () => {
       await Promise.all(blows);

@@ -5,7 +5,7 @@ import { eventually } from '../support/eventually.ts';
 import { type RunAnswer, Service } from '../support/service.ts';
 import { importScratch } from '../support/scratch.ts';
 import { Testbed } from '../support/testbed.ts';
-import { withoutUid } from '../support/fleet.ts';
+import { forSeconds, withoutUid } from '../support/fleet.ts';
 
 const MiB = 1024 ** 2;
 const command = (script: string) => ['bash', '-c', script];
@@ -21,7 +21,7 @@ describe('two nodes, each with labels of its own and little memory', function ()
     katafleet = await Service.start({
       nodes: bed.hosts.map((name) => ({ name, endpoint: bed.endpoint(name), labels: { host: name, zone: 'here' } })),
       defaults: { reserve: '100m' },
-      profiles: { small: { memory: '64m' }, third: { memory: '300m' }, most: { memory: '800m' } },
+      profiles: { small: { memory: '64m', wallMs: '60s' }, third: { memory: '300m' }, most: { memory: '800m', wallMs: '120s' } },
       pools: [{ image: 'build-essential', profile: 'small', idle: { min: 2, max: 4 } }],
       health: { interval: '500ms', timeout: '1500ms', failures: 3, successes: 2 },
       reaping: { grace: '2s' },
@@ -74,14 +74,14 @@ describe('two nodes, each with labels of its own and little memory', function ()
   });
 
   it('a drained node ends what it runs, empties its pools, and serves again when it is told to', async () => {
-    const going = await submit({ ...on('h2'), command: command('sleep 2; echo in peace') });
+    const going = await submit({ ...on('h2'), command: command(`${forSeconds(8)}; echo in peace`) });
     assert.equal(await begun(going.id), 'h2');
     await katafleet.call('POST', '/v1/nodes/h2/drain');
     const others = await Promise.all(Array.from({ length: 4 }, () => run({})));
     assert.ok(others.every(({ result }) => result?.node === 'h1'));
     const ended = await katafleet.ended(going);
     assert.deepEqual([stdout(ended), ended.result?.node, ended.attempts.length], ['in peace\n', 'h2', 1]);
-    await eventually('h2 is drained', 30, async () => {
+    await eventually('h2 is drained', 60, async () => {
       assert.equal((await katafleet.nodes())['h2']?.cordoned, 'drained');
       assert.deepEqual(await bed.containers('h2'), []);
     });
@@ -95,7 +95,7 @@ describe('two nodes, each with labels of its own and little memory', function ()
   });
 
   it('a run on a node whose power is cut is tried elsewhere; the node serves again when it is back', async () => {
-    const going = await submit({ command: command('sleep 4; echo $HOSTNAME') });
+    const going = await submit({ command: command(`${forSeconds(15)}; echo $HOSTNAME`) });
     const node = await begun(going.id);
     await bed.do('kill', node);
     const ended = await katafleet.ended(going);
@@ -110,7 +110,7 @@ describe('two nodes, each with labels of its own and little memory', function ()
     const waits = await submit(on(node));
     await bed.do('start', node);
     assert.equal((await katafleet.ended(waits)).result?.node, node);
-    await eventually('nothing is left over there', 30, async () => {
+    await eventually('nothing is left over there', 60, async () => {
       assert.equal((await bed.containers(node)).length, (await katafleet.nodes())[node]?.sandboxes.idle);
     });
   });
@@ -135,7 +135,7 @@ describe('two nodes, each with labels of its own and little memory', function ()
 
   it('a full node sends a run, and the image that it needs, to one with room', async () => {
     await importScratch(new Dockerode({ socketPath: bed.socket('h1'), host: undefined }), 'kf-test/crowded');
-    const big = await submit({ ...on('h1'), profile: 'most', command: command('sleep 8') });
+    const big = await submit({ ...on('h1'), profile: 'most', command: command('sleep 100') });
     await begun(big.id);
     const moved = await run({ image: 'kf-test/crowded', profile: { memory: 200 * MiB }, command: ['/program'], files: { in: 'given' } });
     assert.deepEqual([moved.result?.node, withoutUid(stdout(moved) ?? '')], ['h2', 'UID given\n']);

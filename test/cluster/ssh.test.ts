@@ -6,7 +6,7 @@ import { type Katafleet, Placing, type RunRequest } from '../../src/index.ts';
 import { driverContract } from '../support/driver-contract.ts';
 import { environmentFacts } from '../support/environment.ts';
 import { eventually } from '../support/eventually.ts';
-import { sh, stderr, stdout, withoutUid } from '../support/fleet.ts';
+import { forSeconds, sh, stderr, stdout, withoutUid } from '../support/fleet.ts';
 import { importScratch, scratchImage } from '../support/scratch.ts';
 import { sshFleet, sshNode } from '../support/ssh-fleet.ts';
 import { Testbed } from '../support/testbed.ts';
@@ -57,7 +57,7 @@ describe('nodes over ssh', function () {
     });
 
     it('tells how each ended: by the clock, by a signal, for want of memory, with output before it', async () => {
-      const step = { limits: { wallMs: 500 } };
+      const step = { limits: { wallMs: 3_000 } };
       const late = await sh(fleet, 'echo before; sleep 60', {}, step);
       assert.deepEqual([late.outcome, stdout(late)], [{ kind: 'timed_out', clock: 'wall' }, 'before\n']);
       assert.deepEqual((await sh(fleet, 'kill -SEGV $$')).outcome, { kind: 'signalled', signal: 11 });
@@ -80,7 +80,7 @@ describe('nodes over ssh', function () {
 
     it('leaves nothing behind', async () => {
       await fleet.warm(image, 0);
-      await eventually('all its containers are gone', 20, async () => assert.deepEqual(await bed.containers('h1'), []));
+      await eventually('all its containers are gone', 60, async () => assert.deepEqual(await bed.containers('h1'), []));
     });
   });
 
@@ -155,8 +155,8 @@ describe('nodes over ssh', function () {
           assert.ok(found);
           return found;
         };
-        const run = sh(fleet, 'echo begun; sleep 5; echo done');
-        const first = await eventually('the run is under way', 20, async () => {
+        const run = sh(fleet, `echo begun; ${forSeconds(12)}; echo done`, {}, { limits: { wallMs: 60_000 } });
+        const first = await eventually('the run is under way', 60, async () => {
           const [busy] = fleet.fleet.members.filter(({ node }) => node.busy > 0);
           assert.ok(busy);
           return busy.settings.name;
@@ -169,9 +169,9 @@ describe('nodes over ssh', function () {
         } finally {
           await mend(first);
         }
-        await eventually('the node is ready again', 30, async () => assert.equal(member(first).state, 'ready'));
+        await eventually('the node is ready again', 60, async () => assert.equal(member(first).state, 'ready'));
         await fleet.warm(image, 0);
-        await eventually('nothing is left on it', 30, async () => assert.deepEqual(await bed.containers(first), []));
+        await eventually('nothing is left on it', 60, async () => assert.deepEqual(await bed.containers(first), []));
       });
     }
   });

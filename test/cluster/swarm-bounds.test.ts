@@ -3,7 +3,7 @@ import { Placing } from '../../src/core/placing.ts';
 import { checkJob, wantedOf } from '../../src/runs/job.ts';
 import { KatafleetError } from '../../src/index.ts';
 import { eventually } from '../support/eventually.ts';
-import { sh, stdout } from '../support/fleet.ts';
+import { forSeconds, sh, stdout } from '../support/fleet.ts';
 import { engineOf, hostOfTask, importScratchOn, nodes, services, swarmFleet } from '../support/swarm.ts';
 import { Testbed } from '../support/testbed.ts';
 
@@ -13,7 +13,7 @@ const small = { memory: 64 * MiB };
 const hostMemory = 2;
 
 describe('the bounds of a swarm', function () {
-  this.timeout(120_000);
+  this.timeout(240_000);
   let bed: Testbed;
   const troubles: string[] = [];
   const onTrouble = (message: string) => troubles.push(message);
@@ -49,7 +49,7 @@ describe('the bounds of a swarm', function () {
     const job = checkJob({ image: 'gcc-assert', files: [], steps: [{ argv: ['true'] }], profile: { memory: 700 * MiB } });
     const run = fleet.run({ image: 'gcc-assert', files: [], steps: [{ argv: ['true'] }], profile: { memory: 700 * MiB } });
     let told = '';
-    await eventually('the swarm’s words are told', 30, async () => {
+    await eventually('the swarm’s words are told', 60, async () => {
       told = JSON.stringify(await fleet.fleet.verdicts(wantedOf(job, 16 * MiB), job.limits));
       assert.match(told, /insufficient resources/);
     });
@@ -122,7 +122,7 @@ describe('the bounds of a swarm', function () {
       assert.equal(stdout(await sh(fleet, script, { profile: small })), 'lo:\n', driver);
     }
     // Tasks that are on their way out still hold it.
-    await eventually('the network can go', 30, () => bed.docker('h1', 'network', 'rm', 'class'));
+    await eventually('the network can go', 100, () => bed.docker('h1', 'network', 'rm', 'class'));
   });
 
   it('an image that the manager alone has serves, and is brought to a machine that can be reached', async () => {
@@ -141,15 +141,15 @@ describe('the bounds of a swarm', function () {
   it('a machine is cordoned and drained through the swarm; a run on it ends in peace', async () => {
     await using fleet = swarmFleet(bed, { onTrouble });
     await fleet.warm('build-essential', 3, small);
-    const runs = Array.from({ length: 3 }, () => sh(fleet, 'sleep 3; echo done', { profile: small }));
-    await eventually('all are under way', 20, async () => {
+    const runs = Array.from({ length: 3 }, () => sh(fleet, `${forSeconds(10)}; echo done`, { profile: { ...small, wallMs: 60_000 } }));
+    await eventually('all are under way', 60, async () => {
       await fleet.fleet.members[0]?.freshMachines();
       assert.equal(fleet.fleet.nodes()[0]?.members?.find(({ name }) => name === 'h2')?.sandboxes.busy, 1);
     });
     await fleet.fleet.keepMachine('swarm/h2', 'drain');
     assert.equal((await nodes(bed))['h2'], 'Ready Drain');
     for (const result of await Promise.all(runs)) assert.deepEqual([stdout(result), result.attempt], ['done\n', 1]);
-    await eventually('nothing of ours is on h2', 30, async () => assert.equal(await bed.docker('h2', 'ps', '--quiet'), ''));
+    await eventually('nothing of ours is on h2', 60, async () => assert.equal(await bed.docker('h2', 'ps', '--quiet'), ''));
     await fleet.fleet.keepMachine('swarm/h2', 'cordon');
     assert.equal((await nodes(bed))['h2'], 'Ready Pause');
     await fleet.fleet.keepMachine('swarm/h2', 'uncordon');

@@ -1,21 +1,25 @@
 import assert from 'node:assert/strict';
 import type { Katafleet } from '../../src/index.ts';
 import { eventually } from '../support/eventually.ts';
-import { sh, stdout } from '../support/fleet.ts';
+import { forSeconds, sh, stdout } from '../support/fleet.ts';
 import { hostOf, hostOfTask, nodes, runningTasks, swarmFleet } from '../support/swarm.ts';
 import { Testbed, type Verb } from '../support/testbed.ts';
 
 const profile = { memory: 64 * 1024 ** 2, wallMs: 60_000 };
+/** How long a run lasts that is to be broken, in seconds: until it is found and struck. */
+const lasts = 10;
+/** Three of them, and a swarm gives a node up: by far not before the run has been answered from elsewhere. */
+const heartbeat = '20s';
 const idle = 9;
 
 describe('a node of a swarm is lost', function () {
-  this.timeout(120_000);
+  this.timeout(300_000);
   let bed: Testbed;
   let fleet: Katafleet;
   let made = 0;
   const troubles: string[] = [];
   before(async () => {
-    bed = await Testbed.up({ hosts: 3, managers: 1, heartbeat: '5s' });
+    bed = await Testbed.up({ hosts: 3, managers: 1, heartbeat });
     fleet = swarmFleet(bed, { patient: true, onTrouble: (message) => troubles.push(message) });
     await fleet.warm('build-essential', idle, profile);
   });
@@ -27,12 +31,12 @@ describe('a node of a swarm is lost', function () {
     if (this.currentTest?.state === 'failed') console.error(troubles.splice(0).join('\n'));
   });
 
-  /** A run of so many seconds that is met on one of the workers, and there broken. */
-  const victim = async (seconds: number) => {
+  /** A run that is met on one of the workers, and there broken. */
+  const victim = async () => {
     for (let tries = 0; tries < 20; tries += 1) {
-      const sleeps = `sleep ${seconds}.00${(made += 1)}`; // no other run sleeps for as long
-      const result = sh(fleet, `hostname; ${sleeps}`, { profile });
-      const host = await hostOf(bed, sleeps);
+      const word = `victim-${(made += 1)}`;
+      const result = sh(fleet, `hostname; ${forSeconds(lasts)} # ${word}`, { profile });
+      const host = await hostOf(bed, word);
       if (host !== 'h1') return { host, result };
       await result;
     }
@@ -52,7 +56,7 @@ describe('a node of a swarm is lost', function () {
   for (const [what, blow, mend] of blows) {
     it(`${what}: its run is answered from elsewhere while the swarm still thinks it ready`, async () => {
       await whole();
-      const { host, result } = await victim(3);
+      const { host, result } = await victim();
       await bed.do(blow, host);
       try {
         const { outcome, attempt, steps } = await result;
@@ -68,7 +72,7 @@ describe('a node of a swarm is lost', function () {
 
   it('its engine alone is killed: what runs there goes on, for its connection is its own', async () => {
     await whole();
-    const { host, result } = await victim(3);
+    const { host, result } = await victim();
     await bed.do('kill-engine', host);
     const { attempt, steps } = await result;
     assert.deepEqual([attempt, await hostOfTask(bed, steps[0]?.stdout.toString().trim() ?? '')], [1, host]);

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { Katafleet, type RunResult } from '../../src/index.ts';
 import { eventually } from '../support/eventually.ts';
+import { forSeconds } from '../support/fleet.ts';
 import { assertGone, nodes } from '../support/swarm.ts';
 import { Testbed } from '../support/testbed.ts';
 
-const profile = { memory: 64 * 1024 ** 2 };
+const profile = { memory: 64 * 1024 ** 2, wallMs: 60_000 };
 const idle = 6;
 
 describe('a swarm of three managers that loses its leader', function () {
@@ -49,8 +50,8 @@ describe('a swarm of three managers that loses its leader', function () {
   it('runs under way end, each with one result, and after the election there are new sandboxes, of any image', async () => {
     const leader = await bed.docker('h1', 'node', 'inspect', 'self', '--format', '{{.ManagerStatus.Leader}}');
     assert.equal(leader.trim(), 'true', 'the first endpoint is the leader');
-    const under = Array.from({ length: idle }, (_, index) => run(`sleep 2; echo ${index}`));
-    await eventually('all are under way', 20, async () => assert.equal(katafleet.fleet.nodes()[0]?.sandboxes.busy, idle));
+    const under = Array.from({ length: idle }, (_, index) => run(`${forSeconds(15)}; echo ${index}`));
+    await eventually('all are under way', 60, async () => assert.equal(katafleet.fleet.nodes()[0]?.sandboxes.busy, idle));
     await bed.do('kill', 'h1');
     const results = await Promise.all(under);
     for (const [index, { outcome, steps }] of results.entries()) {

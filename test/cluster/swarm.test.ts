@@ -12,7 +12,7 @@ const MiB = 1024 ** 2;
 const small = { memory: 64 * MiB };
 
 describe('a swarm of one manager and two workers', function () {
-  this.timeout(120_000);
+  this.timeout(240_000);
   let bed: Testbed;
   let fleet: Katafleet;
   const troubles: string[] = [];
@@ -54,14 +54,14 @@ describe('a swarm of one manager and two workers', function () {
     });
 
     it('a timeout keeps what was printed before', async () => {
-      const result = await sh(fleet, 'echo partial; (setsid sleep 1000 &) ; sleep 1000', { profile: { wallMs: 700 } });
+      const result = await sh(fleet, 'echo partial; (setsid sleep 1000 &) ; sleep 1000', { profile: { wallMs: 3_000 } });
       assert.deepEqual([result.outcome, stdout(result)], [{ kind: 'timed_out', clock: 'wall' }, 'partial\n']);
     });
 
     it('the end of its container says by which exit code, by the swarm’s word', async () => {
       let kills = 0;
       const result = await fleet.run(
-        { image: 'build-essential', files: [], steps: [{ argv: ['bash', '-c', 'hostname; sleep 60'] }] },
+        { image: 'build-essential', files: [], steps: [{ argv: ['bash', '-c', 'hostname; sleep 100'] }], profile: { wallMs: 100_000 } },
         {
           onOutput: async (_step, _stream, bytes) => {
             const task = bytes.toString().trim();
@@ -94,7 +94,7 @@ describe('a swarm of one manager and two workers', function () {
     });
 
     it('endless output is cut, and the run goes on to its deadline', async () => {
-      const result = await sh(fleet, 'yes', { profile: { wallMs: 500, stdout: 10_000 } });
+      const result = await sh(fleet, 'yes', { profile: { wallMs: 3_000, stdout: 10_000 } });
       const [step] = result.steps;
       assert.deepEqual([result.outcome, step?.stdout.length, step?.stdoutCut], [{ kind: 'timed_out', clock: 'wall' }, 10_000, true]);
       assert.ok((step?.stdoutBytes ?? 0) > 10_000);

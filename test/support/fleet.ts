@@ -24,6 +24,12 @@ export function sh(
 export const stdout = (result: RunResult): string => result.steps.map((step) => step.stdout.toString()).join('');
 export const stderr = (result: RunResult): string => result.steps.map((step) => step.stderr.toString()).join('');
 
+/** A script that ends so many seconds from now, however late it begins, and however often: time enough to break what it runs on. */
+export function forSeconds(seconds: number): string {
+  const end = Math.ceil(Date.now() / 1000) + seconds;
+  return `while [ $(date +%s) -lt ${end} ]; do sleep 0.1; done`;
+}
+
 /** Waits for a condition, for as long as the test may take. */
 export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
   while (!(await holds())) await new Promise((resolve) => setTimeout(resolve, 25));
