@@ -121,7 +121,7 @@ describe('katafleet as a service of a real swarm', function () {
     const api = new ApiClient(`http://${bed.address('h1')}:7420`);
     const body = { image: 'build-essential', command: ['sh', '-c', 'echo begun; sleep 4; echo done'], profile: { wallMs: 30_000 } };
     const run = await api.call<{ id: string }>('POST', '/v1/runs', body);
-    await eventually('the run runs', 20, async () => {
+    await eventually('the run runs', 60, async () => {
       assert.equal((await api.call<{ state: string }>('GET', `/v1/runs/${run.id}`)).state, 'running');
     });
     const file = configured('server: { grace: 30s }\nprofiles: { small: { memory: 64m } }\n');

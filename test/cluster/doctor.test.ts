@@ -11,7 +11,7 @@ import { Testbed } from '../support/testbed.ts';
 const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 
 describe('katafleet doctor, of nodes over ssh', function () {
-  this.timeout(120_000);
+  this.timeout(360_000);
   let bed: Testbed;
   const scratch = mkdtempSync(join(tmpdir(), 'katafleet-doctor-'));
   const [key, config] = [join(scratch, 'key'), join(scratch, 'ssh_config')];

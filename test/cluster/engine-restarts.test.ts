@@ -3,7 +3,7 @@ import { engineFolder, failures, restartStorm, stormConfig } from '../support/re
 import { Service } from '../support/service.ts';
 
 describe('the only node’s engine is started anew under load', function () {
-  this.timeout(120_000);
+  this.timeout(240_000);
   let service: Service;
   before(async () => {
     service = await Service.start(stormConfig(engineFolder()));

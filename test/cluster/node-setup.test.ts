@@ -334,7 +334,7 @@ describe('node-setup and server-setup', function () {
       const socket = ['-o', `ControlPath=${join(scratch, 'master')}`];
       const standing = spawn('ssh', [...sshWords('h2'), '-M', '-N', ...socket], { stdio: 'ignore' });
       const ended = once(standing, 'exit');
-      await eventually('a connection stands', 20, async () =>
+      await eventually('a connection stands', 60, async () =>
         assert.equal(said('ssh', [...sshWords('h2'), '-O', 'check', ...socket]).code, 0),
       );
       assert.match(

@@ -17,7 +17,7 @@ const request = (index: number) => ({
 });
 
 describe('kill -9 of katafleet, 20 times under load', function () {
-  this.timeout(300_000);
+  this.timeout(600_000);
   let bed: Testbed;
   let katafleet: Service;
   before(async () => {

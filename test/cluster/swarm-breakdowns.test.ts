@@ -21,7 +21,7 @@ const request = (index: number, lasts = seconds) => ({
 });
 
 describe('a swarm that breaks under katafleet', function () {
-  this.timeout(300_000);
+  this.timeout(600_000);
   let bed: Testbed;
   let katafleet: Service;
 
@@ -59,7 +59,7 @@ describe('a swarm that breaks under katafleet', function () {
   /** A worker on which a run has just begun: it is met by what comes next. */
   const victim = () => {
     const workers = ['h2', 'h3'].map((host) => ({ host, before: new Set(running(host)) }));
-    return eventually('a run begins on a worker', 30, () => {
+    return eventually('a run begins on a worker', 60, () => {
       const met = workers.find(({ host, before }) => running(host).some((pid) => !before.has(pid)));
       assert.ok(met);
       return Promise.resolve(met.host);

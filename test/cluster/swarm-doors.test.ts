@@ -13,7 +13,7 @@ const profile = { memory: 64 * 1024 ** 2 };
 const port = 7421;
 
 describe('who dials a katafleet, and which swarm it is', function () {
-  this.timeout(120_000);
+  this.timeout(240_000);
   let bed: Testbed;
   let folder: string;
   const troubles: string[] = [];
@@ -38,7 +38,7 @@ describe('who dials a katafleet, and which swarm it is', function () {
       ...more,
     });
   const says = (pattern: RegExp) =>
-    eventually(`${pattern.source} is told`, 40, () => {
+    eventually(`${pattern.source} is told`, 60, () => {
       assert.match(troubles.join('\n'), pattern);
       return Promise.resolve();
     });
@@ -63,7 +63,7 @@ describe('who dials a katafleet, and which swarm it is', function () {
     const results = await Promise.all(Array.from({ length: 12 }, (_, at) => sh(fleet, `echo ${at}`, { profile })));
     for (const [at, result] of results.entries()) assert.deepEqual([stdout(result), result.attempt], [`${at}\n`, 1]);
     await says(/no task of katafleet's, from /);
-    await eventually('every stranger has been turned away', 30, () => {
+    await eventually('every stranger has been turned away', 60, () => {
       assert.equal(strangers.filter((socket) => !socket.destroyed).length, 0);
       return Promise.resolve();
     });
@@ -107,7 +107,7 @@ describe('who dials a katafleet, and which swarm it is', function () {
       assert.ok(seen.size > 0);
       await sleep(500);
     }
-    await eventually('one secret for each service', 30, async () => assert.equal((await secrets()).length, (await services(bed)).length));
+    await eventually('one secret for each service', 60, async () => assert.equal((await secrets()).length, (await services(bed)).length));
   });
 
   it('two katafleets with one key share a service: a task belongs to the one that it reached, and all are served', async () => {
@@ -166,7 +166,7 @@ describe('who dials a katafleet, and which swarm it is', function () {
       assert.match(node?.why ?? '', /not swarm: its swarm is locked: docker swarm unlock/);
     }
     bed.on('h1', ['docker', 'swarm', 'unlock'], `${key}\n`);
-    await eventually('it is unlocked', 30, async () => assert.equal((await nodes(bed))['h1'], 'Ready Active'));
+    await eventually('it is unlocked', 60, async () => assert.equal((await nodes(bed))['h1'], 'Ready Active'));
     await using fleet = fleetOf();
     assert.deepEqual((await sh(fleet, 'true', { profile })).outcome, { kind: 'exited', code: 0 });
     assert.equal(fleet.fleet.nodes()[0]?.driver, 'swarm');

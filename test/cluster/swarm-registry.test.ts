@@ -8,7 +8,7 @@ const image = 'katafleet-test/scratch';
 const small = { memory: 64 * 1024 ** 2 };
 
 describe('a swarm whose images go by a registry', function () {
-  this.timeout(120_000);
+  this.timeout(240_000);
   let bed: Testbed;
   let registry: Registry;
   const troubles: string[] = [];

@@ -29,7 +29,7 @@ export class Registry implements AsyncDisposable {
     });
     await once(child, 'spawn');
     const registry = new Registry(name, child, folder);
-    await eventually('the registry answers', 20, async () => {
+    await eventually('the registry answers', 60, async () => {
       if (child.exitCode !== null) throw new Error(`docker-registry ended with ${child.exitCode}`);
       await fetch(`http://${name}/v2/`);
     });

@@ -13,7 +13,7 @@ import { atExit } from './at-exit.ts';
 const project = fileURLToPath(new URL('../../', import.meta.url));
 const fromSources = [process.execPath, '--import', 'tsx', 'src/main.ts'];
 /** Longest wait for `katafleet serve` to serve, or to end in peace, ms: its own grace is 20 s, a hanging node's 30. */
-const startMs = 30_000;
+const startMs = 60_000;
 const stopMs = 60_000;
 
 /** A run as the API tells it. */

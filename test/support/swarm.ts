@@ -35,7 +35,7 @@ export function swarmFleet(bed: Testbed, { swarm = {}, node = {}, ...more }: Swa
 
 /** On which host a command runs, known by a word of its own. */
 export function hostOf(bed: Testbed, word: string): Promise<string> {
-  return eventually(`${word} runs`, 30, () => {
+  return eventually(`${word} runs`, 60, () => {
     const host = bed.hosts.find((one) => bed.on(one, ['pgrep', '-f', `${word}$`]).code === 0);
     assert.ok(host !== undefined, 'on no host');
     return Promise.resolve(host);
@@ -70,7 +70,7 @@ export async function leftIn(bed: Testbed, manager = 'h1', stack = 'katafleet'):
 /** Nothing of ours is left in the swarm, nor a container of ours running on any of the hosts. */
 export async function assertGone(bed: Testbed, manager = 'h1', hosts = bed.hosts): Promise<void> {
   assert.deepEqual(await leftIn(bed, manager), []);
-  await eventually('no container of ours runs', 30, async () => {
+  await eventually('no container of ours runs', 60, async () => {
     const running = hosts.map(async (host) => words(await bed.docker(host, 'ps', '--quiet', '--filter', 'label=katafleet.role')));
     assert.deepEqual((await Promise.all(running)).flat(), []);
   });

@@ -12,7 +12,7 @@ import { type Said, said } from './said.ts';
 const script = fileURLToPath(new URL('../../scripts/testbed', import.meta.url));
 const execute = promisify(execFile);
 /** The longest that one command of scripts/testbed may take, ms; it has shorter bounds of its own. */
-const longestMs = 120_000;
+const longestMs = 240_000;
 
 export interface TestbedOptions {
   /** They are called h1, h2, …. */
