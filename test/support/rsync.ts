@@ -1,6 +1,7 @@
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { chown, mkdir, mkdtemp, rm, utimes, writeFile } from 'node:fs/promises';
-import { createServer, type AddressInfo } from 'node:net';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { encodePath } from '../../src/core/paths.ts';
@@ -9,14 +10,20 @@ import type { Katafleet, KatafleetOptions } from '../../src/index.ts';
 import type { RsyncOptions } from '../../src/rsync/rsync.ts';
 import { testFleet } from './fleet.ts';
 
-/** A port of loopback that nobody has now. */
+/** A port of loopback that nobody has now, below those that the kernel gives to whoever asks for any: nobody gets it before the daemon. */
 async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
+  for (;;) {
+    const port = randomInt(20_000, 32_000);
+    const server = createServer().listen(port, '127.0.0.1');
+    try {
+      await once(server, 'listening');
+    } catch {
+      continue; // it is taken
+    }
+    server.close();
+    await once(server, 'close');
+    return port;
+  }
 }
 
 /** A folder below which sources are made, and the settings of a daemon on loopback that may show them. */
