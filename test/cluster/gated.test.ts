@@ -13,7 +13,7 @@ const MiB = 1024 ** 2;
 
 /** What docs/legacy.md leads to: a node with Docker 1.6 whose only door is the gate, and a node that gives it its images. */
 describe('a legacy node behind its gate', function () {
-  this.timeout(180_000);
+  this.timeout(300_000);
   const scratch = mkdtempSync(join(tmpdir(), 'katafleet-gated-'));
   let bed: Testbed;
   let fleet: Katafleet;
@@ -37,7 +37,7 @@ describe('a legacy node behind its gate', function () {
     await bed?.down();
     rmSync(scratch, { recursive: true, force: true });
   });
-  const onLegacy = { placing: { tenant: 'default', priority: 5, constraints: ['host==h1'], queueMs: 60_000 } };
+  const onLegacy = { placing: { tenant: 'default', priority: 5, constraints: ['host==h1'], queueMs: 240_000 } };
   const run = (script: string, more: object = {}) =>
     fleet.run({ image: 'build-essential', files: [], steps: [{ argv: ['bash', '-c', script] }], ...more }, onLegacy);
 

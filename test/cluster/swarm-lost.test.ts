@@ -35,9 +35,12 @@ describe('a node of a swarm is lost', function () {
   const victim = async () => {
     for (let tries = 0; tries < 20; tries += 1) {
       const word = `victim-${(made += 1)}`;
-      const result = sh(fleet, `hostname; ${forSeconds(lasts)} # ${word}`, { profile });
+      const steps = [{ argv: ['bash', '-c', `hostname; ${forSeconds(lasts)} # ${word}`] }];
+      const cancel = new AbortController();
+      const result = fleet.run({ image: 'build-essential', files: [], steps, profile }, { signal: cancel.signal });
       const host = await hostOf(bed, word);
       if (host !== 'h1') return { host, result };
+      cancel.abort();
       await result;
     }
     return assert.fail('no run on a worker');
