@@ -16,10 +16,13 @@
 #define FOLDER "/dev/pts"
 // How often it is looked while there are some, or where the kernel tells of no new ones.
 #define LOOK_NS (NS / 10)
+// Terminals that a look opens at most.
+#define MOST_OPENED 8
 
 static DIR *list; // NULL: nothing to watch
 static bool told, due;
 static uint64_t held, next_look;
+static unsigned opens; // by the last look that the kernel did not ask for
 
 // Terminals that have a name. One whose master is closed has none, and is the machine's until its last descriptor is.
 static uint64_t named(void) {
@@ -30,17 +33,22 @@ static uint64_t named(void) {
   return count;
 }
 
-// The lowest number that is free: so many terminals below it are held, with a name or without. 0 where none is to be
-// had.
-static uint64_t lowest_free(void) {
-  unsigned number = 0;
-  int fd = openat(dirfd(list), "ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
-  if (fd < 0)
-    return 0;
-  if (ioctl(fd, TIOCGPTN, &number) < 0)
-    number = 0;
-  close(fd);
-  return number;
+// Below the lowest number that is free all terminals are held, with a name or without: by others as many as are not our
+// own. 0 where none is to be had.
+static uint64_t below_free(unsigned count) {
+  unsigned opened = 0, number;
+  uint64_t most = 0;
+  int fds[MOST_OPENED];
+  for (; opened < count; opened++) {
+    fds[opened] = openat(dirfd(list), "ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+    if (fds[opened] < 0)
+      break;
+    if (ioctl(fds[opened], TIOCGPTN, &number) == 0 && number > opened && number - opened > most)
+      most = number - opened;
+  }
+  while (opened > 0)
+    close(fds[--opened]);
+  return most;
 }
 
 // What a devpts was mounted with, which a remount without it would forget; "" where this is none.
@@ -87,10 +95,13 @@ void pty_init(void) {
 
 // Has the kernel tell of the next one, once (SIGIO); an inotify instance would be one of few that root has. What this
 // opens itself is not told: else it would look again, and a program that lists the terminals could see one that is not
-// its own.
+// its own. A program that takes many while this is held up leaves the numbers that this has free below its own: so the
+// next look in time opens one more than any before it.
 static void look(void) {
   fcntl(dirfd(list), F_NOTIFY, 0);
-  uint64_t all = lowest_free();
+  if (!due && opens < MOST_OPENED)
+    opens++;
+  uint64_t all = below_free(due ? 1 : opens);
   told = fcntl(dirfd(list), F_NOTIFY, DN_CREATE) == 0;
   uint64_t names = named();
   held = all > names ? all : names;
@@ -108,6 +119,8 @@ void pty_begin(void) {
   static const struct timespec at_once;
   while (sigtimedwait(&io, NULL, &at_once) > 0)
     ;
+  opens = 1;
+  due = true;
   look();
 }
 

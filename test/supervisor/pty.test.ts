@@ -27,14 +27,14 @@ describe('supervisor: pseudo terminals', function () {
     await using supervisor = await (await PipedSupervisor.under(under)).open();
     await supervisor.files(file('evil', evil, undefined, 0o755));
     const { outcome, stdout, stderr } = await supervisor.run(['./evil', 'terminals', ...words], { limits: { wallMs } });
-    const next = await supervisor.run(['./evil', 'terminals', `${most}`], { limits: { wallMs: 500 } });
+    const next = await supervisor.run(['./evil', 'terminals', `${most}`], { limits: { wallMs: 3_000 } });
     assert.deepEqual([next.outcome, next.stdout.toString()], [{ kind: 'timed_out', clock: 'wall' }, `held ${most}\n`], 'the next step');
     assert.equal(next.stderr.toString(), '');
     return { outcome, said: stdout.toString(), told: stderr.toString() };
   }
 
   it('where it may mount, the kernel gives a sandbox no more than 64, and their modes stay', async () => {
-    const { outcome, said, told } = await take(mayMount, ['100', '3'], 2_000);
+    const { outcome, said, told } = await take(mayMount, ['100', '3'], 5_000);
     assert.deepEqual([outcome.kind, said], ['timed_out', `held ${most}\n`]);
     assert.match(told, /^(ptmx: No space left on device\n)+$/);
     await using supervisor = await (await PipedSupervisor.under(mayMount)).open();
@@ -48,8 +48,8 @@ describe('supervisor: pseudo terminals', function () {
       ['100', '3'],
       ['100', '1', 'hidden'],
     ]) {
-      const { outcome, told } = await take(mayNotMount, words, 30_000);
-      assert.deepEqual(outcome, { kind: 'signalled', signal: 9 }, words.join(' '));
+      const { outcome, said, told } = await take(mayNotMount, words, 30_000);
+      assert.deepEqual(outcome, { kind: 'signalled', signal: 9 }, `${words.join(' ')}: ${said}${told}`);
       assert.equal(told, `katafleet: more than ${most} pseudo terminals at a time\n`);
     }
   });
@@ -63,12 +63,12 @@ describe('supervisor: pseudo terminals', function () {
     try {
       /** How often the first terminal came or went while these ran. */
       const told = async (...commands: string[]) => {
-        for (const command of commands) await supervisor.run(command.split(' '), { limits: { wallMs: 500 } });
-        // Three at a time, more than a step has: when the third of ours is told to come and go, all before it has been.
+        for (const command of commands) await supervisor.run(command.split(' '), { limits: { wallMs: 3_000 } });
+        // Twelve at a time, more than a step and a look have: when the last of ours is told to come and go, all before it has been.
         const ours = [];
-        for (let i = 0; i < 3; i++) ours.push(await open(`${folder}/ptmx`, 'r+'));
+        for (let i = 0; i < 12; i++) ours.push(await open(`${folder}/ptmx`, 'r+'));
         for (const terminal of ours) await terminal.close();
-        await eventually('the third is told', 10, async () => assert.equal(seen.filter((name) => name === '2').length, 2));
+        await eventually('the last is told', 10, async () => assert.equal(seen.filter((name) => name === '11').length, 2));
         return seen.splice(0).filter((name) => name === '0').length;
       };
       const ours = await told();
