@@ -85,6 +85,7 @@ describe('supervisor: signs of life of one that dialled', function () {
       const conversation = await caller.open();
       let paused = false;
       const result = await caller.run(conversation, ['sh', '-c', 'head -c 30000000 /dev/zero | tr "\\0" x; echo end >&2'], {
+        step: { limits: { wallMs: 50_000 } },
         profile: { stdout: 32 * MiB },
         onOutput: async () => {
           if (paused) return;

@@ -332,7 +332,7 @@ describe('supervisor: dialling', function () {
 
     it('its lifetime bounds all of it: the dialling, a handshake, the waiting', async () => {
       await using host = await DialHost.listen(key);
-      const args = ['--lifetime', '300'];
+      const args = ['--lifetime', '3000'];
       await using silent = await Dialler.start(host.port, key, { args });
       await host.caller();
       await ends(silent);

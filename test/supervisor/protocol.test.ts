@@ -10,7 +10,7 @@ const execution = {
   step: 1,
   keepNetwork: false,
   collect: false,
-  wallMs: 1000,
+  wallMs: 60_000,
   cpuMs: 0,
   stdoutCap: 1,
   stderrCap: 1,
@@ -93,7 +93,7 @@ describe('supervisor: protocol', () => {
     assert.equal(await closed.exit, 0);
 
     await using ended = await (await PipedSupervisor.start()).open();
-    await ended.conversation.send(encodeExec({ ...execution, wallMs: 60_000, argv: ['sleep', '1006'] }) ?? Buffer.alloc(0));
+    await ended.conversation.send(encodeExec({ ...execution, argv: ['sleep', '1006'] }) ?? Buffer.alloc(0));
     assert.equal((await ended.conversation.next()).kind, 'started');
     ended.stream.end();
     assert.equal(await ended.exit, 0);

@@ -59,7 +59,7 @@ describe('supervisor: steps', () => {
     await using supervisor = await (await PipedSupervisor.start()).open();
     const result = await supervisor.run(
       ['sh', '-c', 'echo before; setsid sleep 1000.5 & setsid sh -c "trap \\"\\" TERM; sleep 1001.5" & sleep 1002.5'],
-      { limits: { wallMs: 300 } },
+      { limits: { wallMs: 3_000 } },
     );
     assert.deepEqual(result.outcome, { kind: 'timed_out', clock: 'wall' });
     assert.equal(result.stdout.toString(), 'before\n');
@@ -102,7 +102,7 @@ describe('supervisor: steps', () => {
     await using supervisor = await (await PipedSupervisor.start()).open();
     const result = await supervisor.run(
       ['sh', '-c', 'yes | head -c 60000000'],
-      { limits: { wallMs: 5_000 } },
+      { limits: { wallMs: 50_000 } },
       { stdout: 64 * 1024 * 1024 },
     );
     assert.equal(result.stdout.length, 60_000_000);

@@ -42,7 +42,7 @@ describe('supervisor: the end of output that is cut', () => {
   it('is kept however small the pieces are, on both streams, and after a timeout', async () => {
     await using supervisor = await (await PipedSupervisor.start()).open();
     const script = `i=0; while [ $i -lt 400 ]; do echo "out $i"; echo "err $i" >&2; i=$((i+1)); done; exec sleep 100`;
-    const step = await supervisor.run(['sh', '-c', script], { limits: { wallMs: 1_500 } }, { stdout: 50, stderr: 70 });
+    const step = await supervisor.run(['sh', '-c', script], { limits: { wallMs: 5_000 } }, { stdout: 50, stderr: 70 });
     assert.deepEqual(step.outcome, { kind: 'timed_out', clock: 'wall' });
     assert.match(step.stdoutTail?.toString() ?? '', /out 397\nout 398\nout 399\n$/);
     assert.match(step.stderrTail?.toString() ?? '', /err 398\nerr 399\n$/);
