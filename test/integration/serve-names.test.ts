@@ -5,7 +5,7 @@ import { hostname } from 'node:os';
 import { Service } from '../support/service.ts';
 
 describe('katafleet serve at all addresses', function () {
-  this.timeout(60_000);
+  this.timeout(120_000);
 
   it('answers to its host’s name and those of server.names and KATAFLEET_NAMES, and says which of the latter is none', async () => {
     process.env['KATAFLEET_NAMES'] = 'katafleet, tasks.katafleet not/a/name';

@@ -37,12 +37,12 @@ function katafleet(...args: string[]): Promise<{ code: number; stdout: string; s
 describe('katafleet serve, on a real engine', () => {
   let service: Service;
   before(async function () {
-    this.timeout(60_000);
+    this.timeout(120_000);
     service = await Service.start({ nodes: [good], profiles: { default: { memory: limit } }, schedules: { reap: 'off' } });
     await until(async () => (await service.nodes())['good']?.state === 'ready');
   });
   after(async function () {
-    this.timeout(60_000);
+    this.timeout(120_000);
     await service[Symbol.asyncDispose]();
   });
 
@@ -209,7 +209,7 @@ describe('bad nodes beside a good one', () => {
   }
 
   before(async function () {
-    this.timeout(60_000);
+    this.timeout(120_000);
     folder = await mkdtemp(join(tmpdir(), 'katafleet-bad-'));
     await certificates(join(folder, 'expired'), { expired: true });
     const pem = (name: string) => readFile(join(folder, 'expired', name));
@@ -229,7 +229,7 @@ describe('bad nodes beside a good one', () => {
     service = await Service.start({ nodes, profiles: { default: { memory: limit } }, health: { timeout: '500ms', interval: '500ms' } });
   });
   after(async function () {
-    this.timeout(60_000);
+    this.timeout(120_000);
     await service[Symbol.asyncDispose]();
     for (const server of servers) server.close();
     for (const socket of sockets) socket.destroy();

@@ -11,7 +11,7 @@ import { file, git, startPoint, testStore } from '../../support/katas.ts';
 const program = fileURLToPath(new URL('../../support/kata-child.ts', import.meta.url));
 
 describe('a katafleet that is killed', function () {
-  this.timeout(60_000);
+  this.timeout(120_000);
   let store: Awaited<ReturnType<typeof testStore>>;
   let id: string;
   let child: ChildProcess | undefined;
