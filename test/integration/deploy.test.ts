@@ -84,7 +84,8 @@ describe('katafleet as a service of one host, by the Compose of this machine', f
   it('is deployed in one command, serves with the engine that its socket leads to, and answers to names of loopback and its own only', async () => {
     const { code, stdout, stderr } = await deploy();
     assert.deepEqual([code, stdout], [0, `http://127.0.0.1:${port}\n`], stderr);
-    assert.match(stderr, /container \S+: has started, and is not healthy yet\n[^]*is healthy\n/);
+    // On a busy machine it has become so before the first look.
+    assert.match(stderr, /^container \S+: (has started, and is not healthy yet\n[^]*^container \S+: )?is healthy\n/m);
     const { HostConfig, Config, State } = await container();
     assert.equal(State.Health?.Status, 'healthy');
     assert.deepEqual(

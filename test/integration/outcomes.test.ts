@@ -46,7 +46,7 @@ describe('outcomes, in real containers', () => {
   it('timed out: partial output is kept, a fork bomb and a sleeping grandchild are gone', async () => {
     const script =
       'echo partial; (setsid sleep 1000 &) ; bomb() { bomb | bomb & }; bomb 2>/dev/null; while :; do sleep 1 2>/dev/null; done';
-    const result = await sh(fleet, script, { profile: { wallMs: 1_500, pids: 64 } });
+    const result = await sh(fleet, script, { profile: { wallMs: 3_000, pids: 64 } });
     assert.deepEqual(result.outcome, { kind: 'timed_out', clock: 'wall' });
     assert.equal(stdout(result), 'partial\n');
   });
@@ -81,7 +81,7 @@ describe('outcomes, in real containers', () => {
   });
 
   it('endless output is cut and the run goes on to its deadline', async () => {
-    const result = await sh(fleet, 'yes', { profile: { wallMs: 500, stdout: 10_000 } });
+    const result = await sh(fleet, 'yes', { profile: { wallMs: 3_000, stdout: 10_000 } });
     const [step] = result.steps;
     assert.deepEqual(result.outcome, { kind: 'timed_out', clock: 'wall' });
     assert.deepEqual([step?.stdout.length, step?.stdoutTail?.length, step?.stdoutCut], [10_000, 10_000, true]);

@@ -167,7 +167,7 @@ describe('rsync as a transfer, in real containers', function () {
       request(path, '', { steps: [{ argv: ['sh', '-c', 'printf 1 > one'] }, { argv: ['sh', '-c', 'cat one; printf 2 > two'] }] }),
     );
     assert.deepEqual([stdout(steps), steps.changes.files.map((file) => file.path).sort()], ['1', ['one', 'two']]);
-    const late = await fleet.run(request(path, 'printf before; printf x > made; sleep 60', { profile: { wallMs: 300 } }));
+    const late = await fleet.run(request(path, 'printf before; printf x > made; sleep 60', { profile: { wallMs: 3_000 } }));
     assert.deepEqual(late.outcome, { kind: 'timed_out', clock: 'wall' });
     assert.deepEqual([stdout(late), late.changes.files.map((file) => file.path)], ['before', ['made']]);
     const cancel = new AbortController();
