@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
-import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { EngineDriver } from '../../src/drivers/engine/driver.ts';
 import { findCompose } from '../../src/deploy/compose.ts';
 import { endpoint } from '../support/fleet.ts';
+import { freePort } from '../support/free-port.ts';
 
 const project = fileURLToPath(new URL('../../', import.meta.url));
 const name = `kf-compose-${process.pid}`;
@@ -35,10 +35,7 @@ describe('katafleet as a service of one host, by the Compose of this machine', f
   let port = 0;
   before(async () => {
     findCompose();
-    const free = createServer().listen(0, '127.0.0.1');
-    await new Promise((resolve) => free.once('listening', resolve));
-    port = (free.address() as AddressInfo).port;
-    await new Promise((resolve) => free.close(resolve));
+    port = await freePort();
     chmodSync(folder, 0o755);
     writeFileSync(file, 'server: { grace: 5s }\n');
   });

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { chmod, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,6 +9,7 @@ import { promisify } from 'node:util';
 import Dockerode from 'dockerode';
 import { Katafleet, KatafleetError } from '../../src/index.ts';
 import { endpoint, stdout, until, withoutUid } from '../support/fleet.ts';
+import { freePort } from '../support/free-port.ts';
 import { importScratch, scratchImage } from '../support/scratch.ts';
 import { certificates } from '../support/certificates.ts';
 
@@ -24,15 +24,6 @@ const request = {
   files: [{ path: 'in', mode: 0o644, mtimeNs: 0n, content: Buffer.from('given') }],
   steps: [{ argv: ['/program'] }],
 };
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  assert.ok(address && typeof address === 'object');
-  return address.port;
-}
 
 describe('an engine of its own, over TLS, with a disk of 64 MiB', () => {
   let folder: string;

@@ -1,7 +1,4 @@
-import { randomInt } from 'node:crypto';
-import { once } from 'node:events';
 import { chown, mkdir, mkdtemp, rm, utimes, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { encodePath } from '../../src/core/paths.ts';
@@ -9,22 +6,7 @@ import { sandboxUser } from '../../src/core/run.ts';
 import type { Katafleet, KatafleetOptions } from '../../src/index.ts';
 import type { RsyncOptions } from '../../src/rsync/rsync.ts';
 import { testFleet } from './fleet.ts';
-
-/** A port of loopback that nobody has now, below those that the kernel gives to whoever asks for any: nobody gets it before the daemon. */
-async function freePort(): Promise<number> {
-  for (;;) {
-    const port = randomInt(20_000, 32_000);
-    const server = createServer().listen(port, '127.0.0.1');
-    try {
-      await once(server, 'listening');
-    } catch {
-      continue; // it is taken
-    }
-    server.close();
-    await once(server, 'close');
-    return port;
-  }
-}
+import { freePort } from './free-port.ts';
 
 /** A folder below which sources are made, and the settings of a daemon on loopback that may show them. */
 export class RsyncGround implements AsyncDisposable {

@@ -4,6 +4,7 @@ import { type AddressInfo, createServer, type Server } from 'node:net';
 import { KatafleetError } from '../../../src/core/errors.ts';
 import { ownAddress } from '../../../src/drivers/swarm/advertise.ts';
 import { type ManagerEngine, Managers } from '../../../src/drivers/swarm/managers.ts';
+import { freePort } from '../../support/free-port.ts';
 
 const engine = (endpoint: string) => ({ endpoint }) as ManagerEngine;
 
@@ -15,11 +16,7 @@ describe('the address that tasks dial, where none is configured', () => {
     server = createServer((socket) => socket.destroy()).listen(0, '127.0.0.1');
     await once(server, 'listening');
     open = `tcp://127.0.0.1:${(server.address() as AddressInfo).port}`;
-    const other = createServer().listen(0, '127.0.0.1');
-    await once(other, 'listening');
-    closed = `tcp://127.0.0.1:${(other.address() as AddressInfo).port}`;
-    other.close();
-    await once(other, 'close');
+    closed = `tcp://127.0.0.1:${await freePort()}`;
   });
   after(() => server.close());
 
