@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { eventually } from '../support/eventually.ts';
 import { must as mustOn } from '../support/node-setup.ts';
@@ -47,6 +47,8 @@ describe('the guide to legacy nodes', function () {
     const hostKey = readFileSync(bed.path(node, '/etc/ssh/ssh_host_ed25519_key.pub'), 'utf8');
     writeFileSync(bed.path(server, '/root/.ssh/known_hosts'), `node1 ${hostKey}`);
     putKatafleet();
+    // /usr/local and homes are a host's own, so that a node program from there is not on it.
+    if (bed.on(server, ['node', '--version']).code !== 0) copyFileSync(process.execPath, bed.path(server, '/usr/local/bin/node'));
   });
   after(async () => {
     await bed?.down();

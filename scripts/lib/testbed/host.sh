@@ -53,6 +53,7 @@ boot_as_init() {
   mount --rbind /dev "$root/dev"
   for part in etc home root tmp var; do mount --bind "$dir/disk/$part" "$root/$part"; done
   mount --bind "$dir/disk/local" "$root/usr/local"
+  show_project "$root"
   find "$dir/run" -mindepth 1 -delete
   mount --bind "$dir/run" "$root/run"
   mkdir -p "$root/run/sshd" "$root/run/lock"
@@ -68,6 +69,15 @@ boot_as_init() {
   until [ -s /run/sshd.pid ]; do sleep 0.05; done        # it leaves the foreground before it listens
   /etc/testbed/start-engine
   exec tini -s -- sleep infinity
+}
+
+# The repository has its place there too, read-only, though it may lie where a host has a disk of its own.
+show_project() {
+  local project
+  project=$(dirname -- "$(dirname -- "$SELF")")
+  mkdir -p "$1$project"
+  mount --bind "$project" "$1$project"
+  mount -o remount,ro,bind "$1$project"
 }
 
 # A command inside a host, in its control group and all its namespaces.
