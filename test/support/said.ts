@@ -6,7 +6,7 @@ export interface Said {
   stderr: string;
 }
 
-/** A command to its end, its output as text. */
+/** A command to its end, its output as text. It may end before it has read its input. */
 export function said(
   command: string,
   words: readonly string[],
@@ -18,6 +18,6 @@ export function said(
     env: { ...process.env, ...env },
     maxBuffer: 1 << 28,
   });
-  if (error) throw error;
+  if (error && !(status !== null && 'code' in error && error.code === 'EPIPE')) throw error;
   return { code: status, stdout, stderr };
 }
