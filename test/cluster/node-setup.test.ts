@@ -6,6 +6,7 @@ import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Duplex } from 'node:stream';
+import { fileURLToPath } from 'node:url';
 import { profileOf, sandboxLimits } from '../../src/core/profile.ts';
 import { Step } from '../../src/core/run.ts';
 import { runWords } from '../../src/drivers/ssh/flags.ts';
@@ -18,6 +19,9 @@ import { eventually } from '../support/eventually.ts';
 import { copyScripts, must as mustOn, setUp } from '../support/node-setup.ts';
 import { said } from '../support/said.ts';
 import { Testbed } from '../support/testbed.ts';
+
+/** Shown on every host, wherever it lies. */
+const repository = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '');
 
 const image = 'katafleet/build-essential';
 const changes = (output: string) => output.split('\n').filter((line) => line.startsWith('+ '));
@@ -65,7 +69,8 @@ describe('node-setup and server-setup', function () {
 
   /** All files of a host that are its own and that no daemon writes to, and the firewall. useradd and its kin keep the previous `passwd-`. */
   function snapshot(host: string): string {
-    const own = `find /etc /home /root /usr/local /var -path /var/lib/docker -prune -o -path /var/log/dockerd.log -prune -o -path '/etc/*-' -prune -o`;
+    const others = ['/var/lib/docker', '/var/log/dockerd.log', '/etc/*-', repository].map((path) => `-path '${path}' -prune -o`);
+    const own = `find /etc /home /root /usr/local /var ${others.join(' ')}`;
     return must(host, [
       'sh',
       '-c',
