@@ -73,11 +73,14 @@ boot_as_init() {
 
 # The repository has its place there too, read-only, though it may lie where a host has a disk of its own.
 show_project() {
-  local project
+  local project shown
   project=$(dirname -- "$(dirname -- "$SELF")")
-  mkdir -p "$1$project"
-  mount --bind "$project" "$1$project"
-  mount -o remount,ro,bind "$1$project"
+  shown=$project
+  # Below another file system, which a host has not, there is no place for it: that is shown as a whole.
+  mkdir -p "$1$project" 2>/dev/null || shown=$(stat -c %m -- "$project")
+  if [ ! -d "$1$shown" ]; then note "this repository is not on the host: $shown has no place there"; return; fi
+  mount --bind "$shown" "$1$shown"
+  mount -o remount,ro,bind "$1$shown"
 }
 
 # A command inside a host, in its control group and all its namespaces.
