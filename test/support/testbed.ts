@@ -137,20 +137,27 @@ export class Testbed implements AsyncDisposable {
     await this.#run('slow', host, rate);
   }
 
-  async down(): Promise<void> {
-    if (!this.#isUp) return;
-    await this.#run('down');
+  /** Answers what it said: which engines had crashed. */
+  async down(): Promise<string> {
+    if (!this.#isUp) return '';
+    const { stderr } = await this.#execute('down');
+    if (stderr !== '') process.stderr.write(stderr);
     await rm(this.#folder, { recursive: true });
     this.#isUp = false;
     this.#forget();
+    return stderr;
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.down();
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.down();
   }
 
   async #run(...args: string[]): Promise<string> {
-    return (await execute(script, args, { env: this.#env, timeout: longestMs, maxBuffer: 16 * 1024 * 1024 })).stdout;
+    return (await this.#execute(...args)).stdout;
+  }
+
+  #execute(...args: string[]): Promise<{ stdout: string; stderr: string }> {
+    return execute(script, args, { env: this.#env, timeout: longestMs, maxBuffer: 16 * 1024 * 1024 });
   }
 }
 

@@ -105,6 +105,13 @@ await_host() {
   done
 }
 
+# An engine that died of a fault of its own says so: whoever reads a failed test must know. One that was killed says nothing.
+tell_of_crash() {
+  local words
+  words=$(grep -m 1 -A 30 -E '^(panic|fatal error|unexpected fault|runtime|SIG[A-Z]+):' "$TESTBED/$1/disk/var/log/dockerd.log" 2>/dev/null) || return 0
+  printf '%s: the engine of %s crashed; its log:\n%s\n' "$(basename -- "$SELF")" "$1" "$words" >&2
+}
+
 freeze() {
   local deadline=$((SECONDS + 10))
   cgroup freeze "$1"
