@@ -1,6 +1,6 @@
 // The command line in a few files in place of some 800, with the code that V8 makes of
 // them beside: reading and compiling modules is most of what `katafleet run` takes before it does anything. Takes dist/ as
-// tsc left it and puts dist/main.js and dist/bundle/ in place of what stands there; the library (dist/index.js) stays as it is.
+// tsc left it and puts dist/main.js and dist/bundle/ in place of what stands there; the library (dist/app/library.js) stays as it is.
 import { copyFile, readFile, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, resolve } from 'node:path';
@@ -36,13 +36,13 @@ const leaveOut = {
  * The parts that commands are in, by their files: `run` is read by people who wait for it and has a part of its own, so that it
  * reads nothing of the service's; all others share one.
  */
-const partOf = (file) => (file === './run.ts' ? 'run.cjs' : 'commands.cjs');
+const partOf = (file) => (file === './commands/run.ts' ? 'run.cjs' : 'commands.cjs');
 
 /** In the part that lists them, each command is asked of its own part. */
 const commandsApart = {
   name: 'commands-apart',
   setup(it) {
-    it.onResolve({ filter: /^\.\/[\w-]+\.ts$/ }, ({ kind, path }) =>
+    it.onResolve({ filter: /^\.\/commands\/[\w-]+\.ts$/ }, ({ kind, path }) =>
       kind === 'dynamic-import' ? { path: `./${partOf(path)}`, external: true } : undefined,
     );
   },
@@ -59,7 +59,7 @@ const commanderApart = {
 /** Packages, parts of Node and parts of ours that a command may come to need and most don't: making their schemas and tables takes milliseconds. */
 const rare = {
   packages: /^(node-cron|re2js|tar-fs|tar-stream|yaml|(node:)?(child_process|https|zlib))$/,
-  files: /\/src\/(?:(archive|deploy|drivers\/ssh|drivers\/swarm|images|katas|rsync)\/[\w/-]+|cli\/remote|daemon|runs\/json)\.ts$/,
+  files: /\/src\/(?:(deploy|drivers\/ssh|drivers\/swarm|images|katas|rsync)\/[\w/-]+|client\/remote|app\/daemon|runs\/json)\.ts$/,
 };
 
 /** What is rare is loaded when the first of its exports is used; from within its folder it is imported as ever. */
@@ -119,7 +119,7 @@ await build({
   supported: { 'dynamic-import': false },
 });
 const listed = await readFile('src/cli/commands.ts', 'utf8');
-const files = new Set(Array.from(listed.matchAll(/import\('(\.\/[\w-]+\.ts)'\)/g), ([, file]) => file));
+const files = new Set(Array.from(listed.matchAll(/import\('(\.\/commands\/[\w-]+\.ts)'\)/g), ([, file]) => file));
 for (const part of ['run.cjs', 'commands.cjs']) {
   const own = Array.from(files).filter((file) => partOf(file) === part);
   await build({

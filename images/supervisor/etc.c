@@ -13,7 +13,7 @@
 
 // What an image's own passwd or group may hold to be carried over.
 #define MOST_COPIED (1u << 18)
-// As src/core/run.ts has them.
+// As src/model/run.ts has them.
 #define USER_NAME "sandbox"
 #define HOST_NAME "sandbox"
 #define LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-."

@@ -8,7 +8,7 @@ import http from 'node:http';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import process from 'node:process';
-import { supervisorBinary } from '../../dist/drivers/supervisor.js';
+import { supervisorBinary } from '../../dist/drivers/docker/supervisor.js';
 import { codeOf, load, scripts } from '../../dist/bundle/load.mjs';
 
 /** That of this machine, for which a supervisor is built. */

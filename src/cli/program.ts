@@ -1,14 +1,15 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
-import { errorKinds, type KatafleetError, messageOf } from '../core/errors.ts';
+import { inPackage } from '../base/package-folder.ts';
+import { errorKinds, type KatafleetError, messageOf } from '../model/errors.ts';
 import { commands } from './commands.ts';
-import { readersGone, watchReaders } from './readers.ts';
-import { colours, escapeControls } from './terminal.ts';
+import { readersGone, watchReaders } from './files/readers.ts';
+import { colours, escapeControls } from './show/terminal.ts';
 import type { At } from './where.ts';
 
 /** The command line. Each command has a file beside this one; only those whose names are among the words are read, else their summaries do. */
 export async function program(words: readonly string[] | 'all' = 'all'): Promise<Command> {
-  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string };
+  const { version } = JSON.parse(readFileSync(inPackage('package.json'), 'utf8')) as { version: string };
   const root = new Command('katafleet')
     .description("Runs other people's code safely and at once on Docker hosts.")
     .version(version)

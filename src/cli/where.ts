@@ -1,9 +1,9 @@
 import { loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { cacheFolder } from '../drivers/engine/remembered.ts';
-import { Katafleet } from '../index.ts';
-import { optionsOf } from '../options.ts';
-import { ServerClient } from './client.ts';
+import { Katafleet } from '../app/library.ts';
+import { optionsOf } from '../app/options.ts';
+import { ServerClient } from '../client/client.ts';
 
 /** The options that every command shares. */
 export interface Where {

@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { messageOf } from '../core/errors.ts';
-import { formatBytes, parseBytes, parseDuration } from '../core/quantity.ts';
+import { messageOf } from '../model/errors.ts';
+import { formatBytes, parseBytes, parseDuration } from '../model/quantity.ts';
 
 /** Fields that people write in words: sizes, times, schedules. Each says what it expected and what came. */
 

@@ -1,9 +1,9 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { KatafleetError, messageOf } from '../core/errors.ts';
-import { profileOf } from '../core/profile.ts';
-import { serverMemory } from '../core/server-memory.ts';
+import { KatafleetError, messageOf } from '../model/errors.ts';
+import { profileOf } from '../model/profile.ts';
+import { serverMemory } from '../base/server-memory.ts';
 import { parseConfig } from './parse.ts';
 import { type ReachConfig, reachOf } from './reach.ts';
 import { type Config, ConfigFile, type NodeConfig } from './schema.ts';

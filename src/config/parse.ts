@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import { type Document, isMap, isScalar, LineCounter, type Node, parseDocument, visit } from 'yaml';
-import { KatafleetError, messageOf } from '../core/errors.ts';
+import { KatafleetError, messageOf } from '../model/errors.ts';
 import { nearest } from './nearest.ts';
 import { ConfigFile } from './schema.ts';
 

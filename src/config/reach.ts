@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { maskEndpoint } from '../core/endpoint.ts';
+import { maskEndpoint } from '../model/endpoint.ts';
 import { duration } from './fields.ts';
 
 /** How an engine is reached: its endpoint, and the keys and options that go with it. */

@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
-import { parseListen } from '../core/endpoint.ts';
+import { parseListen } from '../model/endpoint.ts';
 import { duration, size } from './fields.ts';
 
 const [second, minute] = [1_000, 60_000];

@@ -1,9 +1,9 @@
 import cron from 'node-cron';
 import { z } from 'zod';
-import { endpointIdentity, parseListen } from '../core/endpoint.ts';
-import { parseHostName } from '../core/host-name.ts';
-import { Profile, ProfileFields } from '../core/profile.ts';
-import { defaultUids, mostUids, parseUids, type Uids, uidsInWords } from '../core/users.ts';
+import { endpointIdentity, parseListen } from '../model/endpoint.ts';
+import { parseHostName } from '../model/host-name.ts';
+import { Profile, ProfileFields } from '../model/profile.ts';
+import { defaultUids, mostUids, parseUids, type Uids, uidsInWords } from '../model/users.ts';
 import { duration, durationOrOff, reserve, share, size } from './fields.ts';
 import { checkReach, endpoint, file, type ReachConfig, reachFields } from './reach.ts';
 import { RsyncEntry } from './rsync.ts';

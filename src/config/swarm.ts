@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { endpointIdentity, parseListen } from '../core/endpoint.ts';
-import { Profile } from '../core/profile.ts';
+import { endpointIdentity, parseListen } from '../model/endpoint.ts';
+import { Profile } from '../model/profile.ts';
 import { duration, durationOrOff } from './fields.ts';
 import { checkReach, file, reachFields } from './reach.ts';
 

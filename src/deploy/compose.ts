@@ -3,7 +3,7 @@ import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as dockerCompose from 'docker-compose';
 import type Dockerode from 'dockerode';
-import { KatafleetError, messageOf } from '../core/errors.ts';
+import { KatafleetError, messageOf } from '../model/errors.ts';
 import type { Variables } from './interpolate.ts';
 import { logLines } from './log-lines.ts';
 import { stackFile } from './stack.ts';

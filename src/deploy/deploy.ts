@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type Dockerode from 'dockerode';
-import { socketPath } from '../core/endpoint.ts';
-import { KatafleetError, messageOf } from '../core/errors.ts';
-import { parseHostName } from '../core/host-name.ts';
-import { canonicalImage } from '../core/image-name.ts';
-import { engineError } from '../drivers/api/errors.ts';
-import { inspectImage } from '../drivers/api/inspect.ts';
+import { socketPath } from '../model/endpoint.ts';
+import { KatafleetError, messageOf } from '../model/errors.ts';
+import { parseHostName } from '../model/host-name.ts';
+import { canonicalImage } from '../model/image-name.ts';
+import { engineError } from '../drivers/docker/errors.ts';
+import { inspectImage } from '../drivers/docker/inspect.ts';
 import type { EngineDriver } from '../drivers/engine/driver.ts';
 import { deployCompose } from './compose.ts';
 import { deployedConfig } from './config.ts';

@@ -1,4 +1,4 @@
-import { KatafleetError } from '../core/errors.ts';
+import { KatafleetError } from '../model/errors.ts';
 
 export type Variables = Readonly<Record<string, string | undefined>>;
 

@@ -1,6 +1,6 @@
 import type Dockerode from 'dockerode';
-import { KatafleetError } from '../core/errors.ts';
-import { atLeast, parseApiVersion } from '../drivers/api/version.ts';
+import { KatafleetError } from '../model/errors.ts';
+import { atLeast, parseApiVersion } from '../drivers/docker/version.ts';
 
 /** Capabilities of services came with this API, engine 20.10. */
 const leastApi = [1, 41] as const;

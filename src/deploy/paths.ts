@@ -1,7 +1,7 @@
 import { posix } from 'node:path';
 import type { parseConfig } from '../config/parse.ts';
-import { socketPath } from '../core/endpoint.ts';
-import { KatafleetError } from '../core/errors.ts';
+import { socketPath } from '../model/endpoint.ts';
+import { KatafleetError } from '../model/errors.ts';
 import type { StackKind } from './deploy.ts';
 
 type Parsed = ReturnType<typeof parseConfig>;

@@ -1,5 +1,5 @@
 import type Dockerode from 'dockerode';
-import { KatafleetError, messageOf } from '../core/errors.ts';
+import { KatafleetError, messageOf } from '../model/errors.ts';
 
 /**
  * The group of the engine's socket as a container sees it, which no other machine can tell: a container looks, and goes.

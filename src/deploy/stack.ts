@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
 import { z } from 'zod';
-import { KatafleetError, messageOf } from '../core/errors.ts';
-import { faultsOf } from '../core/faults.ts';
-import { parseBytes, parseDuration } from '../core/quantity.ts';
+import { inPackage } from '../base/package-folder.ts';
+import { KatafleetError, messageOf } from '../model/errors.ts';
+import { faultsOf } from '../model/faults.ts';
+import { parseBytes, parseDuration } from '../model/quantity.ts';
 import { interpolate, type Variables } from './interpolate.ts';
 
 /**
@@ -124,9 +124,9 @@ const Stack = z
 export type Stack = z.output<typeof Stack>;
 export type StackService = z.output<typeof Service>;
 
-/** Where the stacks lie, the same from src/ and from dist/. */
+/** Where the stacks lie. */
 export const stackFile = (name: 'swarm.yaml' | 'compose.yaml' | 'katafleet.swarm.yaml' | 'katafleet.compose.yaml'): string =>
-  fileURLToPath(new URL(`../../stacks/${name}`, import.meta.url));
+  inPackage(`stacks/${name}`);
 
 /** stacks/swarm.yaml with its variables filled in. @throws config.invalid */
 export function readStack(variables: Variables, file = stackFile('swarm.yaml')): Stack {

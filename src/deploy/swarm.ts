@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import type Dockerode from 'dockerode';
-import { KatafleetError, messageOf } from '../core/errors.ts';
-import { labels } from '../core/labels.ts';
-import { isStatus } from '../drivers/api/errors.ts';
+import { KatafleetError, messageOf } from '../model/errors.ts';
+import { labels } from '../model/labels.ts';
+import { isStatus } from '../drivers/docker/errors.ts';
 import { deployedLabel, networkSpecs, serviceName, serviceSpec, stackLabels } from './spec.ts';
 import type { Stack } from './stack.ts';
 import { untilHealthy } from './watch.ts';

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type Dockerode from 'dockerode';
-import { KatafleetError, messageOf } from '../core/errors.ts';
-import { labels } from '../core/labels.ts';
-import { engineError, isStatus } from '../drivers/api/errors.ts';
+import { KatafleetError, messageOf } from '../model/errors.ts';
+import { labels } from '../model/labels.ts';
+import { engineError, isStatus } from '../drivers/docker/errors.ts';
 import type { EngineDriver } from '../drivers/engine/driver.ts';
 import { noManager, type SwarmView } from './manager.ts';
 import { isUnderWay, type TaskView } from './task-words.ts';

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type Dockerode from 'dockerode';
-import { KatafleetError } from '../core/errors.ts';
+import { KatafleetError } from '../model/errors.ts';
 import { logLines } from './log-lines.ts';
 import { deployedLabel } from './spec.ts';
 import { hasFailed, isUnderWay, taskHint, type TaskView, taskWords } from './task-words.ts';

@@ -1,6 +1,6 @@
 import type { Duplex, Readable } from 'node:stream';
-import type { LightRules } from '../core/lights.ts';
-import type { SandboxLimits } from '../core/profile.ts';
+import type { LightRules } from '../model/lights.ts';
+import type { SandboxLimits } from '../model/profile.ts';
 import type { Reached } from './choose.ts';
 
 /** What probing an endpoint found. */

@@ -1,4 +1,4 @@
-import { KatafleetError } from '../core/errors.ts';
+import { KatafleetError } from '../model/errors.ts';
 import type { Reached } from './choose.ts';
 import type { Driver, DriverKind, Fingerprint, NodeImage, OwnedContainer, PreparedImage, Sandbox, SandboxSpec } from './contract.ts';
 import type { EngineDriver } from './engine/driver.ts';

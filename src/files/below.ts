@@ -1,6 +1,6 @@
-import { KatafleetError } from '../core/errors.ts';
-import { encodePath, sandboxPath } from '../core/paths.ts';
-import { formatBytes } from '../core/quantity.ts';
+import { KatafleetError } from '../model/errors.ts';
+import { encodePath, sandboxPath } from '../model/paths.ts';
+import { formatBytes } from '../model/quantity.ts';
 import { readExactly, Way } from './way.ts';
 
 /** A file as it was when it was read. */

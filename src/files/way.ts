@@ -1,6 +1,6 @@
 import { constants, type Stats } from 'node:fs';
 import { type FileHandle, open, readdir } from 'node:fs/promises';
-import { decodePath, encodePath, pathFault } from '../core/paths.ts';
+import { decodePath, encodePath, pathFault } from '../model/paths.ts';
 
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK } = constants;
 

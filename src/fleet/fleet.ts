@@ -1,21 +1,21 @@
-import { maskEndpoint } from '../core/endpoint.ts';
-import { KatafleetError } from '../core/errors.ts';
-import { canonicalImage } from '../core/image-name.ts';
-import { type Placing, unplaced } from '../core/placing.ts';
-import { poolKey, type SandboxLimits } from '../core/profile.ts';
+import { maskEndpoint } from '../model/endpoint.ts';
+import { KatafleetError } from '../model/errors.ts';
+import { canonicalImage } from '../model/image-name.ts';
+import { type Placing, unplaced } from '../model/placing.ts';
+import { poolKey, type SandboxLimits } from '../model/profile.ts';
 import type { NodeMember } from '../drivers/contract.ts';
-import { Cluster } from '../scheduler/cluster.ts';
-import { explain, type NodeVerdict, type Policy, type Wanted } from '../scheduler/placement.ts';
+import { Cluster } from '../scheduler/place/cluster.ts';
+import { explain, type NodeVerdict, type Policy, type Wanted } from '../scheduler/place/placement.ts';
 import { type PoolBounds, shareTargets } from '../scheduler/targets.ts';
-import type { HealthState } from './health.ts';
-import type { CopyOptions } from './copy.ts';
-import { fleetImages, type FleetImage, ImageCopies } from './images.ts';
-import { ImageSearch } from './image-search.ts';
-import { Member, type MemberOptions, type MemberSettings } from './member.ts';
-import type { Lease } from './node.ts';
-import { machineOf, splitMachine } from './machines.ts';
-import type { WarmPool } from './pool.ts';
-import type { Doomed } from './reaper.ts';
+import type { HealthState } from './node/health.ts';
+import type { CopyOptions } from './inventory/copy.ts';
+import { fleetImages, type FleetImage, ImageCopies } from './inventory/images.ts';
+import { ImageSearch } from './inventory/image-search.ts';
+import { Member, type MemberOptions, type MemberSettings } from './node/node.ts';
+import type { Lease } from './node/sandboxes.ts';
+import { machineOf, splitMachine } from './node/machines.ts';
+import type { WarmPool } from './pools/pool.ts';
+import type { Doomed } from './upkeep/reaper.ts';
 
 export interface FleetOptions extends Omit<MemberOptions, 'cluster' | 'onState' | 'onRoom' | 'onImagesChanged'> {
   members: readonly MemberSettings[];

@@ -2,7 +2,7 @@ import { pipeline } from 'node:stream';
 import type { Transform } from 'node:stream';
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import { KatafleetError } from '../core/errors.ts';
+import { KatafleetError } from '../model/errors.ts';
 
 const decoders: Record<string, () => Transform & { bytesWritten: number }> = {
   gzip: createGunzip,

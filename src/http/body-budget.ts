@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import { ByteBudget, type Room } from '../core/byte-budget.ts';
-import { KatafleetError } from '../core/errors.ts';
+import { ByteBudget, type Room } from '../base/byte-budget.ts';
+import { KatafleetError } from '../model/errors.ts';
 
 /** When a client that was turned away may come back, ms. */
 const retryAfterMs = 1_000;

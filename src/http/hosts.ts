@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
-import { KatafleetError } from '../core/errors.ts';
-import { parseHostName } from '../core/host-name.ts';
+import { KatafleetError } from '../model/errors.ts';
+import { parseHostName } from '../model/host-name.ts';
 
 /** By which names the server may be asked. */
 export interface Hosts {

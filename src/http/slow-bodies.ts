@@ -1,8 +1,8 @@
 import { Transform } from 'node:stream';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import { type Clock, steadyClock } from '../core/clock.ts';
-import { KatafleetError } from '../core/errors.ts';
-import { formatBytes } from '../core/quantity.ts';
+import { type Clock, steadyClock } from '../base/clock.ts';
+import { KatafleetError } from '../model/errors.ts';
+import { formatBytes } from '../model/quantity.ts';
 
 /**
  * How fast a body must come: `slowest` bytes a second on average once `graceMs` have passed, and as many as it takes to have it

@@ -4,8 +4,8 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type Dockerode from 'dockerode';
-import { KatafleetError, messageOf } from '../core/errors.ts';
-import { inspectImage } from '../drivers/api/inspect.ts';
+import { KatafleetError, messageOf } from '../model/errors.ts';
+import { inspectImage } from '../drivers/docker/inspect.ts';
 
 export type Progress = (line: string) => void;
 

@@ -1,8 +1,8 @@
 import { createReadStream } from 'node:fs';
 import { readdir, readFile, realpath, stat } from 'node:fs/promises';
 import { dirname, join, sep } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { KatafleetError } from '../core/errors.ts';
+import { inPackage } from '../base/package-folder.ts';
+import { KatafleetError } from '../model/errors.ts';
 import type { Fingerprint } from '../drivers/contract.ts';
 import type { NodePlan } from './host-node.ts';
 import type { ProjectContext } from './recipe.ts';
@@ -18,7 +18,7 @@ export interface ContextFile {
 }
 
 /** The root of the project, the same from src/ and from dist/. */
-const projectRoot = fileURLToPath(new URL('../../', import.meta.url));
+const projectRoot = inPackage('');
 
 export function contextBytes(name: string, mode: number, bytes: Buffer): ContextFile {
   return {

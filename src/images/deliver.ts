@@ -1,5 +1,5 @@
 import PQueue from 'p-queue';
-import { KatafleetError, messageOf } from '../core/errors.ts';
+import { KatafleetError, messageOf } from '../model/errors.ts';
 import type { PlannedStep } from './distribute.ts';
 
 /** What is told of a copy. */

@@ -1,6 +1,6 @@
-import { KatafleetError } from '../core/errors.ts';
-import { canonicalImage, imageIndex } from '../core/image-name.ts';
-import { labels } from '../core/labels.ts';
+import { KatafleetError } from '../model/errors.ts';
+import { canonicalImage, imageIndex } from '../model/image-name.ts';
+import { labels } from '../model/labels.ts';
 import type { NodeImage } from '../drivers/contract.ts';
 
 /** What of a node decides whether images come to it, or from it. */

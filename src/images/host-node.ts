@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { realpathSync } from 'node:fs';
-import { KatafleetError } from '../core/errors.ts';
+import { KatafleetError } from '../model/errors.ts';
 
 /** What of this machine and its Node decides which image can run that Node, or another one in its place. */
 export interface HostNode {

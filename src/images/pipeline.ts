@@ -1,7 +1,7 @@
 import type Dockerode from 'dockerode';
-import type { RunRequest, RunResult } from '../core/run.ts';
+import type { RunRequest, RunResult } from '../model/run.ts';
 import type { Fingerprint } from '../drivers/contract.ts';
-import { engineError } from '../drivers/api/errors.ts';
+import { engineError } from '../drivers/docker/errors.ts';
 import { build, imageRepository } from './build.ts';
 import { prove } from './prove.ts';
 import { buildOrder, readRecipes } from './recipe.ts';

@@ -1,6 +1,6 @@
-import { KatafleetError } from '../core/errors.ts';
-import type { Outcome, RunRequest, RunResult } from '../core/run.ts';
-import { compilePattern } from '../runs/lights.ts';
+import { KatafleetError } from '../model/errors.ts';
+import type { Outcome, RunRequest, RunResult } from '../model/run.ts';
+import { compilePattern } from '../runs/attempt/lights.ts';
 import type { Progress } from './base.ts';
 import type { Recipe } from './recipe.ts';
 import { startPointFiles } from './start-point.ts';

@@ -1,11 +1,11 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
 import { z } from 'zod';
-import { KatafleetError, messageOf } from '../core/errors.ts';
-import { Light, LightRules } from '../core/lights.ts';
-import { compilePattern } from '../runs/lights.ts';
+import { inPackage } from '../base/package-folder.ts';
+import { KatafleetError, messageOf } from '../model/errors.ts';
+import { Light, LightRules } from '../model/lights.ts';
+import { compilePattern } from '../runs/attempt/lights.ts';
 
 const Pattern = z.string().refine((pattern) => {
   try {
@@ -58,7 +58,7 @@ export const Recipe = z.strictObject({
 export type Recipe = z.output<typeof Recipe> & { name: string; folder: string };
 
 /** Where the recipes are, the same from src/ and from dist/. */
-export const recipesFolder = fileURLToPath(new URL('../../images/', import.meta.url));
+export const recipesFolder = inPackage('images/');
 
 /** Every recipe below a folder, by name. @throws recipe.invalid */
 export async function readRecipes(folder = recipesFolder): Promise<Map<string, Recipe>> {

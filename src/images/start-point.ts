@@ -1,9 +1,9 @@
 import { join } from 'node:path';
-import { KatafleetError } from '../core/errors.ts';
-import { faultsOf } from '../core/faults.ts';
-import { Manifest } from '../core/manifest.ts';
-import { sandboxPath } from '../core/paths.ts';
-import type { SandboxFile } from '../core/run.ts';
+import { KatafleetError } from '../model/errors.ts';
+import { faultsOf } from '../model/faults.ts';
+import { Manifest } from '../model/manifest.ts';
+import { sandboxPath } from '../model/paths.ts';
+import type { SandboxFile } from '../model/run.ts';
 import { FilesBelow, startPointLimits } from '../files/below.ts';
 
 /**

@@ -1,9 +1,9 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import PQueue from 'p-queue';
-import { KatafleetError, messageOf } from '../core/errors.ts';
-import type { Profile } from '../core/profile.ts';
-import type { RunRequest, RunResult, SandboxFile, SandboxFolder } from '../core/run.ts';
+import { KatafleetError, messageOf } from '../model/errors.ts';
+import type { Profile } from '../model/profile.ts';
+import type { RunRequest, RunResult, SandboxFile, SandboxFolder } from '../model/run.ts';
 import { Branch, type Start } from './branch.ts';
 import { Committer, type Retries } from './committer.ts';
 import type { CommitPlan } from './fast-import.ts';

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { KatafleetError, messageOf } from '../core/errors.ts';
+import { KatafleetError, messageOf } from '../model/errors.ts';
 import { type CommitPlan, importCommits } from './fast-import.ts';
 import type { Git } from './git.ts';
 import { type Entry, readHistory, readSnapshot, readTip, type Snapshot, withContents } from './read.ts';

@@ -1,7 +1,7 @@
 import { stat, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { KatafleetError, messageOf } from '../core/errors.ts';
-import { formatBytes } from '../core/quantity.ts';
+import { KatafleetError, messageOf } from '../model/errors.ts';
+import { formatBytes } from '../model/quantity.ts';
 import { branch } from './fast-import.ts';
 import type { Git } from './git.ts';
 import { AvatarName, namesGitFolder, startBranch } from './names.ts';

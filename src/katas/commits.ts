@@ -1,4 +1,4 @@
-import { sayOutcome } from '../core/outcome.ts';
+import { sayOutcome } from '../model/outcome.ts';
 import { type CommitPlan } from './fast-import.ts';
 import { filesJson, json, type KataRecord, type TestRecord } from './record.ts';
 import { emptySandbox, type Sandbox } from './sandbox.ts';

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { KatafleetError, messageOf } from '../core/errors.ts';
+import { KatafleetError, messageOf } from '../model/errors.ts';
 import type { CommitPlan } from './fast-import.ts';
 
 /** Tries at a commit that can't be made, such as on a full disk; the waits between them grow from the first to the last, ms. */

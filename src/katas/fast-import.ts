@@ -1,4 +1,4 @@
-import { encodePath } from '../core/paths.ts';
+import { encodePath } from '../model/paths.ts';
 import type { Git } from './git.ts';
 import { GitFailed } from './git.ts';
 

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { KatafleetError } from '../core/errors.ts';
+import { KatafleetError } from '../model/errors.ts';
 
 /** A kata's id: a folder of that name holds it. Cyber-dojo's own (six letters and digits, case matters) fit. */
 export const KataId = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$/, 'must be 1 to 63 letters, digits, _ or -, no - or _ first');

@@ -1,6 +1,6 @@
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { KatafleetError, messageOf } from '../core/errors.ts';
+import { KatafleetError, messageOf } from '../model/errors.ts';
 import { makeFolder } from '../files/make-folder.ts';
 import { AvatarName, KataId } from './names.ts';
 

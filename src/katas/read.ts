@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { KatafleetError } from '../core/errors.ts';
-import type { Light } from '../core/lights.ts';
-import { Light as LightSchema } from '../core/lights.ts';
-import { decodePath, pathFault } from '../core/paths.ts';
+import { KatafleetError } from '../model/errors.ts';
+import type { Light } from '../model/lights.ts';
+import { Light as LightSchema } from '../model/lights.ts';
+import { decodePath, pathFault } from '../model/paths.ts';
 import { inTree, trailer } from './commits.ts';
 import { branch } from './fast-import.ts';
 import { type Git, GitFailed } from './git.ts';

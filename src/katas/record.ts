@@ -1,10 +1,10 @@
 import { z } from 'zod';
-import { KatafleetError } from '../core/errors.ts';
-import { Light } from '../core/lights.ts';
-import { Manifest } from '../core/manifest.ts';
-import type { Stream } from '../core/output.ts';
-import { pathBytes } from '../core/paths.ts';
-import { Outcome, type RunResult, type StepResult } from '../core/run.ts';
+import { KatafleetError } from '../model/errors.ts';
+import { Light } from '../model/lights.ts';
+import { Manifest } from '../model/manifest.ts';
+import type { Stream } from '../model/output.ts';
+import { pathBytes } from '../model/paths.ts';
+import { Outcome, type RunResult, type StepResult } from '../model/run.ts';
 import { KataId } from './names.ts';
 import { Rules } from './rules.ts';
 import type { Kept, KeptFolder, LeftOut, Sandbox } from './sandbox.ts';

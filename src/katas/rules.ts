@@ -1,8 +1,8 @@
 import { RE2JS } from 're2js';
 import { parse } from 'yaml';
 import { z } from 'zod';
-import { KatafleetError, messageOf } from '../core/errors.ts';
-import { compileGlobs } from '../core/glob.ts';
+import { KatafleetError, messageOf } from '../model/errors.ts';
+import { compileGlobs } from '../model/glob.ts';
 import { compileGlob } from './glob.ts';
 
 /** The file beside manifest.json that says what becomes of the files that a test makes. */

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
-import { ancestors, checkEntries } from '../core/entries.ts';
-import { KatafleetError } from '../core/errors.ts';
-import { pathBytes } from '../core/paths.ts';
-import { formatBytes } from '../core/quantity.ts';
+import { ancestors, checkEntries } from '../model/entries.ts';
+import { KatafleetError } from '../model/errors.ts';
+import { pathBytes } from '../model/paths.ts';
+import { formatBytes } from '../model/quantity.ts';
 import {
   type Changes,
   defaultModes,
@@ -11,7 +11,7 @@ import {
   type ReturnedFile,
   type SandboxFile,
   type SandboxFolder,
-} from '../core/run.ts';
+} from '../model/run.ts';
 import { ageOf } from './age.ts';
 import { namesGitFolder } from './names.ts';
 import type { FateOf } from './rules.ts';

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
-import { KatafleetError, messageOf } from '../core/errors.ts';
+import { KatafleetError, messageOf } from '../model/errors.ts';
 import { type Git, gitEnvironment, gitSettings } from './git.ts';
 
 /** What a client may send to ask for commits, bytes: a line of some 50 for each that it wants or has. */

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { z } from 'zod';
-import { KatafleetError, messageOf } from '../core/errors.ts';
-import { Manifest } from '../core/manifest.ts';
+import { KatafleetError, messageOf } from '../model/errors.ts';
+import { Manifest } from '../model/manifest.ts';
 import { FilesBelow, startPointLimits } from '../files/below.ts';
 import { fateOf, parseRules, type Rules, rulesFile } from './rules.ts';
 import type { WholeFile } from './sandbox.ts';

@@ -1,6 +1,6 @@
-import { KatafleetError } from '../core/errors.ts';
-import { shownOutput, type Stream } from '../core/output.ts';
-import { noChanges, type SandboxFile, type SandboxFolder } from '../core/run.ts';
+import { KatafleetError } from '../model/errors.ts';
+import { shownOutput, type Stream } from '../model/output.ts';
+import { noChanges, type SandboxFile, type SandboxFolder } from '../model/run.ts';
 import { savedCommit, testedCommit } from './commits.ts';
 import type { CommitPlan } from './fast-import.ts';
 import { type KataRecord, type TestRecord, testRecord } from './record.ts';

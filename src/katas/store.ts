@@ -2,7 +2,7 @@ import { randomInt } from 'node:crypto';
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import PQueue from 'p-queue';
-import { KatafleetError, messageOf } from '../core/errors.ts';
+import { KatafleetError, messageOf } from '../model/errors.ts';
 import { Avatar, type AvatarServices, type Given, type RunTest, type Tested, type TestOptions } from './avatar.ts';
 import type { Start } from './branch.ts';
 import { exportBundle, importBundle } from './bundle.ts';

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import type { Duplex } from 'node:stream';
-import { KatafleetError, messageOf } from '../core/errors.ts';
+import { KatafleetError, messageOf } from '../model/errors.ts';
 import { FrameReader, ProtocolBreak } from './frames.ts';
 import { decodeReply, type Reply } from './replies.ts';
 import { protocolVersion } from './requests.ts';

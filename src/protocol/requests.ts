@@ -1,4 +1,4 @@
-import type { GlobProgram } from '../core/glob.ts';
+import type { GlobProgram } from '../model/glob.ts';
 import { encodeFrame, hostFrame, maxPayload } from './frames.ts';
 import { PayloadWriter } from './wire.ts';
 

@@ -4,7 +4,7 @@ import { readFile, rename, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { KatafleetError, messageOf } from '../core/errors.ts';
+import { KatafleetError, messageOf } from '../model/errors.ts';
 import { makeFolder } from '../files/make-folder.ts';
 import { daemonText } from './modules.ts';
 import { checkRsyncVersion, parseRsyncVersion } from './version.ts';

@@ -1,7 +1,7 @@
 import { chmod, chown, mkdir, rm, writeFile } from 'node:fs/promises';
-import { KatafleetError } from '../core/errors.ts';
-import { encodePath } from '../core/paths.ts';
-import { type ListedFile, type ReturnedFile, sandboxUser } from '../core/run.ts';
+import { KatafleetError } from '../model/errors.ts';
+import { encodePath } from '../model/paths.ts';
+import { type ListedFile, type ReturnedFile, sandboxUser } from '../model/run.ts';
 import { makeFolder } from '../files/make-folder.ts';
 import { endConnections } from './connections.ts';
 import { MachineDaemon, OwnDaemon, type RsyncDaemon } from './daemon.ts';

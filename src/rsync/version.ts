@@ -1,4 +1,4 @@
-import { KatafleetError } from '../core/errors.ts';
+import { KatafleetError } from '../model/errors.ts';
 
 /** Below it rsync has holes that let a client or a daemon write where it should not, or read memory (fixed up to 3.4.3). */
 const least = [3, 4, 3] as const;

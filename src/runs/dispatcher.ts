@@ -1,22 +1,22 @@
-import type { ByteBudget } from '../core/byte-budget.ts';
+import type { ByteBudget } from '../base/byte-budget.ts';
 import { randomUUID } from 'node:crypto';
-import { KatafleetError, messageOf } from '../core/errors.ts';
-import { notCounted, type RunResult } from '../core/run.ts';
+import { KatafleetError, messageOf } from '../model/errors.ts';
+import { notCounted, type RunResult } from '../model/run.ts';
 import type { Fleet } from '../fleet/fleet.ts';
-import type { Lease } from '../fleet/node.ts';
-import type { Policy } from '../scheduler/placement.ts';
-import { FairQueue, type QueueLimits, type Waiting } from '../scheduler/queue.ts';
+import type { Lease } from '../fleet/node/sandboxes.ts';
+import type { Policy } from '../scheduler/place/placement.ts';
+import { FairQueue, type QueueLimits, type Waiting } from '../scheduler/queue/queue.ts';
 import { Scheduler } from '../scheduler/scheduler.ts';
 import { type Job, wantedOf } from './job.ts';
 import { type Loss, noSandbox, sandboxLost, wordsOf } from './losses.ts';
-import type { OutputBudget } from './output-budget.ts';
+import type { OutputBudget } from './room/output-budget.ts';
 import { rejection, tooLate } from './rejection.ts';
-import { transfersWith } from './rsync-transfer.ts';
-import { type Attempt, attempt } from './runner.ts';
-import { SandboxState } from './sandbox-state.ts';
-import { type Kept, mayServeAgain, type SessionLimits, Sessions } from './sessions.ts';
+import { transfersWith } from './attempt/rsync-transfer.ts';
+import { type Attempt, attempt } from './attempt/runner.ts';
+import { SandboxState } from './sessions/sandbox-state.ts';
+import { type Kept, mayServeAgain, type SessionLimits, Sessions } from './sessions/sessions.ts';
 import { cancelled, entryOf, type Recorder, stopping, type SubmitOptions, type Ticket, unwritten } from './ticket.ts';
-import type { Transfers } from './transfer.ts';
+import type { Transfers } from './attempt/transfer.ts';
 
 export interface DispatcherOptions {
   limits: QueueLimits;

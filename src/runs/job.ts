@@ -1,13 +1,13 @@
-import { checkEntries } from '../core/entries.ts';
-import { KatafleetError } from '../core/errors.ts';
-import { compileGlobs, type GlobProgram } from '../core/glob.ts';
-import { canonicalImage, isImageName } from '../core/image-name.ts';
-import { type Placing, unplaced } from '../core/placing.ts';
-import { poolKey, type Profile, profileOf, type SandboxLimits, sandboxLimits } from '../core/profile.ts';
-import { type RunRequest, Step } from '../core/run.ts';
+import { checkEntries } from '../model/entries.ts';
+import { KatafleetError } from '../model/errors.ts';
+import { compileGlobs, type GlobProgram } from '../model/glob.ts';
+import { canonicalImage, isImageName } from '../model/image-name.ts';
+import { type Placing, unplaced } from '../model/placing.ts';
+import { poolKey, type Profile, profileOf, type SandboxLimits, sandboxLimits } from '../model/profile.ts';
+import { type RunRequest, Step } from '../model/run.ts';
 import { fitsExec } from '../protocol/requests.ts';
-import type { Wanted } from '../scheduler/placement.ts';
-import { mostStdin, variablesOf } from './execute.ts';
+import type { Wanted } from '../scheduler/place/placement.ts';
+import { mostStdin, variablesOf } from './attempt/execute.ts';
 
 /** A run whose request has been checked. */
 export interface Job {

@@ -1,9 +1,9 @@
 import { isUtf8 } from 'node:buffer';
 import { z } from 'zod';
-import { Placing } from '../core/placing.ts';
-import { type Profile, ProfileFields } from '../core/profile.ts';
-import type { Stream } from '../core/output.ts';
-import { type KeptResult, type Pieces, type RunRequest, Step, type StepResult } from '../core/run.ts';
+import { Placing } from '../model/placing.ts';
+import { type Profile, ProfileFields } from '../model/profile.ts';
+import type { Stream } from '../model/output.ts';
+import { type KeptResult, type Pieces, type RunRequest, Step, type StepResult } from '../model/run.ts';
 import { LongText } from './long-json.ts';
 
 /** How runs and their results look as JSON: bytes as text where they are UTF-8, else in base64; time stamps as decimal ns. */

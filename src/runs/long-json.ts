@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
-import type { Pieces } from '../core/run.ts';
+import type { Pieces } from '../model/run.ts';
 
 /** A text in JSON that is never in memory as a whole. */
 export class LongText {

@@ -1,5 +1,5 @@
-import { KatafleetError, messageOf } from '../core/errors.ts';
-import type { Member } from '../fleet/member.ts';
+import { KatafleetError, messageOf } from '../model/errors.ts';
+import type { Member } from '../fleet/node/node.ts';
 import type { Ticket } from './ticket.ts';
 
 /** Losses of a run in sandboxes of which the node lives on, from which on the run has to answer for them. */

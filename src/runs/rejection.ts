@@ -1,6 +1,6 @@
-import { KatafleetError } from '../core/errors.ts';
+import { KatafleetError } from '../model/errors.ts';
 import type { Fleet } from '../fleet/fleet.ts';
-import type { Reason, ReasonCode, Wanted } from '../scheduler/placement.ts';
+import type { Reason, ReasonCode, Wanted } from '../scheduler/place/placement.ts';
 import type { Job } from './job.ts';
 
 const shown = 20;

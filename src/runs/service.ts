@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import { within } from '../core/deadline.ts';
-import { KatafleetError, messageOf } from '../core/errors.ts';
-import type { Placing } from '../core/placing.ts';
-import type { KeptResult, RunRequest, RunResult } from '../core/run.ts';
+import { within } from '../base/deadline.ts';
+import { KatafleetError, messageOf } from '../model/errors.ts';
+import type { Placing } from '../model/placing.ts';
+import type { KeptResult, RunRequest, RunResult } from '../model/run.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { checkJob, type Job } from './job.ts';
-import { Owed } from './owed.ts';
+import { Owed } from './room/owed.ts';
 import { Recovery, type Unended } from './recovery.ts';
 import type { Recorder, SubmitOptions } from './ticket.ts';
 import { Waiters } from './waiters.ts';

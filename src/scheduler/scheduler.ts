@@ -1,7 +1,7 @@
-import type { Cluster, NodeState } from './cluster.ts';
-import { passes, passesButForMemory } from './filters.ts';
-import { type Decision, place, type Policy, type Wanted } from './placement.ts';
-import type { FairQueue, Waiting } from './queue.ts';
+import type { Cluster, NodeState } from './place/cluster.ts';
+import { passes, passesButForMemory } from './place/filters.ts';
+import { type Decision, place, type Policy, type Wanted } from './place/placement.ts';
+import type { FairQueue, Waiting } from './queue/queue.ts';
 
 export type Placed = Extract<Decision, { kind: 'place' }>;
 

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { DefaultSerializer, deserialize } from 'node:v8';
-import { KatafleetError, messageOf } from '../core/errors.ts';
-import { encodePath } from '../core/paths.ts';
-import type { RunRequest } from '../core/run.ts';
+import { KatafleetError, messageOf } from '../model/errors.ts';
+import { encodePath } from '../model/paths.ts';
+import type { RunRequest } from '../model/run.ts';
 import type { SplitResult } from './apart.ts';
 
 /** Before each value, so that another form can be told from this one. */

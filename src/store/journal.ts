@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
-import { KatafleetError } from '../core/errors.ts';
-import { canonicalImage } from '../core/image-name.ts';
-import { Placing } from '../core/placing.ts';
-import { type KeptResult, notCounted, type RunRequest, type RunResult } from '../core/run.ts';
+import { KatafleetError } from '../model/errors.ts';
+import { canonicalImage } from '../model/image-name.ts';
+import { Placing } from '../model/placing.ts';
+import { type KeptResult, notCounted, type RunRequest, type RunResult } from '../model/run.ts';
 import { kept, split, whole } from './apart.ts';
 import { decodeRequest, decodeResult, encodeRequest, encodeResult, hashOf } from './codec.ts';
 import { type Db, openDatabase } from './database.ts';

@@ -6,12 +6,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { sandboxLimits, profileOf } from '../../src/core/profile.ts';
-import { formatBytes } from '../../src/core/quantity.ts';
+import { sandboxLimits, profileOf } from '../../src/model/profile.ts';
+import { formatBytes } from '../../src/model/quantity.ts';
 import { createOptions } from '../../src/drivers/engine/options.ts';
-import { parseApiVersion } from '../../src/drivers/api/version.ts';
-import { supervisorFile } from '../../src/drivers/supervisor.ts';
-import { Katafleet, type RunRequest } from '../../src/index.ts';
+import { parseApiVersion } from '../../src/drivers/docker/version.ts';
+import { supervisorFile } from '../../src/drivers/docker/supervisor.ts';
+import { Katafleet, type RunRequest } from '../../src/app/library.ts';
 import { machine, publish, table, today } from './report.ts';
 import { rate, summarise, time } from './statistics.ts';
 

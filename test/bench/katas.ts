@@ -2,7 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type RunRequest, Katafleet } from '../../src/index.ts';
+import { type RunRequest, Katafleet } from '../../src/app/library.ts';
 import { Katas } from '../../src/katas/store.ts';
 import { created, file, result, startPoint } from '../support/katas.ts';
 import { machine, publish, table, today } from './report.ts';

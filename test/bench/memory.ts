@@ -1,5 +1,5 @@
 // A katafleet with idle sandboxes in a process of its own: prints its resident bytes. Arguments: endpoint, image, idle.
-import { Katafleet } from '../../src/index.ts';
+import { Katafleet } from '../../src/app/library.ts';
 
 const [endpoint = '', image = '', idle = '0'] = process.argv.slice(2);
 await using fleet = new Katafleet({ endpoint });

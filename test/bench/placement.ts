@@ -1,6 +1,6 @@
 // What one decision of the scheduler costs: `npm run bench:placement [-- --write]`. Needs no engine.
-import { Cluster } from '../../src/scheduler/cluster.ts';
-import { place, type Policy, type Wanted } from '../../src/scheduler/placement.ts';
+import { Cluster } from '../../src/scheduler/place/cluster.ts';
+import { place, type Policy, type Wanted } from '../../src/scheduler/place/placement.ts';
 import { seeded } from '../support/random.ts';
 import { machine, publish, table, today } from './report.ts';
 import { summarise } from './statistics.ts';

@@ -1,6 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { arch, cpus, totalmem } from 'node:os';
-import { formatBytes } from '../../src/core/quantity.ts';
+import { formatBytes } from '../../src/model/quantity.ts';
 
 const file = new URL('../../docs/performance.md', import.meta.url);
 

@@ -2,9 +2,9 @@
 // names; the sandboxes' network is the machine's own, so that nothing of Docker's networking is measured.
 import { mkdir, rm, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readFolder } from '../../src/cli/folder.ts';
-import { formatBytes } from '../../src/core/quantity.ts';
-import type { Katafleet, RunRequest, RunResult } from '../../src/index.ts';
+import { readFolder } from '../../src/cli/files/folder.ts';
+import { formatBytes } from '../../src/model/quantity.ts';
+import type { Katafleet, RunRequest, RunResult } from '../../src/app/library.ts';
 import { RsyncGround } from '../support/rsync.ts';
 import { seeded } from '../support/random.ts';
 import { machine, publish, table, today } from './report.ts';

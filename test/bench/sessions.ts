@@ -1,5 +1,5 @@
 // What a session saves: `npm run bench:sessions [-- --write]` on the engine that DOCKER_HOST names.
-import { Katafleet, type RunRequest } from '../../src/index.ts';
+import { Katafleet, type RunRequest } from '../../src/app/library.ts';
 import { publish, today } from './report.ts';
 import { rate, summarise, time } from './statistics.ts';
 

@@ -3,7 +3,7 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { promisify } from 'node:util';
-import type { Katafleet, RunRequest } from '../../src/index.ts';
+import type { Katafleet, RunRequest } from '../../src/app/library.ts';
 import { sshFleet, sshNode } from '../support/ssh-fleet.ts';
 import { Testbed } from '../support/testbed.ts';
 import { machine, publish, table, today } from './report.ts';

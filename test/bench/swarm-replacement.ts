@@ -4,12 +4,12 @@
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { profileOf, sandboxLimits } from '../../src/core/profile.ts';
+import { profileOf, sandboxLimits } from '../../src/model/profile.ts';
 import { EngineDriver } from '../../src/drivers/engine/driver.ts';
 import { SwarmDriver } from '../../src/drivers/swarm/driver.ts';
-import { SwarmKeys } from '../../src/drivers/swarm/keys.ts';
-import { Listener } from '../../src/drivers/swarm/listener.ts';
-import { labels } from '../../src/core/labels.ts';
+import { SwarmKeys } from '../../src/drivers/swarm/services/keys.ts';
+import { Listener } from '../../src/drivers/swarm/dial/listener.ts';
+import { labels } from '../../src/model/labels.ts';
 import { Conversation } from '../../src/protocol/conversation.ts';
 import { encodeFrame, hostFrame } from '../../src/protocol/frames.ts';
 

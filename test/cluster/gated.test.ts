@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Katafleet, KatafleetError } from '../../src/index.ts';
+import { type Katafleet, KatafleetError } from '../../src/app/library.ts';
 import { stdout, until } from '../support/fleet.ts';
 import { copyScripts, setUp } from '../support/node-setup.ts';
 import { said } from '../support/said.ts';

@@ -5,7 +5,7 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { type ErrorCode, KatafleetError } from '../../src/core/errors.ts';
+import { type ErrorCode, KatafleetError } from '../../src/model/errors.ts';
 import { SshDriver } from '../../src/drivers/ssh/driver.ts';
 import type { SshSettings } from '../../src/drivers/transport/target.ts';
 import { SshTransport } from '../../src/drivers/transport/transport.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Katafleet } from '../../src/index.ts';
+import type { Katafleet } from '../../src/app/library.ts';
 import { sh, stdout } from '../support/fleet.ts';
 import { sshFleet, sshNode } from '../support/ssh-fleet.ts';
 import { Testbed } from '../support/testbed.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import Dockerode from 'dockerode';
 import { SshDriver } from '../../src/drivers/ssh/driver.ts';
 import { SshTransport } from '../../src/drivers/transport/transport.ts';
-import { type Katafleet, Placing, type RunRequest } from '../../src/index.ts';
+import { type Katafleet, Placing, type RunRequest } from '../../src/app/library.ts';
 import { driverContract } from '../support/driver-contract.ts';
 import { environmentFacts } from '../support/environment.ts';
 import { eventually } from '../support/eventually.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import { Placing } from '../../src/core/placing.ts';
+import { Placing } from '../../src/model/placing.ts';
 import { checkJob, wantedOf } from '../../src/runs/job.ts';
-import { KatafleetError } from '../../src/index.ts';
+import { KatafleetError } from '../../src/app/library.ts';
 import { eventually } from '../support/eventually.ts';
 import { forSeconds, sh, stdout } from '../support/fleet.ts';
 import { engineOf, hostOfTask, importScratchOn, nodes, services, swarmFleet } from '../support/swarm.ts';

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { Katafleet } from '../../src/index.ts';
+import type { Katafleet } from '../../src/app/library.ts';
 import { eventually } from '../support/eventually.ts';
 import { forSeconds, sh, stdout } from '../support/fleet.ts';
 import { hostOf, hostOfTask, nodes, runningTasks, swarmFleet } from '../support/swarm.ts';

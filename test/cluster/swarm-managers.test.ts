@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { Katafleet, type RunResult } from '../../src/index.ts';
+import { Katafleet, type RunResult } from '../../src/app/library.ts';
 import { eventually } from '../support/eventually.ts';
 import { forSeconds } from '../support/fleet.ts';
 import { assertGone, nodes } from '../support/swarm.ts';

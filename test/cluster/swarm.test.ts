@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { EngineDriver } from '../../src/drivers/engine/driver.ts';
-import type { Katafleet } from '../../src/index.ts';
-import { SwarmConnector } from '../../src/swarm.ts';
+import type { Katafleet } from '../../src/app/library.ts';
+import { SwarmConnector } from '../../src/app/swarm.ts';
 import { driverContract } from '../support/driver-contract.ts';
 import { environmentFacts } from '../support/environment.ts';
 import { sh, stderr, stdout, withoutUid } from '../support/fleet.ts';

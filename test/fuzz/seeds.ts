@@ -3,7 +3,7 @@
 import { writeFileSync } from 'node:fs';
 import { encodeAnswer } from '../../src/protocol/dial.ts';
 import { encodeFrame, hostFrame } from '../../src/protocol/frames.ts';
-import { compileGlobs } from '../../src/core/glob.ts';
+import { compileGlobs } from '../../src/model/glob.ts';
 import {
   encodeBack,
   encodeData,

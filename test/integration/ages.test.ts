@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { Katafleet, RunRequest } from '../../src/index.ts';
+import type { Katafleet, RunRequest } from '../../src/app/library.ts';
 import { stdout, testFleet } from '../support/fleet.ts';
 
 /** As the API's short form has them: names and texts, no time stamps. */

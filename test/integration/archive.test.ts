@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
 import Dockerode from 'dockerode';
-import { toV1Archive } from '../../src/archive/convert.ts';
+import { toV1Archive } from '../../src/drivers/ssh/archive/convert.ts';
 import { endpoint } from '../support/fleet.ts';
 import { importScratch, scratchImage } from '../support/scratch.ts';
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { Katafleet } from '../../src/index.ts';
+import type { Katafleet } from '../../src/app/library.ts';
 import { stdout, testFleet } from '../support/fleet.ts';
 
 describe('what shall come back, in real containers', () => {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { Katafleet } from '../../src/index.ts';
+import { Katafleet } from '../../src/app/library.ts';
 import type { CopyEvent } from '../../src/images/deliver.ts';
 import { endpoint, sh, stdout, until } from '../support/fleet.ts';
 

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import Dockerode from 'dockerode';
-import { Katafleet, KatafleetError } from '../../src/index.ts';
+import { Katafleet, KatafleetError } from '../../src/app/library.ts';
 import { endpoint, stdout, until, withoutUid } from '../support/fleet.ts';
 import { freePort } from '../support/free-port.ts';
 import { importScratch, scratchImage } from '../support/scratch.ts';

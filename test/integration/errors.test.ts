@@ -6,7 +6,7 @@ import http from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Katafleet, KatafleetError } from '../../src/index.ts';
+import { Katafleet, KatafleetError } from '../../src/app/library.ts';
 import { endpoint, sh, testFleet } from '../support/fleet.ts';
 
 const main = fileURLToPath(new URL('../../dist/main.js', import.meta.url));

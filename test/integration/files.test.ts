@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import Dockerode from 'dockerode';
-import type { Katafleet, SandboxFile } from '../../src/index.ts';
+import type { Katafleet, SandboxFile } from '../../src/app/library.ts';
 import { recipesFolder } from '../../src/images/recipe.ts';
 import { startPointFiles } from '../../src/images/start-point.ts';
 import { endpoint, sh, stdout, testFleet, withoutUid } from '../support/fleet.ts';

@@ -81,7 +81,7 @@ describe('the warm pool, on a real engine', () => {
 
   it('kill -9 of katafleet leaves no container behind once it is started again', async () => {
     const script = `
-      import { Katafleet } from ${JSON.stringify(new URL('../../src/index.ts', import.meta.url).href)};
+      import { Katafleet } from ${JSON.stringify(new URL('../../src/app/library.ts', import.meta.url).href)};
       const fleet = new Katafleet({ endpoint: ${JSON.stringify(endpoint)} });
       await fleet.warm('build-essential', 3);
       console.log('warm');

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import Dockerode from 'dockerode';
 import tar from 'tar-stream';
-import { labels } from '../../src/core/labels.ts';
-import { defaultUids, uidsInWords } from '../../src/core/users.ts';
+import { labels } from '../../src/model/labels.ts';
+import { defaultUids, uidsInWords } from '../../src/model/users.ts';
 import { EngineDriver } from '../../src/drivers/engine/driver.ts';
-import type { Katafleet } from '../../src/index.ts';
-import { supervisorBinary } from '../../src/drivers/supervisor.ts';
+import type { Katafleet } from '../../src/app/library.ts';
+import { supervisorBinary } from '../../src/drivers/docker/supervisor.ts';
 import { endpoint, sh, stdout, testFleet } from '../support/fleet.ts';
 
 const evil = Buffer.from('#!/bin/sh\nexec id\n');

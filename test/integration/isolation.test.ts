@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { Katafleet } from '../../src/index.ts';
+import type { Katafleet } from '../../src/app/library.ts';
 import { sh, stdout, testFleet, withoutUid } from '../support/fleet.ts';
 
 describe('isolation, in real containers', () => {

@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Katafleet, RunRequest } from '../../src/index.ts';
+import type { Katafleet, RunRequest } from '../../src/app/library.ts';
 import type { Sandbox, WholeFile } from '../../src/katas/sandbox.ts';
 import { Katas } from '../../src/katas/store.ts';
 import { testFleet } from '../support/fleet.ts';

@@ -5,13 +5,13 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Duplex } from 'node:stream';
 import { promisify } from 'node:util';
-import { profileOf } from '../../src/core/profile.ts';
-import { Step, type StepInput, type StepResult } from '../../src/core/run.ts';
-import { supervisorFile } from '../../src/drivers/supervisor.ts';
+import { profileOf } from '../../src/model/profile.ts';
+import { Step, type StepInput, type StepResult } from '../../src/model/run.ts';
+import { supervisorFile } from '../../src/drivers/docker/supervisor.ts';
 import { Conversation } from '../../src/protocol/conversation.ts';
 import { encodeOpen } from '../../src/protocol/requests.ts';
-import { executeStep } from '../../src/runs/execute.ts';
-import { upload } from '../../src/runs/upload.ts';
+import { executeStep } from '../../src/runs/attempt/execute.ts';
+import { upload } from '../../src/runs/attempt/upload.ts';
 import { endpoint } from '../support/fleet.ts';
 import { file } from '../support/supervisor.ts';
 

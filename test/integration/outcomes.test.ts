@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type Dockerode from 'dockerode';
-import type { Katafleet } from '../../src/index.ts';
+import type { Katafleet } from '../../src/app/library.ts';
 import { sh, stderr, stdout, testFleet } from '../support/fleet.ts';
 
 const MiB = 1024 * 1024;

@@ -8,8 +8,8 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 import { totalmem, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { NodeVerdict } from '../../src/scheduler/placement.ts';
-import { labels } from '../../src/core/labels.ts';
+import type { NodeVerdict } from '../../src/scheduler/place/placement.ts';
+import { labels } from '../../src/model/labels.ts';
 import { EngineDriver } from '../../src/drivers/engine/driver.ts';
 import { Journal } from '../../src/store/journal.ts';
 import { certificates } from '../support/certificates.ts';

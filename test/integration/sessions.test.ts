@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { Katafleet, RunRequest, RunResult } from '../../src/index.ts';
+import type { Katafleet, RunRequest, RunResult } from '../../src/app/library.ts';
 import { stdout, testFleet, until } from '../support/fleet.ts';
 
 const MiB = 1024 ** 2;

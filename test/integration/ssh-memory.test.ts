@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
-import type { Katafleet, RunRequest, RunResult } from '../../src/index.ts';
+import type { Katafleet, RunRequest, RunResult } from '../../src/app/library.ts';
 import { fakeSsh } from '../support/fake-ssh.ts';
 import { sh, stdout } from '../support/fleet.ts';
 import { sshFleet } from '../support/ssh-fleet.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import Dockerode from 'dockerode';
-import type { Katafleet } from '../../src/index.ts';
-import { defaultUids } from '../../src/core/users.ts';
+import type { Katafleet } from '../../src/app/library.ts';
+import { defaultUids } from '../../src/model/users.ts';
 import { EngineDriver } from '../../src/drivers/engine/driver.ts';
 import { endpoint, sh, stdout, testFleet } from '../support/fleet.ts';
 import { importScratch } from '../support/scratch.ts';

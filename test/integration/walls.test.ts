@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { type Profile, profileOf, sandboxLimits } from '../../src/core/profile.ts';
-import { parseApiVersion } from '../../src/drivers/api/version.ts';
+import { type Profile, profileOf, sandboxLimits } from '../../src/model/profile.ts';
+import { parseApiVersion } from '../../src/drivers/docker/version.ts';
 import { EngineDriver } from '../../src/drivers/engine/driver.ts';
 import { startSandbox } from '../../src/drivers/engine/sandbox.ts';
-import type { Katafleet } from '../../src/index.ts';
+import type { Katafleet } from '../../src/app/library.ts';
 import { Conversation } from '../../src/protocol/conversation.ts';
 import { staticProgram } from '../support/compile.ts';
 import { endpoint, stdout, testFleet } from '../support/fleet.ts';

@@ -1,5 +1,5 @@
-import type { Clock, Timer } from '../../src/core/clock.ts';
-import { Heap } from '../../src/scheduler/heap.ts';
+import type { Clock, Timer } from '../../src/base/clock.ts';
+import { Heap } from '../../src/scheduler/queue/heap.ts';
 
 interface Event {
   at: number;

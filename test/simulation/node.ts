@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
-import { KatafleetError } from '../../src/core/errors.ts';
+import { KatafleetError } from '../../src/model/errors.ts';
 import type { Sandbox } from '../../src/drivers/contract.ts';
-import { type Grant, type ReadySandbox, WarmPool } from '../../src/fleet/pool.ts';
-import { type Claim, Starts } from '../../src/fleet/starts.ts';
+import { type Grant, type ReadySandbox, WarmPool } from '../../src/fleet/pools/pool.ts';
+import { type Claim, Starts } from '../../src/fleet/pools/starts.ts';
 import type { Conversation } from '../../src/protocol/conversation.ts';
-import type { Cluster } from '../../src/scheduler/cluster.ts';
+import type { Cluster } from '../../src/scheduler/place/cluster.ts';
 import type { PoolBounds } from '../../src/scheduler/targets.ts';
 import type { VirtualClock } from './clock.ts';
 import { cpus, latencies } from './latencies.ts';
@@ -90,7 +90,7 @@ export class SimulatedNode {
     return { send: async () => close() } as unknown as Conversation;
   }
 
-  /** As src/fleet/node.ts leases: `granted` bytes have been booked, and from here on the node gives them back. */
+  /** As src/fleet/node/sandboxes.ts leases: `granted` bytes have been booked, and from here on the node gives them back. */
   async lease(key: string, claim: Claim, granted: number): Promise<ReadySandbox & { warm: boolean; release: () => void }> {
     const { cluster } = this.#options;
     const { memory } = claim;

@@ -1,4 +1,4 @@
-import type { Policy } from '../../src/scheduler/placement.ts';
+import type { Policy } from '../../src/scheduler/place/placement.ts';
 import type { PoolBounds } from '../../src/scheduler/targets.ts';
 
 /** What is compared. */

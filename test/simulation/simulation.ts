@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { KatafleetError } from '../../src/core/errors.ts';
-import { Cluster } from '../../src/scheduler/cluster.ts';
-import type { Wanted } from '../../src/scheduler/placement.ts';
-import { FairQueue, type Waiting } from '../../src/scheduler/queue.ts';
+import { KatafleetError } from '../../src/model/errors.ts';
+import { Cluster } from '../../src/scheduler/place/cluster.ts';
+import type { Wanted } from '../../src/scheduler/place/placement.ts';
+import { FairQueue, type Waiting } from '../../src/scheduler/queue/queue.ts';
 import { type Placed, Scheduler } from '../../src/scheduler/scheduler.ts';
 import { shareTargets } from '../../src/scheduler/targets.ts';
 import { seeded } from '../support/random.ts';

@@ -1,4 +1,4 @@
-import { formatBytes, formatDuration } from '../../src/core/quantity.ts';
+import { formatBytes, formatDuration } from '../../src/model/quantity.ts';
 import { table } from '../bench/report.ts';
 import type { Report } from './measures.ts';
 import type { Variant } from './policies.ts';

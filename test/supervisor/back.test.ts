@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { compileGlobs, globsFit } from '../../src/core/glob.ts';
+import { compileGlobs, globsFit } from '../../src/model/glob.ts';
 import { encodeFrame, hostFrame } from '../../src/protocol/frames.ts';
 import { encodeBack } from '../../src/protocol/requests.ts';
 import { file, PipedSupervisor } from '../support/supervisor.ts';

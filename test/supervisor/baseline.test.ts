@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { chmod, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { profileOf } from '../../src/core/profile.ts';
+import { profileOf } from '../../src/model/profile.ts';
 import { encodeFrame, hostFrame } from '../../src/protocol/frames.ts';
 import { ability } from '../../src/protocol/replies.ts';
-import { listing } from '../../src/runs/download.ts';
+import { listing } from '../../src/runs/attempt/download.ts';
 import { file, PipedSupervisor } from '../support/supervisor.ts';
 
 describe('the supervisor’s baselines and lists', () => {

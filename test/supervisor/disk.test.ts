@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { capabilities as ofSandboxes } from '../../src/drivers/isolation.ts';
+import { capabilities as ofSandboxes } from '../../src/drivers/docker/isolation.ts';
 import { ConversationLost } from '../../src/protocol/conversation.ts';
-import type { SandboxFile } from '../../src/core/run.ts';
+import type { SandboxFile } from '../../src/model/run.ts';
 import { staticProgram } from '../support/compile.ts';
 import { capabilities, file, PipedSupervisor, user } from '../support/supervisor.ts';
 

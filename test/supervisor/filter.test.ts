@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { Profile } from '../../src/core/profile.ts';
+import type { Profile } from '../../src/model/profile.ts';
 import { staticProgram } from '../support/compile.ts';
 import { file, PipedSupervisor } from '../support/supervisor.ts';
 

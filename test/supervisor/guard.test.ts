@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { capabilities as ofSandboxes, markCapability } from '../../src/drivers/isolation.ts';
+import { capabilities as ofSandboxes, markCapability } from '../../src/drivers/docker/isolation.ts';
 import { staticProgram } from '../support/compile.ts';
 import { capabilities, PipedSupervisor } from '../support/supervisor.ts';
 

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { readdir, readFile } from 'node:fs/promises';
-import { profileOf } from '../../src/core/profile.ts';
-import { Step } from '../../src/core/run.ts';
+import { profileOf } from '../../src/model/profile.ts';
+import { Step } from '../../src/model/run.ts';
 import { encodeFrame, hostFrame } from '../../src/protocol/frames.ts';
-import { download } from '../../src/runs/download.ts';
-import { executeStep } from '../../src/runs/execute.ts';
+import { download } from '../../src/runs/attempt/download.ts';
+import { executeStep } from '../../src/runs/attempt/execute.ts';
 import { PipedSupervisor } from '../support/supervisor.ts';
 
 /** PID 1 of its namespace, on a network with an interface of its own. */

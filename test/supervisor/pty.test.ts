@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { watch } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { capabilities as ofSandboxes } from '../../src/drivers/isolation.ts';
+import { capabilities as ofSandboxes } from '../../src/drivers/docker/isolation.ts';
 import { staticProgram } from '../support/compile.ts';
 import { eventually } from '../support/eventually.ts';
 import { file, PipedSupervisor } from '../support/supervisor.ts';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { judgedOutput, omissionLine, shownOutput } from '../../src/core/output.ts';
-import { profileOf } from '../../src/core/profile.ts';
-import { Step } from '../../src/core/run.ts';
-import { executeStep } from '../../src/runs/execute.ts';
+import { judgedOutput, omissionLine, shownOutput } from '../../src/model/output.ts';
+import { profileOf } from '../../src/model/profile.ts';
+import { Step } from '../../src/model/run.ts';
+import { executeStep } from '../../src/runs/attempt/execute.ts';
 import { PipedSupervisor } from '../support/supervisor.ts';
 
 const KiB = 1024;

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
-import { Cluster, type NodeFacts, type NodeHealth } from '../../src/scheduler/cluster.ts';
-import type { Policy, Wanted } from '../../src/scheduler/placement.ts';
+import { Cluster, type NodeFacts, type NodeHealth } from '../../src/scheduler/place/cluster.ts';
+import type { Policy, Wanted } from '../../src/scheduler/place/placement.ts';
 
 const MiB = 1024 ** 2;
 const idleMemory = 16 * MiB;

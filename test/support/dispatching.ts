@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { Placing } from '../../src/core/placing.ts';
-import type { RunRequest } from '../../src/core/run.ts';
+import { Placing } from '../../src/model/placing.ts';
+import type { RunRequest } from '../../src/model/run.ts';
 import { Dispatcher, type DispatcherOptions } from '../../src/runs/dispatcher.ts';
 import { checkJob } from '../../src/runs/job.ts';
 import type { Recorder } from '../../src/runs/ticket.ts';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { KatafleetError } from '../../src/core/errors.ts';
-import { labels } from '../../src/core/labels.ts';
-import { profileOf, sandboxLimits } from '../../src/core/profile.ts';
+import { KatafleetError } from '../../src/model/errors.ts';
+import { labels } from '../../src/model/labels.ts';
+import { profileOf, sandboxLimits } from '../../src/model/profile.ts';
 import type { Driver } from '../../src/drivers/contract.ts';
 import { Conversation } from '../../src/protocol/conversation.ts';
 import { encodeFrame, hostFrame } from '../../src/protocol/frames.ts';

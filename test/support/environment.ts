@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { hostname } from 'node:os';
-import type { Katafleet, RunRequest } from '../../src/index.ts';
+import type { Katafleet, RunRequest } from '../../src/app/library.ts';
 import { sh, stderr, stdout } from './fleet.ts';
 
 /** Prints what a program finds around it, a line `name=value` for each fact. */

@@ -1,6 +1,6 @@
 import { type Duplex, duplexPair } from 'node:stream';
-import { DialledStream } from '../../src/drivers/swarm/dialled.ts';
-import type { Dialled } from '../../src/drivers/swarm/listener.ts';
+import { DialledStream } from '../../src/drivers/swarm/dial/dialled.ts';
+import type { Dialled } from '../../src/drivers/swarm/dial/listener.ts';
 
 export interface FakeTask {
   /** As a listener hands it over. */

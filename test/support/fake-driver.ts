@@ -1,8 +1,8 @@
 import { once } from 'node:events';
 import { Duplex, duplexPair, Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
-import { KatafleetError } from '../../src/core/errors.ts';
-import type { SandboxLimits } from '../../src/core/profile.ts';
+import { KatafleetError } from '../../src/model/errors.ts';
+import type { SandboxLimits } from '../../src/model/profile.ts';
 import type {
   Driver,
   Fingerprint,

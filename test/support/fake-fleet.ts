@@ -1,7 +1,7 @@
-import { labels } from '../../src/core/labels.ts';
+import { labels } from '../../src/model/labels.ts';
 import type { NodeImage } from '../../src/drivers/contract.ts';
 import { Fleet, type FleetOptions } from '../../src/fleet/fleet.ts';
-import type { MemberSettings } from '../../src/fleet/member.ts';
+import type { MemberSettings } from '../../src/fleet/node/node.ts';
 import { FakeDriver } from './fake-driver.ts';
 
 export const MiB = 1024 ** 2;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { defaultUids } from '../../src/core/users.ts';
-import { Katafleet, type KatafleetOptions, type RunRequest, type RunResult, type StepInput } from '../../src/index.ts';
+import { defaultUids } from '../../src/model/users.ts';
+import { Katafleet, type KatafleetOptions, type RunRequest, type RunResult, type StepInput } from '../../src/app/library.ts';
 
 /** The engine that the integration tests may use; scripts/test starts a private one. */
 export const endpoint = process.env['DOCKER_HOST'] ?? '';

@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { type Changes, noChanges, type RunRequest, type RunResult } from '../../src/core/run.ts';
+import { type Changes, noChanges, type RunRequest, type RunResult } from '../../src/model/run.ts';
 import type { RunTest } from '../../src/katas/avatar.ts';
 import { gitEnvironment, gitSettings } from '../../src/katas/git.ts';
 import { Rules } from '../../src/katas/rules.ts';

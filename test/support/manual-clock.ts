@@ -1,5 +1,5 @@
 import { setImmediate as turn } from 'node:timers/promises';
-import type { Clock, Timer } from '../../src/core/clock.ts';
+import type { Clock, Timer } from '../../src/base/clock.ts';
 
 /** Time that passes when a test says so. */
 export class ManualClock implements Clock {

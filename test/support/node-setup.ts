@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { copyFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { supervisorFile } from '../../src/drivers/supervisor.ts';
+import { supervisorFile } from '../../src/drivers/docker/supervisor.ts';
 import { type Said, said } from './said.ts';
 import type { Testbed } from './testbed.ts';
 

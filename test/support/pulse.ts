@@ -1,4 +1,4 @@
-import type { Pulse } from '../../src/drivers/swarm/listener.ts';
+import type { Pulse } from '../../src/drivers/swarm/dial/listener.ts';
 
 /** Time that passes when the test says so. */
 export class ManualPulse implements Pulse {

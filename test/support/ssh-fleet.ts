@@ -1,4 +1,4 @@
-import { Katafleet, type KatafleetOptions, type MemberSettings } from '../../src/index.ts';
+import { Katafleet, type KatafleetOptions, type MemberSettings } from '../../src/app/library.ts';
 import type { Testbed } from './testbed.ts';
 
 /** A host of the testbed as a node over ssh, under its own name. */

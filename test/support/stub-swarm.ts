@@ -1,6 +1,6 @@
 import type http from 'node:http';
 import { text } from 'node:stream/consumers';
-import { labels } from '../../src/core/labels.ts';
+import { labels } from '../../src/model/labels.ts';
 import { type Answer, stubEngine } from './stub-engine.ts';
 
 /** What the swarm keeps of a service, secret, config or node. */

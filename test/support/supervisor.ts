@@ -5,14 +5,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
-import { type Profile, profileOf } from '../../src/core/profile.ts';
-import { Step, type SandboxFile, type StepInput, type StepResult, type Changes } from '../../src/core/run.ts';
+import { type Profile, profileOf } from '../../src/model/profile.ts';
+import { Step, type SandboxFile, type StepInput, type StepResult, type Changes } from '../../src/model/run.ts';
 import { Conversation } from '../../src/protocol/conversation.ts';
 import { encodeFrame, hostFrame } from '../../src/protocol/frames.ts';
 import { encodeOpen } from '../../src/protocol/requests.ts';
-import { download } from '../../src/runs/download.ts';
-import { executeStep } from '../../src/runs/execute.ts';
-import { upload } from '../../src/runs/upload.ts';
+import { download } from '../../src/runs/attempt/download.ts';
+import { executeStep } from '../../src/runs/attempt/execute.ts';
+import { upload } from '../../src/runs/attempt/upload.ts';
 
 export const sanitized = fileURLToPath(new URL('../../images/supervisor/build/sanitize/supervisor', import.meta.url));
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import Dockerode from 'dockerode';
-import { Katafleet, type KatafleetOptions, type MemberSettings } from '../../src/index.ts';
-import type { SwarmOptions } from '../../src/swarm.ts';
+import { Katafleet, type KatafleetOptions, type MemberSettings } from '../../src/app/library.ts';
+import type { SwarmOptions } from '../../src/app/swarm.ts';
 import { eventually } from './eventually.ts';
 import { importScratch } from './scratch.ts';
 import type { Testbed } from './testbed.ts';

@@ -1,4 +1,4 @@
-import type { Waiting } from '../../src/scheduler/queue.ts';
+import type { Waiting } from '../../src/scheduler/queue/queue.ts';
 
 let made = 0;
 

@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
-import { toV1Archive } from '../../src/archive/convert.ts';
-import { KatafleetError } from '../../src/core/errors.ts';
+import { toV1Archive } from '../../src/drivers/ssh/archive/convert.ts';
+import { KatafleetError } from '../../src/model/errors.ts';
 import { bytesOf, type Entries, entriesOf, type ImageSketch, savedBy16, savedBy20, savedBy25, sha256, tarOf } from '../support/archives.ts';
 
 const image: ImageSketch = {

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { compileGlobs, globsFit } from '../../src/core/glob.ts';
-import { noChanges } from '../../src/core/run.ts';
+import { compileGlobs, globsFit } from '../../src/model/glob.ts';
+import { noChanges } from '../../src/model/run.ts';
 import { compileGlob } from '../../src/katas/glob.ts';
-import { wantedOf } from '../../src/runs/back.ts';
+import { wantedOf } from '../../src/runs/attempt/back.ts';
 
 const piece = fc.constantFrom(
   'a',

@@ -6,9 +6,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
-import { readFolder } from '../../src/cli/folder.ts';
-import { readInput } from '../../src/cli/stdin.ts';
-import { KatafleetError } from '../../src/core/errors.ts';
+import { readFolder } from '../../src/cli/files/folder.ts';
+import { readInput } from '../../src/cli/files/stdin.ts';
+import { KatafleetError } from '../../src/model/errors.ts';
 import { readManifest } from '../../src/images/start-point.ts';
 
 const silent = (words: string) => assert.equal(words, '', 'nothing is to be told');
@@ -69,7 +69,7 @@ describe('what the command line reads', () => {
   });
 
   it('takes a pipe or a file for the input of a run, not a socket and not a terminal', async () => {
-    const module = fileURLToPath(new URL('../../src/cli/stdin.ts', import.meta.url));
+    const module = fileURLToPath(new URL('../../src/cli/files/stdin.ts', import.meta.url));
     const script = `import(${JSON.stringify(module)}).then(async ({ readInput }) => console.log(JSON.stringify({ read: (await readInput(undefined, console.error))?.toString() })))`;
     const child = (stdin: string, input?: string) => {
       const line = `${stdin} "$NODE" --import tsx -e "$SCRIPT" ${input ?? ''}`;

@@ -4,15 +4,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { parse } from 'yaml';
-import { redact, shownConfig } from '../../src/cli/config.ts';
+import { redact, shownConfig } from '../../src/cli/commands/config.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { nearest } from '../../src/config/nearest.ts';
 import { parseConfig } from '../../src/config/parse.ts';
 import type { Config } from '../../src/config/schema.ts';
-import { maskEndpoint } from '../../src/core/endpoint.ts';
-import { KatafleetError } from '../../src/core/errors.ts';
-import { poolKey, profileOf, sandboxLimits } from '../../src/core/profile.ts';
-import { optionsOf } from '../../src/options.ts';
+import { maskEndpoint } from '../../src/model/endpoint.ts';
+import { KatafleetError } from '../../src/model/errors.ts';
+import { poolKey, profileOf, sandboxLimits } from '../../src/model/profile.ts';
+import { optionsOf } from '../../src/app/options.ts';
 
 const [MiB, GiB] = [1024 ** 2, 1024 ** 3];
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { buffer } from 'node:stream/consumers';
-import { KatafleetError } from '../../src/core/errors.ts';
+import { KatafleetError } from '../../src/model/errors.ts';
 import { EngineDriver } from '../../src/drivers/engine/driver.ts';
 import { type Answer, stubEngine } from '../support/stub-engine.ts';
 

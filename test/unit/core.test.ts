@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { errorKinds, KatafleetError } from '../../src/core/errors.ts';
-import { decodePath, encodePath, pathFault, sandboxPath } from '../../src/core/paths.ts';
-import { profileOf } from '../../src/core/profile.ts';
-import { formatBytes, formatDuration, parseBytes, parseDuration } from '../../src/core/quantity.ts';
+import { errorKinds, KatafleetError } from '../../src/model/errors.ts';
+import { decodePath, encodePath, pathFault, sandboxPath } from '../../src/model/paths.ts';
+import { profileOf } from '../../src/model/profile.ts';
+import { formatBytes, formatDuration, parseBytes, parseDuration } from '../../src/model/quantity.ts';
 
 const code = (expected: string) => (error: unknown) => error instanceof KatafleetError && error.code === expected;
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { getEventListeners } from 'node:events';
-import { abortable, within, withSignals } from '../../src/core/deadline.ts';
+import { abortable, within, withSignals } from '../../src/base/deadline.ts';
 import { Waiters } from '../../src/runs/waiters.ts';
 import { fakeService, placed, runOf } from '../support/fake-service.ts';
 import { until } from '../support/fake-fleet.ts';

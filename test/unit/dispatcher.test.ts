@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { KatafleetError } from '../../src/core/errors.ts';
-import { profileOf, sandboxLimits } from '../../src/core/profile.ts';
+import { KatafleetError } from '../../src/model/errors.ts';
+import { profileOf, sandboxLimits } from '../../src/model/profile.ts';
 import type { Recorder } from '../../src/runs/ticket.ts';
 import { checkJob } from '../../src/runs/job.ts';
 import { fakeFingerprint } from '../support/fake-driver.ts';

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { PassThrough, Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
-import { exitOf, report } from '../../src/cli/distribute.ts';
-import { lineOf, progress, TransferView } from '../../src/cli/transfers.ts';
-import { KatafleetError } from '../../src/core/errors.ts';
+import { exitOf, report } from '../../src/cli/commands/distribute.ts';
+import { lineOf, progress, TransferView } from '../../src/cli/show/transfers.ts';
+import { KatafleetError } from '../../src/model/errors.ts';
 import type { NodeImage } from '../../src/drivers/contract.ts';
-import { copyImage } from '../../src/fleet/copy.ts';
+import { copyImage } from '../../src/fleet/inventory/copy.ts';
 import { type CopyEvent, deliver, type DeliverOptions } from '../../src/images/deliver.ts';
 import { type NodeView, type PlannedStep, planDistribution } from '../../src/images/distribute.ts';
 

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { program } from '../../src/cli/program.ts';
-import { errorKinds } from '../../src/core/errors.ts';
+import { errorKinds } from '../../src/model/errors.ts';
 import { buildApp, type Parts } from '../../src/http/app.ts';
 import { checkJob } from '../../src/runs/job.ts';
 import { requestOf, RunJson } from '../../src/runs/json.ts';

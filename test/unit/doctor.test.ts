@@ -3,8 +3,8 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { folderFindings, isInstalled } from '../../src/cli/doctor-machine.ts';
-import { answerTime, limits } from '../../src/cli/finding.ts';
+import { folderFindings, isInstalled } from '../../src/cli/doctor/machine.ts';
+import { answerTime, limits } from '../../src/cli/show/finding.ts';
 import type { Fingerprint } from '../../src/drivers/contract.ts';
 
 describe('doctor', () => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { profileOf, sandboxLimits } from '../../src/core/profile.ts';
+import { profileOf, sandboxLimits } from '../../src/model/profile.ts';
 import { EngineDriver } from '../../src/drivers/engine/driver.ts';
 import { creating, stubEngine } from '../support/stub-engine.ts';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import { profileOf, sandboxLimits } from '../../src/core/profile.ts';
+import { profileOf, sandboxLimits } from '../../src/model/profile.ts';
 import { EngineDriver } from '../../src/drivers/engine/driver.ts';
-import { capabilities } from '../../src/drivers/isolation.ts';
+import { capabilities } from '../../src/drivers/docker/isolation.ts';
 import { creating, stubEngine } from '../support/stub-engine.ts';
 
 const spec = { image: { name: 'x', id: 'sha256:1', volumes: [] }, limits: sandboxLimits(profileOf()), labels: {}, name: 'one', idleMs: 5 };

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import type http from 'node:http';
-import { KatafleetError } from '../../src/core/errors.ts';
+import { KatafleetError } from '../../src/model/errors.ts';
 import { EngineDriver } from '../../src/drivers/engine/driver.ts';
-import { Node } from '../../src/fleet/node.ts';
+import { Node } from '../../src/fleet/node/sandboxes.ts';
 import { type Answer, stubEngine } from '../support/stub-engine.ts';
 
 const info = { Architecture: 'x86_64', MemoryLimit: true, NCPU: 2, MemTotal: 8e9 };

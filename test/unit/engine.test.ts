@@ -2,14 +2,14 @@ import assert from 'node:assert/strict';
 import { Duplex, PassThrough } from 'node:stream';
 import { inspect } from 'node:util';
 import fc from 'fast-check';
-import { KatafleetError } from '../../src/core/errors.ts';
-import { profileOf, sandboxLimits } from '../../src/core/profile.ts';
+import { KatafleetError } from '../../src/model/errors.ts';
+import { profileOf, sandboxLimits } from '../../src/model/profile.ts';
 import { AttachStream } from '../../src/drivers/engine/demux.ts';
 import { connect, endpointFromEnvironment } from '../../src/drivers/engine/endpoint.ts';
-import { engineError } from '../../src/drivers/api/errors.ts';
+import { engineError } from '../../src/drivers/docker/errors.ts';
 import { fingerprint } from '../../src/drivers/engine/fingerprint.ts';
 import { createOptions } from '../../src/drivers/engine/options.ts';
-import { type ApiVersion, negotiate } from '../../src/drivers/api/version.ts';
+import { type ApiVersion, negotiate } from '../../src/drivers/docker/version.ts';
 
 const code = (expected: string) => (error: unknown) => error instanceof KatafleetError && error.code === expected;
 const piece = (stream: number, bytes: Uint8Array) => {

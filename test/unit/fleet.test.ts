@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import { KatafleetError } from '../../src/core/errors.ts';
-import { labels } from '../../src/core/labels.ts';
-import { profileOf, sandboxLimits } from '../../src/core/profile.ts';
+import { KatafleetError } from '../../src/model/errors.ts';
+import { labels } from '../../src/model/labels.ts';
+import { profileOf, sandboxLimits } from '../../src/model/profile.ts';
 import { fakeFingerprint } from '../support/fake-driver.ts';
 import { fakeFleet, imageOf, MiB, until } from '../support/fake-fleet.ts';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { labels } from '../../src/core/labels.ts';
-import { profileOf, sandboxLimits } from '../../src/core/profile.ts';
+import { labels } from '../../src/model/labels.ts';
+import { profileOf, sandboxLimits } from '../../src/model/profile.ts';
 import { runWords } from '../../src/drivers/ssh/flags.ts';
 import { parseRelease } from '../../src/drivers/ssh/parse/version.ts';
 import { containers, gateQuestions, GateRig, images, installedSupervisor, sandboxRun } from '../support/gate.ts';

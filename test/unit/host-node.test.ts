@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { ownImageFindings } from '../../src/cli/doctor-image.ts';
-import { KatafleetError } from '../../src/core/errors.ts';
+import { ownImageFindings } from '../../src/cli/doctor/image.ts';
+import { KatafleetError } from '../../src/model/errors.ts';
 import { debianRelease, type HostNode, hostNode, planNode } from '../../src/images/host-node.ts';
 
 /** What process.report names for a Node of nodejs.org. */

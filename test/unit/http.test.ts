@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import type { InjectOptions } from 'fastify';
-import { errorKinds, KatafleetError } from '../../src/core/errors.ts';
-import { profileOf } from '../../src/core/profile.ts';
-import { Maintenance, type MaintenanceJob } from '../../src/fleet/maintenance.ts';
+import { errorKinds, KatafleetError } from '../../src/model/errors.ts';
+import { profileOf } from '../../src/model/profile.ts';
+import { Maintenance, type MaintenanceJob } from '../../src/fleet/upkeep/maintenance.ts';
 import { buildApp } from '../../src/http/app.ts';
 import { type FakeDriver, fakeMachine } from '../support/fake-driver.ts';
 import { MiB, until } from '../support/fake-fleet.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { KatafleetError } from '../../src/core/errors.ts';
-import { Node } from '../../src/fleet/node.ts';
+import { KatafleetError } from '../../src/model/errors.ts';
+import { Node } from '../../src/fleet/node/sandboxes.ts';
 import { FakeDriver } from '../support/fake-driver.ts';
 
 describe('an image that a node can’t make ready', () => {

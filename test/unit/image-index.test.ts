@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { imageIndex } from '../../src/core/image-name.ts';
-import { labels } from '../../src/core/labels.ts';
+import { imageIndex } from '../../src/model/image-name.ts';
+import { labels } from '../../src/model/labels.ts';
 import { imageOf } from '../support/fake-fleet.ts';
 
 const id = (letter: string) => letter.repeat(64);

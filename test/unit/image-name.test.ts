@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { isImageName } from '../../src/core/image-name.ts';
+import { isImageName } from '../../src/model/image-name.ts';
 import { EngineDriver } from '../../src/drivers/engine/driver.ts';
 import { checkJob } from '../../src/runs/job.ts';
 import { stubEngine } from '../support/stub-engine.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { KatafleetError } from '../../src/core/errors.ts';
-import { ImageSearch } from '../../src/fleet/image-search.ts';
+import { KatafleetError } from '../../src/model/errors.ts';
+import { ImageSearch } from '../../src/fleet/inventory/image-search.ts';
 import { dispatching, jobOf } from '../support/dispatching.ts';
 import { imageOf, until } from '../support/fake-fleet.ts';
 

@@ -3,8 +3,8 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, wri
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { KatafleetError } from '../../src/core/errors.ts';
-import type { RunResult } from '../../src/core/run.ts';
+import { KatafleetError } from '../../src/model/errors.ts';
+import type { RunResult } from '../../src/model/run.ts';
 import type { Fingerprint } from '../../src/drivers/contract.ts';
 import { productionPackages, projectContext } from '../../src/images/context.ts';
 import { prove } from '../../src/images/prove.ts';

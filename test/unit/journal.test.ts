@@ -6,9 +6,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import fc from 'fast-check';
-import { KatafleetError } from '../../src/core/errors.ts';
-import { Placing } from '../../src/core/placing.ts';
-import { noChanges, type RunRequest, type RunResult } from '../../src/core/run.ts';
+import { KatafleetError } from '../../src/model/errors.ts';
+import { Placing } from '../../src/model/placing.ts';
+import { noChanges, type RunRequest, type RunResult } from '../../src/model/run.ts';
 import { decodeRequest, decodeResult, encodeRequest, encodeResult, hashOf } from '../../src/store/codec.ts';
 import { Journal } from '../../src/store/journal.ts';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import { LightRules } from '../../src/core/lights.ts';
-import type { Outcome } from '../../src/core/run.ts';
-import { lightOf } from '../../src/runs/lights.ts';
+import { LightRules } from '../../src/model/lights.ts';
+import type { Outcome } from '../../src/model/run.ts';
+import { lightOf } from '../../src/runs/attempt/lights.ts';
 
 const rules = LightRules.parse({
   rules: [

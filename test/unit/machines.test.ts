@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
-import { KatafleetError } from '../../src/core/errors.ts';
-import { unplaced } from '../../src/core/placing.ts';
-import { profileOf, sandboxLimits } from '../../src/core/profile.ts';
-import { givingWay } from '../../src/fleet/give-way.ts';
+import { KatafleetError } from '../../src/model/errors.ts';
+import { unplaced } from '../../src/model/placing.ts';
+import { profileOf, sandboxLimits } from '../../src/model/profile.ts';
+import { givingWay } from '../../src/fleet/pools/give-way.ts';
 import { capacityOf } from '../../src/drivers/machines.ts';
-import { machineOf } from '../../src/fleet/machines.ts';
-import { Recent } from '../../src/fleet/recent.ts';
+import { machineOf } from '../../src/fleet/node/machines.ts';
+import { Recent } from '../../src/fleet/node/recent.ts';
 import { fakeMachine } from '../support/fake-driver.ts';
 import { fakeFleet, MiB, until } from '../support/fake-fleet.ts';
 

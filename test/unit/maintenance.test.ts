@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { labels } from '../../src/core/labels.ts';
-import { Maintenance, type MaintenanceMemory } from '../../src/fleet/maintenance.ts';
-import { prunePlan } from '../../src/fleet/prune.ts';
-import { reapPlan, reapReason } from '../../src/fleet/reaper.ts';
+import { labels } from '../../src/model/labels.ts';
+import { Maintenance, type MaintenanceMemory } from '../../src/fleet/upkeep/maintenance.ts';
+import { prunePlan } from '../../src/fleet/upkeep/prune.ts';
+import { reapPlan, reapReason } from '../../src/fleet/upkeep/reaper.ts';
 import { FakeDriver } from '../support/fake-driver.ts';
 import { imageOf, recipeImage } from '../support/fake-fleet.ts';
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { KatafleetError } from '../../src/core/errors.ts';
-import { profileOf, sandboxLimits } from '../../src/core/profile.ts';
+import { KatafleetError } from '../../src/model/errors.ts';
+import { profileOf, sandboxLimits } from '../../src/model/profile.ts';
 import type { Sandbox, SandboxSpec } from '../../src/drivers/contract.ts';
-import { Node } from '../../src/fleet/node.ts';
+import { Node } from '../../src/fleet/node/sandboxes.ts';
 import { FakeDriver } from '../support/fake-driver.ts';
 
 const limits = sandboxLimits(profileOf());

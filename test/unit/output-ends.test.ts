@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import type { LightRules } from '../../src/core/lights.ts';
-import { omittedBytes, shownOutput } from '../../src/core/output.ts';
-import type { StepResult } from '../../src/core/run.ts';
+import type { LightRules } from '../../src/model/lights.ts';
+import { omittedBytes, shownOutput } from '../../src/model/output.ts';
+import type { StepResult } from '../../src/model/run.ts';
 import { readTestRecord, testRecord } from '../../src/katas/record.ts';
-import { lightOf } from '../../src/runs/lights.ts';
+import { lightOf } from '../../src/runs/attempt/lights.ts';
 import { stepJson } from '../../src/runs/json.ts';
 import { result } from '../support/katas.ts';
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import type { ServerClient } from '../../src/cli/client.ts';
-import { runThere } from '../../src/cli/remote.ts';
-import { KatafleetError } from '../../src/core/errors.ts';
-import { noChanges, type RunResult } from '../../src/core/run.ts';
+import type { ServerClient } from '../../src/client/client.ts';
+import { runThere } from '../../src/client/remote.ts';
+import { KatafleetError } from '../../src/model/errors.ts';
+import { noChanges, type RunResult } from '../../src/model/run.ts';
 import { requestOf, resultJson, RunJson } from '../../src/runs/json.ts';
 
 const bytes = Buffer.from([0xff, 0, 0x41]);

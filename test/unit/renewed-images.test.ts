@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { profileOf, sandboxLimits } from '../../src/core/profile.ts';
-import { Node } from '../../src/fleet/node.ts';
+import { profileOf, sandboxLimits } from '../../src/model/profile.ts';
+import { Node } from '../../src/fleet/node/sandboxes.ts';
 import { FakeDriver } from '../support/fake-driver.ts';
 import { fakeService, placed, runOf } from '../support/fake-service.ts';
 import { fakeFleet, imageOf, MiB, until } from '../support/fake-fleet.ts';

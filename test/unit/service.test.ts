@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
-import { KatafleetError } from '../../src/core/errors.ts';
+import { KatafleetError } from '../../src/model/errors.ts';
 import { MiB, until } from '../support/fake-fleet.ts';
 import { fakeService, placed, runOf } from '../support/fake-service.ts';
 

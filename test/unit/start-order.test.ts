@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { Starts } from '../../src/fleet/starts.ts';
+import { Starts } from '../../src/fleet/pools/starts.ts';
 import { VirtualClock } from '../simulation/clock.ts';
 import { dispatching, jobOf } from '../support/dispatching.ts';
 import { MiB, until } from '../support/fake-fleet.ts';

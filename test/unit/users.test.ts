@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
-import { labels } from '../../src/core/labels.ts';
-import { defaultUids, holdsUids, mostUids, parseUids, type Uids, uidsInWords } from '../../src/core/users.ts';
-import { declared } from '../../src/drivers/image-labels.ts';
-import { adaptedAccounts, namesAll } from '../../src/drivers/names.ts';
-import { type HeldUid, longestLifeMs, UidBook } from '../../src/fleet/uids.ts';
+import { labels } from '../../src/model/labels.ts';
+import { defaultUids, holdsUids, mostUids, parseUids, type Uids, uidsInWords } from '../../src/model/users.ts';
+import { declared } from '../../src/drivers/docker/image-labels.ts';
+import { adaptedAccounts, namesAll } from '../../src/drivers/docker/names.ts';
+import { type HeldUid, longestLifeMs, UidBook } from '../../src/fleet/node/uids.ts';
 
 describe('uids of sandboxes', () => {
   it('of the default range are within what a remapped engine has, and nobody else’s', () => {

@@ -4,10 +4,10 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { readFolder } from '../../src/cli/folder.ts';
-import { keptBack } from '../../src/cli/own-names.ts';
-import { sayNotWritten, writeBack } from '../../src/cli/write-back.ts';
-import { noChanges, type ReturnedFile } from '../../src/core/run.ts';
+import { readFolder } from '../../src/cli/files/folder.ts';
+import { keptBack } from '../../src/cli/files/own-names.ts';
+import { sayNotWritten, writeBack } from '../../src/cli/files/write-back.ts';
+import { noChanges, type ReturnedFile } from '../../src/model/run.ts';
 import { gitEnvironment } from '../../src/katas/git.ts';
 
 const file = (path: string, content = 'x'): ReturnedFile => ({

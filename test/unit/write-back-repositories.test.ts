@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { writeBack } from '../../src/cli/write-back.ts';
-import { noChanges } from '../../src/core/run.ts';
+import { writeBack } from '../../src/cli/files/write-back.ts';
+import { noChanges } from '../../src/model/run.ts';
 
 describe('a repository that was not sent with its folder', () => {
   let folder = '';

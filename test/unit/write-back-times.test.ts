@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { writeBack } from '../../src/cli/write-back.ts';
+import { writeBack } from '../../src/cli/files/write-back.ts';
 
 describe('files written back', () => {
   it('keep their time stamps to the nanosecond, before 1970 too, and their executable bit, without set-user bits', async function () {

@@ -2,13 +2,13 @@ import { createHash } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import type Dockerode from 'dockerode';
 import tar from 'tar-stream';
-import { KatafleetError } from '../../core/errors.ts';
-import { labels } from '../../core/labels.ts';
-import { type Uids, uidsInWords } from '../../core/users.ts';
-import { type Accounts, adaptedAccounts } from '../names.ts';
-import type { SupervisorBinary } from '../supervisor.ts';
-import { isStatus } from '../api/errors.ts';
-import { inspectImage } from '../api/inspect.ts';
+import { KatafleetError } from '../../model/errors.ts';
+import { labels } from '../../model/labels.ts';
+import { type Uids, uidsInWords } from '../../model/users.ts';
+import { type Accounts, adaptedAccounts } from '../docker/names.ts';
+import type { SupervisorBinary } from '../docker/supervisor.ts';
+import { isStatus } from '../docker/errors.ts';
+import { inspectImage } from '../docker/inspect.ts';
 import { type CarriedSupervisors, createHelper, onlyFile } from './carried.ts';
 
 /** What an image's passwd or group may hold, bytes; a larger one is no such file. */

@@ -4,10 +4,10 @@ import type Dockerode from 'dockerode';
 import tar from 'tar-stream';
 import { posix } from 'node:path';
 import { z } from 'zod';
-import { labels } from '../../core/labels.ts';
-import { isStatus } from '../api/errors.ts';
-import { supervisorPath } from '../isolation.ts';
-import type { SupervisorBinary } from '../supervisor.ts';
+import { labels } from '../../model/labels.ts';
+import { isStatus } from '../docker/errors.ts';
+import { supervisorPath } from '../docker/isolation.ts';
+import type { SupervisorBinary } from '../docker/supervisor.ts';
 import type { Remembered } from './remembered.ts';
 
 /** Long past the time that looking into an image takes: what a dying katafleet leaves is reaped then, ms. */

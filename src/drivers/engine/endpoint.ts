@@ -4,8 +4,8 @@ import https from 'node:https';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import type Dockerode from 'dockerode';
-import { maskEndpoint, socketPath } from '../../core/endpoint.ts';
-import { KatafleetError, messageOf } from '../../core/errors.ts';
+import { maskEndpoint, socketPath } from '../../model/endpoint.ts';
+import { KatafleetError, messageOf } from '../../model/errors.ts';
 import { SshTransport } from '../transport/transport.ts';
 import { SshAgent } from './ssh-agent.ts';
 

@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import { KatafleetError } from '../../core/errors.ts';
+import { KatafleetError } from '../../model/errors.ts';
 import type { Fingerprint } from '../contract.ts';
-import type { ApiVersion } from '../api/version.ts';
+import type { ApiVersion } from '../docker/version.ts';
 
 /** What is read of `GET /info`; whatever an older engine doesn't tell is absent. */
 const Info = z.object({

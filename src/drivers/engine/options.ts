@@ -1,5 +1,5 @@
 import type { ContainerCreateOptions } from 'dockerode';
-import { KatafleetError, messageOf } from '../../core/errors.ts';
+import { KatafleetError, messageOf } from '../../model/errors.ts';
 import type { SandboxSpec } from '../contract.ts';
 import {
   bytesPerInode,
@@ -11,8 +11,8 @@ import {
   supervisorPath,
   tmpfsBytes,
   ulimits,
-} from '../isolation.ts';
-import { type ApiVersion, atLeast } from '../api/version.ts';
+} from '../docker/isolation.ts';
+import { type ApiVersion, atLeast } from '../docker/version.ts';
 
 /**
  * The engine's options for a sandbox, of what the given API version knows. `network` is the Docker network that the limits'

@@ -2,9 +2,9 @@ import type { Duplex } from 'node:stream';
 import type Dockerode from 'dockerode';
 import type { Sandbox, SandboxEnd, SandboxSpec } from '../contract.ts';
 import { AttachStream } from './demux.ts';
-import { engineError, isStatus } from '../api/errors.ts';
+import { engineError, isStatus } from '../docker/errors.ts';
 import { createOptions, refusesIpv6, refusesMark, type Tries } from './options.ts';
-import type { ApiVersion } from '../api/version.ts';
+import type { ApiVersion } from '../docker/version.ts';
 
 /** What a sandbox needs of the driver that makes it. */
 export interface EngineNode {

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
 import { posix } from 'node:path';
 import tar from 'tar-stream';
-import { KatafleetError } from '../../core/errors.ts';
-import { labels } from '../../core/labels.ts';
-import { type Uids, uidsInWords } from '../../core/users.ts';
-import { adaptedAccounts } from '../names.ts';
-import { supervisorPath } from '../isolation.ts';
-import type { SupervisorBinary } from '../supervisor.ts';
+import { KatafleetError } from '../../model/errors.ts';
+import { labels } from '../../model/labels.ts';
+import { type Uids, uidsInWords } from '../../model/users.ts';
+import { adaptedAccounts } from '../docker/names.ts';
+import { supervisorPath } from '../docker/isolation.ts';
+import type { SupervisorBinary } from '../docker/supervisor.ts';
 import { imageWord } from './flags.ts';
 import type { InspectedImage } from './parse/inspect.ts';
 import { type Release, since } from './parse/version.ts';

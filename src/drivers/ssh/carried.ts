@@ -1,5 +1,5 @@
-import { supervisorPath } from '../isolation.ts';
-import type { SupervisorBinary } from '../supervisor.ts';
+import { supervisorPath } from '../docker/isolation.ts';
+import type { SupervisorBinary } from '../docker/supervisor.ts';
 import type { Carried } from './adapt.ts';
 import { imageWord } from './flags.ts';
 import { type Release, since } from './parse/version.ts';

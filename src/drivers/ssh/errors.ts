@@ -1,4 +1,4 @@
-import { type ErrorCode, KatafleetError } from '../../core/errors.ts';
+import { type ErrorCode, KatafleetError } from '../../model/errors.ts';
 import type { Answer } from '../transport/transport.ts';
 
 /** The exit codes of a shell that found no such command, and that could not run it. */

@@ -1,4 +1,4 @@
-import { bytesPerInode, capabilities, hostName, leastShm, noResolver, supervisorPath, tmpfsBytes } from '../isolation.ts';
+import { bytesPerInode, capabilities, hostName, leastShm, noResolver, supervisorPath, tmpfsBytes } from '../docker/isolation.ts';
 import type { SandboxSpec } from '../contract.ts';
 import { encodeValue } from './labels.ts';
 import { type Release, since } from './parse/version.ts';

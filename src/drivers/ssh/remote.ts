@@ -1,8 +1,8 @@
 import { Readable } from 'node:stream';
 import { posix } from 'node:path';
 import { extract } from 'tar-stream';
-import { KatafleetError } from '../../core/errors.ts';
-import { labels } from '../../core/labels.ts';
+import { KatafleetError } from '../../model/errors.ts';
+import { labels } from '../../model/labels.ts';
 import type { Answer, CallOptions, SshTransport } from '../transport/transport.ts';
 import { dockerError } from './errors.ts';
 import { type ListedImage, parseImages } from './parse/images.ts';

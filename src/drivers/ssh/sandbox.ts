@@ -1,4 +1,4 @@
-import { KatafleetError } from '../../core/errors.ts';
+import { KatafleetError } from '../../model/errors.ts';
 import type { Sandbox, SandboxEnd, SandboxSpec } from '../contract.ts';
 import type { SshStream } from '../transport/stream.ts';
 import { dockerError } from './errors.ts';

@@ -1,28 +1,28 @@
 import type { Readable } from 'node:stream';
 import type Dockerode from 'dockerode';
 import { z } from 'zod';
-import { KatafleetError, messageOf } from '../../core/errors.ts';
-import { labels } from '../../core/labels.ts';
-import type { SandboxLimits } from '../../core/profile.ts';
-import { isStatus } from '../api/errors.ts';
+import { KatafleetError, messageOf } from '../../model/errors.ts';
+import { labels } from '../../model/labels.ts';
+import type { SandboxLimits } from '../../model/profile.ts';
+import { isStatus } from '../docker/errors.ts';
 import type { Driver, Fingerprint, NodeImage, NodeMember, OwnedContainer, PreparedImage, Sandbox, SandboxSpec } from '../contract.ts';
 import { takesTasks } from '../machines.ts';
-import { Departures } from './departures.ts';
+import { Departures } from './demand/departures.ts';
 import { exitCode } from './exit-code.ts';
-import { SwarmImages } from './images.ts';
-import type { SwarmKeys } from './keys.ts';
-import { Leftovers } from './leftovers.ts';
-import type { Listener } from './listener.ts';
-import { type ManagerEngine, Managers } from './managers.ts';
-import { setAvailability, swarmFingerprint, swarmNodes } from './nodes.ts';
-import { type PoolContext, ServicePool } from './pool.ts';
-import { pullEverywhere } from './pull.ts';
-import { isOurPool, mergeWants } from './replicas.ts';
-import { Rounds } from './rounds.ts';
-import type { TaskShape, Way } from './service.ts';
-import { poolLabels, replicasOf, Services } from './services.ts';
-import { Shapes } from './shapes.ts';
-import { isOver, Task, type TaskReport, taskReport } from './tasks.ts';
+import { SwarmImages } from './nodes/images.ts';
+import type { SwarmKeys } from './services/keys.ts';
+import { Leftovers } from './nodes/leftovers.ts';
+import type { Listener } from './dial/listener.ts';
+import { type ManagerEngine, Managers } from './nodes/managers.ts';
+import { setAvailability, swarmFingerprint, swarmNodes } from './nodes/nodes.ts';
+import { type PoolContext, ServicePool } from './demand/pool.ts';
+import { pullEverywhere } from './nodes/pull.ts';
+import { isOurPool, mergeWants } from './services/replicas.ts';
+import { Rounds } from './nodes/rounds.ts';
+import type { TaskShape, Way } from './services/service.ts';
+import { poolLabels, replicasOf, Services } from './services/services.ts';
+import { Shapes } from './services/shapes.ts';
+import { isOver, Task, type TaskReport, taskReport } from './demand/tasks.ts';
 
 export interface SwarmDriverOptions {
   /** Managers of one swarm; the first is asked first. */

@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 import type { Sandbox, SandboxEnd } from '../contract.ts';
-import type { Dialled } from './listener.ts';
+import type { Dialled } from './dial/listener.ts';
 
 /** How long a supervisor whose stream was ended may take to end, ms. */
 const endingMs = 2_000;

@@ -1,4 +1,4 @@
-import { type ErrorCode, KatafleetError } from '../../core/errors.ts';
+import { type ErrorCode, KatafleetError } from '../../model/errors.ts';
 import { atOf, type SshSettings, type SshTarget } from './target.ts';
 
 /** How a host was tried to be reached, for hints that can be typed as they stand. */

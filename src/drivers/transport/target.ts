@@ -1,5 +1,5 @@
-import { maskEndpoint } from '../../core/endpoint.ts';
-import { KatafleetError } from '../../core/errors.ts';
+import { maskEndpoint } from '../../model/endpoint.ts';
+import { KatafleetError } from '../../model/errors.ts';
 
 /** Where an `ssh://` endpoint leads. */
 export interface SshTarget {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
-import { KatafleetError } from '../../../src/core/errors.ts';
+import { KatafleetError } from '../../../src/model/errors.ts';
 import { interpolate } from '../../../src/deploy/interpolate.ts';
 import { networkSpecs, serviceSpec } from '../../../src/deploy/spec.ts';
 import { parseStack, readStack, stackFile } from '../../../src/deploy/stack.ts';

@@ -4,7 +4,7 @@ import { link, mkdir, mkdtemp, realpath, rm, symlink, truncate, writeFile } from
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { KatafleetError } from '../../../src/core/errors.ts';
+import { KatafleetError } from '../../../src/model/errors.ts';
 import { FilesBelow } from '../../../src/files/below.ts';
 
 const code = (expected: string) => (error: unknown) => error instanceof KatafleetError && error.code === expected;

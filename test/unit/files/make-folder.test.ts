@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { SwarmKeys } from '../../../src/drivers/swarm/keys.ts';
+import { SwarmKeys } from '../../../src/drivers/swarm/services/keys.ts';
 import { makeFolder, makeFolderSync } from '../../../src/files/make-folder.ts';
 import { Places } from '../../../src/katas/places.ts';
 import { Journal } from '../../../src/store/journal.ts';

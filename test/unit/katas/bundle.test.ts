@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { KatafleetError } from '../../../src/core/errors.ts';
+import { KatafleetError } from '../../../src/model/errors.ts';
 import { importCommits } from '../../../src/katas/fast-import.ts';
 import { Git, gitEnvironment } from '../../../src/katas/git.ts';
 import { serveClones } from '../../../src/katas/serve.ts';

@@ -4,7 +4,7 @@ import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { KatafleetError } from '../../../src/core/errors.ts';
+import { KatafleetError } from '../../../src/model/errors.ts';
 import { created, file, git, result, startPoint, testStore } from '../../support/katas.ts';
 
 const exec = promisify(execFile);

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { filesTable } from '../../../src/cli/kata-view.ts';
-import { decodePath, pathFault } from '../../../src/core/paths.ts';
-import { noChanges, omissions, Outcome, type RunResult } from '../../../src/core/run.ts';
+import { filesTable } from '../../../src/cli/show/kata-view.ts';
+import { decodePath, pathFault } from '../../../src/model/paths.ts';
+import { noChanges, omissions, Outcome, type RunResult } from '../../../src/model/run.ts';
 import { importCommits } from '../../../src/katas/fast-import.ts';
 import { Git } from '../../../src/katas/git.ts';
 import { readTip } from '../../../src/katas/read.ts';

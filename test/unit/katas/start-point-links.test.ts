@@ -4,7 +4,7 @@ import { cp, mkdir, mkdtemp, rm, symlink, truncate, writeFile } from 'node:fs/pr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { KatafleetError } from '../../../src/core/errors.ts';
+import { KatafleetError } from '../../../src/model/errors.ts';
 import { readManifest, startPointFiles } from '../../../src/images/start-point.ts';
 import { readStartPoint } from '../../../src/katas/start-point.ts';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
-import { KatafleetError } from '../../../src/core/errors.ts';
+import { KatafleetError } from '../../../src/model/errors.ts';
 import { changed, created, file, git, result, startPoint, testStore } from '../../support/katas.ts';
 
 const code = (expected: string) => (error: unknown) => error instanceof KatafleetError && error.code === expected;

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
-import { poolKey } from '../../../src/core/profile.ts';
-import type { Outcome, StepResult } from '../../../src/core/run.ts';
+import { poolKey } from '../../../src/model/profile.ts';
+import type { Outcome, StepResult } from '../../../src/model/run.ts';
 import { createOptions } from '../../../src/drivers/engine/options.ts';
 import { checkJob } from '../../../src/runs/job.ts';
 import { RunJson, requestOf } from '../../../src/runs/json.ts';
-import { pullFault, transfersWith } from '../../../src/runs/rsync-transfer.ts';
+import { pullFault, transfersWith } from '../../../src/runs/attempt/rsync-transfer.ts';
 
 const path = '/katas/one';
 const ended = (outcome: Outcome, stderr = ''): StepResult => ({

@@ -1,17 +1,17 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { KatafleetError } from '../../../src/core/errors.ts';
-import { decodePath, encodePath, pathBytes } from '../../../src/core/paths.ts';
-import { profileOf } from '../../../src/core/profile.ts';
-import { noChanges, Step } from '../../../src/core/run.ts';
+import { KatafleetError } from '../../../src/model/errors.ts';
+import { decodePath, encodePath, pathBytes } from '../../../src/model/paths.ts';
+import { profileOf } from '../../../src/model/profile.ts';
+import { noChanges, Step } from '../../../src/model/run.ts';
 import { ConversationLost } from '../../../src/protocol/conversation.ts';
 import { encodeFrame, supervisorFrame } from '../../../src/protocol/frames.ts';
 import { decodeReply } from '../../../src/protocol/replies.ts';
 import { PayloadWriter } from '../../../src/protocol/wire.ts';
-import { answerLimits, beforeOf, download, listing } from '../../../src/runs/download.ts';
-import { executeStep } from '../../../src/runs/execute.ts';
-import { Gathered } from '../../../src/runs/gathered.ts';
-import { SandboxState } from '../../../src/runs/sandbox-state.ts';
+import { answerLimits, beforeOf, download, listing } from '../../../src/runs/attempt/download.ts';
+import { executeStep } from '../../../src/runs/attempt/execute.ts';
+import { Gathered } from '../../../src/runs/attempt/gathered.ts';
+import { SandboxState } from '../../../src/runs/sessions/sandbox-state.ts';
 import { frames, longPath, saying } from '../../support/hostile-supervisor.ts';
 
 const broken = (error: unknown) => error instanceof KatafleetError && error.code === 'protocol.broken';

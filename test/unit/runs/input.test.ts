@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { KatafleetError } from '../../../src/core/errors.ts';
+import { KatafleetError } from '../../../src/model/errors.ts';
 import { type RunInput, requestFrom } from '../../../src/runs/input.ts';
 
 const run = (files?: unknown, more: object = {}) =>

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { KatafleetError } from '../../../src/core/errors.ts';
+import { KatafleetError } from '../../../src/model/errors.ts';
 import { restMs, sandboxLost } from '../../../src/runs/losses.ts';
 import { dispatching, jobOf } from '../../support/dispatching.ts';
 import { until } from '../../support/fake-fleet.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { mock } from 'node:test';
-import { ByteBudget } from '../../../src/core/byte-budget.ts';
-import { mostWaitMs, pace, PacedRoom } from '../../../src/runs/paced-room.ts';
+import { ByteBudget } from '../../../src/base/byte-budget.ts';
+import { mostWaitMs, pace, PacedRoom } from '../../../src/runs/room/paced-room.ts';
 import { dispatching, jobOf } from '../../support/dispatching.ts';
 import { MiB, until } from '../../support/fake-fleet.ts';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { noChanges, type ReturnedFile, type SandboxFile } from '../../../src/core/run.ts';
-import { SandboxState } from '../../../src/runs/sandbox-state.ts';
+import { noChanges, type ReturnedFile, type SandboxFile } from '../../../src/model/run.ts';
+import { SandboxState } from '../../../src/runs/sessions/sandbox-state.ts';
 
 const file = (path: string, content = path, mode = 0o644): SandboxFile => ({ path, mode, mtimeNs: 0n, content: Buffer.from(content) });
 const back = (path: string, content = path): ReturnedFile => ({

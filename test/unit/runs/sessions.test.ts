@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
-import { type Changes, noChanges, type Outcome } from '../../../src/core/run.ts';
-import { Placing } from '../../../src/core/placing.ts';
-import type { Lease } from '../../../src/fleet/node.ts';
+import { type Changes, noChanges, type Outcome } from '../../../src/model/run.ts';
+import { Placing } from '../../../src/model/placing.ts';
+import type { Lease } from '../../../src/fleet/node/sandboxes.ts';
 import { checkJob, type Job } from '../../../src/runs/job.ts';
-import { SandboxState } from '../../../src/runs/sandbox-state.ts';
-import { mayServeAgain, type SessionLimits, Sessions } from '../../../src/runs/sessions.ts';
+import { SandboxState } from '../../../src/runs/sessions/sandbox-state.ts';
+import { mayServeAgain, type SessionLimits, Sessions } from '../../../src/runs/sessions/sessions.ts';
 
 const MiB = 1024 ** 2;
 const roomy: SessionLimits = { most: 10, perTenant: 10, idleMs: 1_000, ageMs: 10_000, memory: 1 };

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { KatafleetError } from '../../../src/core/errors.ts';
-import { Cluster, type NodeHealth } from '../../../src/scheduler/cluster.ts';
+import { KatafleetError } from '../../../src/model/errors.ts';
+import { Cluster, type NodeHealth } from '../../../src/scheduler/place/cluster.ts';
 import { addNode, facts } from '../../support/cluster.ts';
 
 const names = ['one', 'two', 'three', 'four'];

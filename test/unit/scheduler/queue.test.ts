@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { FairQueue, type Waiting } from '../../../src/scheduler/queue.ts';
+import { FairQueue, type Waiting } from '../../../src/scheduler/queue/queue.ts';
 import { waiting } from '../../support/waiting.ts';
 
 const wide = { runs: 1e9, bytes: 1e12, perTenant: 1e9 };

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { Cluster } from '../../../src/scheduler/cluster.ts';
-import { FairQueue, type Waiting } from '../../../src/scheduler/queue.ts';
+import { Cluster } from '../../../src/scheduler/place/cluster.ts';
+import { FairQueue, type Waiting } from '../../../src/scheduler/queue/queue.ts';
 import { Scheduler } from '../../../src/scheduler/scheduler.ts';
-import type { Wanted } from '../../../src/scheduler/placement.ts';
+import type { Wanted } from '../../../src/scheduler/place/placement.ts';
 import { addNode, facts, nodeName, wanted } from '../../support/cluster.ts';
 import { seeded } from '../../support/random.ts';
 

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { FreeOrder } from '../../../src/scheduler/free-order.ts';
-import { Heap } from '../../../src/scheduler/heap.ts';
-import { IndexedSet } from '../../../src/scheduler/indexed-set.ts';
-import { LoadTree } from '../../../src/scheduler/load-tree.ts';
+import { FreeOrder } from '../../../src/scheduler/index/free-order.ts';
+import { Heap } from '../../../src/scheduler/queue/heap.ts';
+import { IndexedSet } from '../../../src/scheduler/index/indexed-set.ts';
+import { LoadTree } from '../../../src/scheduler/index/load-tree.ts';
 
 const ascending = (a: number, b: number) => a - b;
 

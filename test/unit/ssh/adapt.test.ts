@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { KatafleetError } from '../../../src/core/errors.ts';
-import { defaultUids } from '../../../src/core/users.ts';
+import { KatafleetError } from '../../../src/model/errors.ts';
+import { defaultUids } from '../../../src/model/users.ts';
 import { adapt } from '../../../src/drivers/ssh/adapt.ts';
 import { parseInspect } from '../../../src/drivers/ssh/parse/inspect.ts';
 import type { RemoteDocker } from '../../../src/drivers/ssh/remote.ts';

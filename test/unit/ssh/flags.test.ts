@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { profileOf, sandboxLimits } from '../../../src/core/profile.ts';
+import { profileOf, sandboxLimits } from '../../../src/model/profile.ts';
 import { containerName, imageWord, runWords } from '../../../src/drivers/ssh/flags.ts';
 import { type Release, since } from '../../../src/drivers/ssh/parse/version.ts';
 import type { SandboxSpec } from '../../../src/drivers/contract.ts';

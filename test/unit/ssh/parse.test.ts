@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
-import { KatafleetError } from '../../../src/core/errors.ts';
+import { KatafleetError } from '../../../src/model/errors.ts';
 import { decodeValue, encodeValue } from '../../../src/drivers/ssh/labels.ts';
 import { fingerprint } from '../../../src/drivers/ssh/fingerprint.ts';
 import { parseImages } from '../../../src/drivers/ssh/parse/images.ts';

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { KatafleetError } from '../../../src/core/errors.ts';
+import { KatafleetError } from '../../../src/model/errors.ts';
 import { RemoteDocker } from '../../../src/drivers/ssh/remote.ts';
 import type { Answer, SshTransport } from '../../../src/drivers/transport/transport.ts';
 

@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { KatafleetError } from '../../../src/core/errors.ts';
+import { KatafleetError } from '../../../src/model/errors.ts';
 import { masterWords, sessionWords, sshCommand, sshTarget } from '../../../src/drivers/transport/target.ts';
 import { type SshStream } from '../../../src/drivers/transport/stream.ts';
 import { SshTransport } from '../../../src/drivers/transport/transport.ts';

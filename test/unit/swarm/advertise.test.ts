@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server } from 'node:net';
-import { KatafleetError } from '../../../src/core/errors.ts';
-import { ownAddress } from '../../../src/drivers/swarm/advertise.ts';
-import { type ManagerEngine, Managers } from '../../../src/drivers/swarm/managers.ts';
+import { KatafleetError } from '../../../src/model/errors.ts';
+import { ownAddress } from '../../../src/drivers/swarm/nodes/advertise.ts';
+import { type ManagerEngine, Managers } from '../../../src/drivers/swarm/nodes/managers.ts';
 import { freePort } from '../../support/free-port.ts';
 
 const engine = (endpoint: string) => ({ endpoint }) as ManagerEngine;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { KatafleetError } from '../../../src/core/errors.ts';
-import { Departures } from '../../../src/drivers/swarm/departures.ts';
+import { KatafleetError } from '../../../src/model/errors.ts';
+import { Departures } from '../../../src/drivers/swarm/demand/departures.ts';
 
 describe('tasks whose end their connection has not told', () => {
   const open = new AbortController().signal;

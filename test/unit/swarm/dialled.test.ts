@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { Duplex } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import fc from 'fast-check';
-import { DialledStream } from '../../../src/drivers/swarm/dialled.ts';
+import { DialledStream } from '../../../src/drivers/swarm/dial/dialled.ts';
 import { dialFrame } from '../../../src/protocol/dial.ts';
 import { encodeFrame, maxPayload } from '../../../src/protocol/frames.ts';
 import { aliveFrame } from '../../support/dialer.ts';

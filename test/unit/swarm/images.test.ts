@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { EngineDriver } from '../../../src/drivers/engine/driver.ts';
-import { SwarmImages, type SwarmImagesOptions } from '../../../src/drivers/swarm/images.ts';
-import { Managers } from '../../../src/drivers/swarm/managers.ts';
-import { swarmNodes } from '../../../src/drivers/swarm/nodes.ts';
+import { SwarmImages, type SwarmImagesOptions } from '../../../src/drivers/swarm/nodes/images.ts';
+import { Managers } from '../../../src/drivers/swarm/nodes/managers.ts';
+import { swarmNodes } from '../../../src/drivers/swarm/nodes/nodes.ts';
 import type { NodeMember } from '../../../src/drivers/contract.ts';
 import { eventually } from '../../support/eventually.ts';
 import { FakeDriver, fakeFingerprint } from '../../support/fake-driver.ts';

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { KatafleetError } from '../../../src/core/errors.ts';
-import { SwarmKeys } from '../../../src/drivers/swarm/keys.ts';
+import { KatafleetError } from '../../../src/model/errors.ts';
+import { SwarmKeys } from '../../../src/drivers/swarm/services/keys.ts';
 
 const invalid = (error: unknown) => error instanceof KatafleetError && error.code === 'config.invalid';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { duplexPair } from 'node:stream';
-import { labels } from '../../../src/core/labels.ts';
-import { Leftovers } from '../../../src/drivers/swarm/leftovers.ts';
+import { labels } from '../../../src/model/labels.ts';
+import { Leftovers } from '../../../src/drivers/swarm/nodes/leftovers.ts';
 import { FakeDriver } from '../../support/fake-driver.ts';
 
 describe('finished containers that engines leave behind', () => {

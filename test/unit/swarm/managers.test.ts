@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { z } from 'zod';
-import { KatafleetError } from '../../../src/core/errors.ts';
+import { KatafleetError } from '../../../src/model/errors.ts';
 import { EngineDriver } from '../../../src/drivers/engine/driver.ts';
-import { Managers } from '../../../src/drivers/swarm/managers.ts';
-import { setAvailability, swarmFingerprint, swarmNodes } from '../../../src/drivers/swarm/nodes.ts';
+import { Managers } from '../../../src/drivers/swarm/nodes/managers.ts';
+import { setAvailability, swarmFingerprint, swarmNodes } from '../../../src/drivers/swarm/nodes/nodes.ts';
 import { fakeFingerprint } from '../../support/fake-driver.ts';
 import { StubSwarm, stubNode } from '../../support/stub-swarm.ts';
 

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
-import { type ErrorCode, KatafleetError } from '../../../src/core/errors.ts';
-import { profileOf, sandboxLimits } from '../../../src/core/profile.ts';
+import { type ErrorCode, KatafleetError } from '../../../src/model/errors.ts';
+import { profileOf, sandboxLimits } from '../../../src/model/profile.ts';
 import type { SandboxSpec } from '../../../src/drivers/contract.ts';
-import { type PoolContext, ServicePool } from '../../../src/drivers/swarm/pool.ts';
-import { wantLastsMs } from '../../../src/drivers/swarm/replicas.ts';
-import { shapeHash, type TaskShape } from '../../../src/drivers/swarm/service.ts';
-import { secretName, type Wanted } from '../../../src/drivers/swarm/services.ts';
-import type { TaskReport } from '../../../src/drivers/swarm/tasks.ts';
+import { type PoolContext, ServicePool } from '../../../src/drivers/swarm/demand/pool.ts';
+import { wantLastsMs } from '../../../src/drivers/swarm/services/replicas.ts';
+import { shapeHash, type TaskShape } from '../../../src/drivers/swarm/services/service.ts';
+import { secretName, type Wanted } from '../../../src/drivers/swarm/services/services.ts';
+import type { TaskReport } from '../../../src/drivers/swarm/demand/tasks.ts';
 import { VirtualClock } from '../../simulation/clock.ts';
 import { type FakeTask, fakeTask as taskOf } from '../../support/fake-dialled.ts';
 

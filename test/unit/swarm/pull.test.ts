@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { EngineDriver } from '../../../src/drivers/engine/driver.ts';
-import { SwarmKeys } from '../../../src/drivers/swarm/keys.ts';
-import { Managers } from '../../../src/drivers/swarm/managers.ts';
-import { pullEverywhere } from '../../../src/drivers/swarm/pull.ts';
-import { Services } from '../../../src/drivers/swarm/services.ts';
+import { SwarmKeys } from '../../../src/drivers/swarm/services/keys.ts';
+import { Managers } from '../../../src/drivers/swarm/nodes/managers.ts';
+import { pullEverywhere } from '../../../src/drivers/swarm/nodes/pull.ts';
+import { Services } from '../../../src/drivers/swarm/services/services.ts';
 import { StubSwarm } from '../../support/stub-swarm.ts';
 
 describe('a job that has every node pull an image', () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { mergeWants, type ReplicaView, replicasFor, wantLastsMs } from '../../../src/drivers/swarm/replicas.ts';
+import { mergeWants, type ReplicaView, replicasFor, wantLastsMs } from '../../../src/drivers/swarm/services/replicas.ts';
 
 const rules = { starting: 1_000, settleMs: 60_000, lingerMs: 600_000 };
 const view = (more: Partial<ReplicaView>): ReplicaView => ({

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { Rounds } from '../../../src/drivers/swarm/rounds.ts';
+import { Rounds } from '../../../src/drivers/swarm/nodes/rounds.ts';
 import { VirtualClock } from '../../simulation/clock.ts';
 
 describe('what is looked after again and again', () => {

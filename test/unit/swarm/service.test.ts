@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { KatafleetError } from '../../../src/core/errors.ts';
-import { sandboxLimits, profileOf } from '../../../src/core/profile.ts';
-import { type References, serviceSpec, shapeHash, type TaskShape } from '../../../src/drivers/swarm/service.ts';
+import { KatafleetError } from '../../../src/model/errors.ts';
+import { sandboxLimits, profileOf } from '../../../src/model/profile.ts';
+import { type References, serviceSpec, shapeHash, type TaskShape } from '../../../src/drivers/swarm/services/service.ts';
 
 const MiB = 1024 ** 2;
 const shape: TaskShape = {

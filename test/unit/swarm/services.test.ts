@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
-import { KatafleetError } from '../../../src/core/errors.ts';
-import { profileOf, sandboxLimits } from '../../../src/core/profile.ts';
+import { KatafleetError } from '../../../src/model/errors.ts';
+import { profileOf, sandboxLimits } from '../../../src/model/profile.ts';
 import { EngineDriver } from '../../../src/drivers/engine/driver.ts';
-import { SwarmKeys } from '../../../src/drivers/swarm/keys.ts';
-import { Managers } from '../../../src/drivers/swarm/managers.ts';
-import { shapeHash, type TaskShape } from '../../../src/drivers/swarm/service.ts';
-import { secretName, Services, type ServicesOptions, type Wanted } from '../../../src/drivers/swarm/services.ts';
+import { SwarmKeys } from '../../../src/drivers/swarm/services/keys.ts';
+import { Managers } from '../../../src/drivers/swarm/nodes/managers.ts';
+import { shapeHash, type TaskShape } from '../../../src/drivers/swarm/services/service.ts';
+import { secretName, Services, type ServicesOptions, type Wanted } from '../../../src/drivers/swarm/services/services.ts';
 import { StubSwarm } from '../../support/stub-swarm.ts';
 
 const shape: TaskShape = {

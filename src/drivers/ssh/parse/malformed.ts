@@ -1,4 +1,4 @@
-import { KatafleetError } from '../../../core/errors.ts';
+import { KatafleetError } from '../../../model/errors.ts';
 
 /** What a docker command printed is not what it prints. The first bytes of what came are shown, escaped. */
 export function malformed(command: string, expected: string, came: string): KatafleetError {

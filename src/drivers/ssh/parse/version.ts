@@ -1,4 +1,4 @@
-import { KatafleetError } from '../../../core/errors.ts';
+import { KatafleetError } from '../../../model/errors.ts';
 import { malformed } from './malformed.ts';
 
 /** A release of Docker as its numbers, `[1, 6, 2]` or `[20, 10, 24]`. */

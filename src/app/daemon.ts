@@ -1,0 +1,292 @@
+import type { AddressInfo } from 'node:net';
+import { isIP } from 'node:net';
+import { hostname } from 'node:os';
+import { ByteBudget } from '../base/byte-budget.ts';
+import { serverMemory } from '../base/server-memory.ts';
+import { parseListen } from '../model/endpoint.ts';
+import { KatafleetError, messageOf } from '../model/errors.ts';
+import { parseHostName } from '../model/host-name.ts';
+import { canonicalImage } from '../model/image-name.ts';
+import { sandboxLimits } from '../model/profile.ts';
+import type { Config } from '../config/schema.ts';
+import type { Keeping } from '../fleet/fleet.ts';
+import { splitMachine } from '../fleet/node/machines.ts';
+import { Maintenance, type MaintenanceJob, type MaintenanceMemory } from '../fleet/upkeep/maintenance.ts';
+import { prunePlan } from '../fleet/upkeep/prune.ts';
+import { buildApp } from '../http/app.ts';
+import { Katafleet } from './library.ts';
+import { Git } from '../katas/git.ts';
+import { serveClones } from '../katas/serve.ts';
+import { Katas } from '../katas/store.ts';
+import { optionsOf } from './options.ts';
+import { OutputBudget } from '../runs/room/output-budget.ts';
+import { RunService } from '../runs/service.ts';
+import { Journal } from '../store/journal.ts';
+
+export interface DaemonOptions {
+  config: Config;
+  /** HOST:PORT that leads to it, where that is not where it listens: a container's published port. */
+  published?: string | undefined;
+  /** Names by which it is asked, beside those of the configuration. */
+  names?: readonly string[];
+  /** Told of what happens, a line each. */
+  log: (line: string) => void;
+}
+
+/** Idle sandboxes that a pool may keep on a node when the configuration does not say: what was asked for lately stays warm. */
+const unasked = { min: 0, max: 8 };
+
+/** katafleet as a service: journal, fleet, runs, maintenance, API. */
+export class Daemon {
+  readonly #journal: Journal;
+  readonly #katafleet: Katafleet;
+  readonly #runs: RunService;
+  readonly #maintenance: Maintenance;
+  readonly #app: ReturnType<typeof buildApp>;
+  readonly #config: Config;
+  readonly #log: (line: string) => void;
+  readonly #katas: Katas;
+  #stopping = false;
+
+  /** Opens the journal and connects to nothing yet. @throws journal.*, endpoint.invalid, config.invalid */
+  constructor({ config, published, names = [], log }: DaemonOptions) {
+    this.#config = config;
+    this.#log = log;
+    this.#journal = Journal.open(config.journal.file, { keepBytes: config.journal.keepBytes });
+    const journal = this.#journal;
+    const memory = serverMemory();
+    const onEvent = (node: string, kind: string, detail: string) => {
+      log(`${node}: ${kind}${detail === '' ? '' : ` (${detail})`}`);
+      if (!this.#stopping) bestEffort(() => journal.event(node, kind, detail, Date.now()), log);
+    };
+    const { identity, epoch } = journal;
+    this.#katafleet = new Katafleet({
+      ...optionsOf(config),
+      pool: unasked,
+      patient: true,
+      journal: { identity, epoch },
+      onTrouble: log,
+      onEvent,
+    });
+    const { fleet } = this.#katafleet;
+    this.#runs = new RunService(
+      journal,
+      (recorder) =>
+        this.#katafleet.dispatcherFor(recorder, { results: new ByteBudget(memory.results), output: new OutputBudget(memory.output) }),
+      config.queue.bytes,
+      log,
+    );
+    const remembered: MaintenanceMemory = {
+      maintenance: (job) => journal.maintenance(job),
+      // A full disk must not keep retention from making room.
+      maintenanceStarted: (...of) => bestEffort(() => journal.maintenanceStarted(...of), log),
+      maintenanceEnded: (...of) => bestEffort(() => journal.maintenanceEnded(...of), log),
+    };
+    this.#maintenance = new Maintenance(this.#jobs(), remembered, log);
+    const { folder } = config.katas;
+    this.#katas = new Katas({ folder, run: (request) => this.#katafleet.run(request), trouble: log });
+    const reached = listenAddress(published ?? config.server.listen).host;
+    const loopbackOnly = isLoopback(reached);
+    // Its host's own name is known to that network only: no page has it.
+    const own = [reached, ...(loopbackOnly ? [] : [hostname()])].flatMap((name) => parseHostName(name) ?? []);
+    this.#app = buildApp(
+      {
+        fleet,
+        runs: this.#runs,
+        maintenance: this.#maintenance,
+        profile: (given) => this.#profile(given),
+        queueMs: config.queue.wait,
+        idleMemory: config.defaults.idleMemory,
+        cordon: (node, how) => this.#cordon(node, how),
+        list: (of) => journal.list(of),
+        events: (of) => journal.events(of),
+        counts: () => journal.counts(),
+        stopping: () => this.#stopping,
+        clones: serveClones({ git: new Git(4), repository: (kata, avatar) => this.#katas.repository(kata, avatar), trouble: log }),
+      },
+      { bodyLimit: config.server.bodyLimit, memory, hosts: { loopbackOnly, names: [...own, ...config.server.names, ...names] } },
+    );
+  }
+
+  /** Serves; resolves with the address when it does. Nodes are looked at meanwhile. @throws server.address */
+  async start(): Promise<string> {
+    const { fleet } = this.#katafleet;
+    for (const { name, cordoned, draining } of this.#journal.nodeSettings()) {
+      if (cordoned && fleet.has(name)) fleet.cordon(name, draining);
+    }
+    for (const { image, profile, idle } of this.#config.pools) {
+      const found = this.#config.profiles[profile];
+      if (found) fleet.want({ image: canonicalImage(image), limits: sandboxLimits(found), idle });
+    }
+    void this.#katas.recover().then(
+      (tests) => {
+        if (tests > 0) this.#log(`the commits of ${tests} tests of before are made`);
+      },
+      (error: unknown) => this.#log(`katas: ${messageOf(error)}`),
+    );
+    const recovered = this.#runs.recover();
+    if (recovered > 0) this.#log(`${recovered} accepted runs of before are taken up again`);
+    void fleet.open();
+    this.#katafleet.rsync?.ready().catch((error: unknown) => this.#log(`rsync: ${messageOf(error)}`)); // each run that asks for it is told again
+    this.#maintenance.start(this.#config.schedules.jitter);
+    const { host, port } = listenAddress(this.#config.server.listen);
+    try {
+      await this.#app.listen({ host, port });
+    } catch (cause) {
+      throw new KatafleetError('server.address', `can't listen on ${host}:${port}: ${messageOf(cause)}`, {
+        cause,
+        hint: 'another katafleet may be there; server.listen in the configuration, or --listen, names another address',
+      });
+    }
+    const address = this.#app.server.address() as AddressInfo;
+    return `http://${address.family === 'IPv6' ? `[${address.address}]` : address.address}:${address.port}`;
+  }
+
+  #profile(given: Parameters<Parameters<typeof buildApp>[0]['profile']>[0]): ReturnType<Parameters<typeof buildApp>[0]['profile']> {
+    const { profiles } = this.#config;
+    const name = typeof given === 'string' ? given : 'default';
+    const base = Object.hasOwn(profiles, name) ? profiles[name] : undefined;
+    if (typeof given === 'string' && !base) {
+      throw new KatafleetError('limits.invalid', `no profile "${given}"; there are: ${Object.keys(profiles).join(', ')}`);
+    }
+    return { ...base, ...(typeof given === 'object' ? given : {}) };
+  }
+
+  /** A machine behind a node is its swarm's to remember. */
+  async #cordon(node: string, how: Keeping): Promise<void> {
+    const { fleet } = this.#katafleet;
+    if (splitMachine(node).machine !== undefined) {
+      await fleet.keepMachine(node, how);
+      return;
+    }
+    fleet.member(node); // it is known
+    // Written down first: what can't be is not done, and is told so.
+    try {
+      this.#journal.setNodeSetting(node, { cordoned: how !== 'uncordon', draining: how === 'drain' });
+    } catch (cause) {
+      throw new KatafleetError('journal.full', `${node} stays as it is: that can't be written down (${messageOf(cause)})`, { cause });
+    }
+    if (how === 'uncordon') fleet.uncordon(node);
+    else fleet.cordon(node, how === 'drain');
+  }
+
+  #jobs(): MaintenanceJob[] {
+    const { schedules, journal: kept } = this.#config;
+    const { fleet } = this.#katafleet;
+    const journal = this.#journal;
+    return [
+      {
+        name: 'inventory',
+        what: 'asks every node for its images',
+        schedule: schedules.inventory,
+        run: async (dryRun) => {
+          if (!dryRun) await fleet.refreshImages();
+          return `${fleet.images().length} images on ${fleet.members.length} nodes`;
+        },
+      },
+      {
+        name: 'reap',
+        what: 'removes containers that nobody needs any more',
+        schedule: schedules.reap,
+        run: async (dryRun) => {
+          const found = (await fleet.reap(dryRun)).flatMap(({ node, doomed }) =>
+            doomed.map(({ id, why }) => `${node} ${id.slice(0, 12)} (${why})`),
+          );
+          const shown = found.length > 0 ? `: ${found.slice(0, 20).join(', ')}${found.length > 20 ? ', …' : ''}` : '';
+          return `${found.length} containers ${dryRun ? 'would be removed' : 'removed'}${shown}`;
+        },
+      },
+      {
+        name: 'retention',
+        what: 'forgets results and events whose time is over',
+        schedule: schedules.retention,
+        run: async (dryRun) => {
+          const now = Date.now();
+          const before = { resultsBefore: now - kept.keepResults, eventsBefore: now - kept.keepEvents };
+          if (dryRun) return `would forget results before ${new Date(before.resultsBefore).toISOString()}`;
+          const { runs, events } = await journal.prune(before);
+          return `${runs} runs and ${events} events forgotten`;
+        },
+      },
+      {
+        name: 'prune',
+        what: "removes katafleet's own images that are superseded or long unused",
+        schedule: schedules.prune,
+        run: (dryRun) => this.#prune(dryRun),
+      },
+      {
+        name: 'pools',
+        what: 'shares the idle sandboxes out over the nodes anew',
+        schedule: schedules.pools,
+        run: async (dryRun) => {
+          const pools = dryRun ? [] : await fleet.retarget();
+          const idle = fleet.nodes().reduce((sum, node) => sum + node.sandboxes.idle, 0);
+          return dryRun ? `${idle} idle sandboxes` : `${pools.length} pools, ${idle} idle sandboxes`;
+        },
+      },
+    ];
+  }
+
+  async #prune(dryRun: boolean): Promise<string> {
+    const { images, pools } = this.#config;
+    const { fleet } = this.#katafleet;
+    const uses = this.#journal.imageUses();
+    const rules = {
+      now: Date.now(),
+      afterMs: images.pruneAfter,
+      keep: [...images.keep, ...pools.map(({ image }) => image)],
+      lastUsed: (name: string) => uses.get(name),
+      since: this.#journal.since,
+    };
+    const told: string[] = [];
+    for (const { settings, node, driver, state } of fleet.members) {
+      if (state !== 'ready' || !driver.removeImage) continue;
+      for (const { name, why } of prunePlan(node.images, rules)) {
+        try {
+          if (!dryRun) await driver.removeImage(name);
+          told.push(`${settings.name} ${name} (${why})`);
+        } catch (error) {
+          told.push(`${settings.name} ${name} stays: ${messageOf(error)}`);
+        }
+      }
+      if (!dryRun) await node.refreshImages();
+    }
+    return `${told.length} images ${dryRun ? 'would go' : 'gone'}${told.length > 0 ? `: ${told.slice(0, 20).join(', ')}` : ''}`;
+  }
+
+  /** Refuses new runs, lets what runs end within a grace, leaves the rest in the journal, and removes its sandboxes. */
+  async stop(): Promise<void> {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    this.#runs.stop();
+    await this.#maintenance.stop();
+    await this.#runs.settle(this.#config.server.grace);
+    for (const { node } of this.#katafleet.fleet.members) node.breakOff(); // the next katafleet does it anew
+    this.#runs.release();
+    await this.#app.close();
+    await this.#katafleet.close();
+    await this.#katas.close();
+    await this.#runs.over();
+    this.#journal.close();
+  }
+}
+
+/** What is good to have in the journal and must not be in the way of anything. */
+function bestEffort(write: () => void, log: (line: string) => void): void {
+  try {
+    write();
+  } catch (error) {
+    log(`not written down: ${messageOf(error)}`);
+  }
+}
+
+/** @throws config.invalid */
+function listenAddress(listen: string): { host: string; port: number } {
+  const address = parseListen(listen);
+  if (address) return address;
+  throw new KatafleetError('config.invalid', `server.listen: expected HOST:PORT such as 127.0.0.1:7420, got ${JSON.stringify(listen)}`);
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
+}

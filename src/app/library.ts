@@ -1,0 +1,285 @@
+import { KatafleetError } from '../model/errors.ts';
+import { canonicalImage } from '../model/image-name.ts';
+import type { Placing } from '../model/placing.ts';
+import { type Profile, profileOf, sandboxLimits } from '../model/profile.ts';
+import type { RunResult } from '../model/run.ts';
+import { defaultUids, type Uids } from '../model/users.ts';
+import { UidBook } from '../fleet/node/uids.ts';
+import type { Driver, PreparedImage } from '../drivers/contract.ts';
+import { EndpointDriver } from '../drivers/endpoint-driver.ts';
+import { EngineDriver } from '../drivers/engine/driver.ts';
+import { endpointFromEnvironment } from '../drivers/engine/endpoint.ts';
+import { SshDriver } from '../drivers/ssh/driver.ts';
+import { SwarmConnector, type SwarmOptions } from './swarm.ts';
+import { SshTransport } from '../drivers/transport/transport.ts';
+import { Fleet } from '../fleet/fleet.ts';
+import type { MemberSettings } from '../fleet/node/node.ts';
+import type { JournalIdentity } from '../fleet/upkeep/reaper.ts';
+import { deliver, type DeliverOptions, type Delivery } from '../images/deliver.ts';
+import { measured, type PlannedStep, planDistribution, type Wish } from '../images/distribute.ts';
+import { buildImages, type ImageEvents } from '../images/pipeline.ts';
+import { Rsync, type RsyncOptions } from '../rsync/rsync.ts';
+import { Dispatcher, type DispatcherOptions } from '../runs/dispatcher.ts';
+import { requestFrom, type RunInput } from '../runs/input.ts';
+import { checkJob } from '../runs/job.ts';
+import { transfersWith } from '../runs/attempt/rsync-transfer.ts';
+import type { SessionLimits } from '../runs/sessions/sessions.ts';
+import type { Recorder, SubmitOptions } from '../runs/ticket.ts';
+import type { PoolBounds } from '../scheduler/targets.ts';
+import type { Policy } from '../scheduler/place/placement.ts';
+import type { QueueLimits } from '../scheduler/queue/queue.ts';
+
+export { KatafleetError, type ErrorCode } from '../model/errors.ts';
+export type { Light, LightRules } from '../model/lights.ts';
+export { omittedBytes, shownOutput } from '../model/output.ts';
+export { Placing } from '../model/placing.ts';
+export { Profile } from '../model/profile.ts';
+export type * from '../model/run.ts';
+export type { MemberSettings } from '../fleet/node/node.ts';
+export type { NodeSummary } from '../fleet/fleet.ts';
+export type { FleetImage } from '../fleet/inventory/images.ts';
+export type { FileInput, RunInput } from '../runs/input.ts';
+export type { SubmitOptions as RunOptions } from '../runs/ticket.ts';
+
+export interface KatafleetOptions {
+  /** `unix://`, `tcp://` or `ssh://` of a single node; DOCKER_HOST or the default socket if absent. */
+  endpoint?: string;
+  /** Folder with ca.pem, cert.pem and key.pem for tcp:// with TLS; DOCKER_CERT_PATH if absent. */
+  certPath?: string;
+  /** Several nodes, in place of `endpoint`. */
+  nodes?: readonly MemberSettings[];
+  /** Bounds of each pool on each node that no call of `warm` has set; none idle if absent. */
+  pool?: PoolBounds;
+  /** Sandboxes started at once on a node that does not say; twice its CPUs if absent. */
+  startParallelism?: number;
+  /** How long an idle sandbox waits before it ends and is replaced, ms. */
+  idleMs?: number;
+  /** Bytes that an idle sandbox books of its node's memory; 16 MiB if absent. */
+  idleMemory?: number;
+  policy?: Policy;
+  queue?: QueueLimits;
+  /** What is kept for sessions; if absent up to 100 sandboxes, each for 10 minutes without use and an hour in all. */
+  sessions?: SessionLimits;
+  /** Tries at a run whose node was lost; 3 if absent. */
+  attempts?: number;
+  /** Whether runs wait for nodes that are down; if absent they are refused when no node is up. */
+  patient?: boolean;
+  health?: { intervalMs: number; timeoutMs: number; failures: number; successes: number };
+  /** Whether images are copied from nodes that have them to nodes that lack them; true if absent. */
+  copy?: boolean;
+  /** How long what is past its deadline may stay on a node, ms. */
+  graceMs?: number;
+  /** Of which each sandbox of a machine has a uid for itself; the default range if absent. */
+  uids?: Uids;
+  /** Lets runs name a folder that is fetched by rsync; `network` is the Docker network of their sandboxes. */
+  rsync?: Omit<RsyncOptions, 'onTrouble'> & { network: string };
+  /** How tasks of a swarm reach this katafleet, and what it is called there. */
+  swarm?: SwarmOptions;
+  /** Folder for what is costly to find out, for the next process; nothing is kept if absent. */
+  cache?: string;
+  journal?: JournalIdentity;
+  onTrouble?: (message: string) => void;
+  onEvent?: (node: string, kind: string, detail: string) => void;
+}
+
+const MiB = 1024 ** 2;
+const defaults = {
+  idleMemory: 16 * MiB,
+  policy: { pack: 'spread' } satisfies Policy as Policy,
+  queue: { runs: 10_000, bytes: 1024 * MiB, perTenant: 10_000 } satisfies QueueLimits,
+  attempts: 3,
+  sessions: { most: 100, perTenant: 100, idleMs: 600_000, ageMs: 3_600_000, memory: 0.5 } satisfies SessionLimits,
+  health: { intervalMs: 2_000, timeoutMs: 5_000, failures: 3, successes: 1 },
+};
+/** A node that was up for so long is no flapper, ms. */
+const flapMs = 60_000;
+
+/** Runs other people's code on a fleet of nodes. Closing it removes its idle sandboxes. */
+export class Katafleet implements AsyncDisposable {
+  readonly fleet: Fleet;
+  /** Modules of the rsync daemon; undefined where rsync is off. */
+  readonly rsync: Rsync | undefined;
+  readonly #options: KatafleetOptions;
+  readonly #swarm: SwarmConnector;
+  #dispatcher: Dispatcher | undefined;
+  #ready: Promise<void> | undefined;
+
+  /** Connects to nothing yet. @throws endpoint.invalid */
+  constructor(options: KatafleetOptions = {}) {
+    this.#options = options;
+    const { rsync, onTrouble } = options;
+    this.rsync = rsync && new Rsync({ ...rsync, ...(onTrouble ? { onTrouble } : {}) });
+    this.#swarm = new SwarmConnector(options.swarm ?? {}, options);
+    const { startParallelism, health = defaults.health } = options;
+    const starts = startParallelism === undefined ? {} : { starts: startParallelism };
+    this.fleet = new Fleet({
+      ...options,
+      members: (options.nodes ?? [localNode(options)]).map((node) => ({ ...starts, ...node })),
+      policy: options.policy ?? defaults.policy,
+      idleMemory: options.idleMemory ?? defaults.idleMemory,
+      copy: options.copy ?? true,
+      rules: { ...health, flapMs },
+      built: ['swarm', 'engine', 'ssh'],
+      uids: new UidBook(options.uids ?? defaultUids),
+      connect: (settings) => connect(settings, this.#swarm, options),
+    });
+  }
+
+  /** The Engine API of the only node, or of the first that has one. @throws driver.unavailable */
+  get driver(): EngineDriver {
+    for (const { driver } of this.fleet.members) {
+      if (driver instanceof EndpointDriver && driver.kind !== 'ssh') return driver.engine;
+    }
+    throw new KatafleetError('driver.unavailable', 'no node has an Engine API: all are served by their docker command over ssh', {
+      hint: 'what needs the Engine API, such as building images, needs a node with Docker 1.12 or later (18.09 over ssh)',
+    });
+  }
+
+  /** What takes this fleet's runs; at most one. */
+  dispatcherFor(recorder?: Recorder, memory: Pick<DispatcherOptions, 'results' | 'output'> = {}): Dispatcher {
+    const { policy, queue, attempts, sessions, idleMemory, patient = false } = this.#options;
+    this.#dispatcher = new Dispatcher(this.fleet, {
+      limits: queue ?? defaults.queue,
+      policy: policy ?? defaults.policy,
+      attempts: attempts ?? defaults.attempts,
+      sessions: sessions ?? defaults.sessions,
+      idleMemory: idleMemory ?? defaults.idleMemory,
+      patient,
+      recorder,
+      ...memory,
+      transfers: transfersWith(this.rsync),
+    });
+    return this.#dispatcher;
+  }
+
+  /** Asks the nodes what they are, and removes what dead owners left on them. @throws engine.* of the first node when none is ready */
+  open(): Promise<void> {
+    this.#ready ??= this.#open().catch((error: unknown) => {
+      this.#ready = undefined;
+      throw error;
+    });
+    return this.#ready;
+  }
+
+  async #open(): Promise<void> {
+    await this.fleet.open();
+    if (this.fleet.members.some(({ state }) => state === 'ready')) return;
+    throw this.fleet.trouble ?? new KatafleetError('engine.unreachable', 'no node is ready');
+  }
+
+  /** One run. A program that fails, hangs or eats all memory is an outcome. @throws KatafleetError for all else, see {@link Dispatcher.submit} */
+  async run(request: RunInput, options: SubmitOptions & { placing?: Placing } = {}): Promise<RunResult> {
+    const job = checkJob(requestFrom(request), options.placing);
+    await this.open();
+    return (this.#dispatcher ?? this.dispatcherFor()).submit(job, options);
+  }
+
+  /** Keeps `idle` sandboxes of an image waiting, over all nodes; resolves when they do. @throws KatafleetError; rejects by the signal */
+  async warm(image: string, idle: number, profile: Partial<Profile> = {}, signal?: AbortSignal): Promise<void> {
+    if (!Number.isInteger(idle) || idle < 0)
+      throw new KatafleetError('limits.invalid', `idle: expected a whole number of sandboxes, got ${idle}`);
+    await this.open();
+    const job = checkJob({ image, files: [], steps: [{ argv: ['true'] }], profile });
+    await (this.#dispatcher ?? this.dispatcherFor()).prepare(job);
+    this.fleet.want({ image: job.image, limits: job.limits, idle: { min: idle, max: idle } });
+    const pools = await this.fleet.retarget();
+    await Promise.all(pools.map((pool) => pool.filled(signal)));
+  }
+
+  /** How many sandboxes of an image and profile wait now. */
+  async idle(image: string, profile: Partial<Profile> = {}): Promise<number> {
+    await this.open();
+    const limits = sandboxLimits(profileOf(profile));
+    return this.fleet.members.reduce((sum, { node }) => sum + node.idleOf(canonicalImage(image), limits), 0);
+  }
+
+  /** What runs in an image where no command is given: by its recipe, and by its own ENTRYPOINT and CMD. @throws image.unknown */
+  async commandsOf(image: string): Promise<Pick<PreparedImage, 'command' | 'imageCommand'>> {
+    await this.open();
+    const name = canonicalImage(image);
+    await this.fleet.findImage(name);
+    const member = this.fleet.members.find(({ node }) => node.imageId(name) !== undefined) ?? this.fleet.members[0];
+    return (await member?.node.image(name)) ?? {};
+  }
+
+  /** The command that an image's recipe says is run where none is given. @throws image.unknown */
+  async command(image: string): Promise<readonly string[] | undefined> {
+    return (await this.commandsOf(image)).command;
+  }
+
+  /** Builds, proves and tags the named recipes, or all, on the first node. @throws recipe.*, build.failed, proof.failed */
+  async buildImages(names: readonly string[], events: ImageEvents): Promise<void> {
+    await this.open();
+    const { driver } = this;
+    const [docker, fingerprint] = [await driver.client(), await driver.probe()];
+    await buildImages({ endpoint: driver.endpoint, docker, fingerprint, run: (request) => this.run(request) }, names, events);
+    await this.fleet.refreshImages();
+  }
+
+  /** Which node gets which image, from where, and why not. @throws node.unknown, image.unknown; engine.* when no node is ready */
+  async planDistribution(wish: Wish): Promise<PlannedStep[]> {
+    await this.open();
+    const views = this.fleet.members.map(({ settings, state, trouble, fingerprint, node, driver }) => ({
+      name: settings.name,
+      ready: state === 'ready',
+      trouble: trouble?.message ?? `it is ${state}`,
+      architecture: fingerprint?.architecture,
+      images: node.images,
+      exports: driver.exportImage !== undefined,
+      imports: driver.importImage !== undefined,
+    }));
+    return measured(planDistribution(views, wish), async (image, from) => {
+      const { driver } = this.fleet.members.find(({ settings }) => settings.name === from) ?? {};
+      return driver?.archiveBytes?.(image);
+    });
+  }
+
+  /** Carries out a plan; what fails is told in its result. */
+  distribute(plan: readonly PlannedStep[], options: Omit<DeliverOptions, 'bring'> & { signal?: AbortSignal }): Promise<Delivery[]> {
+    const { signal } = options;
+    return deliver(plan, { ...options, bring: (image, to, from, onBytes) => this.fleet.bring(image, to, from, { onBytes, signal }) });
+  }
+
+  async close(): Promise<void> {
+    await this.#dispatcher?.close();
+    await this.fleet.close();
+    await this.#swarm.close();
+    await this.rsync?.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+function connect(settings: MemberSettings, swarm: SwarmConnector, { rsync, uids = defaultUids, cache }: KatafleetOptions): Driver {
+  const { endpoint, tls, ssh } = settings;
+  const all = {
+    endpoint,
+    uids,
+    ...(rsync === undefined ? {} : { rsyncNetwork: rsync.network }),
+    ...(cache === undefined ? {} : { cache }),
+  };
+  if (!endpoint.startsWith('ssh:')) {
+    const engine = new EngineDriver({ ...all, ...(tls === undefined ? {} : { tls }) });
+    return new EndpointDriver({ engine, swarm: () => swarm.driver(engine, settings) });
+  }
+  const transport = new SshTransport(endpoint, ssh);
+  const engine = new EngineDriver({ ...all, transport });
+  return new EndpointDriver({ engine, ssh: new SshDriver(transport, uids), swarm: () => swarm.driver(engine, settings) });
+}
+
+function localNode({ endpoint, certPath }: KatafleetOptions): MemberSettings {
+  const given: { endpoint: string; certPath?: string } = endpoint === undefined ? endpointFromEnvironment(process.env) : { endpoint };
+  const tls = certPath ?? given.certPath;
+  return {
+    name: 'local',
+    endpoint: given.endpoint,
+    ...(tls === undefined ? {} : { tls }),
+    labels: {},
+    driver: 'auto',
+    reserve: { share: 0 },
+    withoutMemoryLimits: false,
+    cordoned: false,
+  };
+}

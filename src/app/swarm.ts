@@ -1,0 +1,94 @@
+import { randomUUID } from 'node:crypto';
+import { labels } from '../model/labels.ts';
+import { EngineDriver } from '../drivers/engine/driver.ts';
+import { SwarmDriver } from '../drivers/swarm/driver.ts';
+import { SwarmKeys } from '../drivers/swarm/services/keys.ts';
+import { Listener } from '../drivers/swarm/dial/listener.ts';
+import type { SshSettings } from '../drivers/transport/target.ts';
+import { SshTransport } from '../drivers/transport/transport.ts';
+import type { MemberSettings } from '../fleet/node/node.ts';
+import { ownerOf } from '../fleet/node/owner.ts';
+import type { JournalIdentity } from '../fleet/upkeep/reaper.ts';
+
+/** An engine of a swarm's node that can be reached by itself. */
+export interface WorkerSettings {
+  endpoint: string;
+  tls?: string | { ca: string; cert: string; key: string } | undefined;
+  ssh?: SshSettings | undefined;
+}
+
+/** What every swarm that this katafleet uses has in common. */
+export interface SwarmOptions {
+  /** Label on all that is made in a swarm; `katafleet` if absent. */
+  stack?: string;
+  /** Where tasks dial in; any free port of all addresses if absent. */
+  listen?: { host: string; port: number };
+  /** What tasks dial, `HOST:PORT`; found out if absent. */
+  advertise?: string | undefined;
+  /** The port at which {@link listen}'s is reached from elsewhere, where that is another. */
+  published?: number | undefined;
+  /** How tasks are connected whose profile does not say; `host` if absent. */
+  dial?: 'host' | 'overlay';
+  /** Name of the overlay; `<stack>_tasks` if absent. */
+  network?: string | undefined;
+  /** File with the master key. Absent: pools live and end with this process. */
+  key?: string | undefined;
+  registry?: string | undefined;
+  rotateMs?: number | undefined;
+  lingerMs?: number;
+  patienceMs?: number;
+  workers?: readonly WorkerSettings[];
+}
+
+interface Surroundings {
+  journal?: JournalIdentity;
+  onTrouble?: (message: string) => void;
+}
+
+/** Past it nobody can need what a process has made for itself, ms. */
+const longestMs = 26 * 3_600_000;
+
+/** Makes the drivers of swarms: they share one port, one key and one name. */
+export class SwarmConnector {
+  readonly #options: SwarmOptions;
+  readonly #surroundings: Surroundings;
+  #listener: Listener | undefined;
+
+  constructor(options: SwarmOptions, surroundings: Surroundings) {
+    this.#options = options;
+    this.#surroundings = surroundings;
+  }
+
+  /** @throws config.invalid */
+  driver(engine: EngineDriver, { managers = [], tls }: MemberSettings): SwarmDriver {
+    const { stack = 'katafleet', listen = { host: '0.0.0.0', port: 0 }, dial = 'host', workers = [], key } = this.#options;
+    const { advertise, published, network, registry, rotateMs, lingerMs = 600_000, patienceMs = 30_000 } = this.#options;
+    const { journal, onTrouble } = this.#surroundings;
+    this.#listener ??= new Listener({ ...listen, ...(onTrouble ? { onTrouble } : {}) });
+    const others = managers.map((endpoint) => new EngineDriver({ endpoint, ...(tls === undefined ? {} : { tls }) }));
+    return new SwarmDriver({
+      managers: [engine, ...others],
+      listener: this.#listener,
+      keys: key === undefined ? SwarmKeys.ephemeral() : SwarmKeys.from(key, onTrouble),
+      ephemeral: key === undefined ? passing() : undefined,
+      instance: (journal?.identity ?? randomUUID()).slice(0, 13),
+      workers: workers.map(worker),
+      ...{ stack, dial, advertise, published, network, registry, rotateMs, lingerMs, patienceMs, onTrouble },
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.#listener?.close();
+  }
+}
+
+/** Labels of what ends with this process. */
+function passing(): Record<string, string> {
+  const owner = ownerOf('self');
+  return { [labels.deadline]: String(Date.now() + longestMs), ...(owner === undefined ? {} : { [labels.owner]: owner }) };
+}
+
+function worker({ endpoint, tls, ssh }: WorkerSettings): EngineDriver {
+  if (endpoint.startsWith('ssh:')) return new EngineDriver({ endpoint, transport: new SshTransport(endpoint, ssh) });
+  return new EngineDriver({ endpoint, ...(tls === undefined ? {} : { tls }) });
+}

@@ -1,0 +1,53 @@
+import { Command } from 'commander';
+import { stringify } from 'yaml';
+import { loadConfig } from '../../config/load.ts';
+import type { Config } from '../../config/schema.ts';
+import { maskEndpoint } from '../../model/endpoint.ts';
+import type { At } from '../where.ts';
+
+export function configCommand(at: At): Command {
+  const command = new Command('config').description('The configuration, katafleet.yaml.');
+  const load = () => {
+    const { config: file } = at();
+    return loadConfig({ env: process.env, cwd: process.cwd(), ...(file === undefined ? {} : { file }) });
+  };
+  command
+    .command('check')
+    .description('Checks it: every fault with its file and line. Exits with 78 when there is one.')
+    .action(() => {
+      const { config, source } = load();
+      const count = (number: number, what: string) => `${number} ${what}${number === 1 ? '' : 's'}`;
+      const nodes = config.nodes ? count(config.nodes.length, 'node') : 'the local engine';
+      const parts = [nodes, count(Object.keys(config.profiles).length, 'profile'), count(config.pools.length, 'pool')];
+      process.stdout.write(`${source ?? 'no katafleet.yaml'}: fine: ${parts.join(', ')}\n`);
+    });
+  command
+    .command('show')
+    .description('Shows it with all defaults filled in, sizes in bytes and times in ms; secrets hidden.')
+    .option('--json', 'print JSON')
+    .action((options: { json?: boolean }) => {
+      const { config } = load();
+      const shown = shownConfig(config);
+      process.stdout.write(options.json ? `${JSON.stringify(shown)}\n` : stringify(shown));
+    });
+  return command;
+}
+
+/** As a file would say it: what is undefined is off, and without nodes there is no list of them. */
+export function shownConfig(config: Config): unknown {
+  const off = (fields: object) => Object.fromEntries(Object.entries(fields).map(([key, value]) => [key, (value as unknown) ?? 'off']));
+  const { nodes, images, schedules, swarm, ...rest } = config;
+  const rotating = { ...swarm, rotate: swarm.rotate ?? 'off' };
+  return redact({ ...(nodes ? { nodes } : {}), ...rest, swarm: rotating, images: off(images), schedules: off(schedules) });
+}
+
+const secret = /(password|passwd|secret|token|credential)/i;
+
+/** A copy in which whatever is named like a secret, and the password of every endpoint, is hidden. */
+export function redact(value: unknown, name = ''): unknown {
+  if (secret.test(name) && value !== null && value !== undefined && typeof value !== 'object') return '***';
+  if (typeof value === 'string') return maskEndpoint(value);
+  if (Array.isArray(value)) return value.map((inner) => redact(inner, name));
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, redact(inner, key)]));
+}

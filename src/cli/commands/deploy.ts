@@ -1,0 +1,130 @@
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { parseListen } from '../../model/endpoint.ts';
+import { KatafleetError } from '../../model/errors.ts';
+import { parseDuration } from '../../model/quantity.ts';
+import { deploy, type StackKind } from '../../deploy/deploy.ts';
+import { undeploy } from '../../deploy/undeploy.ts';
+import { EngineDriver } from '../../drivers/engine/driver.ts';
+import { endpointFromEnvironment } from '../../drivers/engine/endpoint.ts';
+import { colours, escapeControls } from '../show/terminal.ts';
+import type { At, Where } from '../where.ts';
+
+const nameOption = () =>
+  new Option('--name <stack>', 'what it is called, and all that belongs to it').default('katafleet').argParser(stackName);
+const timeoutOption = (what: string) => new Option('--timeout <time>', what).default(120_000, '2m').argParser(parseDuration);
+
+interface DeployFlags {
+  stack?: StackKind;
+  name: string;
+  image: string;
+  listen: { host: string | undefined; port: number };
+  dialPort: number;
+  publish: 'host' | 'ingress';
+  socket?: string;
+  socketGroup?: number;
+  timeout: number;
+}
+
+export function deployCommand(at: At): Command {
+  return new Command('deploy')
+    .description(
+      'Deploys katafleet itself, or updates what is deployed, with the configuration as --config names it, and waits until it is healthy. Prints its address.',
+    )
+    .addOption(
+      new Option('--stack <kind>', 'swarm or compose (default: as the engine is)').choices(['compose', 'swarm'] satisfies StackKind[]),
+    )
+    .addOption(nameOption())
+    .option('--image <image>', "katafleet's own image", 'katafleet/katafleet:latest')
+    .addOption(
+      new Option('-l, --listen <[host:]port>', "where the API is published; a swarm's node does it at all its addresses")
+        .default({ host: undefined, port: 7420 }, '127.0.0.1:7420 by Compose, 7420 in a swarm')
+        .argParser(listenAddress),
+    )
+    .addOption(new Option('--dial-port <port>', "where a swarm's tasks dial in").default(7421).argParser(portNumber))
+    .addOption(
+      new Option('--publish <mode>', 'ports of the node that it runs on, or in the mesh of all nodes')
+        .choices(['host', 'ingress'])
+        .default('host'),
+    )
+    .option('--socket <path>', "the engine's socket on its own host (default: the one of a unix:// endpoint, else /var/run/docker.sock)")
+    .addOption(new Option('--socket-group <gid>', 'number of its group (default: a container looks)').argParser(groupNumber))
+    .addOption(timeoutOption('how long it may take to become healthy'))
+    .action(async (flags: DeployFlags) => {
+      const where = at();
+      const { driver, endpoint } = engineOf(where);
+      try {
+        const address = await deploy({
+          driver,
+          endpoint,
+          kind: flags.stack,
+          name: flags.name,
+          image: flags.image,
+          listen: flags.listen,
+          dialPort: flags.dialPort,
+          publish: flags.publish,
+          socket: flags.socket,
+          socketGroup: flags.socketGroup,
+          timeoutMs: flags.timeout,
+          config: { env: process.env, cwd: process.cwd(), ...(where.config === undefined ? {} : { file: where.config }) },
+          say,
+        });
+        process.stdout.write(`${address}\n`);
+      } finally {
+        driver.close();
+      }
+    });
+}
+
+export function undeployCommand(at: At): Command {
+  return new Command('undeploy')
+    .description(
+      'Ends katafleet as a service (what runs may end), then removes its services, secrets, configs and networks. Its state stays, unless --volumes is given.',
+    )
+    .addOption(nameOption())
+    .option('--volumes', 'its state too: the journal, katas')
+    .option('--dry-run', 'tell what would be removed')
+    .addOption(timeoutOption('how long it may take until all have gone'))
+    .action(async ({ name, volumes, dryRun, timeout }: { name: string; volumes?: boolean; dryRun?: boolean; timeout: number }) => {
+      const { driver } = engineOf(at());
+      try {
+        const parts = await undeploy({ driver, name, volumes: volumes ?? false, dryRun: dryRun ?? false, timeoutMs: timeout, say });
+        if (parts.length === 0) process.stdout.write(`nothing of ${name} is there\n`);
+        else if (dryRun) for (const part of parts) process.stdout.write(`would remove the ${part.kind} ${escapeControls(part.name)}\n`);
+        else process.stdout.write(`${name} has gone: ${parts.length} things removed\n`);
+      } finally {
+        driver.close();
+      }
+    });
+}
+
+/** The engine that --host names, else Docker's own variables: the configuration's nodes are those of the one that is deployed. */
+function engineOf({ endpoint }: Where): { driver: EngineDriver; endpoint: string } {
+  const { endpoint: usual, certPath } = endpointFromEnvironment(process.env);
+  if (endpoint !== undefined) return { driver: new EngineDriver({ endpoint }), endpoint };
+  return { driver: new EngineDriver({ endpoint: usual, ...(certPath === undefined ? {} : { tls: certPath }) }), endpoint: usual };
+}
+
+const say = (line: string) => process.stderr.write(`${colours(process.stderr).dim(escapeControls(line))}\n`);
+
+function stackName(text: string): string {
+  if (/^[a-z0-9][a-z0-9_-]{0,31}$/.test(text)) return text;
+  throw new InvalidArgumentError('It must be 1 to 32 small letters, digits, - or _, and begin with a letter or digit.');
+}
+
+function portNumber(text: string): number {
+  const port = Number(text);
+  if (/^\d+$/.test(text) && port >= 1 && port <= 65_535) return port;
+  throw new InvalidArgumentError('It must be a port from 1 to 65535.');
+}
+
+function groupNumber(text: string): number {
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError('It must be the number of a group, as stat -c %g tells it.');
+}
+
+function listenAddress(text: string): { host: string | undefined; port: number } {
+  if (/^\d+$/.test(text)) return { host: undefined, port: portNumber(text) };
+  const address = parseListen(text);
+  if (address && address.port > 0) return { ...address, host: address.host.includes(':') ? `[${address.host}]` : address.host };
+  throw new KatafleetError('request.invalid', `--listen: expected HOST:PORT or PORT, got ${JSON.stringify(text)}`);
+}

@@ -1,0 +1,89 @@
+import { setTimeout as wait } from 'node:timers/promises';
+import { Command, InvalidArgumentError } from 'commander';
+import { formatBytes } from '../../model/quantity.ts';
+import type { Delivery } from '../../images/deliver.ts';
+import type { PlannedStep } from '../../images/distribute.ts';
+import { table } from '../show/table.ts';
+import { TransferView } from '../show/transfers.ts';
+import { type At, fleetOf } from '../where.ts';
+
+const mostParallel = 64;
+const attempts = 3;
+/** Before the second try; twice that before the third. */
+const pauseMs = 1_000;
+/** Exit code where a node could not be brought what it was to have and nothing more precise is known. */
+const unable = 69;
+
+interface Options {
+  to?: string[];
+  parallel: number;
+  dryRun?: boolean;
+  json?: boolean;
+}
+
+export function distributeCommand(at: At): Command {
+  return new Command('distribute')
+    .summary('bring images to the nodes that lack them')
+    .description(
+      "Copies the named images, or all of katafleet's, from nodes that have them to those that lack them, and asks each whether it has them then. " +
+        'A copy that breaks off begins anew, twice. Exits with 0 when every node has what it was to have.',
+    )
+    .argument('[name...]', 'images, as katafleet images shows them')
+    .option('--to <node...>', 'only to these nodes')
+    .option('--parallel <n>', 'nodes that are brought images at a time', parallel, 4)
+    .option('--dry-run', 'bring nothing, tell what would be brought')
+    .option('--json', 'print JSON')
+    .action(async (names: string[], _options: object, command: Command) => {
+      const options = command.optsWithGlobals<Options>();
+      await using fleet = fleetOf(at());
+      const plan = await fleet.planDistribution({ images: names, to: options.to ?? [] });
+      const sizes = plan.flatMap((step) => (step.kind === 'bring' ? [[step.image, step.bytes] as const] : []));
+      const view = new TransferView(process.stdout, new Map(sizes));
+      if (!options.json && (options.dryRun || plan.some(({ kind }) => kind !== 'bring')))
+        process.stdout.write(`${planTable(plan, options.dryRun ?? false)}\n`);
+      const deliveries = options.dryRun
+        ? []
+        : await fleet.distribute(plan, {
+            parallel: options.parallel,
+            attempts,
+            pause: (attempt) => wait(pauseMs * attempt),
+            ...(options.json ? {} : { onEvent: (event) => view.tell(event) }),
+          });
+      if (options.json) process.stdout.write(`${JSON.stringify(report(plan, deliveries))}\n`);
+      process.exitCode = exitOf(plan, deliveries);
+    });
+}
+
+function parallel(text: string): number {
+  const number = Number(text);
+  if (!Number.isInteger(number) || number < 1 || number > mostParallel)
+    throw new InvalidArgumentError(`expected a whole number from 1 to ${mostParallel}`);
+  return number;
+}
+
+/** The first failure's code, else that of a node that could not even be tried, else 0. */
+export function exitOf(plan: readonly PlannedStep[], deliveries: readonly Delivery[]): number {
+  const failed = deliveries.find((delivery) => delivery.kind === 'failed');
+  return failed ? failed.error.exitCode : plan.some(({ kind }) => kind === 'unable') ? unable : 0;
+}
+
+/** The plan, and what came of each of its steps that was carried out. */
+export function report(plan: readonly PlannedStep[], deliveries: readonly Delivery[]): object[] {
+  return plan.map((step) => {
+    const delivery = deliveries.find(({ image, node }) => image === step.image && node === step.node);
+    if (delivery?.kind !== 'failed') return { ...step, ...delivery };
+    const { code, message, hint } = delivery.error;
+    return { ...step, kind: delivery.kind, error: { code, message, ...(hint === undefined ? {} : { hint }) } };
+  });
+}
+
+function planTable(plan: readonly PlannedStep[], all: boolean): string {
+  const shown = all ? plan : plan.filter(({ kind }) => kind !== 'bring');
+  if (shown.length === 0) return 'there is nothing to bring';
+  const rows = shown.map((step) => [
+    step.image,
+    step.node,
+    step.kind === 'bring' ? `${step.bytes > 0 ? `${formatBytes(step.bytes)} ` : ''}from ${step.from.join(' or ')}` : `no: ${step.why}`,
+  ]);
+  return table(['IMAGE', 'NODE', 'WHAT'], rows);
+}

@@ -1,0 +1,133 @@
+import { readFile } from 'node:fs/promises';
+import { text } from 'node:stream/consumers';
+import { Command } from 'commander';
+import { KatafleetError, messageOf } from '../../model/errors.ts';
+import { faultsOf } from '../../model/faults.ts';
+import { Placing } from '../../model/placing.ts';
+import { parseBytes } from '../../model/quantity.ts';
+import { checkJob, wantedOf } from '../../runs/job.ts';
+import { requestOf, RunJson } from '../../runs/json.ts';
+import type { NodeVerdict } from '../../scheduler/place/placement.ts';
+import { table } from '../show/table.ts';
+import { colours, escapeControls } from '../show/terminal.ts';
+import { type At, configOf, fleetOf, runningServer, serverOf } from '../where.ts';
+
+interface Options {
+  image?: string;
+  memory?: string;
+  cpus?: string;
+  constraint?: string[];
+  architecture?: string;
+  json?: boolean;
+}
+
+export function explainCommand(at: At): Command {
+  return new Command('explain')
+    .description(
+      'Prints each node with why it is passed over, or its score. RUN is the id of a run that a running katafleet knows; SPEC is a file with a run as the API takes it, or - for standard input; without either, the options say what is wanted.',
+    )
+    .argument('[run-or-spec]')
+    .option('-i, --image <name>', 'image')
+    .option('-m, --memory <size>', 'memory of the sandbox')
+    .option('--cpus <number>', 'CPUs')
+    .option('--constraint <key==value...>', "over the nodes' labels; key!=value too")
+    .option('--architecture <name>', 'amd64 or arm64')
+    .option('--json', 'print JSON')
+    .action(async (subject: string | undefined, options: Options) => {
+      const where = at();
+      const isRun = subject !== undefined && /^[0-9a-f]{8}-[0-9a-f-]{27}$/.test(subject);
+      if (isRun) {
+        const run = await serverOf(where).call<ExplainedRun>('GET', `/v1/runs/${subject}/explain`);
+        if (options.json) process.stdout.write(`${JSON.stringify(run)}\n`);
+        else printRun(run);
+        return;
+      }
+      const spec = subject === undefined ? specOf(options) : await readSpec(subject);
+      const server = await runningServer(where);
+      let verdicts: NodeVerdict[];
+      if (server) {
+        verdicts = (await server.call<{ nodes: NodeVerdict[] }>('POST', '/v1/explain', spec)).nodes;
+      } else {
+        const parsed = RunJson.safeParse(spec);
+        if (!parsed.success) throw new KatafleetError('request.invalid', faultsOf(parsed.error, 'spec'));
+        const { tenant, priority, constraints, architecture, profile } = parsed.data;
+        const config = where.endpoint === undefined ? configOf(where) : undefined;
+        const fields =
+          typeof profile === 'string'
+            ? config && Object.hasOwn(config.profiles, profile)
+              ? config.profiles[profile]
+              : undefined
+            : { ...config?.profiles['default'], ...profile };
+        if (!fields) throw new KatafleetError('limits.invalid', `no profile "${typeof profile === 'string' ? profile : 'default'}"`);
+        const job = checkJob(requestOf(parsed.data, fields), Placing.parse({ tenant, priority, constraints, architecture }));
+        await using katafleet = fleetOf(where, config);
+        await katafleet.fleet.open();
+        verdicts = await katafleet.fleet.verdicts(wantedOf(job, config?.defaults.idleMemory ?? 0), job.limits);
+      }
+      if (options.json) process.stdout.write(`${JSON.stringify(verdicts)}\n`);
+      else process.stdout.write(`${verdictTable(verdicts)}\n`);
+      process.exitCode = verdicts.some((verdict) => verdict.kind === 'passes') ? 0 : 1;
+    });
+}
+
+function specOf({ image, memory, cpus, constraint, architecture }: Options): object {
+  if (image === undefined) throw new KatafleetError('request.invalid', 'explain what? Expected a run, a file with a spec, or --image');
+  return {
+    image,
+    command: ['true'],
+    profile: { ...(memory === undefined ? {} : { memory: parseBytes(memory) }), ...(cpus === undefined ? {} : { cpus: Number(cpus) }) },
+    ...(constraint ? { constraints: constraint } : {}),
+    ...(architecture === undefined ? {} : { architecture }),
+  };
+}
+
+async function readSpec(file: string): Promise<object> {
+  try {
+    const json = file === '-' ? await text(process.stdin) : await readFile(file, 'utf8');
+    const spec: unknown = JSON.parse(json);
+    if (typeof spec !== 'object' || spec === null) throw new Error('expected an object');
+    return 'command' in spec || 'steps' in spec ? spec : { ...spec, command: ['true'] };
+  } catch (cause) {
+    throw new KatafleetError('request.invalid', `${file} is no run and no file with a spec: ${messageOf(cause)}`, {
+      cause,
+      hint: 'a spec is JSON, such as {"image": "gcc-assert", "constraints": ["zone==a"]}',
+    });
+  }
+}
+
+export function verdictTable(verdicts: readonly NodeVerdict[]): string {
+  const c = colours(process.stdout);
+  const rows = verdicts.flatMap((verdict) => {
+    const row =
+      verdict.kind === 'passes'
+        ? [verdict.node, verdict.chosen ? 'chosen' : 'fits', verdict.ranks.map(({ rank, detail }) => `${rank}: ${detail}`).join('; ')]
+        : [verdict.node, 'passed over', verdict.reasons.map((reason) => reason.text).join('; ')];
+    return [row, ...(verdict.troubles ?? []).map((trouble) => ['', 'trouble', trouble])];
+  });
+  const paint: Record<string, (cell: string) => string> = { chosen: c.green, 'passed over': c.yellow, trouble: c.yellow };
+  return table(['NODE', 'VERDICT', 'WHY'], rows, (_row, column, cell) => (column === 1 ? (paint[cell.trim()]?.(cell) ?? cell) : cell));
+}
+
+interface ExplainedRun {
+  id: string;
+  image: string;
+  state: string;
+  position?: number;
+  acceptedAt: number;
+  endedAt?: number;
+  attempts: { number: number; node: string; state: string; reason?: string }[];
+  error?: { code: string; message: string };
+  nodes?: NodeVerdict[];
+}
+
+function printRun(run: ExplainedRun): void {
+  const lines = [
+    `run ${run.id} of ${escapeControls(run.image)}: ${run.state}${run.position === undefined ? '' : `, ${run.position} in the queue`}`,
+  ];
+  for (const { number, node, state, reason } of run.attempts) {
+    lines.push(`  attempt ${number} on ${node}: ${state}${reason === undefined ? '' : ` (${escapeControls(reason)})`}`);
+  }
+  if (run.error) lines.push(`  ${escapeControls(run.error.message)} [${run.error.code}]`);
+  if (run.nodes) lines.push('', verdictTable(run.nodes));
+  process.stdout.write(`${lines.join('\n')}\n`);
+}

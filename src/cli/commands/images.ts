@@ -1,0 +1,95 @@
+import { Command } from 'commander';
+import { formatBytes, formatDuration } from '../../model/quantity.ts';
+import { labels } from '../../model/labels.ts';
+import { readRecipes } from '../../images/recipe.ts';
+import type { FleetImage } from '../../fleet/inventory/images.ts';
+import { distributeCommand } from './distribute.ts';
+import { table } from '../show/table.ts';
+import { colours, escapeControls } from '../show/terminal.ts';
+import { type At, fleetOf, runningServer } from '../where.ts';
+
+export function imagesCommand(at: At): Command {
+  const images = new Command('images')
+    .description('Shows each image and the nodes: which can run it now, which lack it, which never can.')
+    .option('--all', "images that are none of katafleet's too")
+    .option('--json', 'print JSON')
+    .action(async (options: { all?: boolean; json?: boolean }) => {
+      const found = await imagesOf(at);
+      const shown = found.filter(({ labels: own }) => options.all || options.json || labels.recipe in own);
+      if (options.json) process.stdout.write(`${JSON.stringify(shown)}\n`);
+      else if (shown.length > 0) process.stdout.write(`${imagesTable(shown)}\n`);
+      else process.stdout.write('no image of katafleet is on any node: katafleet images build; --all shows the others\n');
+    });
+  images
+    .command('build')
+    .summary('build recipes, prove them, tag them')
+    .description(
+      'Builds the named recipes, or all, with what they stand on. An image gets its tag only when its proofs come out as declared.',
+    )
+    .argument('[name...]', 'recipes, as katafleet images list shows them')
+    .option('-v, --verbose', 'show all that the engine says')
+    .action(async (names: string[], options: { verbose?: boolean }) => {
+      const c = colours(process.stdout);
+      const say = (line: string) => process.stdout.write(`${line}\n`);
+      const terse = /^(Step \d|pulling|no registry|proved)/;
+      await using fleet = fleetOf(at());
+      await fleet.buildImages(names, {
+        begin: (name, index, count) => say(c.bold(`[${index}/${count}] ${name}`)),
+        progress: (_name, line) => {
+          if (options.verbose || terse.test(line)) say(c.dim(`  ${escapeControls(line)}`));
+        },
+        done: (name, how, ms) => say(`  ${c.green('✓')} ${name} ${how} ${c.dim(formatDuration(ms))}`),
+      });
+    });
+  images
+    .command('list')
+    .description('Lists the recipes and whether the node has their images.')
+    .action(async (_options: object, command: Command) => {
+      const options = command.optsWithGlobals<{ json?: boolean }>();
+      await using fleet = fleetOf(at());
+      await fleet.open(); // the way to each node is known then: one with the docker command alone has no API to ask
+      const there = await fleet.driver.images();
+      const rows = Array.from((await readRecipes()).values(), ({ name, description }) => {
+        const image = there.find(
+          (candidate) => candidate.labels[labels.recipe] === name && candidate.tags.includes(`katafleet/${name}:latest`),
+        );
+        return { name, description, built: image !== undefined, ...(image ? { id: image.id, size: image.size } : {}) };
+      });
+      if (options.json) process.stdout.write(`${JSON.stringify(rows)}\n`);
+      else
+        for (const row of rows)
+          process.stdout.write(
+            `${row.name.padEnd(20)} ${(row.size === undefined ? 'not built' : formatBytes(row.size)).padEnd(12)} ${row.description}\n`,
+          );
+    });
+  images.addCommand(distributeCommand(at));
+  return images;
+}
+
+async function imagesOf(at: At): Promise<FleetImage[]> {
+  const server = await runningServer(at());
+  if (server) return (await server.call<{ images: FleetImage[] }>('GET', '/v1/images')).images;
+  await using katafleet = fleetOf(at());
+  await katafleet.open();
+  return katafleet.fleet.images();
+}
+
+export function imagesTable(images: readonly FleetImage[]): string {
+  const short = (id: string) => id.replace(/^sha256:/, '').slice(0, 12);
+  const nodes = (names: readonly string[]) =>
+    names.length === 0 ? '-' : `${names.slice(0, 6).join(' ')}${names.length > 6 ? ` and ${names.length - 6} more` : ''}`;
+  const rows = images.map((image) => [
+    image.name,
+    image.ids.map(short).join(' '),
+    formatBytes(image.size),
+    nodes(image.ready),
+    nodes([...image.waiting.map((node) => `(${node})`), ...image.obtainable]),
+    image.unable.length === 0
+      ? '-'
+      : image.unable
+          .slice(0, 3)
+          .map(({ node, why }) => `${node}: ${why}`)
+          .join('; '),
+  ]);
+  return table(['IMAGE', 'ID', 'SIZE', 'RUNS ON', 'NOT NOW', "CAN'T"], rows);
+}

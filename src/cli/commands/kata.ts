@@ -1,0 +1,227 @@
+import { existsSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Command } from 'commander';
+import { inPackage } from '../../base/package-folder.ts';
+import { KatafleetError } from '../../model/errors.ts';
+import type { RunTest } from '../../katas/avatar.ts';
+import type { Sandbox } from '../../katas/sandbox.ts';
+import { Katas } from '../../katas/store.ts';
+import { outputJson } from '../../runs/json.ts';
+import { exitCodeOf } from '../exit-code.ts';
+import { readFolder } from '../files/folder.ts';
+import { interruptible } from '../interrupt.ts';
+import { filesJson, filesTable, logTable, notesOf, showTest, sorted } from '../show/kata-view.ts';
+import { asJson, report } from '../show/report.ts';
+import { ago, table } from '../show/table.ts';
+import { escapeControls, outputTo } from '../show/terminal.ts';
+import { type At, configOf, fleetOf, runningServer } from '../where.ts';
+import { runThere } from '../../client/remote.ts';
+import { sayNotWritten, writeBack } from '../files/write-back.ts';
+
+/** The start-points that come with katafleet, the same from src/ and from dist/. */
+const startPoints = inPackage('start-points/');
+
+export function kataCommand(at: At): Command {
+  const kata = new Command('kata')
+    .description('Katas: exercises whose participants’ work is kept in git, each test as two commits.')
+    .option('--store <folder>', 'where the katas lie (default: KATAFLEET_KATAS, else katas.folder of the configuration)');
+  const folder = () => kata.opts<{ store?: string }>().store ?? (process.env['KATAFLEET_KATAS'] || configOf(at()).katas.folder);
+  const trouble = (text: string) => process.stderr.write(`katafleet: ${escapeControls(text)}\n`);
+  const kept = (run: RunTest = () => Promise.reject(new KatafleetError('internal', 'this command runs nothing'))) =>
+    new Katas({ folder: folder(), run, trouble });
+  const json = (value: unknown) => process.stdout.write(`${JSON.stringify(value)}\n`);
+  const say = (text: string) => process.stdout.write(`${text}\n`);
+
+  kata
+    .command('create')
+    .description('Makes a kata from a start-point, and prints its id.')
+    .argument('<start-point>', 'a folder with manifest.json and, where wanted, kata.yaml; or the name of one that comes with katafleet')
+    .option('--id <id>', 'its id (default: made up)')
+    .option('--json', 'print JSON')
+    .action(async (startPoint: string, options: { id?: string; json?: boolean }) => {
+      const made = await kept().create(startPointAt(startPoint), options.id);
+      if (options.json) json(made);
+      else say(made.id);
+    });
+
+  kata
+    .command('list')
+    .description('Lists the katas and their avatars.')
+    .option('--json', 'print JSON')
+    .action(async (options: { json?: boolean }) => {
+      const found = await kept().list();
+      if (options.json) json(found.map(({ kata: record, avatars }) => ({ ...record, avatars })));
+      else if (found.length === 0) say(`no katas in ${folder()}: katafleet kata create START_POINT`);
+      else {
+        const rows = found.map(({ kata: { id, created, manifest }, avatars }) => [
+          id,
+          manifest.display_name,
+          manifest.image_name,
+          ago(Date.parse(created), Date.now()),
+          avatars.length > 8 ? `${avatars.slice(0, 8).join(' ')} and ${avatars.length - 8} more` : avatars.join(' ') || '-',
+        ]);
+        say(table(['KATA', 'START-POINT', 'IMAGE', 'AGE', 'AVATARS'], rows));
+      }
+    });
+
+  avatarCommand('test', 'tests an avatar’s files, and keeps what was written and what came of it')
+    .description(
+      'Hands the files of DIR in as an avatar’s, runs their tests, and writes what the tools made or changed back into DIR. Without DIR the avatar’s files are tested as they are. The avatar comes to be with its first test.',
+    )
+    .argument('[dir]', 'folder with all files that the person sees; what is missing there is deleted')
+    .option('--no-write', 'leave DIR as it is')
+    .option('--allow-dotfiles', 'write files whose names begin with a dot, which shells, editors and tools may run')
+    .option('-q, --quiet', "print the program's output only")
+    .action(
+      async (
+        id: string,
+        avatar: string,
+        dir: string | undefined,
+        options: { json?: boolean; write: boolean; quiet?: boolean; allowDotfiles?: boolean },
+      ) => {
+        await interruptible(async (signal) => {
+          // A katafleet that serves keeps the avatar's sandbox between tests.
+          const server = await runningServer(at());
+          await using fleet = server ? undefined : fleetOf(at());
+          await using katas = kept((request, { signal: ending, onOutput, of }) => {
+            const how = { ...(ending ? { signal: ending } : {}), ...(onOutput ? { onOutput } : {}) };
+            return server
+              ? runThere(server, { ...request, session: `${of.kata}/${of.avatar}` }, how)
+              : (fleet ?? fleetOf(at())).run(request, how);
+          });
+          const print = { stdout: outputTo(process.stdout), stderr: outputTo(process.stderr) };
+          const tested = await katas.test(id, avatar, dir === undefined ? undefined : await readFolder(dir), {
+            signal,
+            ...(options.json ? {} : { onOutput: (_step, stream, bytes) => print[stream](bytes) }),
+          });
+          const out = dir !== undefined && options.write ? dir : undefined;
+          const left = out === undefined ? [] : await writeBack(out, tested.shown, { dotfiles: options.allowDotfiles });
+          process.exitCode = exitCodeOf(tested.result.outcome);
+          // The result is told first: on a full disk the commits take their time, or fail.
+          if (!options.json && !options.quiet) report(tested.result, out, tested.shown, [...notesOf(tested), ...sayNotWritten(left)]);
+          const commits = await tested.committed.catch((error: unknown) => {
+            if (!options.json) throw error;
+            return null; // told as a trouble
+          });
+          if (options.json) {
+            const { hidden, ignored, test } = tested;
+            json({
+              kata: id,
+              avatar,
+              test,
+              ...asJson(tested.result, tested.shown),
+              hidden,
+              ignored,
+              commits,
+              ...(left.length > 0 ? { notWritten: left } : {}),
+            });
+          }
+        });
+      },
+    );
+
+  avatarCommand('log', 'an avatar’s tests, newest first')
+    .option('-n, --number <count>', 'so many at most', '50')
+    .action(async (id: string, avatar: string, options: { json?: boolean; number: string }) => {
+      const most = whole('number', options.number);
+      const entries = await kept().log(id, avatar, 2 * most + 1);
+      if (options.json) json(entries.map((entry) => ({ ...entry, at: new Date(entry.at).toISOString() })));
+      else say(logTable(entries, most));
+    });
+
+  avatarCommand('show', 'one test: what was printed, how it went, what changed')
+    .argument('[test]', 'its number (default: the last)')
+    .action(async (id: string, avatar: string, test: string | undefined, options: { json?: boolean }) => {
+      const shown = await kept().show(id, avatar, test === undefined ? undefined : whole('test', test));
+      if (options.json) json({ ...shown.record, ...outputJson('stdout', shown.stdout), ...outputJson('stderr', shown.stderr) });
+      else await showTest(shown);
+    });
+
+  avatarCommand('files', 'an avatar’s files, listed or written into a folder')
+    .option('-o, --out <folder>', 'write them into this folder, which must be empty or not there')
+    .option('-t, --test <number>', 'as they were after this test')
+    .option('--allow-dotfiles', 'write files whose names begin with a dot, which shells, editors and tools may run')
+    .option('-a, --all', 'those too that tools made and that are kept out of sight')
+    .action(
+      async (
+        id: string,
+        avatar: string,
+        options: { json?: boolean; out?: string; test?: string; all?: boolean; allowDotfiles?: boolean },
+      ) => {
+        const sandbox = await kept().files(id, avatar, {
+          ...(options.test === undefined ? {} : { test: whole('test', options.test) }),
+          hidden: options.all ?? false,
+        });
+        for (const line of options.out === undefined ? [] : await writeFolder(options.out, sandbox, options.allowDotfiles)) trouble(line);
+        if (options.json) json(filesJson(sandbox));
+        else if (options.out === undefined) say(filesTable(sandbox));
+      },
+    );
+
+  kata
+    .command('export')
+    .description('Writes a kata, or one avatar of it, as a git bundle: git clone can read it, and so can katafleet kata import.')
+    .argument('<kata>', 'its id')
+    .argument('[avatar]', 'only this one')
+    .option('-o, --out <file>', 'the bundle (default: KATA.bundle)')
+    .action(async (id: string, avatar: string | undefined, options: { out?: string }) => {
+      const file = options.out ?? `${id}.bundle`;
+      await kept().export(id, file, avatar);
+      say(file);
+    });
+
+  kata
+    .command('import')
+    .description('Takes a kata in from a bundle, whoever made it, and prints its id.')
+    .argument('<bundle>', 'the file')
+    .option('--id <id>', 'another id than its own')
+    .option('--json', 'print JSON')
+    .action(async (file: string, options: { id?: string; json?: boolean }) => {
+      const taken = await kept().import(file, options.id);
+      if (options.json) json(taken);
+      else say(taken.id);
+    });
+
+  function avatarCommand(name: string, summary: string): Command {
+    return kata
+      .command(name)
+      .summary(summary)
+      .description(`${summary.charAt(0).toUpperCase()}${summary.slice(1)}.`)
+      .argument('<kata>', 'its id')
+      .argument('<avatar>', 'its name: lower-case letters, digits and -')
+      .option('--json', 'print JSON');
+  }
+  return kata;
+}
+
+/** @throws kata.invalid */
+function startPointAt(given: string): string {
+  const own = join(startPoints, given);
+  return !existsSync(join(given, 'manifest.json')) && /^[\w-]+$/.test(given) && existsSync(own) ? own : given;
+}
+
+function whole(name: string, text: string): number {
+  if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
+  throw new KatafleetError('request.invalid', `${name}: expected a number from 1, got ${JSON.stringify(text)}`);
+}
+
+async function writeFolder(folder: string, { files, folders }: Sandbox, dotfiles?: boolean): Promise<string[]> {
+  const there = await readdir(folder).catch(() => []);
+  if (there.length > 0)
+    throw new KatafleetError('output.unwritable', `${folder} is not empty: what is in it would be handed in at the next test`, {
+      hint: 'name a folder that is empty or not there',
+    });
+  const whole = {
+    files: sorted(files).map(([path, { mode, mtimeNs, content = Buffer.alloc(0) }]) => ({
+      change: 'created' as const,
+      path,
+      mode,
+      mtimeNs,
+      content: Buffer.from(content),
+    })),
+    folders: sorted(folders).map(([path, { mode, mtimeNs }]) => ({ path, mode, mtimeNs })),
+    deleted: [],
+  };
+  return sayNotWritten(await writeBack(folder, whole, { dotfiles }));
+}

@@ -1,0 +1,190 @@
+import { Command } from 'commander';
+import { parseDuration } from '../../model/quantity.ts';
+import { formatBytes } from '../../model/quantity.ts';
+import type { NodeMember } from '../../drivers/contract.ts';
+import type { NodeSummary } from '../../fleet/fleet.ts';
+import { machineOf, splitMachine } from '../../fleet/node/machines.ts';
+import { ago, table } from '../show/table.ts';
+import { colours, escapeControls } from '../show/terminal.ts';
+import { type At, fleetOf, namedServer, runningServer, serverOf } from '../where.ts';
+
+export function nodesCommand(at: At): Command {
+  return new Command('nodes')
+    .description('Shows the nodes, as a running katafleet sees them, else by asking each once. Exits with 1 when none is ready.')
+    .option('-w, --watch', 'keep it current, until Ctrl-C')
+    .option('--interval <time>', 'how often --watch looks', '2s')
+    .option('--wide', 'engine, kernel, limits, runtimes and labels too')
+    .option('--json', 'print JSON')
+    .action(async (options: { watch?: boolean; interval: string; wide?: boolean; json?: boolean }) => {
+      const where = at();
+      const server = await runningServer(where);
+      const show = (nodes: NodeSummary[]) => {
+        if (options.json) process.stdout.write(`${JSON.stringify(nodes)}\n`);
+        else process.stdout.write(`${nodesTable(nodes, options.wide ?? false)}\n`);
+        process.exitCode = nodes.some(({ state }) => state === 'ready') ? 0 : 1;
+      };
+      const ask = async () => (await (server ?? serverOf(where)).call<{ nodes: NodeSummary[] }>('GET', '/v1/nodes')).nodes;
+      if (server && !options.watch) {
+        show(await ask());
+        return;
+      }
+      if (server) {
+        await watch(parseDuration(options.interval), async () => show(await ask()), options.json ?? false);
+        return;
+      }
+      await using katafleet = fleetOf(where);
+      await katafleet.fleet.open();
+      if (options.watch) await watch(parseDuration(options.interval), () => show(katafleet.fleet.nodes()), options.json ?? false);
+      else show(katafleet.fleet.nodes());
+    });
+}
+
+/** Shows it again and again: in place on a terminal, one after another elsewhere. */
+async function watch(intervalMs: number, show: () => Promise<void> | void, json: boolean): Promise<void> {
+  const stop = new AbortController();
+  const end = () => stop.abort();
+  process.once('SIGINT', end).once('SIGTERM', end);
+  while (!stop.signal.aborted) {
+    if (process.stdout.isTTY && !json) process.stdout.write('\u001b[H\u001b[2J');
+    await show();
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, Math.max(100, intervalMs));
+      stop.signal.addEventListener(
+        'abort',
+        () => {
+          clearTimeout(timer);
+          resolve();
+        },
+        { once: true },
+      );
+    });
+  }
+  process.off('SIGINT', end).off('SIGTERM', end);
+  process.exitCode = 0;
+}
+
+function stateOf(node: NodeSummary): string {
+  return node.cordoned === 'no' ? node.state : `${node.state}, ${node.cordoned}`;
+}
+
+const kept = { active: '', pause: ', cordoned', drain: ', draining' } as const;
+const quiet = ({ sandboxes: { idle, busy } }: NodeMember): boolean => idle + busy === 0;
+
+/** A machine's state, as a node's is told. */
+function machineState(machine: NodeMember): string {
+  return `${machine.state}${machine.availability === 'drain' && quiet(machine) ? ', drained' : kept[machine.availability]}`;
+}
+
+/** A machine below its node. Memory is all that it has; nobody but the swarm knows what of it is booked. */
+function machineRow(machine: NodeMember, wide: boolean): string[] {
+  const { id, name, role, leader, engineVersion, memory, sandboxes, images, leftOver, message, architecture, cpus, address, labels } =
+    machine;
+  const left = leftOver ? [`${leftOver} finished container${leftOver === 1 ? '' : 's'} can't be removed there`] : [];
+  return [
+    `  ${name}`,
+    machineState(machine),
+    leader ? `${role}, leader` : role,
+    engineVersion,
+    formatBytes(memory),
+    `${sandboxes.idle}/${sandboxes.busy}`,
+    images === undefined ? '-' : String(images),
+    '',
+    ...(wide ? [`${architecture}, ${cpus} CPUs, ${address}, id ${id.slice(0, 12)}`, '', '', '', labelsOf(labels)] : []),
+    [...(message === '' ? [] : [message]), ...left].join('; '),
+  ];
+}
+
+function labelsOf(labels: Readonly<Record<string, string>>): string {
+  return (
+    Object.entries(labels)
+      .map(([key, value]) => `${key}=${value}`)
+      .join(' ') || '-'
+  );
+}
+
+export function nodesTable(nodes: readonly NodeSummary[], wide: boolean, now = Date.now()): string {
+  const c = colours(process.stdout);
+  const paint = {
+    ready: c.green,
+    suspect: c.yellow,
+    probing: c.yellow,
+    unknown: c.yellow,
+    disconnected: c.yellow,
+    down: c.red,
+    unusable: c.red,
+  };
+  const head = [
+    'NODE',
+    'STATE',
+    'DRIVER',
+    'ENGINE',
+    'MEMORY BOOKED/FREE',
+    'IDLE/BUSY',
+    'IMAGES',
+    'SEEN',
+    ...(wide ? ['MACHINE', 'LIMITS', 'RUNTIMES', 'SKEW', 'LABELS'] : []),
+    'WHY',
+  ];
+  const nodeRow = (node: NodeSummary): string[] => [
+    node.name,
+    stateOf(node),
+    node.driver ?? '-',
+    node.engine === undefined ? '-' : `${node.engine} (${node.api ?? '?'})`,
+    node.memory.total > 0 ? `${formatBytes(node.memory.booked)} / ${formatBytes(node.memory.free)}` : '-',
+    `${node.sandboxes.idle}/${node.sandboxes.busy}`,
+    String(node.images),
+    ago(node.lastSeen, now),
+    ...(wide
+      ? [
+          node.architecture === undefined
+            ? '-'
+            : `${node.architecture}, ${node.cpus} CPUs, ${formatBytes(node.memory.total)}, ${node.storage ?? ''}, ${cgroupOf(node.cgroup)}, Linux ${node.kernel ?? ''}`,
+          node.enforces.join(' ') || '-',
+          node.runtimes.join(' ') || '-',
+          node.clockSkewMs === undefined ? '-' : `${node.clockSkewMs} ms`,
+          labelsOf(node.labels),
+        ]
+      : []),
+    node.trouble?.message ?? node.why,
+  ];
+  const lines = nodes.flatMap((node) => [
+    { state: node.state, row: nodeRow(node) },
+    ...(node.members ?? []).map((machine) => ({ state: machine.state, row: machineRow(machine, wide) })),
+  ]);
+  const rows = lines.map(({ row }) => row);
+  return table(head, rows, (row, column, cell) => (column === 1 ? paint[lines[row]?.state ?? 'down'](cell) : cell));
+}
+
+/** `cordon`, `drain`, `uncordon`: what a person decides about a node, kept by the running katafleet. `what` says it in a few words. */
+export function cordonCommand(at: At, how: 'cordon' | 'drain' | 'uncordon', what: string): Command {
+  const command = new Command(how)
+    .description(
+      `${what.charAt(0).toUpperCase()}${what.slice(1)}. Needs a running katafleet serve, which remembers it; of NODE/MACHINE, its swarm does.`,
+    )
+    .argument('<node>', 'a node, or NODE/MACHINE for one machine of a swarm, by its host name or id');
+  if (how === 'drain') command.option('--wait <time>', 'wait until nothing runs there any more, at most so long', '0s');
+  return command.action(async (node: string, options: { wait?: string }) => {
+    const server = namedServer(at()) ?? serverOf(at());
+    let { over, said } = decided(node, await server.call<NodeSummary>('POST', `/v1/nodes/${encodeURIComponent(node)}/${how}`));
+    const until = Date.now() + parseDuration(options.wait ?? '0s');
+    while (how === 'drain' && !over && Date.now() < until) {
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      const path = `/v1/nodes/${encodeURIComponent(splitMachine(node).node)}`;
+      ({ over, said } = decided(node, await server.call<NodeSummary>('GET', path)));
+    }
+    process.stdout.write(`${escapeControls(said)}\n`);
+  });
+}
+
+/** How far a drain has come, of a node or of the machine behind it that the name means; and what to tell. */
+export function decided(name: string, summary: NodeSummary): { over: boolean; said: string } {
+  const { node, machine } = splitMachine(name);
+  const told = (state: string, { idle, busy }: NodeSummary['sandboxes']) => `${name}: ${state}, ${busy} running, ${idle} idle`;
+  if (machine === undefined) return { over: summary.cordoned === 'drained', said: told(stateOf(summary), summary.sandboxes) };
+  const found = machineOf(summary.members ?? [], node, machine);
+  return { over: found.availability === 'drain' && quiet(found), said: told(machineState(found), found.sandboxes) };
+}
+
+/** Old engines don't tell the version of their control groups. */
+export const cgroupOf = (version: string | undefined): string =>
+  version === '1' || version === '2' ? `cgroup v${version}` : 'cgroup version unknown';

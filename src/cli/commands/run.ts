@@ -1,0 +1,157 @@
+import '../short-lived.ts';
+import { Command } from 'commander';
+import type { z } from 'zod';
+import { KatafleetError } from '../../model/errors.ts';
+import type { Profile } from '../../model/profile.ts';
+import { parseBytes, parseDuration } from '../../model/quantity.ts';
+import type { RunRequest } from '../../model/run.ts';
+import { readManifest } from '../../images/start-point.ts';
+import type { Katafleet } from '../../app/library.ts';
+import type { RunOptions } from '../../runs/attempt/runner.ts';
+import { exitCodeOf } from '../exit-code.ts';
+import { readFolder } from '../files/folder.ts';
+import { interruptible } from '../interrupt.ts';
+import { asJson, report } from '../show/report.ts';
+import { runThere } from '../../client/remote.ts';
+import { readInput } from '../files/stdin.ts';
+import { escapeControls, outputTo } from '../show/terminal.ts';
+import { sayNotWritten, writeBack } from '../files/write-back.ts';
+import { type At, configOf, fleetOf, namedServer } from '../where.ts';
+
+interface Options {
+  image?: string;
+  memory?: string;
+  cpus?: string;
+  pids?: string;
+  shm?: string;
+  timeout?: string;
+  cpuTime?: string;
+  output?: string;
+  out?: string;
+  back?: string[];
+  json?: boolean;
+  quiet?: boolean;
+  stdin?: string;
+  allowDotfiles?: boolean;
+  withGit?: boolean;
+}
+
+export function runCommand(at: At): Command {
+  return new Command('run')
+    .description('Runs CMD over the files of DIR in a fresh, memory-limited container. DIR itself is never written to.')
+    .argument('<dir>', 'folder with the files')
+    .argument('[cmd...]', "the command and its arguments, after --; the image's own if absent")
+    .option(
+      '-i, --image <name>',
+      "image: a recipe's name, or any image on the node (default: what DIR/manifest.json says, else build-essential)",
+    )
+    .option('-m, --memory <size>', 'memory of the sandbox, its files included, such as 256m (default: 512m)')
+    .option('--cpus <number>', "CPUs' worth of time (default: 1)")
+    .option('--pids <number>', 'processes and threads at once (default: 128)')
+    .option('--shm <size>', 'shared memory (/dev/shm), paid from its memory; 0 for none (default: 8m)')
+    .option('-t, --timeout <time>', 'longest time, such as 10s or 500ms (default: 10s)')
+    .option('--cpu-time <time>', 'longest CPU time (default: no limit of its own)')
+    .option('--output <size>', 'bytes kept of stdout and of stderr, such as 64k (default: 1m)')
+    .option('-o, --out <folder>', 'write created and changed files here, and delete what was deleted')
+    .option('--allow-dotfiles', 'let -o write files whose names begin with a dot, which shells, editors and tools may run; never a .git')
+    .option('--with-git', 'send .git along')
+    .option(
+      '--back <glob>',
+      'bring back only what it fits, such as results.xml or out/; may be repeated',
+      (glob: string, all: string[] | undefined) => [...(all ?? []), glob],
+    )
+    .option('--json', 'print one JSON document, files included, and nothing else')
+    .option('-q, --quiet', "print the program's output only")
+    .option('--stdin <file>', 'standard input of CMD, - for our own (default: our own, where it is a pipe or a file)')
+    .action(async (dir: string, command: string[], options: Options) => {
+      const tell = (text: string) => {
+        if (!options.json && !options.quiet) process.stderr.write(`katafleet: ${escapeControls(text)}\n`);
+      };
+      const where = at();
+      const server = namedServer(where);
+      // A server has a configuration of its own.
+      const config = where.endpoint === undefined && !server ? configOf(where) : undefined;
+      const request = await requestOf(dir, command, options, config?.profiles['default'], tell);
+      const stdin = await readInput(options.stdin, tell);
+      const print = { stdout: outputTo(process.stdout), stderr: outputTo(process.stderr) };
+      await interruptible(async (signal) => {
+        const place = server ? { server } : { fleet: fleetOf(where, config) };
+        await using _closed = place.fleet;
+        const whole = await withCommand(place.fleet, request, dir);
+        const [first, ...rest] = whole.steps;
+        const asked = { ...whole, steps: first && stdin ? [{ ...first, stdin }, ...rest] : whole.steps };
+        const how: RunOptions = { signal, ...(options.json ? {} : { onOutput: (_step, stream, bytes) => print[stream](bytes) }) };
+        const result = await (place.fleet ? place.fleet.run(asked, how) : runThere(place.server, asked, how));
+        const left = options.out === undefined ? [] : await writeBack(options.out, result.changes, { dotfiles: options.allowDotfiles });
+        if (options.json)
+          process.stdout.write(`${JSON.stringify({ ...asJson(result), ...(left.length > 0 ? { notWritten: left } : {}) })}\n`);
+        else if (!options.quiet) report(result, options.out, result.changes, sayNotWritten(left));
+        process.exitCode = exitCodeOf(result.outcome);
+      });
+    });
+}
+
+async function requestOf(
+  dir: string,
+  command: string[],
+  options: Options,
+  usual: Profile | undefined,
+  tell: (text: string) => void,
+): Promise<RunRequest> {
+  const { files, folders, skipped, repositories } = await readFolder(dir, { git: options.withGit });
+  if (repositories.length > 0) tell(`${repositories.slice(0, 5).join(', ')} left out (--with-git sends it)`);
+  if (skipped.length > 0)
+    tell(`left out, for they are no plain files: ${skipped.slice(0, 5).join(', ')}${skipped.length > 5 ? ', …' : ''}`);
+  const manifest = options.image === undefined ? await readManifest(dir, 'or another kind') : undefined;
+  return {
+    image: options.image ?? manifest?.image_name ?? 'build-essential',
+    files,
+    folders,
+    profile: {
+      ...usual,
+      ...(manifest?.max_seconds === undefined ? {} : { wallMs: manifest.max_seconds * 1000 }),
+      ...limitsOf(options, tell),
+    },
+    ...(options.back === undefined ? {} : { back: options.back }),
+    steps: command.length > 0 ? [{ argv: command }] : [],
+  };
+}
+
+/** The limits that the options give. @throws limits.invalid */
+function limitsOf(options: Options, tell: (text: string) => void): z.input<typeof Profile> {
+  const number = (name: string, text: string) => {
+    if (!/^\d+(\.\d+)?$/.test(text)) throw new KatafleetError('limits.invalid', `${name}: "${text}" is not a number`);
+    return Number(text);
+  };
+  const time = (name: string, text: string) => {
+    const ms = parseDuration(text);
+    if (/\d$/.test(text.trim())) tell(`${name} ${text} is taken as ${text}s; say ${text}s or ${text}ms: a later release refuses it`);
+    return ms;
+  };
+  const output = options.output === undefined ? undefined : parseBytes(options.output);
+  return {
+    ...(options.memory === undefined ? {} : { memory: parseBytes(options.memory) }),
+    ...(options.cpus === undefined ? {} : { cpus: number('cpus', options.cpus) }),
+    ...(options.pids === undefined ? {} : { pids: number('pids', options.pids) }),
+    ...(options.shm === undefined ? {} : { shm: parseBytes(options.shm) }),
+    ...(options.timeout === undefined ? {} : { wallMs: time('--timeout', options.timeout) }),
+    ...(options.cpuTime === undefined ? {} : { cpuMs: time('--cpu-time', options.cpuTime) }),
+    ...(output === undefined ? {} : { stdout: output, stderr: output }),
+  };
+}
+
+/** The command that was not given: what the image's recipe says, else the folder's cyber-dojo.sh, else the image's own. */
+async function withCommand(fleet: Katafleet | undefined, request: RunRequest, dir: string): Promise<RunRequest> {
+  if (request.steps.length > 0) return request;
+  const { command, imageCommand } = fleet ? await fleet.commandsOf(request.image) : {};
+  const kata = request.files.some(({ path }) => path === 'cyber-dojo.sh') ? ['bash', './cyber-dojo.sh'] : undefined;
+  const argv = command ?? kata ?? imageCommand;
+  if (argv) return { ...request, steps: [{ argv: [...argv] }] };
+  throw new KatafleetError(
+    'request.invalid',
+    `no command: ${fleet ? `the image ${request.image} has none of its own` : 'a server does not tell of an image’s own'} and ${dir} holds no cyber-dojo.sh`,
+    {
+      hint: `katafleet run ${dir} -- make test`,
+    },
+  );
+}

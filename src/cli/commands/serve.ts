@@ -1,0 +1,60 @@
+import { once } from 'node:events';
+import { Command } from 'commander';
+import { parseHostName } from '../../model/host-name.ts';
+import { Daemon } from '../../app/daemon.ts';
+import { escapeLine } from '../show/terminal.ts';
+import { type At, configOf } from '../where.ts';
+
+/** Faults of katafleet's own that are told before it ends. */
+const mostFaults = 10;
+
+export function serveCommand(at: At): Command {
+  return new Command('serve')
+    .description('Serves the API of docs/api.md until SIGTERM or Ctrl-C: what runs then may end, what waits is kept for the next start.')
+    .option('-l, --listen <host:port>', 'where (default: server.listen of the configuration, 127.0.0.1:7420); port 0 takes a free one')
+    .option('--published <host:port>', 'what leads there, if that is another address: the published port of a container')
+    .option('--journal <file>', 'where runs are written down (default: journal.file of the configuration)')
+    .action(async (options: { listen?: string; published?: string; journal?: string }) => {
+      const config = configOf(at());
+      const log = (line: string) => process.stderr.write(`${new Date().toISOString()} ${escapeLine(line)}\n`);
+      const daemon = new Daemon({
+        config: {
+          ...config,
+          server: { ...config.server, ...(options.listen === undefined ? {} : { listen: options.listen }) },
+          journal: { ...config.journal, ...(options.journal === undefined ? {} : { file: options.journal }) },
+        },
+        published: options.published,
+        names: namesOf(process.env['KATAFLEET_NAMES'] ?? '', log),
+        log,
+      });
+      const broken = new Promise<never>((_resolve, reject) => {
+        // A fault of katafleet's own: what runs gets its end, and the process its own, with the reason in the log.
+        let faults = 0;
+        const fault = (error: unknown) => {
+          if ((faults += 1) > mostFaults) return; // a log that can't be written is a fault too
+          log(`a fault of katafleet's own: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+          reject(error instanceof Error ? error : new Error(String(error)));
+        };
+        process.on('unhandledRejection', fault).on('uncaughtException', fault);
+      });
+      broken.catch(() => undefined);
+      const ending = Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM'), broken]);
+      try {
+        process.stdout.write(`katafleet serves at ${await daemon.start()}\n`);
+        await ending;
+        log('ending: no new runs, those under way may end');
+      } finally {
+        await daemon.stop();
+      }
+    });
+}
+
+/** Names of the variable that the stacks set. One that can't be a name, as a node's may be, does not keep the server from serving. */
+function namesOf(variable: string, log: (line: string) => void): string[] {
+  return variable.split(/[\s,]+/).flatMap((text) => {
+    if (text === '') return [];
+    const name = parseHostName(text);
+    if (name === undefined) log(`KATAFLEET_NAMES: ${JSON.stringify(text)} is not the name of a host and is left out`);
+    return name ?? [];
+  });
+}

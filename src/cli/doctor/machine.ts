@@ -1,0 +1,88 @@
+import { accessSync, constants, existsSync, readFileSync, statSync } from 'node:fs';
+import { delimiter, dirname, join } from 'node:path';
+import { userInfo } from 'node:os';
+import type { Config } from '../../config/schema.ts';
+import { messageOf } from '../../model/errors.ts';
+import { supervisorFile } from '../../drivers/docker/supervisor.ts';
+import { coreDumps, type Finding } from '../show/finding.ts';
+
+/** Where programs of administrators lie; an ordinary user's PATH lacks these on Debian. */
+const systemFolders = ['/usr/local/sbin', '/usr/sbin', '/sbin'];
+
+/** Whether a program is installed, whoever asks. */
+export function isInstalled(program: string, path = process.env['PATH'] ?? ''): boolean {
+  const folders = [...path.split(delimiter).filter((folder) => folder !== ''), ...systemFolders];
+  return folders.some((folder) => may(join(folder, program), constants.X_OK));
+}
+
+function may(path: string, mode: number): boolean {
+  try {
+    accessSync(path, mode);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** What this machine has of its own: Node, the supervisors, what images are built with. */
+export function machineFindings(): Finding[] {
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+  const current = major > 20 || (major === 20 && minor >= 19);
+  const findings: Finding[] = [
+    current
+      ? { what: `Node ${process.versions.node}`, state: 'good' }
+      : { what: `Node ${process.versions.node} is older than 20.19`, state: 'bad', mend: 'install Node 20.19 or later' },
+  ];
+  for (const architecture of ['amd64', 'arm64'] as const) {
+    const own = process.arch === (architecture === 'amd64' ? 'x64' : 'arm64');
+    if (existsSync(supervisorFile(architecture))) findings.push({ what: `the supervisor for ${architecture} is built`, state: 'good' });
+    else if (own)
+      findings.push({ what: `the supervisor for ${architecture} is not built`, state: 'bad', mend: 'npm run build:supervisor' });
+  }
+  findings.push(...coreDumps(corePattern()));
+  if (!isInstalled('debootstrap')) {
+    const root = process.getuid?.() === 0;
+    const mend = root
+      ? 'apt-get install debootstrap'
+      : 'sudo apt-get install debootstrap, and build the first image as root: it needs that';
+    findings.push({ what: 'no debootstrap: base images need a registry that answers', state: 'weak', mend });
+  }
+  return findings;
+}
+
+/** Whether `katafleet serve` and `katafleet kata`, run by this user, can keep what they must. */
+export function folderFindings({ journal, katas }: Pick<Config, 'journal' | 'katas'>): Finding[] {
+  return [place('the journal', 'journal.file', journal.file), place('the folder of the katas', 'katas.folder', katas.folder)];
+}
+
+function place(what: string, key: string, path: string): Finding {
+  let there = path;
+  while (!existsSync(there) && dirname(there) !== there) there = dirname(there);
+  // SQLite makes files beside the journal.
+  const needed = there === path && key === 'journal.file' ? [path, dirname(path)] : [there];
+  const closed = needed.find((one) => !may(one, constants.R_OK | constants.W_OK) || (one !== path && !statSync(one).isDirectory()));
+  if (closed === undefined) return { what: `${what} can be written (${path})`, state: 'good' };
+  const who = nameOfUser();
+  return {
+    what: `${what} can't be written by ${who}: ${closed} is ${may(closed, constants.W_OK) ? 'no folder' : 'closed to it'} (${path})`,
+    state: 'bad',
+    mend: `scripts/server-setup makes /var/lib/katafleet; or name a place of ${who}'s as ${key} in katafleet.yaml`,
+  };
+}
+
+function nameOfUser(): string {
+  try {
+    return userInfo().username;
+  } catch (error) {
+    return `uid ${process.getuid?.() ?? messageOf(error)}`;
+  }
+}
+
+/** Empty where the kernel doesn't say. */
+function corePattern(): string {
+  try {
+    return readFileSync('/proc/sys/kernel/core_pattern', 'utf8');
+  } catch {
+    return '';
+  }
+}

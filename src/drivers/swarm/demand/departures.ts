@@ -1,0 +1,76 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { KatafleetError } from '../../../model/errors.ts';
+
+export interface DeparturesOptions {
+  /** Of these tasks, those that have ended, or whose node has gone. @throws engine.*, swarm.* */
+  over: (tasks: readonly string[]) => Promise<Iterable<string>>;
+  /** When it is, nobody is waited for any more. */
+  signal: AbortSignal;
+  /** How often the swarm is asked while anybody waits, ms; a second if absent. */
+  everyMs?: number;
+  /** How long the swarm may say nothing of a task's end, ms; two minutes if absent. */
+  longestMs?: number;
+}
+
+interface Waiter {
+  task: string;
+  since: number;
+  resolve: () => void;
+  reject: (error: unknown) => void;
+}
+
+/**
+ * Tells when tasks have ended whose connection has not told it. A node that is lost leaves many of them at once: the swarm is asked
+ * for all of them together.
+ */
+export class Departures {
+  readonly #options: Required<DeparturesOptions>;
+  readonly #waiting = new Set<Waiter>();
+  #watching = false;
+
+  constructor(options: DeparturesOptions) {
+    this.#options = { everyMs: 1_000, longestMs: 120_000, ...options };
+  }
+
+  /** Resolves when the swarm says that a task has ended or its node has gone. @throws engine.timeout when it says neither; engine.*, swarm.* */
+  of(task: string): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.add({ task, since: performance.now(), resolve, reject });
+      if (!this.#watching) void this.#watch();
+    });
+  }
+
+  async #watch(): Promise<void> {
+    const { signal, everyMs } = this.#options;
+    this.#watching = true;
+    while (this.#waiting.size > 0 && !signal.aborted) {
+      await this.#look();
+      if (this.#waiting.size > 0) await sleep(everyMs);
+    }
+    for (const waiter of this.#waiting) this.#tell(waiter);
+    this.#watching = false;
+  }
+
+  async #look(): Promise<void> {
+    const { over, longestMs } = this.#options;
+    const asked = [...this.#waiting];
+    let failure: unknown;
+    try {
+      const ended = new Set(await over(Array.from(new Set(asked.map(({ task }) => task)))));
+      for (const waiter of asked) if (ended.has(waiter.task)) this.#tell(waiter);
+    } catch (error) {
+      failure = error;
+    }
+    for (const waiter of this.#waiting) {
+      if (performance.now() - waiter.since < longestMs) continue;
+      const late = new KatafleetError('engine.timeout', `the swarm does not say that the task ${waiter.task} has ended`);
+      this.#waiting.delete(waiter);
+      waiter.reject(failure ?? late);
+    }
+  }
+
+  #tell(waiter: Waiter): void {
+    this.#waiting.delete(waiter);
+    waiter.resolve();
+  }
+}

@@ -1,0 +1,136 @@
+import { randomBytes } from 'node:crypto';
+import type { Socket } from 'node:net';
+import { messageOf } from '../../../model/errors.ts';
+import {
+  type Answer,
+  answerProves,
+  decodeAnswer,
+  dialFrame,
+  downgraded,
+  encodeChallenge,
+  encodeRefused,
+  encodeWelcome,
+  maxDialPayload,
+  nonceBytes,
+  type Refusal,
+} from '../../../protocol/dial.ts';
+import { ProtocolBreak } from '../../../protocol/frames.ts';
+
+/** Gives the keys of one service's secrets. */
+export interface KeyRing {
+  keyOf(secret: string): Buffer | undefined;
+}
+
+/** What a stranger is judged by. */
+export interface Door<Ring extends KeyRing> {
+  ringOf(service: string): Ring | undefined;
+  readonly heartbeatMs: number;
+}
+
+/** How it went with a stranger. Its socket is closed, or on its way to be, unless it was admitted. */
+export type Outcome<Ring> =
+  | { kind: 'admitted'; answer: Answer; ring: Ring; socket: Socket }
+  | { kind: 'refused'; why: Reason; answer: Answer }
+  /** It said what no supervisor says, or could not be judged: why. */
+  | { kind: 'strange'; what: string }
+  /** It went, or its connection broke. */
+  | { kind: 'left' };
+
+const headerBytes = 5;
+/** Stands in for the key that is none, so that a guess at a name takes as long as a guess at a secret. */
+const decoy = randomBytes(32);
+const words = {
+  unproved: 'no such service here, or not its secret',
+  busy: 'the service takes nobody at the moment',
+} as const satisfies Partial<Record<Refusal, string>>;
+
+/** Why a stranger was refused, as we know it: the log says so, the stranger hears less. */
+export type Reason = 'unknownService' | 'wrongSecret' | 'downgraded' | 'busy';
+
+/**
+ * A connection that has proved nothing yet. It gets a challenge and one try at it, and can make us hold no more than its
+ * answer. Calls back once, and hears the socket's errors unless that hands it over.
+ */
+export class Stranger<Ring extends KeyRing> {
+  readonly remote: string;
+  /** On the listener's clock, ms. */
+  readonly since: number;
+  readonly #socket: Socket;
+  readonly #door: Door<Ring>;
+  readonly #over: (outcome: Outcome<Ring>) => void;
+  readonly #nonce = randomBytes(nonceBytes);
+  #held: Buffer | undefined;
+  #done = false;
+
+  constructor(socket: Socket, remote: string, since: number, door: Door<Ring>, over: (outcome: Outcome<Ring>) => void) {
+    this.#socket = socket;
+    this.remote = remote;
+    this.since = since;
+    this.#door = door;
+    this.#over = over;
+    socket.on('error', this.#left).on('close', this.#left).on('end', this.#left).on('data', this.#take);
+    socket.write(encodeChallenge(this.#nonce));
+  }
+
+  /** Closes the connection without a word. */
+  drop(): void {
+    this.#socket.destroy();
+    this.#finish({ kind: 'left' });
+  }
+
+  readonly #left = (): void => {
+    if (!this.#done) this.drop();
+  };
+
+  readonly #take = (chunk: Buffer): void => {
+    const bytes = this.#held ? Buffer.concat([this.#held, chunk]) : chunk;
+    try {
+      const answer = wholeAnswer(bytes);
+      if (answer) this.#judge(answer);
+      else this.#held = Buffer.from(bytes);
+    } catch (error) {
+      this.#socket.destroy();
+      this.#finish({ kind: 'strange', what: messageOf(error) });
+    }
+  };
+
+  #judge(answer: Answer): void {
+    const ring = this.#door.ringOf(answer.service);
+    const key = ring?.keyOf(answer.secret);
+    const proved = answerProves(key ?? decoy, this.#nonce, answer);
+    if (!ring) this.#refuse('unknownService', answer);
+    else if (!key?.length || !proved) this.#refuse('wrongSecret', answer);
+    else if (downgraded(answer)) this.#refuse('downgraded', answer);
+    else if (this.#door.ringOf(answer.service) !== ring) this.#refuse('busy', answer);
+    else {
+      this.#socket.off('error', this.#left).off('close', this.#left).off('end', this.#left).off('data', this.#take);
+      this.#socket.write(encodeWelcome(key, answer, this.#nonce, this.#door.heartbeatMs));
+      this.#finish({ kind: 'admitted', answer, ring, socket: this.#socket });
+    }
+  }
+
+  #refuse(why: Reason, answer: Answer): void {
+    this.#socket.pause();
+    const told = why === 'busy' ? why : 'unproved';
+    this.#socket.end(encodeRefused(told, words[told]));
+    this.#socket.destroySoon();
+    this.#finish({ kind: 'refused', why, answer });
+  }
+
+  #finish(outcome: Outcome<Ring>): void {
+    if (this.#done) return;
+    this.#done = true;
+    this.#held = undefined;
+    this.#over(outcome);
+  }
+}
+
+/** The answer, once it is there. @throws ProtocolBreak when it is none, or has more behind it */
+function wholeAnswer(bytes: Buffer): Answer | undefined {
+  if (bytes[0] !== dialFrame.answer) throw new ProtocolBreak('something else than an answer to the challenge');
+  if (bytes.length < headerBytes) return undefined;
+  const end = headerBytes + bytes.readUInt32BE(1);
+  if (end > headerBytes + maxDialPayload) throw new ProtocolBreak('an answer that is too long');
+  if (bytes.length > end) throw new ProtocolBreak('more than its answer before it was welcome');
+  return bytes.length === end ? decodeAnswer(bytes.subarray(headerBytes)) : undefined;
+}

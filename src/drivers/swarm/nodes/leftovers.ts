@@ -1,0 +1,66 @@
+import { messageOf } from '../../../model/errors.ts';
+import { labels } from '../../../model/labels.ts';
+import type { Driver } from '../../contract.ts';
+
+/** A finished container is the swarm's own to remove for so long, ms. */
+const graceMs = 60_000;
+
+/**
+ * Finished task containers that engines leave behind: old ones when a job is removed, any when the swarm's history was cut short
+ * by a power cut. Removed where a node's engine can be reached; how many stay is told where removing fails.
+ */
+export class Leftovers {
+  readonly #stack: string;
+  readonly #engines: readonly Driver[];
+  readonly #onTrouble: (message: string) => void;
+  /** When each finished container of an engine was seen first. */
+  readonly #seen = new Map<Driver, ReadonlyMap<string, number>>();
+  readonly #byNode = new Map<string, { images: number; leftOver: number }>();
+  /** What was told of each engine last: the same trouble is told once. */
+  readonly #told = new Map<Driver, string>();
+
+  /** `engines` are those of the swarm's nodes that can be reached by themselves. */
+  constructor(stack: string, engines: readonly Driver[], onTrouble: (message: string) => void) {
+    this.#stack = stack;
+    this.#engines = engines;
+    this.#onTrouble = onTrouble;
+  }
+
+  /** What is known of a node by its host name. */
+  of(node: string): { images?: number; leftOver?: number } {
+    return this.#byNode.get(node) ?? {};
+  }
+
+  /** Removes what has been finished for a while. Nodes that do not answer keep theirs for the next time. */
+  async sweep(now = performance.now()): Promise<void> {
+    await Promise.all(this.#engines.map((engine) => this.#sweep(engine, now)));
+  }
+
+  async #sweep(engine: Driver, now: number): Promise<void> {
+    let node: string | undefined;
+    try {
+      ({ node } = await engine.probe());
+      const finished = (await engine.list()).filter(({ running, labels: own }) => !running && own[labels.stack] === this.#stack);
+      const before = this.#seen.get(engine);
+      const seen = new Map(finished.map(({ id }) => [id, before?.get(id) ?? now]));
+      this.#seen.set(engine, seen);
+      const due = finished.filter(({ id }) => now - (seen.get(id) ?? now) >= graceMs);
+      const removals = await Promise.allSettled(due.map(({ id }) => engine.remove(id)));
+      const failed = removals.filter((one) => one.status === 'rejected');
+      this.#byNode.set(node, { images: (await engine.images()).length, leftOver: failed.length });
+      const [first] = failed;
+      if (first) this.#tell(engine, `${failed.length} finished containers stay at ${engine.endpoint}: ${messageOf(first.reason)}`);
+      else this.#told.delete(engine);
+    } catch (error) {
+      // It is looked at again; until then what was known of it is not.
+      engine.forget();
+      if (node !== undefined) this.#byNode.delete(node);
+      this.#tell(engine, `what is left over at ${engine.endpoint} could not be looked at: ${messageOf(error)}`);
+    }
+  }
+
+  #tell(engine: Driver, message: string): void {
+    if (this.#told.get(engine) !== message) this.#onTrouble(message);
+    this.#told.set(engine, message);
+  }
+}

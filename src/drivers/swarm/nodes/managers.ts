@@ -1,0 +1,129 @@
+import type Dockerode from 'dockerode';
+import { z } from 'zod';
+import { type ErrorCode, KatafleetError, messageOf } from '../../../model/errors.ts';
+import { engineError } from '../../docker/errors.ts';
+import { type ApiVersion, parseApiVersion } from '../../docker/version.ts';
+import type { Driver } from '../../contract.ts';
+
+/** A manager's own engine: what the swarm driver needs of it beside what every driver can. */
+export interface ManagerEngine extends Driver {
+  client(): Promise<Dockerode>;
+}
+
+/** How long a manager may take to answer, ms; a swarm without a leader keeps its callers waiting for 5 s. */
+const callMs = 15_000;
+
+/** What another manager may do better. */
+const elsewhere: readonly ErrorCode[] = ['engine.unreachable', 'engine.timeout', 'swarm.leaderless', 'swarm.locked', 'swarm.no_manager'];
+
+/** The managers of one swarm by which it can be asked: one at a time, another when that one does not answer. */
+export class Managers {
+  readonly engines: readonly ManagerEngine[];
+  readonly #callMs: number;
+  #current = 0;
+
+  /** `longestMs` is how long each may take to answer. */
+  constructor(engines: readonly [ManagerEngine, ...ManagerEngine[]], longestMs = callMs) {
+    this.engines = engines;
+    this.#callMs = longestMs;
+  }
+
+  get current(): ManagerEngine {
+    return this.engines[this.#current] as ManagerEngine;
+  }
+
+  /**
+   * Whatever is asked goes to the manager that answered last, then to each of the others. Where none can do it, what a manager said
+   * counts for more than that another said nothing. @throws engine.*, swarm.*
+   */
+  async ask<T>(body: (engine: ManagerEngine) => Promise<T>): Promise<T> {
+    const first = this.#current;
+    const order = [...this.engines.slice(first), ...this.engines.slice(0, first)];
+    let told: KatafleetError | undefined;
+    for (const [tries, engine] of order.entries()) {
+      const at = (first + tries) % order.length;
+      try {
+        const answer = await body(engine);
+        this.#current = at;
+        return answer;
+      } catch (error) {
+        if (!(error instanceof KatafleetError) || !elsewhere.includes(error.code)) throw error;
+        if (!told?.code.startsWith('swarm.')) told = error;
+        if (this.#current === at && tries + 1 < order.length) this.#current = (at + 1) % order.length;
+      }
+    }
+    throw told ?? new KatafleetError('internal', 'there is no manager to ask');
+  }
+
+  /**
+   * A call of the swarm's API. `doing` completes "can't …". A manager that takes it and does not answer in time is as good as gone; the
+   * signal tells the body of it, for what it does in several calls. @throws engine.*, swarm.*
+   */
+  do<T>(
+    doing: string,
+    body: (docker: Dockerode, api: ApiVersion, signal: AbortSignal) => Promise<T>,
+    longestMs = this.#callMs,
+  ): Promise<T> {
+    return this.ask(async (engine) => {
+      const docker = await engine.client();
+      const { apiVersion } = await engine.probe();
+      const late = new AbortController();
+      try {
+        const work = body(docker, parseApiVersion(apiVersion), late.signal);
+        return await inTime(work, longestMs, `${engine.endpoint} does not answer: can't ${doing}`);
+      } catch (error) {
+        throw swarmError(error, engine.endpoint, doing);
+      } finally {
+        late.abort();
+      }
+    });
+  }
+}
+
+async function inTime<T>(work: Promise<T>, ms: number, what: string): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new KatafleetError('engine.timeout', `${what} within ${ms / 1000} s`)), ms);
+  });
+  work.catch(() => undefined); // its failure after the deadline is nobody's any more
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** What a manager said that has a meaning of its own in a swarm. */
+export function swarmError(error: unknown, endpoint: string, doing: string): KatafleetError {
+  if (error instanceof z.ZodError) {
+    return new KatafleetError('engine.failed', `can't ${doing}: what ${endpoint} answers can't be read: ${z.prettifyError(error)}`, {
+      cause: error,
+    });
+  }
+  const known = engineError(error, endpoint, doing);
+  if (known.code !== 'engine.failed' && known.code !== 'engine.conflict') return known;
+  const said = messageOf(error);
+  if (/swarm is encrypted|needs to be unlocked|swarm is locked/i.test(said)) {
+    return new KatafleetError('swarm.locked', `the swarm of ${endpoint} is locked: can't ${doing}`, {
+      cause: error,
+      hint: 'docker swarm unlock, on that manager',
+    });
+  }
+  if (/not a swarm manager/i.test(said)) {
+    return new KatafleetError('swarm.no_manager', `${endpoint} is no manager of a swarm any more: can't ${doing}`, {
+      cause: error,
+      hint: 'docker node promote, or name a manager as the endpoint',
+    });
+  }
+  if (leaderless.test(said)) {
+    return new KatafleetError('swarm.leaderless', `the swarm has no leader now: can't ${doing} at ${endpoint}`, {
+      cause: error,
+      hint: 'it elects one when most of its managers are up: docker node ls',
+    });
+  }
+  return known;
+}
+
+/** A manager passes calls on to the leader: one that it can't reach any more is none. */
+const leaderless =
+  /does not have a leader|has no leader|leader.*(unknown|lost)|context deadline exceeded|code = (Unavailable|DeadlineExceeded)|\braft\b/i;

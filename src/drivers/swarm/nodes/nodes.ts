@@ -1,0 +1,73 @@
+import { z } from 'zod';
+import { KatafleetError } from '../../../model/errors.ts';
+import type { Fingerprint, NodeMember } from '../../contract.ts';
+import { capacityOf, takesTasks } from '../../machines.ts';
+import type { Managers } from './managers.ts';
+
+/** What is read of a node of `GET /nodes`. */
+const SwarmNode = z.object({
+  ID: z.string(),
+  Version: z.object({ Index: z.number() }),
+  Spec: z.looseObject({
+    Role: z.enum(['manager', 'worker']),
+    Availability: z.enum(['active', 'pause', 'drain']),
+    Labels: z.record(z.string(), z.string()).nullish(),
+  }),
+  Description: z.object({
+    Hostname: z.string().default(''),
+    Platform: z.object({ Architecture: z.string().default('') }).prefault({}),
+    Resources: z.object({ NanoCPUs: z.number().default(0), MemoryBytes: z.number().default(0) }).prefault({}),
+    Engine: z.object({ EngineVersion: z.string().default('') }).prefault({}),
+  }),
+  Status: z.object({ State: z.string(), Message: z.string().default(''), Addr: z.string().default('') }),
+  ManagerStatus: z.object({ Leader: z.boolean().default(false), Reachability: z.string().default('') }).nullish(),
+});
+type SwarmNode = z.output<typeof SwarmNode>;
+
+const architectures: Record<string, NodeMember['architecture']> = { x86_64: 'amd64', amd64: 'amd64', aarch64: 'arm64', arm64: 'arm64' };
+const states = ['ready', 'down', 'disconnected'] as const;
+
+/** A swarm's nodes, without what only the driver knows of them. @throws engine.*, swarm.* */
+export async function swarmNodes(managers: Managers): Promise<NodeMember[]> {
+  const answer = await managers.do('list the nodes of the swarm', (docker) => docker.listNodes() as Promise<unknown>);
+  const nodes = z.array(SwarmNode).safeParse(answer);
+  if (!nodes.success) throw new KatafleetError('engine.failed', `what the swarm says of its nodes can't be read: ${nodes.error.message}`);
+  return nodes.data.map(memberOf).sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+function memberOf({ ID, Spec, Description, Status, ManagerStatus }: SwarmNode): NodeMember {
+  return {
+    id: ID,
+    name: Description.Hostname,
+    role: Spec.Role,
+    leader: ManagerStatus?.Leader ?? false,
+    state: states.find((state) => state === Status.State) ?? 'unknown',
+    availability: Spec.Availability,
+    message: Status.Message,
+    labels: Spec.Labels ?? {},
+    architecture: architectures[Description.Platform.Architecture] ?? 'other',
+    engineVersion: Description.Engine.EngineVersion,
+    cpus: Description.Resources.NanoCPUs / 1e9,
+    memory: Description.Resources.MemoryBytes,
+    address: Status.Addr,
+    sandboxes: { idle: 0, busy: 0 },
+  };
+}
+
+/** What a swarm is as one node: the sum of those that take tasks, in the manager's own words for the rest. */
+export function swarmFingerprint(manager: Fingerprint, nodes: readonly NodeMember[]): Fingerprint {
+  return { ...manager, ...capacityOf(nodes.filter(takesTasks)) };
+}
+
+/** Of a node by its id. @throws node.unknown, engine.*, swarm.* */
+export async function setAvailability(managers: Managers, id: string, availability: NodeMember['availability']): Promise<void> {
+  const known = (await swarmNodes(managers)).some((node) => node.id === id);
+  if (!known) throw new KatafleetError('node.unknown', `no node ${id} in the swarm`);
+  await managers.do(`set the availability of the node ${id}`, async (docker) => {
+    const node = docker.getNode(id);
+    const { Version, Spec } = SwarmNode.parse(await node.inspect());
+    if (Spec.Availability === availability) return;
+    const options: object = { _query: { version: Version.Index }, _body: { ...Spec, Availability: availability } };
+    await node.update(options);
+  });
+}

@@ -1,0 +1,68 @@
+import { type Clock, steadyClock, type Timer } from '../../../base/clock.ts';
+import { messageOf } from '../../../model/errors.ts';
+
+/** How long one job may take, ms. */
+const longestMs = 2 * 60_000;
+
+export interface RoundsOptions {
+  everyMs: number;
+  /** What is done in each round, one after the other, by what it is called when it fails. */
+  jobs: Readonly<Record<string, () => void | Promise<void>>>;
+  onTrouble: (message: string) => void;
+  clock?: Clock;
+}
+
+/** Does again and again what has to be looked after. What fails keeps nothing else from being done, and is told once until it succeeds. */
+export class Rounds {
+  readonly #options: RoundsOptions;
+  readonly #clock: Clock;
+  readonly #told = new Map<string, string>();
+  #next: Timer | undefined;
+  #stopped = false;
+
+  constructor(options: RoundsOptions) {
+    this.#options = options;
+    this.#clock = options.clock ?? steadyClock;
+  }
+
+  /** Begins, if it has not; the next round waits for the end of the one before. */
+  start(): void {
+    if (!this.#stopped) this.#next ??= this.#clock.after(this.#options.everyMs, () => void this.#round());
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#next?.cancel();
+  }
+
+  /** What never ends keeps no other from being done either. */
+  async #inTime(work: void | Promise<void>): Promise<void> {
+    let timer: Timer | undefined;
+    const late = new Promise<never>((_resolve, reject) => {
+      timer = this.#clock.after(longestMs, () => reject(new Error(`it has not ended within ${longestMs / 1000} s`)));
+    });
+    const done = Promise.resolve(work);
+    done.catch(() => undefined); // its failure after that is nobody's any more
+    try {
+      await Promise.race([done, late]);
+    } finally {
+      timer?.cancel();
+    }
+  }
+
+  async #round(): Promise<void> {
+    for (const [name, job] of Object.entries(this.#options.jobs)) {
+      if (this.#stopped) return;
+      try {
+        await this.#inTime(job());
+        this.#told.delete(name);
+      } catch (error) {
+        const message = `${name}: ${messageOf(error)}`;
+        if (this.#told.get(name) !== message) this.#options.onTrouble(message);
+        this.#told.set(name, message);
+      }
+    }
+    this.#next = undefined;
+    this.start();
+  }
+}

@@ -1,0 +1,201 @@
+import { createHash } from 'node:crypto';
+import type Dockerode from 'dockerode';
+import { KatafleetError } from '../../../model/errors.ts';
+import { labels } from '../../../model/labels.ts';
+import { hasSwarmWords, splitConstraint } from '../../../model/placing.ts';
+import type { SandboxLimits } from '../../../model/profile.ts';
+import { type ApiVersion, atLeast } from '../../docker/version.ts';
+import { capabilities, hostName, leastShm, noResolver, supervisorPath, tmpfsBytes, ulimits } from '../../docker/isolation.ts';
+
+/** How a task is connected: by its node's own network, or by an overlay of ours. The user's code has neither. */
+export type Way = 'host' | 'overlay';
+
+/** What a service's tasks are made of: all that, when it changes, calls for other tasks. */
+export interface TaskShape {
+  /** An id, or `repository@sha256:…`: never a tag, for each task would ask a registry what it means. */
+  image: string;
+  architecture: 'amd64' | 'arm64';
+  /** Folders that the image declares as volumes. */
+  volumes: readonly string[];
+  limits: SandboxLimits;
+  way: Way;
+  /** Where the supervisor dials, `HOST:PORT`. */
+  address: string;
+  /** SHA-256 of the supervisor. */
+  supervisor: string;
+  /** How long a task waits for its run before it is replaced, ms. */
+  idleMs: number;
+  /** Tells the generations of a secret apart. */
+  generation: string;
+  /** Nodes with AppArmor let nobody mount: a volume takes the place of the tmpfs that a program could not be run on. */
+  appArmor: boolean;
+}
+
+/** What the swarm has made of what a service refers to. */
+export interface References {
+  config: { id: string; name: string };
+  secret: { id: string; name: string };
+  /** Id of the overlay. */
+  network: string | undefined;
+}
+
+export interface ServiceNames {
+  name: string;
+  stack: string;
+  /** Labels of the service itself. */
+  labels: Readonly<Record<string, string>>;
+}
+
+/** Where the secret lies in a task, for root alone. */
+const secretPath = '/run/secrets/katafleet';
+/** A task that is to stop but serves a run ends with it; this only bounds what the run's own bounds do not, ns. */
+const stopGraceNs = 25 * 3_600 * 1e9;
+const platforms = { amd64: 'x86_64', arm64: 'aarch64' } as const;
+
+/** A fingerprint of all that tasks are made of. */
+export function shapeHash(shape: TaskShape): string {
+  const sorted = (of: object) => Object.entries(of).sort(([a], [b]) => (a < b ? -1 : 1));
+  return createHash('sha256')
+    .update(JSON.stringify([layout, sorted({ ...shape, limits: sorted(shape.limits) })]))
+    .digest('hex')
+    .slice(0, 12);
+}
+/** Changed when {@link taskTemplate} makes other tasks of the same shape. */
+const layout = 3;
+
+/**
+ * The service of single-use sandboxes, as `POST /services/create` takes it. Its tasks get what a sandbox of the engine
+ * driver gets, by other words where services have no such word: the supervisor itself mounts /sandbox and /tmp, empties the
+ * network namespace and then gives up the two capabilities that this takes.
+ */
+export function serviceSpec(
+  names: ServiceNames,
+  shape: TaskShape,
+  refs: References,
+  api: ApiVersion,
+  excluded: readonly string[],
+): Dockerode.CreateServiceOptions {
+  return {
+    Name: names.name,
+    Labels: { ...names.labels },
+    TaskTemplate: taskTemplate(names, shape, refs, api, excluded),
+    Mode: { Replicated: { Replicas: 0 } },
+    UpdateConfig: { Parallelism: 0, FailureAction: 'continue', Order: 'stop-first' },
+    ...(refs.network === undefined && shape.limits.joins === undefined ? {} : { EndpointSpec: { Mode: 'dnsrr' } }),
+  };
+}
+
+function taskTemplate(
+  { name, stack }: ServiceNames,
+  shape: TaskShape,
+  refs: References,
+  api: ApiVersion,
+  excluded: readonly string[],
+): Dockerode.ContainerTaskSpec {
+  const { limits } = shape;
+  const [sandbox, tmp] = [tmpfsBytes(limits.memory, '/sandbox'), tmpfsBytes(limits.memory, '/tmp')];
+  return {
+    ContainerSpec: {
+      Image: shape.image,
+      Command: [
+        ...[supervisorPath, '--dial', shape.address, '--secret', secretPath, '--lifetime', String(shape.idleMs)],
+        ...(limits.joins === undefined ? [] : ['--network', 'keep']),
+        ...['--tmpfs', `/sandbox=${sandbox}`, '--tmpfs', `/tmp=${tmp}`],
+      ],
+      Env: [
+        `KATAFLEET_SERVICE=${name}`,
+        `KATAFLEET_SECRET=${refs.secret.name}`,
+        'KATAFLEET_TASK={{.Task.ID}}',
+        'KATAFLEET_NODE={{.Node.ID}}',
+      ],
+      Labels: { [labels.role]: 'sandbox', [labels.stack]: stack },
+      // On the host's network it would have the host's own name, which is not the user's code's to know.
+      Hostname: '{{.Task.ID}}',
+      ...names(shape),
+      User: '0:0',
+      Dir: '/',
+      ReadOnly: true,
+      Init: false,
+      TTY: false,
+      OpenStdin: false,
+      HealthCheck: { Test: ['NONE'] },
+      StopSignal: 'SIGTERM',
+      StopGracePeriod: stopGraceNs,
+      CapabilityDrop: ['ALL'],
+      CapabilityAdd: [...capabilities, 'SYS_ADMIN', 'NET_ADMIN'].map((capability) => `CAP_${capability}`),
+      ...(atLeast(api, [1, 44]) ? { Privileges: { NoNewPrivileges: true } as Dockerode.Privileges } : {}),
+      Ulimits: [...ulimits],
+      Mounts: [
+        writable('/sandbox', sandbox, shape, api),
+        writable('/tmp', tmp, shape, api),
+        tmpfs('/dev/shm', Math.max(limits.shm, leastShm), limits.shm === 0 ? 0o755 : 0o1777),
+        ...shape.volumes.filter((at) => at !== '/sandbox' && at !== '/tmp').map((at) => tmpfs(at, 4096, 0o755)),
+      ],
+      Configs: [
+        { ConfigID: refs.config.id, ConfigName: refs.config.name, File: { Name: supervisorPath, UID: '0', GID: '0', Mode: 0o555 } },
+      ],
+      Secrets: [{ SecretID: refs.secret.id, SecretName: refs.secret.name, File: { Name: secretPath, UID: '0', GID: '0', Mode: 0o400 } }],
+    },
+    Resources: {
+      Limits: { MemoryBytes: limits.memory, NanoCPUs: Math.round(limits.cpus * 1e9), Pids: limits.pids },
+      Reservations: { MemoryBytes: limits.memory },
+    },
+    RestartPolicy: { Condition: 'any', Delay: 0 },
+    Placement: placement(shape, excluded, limits.machines),
+    LogDriver: { Name: 'none' },
+    Networks: [{ Target: limits.joins ?? refs.network ?? 'host' }],
+  };
+}
+
+/**
+ * What hosts and resolv.conf hold: without these words, what the machine's own hold on its network. The supervisor lays its
+ * own over them once it has dialled, where it may mount; until then it needs a resolver only to dial a name.
+ */
+function names({ limits, way, address }: TaskShape): object {
+  if (limits.joins !== undefined) return {};
+  const literal = /^(\d{1,3}\.){3}\d{1,3}:\d+$|^\[/.test(address);
+  const resolver = way === 'host' && literal ? { Nameservers: [noResolver.server] } : {};
+  const resolves = way === 'overlay' || literal ? { DNSConfig: { ...resolver, Search: [noResolver.search] } } : {};
+  return { Hosts: [`127.0.0.1 ${hostName}`], ...resolves };
+}
+
+/** What a swarm itself calls its nodes; all else is a label of theirs. */
+const ownWords: readonly string[] = ['node.id', 'node.hostname', 'node.role'];
+
+/** A constraint over a machine's labels in the swarm's words. @throws limits.invalid for what it has no words for */
+export function swarmConstraint(constraint: string): string {
+  const { key, equal, value } = splitConstraint(constraint);
+  if (!hasSwarmWords(constraint)) {
+    throw new KatafleetError('limits.invalid', `constraints: a swarm has no words for ${JSON.stringify(constraint)}`, {
+      hint: 'labels of its nodes are asked for by a name of two letters or more and a value of letters, digits and : - _ . /',
+    });
+  }
+  return `${ownWords.includes(key) ? key : `node.labels.${key}`}${equal ? '==' : '!='}${value}`;
+}
+
+/** Where tasks may go: nodes of the image's kind that are not known to lack it and of which the constraints hold. */
+export function placement(
+  { architecture }: Pick<TaskShape, 'architecture'>,
+  excluded: readonly string[],
+  constraints: readonly string[] = [],
+): Dockerode.Placement {
+  return {
+    Constraints: [...excluded.map((node) => `node.id!=${node}`), ...constraints.map(swarmConstraint)],
+    Platforms: [
+      { OS: 'linux', Architecture: architecture },
+      { OS: 'linux', Architecture: platforms[architecture] },
+    ],
+  };
+}
+
+/** What the supervisor mounts its own tmpfs over, or, where it may not mount, what has to do. */
+function writable(target: '/sandbox' | '/tmp', bytes: number, { appArmor }: TaskShape, api: ApiVersion): Dockerode.MountSettings {
+  const exec = atLeast(api, [1, 46]); // before it a service's tmpfs is always noexec
+  if (appArmor && !exec) return { Type: 'volume', Target: target, Source: '' };
+  const mount = tmpfs(target, bytes, target === '/tmp' ? 0o1777 : 0o755);
+  return exec ? ({ ...mount, TmpfsOptions: { ...mount.TmpfsOptions, Options: [['exec']] } } as Dockerode.MountSettings) : mount;
+}
+
+function tmpfs(target: string, bytes: number, mode: number): Dockerode.MountSettings {
+  return { Type: 'tmpfs', Target: target, TmpfsOptions: { SizeBytes: bytes, Mode: mode } } as Dockerode.MountSettings;
+}

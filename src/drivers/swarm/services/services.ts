@@ -1,0 +1,302 @@
+import { createHash } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type Dockerode from 'dockerode';
+import { z } from 'zod';
+import { messageOf } from '../../../model/errors.ts';
+import { labels } from '../../../model/labels.ts';
+import { isStatus } from '../../docker/errors.ts';
+import type { ApiVersion } from '../../docker/version.ts';
+import { supervisorBinary } from '../../docker/supervisor.ts';
+import type { SwarmKeys } from './keys.ts';
+import type { Managers } from '../nodes/managers.ts';
+import { mergeWants } from './replicas.ts';
+import { placement, type References, serviceSpec, shapeHash, type TaskShape } from './service.ts';
+
+/** What is read of a service. */
+export const Service = z.object({
+  ID: z.string(),
+  Version: z.object({ Index: z.number() }),
+  UpdatedAt: z.string().default(''),
+  Spec: z.looseObject({
+    Name: z.string(),
+    Labels: z.record(z.string(), z.string()).nullish(),
+    TaskTemplate: z.looseObject({ Networks: z.array(z.looseObject({ Target: z.string().default('') })).nullish() }),
+    Mode: z.looseObject({ Replicated: z.object({ Replicas: z.number().default(0) }).nullish() }),
+  }),
+});
+export type Service = z.output<typeof Service>;
+
+/** Of all katafleets together. */
+export const replicasOf = ({ Mode }: Pick<Service['Spec'], 'Mode'>): number => Mode.Replicated?.Replicas ?? 0;
+
+/** Labels of a pool's service beside those that all of ours have. */
+export const poolLabels = {
+  /** {@link shapeHash} of its tasks. */
+  shape: 'katafleet.shape',
+  /** The pool, JSON of its image's name and its limits. */
+  pool: 'katafleet.pool',
+} as const;
+
+/** How the services of one deployment are told apart, and to whom they belong. */
+export interface ServicesOptions {
+  managers: Managers;
+  keys: SwarmKeys;
+  stack: string;
+  /** Under which this katafleet's numbers stand in a service's labels. */
+  instance: string;
+  /** Labels of what nobody takes over: owner, deadline. */
+  ephemeral?: Readonly<Record<string, string>> | undefined;
+  /** Name of the overlay for tasks; `<stack>_tasks` if absent. */
+  network?: string | undefined;
+}
+
+/** What a pool's service should be. */
+export interface Wanted {
+  name: string;
+  /** JSON for the label. */
+  pool: string;
+  /** Undefined leaves its tasks as they are. */
+  shape: TaskShape | undefined;
+  replicas: number;
+  /** Ids of nodes that lack the image. */
+  excluded: readonly string[];
+}
+
+/** How long the last tasks on a network are waited for, ms. */
+const networkMs = 10_000;
+
+type Shaped = Wanted & { shape: TaskShape };
+
+/** Name of the secret that a service's tasks of a shape have. */
+export const secretName = (service: string, hash: string): string => `${service}-${hash}`;
+
+/** Tries at a change that somebody else was quicker than. */
+const mostTries = 8;
+
+/** Whether somebody else changed the service, made it, or took it or what it refers to away in the meantime. */
+const overtaken = (error: unknown): boolean =>
+  isStatus(error, 409) || /update out of sequence|name conflicts|(service|secret|config|network) (\S+ )?not found/i.test(messageOf(error));
+
+/** The services, secrets, configs and networks of one deployment in the swarm. */
+export class Services {
+  readonly #options: ServicesOptions;
+
+  constructor(options: ServicesOptions) {
+    this.#options = options;
+  }
+
+  get stack(): string {
+    return this.#options.stack;
+  }
+
+  /** What everything of ours carries. */
+  labelsOf(role: string): Record<string, string> {
+    const { stack, keys, ephemeral } = this.#options;
+    return { [labels.role]: role, [labels.stack]: stack, [labels.key]: keys.id, ...ephemeral };
+  }
+
+  /** Makes the service what it should be; answers how many replicas it has, those of other katafleets counted. @throws engine.*, swarm.* */
+  apply(wanted: Wanted): Promise<number> {
+    return this.#options.managers.do(`set the service ${wanted.name}`, async (docker, api, signal) => {
+      for (let tries = 1; ; tries += 1) {
+        signal.throwIfAborted();
+        try {
+          const there = await inspect(docker, wanted.name);
+          if (there) return await this.#update(docker, api, there, wanted);
+          const { shape } = wanted;
+          return shape && wanted.replicas > 0 ? await this.#create(docker, api, { ...wanted, shape }) : 0;
+        } catch (error) {
+          if (!overtaken(error) || tries >= mostTries) throw error;
+        }
+      }
+    });
+  }
+
+  async #create(docker: Dockerode, api: ApiVersion, wanted: Shaped): Promise<number> {
+    const { name, shape, replicas, excluded } = wanted;
+    const merged = mergeWants({ ...this.#serviceLabels(wanted) }, this.#options.instance, replicas, Date.now());
+    const refs = await this.#references(docker, name, shape);
+    const names = { name, stack: this.#options.stack, labels: merged.labels };
+    const spec = serviceSpec(names, shape, refs, api, excluded);
+    await docker.createService({ ...spec, Mode: { Replicated: { Replicas: merged.replicas } } });
+    return merged.replicas;
+  }
+
+  async #update(docker: Dockerode, api: ApiVersion, there: Service, wanted: Wanted): Promise<number> {
+    const { name, shape, replicas, excluded } = wanted;
+    const { instance, stack } = this.#options;
+    const had = there.Spec.Labels ?? {};
+    const other = shape && had[poolLabels.shape] !== shapeHash(shape) ? shape : undefined;
+    const merged = mergeWants({ ...had, ...(other && this.#serviceLabels({ ...wanted, shape: other })) }, instance, replicas, Date.now());
+    const spec: object = other
+      ? serviceSpec({ name, stack, labels: {} }, other, await this.#references(docker, name, other), api, excluded)
+      : {
+          ...there.Spec,
+          TaskTemplate: { ...there.Spec.TaskTemplate, ...(shape && { Placement: placement(shape, excluded, shape.limits.machines) }) },
+        };
+    const body = { ...spec, Labels: merged.labels, Mode: { Replicated: { Replicas: merged.replicas } } };
+    await docker.getService(there.ID).update({ _query: { version: there.Version.Index }, _body: body });
+    if (other) await this.#dropSecrets(docker, name, secretName(name, shapeHash(other)));
+    return merged.replicas;
+  }
+
+  #serviceLabels({ shape, pool }: Shaped): Record<string, string> {
+    return {
+      ...this.labelsOf('pool'),
+      [poolLabels.shape]: shapeHash(shape),
+      [poolLabels.pool]: pool,
+    };
+  }
+
+  async #references(docker: Dockerode, name: string, shape: TaskShape): Promise<References> {
+    const { stack, keys, network = `${stack}_tasks` } = this.#options;
+    const secret = secretName(name, shapeHash(shape));
+    return {
+      config: await this.supervisorConfig(docker, shape.architecture),
+      secret: { id: await made(docker, 'secrets', secret, this.labelsOf('secret'), keys.secret(secret)), name: secret },
+      network: shape.way === 'overlay' ? await overlay(docker, network, this.labelsOf('network')) : undefined,
+    };
+  }
+
+  /** The supervisor as a config of the swarm, made where it is missing. */
+  async supervisorConfig(docker: Dockerode, architecture: 'amd64' | 'arm64'): Promise<References['config']> {
+    const { bytes, sha256 } = await supervisorBinary(architecture);
+    const { ephemeral, keys } = this.#options;
+    // What goes with one process is no other's to refer to: it has a name of its own.
+    const digest = ephemeral ? createHash('sha256').update(`${sha256}${keys.id}`).digest('hex') : sha256;
+    const name = `${this.stack}-supervisor-${architecture}-${digest.slice(0, 12)}`;
+    return { id: await made(docker, 'configs', name, this.labelsOf('config'), bytes), name };
+  }
+
+  /** Secrets of a service's former tasks. */
+  async #dropSecrets(docker: Dockerode, service: string, keep: string): Promise<void> {
+    for (const { ID, Spec } of await listed(docker, 'secrets', [`${labels.role}=secret`])) {
+      if (Spec.Name.startsWith(`${service}-`) && Spec.Name !== keep) await unlessUsed(docker.getSecret(ID).remove());
+    }
+  }
+
+  /** The pools of this deployment, whoever made them, with the number of their replicas. @throws engine.*, swarm.* */
+  list(): Promise<Service[]> {
+    const { managers, stack } = this.#options;
+    return managers.do('list the services', async (docker) => {
+      const filters = { label: [`${labels.role}=pool`, `${labels.stack}=${stack}`] };
+      return z.array(Service).parse(await docker.listServices({ filters }));
+    });
+  }
+
+  /** Removes a service and its secrets; what is gone already is no error. @throws engine.*, swarm.* */
+  remove(name: string): Promise<void> {
+    return this.#options.managers.do(`remove the service ${name}`, async (docker) => {
+      await unlessGone(docker.getService(name).remove());
+      await this.#dropSecrets(docker, name, '');
+    });
+  }
+
+  /**
+   * Removes a key's configs, this one's if none is named, and the deployment's networks, where nothing uses them; the swarm itself refuses
+   * what is used. @throws engine.*, swarm.*
+   */
+  removeShared(key = this.#options.keys.id): Promise<void> {
+    const { managers, stack } = this.#options;
+    return managers.do('remove what the services shared', async (docker, _api, signal) => {
+      const of = `${labels.stack}=${stack}`;
+      for (const { ID } of await listed(docker, 'configs', [`${labels.role}=config`, of, `${labels.key}=${key}`]))
+        await unlessUsed(docker.getConfig(ID).remove());
+      const networks = await docker.listNetworks({ filters: { label: [`${labels.role}=network`, of] } });
+      for (const { Id, Name } of networks) await removeNetwork(docker, Id, Name, signal);
+    });
+  }
+}
+
+const Listed = z.array(z.object({ ID: z.string(), Spec: z.object({ Name: z.string() }) }));
+
+async function listed(docker: Dockerode, what: 'secrets' | 'configs', of: string[]): Promise<z.output<typeof Listed>> {
+  const options = { filters: { label: of } };
+  return Listed.parse(await (what === 'secrets' ? docker.listSecrets(options) : docker.listConfigs(options)));
+}
+
+/** The id of a secret or config of that name, which is made where it is missing. */
+async function made(
+  docker: Dockerode,
+  what: 'secrets' | 'configs',
+  name: string,
+  own: Record<string, string>,
+  bytes: Buffer,
+): Promise<string> {
+  const options = { filters: { name: [name] } };
+  const find = async () => {
+    const all = Listed.parse(await (what === 'secrets' ? docker.listSecrets(options) : docker.listConfigs(options)));
+    return all.find(({ Spec }) => Spec.Name === name)?.ID;
+  };
+  const there = await find();
+  if (there !== undefined) return there;
+  // dockerode would put the whole body into the address as well.
+  const body = { _query: {}, _body: { Name: name, Labels: own, Data: bytes.toString('base64') } };
+  try {
+    const { id } = (await (what === 'secrets' ? docker.createSecret(body) : docker.createConfig(body))) as { id: string };
+    return id;
+  } catch (error) {
+    const meanwhile = isStatus(error, 409) ? await find() : undefined;
+    if (meanwhile === undefined) throw error;
+    return meanwhile;
+  }
+}
+
+/** An internal overlay: no way out of it, no way in but for its own. */
+async function overlay(docker: Dockerode, name: string, own: Record<string, string>): Promise<string> {
+  const find = async () => {
+    const all = await docker.listNetworks({ filters: { name: [name], scope: ['swarm'] } });
+    return all.find((network) => network.Name === name)?.Id;
+  };
+  const there = await find();
+  if (there !== undefined) return there;
+  const made = await docker.createNetwork({
+    Name: name,
+    Driver: 'overlay',
+    Internal: true,
+    Attachable: true,
+    CheckDuplicate: true,
+    Labels: own,
+  });
+  return made.id;
+}
+
+async function inspect(docker: Dockerode, name: string): Promise<Service | undefined> {
+  try {
+    return Service.parse(await docker.getService(name).inspect());
+  } catch (error) {
+    if (isStatus(error, 404)) return undefined;
+    throw error;
+  }
+}
+
+/** Tasks that are on their way out still hold a network: it is tried again as long as no service has it. */
+async function removeNetwork(docker: Dockerode, id: string, name: string, signal: AbortSignal): Promise<void> {
+  const until = performance.now() + networkMs;
+  while (!(await unlessUsed(docker.getNetwork(id).remove()))) {
+    const services = z.array(Service).parse(await docker.listServices());
+    const targets = services.flatMap(({ Spec }) => Spec.TaskTemplate.Networks ?? []).map(({ Target }) => Target);
+    if (targets.includes(id) || targets.includes(name) || performance.now() > until) return;
+    await sleep(200, undefined, { signal });
+  }
+}
+
+async function unlessGone(removal: Promise<unknown>): Promise<void> {
+  try {
+    await removal;
+  } catch (error) {
+    if (!isStatus(error, 404)) throw error;
+  }
+}
+
+/** Whether it is gone. */
+async function unlessUsed(removal: Promise<unknown>): Promise<boolean> {
+  try {
+    await removal;
+    return true;
+  } catch (error) {
+    if (isStatus(error, 404)) return true;
+    if (/in use|active endpoints/i.test(messageOf(error))) return false;
+    throw error;
+  }
+}

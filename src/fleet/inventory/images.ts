@@ -1,0 +1,117 @@
+import PQueue from 'p-queue';
+import { canonicalImage } from '../../model/image-name.ts';
+import { KatafleetError } from '../../model/errors.ts';
+import type { NodeImage } from '../../drivers/contract.ts';
+import { copyImage, type CopyOptions } from './copy.ts';
+import type { Member } from '../node/node.ts';
+
+/** An image over the whole fleet: what a page that offers images needs to know. */
+export interface FleetImage {
+  /** Its first tag, else its id. */
+  name: string;
+  /** Ids under that name; more than one when nodes hold different builds. */
+  ids: string[];
+  /** Bytes, the largest of them. */
+  size: number;
+  labels: Readonly<Record<string, string>>;
+  /** Nodes that can run it now. */
+  ready: string[];
+  /** Nodes that have it and are not ready: down, cordoned. */
+  waiting: string[];
+  /** Ready nodes that lack it and to which it can be brought. */
+  obtainable: string[];
+  /** Nodes that lack it, and why it can't be brought there. */
+  unable: { node: string; why: string }[];
+}
+
+/** Which image is where, by tag. Adapted images are katafleet's own affair and left out. */
+export function fleetImages(members: readonly Member[], cordoned: (name: string) => boolean, copy: boolean): FleetImage[] {
+  const byName = new Map<string, { images: NodeImage[]; have: Set<string>; architectures: Set<string> }>();
+  for (const member of members) {
+    for (const image of member.node.images) {
+      const tags = image.tags.filter((tag) => !tag.startsWith('<none>') && !tag.startsWith('katafleet/adapted:'));
+      for (const tag of tags) {
+        const name = canonicalImage(tag);
+        const entry = byName.get(name) ?? { images: [], have: new Set(), architectures: new Set() };
+        entry.images.push(image);
+        entry.have.add(member.settings.name);
+        if (member.fingerprint) entry.architectures.add(member.fingerprint.architecture);
+        byName.set(name, entry);
+      }
+    }
+  }
+  return Array.from(byName, ([name, { images, have, architectures }]) => {
+    const sorted: Pick<FleetImage, 'ready' | 'waiting' | 'obtainable' | 'unable'> = { ready: [], waiting: [], obtainable: [], unable: [] };
+    for (const { settings, state, fingerprint, driver } of members) {
+      const node = settings.name;
+      const usable = state === 'ready' && !cordoned(node);
+      const unable = (why: string) => sorted.unable.push({ node, why });
+      if (have.has(node)) sorted[usable ? 'ready' : 'waiting'].push(node);
+      else if (!fingerprint) unable('it has not answered yet');
+      else if (!architectures.has(fingerprint.architecture)) unable(`its architecture is ${fingerprint.architecture}`);
+      else if (!copy || !driver.importImage) unable('images are not copied to it');
+      else if (!usable) unable(state === 'ready' ? 'it is cordoned' : `it is ${state}`);
+      else sorted.obtainable.push(node);
+    }
+    const ids = [...new Set(images.map(({ id }) => id))];
+    const [first] = images;
+    return { name, ids, size: Math.max(...images.map(({ size }) => size)), labels: first?.labels ?? {}, ...sorted };
+  }).sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+export interface BringOptions extends CopyOptions {
+  /** The node to copy from; the first ready one that has it if absent. */
+  from?: Member;
+}
+
+/** Sources that are tried in turn when nobody names one. */
+const mostSources = 3;
+
+/** Copies images from nodes that have them to nodes that lack them: each image once at a time, one after another per node. */
+export class ImageCopies {
+  readonly #underWay = new Map<string, Promise<void>>();
+  readonly #queues = new Map<string, PQueue>();
+
+  /**
+   * Resolves when the node has the image. Who asks for what is under way already waits for that, without word of its bytes.
+   * @throws image.unknown when no ready node of its architecture has it; what {@link copyImage} throws
+   */
+  bring(image: string, to: Member, members: readonly Member[], options: BringOptions = {}): Promise<void> {
+    const node = to.settings.name;
+    const key = JSON.stringify([image, node]);
+    let copy = this.#underWay.get(key);
+    if (!copy) {
+      let queue = this.#queues.get(node);
+      if (!queue) this.#queues.set(node, (queue = new PQueue({ concurrency: 1 })));
+      copy = queue.add(() => this.#copy(image, to, members, options)).finally(() => this.#underWay.delete(key));
+      this.#underWay.set(key, copy);
+    }
+    return copy;
+  }
+
+  async #copy(image: string, to: Member, members: readonly Member[], { from, ...options }: BringOptions): Promise<void> {
+    if (to.node.imageId(image) !== undefined) return;
+    const sources = from ? [from] : members.filter((member) => hands(member, image, to.fingerprint?.architecture));
+    let failure = new KatafleetError('image.unknown', `no ready node of ${to.settings.name}'s architecture has the image ${image}`);
+    for (const { node, driver } of sources.slice(0, mostSources)) {
+      const found = node.images.find(({ id }) => id === node.imageId(image));
+      const tag = found?.tags.find((candidate) => [image, `katafleet/${image}`].includes(canonicalImage(candidate)));
+      try {
+        await copyImage(tag ?? found?.tags[0] ?? found?.id ?? image, driver, to.driver, options);
+        await to.node.refreshImages();
+        return;
+      } catch (error) {
+        if (!(error instanceof KatafleetError) || error.code === 'engine.disk_full') throw error;
+        failure = error;
+      }
+    }
+    throw failure;
+  }
+}
+
+/** Whether a node can hand out an image to one of an architecture. */
+function hands({ state, fingerprint, node, driver }: Member, image: string, architecture: string | undefined): boolean {
+  return (
+    state === 'ready' && fingerprint?.architecture === architecture && node.imageId(image) !== undefined && driver.exportImage !== undefined
+  );
+}

@@ -1,0 +1,23 @@
+import { KatafleetError } from '../../model/errors.ts';
+import type { NodeMember } from '../../drivers/contract.ts';
+
+/** `NODE/MACHINE` in its two parts; the machine is undefined for a node's name alone. */
+export function splitMachine(name: string): { node: string; machine: string | undefined } {
+  const at = name.indexOf('/');
+  return at < 0 ? { node: name, machine: undefined } : { node: name.slice(0, at), machine: name.slice(at + 1) };
+}
+
+/** A machine by its host name, its id, or what only its id begins with. @throws node.unknown, with the machines that there are */
+export function machineOf<T extends Pick<NodeMember, 'id' | 'name'>>(machines: readonly T[], node: string, wanted: string): T {
+  const whole = machines.filter(({ id, name }) => id === wanted || name === wanted);
+  const found = whole.length > 0 || wanted === '' ? whole : machines.filter(({ id }) => id.startsWith(wanted));
+  const [only, another] = found;
+  if (only && !another) return only;
+  const list = (of: readonly T[]) => `${of.slice(0, 20).map(shown).join(', ')}${of.length > 20 ? ', …' : ''}`;
+  const message = only
+    ? `several machines of ${node} are meant by "${wanted}": ${list(found)}`
+    : `no machine "${wanted}" behind ${node}; there are: ${list(machines)}`;
+  throw new KatafleetError('node.unknown', message);
+}
+
+const shown = ({ id, name }: Pick<NodeMember, 'id' | 'name'>): string => `${name} (${id.slice(0, 12)})`;

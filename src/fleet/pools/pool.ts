@@ -1,0 +1,364 @@
+import { setMaxListeners } from 'node:events';
+import { type Clock, steadyClock, type Timer } from '../../base/clock.ts';
+import { withSignals } from '../../base/deadline.ts';
+import { KatafleetError, messageOf } from '../../model/errors.ts';
+import type { Sandbox } from '../../drivers/contract.ts';
+import { encodeFrame, hostFrame } from '../../protocol/frames.ts';
+import { Conversation } from '../../protocol/conversation.ts';
+import { DemandMeter, type PoolBounds, poolPlan, poolTarget } from '../../scheduler/targets.ts';
+import type { Claim, Starts } from './starts.ts';
+
+/** A sandbox whose supervisor has greeted: ready for OPEN. */
+export interface ReadySandbox {
+  sandbox: Sandbox;
+  conversation: Conversation;
+}
+
+/** Memory that was booked for a run's own sandbox; whoever makes the sandbox takes it over. */
+export interface Grant {
+  readonly bytes: number;
+  taken: boolean;
+}
+
+export interface PoolOptions extends PoolBounds {
+  /** Without a grant the sandbox is made to wait, and books for itself. */
+  create: (signal: AbortSignal, grant?: Grant) => Promise<Sandbox>;
+  remove: (sandbox: Sandbox) => Promise<void>;
+  /** Where starts wait their turn; shared by the pools of a node, for more at once only slow each other. */
+  starts: Starts;
+  /** A start that takes longer keeps no other waiting for its turn, ms; if absent, it does until it is done. */
+  turnMs?: number;
+  /** Told of what went wrong in the background. */
+  onTrouble?: (message: string) => void;
+  /** Told when the number of idle sandboxes has changed. */
+  onIdle?: (idle: number) => void;
+  /** Resolves when the sandbox's supervisor has greeted. */
+  greet?: (sandbox: Sandbox) => Promise<Conversation>;
+  clock?: Clock;
+}
+
+interface AcquireOptions {
+  signal?: AbortSignal | undefined;
+  /** Without one the sandbox books for itself. */
+  grant?: Grant;
+  shuns?: (sandbox: Sandbox) => boolean;
+}
+
+const firstPauseMs = 250;
+const longestPauseMs = 15_000;
+/** A refill takes a CPU for a tenth of a second; most warm runs are over before it begins. */
+const refillDelayMs = 20;
+/** How long a supervisor that was told to end may take before its container is killed. */
+const closeMs = 1_000;
+/** How often a pool that holds more than its least looks whether it may shrink. */
+const lookMs = 5_000;
+
+/** The pool's image was built anew before a sandbox was begun: another pool has taken its place. */
+export class PoolRetired extends Error {
+  constructor() {
+    super('the pool is retired');
+  }
+}
+
+/** Idle, started, never used sandboxes of one (image, limits) on one node. */
+export class WarmPool {
+  readonly #options: PoolOptions;
+  readonly #clock: Clock;
+  readonly #idle: ReadySandbox[] = [];
+  readonly #demand = new DemandMeter();
+  readonly #closing = new AbortController();
+  readonly #work = new Set<Promise<unknown>>();
+  #look: Timer | undefined;
+  #bounds: PoolBounds;
+  #suspended = false;
+  #retired = false;
+  #filling = 0;
+  #inUse = 0;
+  #replacementMs = 300;
+  #pauseMs = 0;
+  #pause: Timer | undefined;
+  /** Refills under way. */
+  readonly #fills = new Set<AbortController>();
+
+  constructor(options: PoolOptions) {
+    this.#options = options;
+    this.#bounds = options;
+    this.#clock = options.clock ?? steadyClock;
+    setMaxListeners(0, this.#closing.signal); // each sandbox that is being made listens to it
+    this.#adjust();
+  }
+
+  get idle(): number {
+    return this.#idle.length;
+  }
+
+  /** Whether nothing of it is in use, being started or being removed. */
+  get quiet(): boolean {
+    return this.#inUse === 0 && this.#work.size === 0;
+  }
+
+  /** Those that are idle. */
+  get sandboxes(): Sandbox[] {
+    return this.#idle.map(({ sandbox }) => sandbox);
+  }
+
+  /** What the pool is heading for. */
+  get target(): number {
+    return poolTarget({ ...this.#demand.at(this.#clock.now()), replacementMs: this.#replacementMs }, this.#bounds);
+  }
+
+  /** Changes the bounds; the pool follows in the background. */
+  resize(bounds: PoolBounds): void {
+    this.#bounds = bounds;
+    this.#adjust();
+  }
+
+  /** What waits is dropped and nothing is started, until {@link resume}: the node is lost, or is to be emptied. */
+  suspend(): void {
+    this.#suspended = true;
+    for (const ready of this.#idle.splice(0)) void this.#discard(ready);
+    this.#changed();
+  }
+
+  resume(): void {
+    if (!this.#suspended) return;
+    this.#suspended = false;
+    this.#pause?.cancel();
+    this.#pause = undefined;
+    this.#pauseMs = 0;
+    this.#adjust();
+  }
+
+  /**
+   * Idle sandboxes that match go, and are replaced; with a pause nothing is started for so long, ms, and what is being started is
+   * broken off. Resolves when they are gone, or the reaper's.
+   */
+  async dismiss(matches: (sandbox: Sandbox) => boolean, pauseMs = 0): Promise<void> {
+    const going = this.#idle.filter(({ sandbox }) => matches(sandbox));
+    for (const ready of going) this.#idle.splice(this.#idle.indexOf(ready), 1);
+    if (going.length > 0) this.#changed();
+    if (pauseMs > 0) {
+      for (const fill of this.#fills) fill.abort(new Error('the pool gives way'));
+      this.#rest(pauseMs);
+    }
+    const gone = Promise.all(going.map((ready) => this.#discard(ready)));
+    this.#adjust();
+    await gone;
+  }
+
+  #changed(): void {
+    this.#options.onIdle?.(this.#idle.length);
+  }
+
+  /** Resolves when as many are idle as the target says, or rejects when the signal says so. */
+  async filled(signal?: AbortSignal): Promise<void> {
+    while (this.#idle.length < this.target) {
+      signal?.throwIfAborted();
+      this.#closing.signal.throwIfAborted();
+      if (this.#work.size === 0)
+        await new Promise((resolve) => setTimeout(resolve, 20)); // between two tries
+      else await Promise.race(this.#work);
+    }
+  }
+
+  /**
+   * An idle sandbox at once, one that is not shunned where there is one, or a new one, started before any refill and in the
+   * order of what runs claim. @throws sandbox.failed, engine.*, the signal's reason
+   */
+  async acquire(claim: Claim, { signal, grant, shuns }: AcquireOptions = {}): Promise<ReadySandbox & { warm: boolean }> {
+    this.#inUse += 1;
+    this.#demand.taken(this.#clock.now(), this.#inUse);
+    const at = shuns ? this.#idle.findIndex(({ sandbox }) => !shuns(sandbox)) : 0;
+    const [ready] = this.#idle.splice(Math.max(at, 0), 1);
+    if (ready) {
+      this.#changed();
+      this.#clock.after(refillDelayMs, () => this.#adjust()); // the run goes first
+      return { ...ready, warm: true };
+    }
+    try {
+      const make = () =>
+        this.#retired
+          ? Promise.reject(new PoolRetired())
+          : withSignals([signal, this.#closing.signal], (abort) => this.#make(abort, grant));
+      const made = await this.#turn(make, claim, signal);
+      return { ...made, warm: false };
+    } catch (error) {
+      this.#inUse -= 1;
+      throw error;
+    } finally {
+      this.#adjust();
+    }
+  }
+
+  /** A sandbox that was acquired has served: it is destroyed. Resolves when the engine has confirmed it. */
+  async release(ready: ReadySandbox): Promise<void> {
+    this.#inUse -= 1;
+    await this.#track(this.#retire(ready));
+  }
+
+  /** A supervisor that ends by itself costs the engine less than one that it has to kill. */
+  async #retire({ sandbox, conversation }: ReadySandbox): Promise<void> {
+    // Whether it heard shows in `closed`; a stream that is stuck or gone takes no more words.
+    conversation.send(encodeFrame(hostFrame.close)).catch(() => undefined);
+    sandbox.stream.end(); // a docker command of 1.6 goes on for as long as it has input
+    await new Promise<void>((resolve) => {
+      const late = this.#clock.after(closeMs, resolve);
+      void sandbox.closed.then(() => {
+        late.cancel();
+        resolve();
+      });
+    });
+    await this.#options.remove(sandbox);
+  }
+
+  /** Waits for its turn, and for the end of what it starts; the turn is over before, where that takes long. */
+  async #turn<T>(start: () => Promise<T>, claim?: Claim, signal?: AbortSignal): Promise<T> {
+    const { starts, turnMs } = this.#options;
+    if (turnMs === undefined) return starts.add(start, claim, signal);
+    const begun = await starts.add(
+      async () => {
+        const work = start();
+        let timer: Timer | undefined;
+        const over = new Promise<void>((resolve) => (timer = this.#clock.after(turnMs, resolve)));
+        const done = work.then(
+          () => timer?.cancel(),
+          () => timer?.cancel(),
+        );
+        await Promise.race([done, over]);
+        return { work };
+      },
+      claim,
+      signal,
+    );
+    return begun.work;
+  }
+
+  async #make(abort: AbortSignal, grant?: Grant): Promise<ReadySandbox> {
+    const begun = this.#clock.now();
+    const sandbox = await this.#options.create(abort, grant);
+    const giveUp = () => sandbox.stream.destroy();
+    try {
+      abort.addEventListener('abort', giveUp, { once: true });
+      if (abort.aborted) giveUp();
+      const conversation = await (this.#options.greet ?? greet)(sandbox);
+      this.#replacementMs += 0.2 * (this.#clock.now() - begun - this.#replacementMs);
+      return { sandbox, conversation };
+    } catch (error) {
+      await this.#options.remove(sandbox);
+      throw error;
+    } finally {
+      abort.removeEventListener('abort', giveUp);
+    }
+  }
+
+  #adjust(): void {
+    if (this.#closing.signal.aborted || this.#suspended || this.#retired) return;
+    const { target } = this;
+    const { start, discard } = poolPlan({ idle: this.#idle.length, filling: this.#filling, target, held: this.#pause !== undefined });
+    if (discard > 0) {
+      for (const ready of this.#idle.splice(target)) void this.#discard(ready);
+      this.#changed();
+    }
+    for (let more = 0; more < start; more += 1) {
+      this.#filling += 1;
+      void this.#track(this.#turn(() => this.#fill()));
+    }
+    if (this.#idle.length <= this.#bounds.min) return;
+    this.#look ??= this.#clock.after(lookMs, () => {
+      this.#look = undefined;
+      this.#adjust();
+    });
+  }
+
+  async #fill(): Promise<void> {
+    const fill = new AbortController();
+    this.#fills.add(fill);
+    try {
+      if (this.#closing.signal.aborted || this.#suspended || this.#retired || this.#pause || this.#idle.length >= this.target) return;
+      const ready = await this.#make(fill.signal);
+      this.#pauseMs = 0;
+      if (this.#closing.signal.aborted || this.#suspended || this.#retired) {
+        await this.#options.remove(ready.sandbox);
+        return;
+      }
+      this.#idle.push(ready);
+      this.#changed();
+      void ready.sandbox.closed.then(() => this.#diedIdle(ready));
+    } catch (error) {
+      if (!this.#closing.signal.aborted && !this.#suspended && !fill.signal.aborted) this.#hold(error);
+    } finally {
+      this.#fills.delete(fill);
+      this.#filling -= 1;
+      if (!this.#pause) this.#adjust();
+    }
+  }
+
+  /** An engine that fails is asked again, but less and less often. */
+  #hold(error: unknown): void {
+    this.#options.onTrouble?.(`no sandbox for the pool: ${messageOf(error)}`);
+    this.#pauseMs = Math.min(longestPauseMs, Math.max(firstPauseMs, this.#pauseMs * 2));
+    if (!this.#pause) this.#rest(this.#pauseMs);
+  }
+
+  #rest(ms: number): void {
+    this.#pause?.cancel();
+    this.#pause = this.#clock.after(ms, () => {
+      this.#pause = undefined;
+      this.#adjust();
+    });
+  }
+
+  #diedIdle(ready: ReadySandbox): void {
+    const at = this.#idle.indexOf(ready);
+    if (at < 0) return; // it was in use, and its run knows
+    this.#idle.splice(at, 1);
+    this.#changed();
+    void this.#discard(ready);
+    this.#adjust();
+  }
+
+  #discard(ready: ReadySandbox): Promise<void> {
+    const removal = this.#options.remove(ready.sandbox).catch((error: unknown) => {
+      this.#options.onTrouble?.(`an idle sandbox could not be removed; the reaper will see to it: ${messageOf(error)}`);
+    });
+    return this.#track(removal);
+  }
+
+  #track<T>(work: Promise<T>): Promise<T> {
+    this.#work.add(work);
+    const done = () => this.#work.delete(work);
+    work.then(done, done);
+    return work;
+  }
+
+  /**
+   * Its image was built anew, or is gone: what is idle goes, and nothing more is begun. What a run has, or is being started for
+   * one, is left to it. Resolves when nothing is under way.
+   */
+  async retire(): Promise<void> {
+    this.#retired = true;
+    await this.#empty(new PoolRetired());
+  }
+
+  /** Removes what is idle and waits for what is under way. */
+  async close(): Promise<void> {
+    const closed = new KatafleetError('service.stopping', 'katafleet is ending, and the pool is closed'); // runs are left to the next
+    this.#closing.abort(closed);
+    await this.#empty(closed);
+  }
+
+  async #empty(why: Error): Promise<void> {
+    for (const fill of this.#fills) fill.abort(why);
+    this.#look?.cancel();
+    this.#pause?.cancel();
+    for (const ready of this.#idle.splice(0)) void this.#discard(ready);
+    this.#changed();
+    while (this.#work.size > 0) await Promise.allSettled(this.#work);
+  }
+}
+
+async function greet(sandbox: Sandbox): Promise<Conversation> {
+  const conversation = new Conversation(sandbox.stream);
+  await conversation.hello();
+  return conversation;
+}

@@ -1,0 +1,82 @@
+import { type Clock, steadyClock } from '../../base/clock.ts';
+import { abortable } from '../../base/deadline.ts';
+import { FairQueue } from '../../scheduler/queue/queue.ts';
+
+/** The run that a sandbox is started for. */
+export interface Claim {
+  tenant: string;
+  /** 0 to 9; higher goes first. */
+  priority: number;
+  /** Bytes of its sandbox. */
+  memory: number;
+}
+
+/** The scheduler's queue bounds what waits: here are only runs that have their place on the node. */
+const unbounded = { runs: Infinity, bytes: Infinity, perTenant: Infinity };
+
+/**
+ * A node's start slots. Runs get them in the scheduler's order (priority, then fair shares of tenants, then first come, first
+ * served), so that what was placed in one burst does not delay what is placed after it. Refills come behind all runs.
+ */
+export class Starts {
+  #concurrency: number;
+  readonly #clock: Clock;
+  readonly #runs = new FairQueue<() => void>(unbounded);
+  readonly #refills: (() => void)[] = [];
+  #busy = 0;
+  #made = 0;
+
+  constructor(concurrency: number, clock: Clock = steadyClock) {
+    this.#concurrency = concurrency;
+    this.#clock = clock;
+  }
+
+  /** How many starts go at once. What is under way goes on when it becomes less. */
+  set concurrency(starts: number) {
+    this.#concurrency = starts;
+    this.#grant();
+  }
+
+  /**
+   * Starts something when it is its turn, at once where a slot is free. The slot is taken until that is done, or the signal
+   * aborts: then the run is over at once, whether it waits or is being started. Without a claim it is a refill.
+   * @throws what `start` throws, the signal's reason
+   */
+  async add<T>(start: () => Promise<T>, claim?: Claim, signal?: AbortSignal): Promise<T> {
+    signal?.throwIfAborted();
+    return new Promise((resolve, reject) => {
+      const id = String((this.#made += 1));
+      const leave = () => {
+        if (this.#runs.remove(id)) reject(signal?.reason as Error);
+      };
+      const begin = () => {
+        signal?.removeEventListener('abort', leave);
+        const over = () => {
+          this.#busy -= 1;
+          this.#grant();
+        };
+        const started = abortable(signal, start());
+        started.then(resolve, reject);
+        started.then(over, over);
+      };
+      if (claim) {
+        signal?.addEventListener('abort', leave, { once: true });
+        const { tenant, priority, memory } = claim;
+        const since = this.#clock.now();
+        this.#runs.admit({ id, tenant, priority, memory, bytes: 0, shape: '', since, deadline: Infinity, value: begin });
+      } else {
+        this.#refills.push(begin);
+      }
+      this.#grant();
+    });
+  }
+
+  #grant(): void {
+    while (this.#busy < this.#concurrency) {
+      const begin = this.#runs.next(this.#clock.now(), () => true)?.value ?? this.#refills.shift();
+      if (!begin) return;
+      this.#busy += 1;
+      begin();
+    }
+  }
+}

@@ -1,0 +1,115 @@
+import cron, { type ScheduledTask } from 'node-cron';
+import { messageOf } from '../../model/errors.ts';
+
+/** A job that comes round. */
+export interface MaintenanceJob {
+  name: string;
+  what: string;
+  /** Five or six fields of cron, in the machine's time zone; undefined is never by itself. */
+  schedule: string | undefined;
+  /** Does it, or tells what it would do, in a sentence. */
+  run: (dryRun: boolean) => Promise<string>;
+}
+
+/** Where it is remembered; the journal. Times are Unix ms. */
+export interface MaintenanceMemory {
+  maintenanceStarted(job: string, at: number): void;
+  maintenanceEnded(job: string, at: number, ok: boolean, detail: string): void;
+  maintenance(
+    job: string,
+  ):
+    { startedAt?: number | undefined; endedAt?: number | undefined; outcome?: string | undefined; detail?: string | undefined } | undefined;
+}
+
+export interface MaintenanceState {
+  name: string;
+  what: string;
+  schedule: string | undefined;
+  running: boolean;
+  /** Unix ms. */
+  next: number | undefined;
+  startedAt?: number | undefined;
+  endedAt?: number | undefined;
+  outcome?: string | undefined;
+  detail?: string | undefined;
+}
+
+/** What is done again and again: each job alone, a little off its time so that many katafleets don't do it together. */
+export class Maintenance {
+  readonly #jobs: ReadonlyMap<string, MaintenanceJob>;
+  readonly #memory: MaintenanceMemory;
+  readonly #onTrouble: (message: string) => void;
+  readonly #tasks = new Map<string, ScheduledTask>();
+  readonly #running = new Map<string, Promise<string>>();
+
+  constructor(jobs: readonly MaintenanceJob[], memory: MaintenanceMemory, onTrouble: (message: string) => void) {
+    this.#jobs = new Map(jobs.map((job) => [job.name, job]));
+    this.#memory = memory;
+    this.#onTrouble = onTrouble;
+  }
+
+  /** Begins to keep the schedules. What an earlier process left unfinished is remembered as failed. */
+  start(jitterMs: number): void {
+    for (const { name, schedule } of this.#jobs.values()) {
+      if (this.#memory.maintenance(name)?.outcome === 'running') {
+        this.#memory.maintenanceEnded(name, Date.now(), false, 'katafleet ended in the middle of it');
+      }
+      if (schedule === undefined) continue;
+      const options = { name, noOverlap: true, maxRandomDelay: jitterMs, unref: true, suppressMissedWarning: true };
+      const task = cron.schedule(schedule, () => this.run(name).catch(() => undefined), options); // run has told it
+      this.#tasks.set(name, task);
+    }
+  }
+
+  has(name: string): boolean {
+    return this.#jobs.has(name);
+  }
+
+  get names(): string[] {
+    return [...this.#jobs.keys()];
+  }
+
+  /** Does a job now, or waits for the one under way. A dry run changes nothing and is not remembered. @throws what the job throws */
+  run(name: string, dryRun = false): Promise<string> {
+    const job = this.#jobs.get(name);
+    if (!job) return Promise.reject(new Error(`no job ${name}`));
+    if (dryRun) return job.run(true);
+    let run = this.#running.get(name);
+    if (!run) {
+      run = this.#run(job).finally(() => this.#running.delete(name));
+      this.#running.set(name, run);
+    }
+    return run;
+  }
+
+  async #run(job: MaintenanceJob): Promise<string> {
+    this.#memory.maintenanceStarted(job.name, Date.now());
+    try {
+      const detail = await job.run(false);
+      this.#memory.maintenanceEnded(job.name, Date.now(), true, detail);
+      return detail;
+    } catch (error) {
+      this.#memory.maintenanceEnded(job.name, Date.now(), false, messageOf(error));
+      this.#onTrouble(`maintenance ${job.name}: ${messageOf(error)}`);
+      throw error;
+    }
+  }
+
+  states(): MaintenanceState[] {
+    return Array.from(this.#jobs.values(), ({ name, what, schedule }) => ({
+      name,
+      what,
+      schedule,
+      running: this.#running.has(name),
+      next: this.#tasks.get(name)?.getNextRun()?.getTime(),
+      ...this.#memory.maintenance(name),
+    }));
+  }
+
+  /** Waits for what is under way. */
+  async stop(): Promise<void> {
+    for (const task of this.#tasks.values()) await task.destroy();
+    this.#tasks.clear();
+    await Promise.allSettled(this.#running.values());
+  }
+}

@@ -1,0 +1,36 @@
+import { RE2JS } from 're2js';
+import { KatafleetError, messageOf } from '../../model/errors.ts';
+import type { Light, LightRule, LightRules } from '../../model/lights.ts';
+import { judgedOutput } from '../../model/output.ts';
+import type { Outcome } from '../../model/run.ts';
+
+const compiled = new Map<string, RE2JS>();
+
+/** A pattern, compiled once, multi-line. @throws recipe.invalid */
+export function compilePattern(pattern: string): RE2JS {
+  let expression = compiled.get(pattern);
+  if (!expression) {
+    try {
+      expression = RE2JS.compile(pattern, RE2JS.MULTILINE);
+    } catch (cause) {
+      throw new KatafleetError('recipe.invalid', `the pattern ${JSON.stringify(pattern)} is no RE2 expression: ${messageOf(cause)}`, {
+        cause,
+      });
+    }
+    compiled.set(pattern, expression);
+  }
+  return expression;
+}
+
+/** The light of a step, by the beginning and the end of what it printed. A run that did not exit by itself has none of its own colours: it is amber. */
+export function lightOf(rules: LightRules, outcome: Outcome, step: Parameters<typeof judgedOutput>[0]): Light {
+  if (outcome.kind !== 'exited') return 'amber';
+  const stdout = judgedOutput(step, 'stdout');
+  const stderr = judgedOutput(step, 'stderr');
+  const holds = (rule: LightRule) =>
+    (rule.exit?.includes(outcome.code) ?? true) &&
+    (rule.stdout === undefined || compilePattern(rule.stdout).test(stdout)) &&
+    (rule.stderr === undefined || compilePattern(rule.stderr).test(stderr)) &&
+    (rule.output === undefined || compilePattern(rule.output).test(stdout) || compilePattern(rule.output).test(stderr));
+  return rules.rules.find(holds)?.light ?? rules.otherwise;
+}

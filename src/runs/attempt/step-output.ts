@@ -1,0 +1,110 @@
+import { mostTail, omissionLine, restOfLetter, unfinishedLetter } from '../../model/output.ts';
+import type { StepResult } from '../../model/run.ts';
+import type { Conversation } from '../../protocol/conversation.ts';
+import { Gathered } from './gathered.ts';
+import { LastBytes } from './last-bytes.ts';
+import { endlessRoom, type OutputRoom } from '../room/output-budget.ts';
+
+const nothing = Buffer.alloc(0);
+/** Bytes of a stream's end that are kept where there is no room at all: 5 MiB of as many steps as a run may have. */
+const leastEnd = 256;
+
+/**
+ * What a step prints on one stream, within its bounds: the first bytes up to the cap as they come, and of what was cut the last
+ * ones. Letters of several bytes are kept whole at both cuts. Where there is no room for more it is cut before its cap, in the same
+ * way; the program is not held up.
+ */
+export class StepOutput {
+  readonly #conversation: Conversation;
+  readonly #cap: number;
+  readonly #room: OutputRoom;
+  readonly #head: Gathered;
+  /** Made when something is cut. */
+  #end: LastBytes | undefined;
+  /** Bytes that came: up to the cap, and of the end. */
+  readonly #came = { head: 0, tail: 0 };
+  /** Bytes of the head that were not told of yet: an unfinished letter at the cap. */
+  #held = nothing;
+  #cut = false;
+
+  constructor(conversation: Conversation, cap: number, room: OutputRoom = endlessRoom) {
+    this.#conversation = conversation;
+    this.#cap = cap;
+    this.#room = room;
+    this.#head = new Gathered(cap);
+  }
+
+  /** Takes the next bytes, and gives back those to tell of now. @throws protocol.broken beyond the cap */
+  add(bytes: Buffer): Buffer {
+    this.#came.head += bytes.length;
+    if (this.#cut || this.#came.head > this.#cap) throw this.#conversation.break('more output than its cap');
+    const kept = this.#end ? nothing : this.#keep(bytes);
+    if (kept.length < bytes.length) this.#ending().add(bytes.subarray(kept.length));
+    const held = this.#head.length === this.#cap ? Math.min(unfinishedLetter(this.#head.last(3)), kept.length) : 0;
+    this.#held = Buffer.from(kept.subarray(kept.length - held));
+    return Buffer.from(kept.subarray(0, kept.length - held));
+  }
+
+  /** Keeps what there is room for; a letter whose beginning was told of is kept whole. */
+  #keep(bytes: Buffer): Buffer {
+    const room = this.#room.keep(bytes.length, 'beginning');
+    this.#head.add(bytes.subarray(0, room));
+    const rest = room < bytes.length && unfinishedLetter(this.#head.last(3)) > 0 ? restOfLetter(bytes.subarray(room)) : 0;
+    this.#head.add(bytes.subarray(room, room + rest));
+    return bytes.subarray(0, room + rest);
+  }
+
+  #ending(): LastBytes {
+    const most = tailOf(this.#cap);
+    this.#end ??= new LastBytes(Math.max(this.#room.keep(most, 'end'), Math.min(most, leastEnd)));
+    return this.#end;
+  }
+
+  cut(): void {
+    this.#cut = true;
+  }
+
+  /** @throws protocol.broken beyond what was asked for */
+  addTail(bytes: Buffer): void {
+    this.#came.tail += bytes.length;
+    if (!this.#cut || this.#came.tail > tailOf(this.#cap)) throw this.#conversation.break('more of the output’s end than asked for');
+    this.#ending().add(bytes);
+  }
+
+  /** `bytes`: what was printed in all, by the supervisor's word. */
+  done(bytes: number): Printed {
+    const head = this.#head.done();
+    // An older supervisor sends no end: what came last is not the end then.
+    const endless = this.#came.tail === 0 && bytes > this.#came.head;
+    const tail = (endless ? undefined : this.#end?.done()) ?? nothing;
+    if (!this.#cut && !this.#end) return { kept: head, bytes, cut: false, rest: this.#held };
+    const whole = bytes <= head.length + tail.length;
+    const kept = whole ? head : head.subarray(0, head.length - unfinishedLetter(head));
+    const end = whole ? tail : tail.subarray(restOfLetter(tail));
+    const omitted = Math.max(0, bytes - kept.length - end.length);
+    const gap = Buffer.from(omitted > 0 ? omissionLine(omitted) : '');
+    return { kept, bytes, cut: true, omitted, tail: end, rest: Buffer.concat([whole ? this.#held : nothing, gap, end]) };
+  }
+}
+
+/** What a step printed on one stream. */
+type Printed = { kept: Buffer; bytes: number; /** What nobody was told of yet. */ rest: Buffer } & (
+  { cut: false } | { cut: true; omitted: number; tail: Buffer }
+);
+
+/** The fields of a step's result. */
+export function fieldsOf(stdout: Printed, stderr: Printed): Pick<StepResult, Extract<keyof StepResult, `std${string}`>> {
+  return {
+    stdout: stdout.kept,
+    stderr: stderr.kept,
+    stdoutBytes: stdout.bytes,
+    stderrBytes: stderr.bytes,
+    stdoutCut: stdout.cut,
+    stderrCut: stderr.cut,
+    ...(stdout.cut ? { stdoutOmitted: stdout.omitted, ...(stdout.tail.length > 0 ? { stdoutTail: stdout.tail } : {}) } : {}),
+    ...(stderr.cut ? { stderrOmitted: stderr.omitted, ...(stderr.tail.length > 0 ? { stderrTail: stderr.tail } : {}) } : {}),
+  };
+}
+
+/** Bytes of a stream's end that are kept beside as many as `cap` of its beginning. */
+export const tailOf = (cap: number): number => Math.min(cap, mostTail);

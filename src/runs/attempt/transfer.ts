@@ -1,0 +1,84 @@
+import { type Changes, placedNs } from '../../model/run.ts';
+import type { Lease } from '../../fleet/node/sandboxes.ts';
+import type { Conversation } from '../../protocol/conversation.ts';
+import { ConversationLost } from '../../protocol/conversation.ts';
+import { encodeFrame, hostFrame } from '../../protocol/frames.ts';
+import { ability } from '../../protocol/replies.ts';
+import { askBack, wantedOf } from './back.ts';
+import { beforeOf, download } from './download.ts';
+import { failure } from './execute.ts';
+import type { Job } from '../job.ts';
+import type { PacedRoom } from '../room/paced-room.ts';
+import type { SandboxState } from '../sessions/sandbox-state.ts';
+import { upload } from './upload.ts';
+
+/** How the files of one attempt come into its sandbox, and what it changed comes back. */
+export interface Transfer {
+  /** Whether the last step may be told to collect at once. */
+  readonly collectsWithStep: boolean;
+  /** Time that it may take beyond that of the steps, ms. */
+  readonly extraMs: number;
+  /** Puts the files there, after OPEN: what lies there then is what changes are measured against. */
+  send(): Promise<void>;
+  /**
+   * What changed, after the last step. `asked`: the step was told to collect. `room`: where what comes back is counted.
+   * @throws ConversationLost, what the room throws
+   */
+  collect(asked: boolean, room?: PacedRoom): Promise<Changes>;
+}
+
+export interface TransferOptions {
+  signal?: AbortSignal | undefined;
+  /** What a session's sandbox holds, kept up to date. */
+  state?: SandboxState | undefined;
+}
+
+/** The ways that a katafleet knows. */
+export interface Transfers {
+  /** @throws KatafleetError when the run asks for a way that can't be had */
+  check(job: Job): Promise<void>;
+  of(lease: Lease, job: Job, how?: TransferOptions): Transfer;
+}
+
+/** Files travel on the conversation itself: all of them, or what a session's sandbox lacks. */
+export function streamTransfer({ conversation }: Lease, job: Job, { state }: TransferOptions = {}): Transfer {
+  const { request, profile } = job;
+  let partly = false;
+  return {
+    collectsWithStep: true,
+    extraMs: 0,
+    send: async () => {
+      partly = await askBack(conversation, job, state !== undefined);
+      const { files, folders = [] } = request;
+      const now = Date.now();
+      const placed = placedNs(now);
+      const clock = { placed, now: conversation.can(ability.tail) ? undefined : BigInt(now) * 1_000_000n };
+      const delta = state?.delta(files, folders, clock) ?? { remove: [], files, folders };
+      await upload(conversation, delta, placed).catch(async (error: unknown) => {
+        throw error instanceof ConversationLost ? await lastWords(conversation, error) : error;
+      });
+      state?.given(delta, files);
+    },
+    collect: async (asked, room) => {
+      if (!asked) await conversation.send(encodeFrame(hostFrame.collect));
+      const { files, folders = [] } = request;
+      const before = beforeOf(state?.known() ?? [...files, ...folders].map(({ path }) => path));
+      const changes = await download(conversation, profile, before, room);
+      state?.came(changes);
+      if (partly) state?.doubt();
+      return wantedOf(changes, job.back);
+    },
+  };
+}
+
+/** A stream that broke while we wrote: the supervisor may have said why. */
+async function lastWords(conversation: Conversation, lost: ConversationLost): Promise<Error> {
+  try {
+    for (;;) {
+      const reply = await conversation.next();
+      if (reply.kind === 'fail') return failure(reply);
+    }
+  } catch {
+    return lost;
+  }
+}

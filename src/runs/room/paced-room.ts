@@ -1,0 +1,61 @@
+import type { Room } from '../../base/byte-budget.ts';
+
+/** How long a run may wait in all for room for what it changed, ms. Its sandbox lives so much longer. */
+export const mostWaitMs = 600_000;
+/**
+ * While others wait, what a sandbox has room for comes within so long, ms, and the time that so many bytes take, at so many in a
+ * millisecond. Looked at so often, ms.
+ */
+export const pace = { graceMs: 60_000, bytesPerMs: 1_024, lookMs: 1_000 };
+
+interface Waiting {
+  /** Waits for what others hold, for so long at most, ms. @throws when that is over, or somebody is no longer interested */
+  wait(ms: number, granted: Promise<void>): Promise<void>;
+  /** The sandbox held room for too long. */
+  tooSlow(why: Error): void;
+}
+
+/**
+ * Room for what a sandbox sends. From its first byte of room on, what it has room for must come at no less than {@link pace}, as long as
+ * others wait for room: a node with a slow line is in nobody's way else. The time stands still while the sandbox itself has to wait.
+ */
+export class PacedRoom {
+  readonly #room: Room;
+  readonly #waiting: Waiting;
+  /** How long others may yet wait for what it has room for, ms. */
+  #leftMs = pace.graceMs;
+  #waitMs = mostWaitMs;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(room: Room, waiting: Waiting) {
+    this.#room = room;
+    this.#waiting = waiting;
+  }
+
+  /** Resolves when there is room for so many bytes more. `moreMs`: what they may take beyond the pace. @throws what `wait` throws */
+  async take(bytes: number, moreMs = 0): Promise<void> {
+    const granted = this.#room.take(bytes);
+    if (granted) {
+      this.end();
+      const from = performance.now();
+      await this.#waiting.wait(this.#waitMs, granted);
+      this.#waitMs = Math.max(0, this.#waitMs - (performance.now() - from));
+    }
+    this.#leftMs += moreMs + bytes / pace.bytesPerMs;
+    this.#timer ??= this.#look();
+  }
+
+  #look(): NodeJS.Timeout {
+    return setTimeout(() => {
+      if (this.#room.awaited()) this.#leftMs -= pace.lookMs;
+      if (this.#leftMs > 0) this.#timer = this.#look();
+      else this.#waiting.tooSlow(new Error('what it had room for came too slowly, and others waited'));
+    }, pace.lookMs).unref();
+  }
+
+  /** All is there. */
+  end(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+}

@@ -1,0 +1,161 @@
+import { createHash } from 'node:crypto';
+import { type Changes, defaultModes, placedNs, type SandboxFile, type SandboxFolder } from '../../model/run.ts';
+
+interface Known {
+  /** SHA-256 of its bytes; undefined where nobody knows them. */
+  hash: string | undefined;
+  mode: number;
+  /** The time stamp that it was sent or came back with. The sandbox may have given it a newer one. */
+  mtimeNs: bigint | undefined;
+  /** Whether the caller gave it; else a tool made it. */
+  given: boolean;
+}
+
+/** What turns a sandbox's folder into what a run wants it to be: first the removals, in their order, then files, then folders. */
+export interface Delta {
+  remove: readonly string[];
+  files: readonly SandboxFile[];
+  folders: readonly SandboxFolder[];
+}
+
+/** The clock, in ns, for files that are sent. */
+export interface Clock {
+  /** What a file gets that came without a time stamp. */
+  placed: bigint;
+  /** Later than what any earlier run built; absent where the supervisor sees to that, whose clock is the better one. */
+  now?: bigint | undefined;
+}
+
+/**
+ * What a kept sandbox's folder holds, as far as its host knows: what was sent there and what came back. What tools made
+ * stays, so that a build goes on where it was; what the caller gave and no longer gives goes.
+ */
+export class SandboxState {
+  readonly #files = new Map<string, Known>();
+  /** Folders that tools made, and that may not be swept away with what they lie in. */
+  readonly #folders = new Set<string>();
+  /** Folders that the caller gave; the supervisor tells when they are gone. */
+  readonly #asked = new Set<string>();
+  /** What did not come back from the last run, and may not be swept away either. */
+  #omitted = new Set<string>();
+  /** Whether a run has been over here. */
+  #served = false;
+
+  /** The paths that a run can delete: what the supervisor knows. */
+  *known(): Generator<string> {
+    yield* this.#files.keys();
+    yield* this.#folders;
+    yield* this.#asked;
+  }
+
+  get #others(): string[] {
+    return [...this.#folders, ...this.#omitted];
+  }
+
+  /**
+   * What has to travel. Changes nothing; {@link given} tells that it did. A file whose content is another than that which lies
+   * there gets a time stamp that is newer than what was built from that one, whatever its own.
+   */
+  delta(files: readonly SandboxFile[], folders: readonly SandboxFolder[], clock: Clock = { placed: placedNs(Date.now()) }): Delta {
+    const wanted = new Set(files.map(({ path }) => path));
+    const asked = new Set(folders.map(({ path }) => path));
+    const parents = new Set([...wanted, ...asked].flatMap(above));
+    const kept = (path: string) => wanted.has(path) || parents.has(path) || asked.has(path);
+    const others = this.#others;
+    const gone = Array.from(this.#files).flatMap(([path, { given }]) => (given && !wanted.has(path) ? [path] : []));
+    const inTheWay = [
+      // A file where a folder has to be, and a folder where a file has to be.
+      ...Array.from(this.#files.keys()).filter((path) => parents.has(path)),
+      ...[...this.#files.keys(), ...others].flatMap((path) => above(path).filter((folder) => wanted.has(folder))),
+      ...others.filter((path) => wanted.has(path)),
+    ];
+    const remove = new Set([...inTheWay, ...this.#emptied(gone, kept), ...gone]);
+    const swept = (path: string) => remove.has(path) || above(path).some((folder) => remove.has(folder));
+    return {
+      remove: [...remove].filter((path) => !above(path).some((folder) => remove.has(folder))),
+      files: files.filter((file) => swept(file.path) || !this.#has(file)).map((file) => this.#aged(file, clock)),
+      folders,
+    };
+  }
+
+  #has(file: SandboxFile): boolean {
+    return this.#files.get(file.path)?.mode === modeOf(file) && this.#holds(file);
+  }
+
+  #holds({ path, content }: SandboxFile): boolean {
+    const hash = this.#files.get(path)?.hash;
+    return hash !== undefined && content instanceof Uint8Array && hash === hashOf(content);
+  }
+
+  #aged(file: SandboxFile, { placed, now }: Clock): SandboxFile {
+    const known = this.#files.get(file.path);
+    const { mtimeNs = known?.mtimeNs ?? placed } = file;
+    if (!(file.content instanceof Uint8Array) || this.#holds(file)) return { ...file, mtimeNs };
+    const doubted = known?.hash === undefined ? known?.mtimeNs : undefined;
+    const own = file.mtimeNs ?? doubted ?? placed;
+    return { ...file, mtimeNs: this.#served && now !== undefined && now > own ? now : own };
+  }
+
+  /** Folders in which nothing is left once some files have gone. */
+  #emptied(gone: readonly string[], kept: (path: string) => boolean): string[] {
+    const going = new Set(gone);
+    const alive = new Set([...this.#files.keys()].filter((path) => !going.has(path)).flatMap(above));
+    for (const path of this.#others) for (const folder of [path, ...above(path)]) alive.add(folder);
+    return gone.flatMap(above).filter((folder) => !alive.has(folder) && !kept(folder));
+  }
+
+  /** The delta has arrived, and the folder holds the wanted files: from here on they are the caller's, whoever made them. */
+  given(delta: Delta, wanted: readonly SandboxFile[]): void {
+    this.#forget(delta.remove);
+    for (const { path } of delta.folders) this.#asked.add(path);
+    for (const file of delta.files) {
+      const { path, mtimeNs, content } = file;
+      const hash = content instanceof Uint8Array ? hashOf(content) : undefined;
+      this.#files.set(path, { hash, mode: modeOf(file), mtimeNs, given: true });
+    }
+    for (const { path } of wanted) {
+      const known = this.#files.get(path);
+      if (known) known.given = true;
+    }
+  }
+
+  /** A run is over, and this came back. */
+  came(changes: Changes): void {
+    this.#served = true;
+    this.#forget(changes.deleted);
+    for (const { path } of changes.folders) this.#folders.add(path);
+    this.#omitted = new Set(changes.omitted.map(({ path }) => path));
+    for (const { path } of [...changes.folders, ...changes.omitted]) this.#files.delete(path);
+    for (const { path, mode, mtimeNs, content } of changes.files) {
+      const given = this.#files.get(path)?.given ?? false;
+      this.#files.set(path, { hash: hashOf(content), mode, mtimeNs, given });
+      this.#folders.delete(path);
+      this.#asked.delete(path);
+    }
+  }
+
+  /** Not all that changed was told: what the files hold is not known any more, and they are sent again. */
+  doubt(): void {
+    for (const known of this.#files.values()) known.hash = undefined;
+  }
+
+  /** Forgets paths and all that lies below them, in one pass: a run can delete as much as there is. */
+  #forget(gone: readonly string[]): void {
+    if (gone.length === 0) return;
+    const paths = new Set(gone);
+    const lost = (path: string) => paths.has(path) || above(path).some((folder) => paths.has(folder));
+    for (const known of [this.#files, this.#folders, this.#asked, this.#omitted])
+      for (const path of known.keys()) if (lost(path)) known.delete(path);
+  }
+}
+
+/** The folders that a path lies in, the outermost first. */
+function above(path: string): string[] {
+  const folders: string[] = [];
+  for (let at = path.indexOf('/'); at > 0; at = path.indexOf('/', at + 1)) folders.push(path.slice(0, at));
+  return folders;
+}
+
+const modeOf = ({ mode }: SandboxFile): number => mode ?? defaultModes.file;
+
+const hashOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('base64');

@@ -1,0 +1,184 @@
+import type { RunResult } from '../../model/run.ts';
+import type { Lease } from '../../fleet/node/sandboxes.ts';
+import type { Job } from '../job.ts';
+import type { SandboxState } from './sandbox-state.ts';
+
+/** How many sandboxes are kept for their sessions' next runs, and for how long. */
+export interface SessionLimits {
+  /** Over the whole fleet; 0 keeps none. */
+  most: number;
+  /** Of one tenant. */
+  perTenant: number;
+  /** A sandbox that nobody came back to for so long goes, ms. */
+  idleMs: number;
+  /** No sandbox serves for longer than this, ms. */
+  ageMs: number;
+  /** Share of a node's memory that kept sandboxes may hold, from 0 to 1. */
+  memory: number;
+}
+
+/** A sandbox kept for one session, between two of its runs. Its memory stays booked. */
+export interface Kept {
+  readonly lease: Lease;
+  readonly node: string;
+  readonly state: SandboxState;
+  /** Monotonic ms. */
+  readonly born: number;
+}
+
+interface Entry extends Kept {
+  readonly key: string;
+  readonly tenant: string;
+  /** What a run must have in common with the one that made the sandbox. */
+  readonly shape: string;
+  readonly memory: number;
+  usedAt: number;
+}
+
+export interface SessionsOptions {
+  limits: SessionLimits;
+  /** Whether a node takes runs, and its memory in bytes. */
+  node: (name: string) => { usable: boolean; memory: number };
+  now?: () => number;
+}
+
+/** How often those whose time is over are looked for, ms. */
+const sweepMs = 1_000;
+
+/** The sandboxes that wait for their sessions' next runs, the longest unused first. Never shared: a session belongs to one tenant. */
+export class Sessions {
+  readonly #options: SessionsOptions;
+  readonly #now: () => number;
+  /** In the order of their last use. */
+  readonly #entries = new Map<string, Entry>();
+  readonly #leaving = new Set<Promise<void>>();
+  #sweep: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  constructor(options: SessionsOptions) {
+    this.#options = options;
+    this.#now = options.now ?? (() => performance.now());
+  }
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /** How long a sandbox may serve that begins a session now, ms. */
+  get ageMs(): number {
+    return this.#options.limits.ageMs;
+  }
+
+  /** Whether any is on its way out, so that room is about to come. */
+  get leaving(): boolean {
+    return this.#leaving.size > 0;
+  }
+
+  /** The sandbox of a job's session, which is the job's from here on; undefined where there is none that still fits. */
+  take(job: Job): Kept | undefined {
+    const key = keyOf(job);
+    const entry = key === undefined ? undefined : this.#entries.get(key);
+    if (!entry) return undefined;
+    this.#entries.delete(entry.key);
+    const fits = entry.shape === shapeOf(job) && this.#options.node(entry.node).usable && this.#now() - entry.born < this.ageMs;
+    if (fits) return entry;
+    this.#release(entry);
+    return undefined;
+  }
+
+  /** Keeps a sandbox for its session's next run, or releases it where that may not be. */
+  keep(job: Job, kept: Kept): void {
+    const key = keyOf(job);
+    if (key === undefined || this.#closed || this.#options.limits.most === 0 || this.#now() - kept.born >= this.ageMs) {
+      this.#release(kept);
+      return;
+    }
+    const other = this.#entries.get(key); // of another run of the session, at the same time
+    if (other) this.#drop(other);
+    const entry = { ...kept, key, tenant: job.placing.tenant, shape: shapeOf(job), memory: job.limits.memory, usedAt: this.#now() };
+    this.#entries.set(key, entry);
+    void kept.lease.sandbox.closed.then(() => {
+      if (this.#entries.get(key) === entry) this.#drop(entry);
+    });
+    this.#bound(entry);
+    this.#sweep ??= setInterval(() => this.sweep(), sweepMs).unref();
+  }
+
+  /** What a new one makes too many goes, the longest unused first. */
+  #bound({ tenant, node }: Entry): void {
+    const { most, perTenant, memory } = this.#options.limits;
+    const of = (mine: (entry: Entry) => boolean) => Array.from(this.#entries.values()).filter(mine);
+    const trim = (entries: Entry[], tooMuch: (left: Entry[]) => boolean) => {
+      for (let at = 0; at < entries.length && tooMuch(entries.slice(at)); at += 1) this.#drop(entries[at] as Entry);
+    };
+    trim(
+      of(() => true),
+      (left) => left.length > most,
+    );
+    trim(
+      of((entry) => entry.tenant === tenant),
+      (left) => left.length > perTenant,
+    );
+    const room = memory * this.#options.node(node).memory;
+    trim(
+      of((entry) => entry.node === node),
+      (left) => left.reduce((sum, entry) => sum + entry.memory, 0) > room,
+    );
+  }
+
+  /** Memory is wanted on one of the nodes: the longest unused sandbox there goes. Whether there was one. */
+  makeRoom(helps: (node: string) => boolean): boolean {
+    for (const entry of this.#entries.values()) {
+      if (!helps(entry.node)) continue;
+      this.#drop(entry);
+      return true;
+    }
+    return false;
+  }
+
+  /** Releases those whose time is over, or whose node takes no runs any more. */
+  sweep(): void {
+    const now = this.#now();
+    const { idleMs, ageMs } = this.#options.limits;
+    for (const entry of this.#entries.values()) {
+      if (now - entry.usedAt >= idleMs || now - entry.born >= ageMs || !this.#options.node(entry.node).usable) this.#drop(entry);
+    }
+    if (this.#entries.size > 0) return;
+    clearInterval(this.#sweep);
+    this.#sweep = undefined;
+  }
+
+  #drop(entry: Entry): void {
+    this.#entries.delete(entry.key);
+    this.#release(entry);
+  }
+
+  #release({ lease }: Kept): void {
+    const leaving = lease.release().catch(() => undefined); // the reaper sees to what the engine wouldn't remove
+    this.#leaving.add(leaving);
+    void leaving.finally(() => this.#leaving.delete(leaving));
+  }
+
+  /** Releases all, and resolves when they are gone. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearInterval(this.#sweep);
+    for (const entry of this.#entries.values()) this.#drop(entry);
+    await Promise.all(this.#leaving);
+  }
+}
+
+/** Whether a sandbox in which a run ended so can serve another one: it survived whole, and all that lies in it is known. */
+export function mayServeAgain({ collect }: Pick<Job, 'collect'>, { outcome, changes }: Pick<RunResult, 'outcome' | 'changes'>): boolean {
+  const whole = outcome.kind === 'exited' || outcome.kind === 'signalled' || outcome.kind === 'timed_out';
+  return whole && collect && changes.omittedCount === changes.omitted.length;
+}
+
+const keyOf = ({ request, placing }: Job): string | undefined =>
+  request.session === undefined ? undefined : JSON.stringify([placing.tenant, request.session]);
+
+/** The pool that its sandbox is of, what OPEN said, and where it may run. */
+function shapeOf({ pool, profile, placing }: Job): string {
+  const { filesBack, fileBack, bytesBack } = profile;
+  return JSON.stringify([pool, filesBack, fileBack, bytesBack, placing.constraints, placing.architecture]);
+}

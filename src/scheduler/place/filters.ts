@@ -1,0 +1,211 @@
+import { hasSwarmWords, holds, splitConstraint } from '../../model/placing.ts';
+import { formatBytes } from '../../model/quantity.ts';
+import type { Cluster, NodeFacts, NodeState } from './cluster.ts';
+
+/** What is to be placed. Memory is bytes. */
+export interface Wanted {
+  /** Canonical name. */
+  image: string;
+  /** The pool whose idle sandboxes would serve it. */
+  pool: string;
+  memory: number;
+  cpus: number;
+  /** What an idle sandbox has booked already. */
+  idleMemory: number;
+  /** As in core/placing.ts; all must hold. */
+  constraints: readonly string[];
+  architecture?: 'amd64' | 'arm64';
+  /** The only driver that can serve it. */
+  driver?: 'engine';
+  /** Its program has a network, which nodes with nothing but ssh don't give. */
+  networked?: boolean;
+  /** Nodes where an earlier attempt was lost: taken only when nothing else can. */
+  avoid?: ReadonlySet<string>;
+  /** For whom a node may have been held. */
+  id?: string;
+}
+
+export type ReasonCode =
+  | 'unusable'
+  | 'health'
+  | 'cordoned'
+  | 'held'
+  | 'labels'
+  | 'architecture'
+  | 'driver'
+  | 'limits'
+  | 'memory_total'
+  | 'cpus'
+  | 'image'
+  | 'memory';
+
+/** Why a node is passed over. Permanent: no change of load or health can mend it. */
+export interface Reason {
+  code: ReasonCode;
+  permanent: boolean;
+  text: string;
+}
+
+/** One test that a node must pass. The cheap answer is apart from the words, for placing asks often and explains seldom. */
+interface Filter {
+  code: ReasonCode;
+  refuses: (node: NodeState, wanted: Wanted, cluster: Cluster) => boolean;
+  permanent: (node: NodeState, wanted: Wanted, cluster: Cluster) => boolean;
+  text: (node: NodeState, wanted: Wanted, cluster: Cluster) => string;
+}
+
+const always = () => true;
+const never = () => false;
+/** Of a node that has never answered nothing is known but its labels, and machines behind it may have others. */
+const ifProbed = (node: NodeState) => node.facts.probed;
+
+/** What waits behind several machines may wait on one that the constraints keep the run off. */
+export const isWarm = (node: NodeState, { pool, constraints }: Wanted): boolean =>
+  (node.pools.get(pool) ?? 0) > 0 && (constraints.length === 0 || node.facts.machines === undefined);
+
+/** Bytes that a run would book beyond what is booked: an idle sandbox has its own share already. */
+export const needed = (node: NodeState, wanted: Wanted): number =>
+  isWarm(node, wanted) ? wanted.memory - wanted.idleMemory : wanted.memory;
+
+/** Whether all constraints hold of the node, or of one of the machines behind it, where its swarm can be asked for that. */
+function admits({ labels, machines }: NodeFacts, constraints: readonly string[], among = machines): boolean {
+  if (constraints.length === 0) return true;
+  const fits = (of: Readonly<Record<string, string>>) => constraints.every((constraint) => holds(constraint, of));
+  if (!among) return fits(labels);
+  return unsaid(labels, constraints).length === 0 && among.some(fits);
+}
+
+/** What the node itself can't answer, and its swarm can't be asked. */
+function unsaid(labels: Readonly<Record<string, string>>, constraints: readonly string[]): string[] {
+  return constraints.filter((constraint) => !Object.hasOwn(labels, splitConstraint(constraint).key) && !hasSwarmWords(constraint));
+}
+
+function unmet({ labels, machines }: NodeFacts, constraints: readonly string[]): string {
+  if (!machines) {
+    const failed = constraints.filter((constraint) => !holds(constraint, labels));
+    return failed.map((constraint) => `${constraint} wanted, its label is "${labels[splitConstraint(constraint).key] ?? ''}"`).join(', ');
+  }
+  const mute = unsaid(labels, constraints);
+  if (mute.length > 0) return `${mute.join(', ')} wanted, for which a swarm has no words`;
+  const failed = constraints.filter((constraint) => !machines.some((of) => holds(constraint, of)));
+  if (failed.length === 0) return `${constraints.join(', ')} wanted, and none of its machines in use has all of it`;
+  return failed.map((constraint) => `${constraint} wanted, which none of its machines in use is`).join(', ');
+}
+
+/** Whether the image can be brought to a node that lacks it: from a ready node of its architecture, or from any that may come back. */
+function obtainable(node: NodeState, { image }: Wanted, cluster: Cluster, from: 'ready' | 'all'): boolean {
+  return node.facts.canObtain && cluster.copies(image, node.facts.architecture)[from] > 0;
+}
+
+/** In the order in which they are told. */
+export const filters: readonly Filter[] = [
+  {
+    code: 'unusable',
+    refuses: (node) => node.health === 'unusable',
+    permanent: always,
+    text: (node) => node.why ?? 'it may not serve',
+  },
+  {
+    code: 'health',
+    refuses: (node) => node.health !== 'ready' && node.health !== 'unusable',
+    permanent: never,
+    text: (node) => `it is ${node.health}${node.why === undefined ? '' : `: ${node.why}`}`,
+  },
+  { code: 'cordoned', refuses: (node) => node.cordoned !== 'no', permanent: never, text: (node) => `it is ${node.cordoned}` },
+  {
+    code: 'held',
+    refuses: (node, { id }) => node.heldFor !== undefined && node.heldFor !== id,
+    permanent: never,
+    text: (node) => `its memory is saved for the run ${node.heldFor ?? ''}, which has waited for long`,
+  },
+  {
+    code: 'labels',
+    refuses: ({ facts }, { constraints }) => !admits(facts, constraints),
+    // Of a node that has not said what it is nobody knows whether it has machines behind it, with labels of their own.
+    permanent: ({ facts }, { constraints }) =>
+      facts.machinesOfAll ? !admits(facts, constraints, facts.machinesOfAll) : facts.probed && facts.driver !== 'swarm',
+    text: ({ facts }, { constraints }) => unmet(facts, constraints),
+  },
+  {
+    code: 'architecture',
+    refuses: (node, { architecture }) => architecture !== undefined && node.facts.architecture !== architecture,
+    permanent: ifProbed,
+    text: (node, { architecture }) => `${architecture ?? ''} wanted, it is ${node.facts.architecture}`,
+  },
+  {
+    code: 'driver',
+    refuses: ({ facts }, { driver, networked }) =>
+      (driver !== undefined && facts.driver !== driver) || (networked === true && facts.driver === 'ssh'),
+    permanent: ifProbed,
+    text: ({ facts }, { driver }) =>
+      driver === undefined
+        ? `it is served by the driver ${facts.driver}, which gives programs no network, and the profile does`
+        : `it is served by the driver ${facts.driver}, and the run needs ${driver}: it fetches its files by rsync`,
+  },
+  {
+    code: 'limits',
+    refuses: (node) => node.facts.memoryLimits === 'missing',
+    permanent: ifProbed,
+    text: () => 'its kernel enforces no memory limits',
+  },
+  {
+    code: 'memory_total',
+    refuses: ({ facts }, { memory }) => memory > facts.memory || (facts.largest !== undefined && memory > facts.largest.memory),
+    permanent: ({ facts }, { memory }) => facts.probed && !(facts.largestOfAll !== undefined && memory <= facts.largestOfAll.memory),
+    text: ({ facts }, { memory }) => {
+      const asked = `memory: ${formatBytes(memory)} asked for`;
+      if (!facts.largest) return `${asked}; it has ${formatBytes(facts.memory)} for sandboxes, of ${formatBytes(facts.total)}`;
+      return `${asked}; its largest machine has ${formatBytes(facts.largest.memory)} for sandboxes`;
+    },
+  },
+  {
+    code: 'cpus',
+    refuses: ({ facts }, { cpus }) => cpus > facts.cpus || (facts.largest !== undefined && cpus > facts.largest.cpus),
+    permanent: ({ facts }, { cpus }) => facts.probed && !(facts.largestOfAll !== undefined && cpus <= facts.largestOfAll.cpus),
+    text: ({ facts }, { cpus }) =>
+      `cpus: ${cpus} asked for; ${facts.largest ? 'its largest machine' : 'it'} has ${facts.largest?.cpus ?? facts.cpus}`,
+  },
+  {
+    code: 'image',
+    refuses: (node, wanted, cluster) => !node.images.has(wanted.image) && !obtainable(node, wanted, cluster, 'ready'),
+    permanent: (node, wanted, cluster) =>
+      node.facts.probed &&
+      node.health !== 'probing' &&
+      !obtainable(node, wanted, cluster, 'all') &&
+      !(node.facts.canObtain && cluster.probing),
+    text: (node, wanted, cluster) => {
+      if (!node.facts.probed) return 'its images are not known yet';
+      const elsewhere = cluster.withImage(wanted.image).size > 0;
+      return elsewhere ? `it lacks the image ${wanted.image}, which can't be brought there now` : `no node has the image ${wanted.image}`;
+    },
+  },
+  {
+    code: 'memory',
+    refuses: (node, wanted) => wanted.memory <= node.facts.memory && needed(node, wanted) > node.free,
+    permanent: never,
+    text: (node, wanted) =>
+      `memory: ${formatBytes(needed(node, wanted))} wanted, ${formatBytes(Math.max(0, node.free))} free of ${formatBytes(node.facts.memory)}`,
+  },
+];
+
+export function passes(node: NodeState, wanted: Wanted, cluster: Cluster): boolean {
+  if (needed(node, wanted) > node.free) return false; // what is most often in the way
+  for (const filter of filters) if (filter.refuses(node, wanted, cluster)) return false;
+  return true;
+}
+
+/** Every reason against a node, none if it passes. */
+export function reasonsAgainst(node: NodeState, wanted: Wanted, cluster: Cluster): Reason[] {
+  return filters
+    .filter((filter) => filter.refuses(node, wanted, cluster))
+    .map(({ code, permanent, text }) => ({ code, permanent: permanent(node, wanted, cluster), text: text(node, wanted, cluster) }));
+}
+
+export function refusedForEver(node: NodeState, wanted: Wanted, cluster: Cluster): boolean {
+  return filters.some((filter) => filter.refuses(node, wanted, cluster) && filter.permanent(node, wanted, cluster));
+}
+
+/** Whether the node would take the run if its memory were free. */
+export function passesButForMemory(node: NodeState, wanted: Wanted, cluster: Cluster): boolean {
+  return filters.every((filter) => filter.code === 'memory' || !filter.refuses(node, wanted, cluster));
+}

@@ -1,0 +1,223 @@
+import { splitConstraint } from '../../model/placing.ts';
+import { formatBytes } from '../../model/quantity.ts';
+import type { Cluster, NodeState } from './cluster.ts';
+import { isWarm, needed, passes, type Reason, reasonsAgainst, refusedForEver, type Wanted } from './filters.ts';
+import type { IndexedSet } from '../index/indexed-set.ts';
+
+export type { Reason, ReasonCode, Wanted } from './filters.ts';
+
+export interface Policy {
+  /** Spread: the least loaded node that fits. Binpack: the node on which it leaves the least memory free, so that others stay empty. */
+  pack: 'spread' | 'binpack';
+}
+
+/** Wait: some node may take it later. Reject: none ever will as things are; {@link explain} says why. */
+export type Decision = { kind: 'place'; node: string; warm: boolean; imagePresent: boolean } | { kind: 'wait' } | { kind: 'reject' };
+
+export type NodeVerdict = (
+  | { kind: 'passes'; node: string; chosen: boolean; ranks: { rank: 'avoid' | 'warm' | 'image' | 'load'; detail: string }[] }
+  | { kind: 'passed_over'; node: string; reasons: Reason[] }
+) & {
+  /** Why sandboxes that were asked for there have not come, in the node's own words. */
+  troubles?: string[];
+};
+
+/** Fleets and sets up to this size are looked at whole, and the best is found. */
+const small = 64;
+/** How many of a larger set are looked at before one is taken; the best of so many is nearly the best of all. */
+const sample = 32;
+/** How many nodes are tried in the order of the policy, where one in {@link common} or more can be expected to do. */
+const walk = 64;
+/** Steps down the tree of loads until the walk is given up. */
+const steps = 256;
+const common = 8;
+
+/** Which node, or wait, or reject. Nothing is booked. `random` gives numbers from 0 to 1, 1 excluded. */
+export function place(cluster: Cluster, wanted: Wanted, policy: Policy, random: () => number): Decision {
+  const node = choose({ cluster, wanted, policy, random });
+  if (node) return { kind: 'place', node: node.facts.name, warm: isWarm(node, wanted), imagePresent: node.images.has(wanted.image) };
+  return mayEverTake(cluster, wanted) ? { kind: 'wait' } : { kind: 'reject' };
+}
+
+interface View {
+  cluster: Cluster;
+  wanted: Wanted;
+  policy: Policy;
+  random: () => number;
+}
+type Test = (node: NodeState) => boolean;
+
+function choose(view: View): NodeState | undefined {
+  const { cluster, wanted } = view;
+  const held = wanted.id === undefined ? undefined : cluster.heldNode(wanted.id);
+  if (held && passes(held, wanted, cluster)) return held;
+  // What is least is asked for first: nobody has even that much.
+  if (cluster.tree.mostFree < wanted.memory - wanted.idleMemory) return undefined;
+  if (cluster.size <= small) return bestOf(cluster.nodes(), view, () => true);
+  const { avoid } = wanted;
+  if (avoid === undefined || avoid.size === 0) return search(view, () => true);
+  return search(view, (node) => !avoid.has(node.facts.name)) ?? search(view, (node) => avoid.has(node.facts.name));
+}
+
+/** Nodes that come into question: those of the smallest set that they must be in, or those with room where they are fewer. */
+interface Candidates {
+  few: IndexedSet | undefined;
+  room: number;
+  count: number;
+  byRoom: boolean;
+  test: Test;
+}
+
+/**
+ * Nodes with a warm sandbox before those with the image, and those before all others: first where a few tries tell, then,
+ * for nothing was found, to the last node.
+ */
+function search(view: View, also: Test): NodeState | undefined {
+  const { cluster, wanted } = view;
+  const holders = cluster.withImage(wanted.image);
+  const stages = [
+    candidates(cluster.withIdle(wanted.pool), wanted.memory - wanted.idleMemory, view, also),
+    candidates(holders, wanted.memory, view, also),
+    ...(holders.size > 0 ? [candidates(undefined, wanted.memory, view, also)] : []), // else it can't be brought anywhere
+  ].filter(({ count }) => count > 0);
+  for (const stage of stages) {
+    const found = stage.count > small ? glance(stage, view) : bestOf(all(stage, view), view, stage.test);
+    if (found) return found;
+  }
+  for (const stage of stages) {
+    const found = stage.count > small ? bestOf(all(stage, view), view, stage.test) : undefined;
+    if (found) return found;
+  }
+  return undefined;
+}
+
+function candidates(set: IndexedSet | undefined, room: number, view: View, also: Test): Candidates {
+  const few = mostSelective(set, view);
+  const roomy = view.cluster.order.count(room);
+  const byRoom = few === undefined || roomy < few.size;
+  return { few, room, byRoom, count: byRoom ? roomy : few.size, test: (node) => (set?.has(node.slot) ?? true) && also(node) };
+}
+
+/** One of many candidates, nearly the best where many pass. */
+function glance(stage: Candidates, view: View): NodeState | undefined {
+  const { few, test } = stage;
+  const isCommon = few === undefined || few.size * common >= view.cluster.size;
+  return (isCommon ? firstInOrder(stage, view) : undefined) ?? bestOf(sampled(stage, view), view, test);
+}
+
+/** The smallest of the sets that the node must be in; undefined for the whole fleet. */
+function mostSelective(set: IndexedSet | undefined, { cluster, wanted }: View): IndexedSet | undefined {
+  let few = set;
+  for (const constraint of wanted.constraints) {
+    const { key, equal, value } = splitConstraint(constraint);
+    if (!equal || value === '') continue;
+    const labelled = cluster.withLabel(key, value);
+    if (few === undefined || labelled.size < few.size) few = labelled;
+  }
+  return few;
+}
+
+/** The first that passes in the order of the policy, if it is among the foremost. */
+function firstInOrder({ room, test }: Candidates, { cluster, wanted, policy }: View): NodeState | undefined {
+  let tries = 0;
+  for (const slot of policy.pack === 'spread' ? cluster.tree.leastLoaded(room, steps) : cluster.order.from(room)) {
+    const node = cluster.at(slot);
+    if (node && test(node) && passes(node, wanted, cluster)) return node;
+    if ((tries += 1) >= walk) return undefined;
+  }
+  return undefined;
+}
+
+/** Candidates taken by chance. */
+function* sampled({ few, room, byRoom, count }: Candidates, { cluster, random }: View): Generator<NodeState> {
+  const first = byRoom ? cluster.order.first(room) : 0;
+  for (let tries = 0; tries < sample; tries += 1) {
+    const at = Math.floor(random() * count);
+    const node = cluster.at(byRoom ? cluster.order.at(first + at) : (few?.pick(at) ?? -1));
+    if (node) yield node;
+  }
+}
+
+function* all({ few, room, byRoom }: Candidates, { cluster }: View): Generator<NodeState> {
+  for (const slot of byRoom || !few ? cluster.order.from(room) : few) {
+    const node = cluster.at(slot);
+    if (node) yield node;
+  }
+}
+
+function bestOf(nodes: Iterable<NodeState>, { cluster, wanted, policy }: View, also: Test): NodeState | undefined {
+  let best: NodeState | undefined;
+  for (const node of nodes) {
+    // Few are better than all before them, and only those are tested.
+    if ((best === undefined || compare(node, best, wanted, policy) < 0) && also(node) && passes(node, wanted, cluster)) best = node;
+  }
+  return best;
+}
+
+/** Which of two nodes that pass is better; below 0 for the first. The ranks in their order; of equals, the older slot. */
+function compare(a: NodeState, b: NodeState, wanted: Wanted, policy: Policy): number {
+  if (wanted.id !== undefined && a.heldFor !== b.heldFor) return a.heldFor === wanted.id ? -1 : 1;
+  const avoided = Number(isAvoided(a, wanted)) - Number(isAvoided(b, wanted));
+  if (avoided !== 0) return avoided;
+  const cold = Number(isWarm(b, wanted)) - Number(isWarm(a, wanted));
+  if (cold !== 0) return cold;
+  const lacking = Number(b.images.has(wanted.image)) - Number(a.images.has(wanted.image));
+  if (lacking !== 0) return lacking;
+  const [forA, forB] = [needed(a, wanted), needed(b, wanted)];
+  const difference = policy.pack === 'spread' ? a.load(forA) - b.load(forB) : a.free - forA - (b.free - forB);
+  return difference || a.slot - b.slot;
+}
+
+const isAvoided = (node: NodeState, { avoid }: Wanted) => avoid?.has(node.facts.name) ?? false;
+
+const rejections = new WeakMap<Cluster, { topology: number; known: Map<string, boolean> }>();
+
+/** Whether any node might take it some day; remembered until what nodes are or have changes. */
+function mayEverTake(cluster: Cluster, wanted: Wanted): boolean {
+  let memory = rejections.get(cluster);
+  if (memory?.topology !== cluster.topology || memory.known.size > 10_000) {
+    rejections.set(cluster, (memory = { topology: cluster.topology, known: new Map() }));
+  }
+  const key = JSON.stringify([wanted.pool, wanted.image, wanted.memory, wanted.cpus, wanted.constraints, wanted.architecture]);
+  let may = memory.known.get(key);
+  if (may === undefined) {
+    may = false;
+    for (const node of cluster.nodes()) {
+      if (refusedForEver(node, wanted, cluster)) continue;
+      may = true;
+      break;
+    }
+    memory.known.set(key, may);
+  }
+  return may;
+}
+
+/** Every node's verdict, those that pass first and the best of them foremost; marks the one that is best. */
+export function explain(cluster: Cluster, wanted: Wanted, policy: Policy): NodeVerdict[] {
+  const passing: NodeState[] = [];
+  const over: NodeVerdict[] = [];
+  for (const node of cluster.nodes()) {
+    const reasons = reasonsAgainst(node, wanted, cluster);
+    if (reasons.length === 0) passing.push(node);
+    else over.push({ kind: 'passed_over', node: node.facts.name, reasons });
+  }
+  passing.sort((a, b) => compare(a, b, wanted, policy));
+  const fits = passing.map((node, index): NodeVerdict => ({
+    kind: 'passes',
+    node: node.facts.name,
+    chosen: index === 0,
+    ranks: ranksOf(node, wanted, policy),
+  }));
+  return [...fits, ...over];
+}
+
+function ranksOf(node: NodeState, wanted: Wanted, { pack }: Policy): Extract<NodeVerdict, { kind: 'passes' }>['ranks'] {
+  const more = needed(node, wanted);
+  const load = `${(100 * node.load(more)).toFixed(1)} % of ${formatBytes(node.memory)} booked with it`;
+  return [
+    ...(isAvoided(node, wanted) ? [{ rank: 'avoid' as const, detail: 'an earlier attempt was lost there, or found no room' }] : []),
+    { rank: 'warm', detail: isWarm(node, wanted) ? `${node.pools.get(wanted.pool) ?? 0} sandboxes wait` : 'no sandbox waits' },
+    { rank: 'image', detail: node.images.has(wanted.image) ? 'is there' : 'to be brought there' },
+    { rank: 'load', detail: pack === 'spread' ? load : `${load}, ${formatBytes(node.free - more)} left` },
+  ];
+}
