@@ -40,7 +40,7 @@ export const Rules = z.strictObject({
     .max(100)
     .default([]),
   otherwise: Fate.default('show'),
-  /** What tests bring back at all, see core/glob.ts; all if absent. What none of the globs fits is neither sent nor counted. */
+  /** What tests bring back at all, see model/glob.ts; all if absent. What none of the globs fits is neither sent nor counted. */
   back: Back.optional(),
 });
 export type Rules = z.output<typeof Rules>;

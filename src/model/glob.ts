@@ -43,7 +43,7 @@ export function compileGlobs(globs: readonly string[]): GlobProgram {
   return program.done;
 }
 
-/** Whether a program fits a path: UTF-8 by characters, other bytes one by one, see core/paths.ts. */
+/** Whether a program fits a path: UTF-8 by characters, other bytes one by one, see model/paths.ts. */
 export const globsFit = (program: GlobProgram, path: string): boolean => new GlobMatcher(program).fits(path);
 
 /** A program for many paths: what it needs to be in several places at once is set aside once. */

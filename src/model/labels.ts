@@ -28,7 +28,7 @@ export const labels = {
   recipeHash: 'katafleet.recipe-hash',
   /** Image: `yes` on one of a service of katafleet's own, which is not for runs. */
   service: 'katafleet.service',
-  /** Image: its rules for the traffic light, JSON of core/lights.ts. */
+  /** Image: its rules for the traffic light, JSON of model/lights.ts. */
   lights: 'katafleet.lights',
   /** Image: the command that a run takes where none is given, JSON array. */
   command: 'katafleet.command',

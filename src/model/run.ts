@@ -2,12 +2,12 @@ import { z } from 'zod';
 import { Profile } from './profile.ts';
 import type { Light } from './lights.ts';
 
-/** The user that cyber-dojo's images are made for, and as which files of katafleet's own side are kept. Sandboxes have another each, see core/users.ts. */
+/** The user that cyber-dojo's images are made for, and as which files of katafleet's own side are kept. Sandboxes have another each, see model/users.ts. */
 export const sandboxUser = { uid: 41966, gid: 51966 } as const;
 
 /** A file that goes into a sandbox. */
 export interface SandboxFile {
-  /** Relative to the sandbox folder; see core/paths.ts for names that are not UTF-8. */
+  /** Relative to the sandbox folder; see model/paths.ts for names that are not UTF-8. */
   path: string;
   /** Permission bits, 0 to 0o7777; 0o644 if absent. */
   mode?: number | undefined;
@@ -76,7 +76,7 @@ export interface RunRequest {
   /** Whether changed files come back; true if absent. */
   collect?: boolean;
   /**
-   * What shall come back, as globs, see core/glob.ts: what none of them fits is neither sent nor counted against the profile's
+   * What shall come back, as globs, see model/glob.ts: what none of them fits is neither sent nor counted against the profile's
    * bounds. All if absent.
    */
   back?: readonly string[];

@@ -1,6 +1,6 @@
-import { type Outcome, omissions, type ReturnedFile, type RunResult, type StepResult } from '../../src/core/run.ts';
+import { type Outcome, omissions, type ReturnedFile, type RunResult, type StepResult } from '../../src/model/run.ts';
 
-/** Names of files as programs may choose them. Lone surrogates stand for bytes that are no text, see src/core/paths.ts. */
+/** Names of files as programs may choose them. Lone surrogates stand for bytes that are no text, see src/model/paths.ts. */
 export const hostileNames: readonly string[] = [
   'not-utf8-\udcff\udc80',
   '\udced\udca0\udc80',

@@ -1,9 +1,9 @@
 // Writes this release's golden records: npx tsx test/golden/make.ts RELEASE. README.md beside it says when.
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Placing } from '../../src/core/placing.ts';
-import { Profile } from '../../src/core/profile.ts';
-import { omissions, Outcome, Step } from '../../src/core/run.ts';
+import { Placing } from '../../src/model/placing.ts';
+import { Profile } from '../../src/model/profile.ts';
+import { omissions, Outcome, Step } from '../../src/model/run.ts';
 import { goldenFolder, goldenJson } from '../support/golden.ts';
 import { outcomes } from './inputs.ts';
 import { fullPlacing, fullProfile, fullRequestStep, makeJournal } from './make-journal.ts';

@@ -358,7 +358,7 @@ describe('journal: the file', () => {
     const at = (path: string) => JSON.stringify(new URL(`../../src/${path}`, import.meta.url).href);
     const script = `
       import { Journal } from ${at('store/journal.ts')};
-      import { Placing } from ${at('core/placing.ts')};
+      import { Placing } from ${at('model/placing.ts')};
       import { writeSync } from 'node:fs';
       const journal = Journal.open(${JSON.stringify(file)});
       const request = { image: 'gcc', files: [], steps: [{ argv: ['true'] }] };

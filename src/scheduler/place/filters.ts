@@ -12,7 +12,7 @@ export interface Wanted {
   cpus: number;
   /** What an idle sandbox has booked already. */
   idleMemory: number;
-  /** As in core/placing.ts; all must hold. */
+  /** As in model/placing.ts; all must hold. */
   constraints: readonly string[];
   architecture?: 'amd64' | 'arm64';
   /** The only driver that can serve it. */

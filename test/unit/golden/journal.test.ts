@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { copyFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { KatafleetError } from '../../../src/core/errors.ts';
+import { KatafleetError } from '../../../src/model/errors.ts';
 import { Journal } from '../../../src/store/journal.ts';
 import type { JournalExpectation } from '../../golden/make-journal.ts';
 import { assertHolds, goldenFolder, readExpectation, releases } from '../../support/golden.ts';
