@@ -67,7 +67,8 @@ export class Katas implements AsyncDisposable {
       for (const name of await this.#places.avatars(kata)) {
         void queue.add(async () => {
           try {
-            found += await (await this.#avatar(kata, name)).recover();
+            const owed = await (await this.#avatar(kata, name)).recover();
+            found += owed; // in one step: avatars are taken up side by side
           } catch (error) {
             this.#services.trouble(`${kata}/${name}: its last test is not taken up: ${messageOf(error)}`);
           }
