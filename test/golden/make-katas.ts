@@ -32,7 +32,7 @@ export interface KatasExpectation {
   bundle: { kata: string; avatars: Record<string, AvatarExpectation> };
   /** Documents, by the name of their file. */
   documents: { tests: Record<string, unknown>; kata: unknown; files: Record<string, unknown>[]; folders: Record<string, unknown>[] };
-  /** Tests whose commits were not made: what making them tells of. */
+  /** How many tests have commits that were not made. */
   recovered: number;
 }
 

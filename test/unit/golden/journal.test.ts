@@ -5,17 +5,19 @@ import { join } from 'node:path';
 import { KatafleetError } from '../../../src/model/errors.ts';
 import { Journal } from '../../../src/store/journal.ts';
 import type { JournalExpectation } from '../../golden/make-journal.ts';
-import { assertHolds, goldenFolder, readExpectation, releases } from '../../support/golden.ts';
+import { assertHolds, readExpectation } from '../../support/golden.ts';
+import { allRecords } from '../../support/golden-records.ts';
 
-for (const release of releases()) {
-  describe(`a journal of release ${release}`, () => {
+for (const { of, folder: records } of allRecords()) {
+  describe(`a journal of ${of}`, () => {
     let folder: string;
     let journal: Journal;
     let expected: JournalExpectation;
-    before(() => {
+    before(async () => {
+      const from = await records();
       folder = mkdtempSync(join(tmpdir(), 'katafleet-golden-'));
-      copyFileSync(join(goldenFolder, release, 'journal.db'), join(folder, 'journal.db'));
-      expected = readExpectation(release, 'journal.json') as JournalExpectation;
+      copyFileSync(join(from, 'journal.db'), join(folder, 'journal.db'));
+      expected = readExpectation(join(from, 'journal.json')) as JournalExpectation;
       journal = Journal.open(join(folder, 'journal.db'));
     });
     after(() => {

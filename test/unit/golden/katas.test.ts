@@ -1,12 +1,13 @@
+import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { readKataRecord, readStamps, readTestRecord } from '../../../src/katas/record.ts';
 import type { Sandbox } from '../../../src/katas/sandbox.ts';
 import type { Katas } from '../../../src/katas/store.ts';
 import type { AvatarExpectation, KatasExpectation } from '../../golden/make-katas.ts';
-import { assertHolds, goldenFolder, readExpectation, releases } from '../../support/golden.ts';
+import { assertHolds, readExpectation } from '../../support/golden.ts';
+import { allRecords } from '../../support/golden-records.ts';
 import { testStore } from '../../support/katas.ts';
 
 const listed = <T>(entries: ReadonlyMap<string, T>) =>
@@ -21,18 +22,23 @@ async function assertAvatar(katas: Katas, kata: string, avatar: string, expected
   assertHolds({ files: listed(files), folders: listed(folders) }, { files: expected.files, folders: expected.folders }, avatar);
 }
 
-for (const release of releases()) {
-  describe(`katas of release ${release}`, () => {
-    const expected = readExpectation(release, 'katas.json') as KatasExpectation;
-    const document = (name: string) => readFileSync(join(goldenFolder, release, 'documents', name));
+for (const { of, folder } of allRecords()) {
+  describe(`katas of ${of}`, () => {
+    let from: string;
+    let expected: KatasExpectation;
+    const document = (name: string) => readFileSync(join(from, 'documents', name));
     let store: Awaited<ReturnType<typeof testStore>>;
+    before(async () => {
+      from = await folder();
+      expected = readExpectation(join(from, 'katas.json')) as KatasExpectation;
+    });
     beforeEach(async () => (store = await testStore()));
     afterEach(() => store.dispose());
 
     it('in a folder are listed, and the commits that were owed are made', async () => {
-      execFileSync('tar', ['-xf', join(goldenFolder, release, 'katas.tar'), '-C', store.folder]);
-      await store.katas.recover();
-      assert.deepEqual(store.troubles, []);
+      execFileSync('tar', ['-xf', join(from, 'katas.tar'), '-C', store.folder]);
+      const owed = await store.katas.recover();
+      assert.deepEqual([owed, store.troubles], [expected.recovered, []]);
       const katas = await store.katas.list();
       assertHolds(
         katas.map(({ kata }) => kata).sort((a, b) => (a.id < b.id ? -1 : 1)),
@@ -46,7 +52,7 @@ for (const release of releases()) {
     });
 
     it('in a folder can be tested again', async () => {
-      execFileSync('tar', ['-xf', join(goldenFolder, release, 'katas.tar'), '-C', store.folder]);
+      execFileSync('tar', ['-xf', join(from, 'katas.tar'), '-C', store.folder]);
       for (const [name, { tests }] of Object.entries(expected.avatars)) {
         const [kata = '', avatar = ''] = name.split('/');
         const tested = await store.katas.test(kata, avatar, undefined);
@@ -56,7 +62,7 @@ for (const release of releases()) {
     });
 
     it('in a bundle come in as they were', async () => {
-      await store.katas.import(join(goldenFolder, release, 'kata.bundle'));
+      await store.katas.import(join(from, 'kata.bundle'));
       const { kata, avatars } = expected.bundle;
       for (const [avatar, told] of Object.entries(avatars)) await assertAvatar(store.katas, kata, avatar, told);
     });
