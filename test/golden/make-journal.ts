@@ -60,7 +60,7 @@ export const fullRequestStep: StepInput = {
   limits: { wallMs: 10, cpuMs: 0, stdout: 0, stderr: 67_108_864 },
   required: true,
 };
-export const fullPlacing: Placing = {
+export const fullPlacing: z.input<typeof Placing> & { tenant: string } = {
   tenant: 'school-7@example.org',
   priority: 9,
   constraints: ['zone==eu', 'disk!='],
