@@ -7,7 +7,8 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Katafleet } from '../../src/app/library.ts';
 import type { CopyEvent } from '../../src/images/deliver.ts';
-import { endpoint, sh, stdout, until } from '../support/fleet.ts';
+import { endpoint, sh, stdout } from '../support/fleet.ts';
+import { until } from '../support/until.ts';
 
 const execute = promisify(execFile);
 const script = fileURLToPath(new URL('../../scripts/engine', import.meta.url));

@@ -8,8 +8,9 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import Dockerode from 'dockerode';
 import { Katafleet, KatafleetError } from '../../src/app/library.ts';
-import { endpoint, stdout, until, withoutUid } from '../support/fleet.ts';
+import { endpoint, stdout, withoutUid } from '../support/fleet.ts';
 import { freePort } from '../support/free-port.ts';
+import { until } from '../support/until.ts';
 import { importScratch, scratchImage } from '../support/scratch.ts';
 import { certificates } from '../support/certificates.ts';
 

@@ -4,7 +4,8 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { EngineDriver } from '../../src/drivers/engine/driver.ts';
-import { endpoint, sh, stdout, testFleet, until } from '../support/fleet.ts';
+import { endpoint, sh, stdout, testFleet } from '../support/fleet.ts';
+import { until } from '../support/until.ts';
 
 const project = fileURLToPath(new URL('../../', import.meta.url));
 const count = async (driver: EngineDriver) => (await driver.list()).length;

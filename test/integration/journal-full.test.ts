@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { eventually } from '../support/eventually.ts';
-import { until } from '../support/fake-fleet.ts';
+import { until } from '../support/until.ts';
 import { fakeService, placed, runOf } from '../support/fake-service.ts';
 import { endpoint } from '../support/fleet.ts';
 import { ApiError, Service } from '../support/service.ts';

@@ -11,7 +11,7 @@ import { rootedAt } from '../../src/rsync/connections.ts';
 import { OwnDaemon } from '../../src/rsync/daemon.ts';
 import type { RsyncCommand } from '../../src/rsync/modules.ts';
 import { Rsync } from '../../src/rsync/rsync.ts';
-import { until } from '../support/fleet.ts';
+import { until } from '../support/until.ts';
 import { RsyncGround } from '../support/rsync.ts';
 
 const listed = (path: string, size: number): ListedFile => ({ change: 'created', path, mode: 0o644, mtimeNs: 1n, size });

@@ -5,7 +5,8 @@ import Dockerode from 'dockerode';
 import { readFolder } from '../../src/cli/files/folder.ts';
 import type { Changes, Katafleet, RunRequest, RunResult } from '../../src/app/library.ts';
 import { rootedAt } from '../../src/rsync/connections.ts';
-import { endpoint, stderr, stdout, testFleet, until } from '../support/fleet.ts';
+import { endpoint, stderr, stdout, testFleet } from '../support/fleet.ts';
+import { until } from '../support/until.ts';
 import { RsyncGround } from '../support/rsync.ts';
 import { importScratch, scratchImage } from '../support/scratch.ts';
 

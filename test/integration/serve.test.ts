@@ -13,7 +13,8 @@ import { labels } from '../../src/model/labels.ts';
 import { EngineDriver } from '../../src/drivers/engine/driver.ts';
 import { Journal } from '../../src/store/journal.ts';
 import { certificates } from '../support/certificates.ts';
-import { endpoint, until } from '../support/fleet.ts';
+import { endpoint } from '../support/fleet.ts';
+import { until } from '../support/until.ts';
 import { ApiError, type RunAnswer, Service } from '../support/service.ts';
 
 const project = fileURLToPath(new URL('../../', import.meta.url));

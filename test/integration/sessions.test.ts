@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import type { Katafleet, RunRequest, RunResult } from '../../src/app/library.ts';
-import { stdout, testFleet, until } from '../support/fleet.ts';
+import { stdout, testFleet } from '../support/fleet.ts';
+import { until } from '../support/until.ts';
 
 const MiB = 1024 ** 2;
 /** Written by a person just now. */

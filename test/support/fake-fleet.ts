@@ -63,10 +63,6 @@ export function fakeFleet(names: readonly string[], { settings = {}, ...options 
   };
 }
 
-export const until = async (holds: () => boolean): Promise<void> => {
-  while (!holds()) await new Promise((resolve) => setImmediate(resolve));
-};
-
 export function imageOf(id: string, tags: string[], more: Partial<NodeImage> = {}): NodeImage {
   return { id: `sha256:${id}`, tags, digests: [], size: 1000, labels: {}, ...more };
 }

@@ -30,11 +30,6 @@ export function forSeconds(seconds: number): string {
   return `while [ $(date +%s) -lt ${end} ]; do sleep 0.1; done`;
 }
 
-/** Waits for a condition, for as long as the test may take. */
-export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await holds())) await new Promise((resolve) => setTimeout(resolve, 25));
-}
-
 /** The text with UID in place of what begins it: a uid of the range that sandboxes have theirs from. */
 export function withoutUid(text: string): string {
   return text.replace(/^\d+/, (uid) => {

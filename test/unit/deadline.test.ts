@@ -3,7 +3,7 @@ import { getEventListeners } from 'node:events';
 import { abortable, within, withSignals } from '../../src/base/deadline.ts';
 import { Waiters } from '../../src/runs/waiters.ts';
 import { fakeService, placed, runOf } from '../support/fake-service.ts';
-import { until } from '../support/fake-fleet.ts';
+import { until } from '../support/until.ts';
 import { collectGarbage } from '../support/garbage.ts';
 
 const long = 60_000;

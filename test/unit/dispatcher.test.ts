@@ -5,7 +5,8 @@ import type { Recorder } from '../../src/runs/ticket.ts';
 import { checkJob } from '../../src/runs/job.ts';
 import { fakeFingerprint } from '../support/fake-driver.ts';
 import { dispatching, jobOf as job } from '../support/dispatching.ts';
-import { imageOf, MiB, until } from '../support/fake-fleet.ts';
+import { imageOf, MiB } from '../support/fake-fleet.ts';
+import { until } from '../support/until.ts';
 
 const refuses =
   (code: string, about = /./) =>

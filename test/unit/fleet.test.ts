@@ -3,7 +3,8 @@ import { KatafleetError } from '../../src/model/errors.ts';
 import { labels } from '../../src/model/labels.ts';
 import { profileOf, sandboxLimits } from '../../src/model/profile.ts';
 import { fakeFingerprint } from '../support/fake-driver.ts';
-import { fakeFleet, imageOf, MiB, until } from '../support/fake-fleet.ts';
+import { fakeFleet, imageOf, MiB } from '../support/fake-fleet.ts';
+import { until } from '../support/until.ts';
 
 const limits = sandboxLimits(profileOf({ memory: 512 * MiB }));
 const wanted = { image: 'any:latest', pool: 'p', memory: 512 * MiB, cpus: 1, idleMemory: 16 * MiB, constraints: [] };

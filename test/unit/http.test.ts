@@ -6,7 +6,8 @@ import { profileOf } from '../../src/model/profile.ts';
 import { Maintenance, type MaintenanceJob } from '../../src/fleet/upkeep/maintenance.ts';
 import { buildApp } from '../../src/http/app.ts';
 import { type FakeDriver, fakeMachine } from '../support/fake-driver.ts';
-import { MiB, until } from '../support/fake-fleet.ts';
+import { MiB } from '../support/fake-fleet.ts';
+import { until } from '../support/until.ts';
 import { fakeService } from '../support/fake-service.ts';
 
 const one = { settings: { a: { reserve: { bytes: 7680 * MiB } } } }; // room for one run at a time

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { KatafleetError } from '../../src/model/errors.ts';
 import { ImageSearch } from '../../src/fleet/inventory/image-search.ts';
 import { dispatching, jobOf } from '../support/dispatching.ts';
-import { imageOf, until } from '../support/fake-fleet.ts';
+import { imageOf } from '../support/fake-fleet.ts';
+import { until } from '../support/until.ts';
 
 const unknown = (error: unknown) => error instanceof KatafleetError && error.code === 'image.unknown';
 

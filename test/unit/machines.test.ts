@@ -7,7 +7,8 @@ import { capacityOf } from '../../src/drivers/machines.ts';
 import { machineOf } from '../../src/fleet/node/machines.ts';
 import { Recent } from '../../src/fleet/node/recent.ts';
 import { fakeMachine } from '../support/fake-driver.ts';
-import { fakeFleet, MiB, until } from '../support/fake-fleet.ts';
+import { fakeFleet, MiB } from '../support/fake-fleet.ts';
+import { until } from '../support/until.ts';
 
 const GiB = 1024 * MiB;
 const limits = sandboxLimits(profileOf({ memory: 512 * MiB }));

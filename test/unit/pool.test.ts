@@ -13,11 +13,9 @@ import { attempt } from '../../src/runs/attempt/runner.ts';
 import { DemandMeter, poolTarget } from '../../src/scheduler/targets.ts';
 import { VirtualClock } from '../simulation/clock.ts';
 import { FakeDriver } from '../support/fake-driver.ts';
+import { until } from '../support/until.ts';
 
 const request = { image: 'x', files: [], steps: [{ argv: ['echo', 'hi'] }] };
-const until = async (holds: () => boolean) => {
-  while (!holds()) await new Promise((resolve) => setImmediate(resolve));
-};
 
 const limits = sandboxLimits(profileOf());
 const MiB = 1024 ** 2;

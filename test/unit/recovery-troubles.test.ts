@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { until } from '../support/fake-fleet.ts';
+import { until } from '../support/until.ts';
 import { fakeService, placed, runOf } from '../support/fake-service.ts';
 
 describe('cancelling a run that waits to be taken up again', () => {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { Recovery, type Unended } from '../../src/runs/recovery.ts';
-import { until } from '../support/fake-fleet.ts';
+import { until } from '../support/until.ts';
 import { fakeService, placed, runOf } from '../support/fake-service.ts';
 
 const long = 60_000;

@@ -3,7 +3,8 @@ import { profileOf, sandboxLimits } from '../../src/model/profile.ts';
 import { Node } from '../../src/fleet/node/sandboxes.ts';
 import { FakeDriver } from '../support/fake-driver.ts';
 import { fakeService, placed, runOf } from '../support/fake-service.ts';
-import { fakeFleet, imageOf, MiB, until } from '../support/fake-fleet.ts';
+import { fakeFleet, imageOf, MiB } from '../support/fake-fleet.ts';
+import { until } from '../support/until.ts';
 
 const limits = sandboxLimits(profileOf());
 

@@ -9,8 +9,8 @@ import { boundBodies } from '../../src/http/body-budget.ts';
 import { RunService } from '../../src/runs/service.ts';
 import { Journal } from '../../src/store/journal.ts';
 import { Placing } from '../../src/model/placing.ts';
+import { until } from '../support/until.ts';
 import { fakeService, placed, runOf } from '../support/fake-service.ts';
-import { until } from '../support/fleet.ts';
 import { result } from '../support/katas.ts';
 
 const MiB = 1024 ** 2;

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { KatafleetError } from '../../src/model/errors.ts';
-import { MiB, until } from '../support/fake-fleet.ts';
+import { MiB } from '../support/fake-fleet.ts';
+import { until } from '../support/until.ts';
 import { fakeService, placed, runOf } from '../support/fake-service.ts';
 
 const refuses = (code: string) => (error: unknown) => error instanceof KatafleetError && error.code === code;

@@ -3,7 +3,8 @@ import fc from 'fast-check';
 import { Starts } from '../../src/fleet/pools/starts.ts';
 import { VirtualClock } from '../simulation/clock.ts';
 import { dispatching, jobOf } from '../support/dispatching.ts';
-import { MiB, until } from '../support/fake-fleet.ts';
+import { MiB } from '../support/fake-fleet.ts';
+import { until } from '../support/until.ts';
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 

@@ -5,7 +5,7 @@ import { chmod, mkdir, readdir, readFile, rm, truncate, writeFile } from 'node:f
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { until } from '../../support/fleet.ts';
+import { until } from '../../support/until.ts';
 import { file, git, startPoint, testStore } from '../../support/katas.ts';
 
 const program = fileURLToPath(new URL('../../support/kata-child.ts', import.meta.url));

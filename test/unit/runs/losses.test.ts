@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { KatafleetError } from '../../../src/model/errors.ts';
 import { restMs, sandboxLost } from '../../../src/runs/losses.ts';
 import { dispatching, jobOf } from '../../support/dispatching.ts';
-import { until } from '../../support/fake-fleet.ts';
+import { until } from '../../support/until.ts';
 
 const refuses = (code: string, about: RegExp) => (error: unknown) =>
   error instanceof KatafleetError && error.code === code && about.test(error.message);

@@ -10,7 +10,8 @@ import { LastBytes } from '../../../src/runs/attempt/last-bytes.ts';
 import { freeOutput, OutputBudget, type OutputRoom } from '../../../src/runs/room/output-budget.ts';
 import { StepOutput } from '../../../src/runs/attempt/step-output.ts';
 import { dispatching, jobOf } from '../../support/dispatching.ts';
-import { MiB, until } from '../../support/fake-fleet.ts';
+import { MiB } from '../../support/fake-fleet.ts';
+import { until } from '../../support/until.ts';
 import { saying } from '../../support/hostile-supervisor.ts';
 
 /** A step that prints so many bytes and then this, and what is kept of it. */

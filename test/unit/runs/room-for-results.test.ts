@@ -3,7 +3,8 @@ import { mock } from 'node:test';
 import { ByteBudget } from '../../../src/base/byte-budget.ts';
 import { mostWaitMs, pace, PacedRoom } from '../../../src/runs/room/paced-room.ts';
 import { dispatching, jobOf } from '../../support/dispatching.ts';
-import { MiB, until } from '../../support/fake-fleet.ts';
+import { MiB } from '../../support/fake-fleet.ts';
+import { until } from '../../support/until.ts';
 
 const most = 1_000;
 const minute = 60_000;

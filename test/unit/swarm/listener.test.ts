@@ -11,6 +11,7 @@ import { encodeFrame, hostFrame, supervisorFrame } from '../../../src/protocol/f
 import { PayloadWriter } from '../../../src/protocol/wire.ts';
 import { aliveFrame, Dialer, sentinelNonce, someKey, someNonce, someTask } from '../../support/dialer.ts';
 import { ManualPulse } from '../../support/pulse.ts';
+import { until } from '../../support/until.ts';
 
 const hello = encodeFrame(supervisorFrame.hello, new PayloadWriter().bytes(Buffer.from('KATA')).u16(1).u16(1).u32(0).str('test').done());
 
@@ -64,11 +65,6 @@ describe('swarm: the listener', () => {
     const dialer = await dial();
     await dialer.prove(identity);
     return { dialer, dialled: await arrival() };
-  }
-
-  /** Until the listener has heard what was just said: it is said on a loopback socket, and answered by this very process. */
-  async function until(condition: () => boolean): Promise<void> {
-    while (!condition()) await new Promise((resolve) => setImmediate(resolve));
   }
 
   describe('a task that knows the secret', () => {
