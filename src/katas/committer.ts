@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { backoffMs } from '../base/backoff.ts';
 import { KatafleetError, messageOf } from '../model/errors.ts';
 import type { CommitPlan } from './fast-import.ts';
 
@@ -89,7 +90,7 @@ export class Committer {
           for (const { failed } of this.#jobs.splice(0)) failed(error);
           return;
         }
-        const waitMs = Math.min(this.#retries.mostMs, this.#retries.firstMs * 2 ** (tried - 1));
+        const waitMs = backoffMs(tried, this.#retries);
         if (tried === 1) this.#trouble(`a commit has to wait: ${messageOf(cause)}`);
         await sleep(waitMs, undefined, { signal: this.#stopped.signal }).catch(() => undefined); // stopped: one last try
       }

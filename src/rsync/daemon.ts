@@ -4,6 +4,7 @@ import { readFile, rename, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { Backoff } from '../base/backoff.ts';
 import { KatafleetError, messageOf } from '../model/errors.ts';
 import { makeFolder } from '../files/make-folder.ts';
 import { daemonText } from './modules.ts';
@@ -28,8 +29,7 @@ export interface DaemonSettings {
   onTrouble?: (message: string) => void;
 }
 
-const firstPauseMs = 50;
-const longestPauseMs = 5_000;
+const pauses = { firstMs: 50, mostMs: 5_000 };
 const answerMs = 10_000;
 
 /** Version of an rsync. @throws rsync.daemon when there is none, or one with known holes */
@@ -130,7 +130,7 @@ export class OwnDaemon implements RsyncDaemon {
   readonly #files: { conf: string; pidFile: string; logFile: string };
   #child: ChildProcess | undefined;
   #answers: Promise<void> | undefined;
-  #pauseMs = 0;
+  readonly #backoff = new Backoff(pauses);
   #closing = false;
 
   constructor(settings: DaemonSettings) {
@@ -154,7 +154,7 @@ export class OwnDaemon implements RsyncDaemon {
 
   async #start(): Promise<void> {
     if (this.#closing) throw new KatafleetError('service.stopping', 'katafleet is ending');
-    await sleep(this.#pauseMs, undefined, { ref: false });
+    await sleep(this.#backoff.ms, undefined, { ref: false });
     await checkProgram(this.#settings);
     await this.#endOld();
     const { program, listen } = this.#settings;
@@ -184,8 +184,8 @@ export class OwnDaemon implements RsyncDaemon {
     }
     // One that lives for a while is no longer held to have failed.
     setTimeout(() => {
-      if (this.#child === child) this.#pauseMs = 0;
-    }, longestPauseMs).unref();
+      if (this.#child === child) this.#backoff.succeeded();
+    }, pauses.mostMs).unref();
   }
 
   readonly #killNow = () => void this.#child?.kill('SIGKILL');
@@ -198,7 +198,7 @@ export class OwnDaemon implements RsyncDaemon {
     if (this.#closing) return;
     const how = child.signalCode ?? `exit code ${child.exitCode ?? 'none'}`;
     this.#settings.onTrouble?.(`the rsync daemon ended (${how}) and is started again${said === '' ? '' : `; it said: ${said.trim()}`}`);
-    this.#pauseMs = Math.min(longestPauseMs, Math.max(firstPauseMs, this.#pauseMs * 2));
+    this.#backoff.failed();
     this.ready().catch((error: unknown) => this.#settings.onTrouble?.(messageOf(error)));
   }
 

@@ -1,3 +1,4 @@
+import { backoffMs } from '../base/backoff.ts';
 import { KatafleetError, messageOf } from '../model/errors.ts';
 import type { Member } from '../fleet/node/node.ts';
 import type { Ticket } from './ticket.ts';
@@ -5,7 +6,7 @@ import type { Ticket } from './ticket.ts';
 /** Losses of a run in sandboxes of which the node lives on, from which on the run has to answer for them. */
 const mostOwn = 2;
 /** How long a run stays away from where it found nothing, ms: short at first, longest when it has gone on for long. */
-const rest = { first: 250, most: 1_000, many: 20, after: 5_000 };
+const rest = { firstMs: 250, mostMs: 1_000, many: 20, after: 5_000 };
 
 /** How long a run stays away from a node that is well and lost its sandbox, ms. */
 const endingMs = 1_000;
@@ -28,7 +29,7 @@ const absent: ReadonlySet<string> = new Set(['engine.unreachable', 'engine.timeo
 
 /** How long to wait after so many tries in a row that came to nothing, ms. */
 export function restMs(times: number): number {
-  return times > rest.many ? rest.after : Math.min(rest.most, rest.first * 2 ** Math.max(0, times - 1));
+  return times > rest.many ? rest.after : backoffMs(times, rest);
 }
 
 /**
@@ -74,7 +75,7 @@ export async function noSandbox(ticket: Ticket, member: Member, error: unknown):
     // There was no room after all. Where something gave way the same node will do, else others are better, or a later time.
     const { retryAfterMs } = error;
     ticket.full += 1;
-    const pauseMs = retryAfterMs === undefined ? 0 : Math.min(rest.after, retryAfterMs * 2 ** (ticket.full - 1));
+    const pauseMs = retryAfterMs === undefined ? 0 : backoffMs(ticket.full, { firstMs: retryAfterMs, mostMs: rest.after });
     return { ...base, counts: false, avoid: retryAfterMs !== undefined, pauseMs };
   }
   // It was not begun: nothing of it is written down, and no node is to blame.

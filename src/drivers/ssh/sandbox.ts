@@ -1,3 +1,4 @@
+import { backoffMs } from '../../base/backoff.ts';
 import { KatafleetError } from '../../model/errors.ts';
 import type { Sandbox, SandboxEnd, SandboxSpec } from '../contract.ts';
 import type { SshStream } from '../transport/stream.ts';
@@ -19,7 +20,7 @@ const patienceMs = 10_000;
 /** How long a `docker run` whose input has ended may take to end, ms. */
 const endMs = 5_000;
 /** How often an engine is asked whether a container has ended, ms: soon at first, then less often. */
-const looks = { first: 20, factor: 1.5, most: 500 };
+const looks = { firstMs: 20, factor: 1.5, mostMs: 500 };
 
 async function firstWord(remote: RemoteDocker, stream: SshStream, signal?: AbortSignal): Promise<void> {
   let failure: Error | undefined;
@@ -109,14 +110,14 @@ export class SshSandbox implements Sandbox {
   }
 
   async ended(signal?: AbortSignal): Promise<SandboxEnd> {
-    for (let pause = looks.first; ; pause = Math.min(looks.most, pause * looks.factor)) {
+    for (let looked = 1; ; looked += 1) {
       const [container] = (await this.#remote.inspect([this.id], signal)).containers;
       if (!container) return { exitCode: undefined, oomKilled: false };
       const { running, exitCode, oomKilled } = container;
       // 0 is what containers show that an engine finds when it starts again, and what a supervisor gives that lost its
       // stream; -1 that never started. None of them tells how a run ended.
       if (!running) return { exitCode: exitCode > 0 ? exitCode : undefined, oomKilled };
-      await new Promise((resolve) => setTimeout(resolve, pause));
+      await new Promise((resolve) => setTimeout(resolve, backoffMs(looked, looks)));
       signal?.throwIfAborted();
     }
   }

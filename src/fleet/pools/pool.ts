@@ -1,4 +1,5 @@
 import { setMaxListeners } from 'node:events';
+import { Backoff } from '../../base/backoff.ts';
 import { type Clock, steadyClock, type Timer } from '../../base/clock.ts';
 import { withSignals } from '../../base/deadline.ts';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
@@ -44,8 +45,8 @@ interface AcquireOptions {
   shuns?: (sandbox: Sandbox) => boolean;
 }
 
-const firstPauseMs = 250;
-const longestPauseMs = 15_000;
+/** How long nothing is started after starts that failed. */
+const pauses = { firstMs: 250, mostMs: 15_000 };
 /** A refill takes a CPU for a tenth of a second; most warm runs are over before it begins. */
 const refillDelayMs = 20;
 /** How long a supervisor that was told to end may take before its container is killed. */
@@ -75,7 +76,7 @@ export class WarmPool {
   #filling = 0;
   #inUse = 0;
   #replacementMs = 300;
-  #pauseMs = 0;
+  readonly #backoff = new Backoff(pauses);
   #pause: Timer | undefined;
   /** Refills under way. */
   readonly #fills = new Set<AbortController>();
@@ -125,7 +126,7 @@ export class WarmPool {
     this.#suspended = false;
     this.#pause?.cancel();
     this.#pause = undefined;
-    this.#pauseMs = 0;
+    this.#backoff.succeeded();
     this.#adjust();
   }
 
@@ -276,7 +277,7 @@ export class WarmPool {
     try {
       if (this.#closing.signal.aborted || this.#suspended || this.#retired || this.#pause || this.#idle.length >= this.target) return;
       const ready = await this.#make(fill.signal);
-      this.#pauseMs = 0;
+      this.#backoff.succeeded();
       if (this.#closing.signal.aborted || this.#suspended || this.#retired) {
         await this.#options.remove(ready.sandbox);
         return;
@@ -296,8 +297,8 @@ export class WarmPool {
   /** An engine that fails is asked again, but less and less often. */
   #hold(error: unknown): void {
     this.#options.onTrouble?.(`no sandbox for the pool: ${messageOf(error)}`);
-    this.#pauseMs = Math.min(longestPauseMs, Math.max(firstPauseMs, this.#pauseMs * 2));
-    if (!this.#pause) this.#rest(this.#pauseMs);
+    const pauseMs = this.#backoff.failed();
+    if (!this.#pause) this.#rest(pauseMs);
   }
 
   #rest(ms: number): void {
