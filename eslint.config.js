@@ -61,6 +61,16 @@ const guards = houses.map((house) => ({
   },
 }));
 
+const signalAny = {
+  selector: "MemberExpression[object.name='AbortSignal'][property.name='any']",
+  message: 'AbortSignal.any loses a timeout to the garbage collector and leaks: use src/base/deadline.ts (nodejs/node#57736)',
+};
+const ownPlace = {
+  selector: "MetaProperty[meta.name='import'][property.name='meta']",
+  message:
+    'the bundle joins modules of many folders in one file, so that a path from import.meta is another one there: use inPackage() of src/base/package-folder.ts',
+};
+
 export default defineConfig(
   { ignores: ['dist', 'coverage', '.cache', 'images/supervisor/build'] },
   js.configs.recommended,
@@ -82,15 +92,14 @@ export default defineConfig(
       '@typescript-eslint/no-unsafe-class-instance-assignment': 'off',
       '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true, allowBoolean: true }],
       '@typescript-eslint/no-confusing-void-expression': ['error', { ignoreArrowShorthand: true }],
-      'no-restricted-syntax': [
-        'error',
-        {
-          selector: "MemberExpression[object.name='AbortSignal'][property.name='any']",
-          message: 'AbortSignal.any loses a timeout to the garbage collector and leaks: use src/base/deadline.ts (nodejs/node#57736)',
-        },
-      ],
+      'no-restricted-syntax': ['error', signalAny],
       '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_' }],
     },
+  },
+  {
+    files: ['src/**/*.ts'],
+    ignores: ['src/base/package-folder.ts'],
+    rules: { 'no-restricted-syntax': ['error', signalAny, ownPlace] },
   },
   { files: ['test/**/*.ts'], rules: { '@typescript-eslint/no-empty-function': 'off', '@typescript-eslint/require-await': 'off' } },
   ...guards,
