@@ -37,6 +37,7 @@ export async function program(words: readonly string[] | 'all' = 'all'): Promise
     const command = meant ? await load(at, root) : new Command(name).description(summary).usage(usage);
     root.addCommand(inherit(root, command.summary(summary)));
   }
+  refuseUnknown(root);
   // A stub has no arguments to tell; its usage says them.
   root.configureHelp({ subcommandTerm: (command) => `${command.name()} ${command.usage()}` });
   return root;
@@ -44,8 +45,20 @@ export async function program(words: readonly string[] | 'all' = 'all'): Promise
 
 function inherit(root: Command, command: Command): Command {
   command.copyInheritedSettings(root);
+  refuseUnknown(command);
   for (const child of command.commands) inherit(root, child);
   return command;
+}
+
+/** Help on a word that is no command is the error that the word alone gives, not the help on all commands. */
+function refuseUnknown(command: Command): void {
+  if (command.commands.length === 0 || command.registeredArguments.length > 0) return;
+  command.addHelpText('before', () => {
+    const [word] = command.args.filter((given) => !['help', '--help', '-h'].includes(given));
+    const known = command.commands.some((one) => one.name() === word || one.aliases().includes(word ?? ''));
+    if (word !== undefined && !word.startsWith('-') && !known) command.parse([word], { from: 'user' });
+    return '';
+  });
 }
 
 /** Runs a command line and gives its exit code; errors are told on stderr. */
