@@ -5,13 +5,12 @@ import { type Profile, profileOf, sandboxLimits } from '../model/profile.ts';
 import type { RunResult } from '../model/run.ts';
 import { defaultUids, type Uids } from '../model/users.ts';
 import { UidBook } from '../fleet/node/uids.ts';
-import type { Driver, PreparedImage } from '../drivers/contract.ts';
+import type { PreparedImage } from '../drivers/contract.ts';
 import { EndpointDriver } from '../drivers/endpoint-driver.ts';
-import { EngineDriver } from '../drivers/engine/driver.ts';
+import type { EngineDriver } from '../drivers/engine/driver.ts';
 import { endpointFromEnvironment } from '../drivers/engine/endpoint.ts';
-import { SshDriver } from '../drivers/ssh/driver.ts';
+import { connectEndpoint, type DriverSurroundings } from '../drivers/registry.ts';
 import { SwarmConnector, type SwarmOptions } from './swarm.ts';
-import { SshTransport } from '../drivers/transport/transport.ts';
 import { Fleet } from '../fleet/fleet.ts';
 import type { MemberSettings } from '../fleet/node/node.ts';
 import type { JournalIdentity } from '../fleet/upkeep/reaper.ts';
@@ -110,6 +109,12 @@ export class Katafleet implements AsyncDisposable {
     const { rsync, onTrouble } = options;
     this.rsync = rsync && new Rsync({ ...rsync, ...(onTrouble ? { onTrouble } : {}) });
     this.#swarm = new SwarmConnector(options.swarm ?? {}, options);
+    const surroundings: DriverSurroundings = {
+      uids: options.uids ?? defaultUids,
+      rsyncNetwork: rsync?.network,
+      cache: options.cache,
+      swarmOf: (engine, settings) => this.#swarm.driver(engine, settings),
+    };
     const { startParallelism, health = defaults.health } = options;
     const starts = startParallelism === undefined ? {} : { starts: startParallelism };
     this.fleet = new Fleet({
@@ -119,9 +124,8 @@ export class Katafleet implements AsyncDisposable {
       idleMemory: options.idleMemory ?? defaults.idleMemory,
       copy: options.copy ?? true,
       rules: { ...health, flapMs },
-      built: ['swarm', 'engine', 'ssh'],
       uids: new UidBook(options.uids ?? defaultUids),
-      connect: (settings) => connect(settings, this.#swarm, options),
+      connect: (settings) => connectEndpoint(settings, surroundings),
     });
   }
 
@@ -250,23 +254,6 @@ export class Katafleet implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
-}
-
-function connect(settings: MemberSettings, swarm: SwarmConnector, { rsync, uids = defaultUids, cache }: KatafleetOptions): Driver {
-  const { endpoint, tls, ssh } = settings;
-  const all = {
-    endpoint,
-    uids,
-    ...(rsync === undefined ? {} : { rsyncNetwork: rsync.network }),
-    ...(cache === undefined ? {} : { cache }),
-  };
-  if (!endpoint.startsWith('ssh:')) {
-    const engine = new EngineDriver({ ...all, ...(tls === undefined ? {} : { tls }) });
-    return new EndpointDriver({ engine, swarm: () => swarm.driver(engine, settings) });
-  }
-  const transport = new SshTransport(endpoint, ssh);
-  const engine = new EngineDriver({ ...all, transport });
-  return new EndpointDriver({ engine, ssh: new SshDriver(transport, uids), swarm: () => swarm.driver(engine, settings) });
 }
 
 function localNode({ endpoint, certPath }: KatafleetOptions): MemberSettings {

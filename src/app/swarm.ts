@@ -6,7 +6,7 @@ import { SwarmKeys } from '../drivers/swarm/services/keys.ts';
 import { Listener } from '../drivers/swarm/dial/listener.ts';
 import type { SshSettings } from '../drivers/transport/target.ts';
 import { SshTransport } from '../drivers/transport/transport.ts';
-import type { MemberSettings } from '../fleet/node/node.ts';
+import type { EndpointSettings } from '../drivers/registry.ts';
 import { ownerOf } from '../fleet/node/owner.ts';
 import type { JournalIdentity } from '../fleet/upkeep/reaper.ts';
 
@@ -60,7 +60,7 @@ export class SwarmConnector {
   }
 
   /** @throws config.invalid */
-  driver(engine: EngineDriver, { managers = [], tls }: MemberSettings): SwarmDriver {
+  driver(engine: EngineDriver, { managers = [], tls }: EndpointSettings): SwarmDriver {
     const { stack = 'katafleet', listen = { host: '0.0.0.0', port: 0 }, dial = 'host', workers = [], key } = this.#options;
     const { advertise, published, network, registry, rotateMs, lingerMs = 600_000, patienceMs = 30_000 } = this.#options;
     const { journal, onTrouble } = this.#surroundings;

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { endpointForms, isEndpoint } from '../model/driver-kind.ts';
 import { maskEndpoint } from '../model/endpoint.ts';
 import { duration } from './fields.ts';
 
@@ -9,17 +10,8 @@ const [second, hour] = [1_000, 3_600_000];
 export const file = z.string().min(1).max(4_095);
 
 export const endpoint = z.string().superRefine((text, context) => {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  const fits =
-    url &&
-    (url.protocol === 'unix:'
-      ? url.pathname.length > 1
-      : ['tcp:', 'http:', 'https:', 'ssh:'].includes(url.protocol) && url.hostname !== '');
-  if (!fits)
-    context.addIssue({
-      code: 'custom',
-      message: `expected unix:///path, tcp://host:port or ssh://user@host, got ${JSON.stringify(maskEndpoint(text))}`,
-    });
+  if (!isEndpoint(text))
+    context.addIssue({ code: 'custom', message: `expected ${endpointForms}, got ${JSON.stringify(maskEndpoint(text))}` });
 });
 
 /** How ssh is called for an ssh:// endpoint; what is absent is left to the person's own ssh configuration. */

@@ -1,5 +1,6 @@
 import cron from 'node-cron';
 import { z } from 'zod';
+import { driverPolicies, type DriverPolicy } from '../model/driver-kind.ts';
 import { endpointIdentity, parseListen } from '../model/endpoint.ts';
 import { parseHostName } from '../model/host-name.ts';
 import { Profile, ProfileFields } from '../model/profile.ts';
@@ -23,7 +24,7 @@ const hostName = z.string().transform((text, context): string => {
   context.addIssue({ code: 'custom', message });
   return z.NEVER;
 });
-const driver = z.enum(['auto', 'swarm', 'engine', 'ssh']);
+const driver = z.enum(driverPolicies);
 const labels = z.record(
   z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$/, 'must be 1 to 128 letters, digits, or . _ / -'),
   z.string().max(256),
@@ -228,7 +229,7 @@ export interface NodeConfig extends ReachConfig {
   name: string;
   managers?: string[] | undefined;
   labels: Record<string, string>;
-  driver: 'auto' | 'swarm' | 'engine' | 'ssh';
+  driver: DriverPolicy;
   reserve: { bytes: number } | { share: number };
   withoutMemoryLimits: boolean;
   starts?: number | undefined;

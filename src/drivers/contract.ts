@@ -1,7 +1,7 @@
 import type { Duplex, Readable } from 'node:stream';
+import type { DriverKind } from '../model/driver-kind.ts';
 import type { LightRules } from '../model/lights.ts';
 import type { SandboxLimits } from '../model/profile.ts';
-import type { Reached } from './choose.ts';
 
 /** What probing an endpoint found. */
 export interface Fingerprint {
@@ -30,8 +30,13 @@ export interface Fingerprint {
   clockSkewMs: number | undefined;
 }
 
-/** What a driver can be. */
-export type DriverKind = 'swarm' | 'engine' | 'ssh';
+/** What probing an endpoint found, as far as the choice of its driver needs it. */
+export type Reached =
+  | { api: 'usable'; fingerprint: Pick<Fingerprint, 'apiVersion' | 'swarm'> }
+  /** It answers, and its API is older than 1.24. */
+  | { api: 'too_old'; engineVersion: string }
+  /** Nothing answers as an engine does; over ssh the host's own docker may still be there. */
+  | { api: 'none'; why: string };
 
 /** An image on a node. */
 export interface NodeImage {

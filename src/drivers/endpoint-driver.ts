@@ -1,37 +1,36 @@
+import type { DriverKind } from '../model/driver-kind.ts';
 import { KatafleetError } from '../model/errors.ts';
-import type { Reached } from './choose.ts';
-import type { Driver, DriverKind, Fingerprint, NodeImage, OwnedContainer, PreparedImage, Sandbox, SandboxSpec } from './contract.ts';
+import type { Driver, Fingerprint, NodeImage, OwnedContainer, PreparedImage, Reached, Sandbox, SandboxSpec } from './contract.ts';
 import type { EngineDriver } from './engine/driver.ts';
 import type { SshDriver } from './ssh/driver.ts';
-import { since } from './ssh/parse/version.ts';
-import type { SwarmDriver } from './swarm/driver.ts';
-
-/** `docker system dial-stdio`, which carries the Engine API over ssh, came with this release, on both sides. */
-const dialStdio = [18, 9] as const;
 
 /** What can serve an endpoint. */
 export interface EndpointDrivers {
   engine: EngineDriver;
-  /** For ssh:// endpoints. */
+  /** For ssh:// endpoints: asked first whether the engine can be reached. */
   ssh?: SshDriver | undefined;
-  /** Made when it is chosen, and not before: it listens on a port of this machine. @throws what keeps it from being made */
-  swarm: () => SwarmDriver;
+  /** Makes another driver when it is chosen, and not before: a swarm's listens on a port of this machine. @throws what keeps it from being made */
+  connect: (kind: DriverKind) => Driver;
 }
 
+/** Every member of the contract, the optional ones too: one that is not forwarded does not compile. */
+type WholeContract = { [Member in keyof Required<Driver>]: Driver[Member] };
+
 /** An endpoint that one of several drivers serves. Which one, {@link use} is told. */
-export class EndpointDriver implements Driver {
+export class EndpointDriver implements WholeContract {
   readonly endpoint: string;
   readonly engine: EngineDriver;
   readonly reach: (() => Promise<Reached>) | undefined;
-  readonly #drivers: EndpointDrivers;
-  #swarm: SwarmDriver | undefined;
+  readonly #connect: (kind: DriverKind) => Driver;
+  /** Those that were made, in that order. */
+  readonly #made = new Map<DriverKind, Driver>();
   #chosen: Driver;
 
-  constructor(drivers: EndpointDrivers) {
-    const { engine, ssh } = drivers;
-    this.endpoint = (ssh ?? engine).endpoint;
+  constructor({ engine, ssh, connect }: EndpointDrivers) {
+    this.endpoint = engine.endpoint;
     this.engine = engine;
-    this.#drivers = drivers;
+    this.#connect = connect;
+    for (const driver of [ssh, engine]) if (driver) this.#made.set(driver.kind, driver);
     this.#chosen = engine;
     this.reach = ssh && (() => this.#reachBy(ssh));
   }
@@ -45,10 +44,8 @@ export class EndpointDriver implements Driver {
    * all there is, and its gate would refuse anything else. @throws what the host's docker command throws
    */
   async #reachBy(ssh: SshDriver): Promise<Reached> {
-    const { engine, client, gated, engineVersion } = await ssh.releases();
-    if (!since(engine, ...dialStdio)) return { api: 'too_old', engineVersion };
-    if (!since(client, ...dialStdio)) return { api: 'none', why: `its docker command (${client.join('.')}) has no dial-stdio` };
-    if (gated) return { api: 'none', why: 'its gate admits the docker command only' };
+    const without = await ssh.withoutApi();
+    if (without) return without;
     try {
       return { api: 'usable', fingerprint: await this.engine.probe() };
     } catch (error) {
@@ -58,9 +55,9 @@ export class EndpointDriver implements Driver {
   }
 
   use(kind: DriverKind): void {
-    const { engine, ssh, swarm } = this.#drivers;
-    if (kind === 'swarm') this.#chosen = this.#swarm ??= swarm();
-    else this.#chosen = kind === 'ssh' && ssh ? ssh : engine;
+    const made = this.#made.get(kind) ?? this.#connect(kind);
+    this.#made.set(kind, made);
+    this.#chosen = made;
   }
 
   /** What there is; of the engine alone where it does not manage a swarm any more, so that the choice is made anew. */
@@ -69,16 +66,14 @@ export class EndpointDriver implements Driver {
       return await this.#chosen.probe();
     } catch (error) {
       const left = error instanceof KatafleetError && (error.code === 'swarm.no_manager' || error.code === 'swarm.locked');
-      if (!left || this.#chosen !== this.#swarm) throw error;
+      if (!left || this.#chosen === this.engine) throw error;
       this.#chosen = this.engine;
       return this.engine.probe();
     }
   }
 
   forget(): void {
-    this.engine.forget();
-    this.#drivers.ssh?.forget();
-    this.#swarm?.forget();
+    for (const driver of this.#made.values()) driver.forget();
   }
 
   prepare(image: string): Promise<PreparedImage> {
@@ -106,9 +101,7 @@ export class EndpointDriver implements Driver {
   }
 
   disconnect(): void {
-    this.engine.disconnect();
-    this.#drivers.ssh?.disconnect();
-    this.#swarm?.disconnect();
+    for (const driver of this.#made.values()) driver.disconnect();
   }
 
   // What not every driver can.
@@ -152,9 +145,8 @@ export class EndpointDriver implements Driver {
     return this.#chosen.independent;
   }
 
+  /** The one that was made last first: it may use the others. */
   async close(): Promise<void> {
-    await this.#swarm?.close();
-    this.engine.close();
-    this.#drivers.ssh?.close();
+    for (const driver of Array.from(this.#made.values()).reverse()) await driver.close();
   }
 }

@@ -36,7 +36,6 @@ export function fakeFleet(names: readonly string[], { settings = {}, ...options 
       ...settings[name],
     })),
     connect: ({ name }) => driver(name),
-    built: ['engine'],
     policy: { pack: 'spread' },
     idleMemory: 16 * MiB,
     copy: true,

@@ -450,7 +450,7 @@ describe('API: the fleet', () => {
   });
 
   it('nodes: one machine of a swarm, by a name with a slash in it', async () => {
-    const { ask, driver, events, close } = await api(['swarm'], { built: ['swarm'], before: (fakes) => asSwarm(fakes.driver('swarm')) });
+    const { ask, driver, events, close } = await api(['swarm'], { before: (fakes) => asSwarm(fakes.driver('swarm')) });
     const machines = (body: object) =>
       (body as { members: { name: string; availability: string; sandboxes: object }[] }).members.map(({ name, availability }) => [
         name,

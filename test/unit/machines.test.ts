@@ -18,7 +18,7 @@ const refuses = (code: string, about: RegExp) => (error: unknown) =>
 
 /** A swarm of two machines of 4 GiB and one of 8, looked at once. */
 async function swarm(options: Parameters<typeof fakeFleet>[1] = {}) {
-  const fakes = fakeFleet(['swarm'], { built: ['swarm', 'engine'], ...options });
+  const fakes = fakeFleet(['swarm'], options);
   const [h1, h2, big] = [
     fakeMachine('h1', { role: 'manager', leader: true }),
     fakeMachine('h2'),
@@ -177,7 +177,7 @@ describe('machines behind a node', () => {
 });
 
 function fakeFleetOfSwarm(settings: { starts?: number } = {}) {
-  const fakes = fakeFleet(['swarm'], { built: ['swarm', 'engine'], settings: { swarm: settings } });
+  const fakes = fakeFleet(['swarm'], { settings: { swarm: settings } });
   const driver = fakes.driver('swarm');
   driver.asSwarm(fakeMachine('h1'));
   return { ...fakes, driver };
@@ -331,7 +331,7 @@ describe('constraints of a run over the machines behind a node', () => {
     Object.assign(h1, { labels: { zone: 'd' } });
     await look('swarm');
     assert.deepEqual(against('zone==d'), []);
-    const fresh = fakeFleet(['swarm'], { built: ['swarm', 'engine'] });
+    const fresh = fakeFleet(['swarm']);
     fresh.driver('swarm').asSwarm(h1);
     fresh.driver('swarm').members = () => Promise.reject(new KatafleetError('engine.failed', 'not now'));
     await fresh.look('swarm');

@@ -4,6 +4,7 @@ import https from 'node:https';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import type Dockerode from 'dockerode';
+import { endpointForms } from '../../model/driver-kind.ts';
 import { maskEndpoint, socketPath } from '../../model/endpoint.ts';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
 import { SshTransport } from '../transport/transport.ts';
@@ -97,10 +98,7 @@ function parse(endpoint: string): URL {
 }
 
 function invalid(endpoint: string): KatafleetError {
-  return new KatafleetError(
-    'endpoint.invalid',
-    `"${maskEndpoint(endpoint)}" is no endpoint: expected unix:///path, tcp://host:port or ssh://user@host`,
-  );
+  return new KatafleetError('endpoint.invalid', `"${maskEndpoint(endpoint)}" is no endpoint: expected ${endpointForms}`);
 }
 
 const filesIn = (folder: string): TlsFiles => ({

@@ -3,7 +3,7 @@ import { toV1Archive } from './archive/convert.ts';
 import { KatafleetError } from '../../model/errors.ts';
 import { labels } from '../../model/labels.ts';
 import { defaultUids, type Uids } from '../../model/users.ts';
-import type { Driver, Fingerprint, NodeImage, OwnedContainer, PreparedImage, Sandbox, SandboxSpec } from '../contract.ts';
+import type { Driver, Fingerprint, NodeImage, OwnedContainer, PreparedImage, Reached, Sandbox, SandboxSpec } from '../contract.ts';
 import { declared, imageArchitecture, imageCommandOf } from '../docker/image-labels.ts';
 import { supervisorBinary } from '../docker/supervisor.ts';
 import type { SshTransport } from '../transport/transport.ts';
@@ -27,6 +27,9 @@ interface Probed extends SshNode {
 
 /** How often running sandboxes are looked after, ms: a client of 1.6 does not tell that its container has ended. */
 const lookMs = 2_000;
+
+/** `docker system dial-stdio`, which carries the Engine API over ssh, came with this release, on both sides. */
+const dialStdio = [18, 9] as const;
 
 /** A node's own docker command, over ssh: Docker 1.6 and later. */
 export class SshDriver implements Driver {
@@ -55,10 +58,12 @@ export class SshDriver implements Driver {
     return (await this.#node()).fingerprint;
   }
 
-  /** What decides whether the Engine API can be reached through this host's docker: see drivers/endpoint-driver.ts. */
-  async releases(): Promise<{ engine: Release; client: Release; gated: boolean; engineVersion: string }> {
+  /** What keeps the Engine API from being reached through this host's docker; undefined where nothing does. @throws as {@link probe} */
+  async withoutApi(): Promise<Exclude<Reached, { api: 'usable' }> | undefined> {
     const { release, client, gate, fingerprint: found } = await this.#node();
-    return { engine: release, client, gated: gate !== undefined, engineVersion: found.engineVersion };
+    if (!since(release, ...dialStdio)) return { api: 'too_old', engineVersion: found.engineVersion };
+    if (!since(client, ...dialStdio)) return { api: 'none', why: `its docker command (${client.join('.')}) has no dial-stdio` };
+    return gate && { api: 'none', why: 'its gate admits the docker command only' };
   }
 
   forget(): void {

@@ -1,7 +1,8 @@
 import { within } from '../../base/deadline.ts';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
-import { chooseDriver, type Choice, type DriverPolicy, type Reached } from '../../drivers/choose.ts';
-import type { Driver, DriverKind, Fingerprint, NodeMember } from '../../drivers/contract.ts';
+import type { DriverPolicy } from '../../model/driver-kind.ts';
+import { chooseDriver, type Choice } from '../../drivers/choose.ts';
+import type { Driver, Fingerprint, NodeMember, Reached } from '../../drivers/contract.ts';
 import type { SshSettings } from '../../drivers/transport/target.ts';
 import { holds, splitConstraint } from '../../model/placing.ts';
 import type { SandboxLimits } from '../../model/profile.ts';
@@ -33,8 +34,6 @@ export interface MemberSettings {
 export interface MemberOptions extends Omit<NodeOptions, 'books' | 'startParallelism' | 'onIdle' | 'onImages'> {
   cluster: Cluster;
   connect: (settings: MemberSettings) => Driver;
-  /** The drivers that this katafleet has. */
-  built: readonly DriverKind[];
   rules: HealthRules & { intervalMs: number; timeoutMs: number };
   /** Whether images can be brought to it from other nodes. */
   copy: boolean;
@@ -198,7 +197,7 @@ export class Member {
     this.#machines.forget();
     this.#capacity = undefined;
     const reached = await this.#reach();
-    this.choice = chooseDriver(endpoint, reached.found, policy, this.#options.built);
+    this.choice = chooseDriver(endpoint, reached.found, policy);
     if (this.choice.driver === undefined) {
       throw reached.error ?? new KatafleetError('driver.unavailable', `no driver serves ${this.driver.endpoint}: ${this.choice.why}`);
     }

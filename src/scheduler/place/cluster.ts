@@ -1,3 +1,4 @@
+import type { DriverKind } from '../../model/driver-kind.ts';
 import { KatafleetError } from '../../model/errors.ts';
 import { FreeOrder } from '../index/free-order.ts';
 import { Gains } from '../index/gains.ts';
@@ -29,7 +30,7 @@ export interface NodeFacts {
   largest?: { memory: number; cpus: number };
   /** The same of those too that are not in use now: what is larger has to wait for no return. */
   largestOfAll?: { memory: number; cpus: number };
-  driver: 'swarm' | 'engine' | 'ssh';
+  driver: DriverKind;
   /** Waived: its configuration lets it serve without. */
   memoryLimits: 'enforced' | 'waived' | 'missing';
   /** Whether images can be brought to it. */

@@ -310,7 +310,7 @@ describe('the driver of a swarm', () => {
     it('gives way to the engine when that manages no swarm any more, and comes back', async () => {
       const engine = new EngineDriver({ endpoint: swarm.endpoint });
       const one = await driver({ managers: [engine] });
-      const endpoint = new EndpointDriver({ engine, swarm: () => one });
+      const endpoint = new EndpointDriver({ engine, connect: () => one });
       endpoint.use('swarm');
       const together = await endpoint.probe();
       assert.deepEqual([endpoint.kind, together.largest?.cpus, endpoint.independent], ['swarm', 2, true]);
@@ -328,7 +328,7 @@ describe('the driver of a swarm', () => {
     it('stays while it only has no leader', async () => {
       const engine = new EngineDriver({ endpoint: swarm.endpoint });
       const one = await driver({ managers: [engine] });
-      const endpoint = new EndpointDriver({ engine, swarm: () => one });
+      const endpoint = new EndpointDriver({ engine, connect: () => one });
       endpoint.use('swarm');
       swarm.before = () => [500, 'rpc error: code = Unknown desc = The swarm does not have a leader.'];
       await assert.rejects(endpoint.probe(), is('swarm.leaderless'));

@@ -1,0 +1,128 @@
+import type { DriverKind } from '../model/driver-kind.ts';
+import type { Uids } from '../model/users.ts';
+import type { Driver, Reached } from './contract.ts';
+import { EndpointDriver } from './endpoint-driver.ts';
+import { EngineDriver } from './engine/driver.ts';
+import { SshDriver } from './ssh/driver.ts';
+import type { SshSettings } from './transport/target.ts';
+import { SshTransport } from './transport/transport.ts';
+
+/** An endpoint as it is configured, and what goes with it. */
+export interface EndpointSettings {
+  endpoint: string;
+  /** Other managers of the swarm that the endpoint manages: asked when it does not answer. */
+  managers?: readonly string[] | undefined;
+  tls?: string | { ca: string; cert: string; key: string } | undefined;
+  ssh?: SshSettings | undefined;
+}
+
+/** What every driver of this katafleet may need beside its endpoint. */
+export interface DriverSurroundings {
+  uids: Uids;
+  /** The Docker network of sandboxes that fetch by rsync. */
+  rsyncNetwork?: string | undefined;
+  /** Folder of a cache for the next process. */
+  cache?: string | undefined;
+  /** Makes the driver of the swarm that an engine manages: all swarms share one port. @throws config.invalid */
+  swarmOf: (engine: EngineDriver, settings: EndpointSettings) => Driver;
+}
+
+/** One endpoint with what its drivers share. Nothing connects before it is used. */
+export interface Place extends DriverSurroundings {
+  settings: EndpointSettings;
+  /** Made when it is asked for, the same each time. @throws endpoint.invalid */
+  engine(): EngineDriver;
+  /** The same, for ssh:// endpoints. @throws endpoint.invalid */
+  transport(): SshTransport;
+}
+
+interface Verdict {
+  fits: boolean;
+  /** Why it does, or does not. */
+  why: string;
+}
+
+/** A driver, as far as all that lists or chooses drivers needs it. */
+export interface DriverEntry {
+  readonly kind: DriverKind;
+  /** Whether it can serve an endpoint where that was found. Pure. */
+  fits(endpoint: string, reached: Reached): Verdict;
+  /** Makes it, when it is chosen and not before. @throws what keeps it from being made */
+  connect(place: Place): Driver;
+  /** The scheme of endpoints that no other driver serves, `local`; absent for those that are reached by an engine's API or ssh. */
+  readonly scheme?: string;
+}
+
+/** Swarm services with what sandboxes need (capabilities, pids limits, jobs) exist since this API version. */
+const swarmApi = [1, 41] as const;
+
+/** Every driver that this katafleet has. Their order of preference is that of the kinds. */
+export const registry: { readonly [K in DriverKind]: DriverEntry & { readonly kind: K } } = {
+  swarm: {
+    kind: 'swarm',
+    fits: (_endpoint, reached) => {
+      if (reached.api !== 'usable') return noApi(reached);
+      const { swarm, apiVersion } = reached.fingerprint;
+      if (swarm === 'inactive') return { fits: false, why: 'in no swarm' };
+      if (swarm === 'locked') return { fits: false, why: 'its swarm is locked: docker swarm unlock' };
+      if (swarm === 'worker') return { fits: false, why: 'a worker; only managers take services' };
+      const [major = 0, minor = 0] = apiVersion.split('.').map(Number);
+      const recent = major > swarmApi[0] || (major === swarmApi[0] && minor >= swarmApi[1]);
+      return recent
+        ? { fits: true, why: `manager, API ${apiVersion}` }
+        : { fits: false, why: `manager, but API ${apiVersion} is below ${swarmApi.join('.')}` };
+    },
+    connect: (place) => place.swarmOf(place.engine(), place.settings),
+  },
+  engine: {
+    kind: 'engine',
+    fits: (_endpoint, reached) =>
+      reached.api === 'usable' ? { fits: true, why: `API ${reached.fingerprint.apiVersion}` } : noApi(reached),
+    connect: (place) => place.engine(),
+  },
+  ssh: {
+    kind: 'ssh',
+    fits: (endpoint, reached) => {
+      if (!endpoint.startsWith('ssh:')) return { fits: false, why: 'the endpoint is not ssh://' };
+      return { fits: true, why: reached.api === 'usable' ? "the host's own docker command" : noApi(reached).why };
+    },
+    connect: (place) => new SshDriver(place.transport(), place.uids),
+  },
+};
+
+function noApi(reached: Exclude<Reached, { api: 'usable' }>): Verdict {
+  return { fits: false, why: reached.api === 'too_old' ? `engine ${reached.engineVersion} has no usable API` : reached.why };
+}
+
+/** What serves an endpoint: a driver that alone knows its scheme, else one of several, chosen when it was probed. @throws endpoint.invalid */
+export function connectEndpoint(settings: EndpointSettings, surroundings: DriverSurroundings): Driver {
+  const place = placeOf(settings, surroundings);
+  const alone = Object.values(registry).find(({ scheme }) => scheme !== undefined && settings.endpoint.startsWith(`${scheme}:`));
+  if (alone) return alone.connect(place);
+  const connect = (kind: DriverKind) => registry[kind].connect(place);
+  // Over ssh the host's own docker command is asked first, and says whether its engine can be reached.
+  const ssh = settings.endpoint.startsWith('ssh:') ? new SshDriver(place.transport(), place.uids) : undefined;
+  return new EndpointDriver({ engine: place.engine(), ssh, connect });
+}
+
+function placeOf(settings: EndpointSettings, surroundings: DriverSurroundings): Place {
+  const { endpoint, tls, ssh } = settings;
+  const { uids, rsyncNetwork, cache } = surroundings;
+  let transport: SshTransport | undefined;
+  let engine: EngineDriver | undefined;
+  const place: Place = {
+    ...surroundings,
+    settings,
+    transport: () => (transport ??= new SshTransport(endpoint, ssh)),
+    engine: () =>
+      (engine ??= new EngineDriver({
+        endpoint,
+        uids,
+        ...(rsyncNetwork === undefined ? {} : { rsyncNetwork }),
+        ...(cache === undefined ? {} : { cache }),
+        ...(tls === undefined ? {} : { tls }),
+        ...(endpoint.startsWith('ssh:') ? { transport: place.transport() } : {}),
+      })),
+  };
+  return place;
+}

@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { driverKinds, driverPolicies, endpointForms, isEndpoint } from '../../../src/model/driver-kind.ts';
+import { KatafleetError } from '../../../src/model/errors.ts';
+import { defaultUids } from '../../../src/model/users.ts';
+import { connectEndpoint, type DriverSurroundings, registry } from '../../../src/drivers/registry.ts';
+import { FakeDriver } from '../../support/fake-driver.ts';
+
+const surroundings: DriverSurroundings = { uids: defaultUids, swarmOf: () => assert.fail('nobody chose the swarm') };
+
+describe('the registry of drivers', () => {
+  it('has an entry for each kind, under its own name', () => {
+    assert.deepEqual(
+      Object.entries(registry)
+        .map(([key, { kind }]) => [key, kind])
+        .sort(),
+      driverKinds.map((kind) => [kind, kind]).sort(),
+    );
+  });
+
+  it('takes the words for a driver that docs/config.md lists', () => {
+    const page = readFileSync(new URL('../../../docs/config.md', import.meta.url), 'utf8');
+    const row = (key: string) => page.split('\n').find((line) => line.startsWith(`| \`${key}\``)) ?? assert.fail(key);
+    const words = row('defaults.driver').split('|').at(-2) ?? '';
+    assert.deepEqual(
+      Array.from(words.matchAll(/`(\w+)`/g), ([, word]) => word),
+      driverPolicies,
+    );
+    assert.ok(row('nodes[].driver').includes(`(${driverKinds.join(' before ')})`));
+  });
+
+  it('connects an endpoint lazily: nothing of a swarm is made before it is chosen', async () => {
+    const swarm = new FakeDriver('fake://swarm');
+    let made = 0;
+    const driver = connectEndpoint({ endpoint: 'tcp://h:1' }, { ...surroundings, swarmOf: () => (++made, swarm) });
+    assert.deepEqual([driver.kind, driver.reach, made], ['engine', undefined, 0]);
+    driver.use?.('swarm');
+    driver.use?.('engine');
+    driver.use?.('swarm');
+    assert.equal(made, 1);
+    await driver.close();
+  });
+
+  it('asks the docker command of an ssh:// endpoint what answers there', async () => {
+    const driver = connectEndpoint({ endpoint: 'ssh://u:secret@h' }, surroundings);
+    assert.deepEqual([typeof driver.reach, driver.endpoint], ['function', 'ssh://u:***@h']);
+    driver.use?.('ssh');
+    assert.deepEqual([driver.kind, driver.removeImage], ['ssh', undefined]);
+    await driver.close();
+  });
+
+  it('refuses what is no endpoint', () => {
+    for (const endpoint of ['nonsense', 'ftp://h', 'constructor://h', 'unix://', 'tcp://']) {
+      assert.equal(isEndpoint(endpoint), false, endpoint);
+      assert.throws(
+        () => connectEndpoint({ endpoint }, surroundings),
+        (error) => error instanceof KatafleetError && error.code === 'endpoint.invalid' && error.message.includes(endpointForms),
+      );
+    }
+    assert.equal(endpointForms, 'unix:///path, tcp://host:port or ssh://user@host');
+  });
+});
