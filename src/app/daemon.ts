@@ -3,6 +3,7 @@ import { isIP } from 'node:net';
 import { hostname } from 'node:os';
 import { ByteBudget } from '../base/byte-budget.ts';
 import { serverMemory } from '../base/server-memory.ts';
+import { listed } from '../base/listed.ts';
 import { parseListen } from '../model/endpoint.ts';
 import { KatafleetError, messageOf } from '../model/errors.ts';
 import { parseHostName } from '../model/host-name.ts';
@@ -192,7 +193,7 @@ export class Daemon {
           const found = (await fleet.reap(dryRun)).flatMap(({ node, doomed }) =>
             doomed.map(({ id, why }) => `${node} ${id.slice(0, 12)} (${why})`),
           );
-          const shown = found.length > 0 ? `: ${found.slice(0, 20).join(', ')}${found.length > 20 ? ', …' : ''}` : '';
+          const shown = found.length > 0 ? `: ${listed(found, 20)}` : '';
           return `${found.length} containers ${dryRun ? 'would be removed' : 'removed'}${shown}`;
         },
       },
@@ -251,7 +252,7 @@ export class Daemon {
       }
       if (!dryRun) await node.refreshImages();
     }
-    return `${told.length} images ${dryRun ? 'would go' : 'gone'}${told.length > 0 ? `: ${told.slice(0, 20).join(', ')}` : ''}`;
+    return `${told.length} images ${dryRun ? 'would go' : 'gone'}${told.length > 0 ? `: ${listed(told, 20)}` : ''}`;
   }
 
   /** Refuses new runs, lets what runs end within a grace, leaves the rest in the journal, and removes its sandboxes. */

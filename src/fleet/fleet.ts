@@ -1,3 +1,4 @@
+import { listed } from '../base/listed.ts';
 import { maskEndpoint } from '../model/endpoint.ts';
 import { KatafleetError } from '../model/errors.ts';
 import { canonicalImage } from '../model/image-name.ts';
@@ -126,10 +127,7 @@ export class Fleet {
     const member = this.#byName.get(name);
     if (member) return member;
     const names = this.members.map(({ settings }) => settings.name);
-    throw new KatafleetError(
-      'node.unknown',
-      `no node "${name}"; there are: ${names.slice(0, 20).join(', ')}${names.length > 20 ? ', …' : ''}`,
-    );
+    throw new KatafleetError('node.unknown', `no node "${name}"; there are: ${listed(names, 20)}`);
   }
 
   /** Whether any node is ready, or may be soon. */

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { realpathSync } from 'node:fs';
+import { listed } from '../base/listed.ts';
 import { KatafleetError } from '../model/errors.ts';
 
 /** What of this machine and its Node decides which image can run that Node, or another one in its place. */
@@ -39,8 +40,7 @@ export function planNode({ path, debian, libraries, glibc }: HostNode): NodePlan
   const suite = follow?.suite ?? least.suite;
   if (foreign.length > 0) {
     if (follow && follow.version >= firstWithNode && /^\/usr\/bin\/node(js)?$/.test(path)) return { suite, node: 'apt' };
-    const shown = foreign.length > 3 ? `${foreign.slice(0, 3).join(', ')} and ${foreign.length - 3} more` : foreign.join(', ');
-    throw refuse(`needs libraries that the image does not have (${shown})`);
+    throw refuse(`needs libraries that the image does not have (${listed(foreign, 3)})`);
   }
   if (!follow && glibc !== undefined && isLater(glibc, least.glibc))
     throw refuse(`was compiled for glibc ${glibc}, and the image has ${least.glibc}, of Debian ${least.suite}`);

@@ -1,3 +1,4 @@
+import { listed } from '../base/listed.ts';
 import { KatafleetError } from '../model/errors.ts';
 import type { Fleet } from '../fleet/fleet.ts';
 import type { Reason, ReasonCode, Wanted } from '../scheduler/place/placement.ts';
@@ -7,8 +8,8 @@ const shown = 20;
 
 /** The first nodes, each with its words. */
 function list(nodes: readonly { node: string; reasons: readonly Reason[] }[]): string {
-  const words = nodes.slice(0, shown).map(({ node, reasons }) => `${node}: ${reasons.map(({ text }) => text).join(', ')}`);
-  return `${words.join('; ')}${nodes.length > shown ? `; and ${nodes.length - shown} more` : ''}`;
+  const words = nodes.map(({ node, reasons }) => `${node}: ${reasons.map(({ text }) => text).join(', ')}`);
+  return listed(words, shown, { separator: '; ', and: '; and ' });
 }
 
 /** A run that waited in vain: what was in the way at the end, node by node, and what the last node said that had no room after all. */

@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { listed } from '../../base/listed.ts';
 import { formatBytes, formatDuration } from '../../model/quantity.ts';
 import { labels } from '../../model/labels.ts';
 import { readRecipes } from '../../images/recipe.ts';
@@ -76,20 +77,18 @@ async function imagesOf(at: At): Promise<FleetImage[]> {
 
 export function imagesTable(images: readonly FleetImage[]): string {
   const short = (id: string) => id.replace(/^sha256:/, '').slice(0, 12);
-  const nodes = (names: readonly string[]) =>
-    names.length === 0 ? '-' : `${names.slice(0, 6).join(' ')}${names.length > 6 ? ` and ${names.length - 6} more` : ''}`;
+  const nodes = (names: readonly string[]) => listed(names, 6, { separator: ' ' }) || '-';
   const rows = images.map((image) => [
     image.name,
     image.ids.map(short).join(' '),
     formatBytes(image.size),
     nodes(image.ready),
     nodes([...image.waiting.map((node) => `(${node})`), ...image.obtainable]),
-    image.unable.length === 0
-      ? '-'
-      : image.unable
-          .slice(0, 3)
-          .map(({ node, why }) => `${node}: ${why}`)
-          .join('; '),
+    listed(
+      image.unable.map(({ node, why }) => `${node}: ${why}`),
+      3,
+      { separator: '; ', and: '; and ' },
+    ) || '-',
   ]);
   return table(['IMAGE', 'ID', 'SIZE', 'RUNS ON', 'NOT NOW', "CAN'T"], rows);
 }

@@ -3,6 +3,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { inPackage } from '../../base/package-folder.ts';
+import { listed } from '../../base/listed.ts';
 import { KatafleetError } from '../../model/errors.ts';
 import type { RunTest } from '../../katas/avatar.ts';
 import type { Sandbox } from '../../katas/sandbox.ts';
@@ -59,7 +60,7 @@ export function kataCommand(at: At): Command {
           manifest.display_name,
           manifest.image_name,
           ago(Date.parse(created), Date.now()),
-          avatars.length > 8 ? `${avatars.slice(0, 8).join(' ')} and ${avatars.length - 8} more` : avatars.join(' ') || '-',
+          listed(avatars, 8, { separator: ' ' }) || '-',
         ]);
         say(table(['KATA', 'START-POINT', 'IMAGE', 'AGE', 'AVATARS'], rows));
       }

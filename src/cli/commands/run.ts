@@ -1,6 +1,7 @@
 import '../short-lived.ts';
 import { Command } from 'commander';
 import type { z } from 'zod';
+import { listed } from '../../base/listed.ts';
 import { KatafleetError } from '../../model/errors.ts';
 import type { Profile } from '../../model/profile.ts';
 import { parseBytes, parseDuration } from '../../model/quantity.ts';
@@ -99,9 +100,8 @@ async function requestOf(
   tell: (text: string) => void,
 ): Promise<RunRequest> {
   const { files, folders, skipped, repositories } = await readFolder(dir, { git: options.withGit });
-  if (repositories.length > 0) tell(`${repositories.slice(0, 5).join(', ')} left out (--with-git sends it)`);
-  if (skipped.length > 0)
-    tell(`left out, for they are no plain files: ${skipped.slice(0, 5).join(', ')}${skipped.length > 5 ? ', …' : ''}`);
+  if (repositories.length > 0) tell(`${listed(repositories, 5)} left out (--with-git sends it)`);
+  if (skipped.length > 0) tell(`left out, for they are no plain files: ${listed(skipped, 5)}`);
   const manifest = options.image === undefined ? await readManifest(dir, 'or another kind') : undefined;
   return {
     image: options.image ?? manifest?.image_name ?? 'build-essential',

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { constants } from 'node:fs';
 import { chmod, lstat, mkdir, open, opendir, rm, utimes } from 'node:fs/promises';
+import { listed } from '../../base/listed.ts';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
 import { decodePath, encodePath } from '../../model/paths.ts';
 import { makeFolder } from '../../files/make-folder.ts';
@@ -49,8 +50,7 @@ export async function writeBack(
 export function sayNotWritten(left: readonly NotWritten[]): string[] {
   const lines = (reason: KeptBack, why: string) => {
     const paths = left.filter((one) => one.reason === reason).map(({ path }) => path);
-    const more = paths.length > 5 ? ` and ${paths.length - 5} more` : '';
-    return paths.length === 0 ? [] : [`not written: ${paths.slice(0, 5).join(', ')}${more}, for ${why}`];
+    return paths.length === 0 ? [] : [`not written: ${listed(paths, 5)}, for ${why}`];
   };
   return [
     ...lines('git', 'git would take it for a repository, or it holds one'),

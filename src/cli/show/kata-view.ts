@@ -1,3 +1,4 @@
+import { listed } from '../../base/listed.ts';
 import { sayOutcome } from '../../model/outcome.ts';
 import { formatBytes } from '../../model/quantity.ts';
 import type { Tested } from '../../katas/avatar.ts';
@@ -10,10 +11,9 @@ import { colours, escapeControls, outputTo } from './terminal.ts';
 /** How katas look on a terminal and as JSON. */
 
 export function notesOf({ test, hidden, ignored }: Tested): string[] {
-  const few = (paths: readonly string[]) => `${paths.slice(0, 5).join(', ')}${paths.length > 5 ? ` and ${paths.length - 5} more` : ''}`;
   return [
-    ...(hidden.length > 0 ? [`kept out of sight: ${few(hidden)}`] : []),
-    ...(ignored.length > 0 ? [`ignored: ${few(ignored)}`] : []),
+    ...(hidden.length > 0 ? [`kept out of sight: ${listed(hidden, 5)}`] : []),
+    ...(ignored.length > 0 ? [`ignored: ${listed(ignored, 5)}`] : []),
     `test ${test}`,
   ];
 }

@@ -1,3 +1,4 @@
+import { listed } from '../../base/listed.ts';
 import { KatafleetError } from '../../model/errors.ts';
 import type { NodeMember } from '../../drivers/contract.ts';
 
@@ -13,7 +14,7 @@ export function machineOf<T extends Pick<NodeMember, 'id' | 'name'>>(machines: r
   const found = whole.length > 0 || wanted === '' ? whole : machines.filter(({ id }) => id.startsWith(wanted));
   const [only, another] = found;
   if (only && !another) return only;
-  const list = (of: readonly T[]) => `${of.slice(0, 20).map(shown).join(', ')}${of.length > 20 ? ', …' : ''}`;
+  const list = (of: readonly T[]) => listed(of.map(shown), 20);
   const message = only
     ? `several machines of ${node} are meant by "${wanted}": ${list(found)}`
     : `no machine "${wanted}" behind ${node}; there are: ${list(machines)}`;
