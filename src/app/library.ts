@@ -1,3 +1,4 @@
+import { Memo } from '../base/memo.ts';
 import { KatafleetError } from '../model/errors.ts';
 import { canonicalImage } from '../model/image-name.ts';
 import type { Placing } from '../model/placing.ts';
@@ -101,7 +102,7 @@ export class Katafleet implements AsyncDisposable {
   readonly #options: KatafleetOptions;
   readonly #swarm: SwarmConnector;
   #dispatcher: Dispatcher | undefined;
-  #ready: Promise<void> | undefined;
+  readonly #ready = new Memo(() => this.#open());
 
   /** Connects to nothing yet. @throws endpoint.invalid */
   constructor(options: KatafleetOptions = {}) {
@@ -158,11 +159,7 @@ export class Katafleet implements AsyncDisposable {
 
   /** Asks the nodes what they are, and removes what dead owners left on them. @throws engine.* of the first node when none is ready */
   open(): Promise<void> {
-    this.#ready ??= this.#open().catch((error: unknown) => {
-      this.#ready = undefined;
-      throw error;
-    });
-    return this.#ready;
+    return this.#ready.get();
   }
 
   async #open(): Promise<void> {

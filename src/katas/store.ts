@@ -2,6 +2,7 @@ import { randomInt } from 'node:crypto';
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import PQueue from 'p-queue';
+import { MemoMap } from '../base/memo.ts';
 import { KatafleetError, messageOf } from '../model/errors.ts';
 import { Avatar, type AvatarServices, type Given, type RunTest, type Tested, type TestOptions } from './avatar.ts';
 import type { Start } from './branch.ts';
@@ -50,8 +51,8 @@ export class Katas implements AsyncDisposable {
   readonly #services: AvatarServices;
   /** By `kata/avatar`, the last used last. */
   readonly #avatars = new Map<string, Avatar>();
-  readonly #records = new Map<string, Promise<KataRecord>>();
-  readonly #starts = new Map<string, Promise<Snapshot>>();
+  readonly #records = new MemoMap<string, KataRecord>();
+  readonly #starts = new MemoMap<string, Snapshot>();
 
   constructor({ folder, run, trouble = () => undefined, git = new Git(), retries, lockWaitMs = 120_000 }: KatasOptions) {
     this.#places = new Places(folder);
@@ -106,7 +107,7 @@ export class Katas implements AsyncDisposable {
   /** @throws kata.unknown */
   async kata(id: string): Promise<KataRecord> {
     kataId(id);
-    return remembered(this.#records, id, () => this.#read(id));
+    return this.#records.get(id, () => this.#read(id));
   }
 
   async #read(id: string): Promise<KataRecord> {
@@ -212,7 +213,7 @@ export class Katas implements AsyncDisposable {
   #start(kata: string): Start {
     const repository = this.#places.start(kata);
     const read = async () => readSnapshot(this.#git, repository, readTip(repository) ?? '');
-    return { repository, read: () => remembered(this.#starts, kata, read) };
+    return { repository, read: () => this.#starts.get(kata, read) };
   }
 
   /** Lets go of idle avatars, those not used for longest first, while there are too many. */
@@ -261,17 +262,6 @@ export class Katas implements AsyncDisposable {
     });
     await syncFolder(this.#places.root);
   }
-}
-
-/** What was read once; all who ask meanwhile are answered in their order. A failure is not kept. */
-function remembered<T>(known: Map<string, Promise<T>>, key: string, read: () => Promise<T>): Promise<T> {
-  let value = known.get(key);
-  if (!value) {
-    value = read();
-    value.catch(() => known.delete(key));
-    known.set(key, value);
-  }
-  return value;
 }
 
 export function shownOf({ files, folders }: Sandbox): Sandbox {

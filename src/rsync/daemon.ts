@@ -5,6 +5,7 @@ import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { Backoff } from '../base/backoff.ts';
+import { Memo } from '../base/memo.ts';
 import { KatafleetError, messageOf } from '../model/errors.ts';
 import { makeFolder } from '../files/make-folder.ts';
 import { daemonText } from './modules.ts';
@@ -89,7 +90,7 @@ async function occupied(listen: DaemonSettings['listen']): Promise<boolean> {
 export class MachineDaemon implements RsyncDaemon {
   readonly #settings: DaemonSettings;
   readonly #file: string;
-  #answers: Promise<void> | undefined;
+  readonly #answers = new Memo(() => this.#look());
 
   constructor(settings: DaemonSettings) {
     this.#settings = settings;
@@ -97,11 +98,7 @@ export class MachineDaemon implements RsyncDaemon {
   }
 
   ready(): Promise<void> {
-    this.#answers ??= this.#look().catch((error: unknown) => {
-      this.#answers = undefined;
-      throw error;
-    });
-    return this.#answers;
+    return this.#answers.get();
   }
 
   async #look(): Promise<void> {
@@ -129,7 +126,7 @@ export class OwnDaemon implements RsyncDaemon {
   readonly #settings: DaemonSettings;
   readonly #files: { conf: string; pidFile: string; logFile: string };
   #child: ChildProcess | undefined;
-  #answers: Promise<void> | undefined;
+  readonly #answers = new Memo(() => this.#start());
   readonly #backoff = new Backoff(pauses);
   #closing = false;
 
@@ -145,11 +142,7 @@ export class OwnDaemon implements RsyncDaemon {
   }
 
   ready(): Promise<void> {
-    this.#answers ??= this.#start().catch((error: unknown) => {
-      this.#answers = undefined;
-      throw error;
-    });
-    return this.#answers;
+    return this.#answers.get();
   }
 
   async #start(): Promise<void> {
@@ -194,7 +187,7 @@ export class OwnDaemon implements RsyncDaemon {
     process.off('exit', this.#killNow);
     if (this.#child !== child) return;
     this.#child = undefined;
-    this.#answers = undefined;
+    this.#answers.forget();
     if (this.#closing) return;
     const how = child.signalCode ?? `exit code ${child.exitCode ?? 'none'}`;
     this.#settings.onTrouble?.(`the rsync daemon ended (${how}) and is started again${said === '' ? '' : `; it said: ${said.trim()}`}`);

@@ -1,4 +1,5 @@
 import { chmod, chown, mkdir, rm, writeFile } from 'node:fs/promises';
+import { Memo } from '../base/memo.ts';
 import { KatafleetError } from '../model/errors.ts';
 import { encodePath } from '../model/paths.ts';
 import { type ListedFile, type ReturnedFile, sandboxUser } from '../model/run.ts';
@@ -62,7 +63,7 @@ export class Rsync {
   readonly #settings: ModuleSettings;
   readonly #modules = new Map<string, string>();
   #writing: Promise<void> = Promise.resolve();
-  #ready: Promise<void> | undefined;
+  readonly #prepared = new Memo(() => this.#prepare());
 
   /** Starts nothing yet. */
   constructor(options: RsyncOptions, daemon?: RsyncDaemon) {
@@ -91,11 +92,7 @@ export class Rsync {
 
   /** Resolves when the daemon answers; starts it where it is our own. @throws rsync.daemon */
   async ready(): Promise<void> {
-    this.#ready ??= this.#prepare().catch((error: unknown) => {
-      this.#ready = undefined;
-      throw error;
-    });
-    await this.#ready;
+    await this.#prepared.get();
     await this.#daemon.ready();
   }
 
@@ -246,8 +243,8 @@ export class Rsync {
 
   /** Ends the daemon, where it is our own, and every module. */
   async close(): Promise<void> {
-    if (!this.#ready) return;
-    await this.#ready.catch(() => undefined); // told before
+    if (!this.#prepared.current) return;
+    await this.#prepared.current.catch(() => undefined); // told before
     this.#modules.clear();
     await this.#publish();
     await this.#daemon.close();

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { inPackage } from '../../base/package-folder.ts';
+import { MemoMap } from '../../base/memo.ts';
 import { KatafleetError } from '../../model/errors.ts';
 
 /** The supervisor as built for one architecture. */
@@ -9,7 +10,8 @@ export interface SupervisorBinary {
   sha256: string;
 }
 
-const cache = new Map<string, Promise<SupervisorBinary>>();
+/** One that is built in the meantime is found the next time. */
+const cache = new MemoMap<string, SupervisorBinary>();
 
 /** Path of the built supervisor, the same from src/ and from dist/. */
 export function supervisorFile(architecture: 'amd64' | 'arm64'): string {
@@ -18,13 +20,7 @@ export function supervisorFile(architecture: 'amd64' | 'arm64'): string {
 
 /** The supervisor for an architecture, read once. @throws supervisor.missing */
 export function supervisorBinary(architecture: 'amd64' | 'arm64'): Promise<SupervisorBinary> {
-  let binary = cache.get(architecture);
-  if (!binary) {
-    binary = load(architecture);
-    binary.catch(() => cache.delete(architecture)); // built in the meantime, it is found the next time; the caller gets the error
-    cache.set(architecture, binary);
-  }
-  return binary;
+  return cache.get(architecture, () => load(architecture));
 }
 
 async function load(architecture: 'amd64' | 'arm64'): Promise<SupervisorBinary> {

@@ -4,6 +4,7 @@ import type Dockerode from 'dockerode';
 import tar from 'tar-stream';
 import { posix } from 'node:path';
 import { z } from 'zod';
+import { MemoMap } from '../../base/memo.ts';
 import { labels } from '../../model/labels.ts';
 import { isStatus } from '../docker/errors.ts';
 import { supervisorPath } from '../docker/isolation.ts';
@@ -27,7 +28,7 @@ const PathStat = z.object({ mode: z.number() });
  * supervisor's place runs as root of the container. An image's id stands for its bytes, so each is looked into once.
  */
 export class CarriedSupervisors {
-  readonly #verdicts = new Map<string, Promise<boolean>>();
+  readonly #verdicts = new MemoMap<string, boolean>(mostKnown);
   readonly #remembered: Remembered | undefined;
 
   /** `remembered` has the images that were found to carry it by earlier processes, by id and supervisor. */
@@ -38,15 +39,7 @@ export class CarriedSupervisors {
   /** @throws what dockerode throws; then nothing is remembered */
   holds(docker: Dockerode, image: string, supervisor: SupervisorBinary): Promise<boolean> {
     const key = `${image} ${supervisor.sha256}`;
-    let verdict = this.#verdicts.get(key);
-    if (!verdict) {
-      verdict = this.#find(key, () => lookInto(docker, image, supervisor));
-      verdict.catch(() => this.#verdicts.delete(key));
-      this.#verdicts.set(key, verdict);
-      const [oldest] = this.#verdicts.keys();
-      if (this.#verdicts.size > mostKnown && oldest !== undefined) this.#verdicts.delete(oldest);
-    }
-    return verdict;
+    return this.#verdicts.get(key, () => this.#find(key, () => lookInto(docker, image, supervisor)));
   }
 
   async #find(key: string, look: () => Promise<boolean>): Promise<boolean> {

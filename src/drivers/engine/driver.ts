@@ -4,6 +4,7 @@ import { finished } from 'node:stream/promises';
 import Dockerode from 'dockerode';
 import { z } from 'zod';
 import { abortable } from '../../base/deadline.ts';
+import { Memo } from '../../base/memo.ts';
 import { maskEndpoint } from '../../model/endpoint.ts';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
 import { labels } from '../../model/labels.ts';
@@ -62,7 +63,7 @@ export class EngineDriver implements Driver {
   readonly #rsyncNetwork: string | undefined;
   readonly #uids: Uids;
   readonly #carried: CarriedSupervisors;
-  #probed: Promise<Probed> | undefined;
+  readonly #probed = new Memo(() => this.#ask());
 
   /** @throws endpoint.invalid */
   constructor(options: EngineDriverOptions) {
@@ -80,7 +81,7 @@ export class EngineDriver implements Driver {
   }
 
   forget(): void {
-    this.#probed = undefined;
+    this.#probed.forget();
   }
 
   /** The engine's client with the negotiated version, for what builds images. */
@@ -89,11 +90,7 @@ export class EngineDriver implements Driver {
   }
 
   #node(): Promise<Probed> {
-    this.#probed ??= this.#ask().catch((error: unknown) => {
-      this.#probed = undefined;
-      throw error;
-    });
-    return this.#probed;
+    return this.#probed.get();
   }
 
   async #ask(): Promise<Probed> {

@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream';
 import { toV1Archive } from './archive/convert.ts';
+import { Memo } from '../../base/memo.ts';
 import { KatafleetError } from '../../model/errors.ts';
 import { labels } from '../../model/labels.ts';
 import { defaultUids, type Uids } from '../../model/users.ts';
@@ -38,7 +39,7 @@ export class SshDriver implements Driver {
   readonly #transport: SshTransport;
   readonly #remote: RemoteDocker;
   readonly #uids: Uids;
-  #probed: Promise<Probed> | undefined;
+  readonly #probed = new Memo(() => this.#ask());
   /** Running sandboxes by their containers' names. */
   readonly #sandboxes = new Map<string, SshSandbox>();
   #looking: NodeJS.Timeout | undefined;
@@ -67,15 +68,11 @@ export class SshDriver implements Driver {
   }
 
   forget(): void {
-    this.#probed = undefined;
+    this.#probed.forget();
   }
 
   #node(): Promise<Probed> {
-    this.#probed ??= this.#ask().catch((error: unknown) => {
-      this.#probed = undefined;
-      throw error;
-    });
-    return this.#probed;
+    return this.#probed.get();
   }
 
   async #ask(): Promise<Probed> {

@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream';
 import type Dockerode from 'dockerode';
 import { z } from 'zod';
+import { Memo } from '../../base/memo.ts';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
 import { labels } from '../../model/labels.ts';
 import type { SandboxLimits } from '../../model/profile.ts';
@@ -82,7 +83,7 @@ export class SwarmDriver implements Driver {
   readonly #rounds: Rounds;
   readonly #departures = new Departures({ over: (tasks) => this.#over(tasks), signal: this.#closing.signal });
   #nodes: NodeMember[] = [];
-  #probed: Promise<Fingerprint> | undefined;
+  readonly #probed = new Memo(() => this.#probe());
   #adopted = false;
   #pressureUntil = 0;
 
@@ -118,11 +119,7 @@ export class SwarmDriver implements Driver {
   }
 
   probe(): Promise<Fingerprint> {
-    this.#probed ??= this.#probe().catch((error: unknown) => {
-      this.#probed = undefined;
-      throw error;
-    });
-    return this.#probed;
+    return this.#probed.get();
   }
 
   async #probe(): Promise<Fingerprint> {
@@ -134,7 +131,7 @@ export class SwarmDriver implements Driver {
   }
 
   forget(): void {
-    this.#probed = undefined;
+    this.#probed.forget();
     this.#shapes.forget();
     for (const engine of this.#managers.engines) engine.forget();
   }

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { MemoMap } from '../../../base/memo.ts';
 import { poolKey, type SandboxLimits } from '../../../model/profile.ts';
 import type { SandboxSpec } from '../../contract.ts';
 import { supervisorBinary } from '../../docker/supervisor.ts';
@@ -33,7 +34,7 @@ export class Shapes {
   readonly #prepared = new Map<string, SwarmImage>();
   /** Image ids by what tasks call them. */
   readonly #ids = new Map<string, string>();
-  readonly #addresses = new Map<Way, Promise<string>>();
+  readonly #addresses = new MemoMap<Way, string>();
   #appArmor = false;
   #several = false;
 
@@ -114,13 +115,7 @@ export class Shapes {
   }
 
   #address(way: Way): Promise<string> {
-    let address = this.#addresses.get(way);
-    if (!address) {
-      address = this.#find(way);
-      address.catch(() => this.#addresses.delete(way)); // the caller gets the error
-      this.#addresses.set(way, address);
-    }
-    return address;
+    return this.#addresses.get(way, () => this.#find(way));
   }
 
   async #find(way: Way): Promise<string> {
