@@ -3,9 +3,11 @@ import { z } from 'zod';
 import { driverPolicies, type DriverPolicy } from '../model/driver-kind.ts';
 import { endpointIdentity, parseListen } from '../model/endpoint.ts';
 import { parseHostName } from '../model/host-name.ts';
-import { Profile, ProfileFields } from '../model/profile.ts';
+import { eachLimit, limitNames } from '../model/limits.ts';
+import { Profile } from '../model/profile.ts';
 import { defaultUids, mostUids, parseUids, type Uids, uidsInWords } from '../model/users.ts';
 import { duration, durationOrOff, reserve, share, size } from './fields.ts';
+import { limitField } from './limits.ts';
 import { checkReach, endpoint, file, type ReachConfig, reachFields } from './reach.ts';
 import { RsyncEntry } from './rsync.ts';
 import { SwarmEntry } from './swarm.ts';
@@ -44,28 +46,7 @@ const NodeEntry = z
   })
   .superRefine(checkReach);
 
-const { shape } = ProfileFields;
-/** Profile's own bounds hold; here sizes and times may be written in words. */
-const ProfileEntry = z
-  .strictObject({
-    memory: size(16 * MiB, 1024 * GiB).optional(),
-    cpus: shape.cpus,
-    pids: shape.pids,
-    wallMs: duration(10, day).optional(),
-    cpuMs: duration(0, day).optional(),
-    stdout: size(0, 64 * MiB).optional(),
-    stderr: size(0, 64 * MiB).optional(),
-    fileSize: size(0, 64 * GiB).optional(),
-    filesBack: shape.filesBack,
-    fileBack: size(0, GiB).optional(),
-    bytesBack: size(0, GiB).optional(),
-    openFiles: shape.openFiles,
-    stack: size(64 * KiB, GiB).optional(),
-    shm: size(0, 64 * GiB).optional(),
-    dial: shape.dial,
-    network: Profile.shape.network,
-  })
-  .transform((fields) => Profile.parse(fields));
+const ProfileEntry = z.strictObject(eachLimit(limitNames, limitField)).transform((fields) => Profile.parse(fields));
 
 const PoolEntry = z.strictObject({
   image,

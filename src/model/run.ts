@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { Profile } from './profile.ts';
+import { type Profile, StepLimits } from './profile.ts';
 import type { Light } from './lights.ts';
 
 /** The user that cyber-dojo's images are made for, and as which files of katafleet's own side are kept. Sandboxes have another each, see model/users.ts. */
@@ -47,14 +47,7 @@ export const Step = z.strictObject({
   /** Where it starts; absolute, the sandbox folder if absent. */
   cwd: text.startsWith('/').max(4_095).optional(),
   /** This step's own limits, where they differ from the profile's. */
-  limits: z
-    .strictObject({
-      wallMs: Profile.shape.wallMs.unwrap().optional(),
-      cpuMs: Profile.shape.cpuMs.unwrap().optional(),
-      stdout: Profile.shape.stdout.unwrap().optional(),
-      stderr: Profile.shape.stderr.unwrap().optional(),
-    })
-    .optional(),
+  limits: StepLimits.optional(),
   /** When this step does not exit with 0, the steps after it are left out. */
   required: z.boolean().default(false),
 });

@@ -1,6 +1,8 @@
 import type { GlobProgram } from '../model/glob.ts';
+import { type ExecLimit, limitNames, limitOf } from '../model/limits.ts';
+import type { Profile } from '../model/profile.ts';
 import { encodeFrame, hostFrame, maxPayload } from './frames.ts';
-import { PayloadWriter } from './wire.ts';
+import { PayloadReader, PayloadWriter } from './wire.ts';
 
 /** Version of docs/protocol.md that this host speaks. */
 export const protocolVersion = 1;
@@ -17,30 +19,35 @@ export interface Opening {
   bytesBack: number;
 }
 
+/** EXEC's numbers: the limits that the table says it carries, and how many processes the step may have. */
+interface ExecNumbers extends Pick<Profile, ExecLimit> {
+  /** 0: the container's pids limit alone. */
+  processes: number;
+}
+
 /** What EXEC says. Sizes are bytes, times ms. */
-export interface Execution {
+export interface Execution extends ExecNumbers {
   step: number;
   keepNetwork: boolean;
   collect: boolean;
   /** False: the step has no System V IPC, which only a supervisor with that ability understands. Absent: it has. */
   ipc?: boolean;
-  wallMs: number;
-  /** 0: no limit. */
-  cpuMs: number;
-  stdoutCap: number;
-  stderrCap: number;
   /** Bytes that are to be kept of the end of a stream that is cut. Only for a supervisor with the ability `tail`. */
   tails?: { stdout: number; stderr: number };
-  fileSize: number;
-  /** 0: the container's pids limit alone. */
-  processes: number;
-  openFiles: number;
-  stack: number;
   /** Empty: the sandbox folder. */
   cwd: string;
   argv: readonly string[];
   env: readonly string[];
 }
+
+/** {@link ExecNumbers} in the order of the wire. */
+export const execNumbers = [
+  ...limitNames.flatMap((name) => {
+    const { exec } = limitOf(name);
+    return exec ? [{ ...exec, name: name as ExecLimit }] : [];
+  }),
+  { name: 'processes' as const, place: 6, bits: 32 as const },
+].sort((a, b) => a.place - b.place);
 
 export interface EntryHeader {
   path: Buffer;
@@ -84,20 +91,42 @@ export function fitsExec({ argv, env, cwd }: Pick<Execution, 'argv' | 'env' | 'c
   return [...argv, ...env].reduce((sum, text) => sum + 2 + Buffer.byteLength(text), rest) <= maxPayload;
 }
 
+const execFlags = { keepNetwork: 1, collect: 2, noIpc: 4, tails: 8 } as const;
+
 /** EXEC; undefined where it does not fit, see {@link fitsExec}. */
 export function encodeExec(execution: Execution): Buffer | undefined {
   if (!fitsExec(execution)) return undefined;
-  const walls = (execution.keepNetwork ? 1 : 0) | (execution.ipc === false ? 4 : 0);
-  const flags = walls | (execution.collect ? 2 : 0) | (execution.tails ? 8 : 0);
-  const payload = new PayloadWriter().u32(execution.step).u8(flags).u32(execution.wallMs).u32(execution.cpuMs);
-  payload.u64(execution.stdoutCap).u64(execution.stderrCap).u64(execution.fileSize);
-  payload.u32(execution.processes).u32(execution.openFiles).u64(execution.stack).str(execution.cwd);
+  const walls = (execution.keepNetwork ? execFlags.keepNetwork : 0) | (execution.ipc === false ? execFlags.noIpc : 0);
+  const flags = walls | (execution.collect ? execFlags.collect : 0) | (execution.tails ? execFlags.tails : 0);
+  const payload = new PayloadWriter().u32(execution.step).u8(flags);
+  for (const { name, bits } of execNumbers) payload[`u${bits}`](execution[name]);
+  payload.str(execution.cwd);
   payload.u16(execution.argv.length);
   for (const argument of execution.argv) payload.str(argument);
   payload.u16(execution.env.length);
   for (const variable of execution.env) payload.str(variable);
   if (execution.tails) payload.u32(execution.tails.stdout).u32(execution.tails.stderr);
   return encodeFrame(hostFrame.exec, payload.done());
+}
+
+/** What the payload of EXEC says, the inverse of {@link encodeExec}: for stand-ins of a supervisor. @throws ProtocolBreak */
+export function decodeExec(bytes: Buffer): Execution {
+  const payload = new PayloadReader(bytes);
+  const [step, flags] = [payload.u32(), payload.u8()];
+  const numbers = Object.fromEntries(execNumbers.map(({ name, bits }) => [name, bits === 32 ? payload.u32() : payload.size()]));
+  const cwd = payload.str().toString();
+  const texts = () => Array.from({ length: payload.u16() }, () => payload.str().toString());
+  const [argv, env] = [texts(), texts()];
+  const tails = flags & execFlags.tails ? { stdout: payload.u32(), stderr: payload.u32() } : undefined;
+  payload.end();
+  return {
+    ...(numbers as unknown as ExecNumbers),
+    ...{ step, cwd, argv, env },
+    keepNetwork: (flags & execFlags.keepNetwork) !== 0,
+    collect: (flags & execFlags.collect) !== 0,
+    ipc: (flags & execFlags.noIpc) === 0,
+    ...(tails ? { tails } : {}),
+  };
 }
 
 /** DATA frames of some bytes. */

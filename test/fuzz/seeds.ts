@@ -16,45 +16,18 @@ import {
 } from '../../src/protocol/requests.ts';
 import { challenge, dialFrame, frame, welcome } from '../support/dial-host.ts';
 import { payloadOf, sentinelNonce } from '../support/dialer.ts';
+import { anExecution } from '../support/execution.ts';
 import { answer, record } from '../support/name-server.ts';
 
 const uid = process.getuid?.() || 41966;
 const open = encodeOpen({ uid, gid: uid, lifetimeMs: 1000, filesBack: 5, fileBack: 100, bytesBack: 200 });
 const entry = (path: string) => ({ path: Buffer.from(path), mode: 0o644, mtimeNs: 1_700_000_000_123_456_789n });
 const file = (path: string, content: string) => [encodeFile(entry(path), content.length), ...encodeData(Buffer.from(content))];
-const exec = encodeExec({
-  step: 1,
-  keepNetwork: false,
-  collect: true,
-  wallMs: 10,
-  cpuMs: 5,
-  stdoutCap: 10,
-  stderrCap: 100,
-  fileSize: 10,
-  processes: 3,
-  openFiles: 20,
-  stack: 1 << 20,
-  cwd: '/',
-  argv: ['a', 'b'],
-  env: ['A=b'],
-});
-const tails = encodeExec({
-  step: 2,
-  keepNetwork: false,
-  collect: true,
-  wallMs: 10,
-  cpuMs: 0,
-  stdoutCap: 1,
-  stderrCap: 1,
-  tails: { stdout: 7, stderr: 9 },
-  fileSize: 10,
-  processes: 0,
-  openFiles: 20,
-  stack: 1 << 20,
-  cwd: '',
-  argv: ['a'],
-  env: [],
-});
+const small = { wallMs: 10, stdout: 1, stderr: 1, fileSize: 10, openFiles: 20, stack: 1 << 20 };
+const exec = encodeExec(
+  anExecution({ ...small, collect: true, cpuMs: 5, stdout: 10, stderr: 100, processes: 3, cwd: '/', argv: ['a', 'b'], env: ['A=b'] }),
+);
+const tails = encodeExec(anExecution({ ...small, step: 2, collect: true, tails: { stdout: 7, stderr: 9 }, argv: ['a'] }));
 const seeds: Record<string, (Buffer | undefined)[]> = {
   open: [open],
   files: [open, ...file('a', 'hello'), ...file('d/e/f', ''), ...file('d/e', 'now a file')],

@@ -2,26 +2,12 @@ import assert from 'node:assert/strict';
 import { encodeFrame, hostFrame } from '../../src/protocol/frames.ts';
 import type { Reply } from '../../src/protocol/replies.ts';
 import { encodeDelete, encodeExec, encodeFile, encodeOpen } from '../../src/protocol/requests.ts';
+import { anExecution } from '../support/execution.ts';
 import { PipedSupervisor, user } from '../support/supervisor.ts';
 
 const opening = encodeOpen({ ...user, lifetimeMs: 60_000, filesBack: 10, fileBack: 1000, bytesBack: 10_000 });
 const path = (text: string) => encodeFile({ path: Buffer.from(text), mode: 0o644, mtimeNs: 0n }, 0);
-const execution = {
-  step: 1,
-  keepNetwork: false,
-  collect: false,
-  wallMs: 60_000,
-  cpuMs: 0,
-  stdoutCap: 1,
-  stderrCap: 1,
-  fileSize: 1,
-  processes: 0,
-  openFiles: 64,
-  stack: 1 << 20,
-  cwd: '',
-  argv: ['true'],
-  env: [] as string[],
-};
+const execution = anExecution({ wallMs: 60_000 });
 
 const breaks: Record<string, Buffer[]> = {
   'a frame before OPEN': [encodeFrame(hostFrame.collect)],

@@ -14,7 +14,8 @@ import type {
   SandboxSpec,
 } from '../../src/drivers/contract.ts';
 import { encodeFrame, FrameReader, hostFrame, maxPayload, supervisorFrame } from '../../src/protocol/frames.ts';
-import { PayloadReader, PayloadWriter } from '../../src/protocol/wire.ts';
+import { decodeExec, type Execution } from '../../src/protocol/requests.ts';
+import { PayloadWriter } from '../../src/protocol/wire.ts';
 
 /** What goes wrong on purpose. */
 export interface Faults {
@@ -237,18 +238,13 @@ export class FakeDriver implements Driver {
         }
         if (type === hostFrame.close) end.destroy();
         if (type === hostFrame.kill) kill?.();
-        if (type === hostFrame.exec) kill = this.#exec(end, new PayloadReader(payload));
+        if (type === hostFrame.exec) kill = this.#exec(end, decodeExec(payload));
       }
     });
   }
 
   /** Answers with what ends it early, where it holds. */
-  #exec(end: Duplex, payload: PayloadReader): (() => void) | undefined {
-    const step = payload.u32();
-    const flags = payload.u8();
-    payload.bytes(48);
-    payload.str();
-    const argv = Array.from({ length: payload.u16() }, () => payload.str().toString());
+  #exec(end: Duplex, { step, argv, collect }: Execution): (() => void) | undefined {
     const said = argv.join(' ');
     this.executed.push(said);
     end.write(encodeFrame(supervisorFrame.started, new PayloadWriter().u32(step).done()));
@@ -259,7 +255,7 @@ export class FakeDriver implements Driver {
       const result = new PayloadWriter().u32(step).u8(how).u32(code).u32(0);
       for (let field = 0; field < 6; field += 1) result.u64(field === 4 ? printed.length : 0);
       end.write(encodeFrame(supervisorFrame.result, result.done()));
-      if (flags & 2) this.#collected(end, argv);
+      if (collect) this.#collected(end, argv);
     };
     if (argv[0] !== 'hold') {
       finish(exited, argv[0] === 'exit' ? Number(argv[1]) : 0);
@@ -274,7 +270,7 @@ export class FakeDriver implements Driver {
     return () => over(killed);
   }
 
-  #collected(end: Duplex, [what, number]: string[]): void {
+  #collected(end: Duplex, [what, number]: readonly string[]): void {
     const size = what === 'give' || what === 'announce' ? Number(number) : 0;
     if (size > 0) {
       const header = new PayloadWriter().u8(1).u32(0o644).i64(1n).u32(0).u64(size).str('made');

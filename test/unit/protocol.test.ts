@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { encodeFrame, FrameReader, maxPayload, ProtocolBreak } from '../../src/protocol/frames.ts';
 import { decodeReply } from '../../src/protocol/replies.ts';
 import { encodeData, encodeExec, encodeFile } from '../../src/protocol/requests.ts';
+import { anExecution } from '../support/execution.ts';
 import { PayloadReader, PayloadWriter } from '../../src/protocol/wire.ts';
 
 const frame = fc.record(
@@ -100,22 +101,7 @@ describe('protocol: payloads', () => {
   });
 
   it('EXEC that does not fit into a frame is not encoded', () => {
-    const execution = {
-      step: 1,
-      keepNetwork: false,
-      collect: true,
-      wallMs: 1,
-      cpuMs: 0,
-      stdoutCap: 0,
-      stderrCap: 0,
-      fileSize: 0,
-      processes: 0,
-      openFiles: 9,
-      stack: 9,
-      cwd: '',
-      argv: ['x'.repeat(65_536)],
-      env: [],
-    };
+    const execution = anExecution({ argv: ['x'.repeat(65_536)] });
     assert.equal(encodeExec(execution), undefined);
     assert.ok(encodeExec({ ...execution, argv: ['x'.repeat(65_000)] }));
   });

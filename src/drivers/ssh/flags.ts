@@ -1,3 +1,4 @@
+import { usualOpenFiles } from '../../model/profile.ts';
 import { bytesPerInode, capabilities, hostName, leastShm, noResolver, supervisorPath, tmpfsBytes } from '../docker/isolation.ts';
 import type { SandboxSpec } from '../contract.ts';
 import { encodeValue } from './labels.ts';
@@ -15,8 +16,6 @@ export interface NodeAbilities {
 /** CPU shares of one CPU; shares weigh, they don't cap. */
 const sharesPerCpu = 1024;
 const mostShares = 262_144;
-/** The supervisor's own open files: the stream, pipes, a walk down the deepest tree. */
-const leastOpenFiles = 1024;
 
 /** Whether the container can have a limit on its processes (1.11); below it the program gets a uid of its own to be counted by. */
 export const hasPidsLimit = (release: Release): boolean => since(release, 1, 11);
@@ -35,7 +34,7 @@ export function containerName(sandbox: string): string {
 export function runWords(spec: SandboxSpec, { release, installedSupervisor, limitsMemory = true }: NodeAbilities): string[] {
   const { limits, labels, image } = spec;
   const memory = String(limits.memory);
-  const files = Math.max(limits.openFiles, leastOpenFiles);
+  const files = limits.openFiles ?? usualOpenFiles;
   const [sandbox, tmp] = [tmpfsBytes(limits.memory, '/sandbox'), tmpfsBytes(limits.memory, '/tmp')];
   const mount = (at: string, bytes: number, mode: string) =>
     `${at}:rw,exec,nosuid,nodev,size=${bytes},nr_inodes=${Math.floor(bytes / bytesPerInode)},mode=${mode}`;

@@ -1,5 +1,6 @@
 import { KatafleetError } from '../../model/errors.ts';
 import type { Stream } from '../../model/output.ts';
+import { eachLimit, ownLimits } from '../../model/limits.ts';
 import type { Profile } from '../../model/profile.ts';
 import type { Outcome, Step, StepResult } from '../../model/run.ts';
 import type { Conversation } from '../../protocol/conversation.ts';
@@ -104,19 +105,13 @@ async function sendStep(
   { collect, keepNetwork = false, processes = 0 }: { collect: boolean; keepNetwork?: boolean; processes?: number },
 ): Promise<void> {
   const exec = encodeExec({
+    ...limits,
     step: index,
     keepNetwork,
     collect,
     ipc: limits.shm !== 0 || !conversation.can(ability.ipc),
-    wallMs: limits.wallMs,
-    cpuMs: limits.cpuMs,
-    stdoutCap: limits.stdout,
-    stderrCap: limits.stderr,
     ...(conversation.can(ability.tail) ? { tails: { stdout: tailOf(limits.stdout), stderr: tailOf(limits.stderr) } } : {}),
-    fileSize: limits.fileSize,
     processes,
-    openFiles: limits.openFiles,
-    stack: limits.stack,
     cwd: step.cwd ?? '',
     argv: step.argv,
     env: variablesOf(step.env),
@@ -129,14 +124,9 @@ async function sendStep(
   await conversation.send(exec);
 }
 
+/** The profile with what the step says for itself. */
 function limitsOf({ limits }: Step, profile: Profile): Profile {
-  return {
-    ...profile,
-    wallMs: limits?.wallMs ?? profile.wallMs,
-    cpuMs: limits?.cpuMs ?? profile.cpuMs,
-    stdout: limits?.stdout ?? profile.stdout,
-    stderr: limits?.stderr ?? profile.stderr,
-  };
+  return { ...profile, ...eachLimit(ownLimits, (name) => limits?.[name] ?? profile[name]) };
 }
 
 /** Out of memory wins: whatever else is seen after the kernel killed a process follows from that. */

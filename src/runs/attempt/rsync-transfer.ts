@@ -1,4 +1,6 @@
 import { KatafleetError, messageOf } from '../../model/errors.ts';
+import { limits } from '../../model/limits.ts';
+import { profileOf } from '../../model/profile.ts';
 import type { Changes, ListedFile, ReturnedFile, Step, StepResult } from '../../model/run.ts';
 import type { Lease } from '../../fleet/node/sandboxes.ts';
 import { ConversationLost } from '../../protocol/conversation.ts';
@@ -27,7 +29,6 @@ export interface RsyncModules {
   trouble(message: string): void;
 }
 
-const GiB = 1024 ** 3;
 /** What rsync itself may say, bytes. */
 const saidCap = 16 * 1024;
 /** Numbers of steps that are not the run's. */
@@ -126,17 +127,11 @@ class RsyncTransfer implements Transfer {
   }
 
   #step(number: number, { command }: Module, signal?: AbortSignal): Promise<StepResult> {
-    const limits = {
-      ...this.#job.profile,
-      wallMs: this.#rsync.timeoutMs,
-      cpuMs: 0,
-      stdout: saidCap,
-      stderr: saidCap,
-      fileSize: 64 * GiB,
-      openFiles: 1_024,
-    };
+    const { profile } = this.#job;
+    // The program's own limits are not rsync's; System V IPC stays as closed as the profile has it.
+    const own = profileOf({ wallMs: this.#rsync.timeoutMs, stdout: saidCap, stderr: saidCap, fileSize: limits.fileSize.max });
     const step = { ...command, required: false };
-    return executeStep(this.#lease.conversation, number, step, limits, { collect: false, keepNetwork: true, signal });
+    return executeStep(this.#lease.conversation, number, step, { ...own, shm: profile.shm }, { collect: false, keepNetwork: true, signal });
   }
 }
 

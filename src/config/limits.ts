@@ -1,0 +1,45 @@
+import { KatafleetError } from '../model/errors.ts';
+import { type LimitName, limitNames, limitOf, saidLimits } from '../model/limits.ts';
+import type { ProfileFields } from '../model/profile.ts';
+import type { z } from 'zod';
+import { duration, size } from './fields.ts';
+import { nearest } from './nearest.ts';
+
+/** A limit as the configuration takes it: sizes and times may be written in words. */
+export function limitField(name: LimitName): z.ZodType {
+  const { kind, schema, min = 0, max = 0 } = limitOf(name);
+  if (kind === 'size') return size(min, max).optional();
+  return kind === 'time' ? duration(min, max).optional() : schema.optional();
+}
+
+/**
+ * Limits from `NAME=VALUE`, each value as the configuration takes it; the last of the same name holds.
+ * @throws limits.invalid, for an unknown name with the near one and all that there are
+ */
+export function limitsSaid(texts: readonly string[]): z.output<typeof ProfileFields> {
+  return Object.fromEntries(texts.map(limitSaid));
+}
+
+function limitSaid(text: string): [LimitName, unknown] {
+  const at = text.indexOf('=');
+  const name = (at < 0 ? text : text.slice(0, at)).trim();
+  const value = at < 0 ? '' : text.slice(at + 1).trim();
+  const known = limitNames.find((one) => one === name);
+  if (known === undefined) {
+    const near = nearest(name, saidLimits);
+    throw new KatafleetError('limits.invalid', `there is no limit "${name}"${near === undefined ? '' : `; did you mean ${near}?`}`, {
+      hint: `the limits are ${saidLimits.join(', ')}`,
+    });
+  }
+  const { configured } = limitOf(known);
+  if (configured !== undefined) {
+    throw new KatafleetError('limits.invalid', `only the configuration gives the limit ${name}: ${configured}`, {
+      hint: `give it in a profile of katafleet.yaml, and say --profile NAME`,
+    });
+  }
+  if (value === '') throw new KatafleetError('limits.invalid', `expected ${name}=VALUE, got "${text}"`);
+  const given = /^\d+(\.\d+)?$/.test(value) ? Number(value) : value;
+  const parsed = limitField(known).safeParse(given);
+  if (!parsed.success) throw new KatafleetError('limits.invalid', `${name}: ${parsed.error.issues[0]?.message ?? 'not a value'}`);
+  return [known, parsed.data];
+}

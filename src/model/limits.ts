@@ -1,0 +1,162 @@
+import { z } from 'zod';
+
+const [KiB, MiB, GiB] = [1024, 1024 ** 2, 1024 ** 3];
+const day = 24 * 3_600_000;
+
+/**
+ * Where a limit acts. `container`: it is fixed when the sandbox is created, so sandboxes that differ in it never share a pool.
+ * `step`: the supervisor sets it for each step. `host`: katafleet holds to it when files come back.
+ */
+type Place = 'container' | 'step' | 'host';
+
+interface Told {
+  at: Place;
+  /** What it bounds, for docs/config.md and for the help: one line of plain text. */
+  what: string;
+  /** Where no default is fixed: what holds instead, for docs/config.md. */
+  otherwise?: string;
+  /** Why only the configuration may give it. Absent: callers may as well. */
+  configured?: string;
+  /** A step of a run may have its own, which holds in place of the profile's. */
+  ownOfStep?: true;
+  /** EXEC carries it: its place among EXEC's numbers, from 1, and its width in bits. Places are for ever. */
+  exec?: { place: number; bits: 32 | 64 };
+}
+interface Ranged extends Told {
+  min: number;
+  max: number;
+  default?: number;
+}
+/** Sizes are bytes, times are whole ms, counts are whole; numbers may have a fraction. */
+type NumberKind = 'time' | 'size' | 'count' | 'number';
+
+const ranged =
+  <K extends NumberKind>(kind: K) =>
+  <const L extends Ranged>(limit: L) => ({
+    kind,
+    schema: kind === 'number' ? z.number().min(limit.min).max(limit.max) : z.int().min(limit.min).max(limit.max),
+    ...limit,
+  });
+const [time, size, count, number] = [ranged('time'), ranged('size'), ranged('count'), ranged('number')];
+
+/**
+ * Every limit of a run and of its sandbox, once: what a profile is, what callers and the configuration may say, what tells pools
+ * apart, what EXEC carries, `katafleet run --limit` and the rows of docs/config.md follow from it. The defaults suit a kata:
+ * small files, a compile, a few tests.
+ */
+export const limits = {
+  // 16 MiB leave the supervisor and a shell room.
+  memory: size({
+    ...{ min: 16 * MiB, max: 1024 * GiB, default: 512 * MiB, at: 'container' },
+    what: 'of the whole sandbox, its files included; swap is none',
+  }),
+  cpus: number({ min: 0.05, max: 1024, default: 1, at: 'container', what: "CPUs' worth of time" }),
+  pids: count({ min: 4, max: 32_768, default: 128, at: 'container', what: 'processes and threads at once, the supervisor among them' }),
+  wallMs: time({
+    ...{ min: 10, max: day, default: 10_000, at: 'step', ownOfStep: true, exec: { place: 1, bits: 32 } },
+    what: 'of one step',
+  }),
+  cpuMs: time({
+    ...{ min: 0, max: day, default: 0, at: 'step', ownOfStep: true, exec: { place: 2, bits: 32 } },
+    what: 'CPU time of one step; 0 is no limit of its own',
+  }),
+  stdout: size({
+    ...{ min: 0, max: 64 * MiB, default: MiB, at: 'step', ownOfStep: true, exec: { place: 3, bits: 64 } },
+    what: "kept of the beginning of one step's output; of its end as many, at most 64 KiB; the rest is counted and dropped",
+  }),
+  stderr: size({
+    ...{ min: 0, max: 64 * MiB, default: MiB, at: 'step', ownOfStep: true, exec: { place: 4, bits: 64 } },
+    what: "the same for one step's standard error",
+  }),
+  fileSize: size({
+    ...{ min: 0, max: 64 * GiB, default: 256 * MiB, at: 'step', exec: { place: 5, bits: 64 } },
+    what: 'largest file that the program may write (RLIMIT_FSIZE)',
+  }),
+  filesBack: count({
+    ...{ min: 0, max: 100_000, default: 1_000, at: 'host' },
+    what: 'files that come back at most, and as many empty folders; names of all of them within 8 MiB',
+  }),
+  fileBack: size({ min: 0, max: GiB, default: 16 * MiB, at: 'host', what: 'largest file that comes back' }),
+  bytesBack: size({ min: 0, max: GiB, default: 64 * MiB, at: 'host', what: 'all files that come back' }),
+  // EXEC's place 6 has no limit of a profile: see protocol/requests.ts.
+  openFiles: count({
+    ...{ min: 16, max: 1_048_576, default: 1_024, at: 'step', exec: { place: 7, bits: 32 } },
+    what: 'of one process (RLIMIT_NOFILE)',
+  }),
+  stack: size({
+    ...{ min: 64 * KiB, max: GiB, default: 16 * MiB, at: 'step', exec: { place: 8, bits: 64 } },
+    what: 'of one thread (RLIMIT_STACK)',
+  }),
+  // Without a default: see defaultShm in profile.ts.
+  shm: size({
+    ...{ min: 0, max: 64 * GiB, at: 'container', otherwise: '8m' },
+    what: '/dev/shm, paid from `memory`; the default is a sixteenth of it at most; 0 keeps user code out of it',
+  }),
+  dial: {
+    kind: 'choice',
+    schema: z.enum(['host', 'overlay']),
+    at: 'container',
+    otherwise: '`swarm.dial`',
+    bounds: '`host`, `overlay`',
+    what: "in a swarm: the network on which a sandbox's supervisor reaches katafleet; the program has none",
+  },
+  // Never the machine's own.
+  network: {
+    kind: 'name',
+    schema: z
+      .string()
+      .regex(
+        /^(?!(host|none|default)$)[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/,
+        "expected the name of a Docker network, and not the machine's own",
+      ),
+    at: 'container',
+    otherwise: 'none',
+    bounds: 'not `host`',
+    configured: 'a network of the host is the choice of who runs katafleet',
+    what: 'the Docker network that the program has; only a configured profile gives one, and no ssh node does',
+  },
+} as const satisfies Record<
+  string,
+  ((Ranged & { kind: NumberKind }) | (Told & { kind: 'choice' | 'name'; bounds: string })) & { schema: z.ZodType }
+>;
+
+type Table = typeof limits;
+export type LimitName = keyof Table;
+/** The names of limits of which something holds. */
+type NamesOf<Fact> = { [K in LimitName]: Table[K] extends Fact ? K : never }[LimitName];
+type Said = { [K in LimitName]: Table[K] extends { configured: string } ? never : K }[LimitName];
+type Asked<K extends LimitName> = Table[K] extends { default: number }
+  ? z.ZodDefault<Table[K]['schema']>
+  : z.ZodOptional<Table[K]['schema']>;
+
+/** Names of all limits, in the order of the table. */
+export const limitNames = Object.keys(limits) as LimitName[];
+/** One limit with all that any may have. */
+export const limitOf = (name: LimitName): Partial<Ranged> & Told & { kind: Table[LimitName]['kind']; bounds?: string; schema: z.ZodType } =>
+  limits[name];
+
+const namesOf = <K extends LimitName>(holds: (limit: ReturnType<typeof limitOf>) => boolean) =>
+  limitNames.filter((name): name is K => holds(limitOf(name)));
+export type ContainerLimit = NamesOf<{ at: 'container' }>;
+export type ExecLimit = NamesOf<{ exec: object }>;
+type OwnLimit = NamesOf<{ ownOfStep: true }>;
+export const containerLimits = namesOf<ContainerLimit>(({ at }) => at === 'container');
+/** What a step of a run may say itself. */
+export const ownLimits = namesOf<OwnLimit>(({ ownOfStep }) => ownOfStep === true);
+/** What callers may say. */
+export const saidLimits = namesOf<Said>(({ configured }) => configured === undefined);
+
+/** An object's fields, one for each of the names. */
+export function eachLimit<K extends LimitName, T>(names: readonly K[], field: (name: K) => T): Record<K, T> {
+  return Object.fromEntries(names.map((name) => [name, field(name)])) as Record<K, T>;
+}
+
+/** All limits as fields of a schema: those with a default have it, the others may be absent. */
+export const limitShape = eachLimit(limitNames, (name) => {
+  const { schema, default: byItself } = limitOf(name);
+  return byItself === undefined ? schema.optional() : schema.default(byItself);
+}) as { [K in LimitName]: Asked<K> };
+
+/** Some limits as fields that may all be absent, without defaults. */
+export const optionalShape = <K extends LimitName>(names: readonly K[]) =>
+  eachLimit(names, (name) => limitOf(name).schema.optional()) as { [N in K]: z.ZodOptional<Table[N]['schema']> };
