@@ -9,7 +9,6 @@ import { UidBook } from '../fleet/node/uids.ts';
 import type { PreparedImage } from '../drivers/contract.ts';
 import { EndpointDriver } from '../drivers/endpoint-driver.ts';
 import type { EngineDriver } from '../drivers/engine/driver.ts';
-import { endpointFromEnvironment } from '../drivers/engine/endpoint.ts';
 import { connectEndpoint, type DriverSurroundings } from '../drivers/registry.ts';
 import { SwarmConnector, type SwarmOptions } from './swarm.ts';
 import { Fleet } from '../fleet/fleet.ts';
@@ -19,6 +18,8 @@ import { deliver, type DeliverOptions, type Delivery } from '../images/deliver.t
 import { measured, type PlannedStep, planDistribution, type Wish } from '../images/distribute.ts';
 import { buildImages, type ImageEvents } from '../images/pipeline.ts';
 import { Rsync, type RsyncOptions } from '../rsync/rsync.ts';
+import { defaultOptions } from './defaults.ts';
+import { localNode } from './local-node.ts';
 import { Dispatcher, type DispatcherOptions } from '../runs/dispatcher.ts';
 import { requestFrom, type RunInput } from '../runs/input.ts';
 import { checkJob } from '../runs/job.ts';
@@ -57,17 +58,19 @@ export interface KatafleetOptions {
   /** Bytes that an idle sandbox books of its node's memory; 16 MiB if absent. */
   idleMemory?: number;
   policy?: Policy;
+  /** If absent 10,000 runs, 5,000 of a tenant, and a share of this process's memory. */
   queue?: QueueLimits;
-  /** What is kept for sessions; if absent up to 100 sandboxes, each for 10 minutes without use and an hour in all. */
+  /** What is kept for sessions; if absent up to 100 sandboxes, 50 of a tenant, each for 10 minutes without use and an hour in all. */
   sessions?: SessionLimits;
   /** Tries at a run whose node was lost; 3 if absent. */
   attempts?: number;
   /** Whether runs wait for nodes that are down; if absent they are refused when no node is up. */
   patient?: boolean;
+  /** Every 2 s if absent, 2 s for an answer; down after 3 failures in a row, ready again after 2 successes. */
   health?: { intervalMs: number; timeoutMs: number; failures: number; successes: number };
   /** Whether images are copied from nodes that have them to nodes that lack them; true if absent. */
   copy?: boolean;
-  /** How long what is past its deadline may stay on a node, ms. */
+  /** How long what is past its deadline may stay on a node, ms; a minute if absent. */
   graceMs?: number;
   /** Of which each sandbox of a machine has a uid for itself; the default range if absent. */
   uids?: Uids;
@@ -82,15 +85,6 @@ export interface KatafleetOptions {
   onEvent?: (node: string, kind: string, detail: string) => void;
 }
 
-const MiB = 1024 ** 2;
-const defaults = {
-  idleMemory: 16 * MiB,
-  policy: { pack: 'spread' } satisfies Policy as Policy,
-  queue: { runs: 10_000, bytes: 1024 * MiB, perTenant: 10_000 } satisfies QueueLimits,
-  attempts: 3,
-  sessions: { most: 100, perTenant: 100, idleMs: 600_000, ageMs: 3_600_000, memory: 0.5 } satisfies SessionLimits,
-  health: { intervalMs: 2_000, timeoutMs: 5_000, failures: 3, successes: 1 },
-};
 /** A node that was up for so long is no flapper, ms. */
 const flapMs = 60_000;
 
@@ -116,14 +110,16 @@ export class Katafleet implements AsyncDisposable {
       cache: options.cache,
       swarmOf: (engine, settings) => this.#swarm.driver(engine, settings),
     };
-    const { startParallelism, health = defaults.health } = options;
+    const usual = defaultOptions();
+    const { startParallelism, health = usual.health } = options;
     const starts = startParallelism === undefined ? {} : { starts: startParallelism };
     this.fleet = new Fleet({
       ...options,
       members: (options.nodes ?? [localNode(options)]).map((node) => ({ ...starts, ...node })),
-      policy: options.policy ?? defaults.policy,
-      idleMemory: options.idleMemory ?? defaults.idleMemory,
-      copy: options.copy ?? true,
+      policy: options.policy ?? usual.policy,
+      idleMemory: options.idleMemory ?? usual.idleMemory,
+      copy: options.copy ?? usual.copy,
+      graceMs: options.graceMs ?? usual.graceMs,
       rules: { ...health, flapMs },
       uids: new UidBook(options.uids ?? defaultUids),
       connect: (settings) => connectEndpoint(settings, surroundings),
@@ -143,12 +139,13 @@ export class Katafleet implements AsyncDisposable {
   /** What takes this fleet's runs; at most one. */
   dispatcherFor(recorder?: Recorder, memory: Pick<DispatcherOptions, 'results' | 'output'> = {}): Dispatcher {
     const { policy, queue, attempts, sessions, idleMemory, patient = false } = this.#options;
+    const usual = defaultOptions();
     this.#dispatcher = new Dispatcher(this.fleet, {
-      limits: queue ?? defaults.queue,
-      policy: policy ?? defaults.policy,
-      attempts: attempts ?? defaults.attempts,
-      sessions: sessions ?? defaults.sessions,
-      idleMemory: idleMemory ?? defaults.idleMemory,
+      limits: queue ?? usual.queue,
+      policy: policy ?? usual.policy,
+      attempts: attempts ?? usual.attempts,
+      sessions: sessions ?? usual.sessions,
+      idleMemory: idleMemory ?? usual.idleMemory,
       patient,
       recorder,
       ...memory,
@@ -251,19 +248,4 @@ export class Katafleet implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
-}
-
-function localNode({ endpoint, certPath }: KatafleetOptions): MemberSettings {
-  const given: { endpoint: string; certPath?: string } = endpoint === undefined ? endpointFromEnvironment(process.env) : { endpoint };
-  const tls = certPath ?? given.certPath;
-  return {
-    name: 'local',
-    endpoint: given.endpoint,
-    ...(tls === undefined ? {} : { tls }),
-    labels: {},
-    driver: 'auto',
-    reserve: { share: 0 },
-    withoutMemoryLimits: false,
-    cordoned: false,
-  };
 }

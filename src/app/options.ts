@@ -1,7 +1,6 @@
 import type { Config } from '../config/schema.ts';
 import { parseListen } from '../model/endpoint.ts';
-import { endpointFromEnvironment } from '../drivers/engine/endpoint.ts';
-import type { MemberSettings } from '../fleet/node/node.ts';
+import { localNode } from './local-node.ts';
 import type { KatafleetOptions } from './library.ts';
 import type { SwarmOptions } from './swarm.ts';
 
@@ -9,7 +8,7 @@ import type { SwarmOptions } from './swarm.ts';
 export function optionsOf(config: Config): KatafleetOptions {
   const { nodes, defaults, queue, health, placement, retries, sessions, sandboxes, images, reaping, rsync, swarm } = config;
   return {
-    nodes: nodes ?? [localNode(defaults)],
+    nodes: nodes ?? [localNode({}, defaults)],
     idleMemory: defaults.idleMemory,
     policy: { pack: placement.policy },
     queue: { runs: queue.runs, bytes: queue.bytes, perTenant: queue.perTenant },
@@ -53,18 +52,3 @@ function swarmOptions({ listen, rotate, linger, patience, ...rest }: Config['swa
 
 /** The schema took it. */
 const addressOf = (text: string): { host: string; port: number } => parseListen(text) ?? { host: '127.0.0.1', port: 0 };
-
-/** The engine that Docker's own variables name, else the default socket. */
-function localNode({ driver, reserve, withoutMemoryLimits }: Config['defaults']): MemberSettings {
-  const { endpoint, certPath } = endpointFromEnvironment(process.env);
-  return {
-    name: 'local',
-    endpoint,
-    ...(certPath === undefined ? {} : { tls: certPath }),
-    labels: {},
-    driver,
-    reserve,
-    withoutMemoryLimits,
-    cordoned: false,
-  };
-}

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { defaults } from '../model/defaults.ts';
 import { labels } from '../model/labels.ts';
 import { EngineDriver } from '../drivers/engine/driver.ts';
 import { SwarmDriver } from '../drivers/swarm/driver.ts';
@@ -61,8 +62,22 @@ export class SwarmConnector {
 
   /** @throws config.invalid */
   driver(engine: EngineDriver, { managers = [], tls }: EndpointSettings): SwarmDriver {
-    const { stack = 'katafleet', listen = { host: '0.0.0.0', port: 0 }, dial = 'host', workers = [], key } = this.#options;
-    const { advertise, published, network, registry, rotateMs, lingerMs = 600_000, patienceMs = 30_000 } = this.#options;
+    const {
+      stack = defaults.swarm.stack,
+      listen = { host: '0.0.0.0', port: 0 },
+      dial = defaults.swarm.dial,
+      workers = [],
+      key,
+    } = this.#options;
+    const {
+      advertise,
+      published,
+      network,
+      registry,
+      rotateMs,
+      lingerMs = defaults.swarm.lingerMs,
+      patienceMs = defaults.swarm.patienceMs,
+    } = this.#options;
     const { journal, onTrouble } = this.#surroundings;
     this.#listener ??= new Listener({ ...listen, ...(onTrouble ? { onTrouble } : {}) });
     const others = managers.map((endpoint) => new EngineDriver({ endpoint, ...(tls === undefined ? {} : { tls }) }));

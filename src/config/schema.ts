@@ -1,5 +1,6 @@
 import cron from 'node-cron';
 import { z } from 'zod';
+import { defaults as usual } from '../model/defaults.ts';
 import { driverPolicies, type DriverPolicy } from '../model/driver-kind.ts';
 import { endpointIdentity, parseListen } from '../model/endpoint.ts';
 import { parseHostName } from '../model/host-name.ts';
@@ -73,10 +74,10 @@ export const ConfigFile = z
     nodes: z.array(NodeEntry).min(1).max(10_000).optional(),
     defaults: z
       .strictObject({
-        reserve: reserve.default({ share: 0.1 }),
-        driver: driver.default('auto'),
-        idleMemory: size(MiB, GiB).default(16 * MiB),
-        withoutMemoryLimits: z.boolean().default(false),
+        reserve: reserve.default(usual.reserve),
+        driver: driver.default(usual.driver),
+        idleMemory: size(MiB, GiB).default(usual.idleMemory),
+        withoutMemoryLimits: z.boolean().default(usual.withoutMemoryLimits),
       })
       .prefault({}),
     profiles: z.record(name, ProfileEntry).default({}),
@@ -97,39 +98,39 @@ export const ConfigFile = z
       .prefault({}),
     images: z
       .strictObject({
-        copy: z.boolean().default(true),
+        copy: z.boolean().default(usual.copy),
         keep: z.array(image).max(10_000).default([]),
         pruneAfter: durationOrOff(hour, 3_650 * day),
       })
       .prefault({}),
     queue: z
       .strictObject({
-        runs: z.int().min(1).max(1_000_000).default(10_000),
+        runs: z.int().min(1).max(1_000_000).default(usual.queue.runs),
         /** Absent, a share of the server's memory. */
         bytes: size(MiB, 1024 * GiB).optional(),
-        perTenant: z.int().min(1).max(1_000_000).default(5_000),
+        perTenant: z.int().min(1).max(1_000_000).default(usual.queue.perTenant),
         wait: duration(0, day).default(minute),
       })
       .prefault({}),
     health: z
       .strictObject({
-        interval: duration(100, 10 * minute).default(2 * second),
-        timeout: duration(50, 5 * minute).default(2 * second),
-        failures: z.int().min(1).max(100).default(3),
-        successes: z.int().min(1).max(100).default(2),
+        interval: duration(100, 10 * minute).default(usual.health.intervalMs),
+        timeout: duration(50, 5 * minute).default(usual.health.timeoutMs),
+        failures: z.int().min(1).max(100).default(usual.health.failures),
+        successes: z.int().min(1).max(100).default(usual.health.successes),
       })
       .prefault({}),
-    retries: z.strictObject({ attempts: z.int().min(1).max(100).default(3) }).prefault({}),
+    retries: z.strictObject({ attempts: z.int().min(1).max(100).default(usual.attempts) }).prefault({}),
     sessions: z
       .strictObject({
-        most: z.int().min(0).max(100_000).default(100),
-        perTenant: z.int().min(0).max(100_000).default(50),
-        idle: duration(second, day).default(10 * minute),
-        age: duration(second, day).default(hour),
-        memory: share.default(0.5),
+        most: z.int().min(0).max(100_000).default(usual.sessions.most),
+        perTenant: z.int().min(0).max(100_000).default(usual.sessions.perTenant),
+        idle: duration(second, day).default(usual.sessions.idleMs),
+        age: duration(second, day).default(usual.sessions.ageMs),
+        memory: share.default(usual.sessions.memory),
       })
       .prefault({}),
-    placement: z.strictObject({ policy: z.enum(['spread', 'binpack']).default('spread') }).prefault({}),
+    placement: z.strictObject({ policy: z.enum(['spread', 'binpack']).default(usual.policy) }).prefault({}),
     journal: z
       .strictObject({
         file: file.optional(),
@@ -150,7 +151,7 @@ export const ConfigFile = z
         jitter: duration(0, hour).default(10 * second),
       })
       .prefault({}),
-    reaping: z.strictObject({ grace: duration(0, day).default(minute) }).prefault({}),
+    reaping: z.strictObject({ grace: duration(0, day).default(usual.graceMs) }).prefault({}),
     rsync: RsyncEntry,
     swarm: SwarmEntry,
     server: z

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { defaults } from '../model/defaults.ts';
 import { endpointIdentity, parseListen } from '../model/endpoint.ts';
 import { Profile } from '../model/profile.ts';
 import { duration, durationOrOff } from './fields.ts';
@@ -40,11 +41,11 @@ export const SwarmEntry = z
     stack: z
       .string()
       .regex(/^[a-z0-9][a-z0-9_-]{0,31}$/, 'must be 1 to 32 small letters, digits, - or _, and begin with a letter or digit')
-      .default('katafleet'),
+      .default(defaults.swarm.stack),
     listen: listen.default('0.0.0.0:7421'),
     advertise: advertise.optional(),
     published: z.int().min(1).max(65_535).optional(),
-    dial: Profile.shape.dial.unwrap().default('host'),
+    dial: Profile.shape.dial.unwrap().default(defaults.swarm.dial),
     network: z
       .string()
       .regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/, 'expected the name of a Docker network')
@@ -52,8 +53,8 @@ export const SwarmEntry = z
     key: file.optional(),
     registry: registry.optional(),
     rotate: durationOrOff(minute, 365 * day, 7 * day),
-    linger: duration(0, 30 * day).default(10 * minute),
-    patience: duration(second, hour).default(30 * second),
+    linger: duration(0, 30 * day).default(defaults.swarm.lingerMs),
+    patience: duration(second, hour).default(defaults.swarm.patienceMs),
     workers: z.array(z.strictObject(reachFields).superRefine(checkReach)).max(10_000).default([]),
   })
   .superRefine(({ workers }, context) => {

@@ -5,10 +5,13 @@ import { Katafleet, type KatafleetOptions, type RunRequest, type RunResult, type
 /** The engine that the integration tests may use; scripts/test starts a private one. */
 export const endpoint = process.env['DOCKER_HOST'] ?? '';
 
+/** A busy machine may answer late. */
+const health = { intervalMs: 2_000, timeoutMs: 5_000, failures: 3, successes: 1 };
+
 /** An open katafleet on the tests' engine; troubles in the background fail the test that caused them. */
 export function testFleet(options: KatafleetOptions = {}): Katafleet {
   assert.notEqual(endpoint, '', 'DOCKER_HOST must name an engine that the tests may use; scripts/test sees to it');
-  return new Katafleet({ endpoint, ...options });
+  return new Katafleet({ endpoint, health, ...options });
 }
 
 /** A shell script in a sandbox of build-essential. */

@@ -1,0 +1,22 @@
+import { defaults } from '../model/defaults.ts';
+import { endpointFromEnvironment } from '../drivers/engine/endpoint.ts';
+import type { MemberSettings } from '../fleet/node/node.ts';
+
+/** The only node: the engine that is named, else the one that Docker's own variables name, else that of the default socket. */
+export function localNode(
+  { endpoint, certPath }: { endpoint?: string; certPath?: string } = {},
+  { driver, reserve, withoutMemoryLimits }: Pick<MemberSettings, 'driver' | 'reserve' | 'withoutMemoryLimits'> = defaults,
+): MemberSettings {
+  const given: { endpoint: string; certPath?: string } = endpoint === undefined ? endpointFromEnvironment(process.env) : { endpoint };
+  const tls = certPath ?? given.certPath;
+  return {
+    name: 'local',
+    endpoint: given.endpoint,
+    ...(tls === undefined ? {} : { tls }),
+    labels: {},
+    driver,
+    reserve,
+    withoutMemoryLimits,
+    cordoned: false,
+  };
+}

@@ -1,0 +1,20 @@
+const MiB = 1024 ** 2;
+
+/** What holds where neither the configuration nor a user of the library says otherwise. Bytes, ms. */
+export const defaults = {
+  /** Of a node's memory, what sandboxes don't get. */
+  reserve: { share: 0.1 },
+  driver: 'auto',
+  withoutMemoryLimits: false,
+  idleMemory: 16 * MiB,
+  policy: 'spread',
+  copy: true,
+  attempts: 3,
+  /** How long what is past its deadline may stay on a node. */
+  graceMs: 60_000,
+  /** Their bytes are a share of the server's memory, see base/server-memory.ts. */
+  queue: { runs: 10_000, perTenant: 5_000 },
+  health: { intervalMs: 2_000, timeoutMs: 2_000, failures: 3, successes: 2 },
+  sessions: { most: 100, perTenant: 50, idleMs: 600_000, ageMs: 3_600_000, memory: 0.5 },
+  swarm: { stack: 'katafleet', dial: 'host', lingerMs: 600_000, patienceMs: 30_000 },
+} as const;
