@@ -3,7 +3,6 @@ import { isIP } from 'node:net';
 import { hostname } from 'node:os';
 import { ByteBudget } from '../base/byte-budget.ts';
 import { serverMemory } from '../base/server-memory.ts';
-import { listed } from '../base/listed.ts';
 import { parseListen } from '../model/endpoint.ts';
 import { KatafleetError, messageOf } from '../model/errors.ts';
 import { parseHostName } from '../model/host-name.ts';
@@ -12,8 +11,8 @@ import { sandboxLimits } from '../model/profile.ts';
 import type { Config } from '../config/schema.ts';
 import type { Keeping } from '../fleet/fleet.ts';
 import { splitMachine } from '../fleet/node/machines.ts';
+import { upkeepJobs } from '../fleet/upkeep/jobs.ts';
 import { Maintenance, type MaintenanceJob, type MaintenanceMemory } from '../fleet/upkeep/maintenance.ts';
-import { prunePlan } from '../fleet/upkeep/prune.ts';
 import { buildApp } from '../http/app.ts';
 import { Katafleet } from './library.ts';
 import { Git } from '../katas/git.ts';
@@ -172,87 +171,14 @@ export class Daemon {
   }
 
   #jobs(): MaintenanceJob[] {
-    const { schedules, journal: kept } = this.#config;
-    const { fleet } = this.#katafleet;
-    const journal = this.#journal;
-    return [
-      {
-        name: 'inventory',
-        what: 'asks every node for its images',
-        schedule: schedules.inventory,
-        run: async (dryRun) => {
-          if (!dryRun) await fleet.refreshImages();
-          return `${fleet.images().length} images on ${fleet.members.length} nodes`;
-        },
-      },
-      {
-        name: 'reap',
-        what: 'removes containers that nobody needs any more',
-        schedule: schedules.reap,
-        run: async (dryRun) => {
-          const found = (await fleet.reap(dryRun)).flatMap(({ node, doomed }) =>
-            doomed.map(({ id, why }) => `${node} ${id.slice(0, 12)} (${why})`),
-          );
-          const shown = found.length > 0 ? `: ${listed(found, 20)}` : '';
-          return `${found.length} containers ${dryRun ? 'would be removed' : 'removed'}${shown}`;
-        },
-      },
-      {
-        name: 'retention',
-        what: 'forgets results and events whose time is over',
-        schedule: schedules.retention,
-        run: async (dryRun) => {
-          const now = Date.now();
-          const before = { resultsBefore: now - kept.keepResults, eventsBefore: now - kept.keepEvents };
-          if (dryRun) return `would forget results before ${new Date(before.resultsBefore).toISOString()}`;
-          const { runs, events } = await journal.prune(before);
-          return `${runs} runs and ${events} events forgotten`;
-        },
-      },
-      {
-        name: 'prune',
-        what: "removes katafleet's own images that are superseded or long unused",
-        schedule: schedules.prune,
-        run: (dryRun) => this.#prune(dryRun),
-      },
-      {
-        name: 'pools',
-        what: 'shares the idle sandboxes out over the nodes anew',
-        schedule: schedules.pools,
-        run: async (dryRun) => {
-          const pools = dryRun ? [] : await fleet.retarget();
-          const idle = fleet.nodes().reduce((sum, node) => sum + node.sandboxes.idle, 0);
-          return dryRun ? `${idle} idle sandboxes` : `${pools.length} pools, ${idle} idle sandboxes`;
-        },
-      },
-    ];
-  }
-
-  async #prune(dryRun: boolean): Promise<string> {
-    const { images, pools } = this.#config;
-    const { fleet } = this.#katafleet;
-    const uses = this.#journal.imageUses();
-    const rules = {
-      now: Date.now(),
-      afterMs: images.pruneAfter,
-      keep: [...images.keep, ...pools.map(({ image }) => image)],
-      lastUsed: (name: string) => uses.get(name),
-      since: this.#journal.since,
-    };
-    const told: string[] = [];
-    for (const { settings, node, driver, state } of fleet.members) {
-      if (state !== 'ready' || !driver.removeImage) continue;
-      for (const { name, why } of prunePlan(node.images, rules)) {
-        try {
-          if (!dryRun) await driver.removeImage(name);
-          told.push(`${settings.name} ${name} (${why})`);
-        } catch (error) {
-          told.push(`${settings.name} ${name} stays: ${messageOf(error)}`);
-        }
-      }
-      if (!dryRun) await node.refreshImages();
-    }
-    return `${told.length} images ${dryRun ? 'would go' : 'gone'}${told.length > 0 ? `: ${listed(told, 20)}` : ''}`;
+    const { schedules, journal: kept, images, pools } = this.#config;
+    return upkeepJobs(this.#katafleet.fleet, this.#journal, {
+      schedules,
+      keepResultsMs: kept.keepResults,
+      keepEventsMs: kept.keepEvents,
+      pruneAfterMs: images.pruneAfter,
+      keepImages: [...images.keep, ...pools.map(({ image }) => image)],
+    });
   }
 
   /** Refuses new runs, lets what runs end within a grace, leaves the rest in the journal, and removes its sandboxes. */

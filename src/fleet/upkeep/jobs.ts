@@ -1,0 +1,123 @@
+import { listed } from '../../base/listed.ts';
+import { messageOf } from '../../model/errors.ts';
+import type { Fleet } from '../fleet.ts';
+import type { MaintenanceJob } from './maintenance.ts';
+import { prunePlan } from './prune.ts';
+
+/** What upkeep needs of the journal. Times are Unix ms. */
+export interface UpkeepRecords {
+  /** When it began to remember which images are used. */
+  readonly since: number;
+  /** When each image was last asked for by a run, by its canonical name. */
+  imageUses(): ReadonlyMap<string, number>;
+  /** Forgets what is older. Returns how much that was. */
+  prune(before: { resultsBefore: number; eventsBefore: number }): Promise<{ runs: number; events: number }>;
+}
+
+export interface UpkeepRules {
+  /** When each job comes round, five or six fields of cron; undefined is never by itself. */
+  schedules: Readonly<Record<'inventory' | 'reap' | 'retention' | 'prune' | 'pools', string | undefined>>;
+  /** How long results and events are kept, ms. */
+  keepResultsMs: number;
+  keepEventsMs: number;
+  /** Images of ours that no run has used for so long go, ms; undefined keeps them. */
+  pruneAfterMs: number | undefined;
+  /** Names of images that stay. */
+  keepImages: readonly string[];
+}
+
+/** How many containers or images a job's sentence names. */
+const mostNamed = 20;
+
+type UpkeepFleet = Pick<Fleet, 'refreshImages' | 'images' | 'members' | 'reap' | 'retarget' | 'nodes'>;
+
+/** The jobs that keep a fleet and its journal in order. */
+export function upkeepJobs(fleet: UpkeepFleet, records: UpkeepRecords, rules: UpkeepRules): MaintenanceJob[] {
+  const { schedules } = rules;
+  return [
+    {
+      name: 'inventory',
+      what: 'asks every node for its images',
+      schedule: schedules.inventory,
+      run: async (dryRun) => {
+        if (!dryRun) await fleet.refreshImages();
+        return `${fleet.images().length} images on ${fleet.members.length} nodes`;
+      },
+    },
+    {
+      name: 'reap',
+      what: 'removes containers that nobody needs any more',
+      schedule: schedules.reap,
+      run: async (dryRun) => {
+        const found = (await fleet.reap(dryRun)).flatMap(({ node, doomed }) =>
+          doomed.map(({ id, why }) => `${node} ${id.slice(0, 12)} (${why})`),
+        );
+        return `${found.length} containers ${dryRun ? 'would be removed' : 'removed'}${named(found)}`;
+      },
+    },
+    {
+      name: 'retention',
+      what: 'forgets results and events whose time is over',
+      schedule: schedules.retention,
+      run: async (dryRun) => {
+        const now = Date.now();
+        const before = { resultsBefore: now - rules.keepResultsMs, eventsBefore: now - rules.keepEventsMs };
+        if (dryRun) return `would forget results before ${new Date(before.resultsBefore).toISOString()}`;
+        const { runs, events } = await records.prune(before);
+        return `${runs} runs and ${events} events forgotten`;
+      },
+    },
+    {
+      name: 'prune',
+      what: "removes katafleet's own images that are superseded or long unused",
+      schedule: schedules.prune,
+      run: async (dryRun) => {
+        const pruned = await pruneImages(fleet, records, rules, dryRun);
+        return `${pruned.length} images ${dryRun ? 'would go' : 'gone'}${named(pruned)}`;
+      },
+    },
+    {
+      name: 'pools',
+      what: 'shares the idle sandboxes out over the nodes anew',
+      schedule: schedules.pools,
+      run: async (dryRun) => {
+        const pools = dryRun ? [] : await fleet.retarget();
+        const idle = fleet.nodes().reduce((sum, node) => sum + node.sandboxes.idle, 0);
+        return dryRun ? `${idle} idle sandboxes` : `${pools.length} pools, ${idle} idle sandboxes`;
+      },
+    },
+  ];
+}
+
+const named = (things: readonly string[]) => (things.length > 0 ? `: ${listed(things, mostNamed)}` : '');
+
+/** Removes from each ready node the images that may go. Returns what went, and what could not be removed, in words. */
+async function pruneImages(
+  fleet: UpkeepFleet,
+  records: UpkeepRecords,
+  { pruneAfterMs, keepImages }: UpkeepRules,
+  dryRun: boolean,
+): Promise<string[]> {
+  const uses = records.imageUses();
+  const rules = {
+    now: Date.now(),
+    afterMs: pruneAfterMs,
+    keep: keepImages,
+    lastUsed: (name: string) => uses.get(name),
+    since: records.since,
+  };
+  const told: string[] = [];
+  for (const { settings, node, driver, state } of fleet.members) {
+    if (state !== 'ready' || !driver.removeImage) continue;
+    for (const { name, why } of prunePlan(node.images, rules)) {
+      try {
+        if (!dryRun) await driver.removeImage(name);
+        told.push(`${settings.name} ${name} (${why})`);
+      } catch (error) {
+        told.push(`${settings.name} ${name} stays: ${messageOf(error)}`);
+      }
+    }
+    if (!dryRun) await node.refreshImages();
+  }
+  return told;
+}
