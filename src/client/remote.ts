@@ -24,8 +24,11 @@ interface RunAnswer {
   error?: { code: string; message: string; hint?: string };
 }
 
+/** A run that a server is asked for: its profile may be the name of one that the server has. */
+export type RemoteRequest = Omit<RunRequest, 'profile'> & { profile?: RunRequest['profile'] | string };
+
 /** One run on a katafleet that serves, with the files whole; its output comes at the end. @throws what a run here would throw */
-export async function runThere(server: ServerClient, request: RunRequest, { signal, onOutput }: RunOptions = {}): Promise<RunResult> {
+export async function runThere(server: ServerClient, request: RemoteRequest, { signal, onOutput }: RunOptions = {}): Promise<RunResult> {
   signal?.throwIfAborted();
   const path = (id: string) => `/v1/runs/${id}`;
   let run = await server.call<RunAnswer>('POST', `/v1/runs?wait=${signal ? 0 : waitSeconds}`, await spec(request));
@@ -48,7 +51,7 @@ export async function runThere(server: ServerClient, request: RunRequest, { sign
   return result;
 }
 
-async function spec({ files, folders = [], steps, ...rest }: RunRequest): Promise<object> {
+async function spec({ files, folders = [], steps, ...rest }: RemoteRequest): Promise<object> {
   const whole = await Promise.all(files.map(async (file) => ({ ...file, content: await base64(file) })));
   return {
     ...rest,

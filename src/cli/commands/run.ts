@@ -3,6 +3,9 @@ import { Command } from 'commander';
 import type { z } from 'zod';
 import { listed } from '../../base/listed.ts';
 import { KatafleetError } from '../../model/errors.ts';
+import { limitsSaid } from '../../config/limits.ts';
+import { saidLimits } from '../../model/limits.ts';
+import { byItself } from '../../model/limit-words.ts';
 import type { Profile } from '../../model/profile.ts';
 import { parseBytes, parseDuration } from '../../model/quantity.ts';
 import type { RunRequest } from '../../model/run.ts';
@@ -13,6 +16,7 @@ import { exitCodeOf } from '../exit-code.ts';
 import { readFolder } from '../files/folder.ts';
 import { interruptible } from '../interrupt.ts';
 import { asJson, report } from '../show/report.ts';
+import { profileNamed, withProfile } from '../profile.ts';
 import { runThere } from '../../client/remote.ts';
 import { readInput } from '../files/stdin.ts';
 import { escapeControls, outputTo } from '../show/terminal.ts';
@@ -28,6 +32,8 @@ interface Options {
   timeout?: string;
   cpuTime?: string;
   output?: string;
+  limit?: string[];
+  profile?: string;
   out?: string;
   back?: string[];
   json?: boolean;
@@ -46,13 +52,19 @@ export function runCommand(at: At): Command {
       '-i, --image <name>',
       "image: a recipe's name, or any image on the node (default: what DIR/manifest.json says, else build-essential)",
     )
-    .option('-m, --memory <size>', 'memory of the sandbox, its files included, such as 256m (default: 512m)')
-    .option('--cpus <number>', "CPUs' worth of time (default: 1)")
-    .option('--pids <number>', 'processes and threads at once (default: 128)')
-    .option('--shm <size>', 'shared memory (/dev/shm), paid from its memory; 0 for none (default: 8m)')
-    .option('-t, --timeout <time>', 'longest time, such as 10s or 500ms (default: 10s)')
+    .option('-m, --memory <size>', `memory of the sandbox, its files included, such as 256m (default: ${byItself('memory')})`)
+    .option('--cpus <number>', `CPUs' worth of time (default: ${byItself('cpus')})`)
+    .option('--pids <number>', `processes and threads at once (default: ${byItself('pids')})`)
+    .option('--shm <size>', `shared memory (/dev/shm), paid from its memory; 0 for none (default: ${byItself('shm')})`)
+    .option('-t, --timeout <time>', `longest time, such as 10s or 500ms (default: ${byItself('wallMs')})`)
     .option('--cpu-time <time>', 'longest CPU time (default: no limit of its own)')
-    .option('--output <size>', 'bytes kept of stdout and of stderr, such as 64k (default: 1m)')
+    .option('--output <size>', `bytes kept of stdout and of stderr, such as 64k (default: ${byItself('stdout')})`)
+    .option(
+      '--limit <name=value>',
+      `any limit, such as openFiles=64 or stack=8m, in the units of the configuration; may be repeated: ${saidLimits.join(', ')}`,
+      (limit: string, all: string[] | undefined) => [...(all ?? []), limit],
+    )
+    .option('--profile <name>', 'limits of a configured profile; what other options say is laid over it (default: default)')
     .option('-o, --out <folder>', 'write created and changed files here, and delete what was deleted')
     .option('--allow-dotfiles', 'let -o write files whose names begin with a dot, which shells, editors and tools may run; never a .git')
     .option('--with-git', 'send .git along')
@@ -72,7 +84,8 @@ export function runCommand(at: At): Command {
       const server = namedServer(where);
       // A server has a configuration of its own.
       const config = where.endpoint === undefined && !server ? configOf(where) : undefined;
-      const request = await requestOf(dir, command, options, config?.profiles['default'], tell);
+      const usual = server ? undefined : profileNamed(options.profile, config);
+      const request = await requestOf(dir, command, options, usual, tell);
       const stdin = await readInput(options.stdin, tell);
       const print = { stdout: outputTo(process.stdout), stderr: outputTo(process.stderr) };
       await interruptible(async (signal) => {
@@ -82,7 +95,7 @@ export function runCommand(at: At): Command {
         const [first, ...rest] = whole.steps;
         const asked = { ...whole, steps: first && stdin ? [{ ...first, stdin }, ...rest] : whole.steps };
         const how: RunOptions = { signal, ...(options.json ? {} : { onOutput: (_step, stream, bytes) => print[stream](bytes) }) };
-        const result = await (place.fleet ? place.fleet.run(asked, how) : runThere(place.server, asked, how));
+        const result = await (place.fleet ? place.fleet.run(asked, how) : runThere(place.server, withProfile(asked, options.profile), how));
         const left = options.out === undefined ? [] : await writeBack(options.out, result.changes, { dotfiles: options.allowDotfiles });
         if (options.json)
           process.stdout.write(`${JSON.stringify({ ...asJson(result), ...(left.length > 0 ? { notWritten: left } : {}) })}\n`);
@@ -117,7 +130,7 @@ async function requestOf(
   };
 }
 
-/** The limits that the options give. @throws limits.invalid */
+/** The limits that the options give; what `--limit` says wins over a short option. @throws limits.invalid */
 function limitsOf(options: Options, tell: (text: string) => void): z.input<typeof Profile> {
   const number = (name: string, text: string) => {
     if (!/^\d+(\.\d+)?$/.test(text)) throw new KatafleetError('limits.invalid', `${name}: "${text}" is not a number`);
@@ -129,6 +142,7 @@ function limitsOf(options: Options, tell: (text: string) => void): z.input<typeo
     return ms;
   };
   const output = options.output === undefined ? undefined : parseBytes(options.output);
+  const said = limitsSaid(options.limit ?? []);
   return {
     ...(options.memory === undefined ? {} : { memory: parseBytes(options.memory) }),
     ...(options.cpus === undefined ? {} : { cpus: number('cpus', options.cpus) }),
@@ -137,6 +151,7 @@ function limitsOf(options: Options, tell: (text: string) => void): z.input<typeo
     ...(options.timeout === undefined ? {} : { wallMs: time('--timeout', options.timeout) }),
     ...(options.cpuTime === undefined ? {} : { cpuMs: time('--cpu-time', options.cpuTime) }),
     ...(output === undefined ? {} : { stdout: output, stderr: output }),
+    ...said,
   };
 }
 
