@@ -1,11 +1,8 @@
 import type { Readable } from 'node:stream';
-import type Dockerode from 'dockerode';
-import { z } from 'zod';
 import { Memo } from '../../base/memo.ts';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
 import { labels } from '../../model/labels.ts';
 import type { SandboxLimits } from '../../model/profile.ts';
-import { isStatus } from '../docker/errors.ts';
 import type { Driver, Fingerprint, NodeImage, NodeMember, OwnedContainer, PreparedImage, Sandbox, SandboxSpec } from '../contract.ts';
 import { takesTasks } from '../machines.ts';
 import { Departures } from './demand/departures.ts';
@@ -16,14 +13,17 @@ import { Leftovers } from './nodes/leftovers.ts';
 import type { Listener } from './dial/listener.ts';
 import { type ManagerEngine, Managers } from './nodes/managers.ts';
 import { setAvailability, swarmFingerprint, swarmNodes } from './nodes/nodes.ts';
-import { type PoolContext, ServicePool } from './demand/pool.ts';
+import { ServicePool } from './demand/pool.ts';
+import { sandboxesByNode } from './demand/dialled-tasks.ts';
+import type { PoolRules } from './demand/pool-state.ts';
+import type { SwarmSide } from './demand/swarm-side.ts';
 import { pullEverywhere } from './nodes/pull.ts';
 import { isOurPool, mergeWants } from './services/replicas.ts';
 import { Rounds } from './nodes/rounds.ts';
 import type { TaskShape, Way } from './services/service.ts';
 import { poolLabels, replicasOf, Services } from './services/services.ts';
 import { Shapes } from './services/shapes.ts';
-import { isOver, Task, type TaskReport, taskReport } from './demand/tasks.ts';
+import { isOver, type TaskReport, taskReport, tasksById, tasksOf } from './demand/tasks.ts';
 
 export interface SwarmDriverOptions {
   /** Managers of one swarm; the first is asked first. */
@@ -64,7 +64,7 @@ const unusedMs = 24 * 3_600_000;
  * A swarm, by its managers' API alone: for each image and limits a service of single-use sandboxes that dial us. The swarm
  * places them, replaces what has served, and moves what was lost; we only say how many.
  */
-export class SwarmDriver implements Driver {
+export class SwarmDriver implements Driver, SwarmSide {
   readonly kind = 'swarm';
   readonly endpoint: string;
   /** Sandboxes live on when no manager answers. */
@@ -73,7 +73,7 @@ export class SwarmDriver implements Driver {
   readonly starts = 256;
   readonly #options: SwarmDriverOptions;
   readonly #managers: Managers;
-  readonly #services: Services;
+  readonly services: Services;
   readonly #images: SwarmImages;
   readonly #leftovers: Leftovers;
   readonly #shapes: Shapes;
@@ -92,14 +92,14 @@ export class SwarmDriver implements Driver {
     const { managers, keys, stack, instance, ephemeral, network, workers, registry } = options;
     this.#managers = new Managers(managers);
     this.endpoint = managers[0].endpoint;
-    this.#services = new Services({ managers: this.#managers, keys, stack, instance, ephemeral, network });
-    const onTrouble = (message: string) => this.#trouble(message);
+    this.services = new Services({ managers: this.#managers, keys, stack, instance, ephemeral, network });
+    const onTrouble = (message: string) => this.onTrouble(message);
     this.#leftovers = new Leftovers(stack, [...managers, ...workers], onTrouble);
     this.#images = new SwarmImages({
       managers: this.#managers,
       workers,
       registry,
-      pull: (reference, architecture) => pullEverywhere(this.#managers, this.#services, reference, architecture, this.#closing.signal),
+      pull: (reference, architecture) => pullEverywhere(this.#managers, this.services, reference, architecture, this.#closing.signal),
       onChange: (image) => void this.#imageChanged(image),
       onTrouble,
     });
@@ -112,10 +112,6 @@ export class SwarmDriver implements Driver {
       'what is left over could not be removed': () => this.#leftovers.sweep(),
     };
     this.#rounds = new Rounds({ everyMs: tendMs, jobs, onTrouble });
-  }
-
-  #trouble(message: string): void {
-    if (!this.#closing.signal.aborted) this.#options.onTrouble?.(message);
   }
 
   probe(): Promise<Fingerprint> {
@@ -142,7 +138,7 @@ export class SwarmDriver implements Driver {
     if (this.#adopted || this.#options.ephemeral) return;
     const { stack, keys, instance } = this.#options;
     let strangers = 0;
-    for (const { Spec } of await this.#services.list()) {
+    for (const { Spec } of await this.services.list()) {
       const own = Spec.Labels ?? {};
       const [hash, label] = [own[poolLabels.shape], own[poolLabels.pool]];
       if (!isOurPool(own, stack, keys.id) || hash === undefined || label === undefined) {
@@ -156,11 +152,13 @@ export class SwarmDriver implements Driver {
     }
     this.#adopted = true;
     if (strangers > 0)
-      this.#trouble(`${strangers} services of another key are in the swarm: katafleet undeploy takes away what an old deployment has left`);
+      this.onTrouble(
+        `${strangers} services of another key are in the swarm: katafleet undeploy takes away what an old deployment has left`,
+      );
   }
 
   #add(name: string, label: string, shape: TaskShape | undefined, there?: { replicas: number; hash: string }): ServicePool {
-    const pool = new ServicePool(name, label, shape, this.#context, there);
+    const pool = new ServicePool(name, label, shape, this, { there });
     this.#pools.set(name, pool);
     const { listener, keys } = this.#options;
     const stop = listener.admit(name, {
@@ -171,29 +169,44 @@ export class SwarmDriver implements Driver {
     return pool;
   }
 
-  get #context(): PoolContext {
-    return {
-      services: this.#services,
-      starting: () =>
-        startsOfMachine * Math.max(1, this.#nodes.filter((node) => node.state === 'ready' && node.availability === 'active').length),
-      settleMs: this.#options.settleMs ?? 60_000,
-      lingerMs: this.#options.lingerMs,
-      patienceMs: this.#options.patienceMs,
-      nameOf: (node) => this.#nameOf(node),
-      gone: (task) => this.#departures.of(task),
-      exitCode: (task, signal) => exitCode(task, (ids) => this.#tasks(ids), signal),
-      report: (service, connected, since) => this.#report(service, connected, since),
-      onLacking: (shape, nodes) => {
-        const lacking = this.#nodes.filter(({ id }) => nodes.includes(id));
-        this.#images.found(this.#shapes.imageOf(shape), lacking);
-      },
-      onPressure: () => this.#press(),
-      onTrouble: (message) => this.#trouble(message),
-    };
+  get rules(): PoolRules {
+    const { settleMs = 60_000, lingerMs, patienceMs } = this.#options;
+    return { settleMs, lingerMs, patienceMs };
   }
 
-  #nameOf(node: string): string {
+  starting(): number {
+    return startsOfMachine * Math.max(1, this.#nodes.filter(takesTasks).length);
+  }
+
+  nameOf(node: string): string {
     return this.#nodes.find(({ id }) => id === node)?.name ?? node;
+  }
+
+  gone(task: string): Promise<void> {
+    return this.#departures.of(task);
+  }
+
+  exitCode(task: string, signal?: AbortSignal): Promise<number | undefined> {
+    return exitCode(task, (ids) => tasksById(this.#managers, ids), signal);
+  }
+
+  async report(service: string, connected: ReadonlySet<string>, since: number): Promise<TaskReport> {
+    return taskReport(await tasksOf(this.#managers, service), { connected, since, nameOf: (node) => this.nameOf(node) });
+  }
+
+  onLacking(shape: TaskShape, nodes: readonly string[]): void {
+    const lacking = this.#nodes.filter(({ id }) => nodes.includes(id));
+    this.#images.found(this.#shapes.imageOf(shape), lacking);
+  }
+
+  /** A pool finds no room: for a while the others keep nothing that nobody wants. */
+  onPressure(): void {
+    this.#pressureUntil = performance.now() + tendMs;
+    for (const pool of this.#pools.values()) pool.press(true);
+  }
+
+  onTrouble(message: string): void {
+    if (!this.#closing.signal.aborted) this.#options.onTrouble?.(message);
   }
 
   async prepare(name: string): Promise<PreparedImage> {
@@ -226,36 +239,17 @@ export class SwarmDriver implements Driver {
         pool.exclude(this.#images.lacking(image));
       }
     } catch (error) {
-      this.#trouble(`${image.slice(7, 19)}: ${messageOf(error)}`);
+      this.onTrouble(`${image.slice(7, 19)}: ${messageOf(error)}`);
     }
-  }
-
-  /** A pool finds no room: for a while the others keep nothing that nobody wants. */
-  #press(): void {
-    this.#pressureUntil = performance.now() + tendMs;
-    for (const pool of this.#pools.values()) pool.press(true);
-  }
-
-  #report(service: string, connected: ReadonlySet<string>, since: number): Promise<TaskReport> {
-    return this.#managers.do('ask for tasks', async (docker) => {
-      const tasks = z.array(Task).parse(await tasksOf(docker, service));
-      return taskReport(tasks, { connected, since, nameOf: (node) => this.#nameOf(node) });
-    });
   }
 
   /** Of these tasks those that have ended, or whose node has gone, by the swarm's word. */
   async #over(ids: readonly string[]): Promise<string[]> {
-    const found = await this.#tasks(ids);
+    const found = await tasksById(this.#managers, ids);
     this.#nodes = await swarmNodes(this.#managers);
     const ready = new Set(this.#nodes.filter(({ state }) => state === 'ready').map(({ id }) => id));
     const living = found.filter(({ NodeID, Status }) => !isOver(Status.State) && ready.has(NodeID)).map(({ ID }) => ID);
     return ids.filter((id) => !living.includes(id));
-  }
-
-  #tasks(ids: readonly string[]): Promise<Task[]> {
-    return this.#managers.do('ask for tasks', async (docker) =>
-      z.array(Task).parse(await docker.listTasks({ filters: JSON.stringify({ id: ids }) })),
-    );
   }
 
   /** What we handed out, and services of processes that may be gone; those of a deployment are looked after by {@link #lookAtServices}. */
@@ -263,7 +257,7 @@ export class SwarmDriver implements Driver {
     const own = Array.from(this.#pools.values()).flatMap((pool) =>
       Array.from(pool.out, ({ id, labels: given }) => ({ id, labels: given })),
     );
-    const passing = (await this.#services.list()).filter(({ Spec }) => Spec.Labels?.[labels.deadline] !== undefined);
+    const passing = (await this.services.list()).filter(({ Spec }) => Spec.Labels?.[labels.deadline] !== undefined);
     return [
       ...own.map((one) => ({ ...one, running: true })),
       ...passing
@@ -276,10 +270,10 @@ export class SwarmDriver implements Driver {
     for (const pool of this.#pools.values()) {
       for (const sandbox of pool.out) if (sandbox.id === id) return sandbox.remove();
     }
-    const service = (await this.#services.list()).find(({ Spec }) => Spec.Name === id && Spec.Labels?.[labels.deadline] !== undefined);
+    const service = (await this.services.list()).find(({ Spec }) => Spec.Name === id && Spec.Labels?.[labels.deadline] !== undefined);
     if (!service) return;
-    await this.#services.remove(id);
-    await this.#services.removeShared(service.Spec.Labels?.[labels.key]);
+    await this.services.remove(id);
+    await this.services.removeShared(service.Spec.Labels?.[labels.key]);
   }
 
   images(): Promise<NodeImage[]> {
@@ -292,11 +286,7 @@ export class SwarmDriver implements Driver {
 
   async members(): Promise<NodeMember[]> {
     this.#nodes = await swarmNodes(this.#managers);
-    const counts = new Map(this.#nodes.map(({ id }) => [id, { idle: 0, busy: 0 }]));
-    for (const pool of this.#pools.values()) {
-      for (const { node } of pool.spares) count(counts.get(node), 'idle');
-      for (const { dialled } of pool.out) count(counts.get(dialled.node), dialled.stream.spokenTo ? 'busy' : 'idle');
-    }
+    const counts = sandboxesByNode(this.#pools.values());
     return this.#nodes.map((node) => ({
       ...node,
       ...this.#leftovers.of(node.name),
@@ -310,7 +300,7 @@ export class SwarmDriver implements Driver {
 
   troubles(image: string, limits: SandboxLimits): Promise<string[]> {
     const pool = this.#pools.get(this.#shapes.nameFor(image, limits).name);
-    const lacking = pool?.shape ? this.#images.lacking(this.#shapes.imageOf(pool.shape)).map((node) => this.#nameOf(node)) : [];
+    const lacking = pool?.shape ? this.#images.lacking(this.#shapes.imageOf(pool.shape)).map((node) => this.nameOf(node)) : [];
     return Promise.resolve([
       ...(pool?.troubles ?? []),
       ...(lacking.length > 0 ? [`nothing is placed on ${lacking.join(', ')}, which lack the image`] : []),
@@ -329,7 +319,7 @@ export class SwarmDriver implements Driver {
 
   /** Services fall out of use, or somebody else has changed them; a katafleet that shared one may be gone. */
   async #lookAtServices(): Promise<void> {
-    const there = new Map((await this.#services.list()).map((service) => [service.Spec.Name, service]));
+    const there = new Map((await this.services.list()).map((service) => [service.Spec.Name, service]));
     for (const pool of this.#pools.values()) {
       const service = there.get(pool.name);
       const replicas = service ? replicasOf(service.Spec) : 0;
@@ -340,7 +330,7 @@ export class SwarmDriver implements Driver {
   }
 
   async #drop(pool: ServicePool): Promise<void> {
-    if (!(await pool.retire(() => this.#services.remove(pool.name)))) return;
+    if (!(await pool.retire(() => this.services.remove(pool.name)))) return;
     this.#admissions.get(pool.name)?.();
     this.#admissions.delete(pool.name);
     this.#pools.delete(pool.name);
@@ -396,22 +386,8 @@ export class SwarmDriver implements Driver {
   }
 
   async #takeAway(): Promise<void> {
-    const removals = await Promise.allSettled(Array.from(this.#pools.keys(), (name) => this.#services.remove(name)));
-    await this.#services.removeShared();
+    const removals = await Promise.allSettled(Array.from(this.#pools.keys(), (name) => this.services.remove(name)));
+    await this.services.removeShared();
     for (const removal of removals) if (removal.status === 'rejected') throw removal.reason;
-  }
-}
-
-function count(of: { idle: number; busy: number } | undefined, what: 'idle' | 'busy'): void {
-  if (of) of[what] += 1;
-}
-
-/** Of a service that somebody has removed there are none. */
-async function tasksOf(docker: Dockerode, service: string): Promise<unknown> {
-  try {
-    return await docker.listTasks({ filters: JSON.stringify({ service: [service] }) });
-  } catch (error) {
-    if (isStatus(error, 404)) return [];
-    throw error;
   }
 }

@@ -5,15 +5,20 @@ import type { Dialled } from './dial/listener.ts';
 /** How long a supervisor whose stream was ended may take to end, ms. */
 const endingMs = 2_000;
 
+/** The swarm's word on how tasks end. */
+export interface TaskEnds {
+  /** Resolves when the swarm says that a task has ended, or its node has gone. @throws engine.*, swarm.* */
+  gone(task: string): Promise<void>;
+  /** What a task that is ending ended with; undefined where the swarm does not say soon. @throws engine.*, swarm.* */
+  exitCode(task: string, signal?: AbortSignal): Promise<number | undefined>;
+}
+
 export interface SandboxOptions {
   name: string;
   /** Host name of its node. */
   node: string;
   labels: Readonly<Record<string, string>>;
-  /** Resolves when the swarm says that a task has ended, or its node has gone. */
-  gone: (task: string) => Promise<void>;
-  /** What a task that is ending ended with; undefined where the swarm does not say soon. @throws engine.*, swarm.* */
-  exitCode: (task: string, signal?: AbortSignal) => Promise<number | undefined>;
+  swarm: TaskEnds;
   /** It is removed, and nobody waits for it any more. */
   onRemoved: () => void;
 }
@@ -52,7 +57,7 @@ export class SwarmSandbox implements Sandbox {
   async ended(signal?: AbortSignal): Promise<SandboxEnd> {
     const how = await this.dialled.closed;
     const asked = how === 'ended' || how === 'broken';
-    const exitCode = asked ? await this.#options.exitCode(this.id, signal) : undefined;
+    const exitCode = asked ? await this.#options.swarm.exitCode(this.id, signal) : undefined;
     return { exitCode, oomKilled: false, silent: how === 'silent' };
   }
 
@@ -80,6 +85,6 @@ export class SwarmSandbox implements Sandbox {
     const how = await Promise.race([this.dialled.closed, timeout]);
     clearTimeout(late);
     this.stream.destroy();
-    if (how !== 'ended') await Promise.race([this.#back, this.#options.gone(this.dialled.task)]);
+    if (how !== 'ended') await Promise.race([this.#back, this.#options.swarm.gone(this.dialled.task)]);
   }
 }

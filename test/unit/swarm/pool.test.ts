@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { type ErrorCode, KatafleetError } from '../../../src/model/errors.ts';
 import { profileOf, sandboxLimits } from '../../../src/model/profile.ts';
 import type { SandboxSpec } from '../../../src/drivers/contract.ts';
-import { type PoolContext, ServicePool } from '../../../src/drivers/swarm/demand/pool.ts';
+import { ServicePool } from '../../../src/drivers/swarm/demand/pool.ts';
+import type { SwarmSide } from '../../../src/drivers/swarm/demand/swarm-side.ts';
 import { wantLastsMs } from '../../../src/drivers/swarm/services/replicas.ts';
 import { shapeHash, type TaskShape } from '../../../src/drivers/swarm/services/service.ts';
 import { secretName, type Wanted } from '../../../src/drivers/swarm/services/services.ts';
@@ -63,7 +64,7 @@ describe('the pool of one service', () => {
   afterEach(() => Promise.all(pools.map((one) => one.close())));
 
   const pool = (there?: { replicas: number; hash: string }, of: TaskShape | 'unknown' = shape): ServicePool => {
-    const context: PoolContext = {
+    const swarm: SwarmSide = {
       services: {
         apply: (wanted) => {
           told.push(wanted);
@@ -71,9 +72,7 @@ describe('the pool of one service', () => {
         },
       },
       starting: () => starting,
-      settleMs: minute,
-      lingerMs: 10 * minute,
-      patienceMs: 30 * second,
+      rules: { settleMs: minute, lingerMs: 10 * minute, patienceMs: 30 * second },
       nameOf: (node) => `host ${node}`,
       gone: () => gone(),
       exitCode: () => Promise.resolve(undefined),
@@ -84,9 +83,8 @@ describe('the pool of one service', () => {
       onLacking: (_shape, nodes) => lacked.push(...nodes),
       onPressure: () => (pressed += 1),
       onTrouble: (message) => troubles.push(message),
-      clock,
     };
-    const made = new ServicePool('s', '{}', of === 'unknown' ? undefined : of, context, there);
+    const made = new ServicePool('s', '{}', of === 'unknown' ? undefined : of, swarm, { there, clock });
     pools.push(made);
     return made;
   };

@@ -5,8 +5,8 @@ const fewerMs = 15_000;
 /** So many in a row, and the swarm is not left to make one after the other. */
 const mostEarly = 10;
 
-/** How a task's connection was over. */
-interface Over {
+/** How a task's connection ended. */
+export interface TaskEnd {
   /** How long it was there, ms. */
   livedMs: number;
   /** Nobody had it. */
@@ -18,25 +18,20 @@ interface Over {
 }
 
 /** Notices tasks that end as soon as they have dialled in: replaced at once, and without delay, they would be made for ever. */
-export class Brake {
-  #early = 0;
-  #fewerAt = -Infinity;
+export interface Brake {
+  /** Tasks in a row that ended early. */
+  readonly early: number;
+  /** When the swarm was last told of fewer, and began to end some itself. */
+  readonly fewerAt: number;
+}
 
-  /** Whether no more should be made than somebody waits for. */
-  get on(): boolean {
-    return this.#early >= mostEarly;
-  }
+export const released: Brake = { early: 0, fewerAt: -Infinity };
 
-  /** The swarm was told of fewer, and ends some itself. */
-  fewer(now: number): void {
-    this.#fewerAt = now;
-  }
+/** Whether no more tasks should be made than somebody waits for. */
+export const isOn = ({ early }: Brake): boolean => early >= mostEarly;
 
-  /** A connection is over; whether that puts it on. */
-  over({ livedMs, unused, spokenTo, ended }: Over, now: number): boolean {
-    if (livedMs >= earlyMs || (!unused && spokenTo)) this.#early = 0;
-    else if (unused && ended && now - this.#fewerAt >= fewerMs) this.#early += 1;
-    else return false;
-    return this.#early === mostEarly;
-  }
+/** A task has ended; that may put the brake on, or release it. */
+export function braked(brake: Brake, { livedMs, unused, spokenTo, ended }: TaskEnd, now: number): Brake {
+  if (livedMs >= earlyMs || (!unused && spokenTo)) return { ...brake, early: 0 };
+  return unused && ended && now - brake.fewerAt >= fewerMs ? { ...brake, early: brake.early + 1 } : brake;
 }

@@ -1,4 +1,6 @@
 import { z } from 'zod';
+import { isStatus } from '../../docker/errors.ts';
+import type { Managers } from '../nodes/managers.ts';
 
 /** What is read of a task of `GET /tasks`. */
 export const Task = z.object({
@@ -79,4 +81,23 @@ export function taskReport(
   }
   const words = Array.from(counts, ([why, count]) => `${count} ${count === 1 ? 'task' : 'tasks'}: ${why}`);
   return { words, insufficient, coming, lacking: [...lacking].filter((node) => node !== '') };
+}
+
+/** All tasks of a service; of one that somebody has removed there are none. @throws engine.*, swarm.* */
+export function tasksOf(managers: Managers, service: string): Promise<Task[]> {
+  return managers.do('ask for tasks', async (docker) => {
+    try {
+      return z.array(Task).parse(await docker.listTasks({ filters: JSON.stringify({ service: [service] }) }));
+    } catch (error) {
+      if (isStatus(error, 404)) return [];
+      throw error;
+    }
+  });
+}
+
+/** Tasks by their ids, those that the swarm still knows. @throws engine.*, swarm.* */
+export function tasksById(managers: Managers, ids: readonly string[]): Promise<Task[]> {
+  return managers.do('ask for tasks', async (docker) =>
+    z.array(Task).parse(await docker.listTasks({ filters: JSON.stringify({ id: ids }) })),
+  );
 }

@@ -24,10 +24,9 @@ export class Waiters {
     return this.#all.size;
   }
 
-  /** When the one that waits longest came; undefined if none does. */
-  get since(): number | undefined {
-    const [first] = this.#all;
-    return first?.since;
+  /** When each of them came. */
+  get since(): number[] {
+    return Array.from(this.#all, ({ since }) => since);
   }
 
   /** @throws what it is refused with; the signal's reason */
@@ -74,7 +73,7 @@ export class Waiters {
   }
 
   /** Those who came by then. */
-  refuseUntil(then: number, error: () => Error): void {
-    for (const waiter of this.#all) if (waiter.since <= then) waiter.reject(error());
+  refuseUntil(then: number, error: Error): void {
+    for (const waiter of this.#all) if (waiter.since <= then) waiter.reject(error);
   }
 }
