@@ -1,3 +1,20 @@
+import type { Clock } from './clock.ts';
+
+/** Where somebody waits for the end of the time, the process stays alive for it. */
+const aliveClock: Pick<Clock, 'after'> = {
+  after: (ms, call) => {
+    const timer = setTimeout(call, ms);
+    return { cancel: () => clearTimeout(timer) };
+  },
+};
+
+export interface WithinOptions {
+  signals?: readonly (AbortSignal | undefined)[];
+  /** Makes the error of the time that is over. */
+  late?: () => Error;
+  clock?: Pick<Clock, 'after'>;
+}
+
 /** What takes too long, unless the caller has better words. */
 const tooLate = (ms: number) => new Error(`it took longer than ${ms} ms`);
 
@@ -42,22 +59,23 @@ export async function withSignals<T>(signals: readonly (AbortSignal | undefined)
 }
 
 /**
- * Does work for at most `ms`, and no longer than until one of the signals aborts; its own signal tells it to end.
+ * Does work for at most `ms`, and no longer than until one of the signals aborts; its own signal tells it to end. The time is a
+ * timer's that keeps the process alive, or the clock's.
  * @throws what the work throws, a signal's reason, or what `late` makes when the time is over
  */
 export async function within<T>(
   ms: number,
   work: (signal: AbortSignal) => Promise<T>,
-  { signals = [], late = () => tooLate(ms) }: { signals?: readonly (AbortSignal | undefined)[]; late?: () => Error } = {},
+  { signals = [], late = () => tooLate(ms), clock = aliveClock }: WithinOptions = {},
 ): Promise<T> {
   const time = new AbortController();
-  const timer = setTimeout(() => time.abort(late()), ms);
+  const timer = clock.after(ms, () => time.abort(late()));
   try {
     return await withSignals([time.signal, ...signals], async (signal) => {
       signal.throwIfAborted();
       return abortable(signal, work(signal));
     });
   } finally {
-    clearTimeout(timer);
+    timer.cancel();
   }
 }

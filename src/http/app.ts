@@ -3,6 +3,7 @@ import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import { z } from 'zod';
 import { ByteBudget } from '../base/byte-budget.ts';
 import type { Clock } from '../base/clock.ts';
+import { within } from '../base/deadline.ts';
 import { type ErrorCode, errorKinds, KatafleetError, messageOf } from '../model/errors.ts';
 import { faultsOf } from '../model/faults.ts';
 import { Placing } from '../model/placing.ts';
@@ -182,11 +183,10 @@ const [turnMs, readMs] = [30_000, 120_000];
 async function roomFor(answers: ByteBudget, bytes: number, reply: FastifyReply): Promise<void> {
   if (bytes <= smallResult) return;
   const room = answers.open();
-  const late = new AbortController();
-  const timer = setTimeout(() => late.abort(), turnMs);
-  const turn = new Promise<boolean>((resolve) => late.signal.addEventListener('abort', () => resolve(false), { once: true }));
-  const had = await Promise.race([Promise.resolve(room.take(bytes)).then(() => true), turn]);
-  clearTimeout(timer);
+  const had = await within(turnMs, async () => room.take(bytes)).then(
+    () => true,
+    () => false, // late
+  );
   if (!had || reply.raw.destroyed) {
     room.close();
     throw busy('as many results are on their way to clients as there is memory for');

@@ -1,4 +1,5 @@
 import { chmod, chown, mkdir, rm, writeFile } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Memo } from '../base/memo.ts';
 import { KatafleetError } from '../model/errors.ts';
 import { encodePath } from '../model/paths.ts';
@@ -191,15 +192,7 @@ export class Rsync {
   async #watch(path: string, listed: readonly ListedFile[], over: AbortSignal): Promise<void> {
     const bounds = dropBounds(listed);
     while (!over.aborted) {
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(done, watchMs);
-        over.addEventListener('abort', done, { once: true });
-        function done(): void {
-          clearTimeout(timer);
-          over.removeEventListener('abort', done);
-          resolve();
-        }
-      });
+      await sleep(watchMs, undefined, { signal: over }).catch(() => undefined); // over
       if (over.aborted || !(await exceeds(path, bounds))) continue;
       this.trouble('a sandbox sent more than it had listed; its connection is ended');
       await endConnections(path);

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
 import { parseDuration } from '../../model/quantity.ts';
 import { formatBytes } from '../../model/quantity.ts';
@@ -47,17 +48,7 @@ async function watch(intervalMs: number, show: () => Promise<void> | void, json:
   while (!stop.signal.aborted) {
     if (process.stdout.isTTY && !json) process.stdout.write('\u001b[H\u001b[2J');
     await show();
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, Math.max(100, intervalMs));
-      stop.signal.addEventListener(
-        'abort',
-        () => {
-          clearTimeout(timer);
-          resolve();
-        },
-        { once: true },
-      );
-    });
+    await sleep(Math.max(100, intervalMs), undefined, { signal: stop.signal }).catch(() => undefined); // it is over
   }
   process.off('SIGINT', end).off('SIGTERM', end);
   process.exitCode = 0;

@@ -1,4 +1,6 @@
 import { backoffMs } from '../../base/backoff.ts';
+import { steadyClock } from '../../base/clock.ts';
+import { within } from '../../base/deadline.ts';
 import { KatafleetError } from '../../model/errors.ts';
 import type { Sandbox, SandboxEnd, SandboxSpec } from '../contract.ts';
 import type { SshStream } from '../transport/stream.ts';
@@ -27,23 +29,12 @@ async function firstWord(remote: RemoteDocker, stream: SshStream, signal?: Abort
   stream.on('error', (error: Error) => {
     failure ??= error;
   });
-  let abort!: () => void;
-  let timer: NodeJS.Timeout | undefined;
   let readable!: () => void;
+  const said = new Promise<void>((resolve) => stream.once('readable', (readable = resolve)));
+  const late = () => new KatafleetError('engine.timeout', `${remote.transport.at} started no sandbox within ${startMs} ms`);
   try {
-    await Promise.race([
-      new Promise<void>((resolve) => stream.once('readable', (readable = resolve))),
-      stream.ended,
-      new Promise<never>((_resolve, reject) => {
-        abort = () => reject(signal?.reason instanceof Error ? signal.reason : new Error('aborted'));
-        signal?.addEventListener('abort', abort, { once: true });
-        const { at } = remote.transport;
-        timer = setTimeout(() => reject(new KatafleetError('engine.timeout', `${at} started no sandbox within ${startMs} ms`)), startMs);
-      }),
-    ]);
+    await within(startMs, () => Promise.race([said, stream.ended]), { signals: [signal], late });
   } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener('abort', abort);
     stream.off('readable', readable);
   }
   if (stream.readableLength > 0) return;
@@ -55,7 +46,7 @@ async function firstWord(remote: RemoteDocker, stream: SshStream, signal?: Abort
 /** A failed start leaves its container, and one that was called off may still be made: then it ends as its input does. */
 async function clear(remote: RemoteDocker, stream: SshStream, name: string, why: unknown): Promise<void> {
   stream.end();
-  await Promise.race([stream.ended, new Promise((resolve) => setTimeout(resolve, endMs).unref())]);
+  await within(endMs, () => stream.ended, { clock: steadyClock }).catch(() => undefined); // it is destroyed in any case
   stream.destroy();
   const made =
     !(why instanceof KatafleetError) ||

@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import { within } from '../../base/deadline.ts';
 import type { Sandbox, SandboxEnd } from '../contract.ts';
 import type { Dialled } from './dial/listener.ts';
 
@@ -78,12 +79,7 @@ export class SwarmSandbox implements Sandbox {
    */
   async #remove(): Promise<void> {
     this.stream.end();
-    let late: NodeJS.Timeout | undefined;
-    const timeout = new Promise<undefined>((resolve) => {
-      late = setTimeout(() => resolve(undefined), endingMs);
-    });
-    const how = await Promise.race([this.dialled.closed, timeout]);
-    clearTimeout(late);
+    const how = await within(endingMs, () => this.dialled.closed).catch(() => undefined); // late
     this.stream.destroy();
     if (how !== 'ended') await Promise.race([this.#back, this.#options.swarm.gone(this.dialled.task)]);
   }

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { within } from '../../base/deadline.ts';
 import { maskEndpoint } from '../../model/endpoint.ts';
 import { KatafleetError } from '../../model/errors.ts';
 import { sshError } from './failure.ts';
@@ -211,25 +212,16 @@ export class SshTransport {
       return undefined;
     });
     const what = words.slice(0, 2).join(' ');
-    let timer: NodeJS.Timeout | undefined;
-    let abort!: () => void;
-    // A stream that has no connection yet can't be destroyed: hence the race.
-    const stopped = new Promise<never>((_resolve, reject) => {
-      abort = () => reject(signal?.reason instanceof Error ? signal.reason : new Error('aborted'));
-      signal?.addEventListener('abort', abort, { once: true });
-      const late = () => reject(new KatafleetError('engine.timeout', `${this.at} takes the command ${what} and does not end it`));
-      timer = setTimeout(late, timeoutMs);
-    });
+    const late = () => new KatafleetError('engine.timeout', `${this.at} takes the command ${what} and does not end it`);
     // A command that ends before it has read all its input says why; so does an input that breaks off, by ending the command.
     if (input === undefined || Buffer.isBuffer(input)) stream.end(input);
     else pipeline(input, stream, { end: true }).catch(() => undefined);
     try {
-      const stdout = await Promise.race([this.#read(stream, what), stopped]);
+      // A stream that has no connection yet can't be destroyed: it is not waited for.
+      const stdout = await within(timeoutMs, () => this.#read(stream, what), { signals: [signal], late });
       if (!end) throw this.#brokenOff();
       return { code: end.code ?? sshFailed, stdout, stderr: end.stderr };
     } finally {
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', abort);
       stream.destroy();
     }
   }

@@ -1,5 +1,6 @@
 import type Dockerode from 'dockerode';
 import { z } from 'zod';
+import { within } from '../../../base/deadline.ts';
 import { type ErrorCode, KatafleetError, messageOf } from '../../../model/errors.ts';
 import { engineError } from '../../docker/errors.ts';
 import { type ApiVersion, parseApiVersion } from '../../docker/version.ts';
@@ -69,27 +70,16 @@ export class Managers {
       const { apiVersion } = await engine.probe();
       const late = new AbortController();
       try {
-        const work = body(docker, parseApiVersion(apiVersion), late.signal);
-        return await inTime(work, longestMs, `${engine.endpoint} does not answer: can't ${doing}`);
+        return await within(longestMs, () => body(docker, parseApiVersion(apiVersion), late.signal), {
+          late: () =>
+            new KatafleetError('engine.timeout', `${engine.endpoint} does not answer: can't ${doing} within ${longestMs / 1000} s`),
+        });
       } catch (error) {
         throw swarmError(error, engine.endpoint, doing);
       } finally {
         late.abort();
       }
     });
-  }
-}
-
-async function inTime<T>(work: Promise<T>, ms: number, what: string): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new KatafleetError('engine.timeout', `${what} within ${ms / 1000} s`)), ms);
-  });
-  work.catch(() => undefined); // its failure after the deadline is nobody's any more
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
   }
 }
 

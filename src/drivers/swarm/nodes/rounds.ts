@@ -1,4 +1,5 @@
 import { type Clock, steadyClock, type Timer } from '../../../base/clock.ts';
+import { within } from '../../../base/deadline.ts';
 import { messageOf } from '../../../model/errors.ts';
 
 /** How long one job may take, ms. */
@@ -35,26 +36,15 @@ export class Rounds {
     this.#next?.cancel();
   }
 
-  /** What never ends keeps no other from being done either. */
-  async #inTime(work: void | Promise<void>): Promise<void> {
-    let timer: Timer | undefined;
-    const late = new Promise<never>((_resolve, reject) => {
-      timer = this.#clock.after(longestMs, () => reject(new Error(`it has not ended within ${longestMs / 1000} s`)));
-    });
-    const done = Promise.resolve(work);
-    done.catch(() => undefined); // its failure after that is nobody's any more
-    try {
-      await Promise.race([done, late]);
-    } finally {
-      timer?.cancel();
-    }
-  }
-
   async #round(): Promise<void> {
     for (const [name, job] of Object.entries(this.#options.jobs)) {
       if (this.#stopped) return;
       try {
-        await this.#inTime(job());
+        // A job that hangs does not block the next ones.
+        await within(longestMs, async () => job(), {
+          clock: this.#clock,
+          late: () => new Error(`it has not ended within ${longestMs / 1000} s`),
+        });
         this.#told.delete(name);
       } catch (error) {
         const message = `${name}: ${messageOf(error)}`;
