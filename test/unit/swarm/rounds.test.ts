@@ -64,6 +64,7 @@ describe('what is looked after again and again', () => {
     assert.deepEqual(done, ['begun']);
     slow.stop();
     end();
+    await pass(0);
     slow.start();
     await pass(120_000);
     assert.deepEqual([done, told], [['begun'], []]);
