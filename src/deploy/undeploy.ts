@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type Dockerode from 'dockerode';
+import { ToldOnce } from '../base/told-once.ts';
 import { KatafleetError, messageOf } from '../model/errors.ts';
 import { labels } from '../model/labels.ts';
 import { engineError, isStatus } from '../drivers/docker/errors.ts';
@@ -126,11 +127,8 @@ async function drainServices(docker: Dockerode, services: readonly Part[], until
 /** Until the nodes have said that they ended: networks and volumes are in use till then. */
 async function tasksGone(docker: Dockerode, services: ReadonlySet<string>, until: number, say: (line: string) => void): Promise<void> {
   if (services.size === 0) return;
-  const told = new Set<string>();
-  const tell = (line: string) => {
-    if (!told.has(line)) say(line);
-    told.add(line);
-  };
+  const told = new ToldOnce<string>(say);
+  const tell = (line: string) => told.tell(line, line);
   await waitFor(until, async () => {
     const [all, nodes] = await Promise.all([docker.listTasks() as Promise<Task[]>, docker.listNodes() as Promise<Node[]>]);
     const tasks = all.filter((task) => services.has(task.ServiceID) && isUnderWay(task));

@@ -1,3 +1,4 @@
+import { ToldOnce } from '../../../base/told-once.ts';
 import { messageOf } from '../../../model/errors.ts';
 import { labels } from '../../../model/labels.ts';
 import type { Driver } from '../../contract.ts';
@@ -12,18 +13,16 @@ const graceMs = 60_000;
 export class Leftovers {
   readonly #stack: string;
   readonly #engines: readonly Driver[];
-  readonly #onTrouble: (message: string) => void;
   /** When each finished container of an engine was seen first. */
   readonly #seen = new Map<Driver, ReadonlyMap<string, number>>();
   readonly #byNode = new Map<string, { images: number; leftOver: number }>();
-  /** What was told of each engine last: the same trouble is told once. */
-  readonly #told = new Map<Driver, string>();
+  readonly #told: ToldOnce<Driver>;
 
   /** `engines` are those of the swarm's nodes that can be reached by themselves. */
   constructor(stack: string, engines: readonly Driver[], onTrouble: (message: string) => void) {
     this.#stack = stack;
     this.#engines = engines;
-    this.#onTrouble = onTrouble;
+    this.#told = new ToldOnce(onTrouble);
   }
 
   /** What is known of a node by its host name. */
@@ -49,18 +48,13 @@ export class Leftovers {
       const failed = removals.filter((one) => one.status === 'rejected');
       this.#byNode.set(node, { images: (await engine.images()).length, leftOver: failed.length });
       const [first] = failed;
-      if (first) this.#tell(engine, `${failed.length} finished containers stay at ${engine.endpoint}: ${messageOf(first.reason)}`);
-      else this.#told.delete(engine);
+      if (first) this.#told.tell(engine, `${failed.length} finished containers stay at ${engine.endpoint}: ${messageOf(first.reason)}`);
+      else this.#told.over(engine);
     } catch (error) {
       // It is looked at again; until then what was known of it is not.
       engine.forget();
       if (node !== undefined) this.#byNode.delete(node);
-      this.#tell(engine, `what is left over at ${engine.endpoint} could not be looked at: ${messageOf(error)}`);
+      this.#told.tell(engine, `what is left over at ${engine.endpoint} could not be looked at: ${messageOf(error)}`);
     }
-  }
-
-  #tell(engine: Driver, message: string): void {
-    if (this.#told.get(engine) !== message) this.#onTrouble(message);
-    this.#told.set(engine, message);
   }
 }

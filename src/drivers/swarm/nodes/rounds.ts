@@ -1,5 +1,6 @@
 import { type Clock, steadyClock, type Timer } from '../../../base/clock.ts';
 import { within } from '../../../base/deadline.ts';
+import { ToldOnce } from '../../../base/told-once.ts';
 import { messageOf } from '../../../model/errors.ts';
 
 /** How long one job may take, ms. */
@@ -17,12 +18,13 @@ export interface RoundsOptions {
 export class Rounds {
   readonly #options: RoundsOptions;
   readonly #clock: Clock;
-  readonly #told = new Map<string, string>();
+  readonly #told: ToldOnce<string>;
   #next: Timer | undefined;
   #stopped = false;
 
   constructor(options: RoundsOptions) {
     this.#options = options;
+    this.#told = new ToldOnce(options.onTrouble);
     this.#clock = options.clock ?? steadyClock;
   }
 
@@ -45,11 +47,9 @@ export class Rounds {
           clock: this.#clock,
           late: () => new Error(`it has not ended within ${longestMs / 1000} s`),
         });
-        this.#told.delete(name);
+        this.#told.over(name);
       } catch (error) {
-        const message = `${name}: ${messageOf(error)}`;
-        if (this.#told.get(name) !== message) this.#options.onTrouble(message);
-        this.#told.set(name, message);
+        this.#told.tell(name, `${name}: ${messageOf(error)}`);
       }
     }
     this.#next = undefined;

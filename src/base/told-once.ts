@@ -1,0 +1,20 @@
+/** Tells the trouble of each thing once: the same words again only after the thing was well, or had another trouble. */
+export class ToldOnce<K> {
+  readonly #tell: (message: string) => void;
+  readonly #last = new Map<K, string>();
+
+  constructor(tell: (message: string) => void) {
+    this.#tell = tell;
+  }
+
+  tell(of: K, message: string): void {
+    if (this.#last.get(of) === message) return;
+    this.#last.set(of, message);
+    this.#tell(message);
+  }
+
+  /** Its trouble is over: the next one is told, if in the same words. */
+  over(of: K): void {
+    this.#last.delete(of);
+  }
+}
