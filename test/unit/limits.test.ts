@@ -50,25 +50,16 @@ describe('a limit that does not shape the container', () => {
     limits: sandboxLimits(profileOf(fields)),
     appArmor: false,
   });
-  const differing = {
-    fileSize: 1_024,
-    stack: 8 * MiB,
-    openFiles: 16,
-    wallMs: 500,
-    cpuMs: 500,
-    stdout: 1,
-    stderr: 1,
-    filesBack: 1,
-    fileBack: 1,
-    bytesBack: 1,
-  };
+  /** Every limit that acts elsewhere, with a value that is not its default. */
+  const differing = Object.fromEntries(
+    limitNames.flatMap((name) => {
+      const { at, min, max, default: byItself } = limitOf(name);
+      return at === 'container' ? [] : [[name, min === byItself ? max : min]];
+    }),
+  );
 
   it('splits neither warm pools nor the services of a swarm', () => {
-    assert.deepEqual(
-      limitNames.filter((name) => limitOf(name).at !== 'container').toSorted(),
-      Object.keys(differing).toSorted(),
-      'every such limit is tried',
-    );
+    for (const name of ['fileSize', 'stack', 'openFiles', 'wallMs', 'bytesBack']) assert.ok(name in differing, name);
     for (const fields of [...Object.entries(differing).map(([name, value]) => ({ [name]: value })), differing]) {
       assert.equal(poolKey('i', sandboxLimits(profileOf(fields))), poolKey('i', sandboxLimits(profileOf())), JSON.stringify(fields));
       assert.equal(shapeHash(shape(fields)), shapeHash(shape({})), JSON.stringify(fields));
@@ -111,7 +102,7 @@ describe('limits that are said as NAME=VALUE', () => {
   });
 
   it('fail with the near name and all names where the name is unknown', () => {
-    assert.throws(() => limitsSaid(['memroy=1g']), fails(/memory, cpus, .*stack, shm, dial/, /no limit "memroy".*did you mean memory\?/));
+    assert.throws(() => limitsSaid(['memroy=1g']), fails(/memory, cpus, .*stack, .*dial/, /no limit "memroy".*did you mean memory\?/));
     assert.throws(() => limitsSaid(['toString=1']), fails(/memory, cpus/, /no limit "toString"$/));
   });
 
