@@ -1,3 +1,5 @@
+import { phaseOf } from '../drivers/docker/task-states.ts';
+
 /** What is read of a swarm's task. */
 export interface TaskView {
   ID: string;
@@ -7,13 +9,8 @@ export interface TaskView {
   Status: { State: string; Err?: string | undefined; Message?: string | undefined; ContainerStatus?: { ExitCode?: number } | undefined };
 }
 
-/** States in which a task has not ended, see swarmkit's api/types.proto. */
-const underWay = new Set(['new', 'allocated', 'pending', 'assigned', 'accepted', 'preparing', 'ready', 'starting', 'running']);
-export const isUnderWay = ({ Status }: TaskView): boolean => underWay.has(Status.State);
-
-const failures = new Set(['failed', 'rejected', 'orphaned']);
 export const hasFailed = ({ Status, DesiredState }: TaskView): boolean =>
-  failures.has(Status.State) || (Status.State === 'complete' && DesiredState !== 'remove');
+  phaseOf(Status.State) === 'failed' || (Status.State === 'complete' && DesiredState !== 'remove');
 
 /** Where a task is, in words; what is wrong, where something is. */
 export function taskWords(task: TaskView, node: string): string {

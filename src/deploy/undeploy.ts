@@ -6,7 +6,8 @@ import { labels } from '../model/labels.ts';
 import { engineError, isStatus } from '../drivers/docker/errors.ts';
 import type { EngineDriver } from '../drivers/engine/driver.ts';
 import { noManager, type SwarmView } from './manager.ts';
-import { isUnderWay, type TaskView } from './task-words.ts';
+import { isUnderWay } from '../drivers/docker/task-states.ts';
+import type { TaskView } from './task-words.ts';
 
 export interface UndeployOptions {
   driver: EngineDriver;
@@ -131,7 +132,7 @@ async function tasksGone(docker: Dockerode, services: ReadonlySet<string>, until
   const tell = (line: string) => told.tell(line, line);
   await waitFor(until, async () => {
     const [all, nodes] = await Promise.all([docker.listTasks() as Promise<Task[]>, docker.listNodes() as Promise<Node[]>]);
-    const tasks = all.filter((task) => services.has(task.ServiceID) && isUnderWay(task));
+    const tasks = all.filter((task) => services.has(task.ServiceID) && isUnderWay(task.Status.State));
     const away = nodes.filter(({ ID, Status }) => Status.State === 'down' && tasks.some(({ NodeID }) => NodeID === ID));
     for (const { ID, Description } of away) {
       const count = tasks.filter(({ NodeID }) => NodeID === ID).length;

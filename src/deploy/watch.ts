@@ -3,7 +3,8 @@ import type Dockerode from 'dockerode';
 import { KatafleetError } from '../model/errors.ts';
 import { logLines } from './log-lines.ts';
 import { deployedLabel } from './spec.ts';
-import { hasFailed, isUnderWay, taskHint, type TaskView, taskWords } from './task-words.ts';
+import { isUnderWay } from '../drivers/docker/task-states.ts';
+import { hasFailed, taskHint, type TaskView, taskWords } from './task-words.ts';
 
 type Task = TaskView & { Spec: { ContainerSpec?: { Labels?: Record<string, string> | null } } };
 interface ServiceView {
@@ -64,7 +65,7 @@ export async function untilHealthy({ docker, name, hash, known, timeoutMs, say }
       return { node: node?.name ?? '', address: node?.address ?? '' };
     }
     if (failed[0] && failed.length >= mostFailures) throw await fail(`failed ${failed.length} times: ${words(failed[0])}`);
-    const former = newestFirst.find((task) => isUnderWay(task) && !own.includes(task));
+    const former = newestFirst.find((task) => isUnderWay(task.Status.State) && !own.includes(task));
     const shown =
       failed[0] && current && !hasFailed(current) ? `${words(current)}, after it ${words(failed[0])}` : current && words(current);
     if (shown !== undefined && current?.Status.State !== 'new') tell(`${name} ${shown}`);

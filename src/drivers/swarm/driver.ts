@@ -23,7 +23,8 @@ import { Rounds } from './nodes/rounds.ts';
 import type { TaskShape, Way } from './services/service.ts';
 import { poolLabels, replicasOf, Services } from './services/services.ts';
 import { Shapes } from './services/shapes.ts';
-import { isOver, type TaskReport, taskReport, tasksById, tasksOf } from './demand/tasks.ts';
+import { isOver } from '../docker/task-states.ts';
+import { type TaskReport, taskReport, tasksById, tasksOf } from './demand/tasks.ts';
 
 export interface SwarmDriverOptions {
   /** Managers of one swarm; the first is asked first. */

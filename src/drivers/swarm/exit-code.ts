@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { abortable } from '../../base/deadline.ts';
-import { isOver, type Task } from './demand/tasks.ts';
+import { isOver } from '../docker/task-states.ts';
+import type { Task } from './demand/tasks.ts';
 
 /** How long a swarm may take to hear that a task has ended, and how often it is asked meanwhile, ms. */
 const [longestMs, everyMs] = [3_000, 250];

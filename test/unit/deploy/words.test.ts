@@ -7,7 +7,8 @@ import { containerWords, findCompose } from '../../../src/deploy/compose.ts';
 import { deployedConfig } from '../../../src/deploy/config.ts';
 import { logLines } from '../../../src/deploy/log-lines.ts';
 import { noManager, type SwarmView } from '../../../src/deploy/manager.ts';
-import { hasFailed, isUnderWay, taskHint, type TaskView, taskWords } from '../../../src/deploy/task-words.ts';
+import { isUnderWay } from '../../../src/drivers/docker/task-states.ts';
+import { hasFailed, taskHint, type TaskView, taskWords } from '../../../src/deploy/task-words.ts';
 import { type Part, removalOrder } from '../../../src/deploy/undeploy.ts';
 
 const task = (State: string, Err?: string, ExitCode?: number): TaskView => ({
@@ -58,7 +59,7 @@ describe('what becomes of a task is told in words', () => {
 
   it('and so whether it is under way, or has failed', () => {
     assert.deepEqual(
-      ['new', 'running', 'complete', 'shutdown'].map((state) => isUnderWay(task(state))),
+      ['new', 'running', 'complete', 'shutdown'].map((state) => isUnderWay(task(state).Status.State)),
       [true, true, false, false],
     );
     assert.deepEqual(

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { isOver, Task, taskReport } from '../../../src/drivers/swarm/demand/tasks.ts';
+import { isOver } from '../../../src/drivers/docker/task-states.ts';
+import { Task, taskReport } from '../../../src/drivers/swarm/demand/tasks.ts';
 
 const at = '2026-11-25T04:00:00.000000000Z';
 const task = (id: string, state: string, more: { err?: string; node?: string; desired?: string; at?: string } = {}) =>

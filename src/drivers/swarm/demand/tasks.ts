@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { isStatus } from '../../docker/errors.ts';
+import { isOver } from '../../docker/task-states.ts';
 import type { Managers } from '../nodes/managers.ts';
 
 /** What is read of a task of `GET /tasks`. */
@@ -30,9 +31,6 @@ export interface TaskReport {
   lacking: string[];
 }
 
-const ended = ['complete', 'shutdown', 'remove', 'orphaned'];
-/** Whether a task in that state runs no more, and never will. */
-export const isOver = (state: string): boolean => ended.includes(state) || state === 'failed' || state === 'rejected';
 /** Before it runs. */
 const underWay: Record<string, string> = {
   new: 'is new',
@@ -67,7 +65,7 @@ export function taskReport(
       if (/no such image|not found: manifest|manifest unknown|pull access denied|repository does not exist/i.test(said))
         lacking.add(NodeID);
       why = `${State}${at}: ${said}`;
-    } else if (DesiredState !== 'running' || ended.includes(State)) {
+    } else if (DesiredState !== 'running' || isOver(State)) {
       continue;
     } else if (State === 'pending') {
       if (/insufficient resources/i.test(Err)) insufficient = true;

@@ -7,7 +7,8 @@ import { supervisorPath } from '../../docker/isolation.ts';
 import type { Managers } from './managers.ts';
 import { placement, type References } from '../services/service.ts';
 import type { Services } from '../services/services.ts';
-import { isOver, Task } from '../demand/tasks.ts';
+import { isOver } from '../../docker/task-states.ts';
+import { Task } from '../demand/tasks.ts';
 
 /** How long every node together may take to pull, ms. */
 const longestMs = 10 * 60_000;
