@@ -49,24 +49,46 @@ mocha_suite() { # NAME FILE-OR-FOLDER...
   count_mocha "$1" "$file" "$status"
 }
 
-# The same beside what comes next, until `mocha_suite_joined`, which prints what it said. One at a time.
-mocha_suite_beside() {
-  BESIDE_NAME=$1 BESIDE_FILE=$(mktemp) BESIDE_LOG=$(mktemp)
-  mocha_words "$BESIDE_FILE" "${@:2}"
-  "${MOCHA[@]}" > "$BESIDE_LOG" 2>&1 &
-  BESIDE_PID=$!
+# The same beside what comes next, until `join_beside`, which prints what it said. As many as are wanted.
+mocha_suite_beside() { # NAME FILE-OR-FOLDER...
+  local file log
+  file=$(mktemp) log=$(mktemp)
+  mocha_words "$file" "${@:2}"
+  "${MOCHA[@]}" > "$log" 2>&1 &
+  BESIDE_PIDS+=("$!") BESIDE_NAMES+=("$1") BESIDE_FILES+=("$file") BESIDE_LOGS+=("$log")
 }
-BESIDE_PID=
 
-mocha_suite_joined() {
-  local status=0
-  if [ -z "$BESIDE_PID" ]; then return 0; fi
-  wait "$BESIDE_PID" || status=$?
-  BESIDE_PID=
-  cat "$BESIDE_LOG"
-  rm -f "$BESIDE_LOG"
-  count_mocha "$BESIDE_NAME" "$BESIDE_FILE" "$status"
+# A function beside what comes next, which counts as one test when it is joined. It gives its commands to `endable`, so that
+# they end when this script does.
+check_beside() { # NAME COMMAND...
+  local log
+  log=$(mktemp)
+  (trap 'mocha_suite_ended; exit 143' TERM; "${@:2}") > "$log" 2>&1 &
+  BESIDE_PIDS+=("$!") BESIDE_NAMES+=("$1") BESIDE_FILES+=('') BESIDE_LOGS+=("$log")
 }
+endable() { "$@" & wait "$!"; }
+BESIDE_PIDS=() BESIDE_NAMES=() BESIDE_FILES=() BESIDE_LOGS=()
+
+# Waits for those that run beside, all or the one of that name, and counts them. Answers 1 when one of them ended badly.
+join_beside() { # [NAME]
+  local at status answer=0
+  for at in ${BESIDE_PIDS[@]+"${!BESIDE_PIDS[@]}"}; do
+    if [ -n "${1:-}" ] && [ "$1" != "${BESIDE_NAMES[at]}" ]; then continue; fi
+    status=0
+    wait "${BESIDE_PIDS[at]}" || status=$?
+    part "${BESIDE_NAMES[at]}, beside the others"
+    cat "${BESIDE_LOGS[at]}"
+    rm -f "${BESIDE_LOGS[at]}"
+    if [ -n "${BESIDE_FILES[at]}" ]; then count_mocha "${BESIDE_NAMES[at]}" "${BESIDE_FILES[at]}" "$status"
+    else check "${BESIDE_NAMES[at]}" [ "$status" -eq 0 ] || true; fi
+    if [ "$status" -ne 0 ]; then answer=1; fi
+    unset "BESIDE_PIDS[at]" "BESIDE_NAMES[at]" "BESIDE_FILES[at]" "BESIDE_LOGS[at]"
+  done
+  return "$answer"
+}
+
+# Which part of the whole comes now, and how long the parts before it took together.
+part() { heading "$1, after $((SECONDS / 60)) min $((SECONDS % 60)) s"; }
 
 # Ends the suites that run, for a script that ends early. The shell knows each from its start on: no signal comes too soon.
 mocha_suite_ended() {
@@ -76,7 +98,7 @@ mocha_suite_ended() {
     kill -- "-$pid" 2>/dev/null || kill "$pid" 2>/dev/null || true
     wait "$pid" 2>/dev/null || true
   done
-  BESIDE_PID=
+  BESIDE_PIDS=()
 }
 
 # The command, not a function that calls it: what is sent to its process id reaches it.

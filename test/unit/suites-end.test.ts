@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { until } from '../support/fleet.ts';
+import { until } from '../support/until.ts';
 
 const library = fileURLToPath(new URL('../../scripts/lib/', import.meta.url));
 /** In the place of mocha: says its process id, and goes on. */
@@ -39,11 +39,13 @@ const lives = (pid: number) => {
 describe('a script of suites that is interrupted', () => {
   const alone = 'mocha_suite unit x';
   const beside = 'mocha_suite_beside unit x; while :; do sleep 0.1; done';
+  const command = 'two() { endable true && endable node_modules/.bin/mocha; }; check_beside two two; while :; do sleep 0.1; done';
   for (const [what, suite, itself, programs] of [
     ['one that runs', alone, false, {}],
     ['one that runs beside another', beside, false, {}],
     ['one that it has just started', `${inTheMoment}; ${alone}`, true, {}],
     ['one that it has just started beside another', `${inTheMoment}; ${beside}`, true, {}],
+    ['a command that runs beside', command, false, {}],
     ['one that its timeout does not know of yet', alone, false, { timeout }],
   ] as const) {
     it(`ends at once, and ends ${what}`, async () => {

@@ -97,4 +97,29 @@ describe('the totals of a script of suites', () => {
   it('are good where every test passes', () => {
     assert.deepEqual(totalsOf(`it('passes', () => undefined);`), { lines: ['1 passed, 0 failed, 0 skipped'], status: 0 });
   });
+
+  it('count what ran beside others, suites and commands, and say that one of them failed', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'katafleet-totals-'));
+    try {
+      writeFileSync(join(folder, 'good.test.cjs'), "it('passes', () => undefined);");
+      writeFileSync(join(folder, 'bad.test.cjs'), "it('fails', () => { throw new Error('so'); });");
+      const script = `set -euo pipefail; . '${library}/messages.sh'; . '${library}/totals.sh'
+        mocha_words() { MOCHA=(node '${project}node_modules/mocha/bin/mocha.js' --no-config
+          --reporter '${library}/mocha-totals.cjs' --reporter-option "totals=$1" "\${@:2}"); }
+        broken() { echo began; endable false; }
+        mocha_suite_beside one good.test.cjs; mocha_suite_beside two bad.test.cjs; check_beside three broken; check_beside four endable true
+        join_beside four && echo 'four is well'
+        join_beside || echo 'not all is well'
+        print_totals`;
+      const { stdout, status } = spawnSync('bash', ['-c', script], { cwd: folder, encoding: 'utf8' });
+      const lines = stdout.split('\n').filter((line) => /well|began|failed|passed/.test(line));
+      assert.match(lines[3] ?? '', /^failed – two › fails: Error: so \|/);
+      assert.deepEqual(
+        [lines.filter((_, at) => at !== 3), status],
+        [['four is well', 'began', 'not all is well', 'failed – three', '2 passed, 2 failed, 0 skipped'], 1],
+      );
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
 });
