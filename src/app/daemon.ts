@@ -159,7 +159,7 @@ export class Daemon {
       await fleet.keepMachine(node, how);
       return;
     }
-    fleet.member(node); // it is known
+    fleet.node(node); // it is known
     // Written down first: what can't be is not done, and is told so.
     try {
       this.#journal.setNodeSetting(node, { cordoned: how !== 'uncordon', draining: how === 'drain' });
@@ -188,7 +188,7 @@ export class Daemon {
     this.#runs.stop();
     await this.#maintenance.stop();
     await this.#runs.settle(this.#config.server.grace);
-    for (const { node } of this.#katafleet.fleet.members) node.breakOff(); // the next katafleet does it anew
+    for (const { sandboxes } of this.#katafleet.fleet.nodes) sandboxes.breakOff(); // the next katafleet does it anew
     this.#runs.release();
     await this.#app.close();
     await this.#katafleet.close();

@@ -12,7 +12,7 @@ import type { EngineDriver } from '../drivers/engine/driver.ts';
 import { connectEndpoint, type DriverSurroundings } from '../drivers/registry.ts';
 import { SwarmConnector, type SwarmOptions } from './swarm.ts';
 import { Fleet } from '../fleet/fleet.ts';
-import type { MemberSettings } from '../fleet/node/node.ts';
+import type { NodeSettings } from '../fleet/node/node.ts';
 import type { JournalIdentity } from '../fleet/upkeep/reaper.ts';
 import { deliver, type DeliverOptions, type Delivery } from '../images/deliver.ts';
 import { measured, type PlannedStep, planDistribution, type Wish } from '../images/distribute.ts';
@@ -36,7 +36,7 @@ export { omittedBytes, shownOutput } from '../model/output.ts';
 export { Placing } from '../model/placing.ts';
 export { Profile } from '../model/profile.ts';
 export type * from '../model/run.ts';
-export type { MemberSettings } from '../fleet/node/node.ts';
+export type { NodeSettings, NodeSettings as MemberSettings } from '../fleet/node/node.ts';
 export type { NodeSummary } from '../fleet/fleet.ts';
 export type { FleetImage } from '../fleet/inventory/images.ts';
 export type { FileInput, RunInput } from '../runs/input.ts';
@@ -48,7 +48,7 @@ export interface KatafleetOptions {
   /** Folder with ca.pem, cert.pem and key.pem for tcp:// with TLS; DOCKER_CERT_PATH if absent. */
   certPath?: string;
   /** Several nodes, in place of `endpoint`. */
-  nodes?: readonly MemberSettings[];
+  nodes?: readonly NodeSettings[];
   /** Bounds of each pool on each node that no call of `warm` has set; none idle if absent. */
   pool?: PoolBounds;
   /** Sandboxes started at once on a node that does not say; twice its CPUs if absent. */
@@ -115,7 +115,7 @@ export class Katafleet implements AsyncDisposable {
     const starts = startParallelism === undefined ? {} : { starts: startParallelism };
     this.fleet = new Fleet({
       ...options,
-      members: (options.nodes ?? [localNode(options)]).map((node) => ({ ...starts, ...node })),
+      nodes: (options.nodes ?? [localNode(options)]).map((node) => ({ ...starts, ...node })),
       policy: options.policy ?? usual.policy,
       idleMemory: options.idleMemory ?? usual.idleMemory,
       copy: options.copy ?? usual.copy,
@@ -128,7 +128,7 @@ export class Katafleet implements AsyncDisposable {
 
   /** The Engine API of the only node, or of the first that has one. @throws driver.unavailable */
   get driver(): EngineDriver {
-    for (const { driver } of this.fleet.members) {
+    for (const { driver } of this.fleet.nodes) {
       if (driver instanceof EndpointDriver && driver.kind !== 'ssh') return driver.engine;
     }
     throw new KatafleetError('driver.unavailable', 'no node has an Engine API: all are served by their docker command over ssh', {
@@ -161,7 +161,7 @@ export class Katafleet implements AsyncDisposable {
 
   async #open(): Promise<void> {
     await this.fleet.open();
-    if (this.fleet.members.some(({ state }) => state === 'ready')) return;
+    if (this.fleet.nodes.some(({ state }) => state === 'ready')) return;
     throw this.fleet.trouble ?? new KatafleetError('engine.unreachable', 'no node is ready');
   }
 
@@ -188,7 +188,7 @@ export class Katafleet implements AsyncDisposable {
   async idle(image: string, profile: Partial<Profile> = {}): Promise<number> {
     await this.open();
     const limits = sandboxLimits(profileOf(profile));
-    return this.fleet.members.reduce((sum, { node }) => sum + node.idleOf(canonicalImage(image), limits), 0);
+    return this.fleet.nodes.reduce((sum, { sandboxes }) => sum + sandboxes.idleOf(canonicalImage(image), limits), 0);
   }
 
   /** What runs in an image where no command is given: by its recipe, and by its own ENTRYPOINT and CMD. @throws image.unknown */
@@ -196,8 +196,8 @@ export class Katafleet implements AsyncDisposable {
     await this.open();
     const name = canonicalImage(image);
     await this.fleet.findImage(name);
-    const member = this.fleet.members.find(({ node }) => node.imageId(name) !== undefined) ?? this.fleet.members[0];
-    return (await member?.node.image(name)) ?? {};
+    const node = this.fleet.nodes.find(({ sandboxes }) => sandboxes.imageId(name) !== undefined) ?? this.fleet.nodes[0];
+    return (await node?.sandboxes.image(name)) ?? {};
   }
 
   /** The command that an image's recipe says is run where none is given. @throws image.unknown */
@@ -217,17 +217,17 @@ export class Katafleet implements AsyncDisposable {
   /** Which node gets which image, from where, and why not. @throws node.unknown, image.unknown; engine.* when no node is ready */
   async planDistribution(wish: Wish): Promise<PlannedStep[]> {
     await this.open();
-    const views = this.fleet.members.map(({ settings, state, trouble, fingerprint, node, driver }) => ({
+    const views = this.fleet.nodes.map(({ settings, state, trouble, fingerprint, sandboxes, driver }) => ({
       name: settings.name,
       ready: state === 'ready',
       trouble: trouble?.message ?? `it is ${state}`,
       architecture: fingerprint?.architecture,
-      images: node.images,
+      images: sandboxes.images,
       exports: driver.exportImage !== undefined,
       imports: driver.importImage !== undefined,
     }));
     return measured(planDistribution(views, wish), async (image, from) => {
-      const { driver } = this.fleet.members.find(({ settings }) => settings.name === from) ?? {};
+      const { driver } = this.fleet.nodes.find(({ settings }) => settings.name === from) ?? {};
       return driver?.archiveBytes?.(image);
     });
   }

@@ -1,12 +1,12 @@
 import { defaults } from '../model/defaults.ts';
 import { endpointFromEnvironment } from '../drivers/engine/endpoint.ts';
-import type { MemberSettings } from '../fleet/node/node.ts';
+import type { NodeSettings } from '../fleet/node/node.ts';
 
 /** The only node: the engine that is named, else the one that Docker's own variables name, else that of the default socket. */
 export function localNode(
   { endpoint, certPath }: { endpoint?: string; certPath?: string } = {},
-  { driver, reserve, withoutMemoryLimits }: Pick<MemberSettings, 'driver' | 'reserve' | 'withoutMemoryLimits'> = defaults,
-): MemberSettings {
+  { driver, reserve, withoutMemoryLimits }: Pick<NodeSettings, 'driver' | 'reserve' | 'withoutMemoryLimits'> = defaults,
+): NodeSettings {
   const given: { endpoint: string; certPath?: string } = endpoint === undefined ? endpointFromEnvironment(process.env) : { endpoint };
   const tls = certPath ?? given.certPath;
   return {

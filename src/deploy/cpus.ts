@@ -7,7 +7,7 @@ const most = 2;
 const usualConstraint = 'node.platform.os == linux';
 
 /** What is read of a swarm's node: what it is called and has. */
-export interface NodeView {
+export interface SwarmNodeCpus {
   ID: string;
   Spec: { Role: string; Labels?: Record<string, string> | null };
   Description: {
@@ -27,7 +27,7 @@ export async function usualCpus(docker: Dockerode, kind: StackKind, constraint: 
     const { NCPU } = (await docker.info()) as { NCPU?: number };
     return cpuLimit([NCPU ?? most]);
   }
-  const nodes = ((await docker.listNodes()) as NodeView[]).filter((node) => mayGetIt(node, constraint || usualConstraint));
+  const nodes = ((await docker.listNodes()) as SwarmNodeCpus[]).filter((node) => mayGetIt(node, constraint || usualConstraint));
   return cpuLimit(nodes.map(({ Description }) => (Description.Resources?.NanoCPUs ?? most * 1e9) / 1e9));
 }
 
@@ -37,7 +37,7 @@ export function cpuLimit(cpus: readonly number[]): string {
 }
 
 /** Whether the stack's constraints let a node have the task; one that can't be told counts as one that does. */
-export function mayGetIt(node: NodeView, constraint: string): boolean {
+export function mayGetIt(node: SwarmNodeCpus, constraint: string): boolean {
   if (node.Spec.Role !== 'manager') return false;
   const [, key = '', operator, value = ''] = /^\s*(\S+?)\s*(==|!=)\s*(.*?)\s*$/.exec(constraint) ?? [];
   const found = attribute(node, key);
@@ -46,7 +46,7 @@ export function mayGetIt(node: NodeView, constraint: string): boolean {
   return (found.toLowerCase() === value.toLowerCase()) === (operator === '==');
 }
 
-function attribute({ ID, Spec, Description }: NodeView, key: string): string | undefined {
+function attribute({ ID, Spec, Description }: SwarmNodeCpus, key: string): string | undefined {
   const { Hostname, Platform, Engine } = Description;
   const label = /^(node|engine)\.labels\.(.+)$/.exec(key);
   if (label) return (label[1] === 'node' ? Spec.Labels : Engine?.Labels)?.[label[2] ?? ''] ?? '';

@@ -109,7 +109,7 @@ async function partsOf(docker: Dockerode, name: string, manager: boolean): Promi
 }
 
 type Task = TaskView & { ServiceID: string };
-interface Node {
+interface SwarmNode {
   ID: string;
   Description: { Hostname: string };
   Status: { State: string };
@@ -131,7 +131,7 @@ async function tasksGone(docker: Dockerode, services: ReadonlySet<string>, until
   const told = new ToldOnce<string>(say);
   const tell = (line: string) => told.tell(line, line);
   await waitFor(until, async () => {
-    const [all, nodes] = await Promise.all([docker.listTasks() as Promise<Task[]>, docker.listNodes() as Promise<Node[]>]);
+    const [all, nodes] = await Promise.all([docker.listTasks() as Promise<Task[]>, docker.listNodes() as Promise<SwarmNode[]>]);
     const tasks = all.filter((task) => services.has(task.ServiceID) && isUnderWay(task.Status.State));
     const away = nodes.filter(({ ID, Status }) => Status.State === 'down' && tasks.some(({ NodeID }) => NodeID === ID));
     for (const { ID, Description } of away) {
@@ -196,6 +196,6 @@ async function waitFor(until: number, look: () => Promise<string | undefined>): 
 async function otherNodes(docker: Dockerode, servers: readonly Part[], own: string | undefined): Promise<string[]> {
   const tasks = ((await docker.listTasks()) as Task[]).filter((task) => servers.some(({ id }) => id === task.ServiceID));
   const ids = new Set(tasks.flatMap(({ NodeID }) => (NodeID === undefined || NodeID === '' || NodeID === own ? [] : [NodeID])));
-  const nodes = (await docker.listNodes()) as Node[];
+  const nodes = (await docker.listNodes()) as SwarmNode[];
   return nodes.filter(({ ID }) => ids.has(ID)).map(({ Description }) => Description.Hostname);
 }

@@ -111,7 +111,7 @@ export interface Sandbox {
 }
 
 /** A machine behind an endpoint that several stand behind: a node of the swarm. */
-export interface NodeMember {
+export interface Machine {
   id: string;
   /** Its host name. */
   name: string;
@@ -182,9 +182,9 @@ export interface Driver {
   /** Takes the name from an image, and removes it with its last one; an image in use stays, and that is engine.conflict. */
   readonly removeImage?: ((name: string) => Promise<void>) | undefined;
   /** The machines behind the endpoint, where it is more than one. @throws engine.* */
-  readonly members?: (() => Promise<NodeMember[]>) | undefined;
+  readonly machines?: (() => Promise<Machine[]>) | undefined;
   /** Whether a machine behind the endpoint takes tasks. @throws node.unknown, engine.* */
-  readonly setAvailability?: ((member: string, availability: NodeMember['availability']) => Promise<void>) | undefined;
+  readonly setAvailability?: ((machine: string, availability: Machine['availability']) => Promise<void>) | undefined;
   /** Why sandboxes that were asked for have not come, in words, for `explain`; none if nothing is amiss. */
   readonly troubles?: ((image: string, limits: SandboxLimits) => Promise<string[]>) | undefined;
   /** Sandboxes that may be asked for at once; where absent, twice the CPUs are worth it. */

@@ -125,8 +125,8 @@ export class EndpointDriver implements WholeContract {
     return this.#chosen.removeImage?.bind(this.#chosen);
   }
 
-  get members(): Driver['members'] {
-    return this.#chosen.members?.bind(this.#chosen);
+  get machines(): Driver['machines'] {
+    return this.#chosen.machines?.bind(this.#chosen);
   }
 
   get setAvailability(): Driver['setAvailability'] {

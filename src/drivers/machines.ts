@@ -1,4 +1,4 @@
-import type { NodeMember } from './contract.ts';
+import type { Machine } from './contract.ts';
 
 /** Memory and CPUs of a group of machines, and of the largest of it: no sandbox is larger. Bytes. */
 export interface Capacity {
@@ -7,7 +7,7 @@ export interface Capacity {
   largest: { memory: number; cpus: number };
 }
 
-export function capacityOf(machines: readonly Pick<NodeMember, 'memory' | 'cpus'>[]): Capacity {
+export function capacityOf(machines: readonly Pick<Machine, 'memory' | 'cpus'>[]): Capacity {
   const sum = { memory: 0, cpus: 0, largest: { memory: 0, cpus: 0 } };
   for (const { memory, cpus } of machines) {
     sum.memory += memory;
@@ -19,5 +19,5 @@ export function capacityOf(machines: readonly Pick<NodeMember, 'memory' | 'cpus'
 }
 
 /** Whether it takes sandboxes now. */
-export const takesTasks = ({ state, availability }: Pick<NodeMember, 'state' | 'availability'>): boolean =>
+export const takesTasks = ({ state, availability }: Pick<Machine, 'state' | 'availability'>): boolean =>
   state === 'ready' && availability === 'active';

@@ -4,7 +4,7 @@ import { KatafleetError } from '../model/errors.ts';
 import { canonicalImage } from '../model/image-name.ts';
 import { type Placing, unplaced } from '../model/placing.ts';
 import { poolKey, type SandboxLimits } from '../model/profile.ts';
-import type { NodeMember } from '../drivers/contract.ts';
+import type { Machine } from '../drivers/contract.ts';
 import { Cluster } from '../scheduler/place/cluster.ts';
 import { explain, type NodeVerdict, type Policy, type Wanted } from '../scheduler/place/placement.ts';
 import { type PoolBounds, shareTargets } from '../scheduler/targets.ts';
@@ -12,14 +12,14 @@ import type { HealthState } from './node/health.ts';
 import type { CopyOptions } from './inventory/copy.ts';
 import { fleetImages, type FleetImage, ImageCopies } from './inventory/images.ts';
 import { ImageSearch } from './inventory/image-search.ts';
-import { Member, type MemberOptions, type MemberSettings } from './node/node.ts';
+import { Node, type NodeOptions, type NodeSettings } from './node/node.ts';
 import type { Lease } from './node/sandboxes.ts';
 import { machineOf, splitMachine } from './node/machines.ts';
 import type { WarmPool } from './pools/pool.ts';
 import type { Doomed } from './upkeep/reaper.ts';
 
-export interface FleetOptions extends Omit<MemberOptions, 'cluster' | 'onState' | 'onRoom' | 'onImagesChanged'> {
-  members: readonly MemberSettings[];
+export interface FleetOptions extends Omit<NodeOptions, 'cluster' | 'onState' | 'onRoom' | 'onImagesChanged'> {
+  nodes: readonly NodeSettings[];
   policy: Policy;
   /** A node's health changed, or a person cordoned it; for the journal. */
   onEvent?: (node: string, kind: string, detail: string) => void;
@@ -61,26 +61,23 @@ export interface NodeSummary {
   clockSkewMs: number | undefined;
   lastSeen: number | undefined;
   /** The machines behind it, where it is a swarm; their sandboxes are counted in its own. */
-  members?: readonly NodeMember[];
+  members?: readonly Machine[];
 }
 
 /** What a person decides about a node, or about one machine behind it. */
 export type Keeping = 'cordon' | 'drain' | 'uncordon';
-const availabilities = { cordon: 'pause', drain: 'drain', uncordon: 'active' } as const satisfies Record<
-  Keeping,
-  NodeMember['availability']
->;
+const availabilities = { cordon: 'pause', drain: 'drain', uncordon: 'active' } as const satisfies Record<Keeping, Machine['availability']>;
 /** Machines behind nodes are shown as they were so short a time ago, ms. */
 const freshMs = 1_000;
 
 /** All nodes, their books, and who is to be used. */
 export class Fleet {
   readonly cluster = new Cluster();
-  readonly members: readonly Member[];
-  readonly #byName: ReadonlyMap<string, Member>;
+  readonly nodes: readonly Node[];
+  readonly #byName: ReadonlyMap<string, Node>;
   readonly #options: FleetOptions;
   readonly #copies = new ImageCopies();
-  readonly #search = new ImageSearch(() => this.members);
+  readonly #search = new ImageSearch(() => this.nodes);
   readonly #draining = new Map<string, 'cordoned' | 'draining'>();
   readonly #pools = new Map<string, FleetPool>();
   readonly #listeners = new Set<() => void>();
@@ -88,25 +85,25 @@ export class Fleet {
   /** Connects to nothing yet. @throws endpoint.invalid */
   constructor(options: FleetOptions) {
     this.#options = options;
-    const memberOptions: MemberOptions = {
+    const nodeOptions: NodeOptions = {
       ...options,
       cluster: this.cluster,
       onRoom: () => this.#room(),
-      onImagesChanged: (member) => this.#search.changed(member),
-      onState: (member, from, to) => {
-        options.onEvent?.(member.settings.name, to, member.trouble?.message ?? `was ${from}`);
+      onImagesChanged: (node) => this.#search.changed(node),
+      onState: (node, from, to) => {
+        options.onEvent?.(node.settings.name, to, node.trouble?.message ?? `was ${from}`);
         if (to === 'ready') void this.retarget();
         this.#room();
       },
     };
-    this.members = options.members.map((settings) => new Member(settings, memberOptions));
-    this.#byName = new Map(this.members.map((member) => [member.settings.name, member]));
-    for (const { settings } of this.members) if (settings.cordoned) this.#draining.set(settings.name, 'cordoned');
+    this.nodes = options.nodes.map((settings) => new Node(settings, nodeOptions));
+    this.#byName = new Map(this.nodes.map((node) => [node.settings.name, node]));
+    for (const { settings } of this.nodes) if (settings.cordoned) this.#draining.set(settings.name, 'cordoned');
   }
 
   /** Looks at every node once; goes on looking. Resolves when each has answered or was given up for now. */
   async open(): Promise<void> {
-    await Promise.all(this.members.map((member) => member.check()));
+    await Promise.all(this.nodes.map((node) => node.check()));
   }
 
   /** Calls back when something may fit that did not before. */
@@ -123,42 +120,42 @@ export class Fleet {
   }
 
   /** @throws node.unknown */
-  member(name: string): Member {
-    const member = this.#byName.get(name);
-    if (member) return member;
-    const names = this.members.map(({ settings }) => settings.name);
+  node(name: string): Node {
+    const node = this.#byName.get(name);
+    if (node) return node;
+    const names = this.nodes.map(({ settings }) => settings.name);
     throw new KatafleetError('node.unknown', `no node "${name}"; there are: ${listed(names, 20)}`);
   }
 
   /** Whether any node is ready, or may be soon. */
   get hope(): boolean {
-    return this.members.some(({ state }) => state === 'ready' || state === 'suspect' || state === 'probing');
+    return this.nodes.some(({ state }) => state === 'ready' || state === 'suspect' || state === 'probing');
   }
 
   /** What the first node that is not ready complains of. */
   get trouble(): KatafleetError | undefined {
-    return this.members.find(({ trouble }) => trouble !== undefined)?.trouble;
+    return this.nodes.find(({ trouble }) => trouble !== undefined)?.trouble;
   }
 
-  /** A sandbox on a node for a run, see {@link Node.lease}; brings the image there first where it is missing. */
+  /** A sandbox on a node for a run, see {@link NodeSandboxes.lease}; brings the image there first where it is missing. */
   async lease(
-    node: string,
+    name: string,
     image: string,
     limits: SandboxLimits,
     granted: number,
     signal?: AbortSignal,
     placing: Pick<Placing, 'tenant' | 'priority' | 'constraints'> = unplaced,
   ): Promise<Lease> {
-    const member = this.member(node);
-    if (member.node.imageId(image) === undefined) {
+    const node = this.node(name);
+    if (node.sandboxes.imageId(image) === undefined) {
       try {
-        await this.#copies.bring(image, member, this.members);
+        await this.#copies.bring(image, node, this.nodes);
       } catch (error) {
-        this.cluster.release(node, granted);
+        this.cluster.release(name, granted);
         throw error;
       }
     }
-    return member.node.lease(image, member.limitsFor(limits, placing.constraints), granted, signal, placing);
+    return node.sandboxes.lease(image, node.limitsFor(limits, placing.constraints), granted, signal, placing);
   }
 
   explain(wanted: Wanted): NodeVerdict[] {
@@ -168,8 +165,8 @@ export class Fleet {
   /** The same, with what the nodes themselves say of sandboxes of these limits that don't come; for people, and within about a second. */
   verdicts(wanted: Wanted, limits: SandboxLimits): Promise<NodeVerdict[]> {
     const asked = this.explain(wanted).map(async (verdict) => {
-      const member = this.member(verdict.node);
-      const troubles = await member.troubles(wanted.image, member.limitsFor(limits, wanted.constraints));
+      const node = this.node(verdict.node);
+      const troubles = await node.troubles(wanted.image, node.limitsFor(limits, wanted.constraints));
       return troubles.length > 0 ? { ...verdict, troubles } : verdict;
     });
     return Promise.all(asked);
@@ -177,20 +174,20 @@ export class Fleet {
 
   /** Nothing new goes to the node; with `drain` its idle sandboxes go as well. What runs there ends in peace. */
   cordon(name: string, drain = false): void {
-    const member = this.member(name);
+    const node = this.node(name);
     const kind = drain ? 'draining' : 'cordoned';
     this.#draining.set(name, kind);
     this.cluster.setCordoned(name, true, kind);
-    member.node.empty(drain);
+    node.sandboxes.empty(drain);
     this.#options.onEvent?.(name, drain ? 'drain' : 'cordon', '');
     void this.retarget();
   }
 
   uncordon(name: string): void {
-    const member = this.member(name);
+    const node = this.node(name);
     this.#draining.delete(name);
     this.cluster.setCordoned(name, false);
-    member.node.empty(false);
+    node.sandboxes.empty(false);
     this.#options.onEvent?.(name, 'uncordon', '');
     void this.retarget();
     this.#room();
@@ -201,13 +198,13 @@ export class Fleet {
    * @throws node.unknown, engine.*
    */
   async keepMachine(name: string, how: Keeping): Promise<void> {
-    const { node, machine } = splitMachine(name);
-    const member = this.member(node);
-    const { id, name: host } = machineOf(await member.freshMachines(), node, machine ?? '');
-    if (!member.driver.setAvailability) throw new KatafleetError('node.unknown', `${node} has no say in which of its machines is used`);
-    await member.driver.setAvailability(id, availabilities[how]);
-    this.#options.onEvent?.(node, how, `the machine ${host}`);
-    await member.lookAtMachines('anew');
+    const { node: nodeName, machine } = splitMachine(name);
+    const node = this.node(nodeName);
+    const { id, name: host } = machineOf(await node.freshMachines(), nodeName, machine ?? '');
+    if (!node.driver.setAvailability) throw new KatafleetError('node.unknown', `${nodeName} has no say in which of its machines is used`);
+    await node.driver.setAvailability(id, availabilities[how]);
+    this.#options.onEvent?.(nodeName, how, `the machine ${host}`);
+    await node.lookAtMachines('anew');
     void this.retarget();
   }
 
@@ -223,19 +220,19 @@ export class Fleet {
   }
 
   async #share({ image, limits, idle }: FleetPool): Promise<WarmPool[]> {
-    const nodes = this.members.map(({ settings: { name }, state, node, choice }) => ({
+    const nodes = this.nodes.map(({ settings: { name }, state, sandboxes, choice }) => ({
       name,
       // Programs with a network are for no node over ssh.
       ready: state === 'ready' && !this.#draining.has(name) && !(limits.joins !== undefined && choice?.driver === 'ssh'),
-      hasImage: node.imageId(image) !== undefined,
+      hasImage: sandboxes.imageId(image) !== undefined,
       free: (this.cluster.node(name)?.free ?? 0) + this.#options.idleMemory * (this.cluster.node(name)?.idle ?? 0),
     }));
     const [min, max] = [shareTargets(idle.min, nodes), shareTargets(idle.max, nodes)];
-    const shares = this.members.map(async ({ settings: { name }, node }) => {
+    const shares = this.nodes.map(async ({ settings: { name }, sandboxes }) => {
       const bounds = { min: min.get(name) ?? 0, max: Math.max(min.get(name) ?? 0, max.get(name) ?? 0) };
-      if (bounds.max === 0 && !node.hasPool(image, limits)) return undefined;
+      if (bounds.max === 0 && !sandboxes.hasPool(image, limits)) return undefined;
       try {
-        return await node.target(image, limits, bounds);
+        return await sandboxes.target(image, limits, bounds);
       } catch (error) {
         this.#options.onTrouble?.(`${name}: no pool of ${image}: ${error instanceof Error ? error.message : String(error)}`);
         return undefined;
@@ -246,16 +243,16 @@ export class Fleet {
 
   /** Copies an image from one node to another. @throws node.unknown; what {@link ImageCopies.bring} throws */
   bring(image: string, to: string, from: string, options: CopyOptions = {}): Promise<void> {
-    return this.#copies.bring(image, this.member(to), this.members, { ...options, from: this.member(from) });
+    return this.#copies.bring(image, this.node(to), this.nodes, { ...options, from: this.node(from) });
   }
 
   /** Asks every ready node for its images. */
   async refreshImages(): Promise<void> {
-    await Promise.all(this.members.map((member) => member.refreshImages()));
+    await Promise.all(this.nodes.map((node) => node.refreshImages()));
   }
 
   images(): FleetImage[] {
-    return fleetImages(this.members, (name) => this.#draining.has(name), this.#options.copy);
+    return fleetImages(this.nodes, (name) => this.#draining.has(name), this.#options.copy);
   }
 
   /** Whether any node had the image when it was last asked. */
@@ -271,11 +268,11 @@ export class Fleet {
 
   /** What is left over on the ready nodes; removed unless it is a dry run. Nodes that fail are told as troubles. */
   async reap(dryRun: boolean): Promise<{ node: string; doomed: Doomed[] }[]> {
-    const ready = this.members.filter(({ state }) => state === 'ready');
+    const ready = this.nodes.filter(({ state }) => state === 'ready');
     return Promise.all(
-      ready.map(async ({ settings: { name }, node }) => {
+      ready.map(async ({ settings: { name }, sandboxes }) => {
         try {
-          return { node: name, doomed: await node.reap(dryRun) };
+          return { node: name, doomed: await sandboxes.reap(dryRun) };
         } catch (error) {
           this.#options.onTrouble?.(`${name}: could not be reaped: ${error instanceof Error ? error.message : String(error)}`);
           return { node: name, doomed: [] };
@@ -284,22 +281,22 @@ export class Fleet {
     );
   }
 
-  nodes(): NodeSummary[] {
-    return this.members.map((member) => this.#summary(member));
+  summaries(): NodeSummary[] {
+    return this.nodes.map((node) => this.#summary(node));
   }
 
   /** The same, with the machines behind them as they are now. */
-  async freshNodes(): Promise<NodeSummary[]> {
-    await Promise.all(this.members.map((member) => member.lookAtMachines(freshMs)));
-    return this.nodes();
+  async freshSummaries(): Promise<NodeSummary[]> {
+    await Promise.all(this.nodes.map((node) => node.lookAtMachines(freshMs)));
+    return this.summaries();
   }
 
-  #summary(member: Member): NodeSummary {
-    const { settings, state, fingerprint: found, choice, trouble, node } = member;
+  #summary(node: Node): NodeSummary {
+    const { settings, state, fingerprint: found, choice, trouble, sandboxes } = node;
     const books = this.cluster.node(settings.name);
     const kept = this.#draining.get(settings.name);
     // A run that has its place there counts before its sandbox is made.
-    const quiet = node.busy === 0 && node.idle === 0 && (books?.running ?? 0) === 0;
+    const quiet = sandboxes.busy === 0 && sandboxes.idle === 0 && (books?.running ?? 0) === 0;
     const others = choice?.passedOver.filter(({ why }) => why !== choice.why); // the same reason is not told three times
     const passedOver = others?.map(({ driver, why }) => `not ${driver}: ${why}`) ?? [];
     return {
@@ -324,16 +321,16 @@ export class Fleet {
       enforces: found ? (['memory', 'swap', 'pids', 'cpu'] as const).filter((limit) => found.enforces[limit]) : [],
       cpus: found?.cpus ?? 0,
       memory: { total: found?.memory ?? 0, bookable: books?.memory ?? 0, booked: books?.booked ?? 0, free: books?.free ?? 0 },
-      sandboxes: { idle: node.idle, busy: node.busy },
-      images: node.images.length,
+      sandboxes: { idle: sandboxes.idle, busy: sandboxes.busy },
+      images: sandboxes.images.length,
       clockSkewMs: found?.clockSkewMs,
-      lastSeen: member.lastSeen,
-      ...(member.machines ? { members: member.machines } : {}),
+      lastSeen: node.lastSeen,
+      ...(node.machines ? { members: node.machines } : {}),
     };
   }
 
   async close(): Promise<void> {
     this.#listeners.clear();
-    await Promise.all(this.members.map((member) => member.close()));
+    await Promise.all(this.nodes.map((node) => node.close()));
   }
 }

@@ -231,10 +231,10 @@ function recordJson(record: KeptRecord, runs: RunService): object {
 function fleetRoutes(app: FastifyInstance, { fleet, maintenance, cordon, events }: Parts): void {
   app.get('/v1/images', () => ({ images: fleet.images() }));
   const summaryOf = async (node: string): Promise<NodeSummary | undefined> => {
-    await fleet.member(node).lookAtMachines(1_000);
-    return fleet.nodes().find(({ name }) => name === node);
+    await fleet.node(node).lookAtMachines(1_000);
+    return fleet.summaries().find(({ name }) => name === node);
   };
-  app.get('/v1/nodes', async () => ({ nodes: await fleet.freshNodes() }));
+  app.get('/v1/nodes', async () => ({ nodes: await fleet.freshSummaries() }));
   app.get('/v1/nodes/:name', async (request) => {
     const { name } = parse(NodeName, request.params);
     const { node, machine } = splitMachine(name);
@@ -269,7 +269,7 @@ function fleetRoutes(app: FastifyInstance, { fleet, maintenance, cordon, events 
 function healthRoutes(app: FastifyInstance, { fleet, runs, stopping }: Parts): void {
   app.get('/health/live', () => ({ live: true }));
   app.get('/health/ready', (_request, reply) => {
-    const nodes = { all: fleet.members.length, ready: fleet.members.filter(({ state }) => state === 'ready').length };
+    const nodes = { all: fleet.nodes.length, ready: fleet.nodes.filter(({ state }) => state === 'ready').length };
     const ready = nodes.ready > 0 && !stopping();
     void reply.code(ready ? 200 : 503);
     return { ready, nodes, runs: { waiting: runs.dispatcher.waiting, running: runs.dispatcher.running } };

@@ -4,7 +4,7 @@ import { labels } from '../model/labels.ts';
 import type { NodeImage } from '../drivers/contract.ts';
 
 /** What of a node decides whether images come to it, or from it. */
-export interface NodeView {
+export interface ReceivingNode {
   name: string;
   ready: boolean;
   /** Why it is not ready. */
@@ -41,7 +41,7 @@ export type PlannedStep = { image: string; node: string } & (
 );
 
 /** Which node gets which image, from where, and why not. @throws node.unknown, image.unknown */
-export function planDistribution(nodes: readonly NodeView[], wish: Wish): PlannedStep[] {
+export function planDistribution(nodes: readonly ReceivingNode[], wish: Wish): PlannedStep[] {
   const views = nodes.map((node) => ({ ...node, index: imageIndex(node.images) }));
   const unknown = wish.to.filter((name) => !nodes.some((node) => node.name === name));
   if (unknown.length > 0) {
@@ -80,10 +80,10 @@ export async function measured(
   );
 }
 
-type Having = Omit<NodeView, 'images'> & { found: NodeImage };
+type Having = Omit<ReceivingNode, 'images'> & { found: NodeImage };
 type Step = PlannedStep extends infer S ? (S extends PlannedStep ? Omit<S, 'image' | 'node'> : never) : never;
 
-function stepFor(node: NodeView, having: readonly Having[], named: boolean): Step {
+function stepFor(node: ReceivingNode, having: readonly Having[], named: boolean): Step {
   const own = having.find(({ name }) => name === node.name);
   const sources = having.filter(({ ready, exports, architecture }) => ready && exports && architecture === node.architecture);
   if (own) {
@@ -112,7 +112,7 @@ function sameBuild(a: NodeImage, b: NodeImage): boolean {
 }
 
 /** Canonical tags of the images that are wished for, sorted. */
-function wanted(views: readonly (NodeView & { index: Map<string, string> })[], names: readonly string[]): string[] {
+function wanted(views: readonly (ReceivingNode & { index: Map<string, string> })[], names: readonly string[]): string[] {
   const tags = new Set<string>();
   if (names.length === 0) {
     for (const image of views.flatMap(({ images }) => images))

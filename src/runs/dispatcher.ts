@@ -318,7 +318,7 @@ export class Dispatcher {
       }
       if (!lost) return;
       const how = { ...lost, given: lost.silent || lease.lost.aborted, resumed, warm: lease.warm };
-      const loss = await sandboxLost(ticket, this.#fleet.member(node), how, this.#options.attempts);
+      const loss = await sandboxLost(ticket, this.#fleet.node(node), how, this.#options.attempts);
       if (loss.own && !options.signal?.aborted) finish(resultOf(lost));
       else this.#lost(entry, number, node, loss);
     } catch (error) {
@@ -350,7 +350,7 @@ export class Dispatcher {
         this.#fail(ticket, cancelled(error), number);
         return;
       }
-      const loss = await noSandbox(ticket, this.#fleet.member(node), error);
+      const loss = await noSandbox(ticket, this.#fleet.node(node), error);
       if (!loss) {
         this.#fail(ticket, error, number);
         return;

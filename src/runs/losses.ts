@@ -1,6 +1,6 @@
 import { backoffMs } from '../base/backoff.ts';
 import { KatafleetError, messageOf } from '../model/errors.ts';
-import type { Member } from '../fleet/node/node.ts';
+import type { Node } from '../fleet/node/node.ts';
 import type { Ticket } from './ticket.ts';
 
 /** Losses of a run in sandboxes of which the node lives on, from which on the run has to answer for them. */
@@ -40,13 +40,13 @@ export function restMs(times: number): number {
  */
 export async function sandboxLost(
   ticket: Pick<Ticket, 'own' | 'setbacks' | 'unbegun'>,
-  member: Pick<Member, 'answers'> & { settings: Pick<Member['settings'], 'name'> },
+  node: Pick<Node, 'answers'> & { settings: Pick<Node['settings'], 'name'> },
   tried: { reason: string; started: boolean; given: boolean; resumed: boolean; warm: boolean },
   attempts: number,
 ): Promise<Loss> {
-  const name = member.settings.name;
+  const name = node.settings.name;
   const error = new KatafleetError('node.lost', `the run was lost on ${name}: ${tried.reason}`);
-  const well = !tried.given && (await member.answers());
+  const well = !tried.given && (await node.answers());
   if (tried.started) {
     ticket.setbacks = 0;
     if (well) ticket.own += 1;
@@ -68,7 +68,7 @@ export async function sandboxLost(
 }
 
 /** No sandbox came. Undefined where that is the end of the run: the fault is the user's, or katafleet's own. */
-export async function noSandbox(ticket: Ticket, member: Member, error: unknown): Promise<Loss | undefined> {
+export async function noSandbox(ticket: Ticket, node: Node, error: unknown): Promise<Loss | undefined> {
   if (!(error instanceof KatafleetError)) return undefined;
   const base = { error, avoid: true, own: false };
   if (error.code === 'node.full') {
@@ -82,21 +82,21 @@ export async function noSandbox(ticket: Ticket, member: Member, error: unknown):
   if (error.code === 'journal.full') return { ...base, counts: false, avoid: false, pauseMs: 0 };
   if (error.code === 'image.unknown') {
     // The node's word is about the node: its books are set right, and what is left of them decides.
-    const had = member.node.imageId(ticket.job.image) !== undefined;
-    await member.refreshImages();
+    const had = node.sandboxes.imageId(ticket.job.image) !== undefined;
+    await node.refreshImages();
     ticket.setbacks += 1;
-    const has = member.node.imageId(ticket.job.image) !== undefined;
+    const has = node.sandboxes.imageId(ticket.job.image) !== undefined;
     return { ...base, counts: !had || has, pauseMs: restMs(ticket.setbacks) };
   }
   if (error.fault !== 'node') return undefined;
   ticket.setbacks += 1;
   const pauseMs = restMs(ticket.setbacks);
   if (absent.has(error.code)) {
-    if (error.code !== 'node.lost') member.doubt(error);
+    if (error.code !== 'node.lost') node.doubt(error);
     return { ...base, counts: false, pauseMs };
   }
   // An engine that is ending fails in many words. Asked again, it is silent.
-  return { ...base, counts: await member.answers(), pauseMs };
+  return { ...base, counts: await node.answers(), pauseMs };
 }
 
 /** The same words for a run that never finds a place. */

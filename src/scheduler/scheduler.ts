@@ -1,4 +1,4 @@
-import type { Cluster, NodeState } from './place/cluster.ts';
+import type { Cluster, ClusterNode } from './place/cluster.ts';
 import { passes, passesButForMemory } from './place/filters.ts';
 import { type Decision, place, type Policy, type Wanted } from './place/placement.ts';
 import type { FairQueue, Waiting } from './queue/queue.ts';
@@ -130,7 +130,7 @@ export class Scheduler<T> {
     if (now - passed.lookedAt < lookMs) return;
     passed.lookedAt = now;
     if (this.#cluster.holds >= Math.max(1, Math.floor(heldShare * this.#cluster.size))) return;
-    let best: NodeState | undefined;
+    let best: ClusterNode | undefined;
     for (const node of this.#cluster.nodes()) {
       if (passesButForMemory(node, wanted, this.#cluster) && (best === undefined || node.free > best.free)) best = node;
     }

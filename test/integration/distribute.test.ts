@@ -64,8 +64,8 @@ describe('distributing images from the tests’ engine to an empty one and to on
         await killing;
         await execute(script, ['up', join(folder, 'empty')]);
         await until(async () => {
-          await fleet.fleet.member('empty').check();
-          return fleet.fleet.member('empty').state === 'ready';
+          await fleet.fleet.node('empty').check();
+          return fleet.fleet.node('empty').state === 'ready';
         });
       },
     });

@@ -7,7 +7,7 @@ import type {
   Driver,
   Fingerprint,
   NodeImage,
-  NodeMember,
+  Machine,
   OwnedContainer,
   PreparedImage,
   Sandbox,
@@ -59,7 +59,7 @@ export const fakeFingerprint: Fingerprint = {
 };
 
 /** A machine of a swarm, ready and active. */
-export function fakeMachine(name: string, more: Partial<NodeMember> = {}): NodeMember {
+export function fakeMachine(name: string, more: Partial<Machine> = {}): Machine {
   return {
     id: `id-${name}`,
     name,
@@ -106,11 +106,11 @@ export class FakeDriver implements Driver {
   /** Whether sandboxes that break off do so because their machine was silent. */
   silent = false;
   starts: number | undefined;
-  members: (() => Promise<NodeMember[]>) | undefined;
-  setAvailability: ((member: string, availability: NodeMember['availability']) => Promise<void>) | undefined;
+  machines: (() => Promise<Machine[]>) | undefined;
+  setAvailability: ((machine: string, availability: Machine['availability']) => Promise<void>) | undefined;
   troubles: ((image: string, limits: SandboxLimits) => Promise<string[]>) | undefined;
   /** The machines behind it, if {@link asSwarm} was called; sandboxes go to the first that takes any. */
-  machines: NodeMember[] = [];
+  standing: Machine[] = [];
   /** How often it was asked for them. */
   asked = 0;
   /** Commands that were begun, in their order. */
@@ -125,32 +125,32 @@ export class FakeDriver implements Driver {
   }
 
   /** From now on it is a swarm's manager; its memory and CPUs are those of the machines that take sandboxes when it is probed. */
-  asSwarm(...machines: NodeMember[]): void {
-    this.machines = machines;
-    this.members = async () => {
+  asSwarm(...machines: Machine[]): void {
+    this.standing = machines;
+    this.machines = async () => {
       this.asked += 1;
       await this.#answer();
-      return this.machines.map((machine) => ({ ...machine }));
+      return this.standing.map((machine) => ({ ...machine }));
     };
-    this.setAvailability = async (member, availability) => {
+    this.setAvailability = async (wanted, availability) => {
       await this.#answer();
-      const machine = this.machines.find(({ id }) => id === member);
-      if (!machine) throw new KatafleetError('node.unknown', `no machine ${member}`);
+      const machine = this.standing.find(({ id }) => id === wanted);
+      if (!machine) throw new KatafleetError('node.unknown', `no machine ${wanted}`);
       machine.availability = availability;
     };
   }
 
-  get #usable(): NodeMember[] {
-    return this.machines.filter(({ state, availability }) => state === 'ready' && availability === 'active');
+  get #usable(): Machine[] {
+    return this.standing.filter(({ state, availability }) => state === 'ready' && availability === 'active');
   }
 
   async probe(): Promise<Fingerprint> {
     this.probes += 1;
     await this.#answer();
-    if (!this.members) return this.fingerprint;
-    const most = (of: (machine: NodeMember) => number) => Math.max(0, ...this.#usable.map(of));
-    const sum = (of: (machine: NodeMember) => number) => this.#usable.reduce((total, machine) => total + of(machine), 0);
-    const [memory, cpus] = [({ memory: bytes }: NodeMember) => bytes, ({ cpus: count }: NodeMember) => count];
+    if (!this.machines) return this.fingerprint;
+    const most = (of: (machine: Machine) => number) => Math.max(0, ...this.#usable.map(of));
+    const sum = (of: (machine: Machine) => number) => this.#usable.reduce((total, machine) => total + of(machine), 0);
+    const [memory, cpus] = [({ memory: bytes }: Machine) => bytes, ({ cpus: count }: Machine) => count];
     return {
       ...this.fingerprint,
       swarm: 'manager',

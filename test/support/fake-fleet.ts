@@ -1,7 +1,7 @@
 import { labels } from '../../src/model/labels.ts';
 import type { NodeImage } from '../../src/drivers/contract.ts';
 import { Fleet, type FleetOptions } from '../../src/fleet/fleet.ts';
-import type { MemberSettings } from '../../src/fleet/node/node.ts';
+import type { NodeSettings } from '../../src/fleet/node/node.ts';
 import { FakeDriver } from './fake-driver.ts';
 
 export const MiB = 1024 ** 2;
@@ -9,9 +9,9 @@ export const MiB = 1024 ** 2;
 /** Long enough that no look happens by itself. */
 const neverMs = 1e8;
 
-export interface FakeFleetOptions extends Partial<Omit<FleetOptions, 'members' | 'connect'>> {
+export interface FakeFleetOptions extends Partial<Omit<FleetOptions, 'nodes' | 'connect'>> {
   /** By node, in place of what a plain node would have. */
-  settings?: Record<string, Partial<MemberSettings>>;
+  settings?: Record<string, Partial<NodeSettings>>;
 }
 
 /** A fleet of nodes in memory; they are looked at only when the test says so. */
@@ -25,7 +25,7 @@ export function fakeFleet(names: readonly string[], { settings = {}, ...options 
     return found;
   };
   const fleet = new Fleet({
-    members: names.map((name) => ({
+    nodes: names.map((name) => ({
       name,
       endpoint: `fake://${name}`,
       labels: {},
@@ -51,11 +51,11 @@ export function fakeFleet(names: readonly string[], { settings = {}, ...options 
     troubles,
     /** Looks at a node so many times, one after another. */
     look: async (name: string, times = 1) => {
-      for (let look = 0; look < times; look += 1) await fleet.member(name).check();
-      return fleet.member(name).state;
+      for (let look = 0; look < times; look += 1) await fleet.node(name).check();
+      return fleet.node(name).state;
     },
     summary: (name: string) => {
-      const found = fleet.nodes().find((node) => node.name === name);
+      const found = fleet.summaries().find((node) => node.name === name);
       if (!found) throw new Error(`no node ${name}`);
       return found;
     },

@@ -7,7 +7,7 @@ import { KatafleetError } from '../../src/model/errors.ts';
 import type { NodeImage } from '../../src/drivers/contract.ts';
 import { copyImage } from '../../src/fleet/inventory/copy.ts';
 import { type CopyEvent, deliver, type DeliverOptions } from '../../src/images/deliver.ts';
-import { type NodeView, type PlannedStep, planDistribution } from '../../src/images/distribute.ts';
+import { type ReceivingNode, type PlannedStep, planDistribution } from '../../src/images/distribute.ts';
 
 const image = (tag: string, labels: Record<string, string> = {}, id = `sha256:${tag}`): NodeImage => ({
   id,
@@ -17,7 +17,7 @@ const image = (tag: string, labels: Record<string, string> = {}, id = `sha256:${
   labels,
 });
 const made = (name: string, hash = '1') => image(`katafleet/${name}:latest`, { 'katafleet.recipe': name, 'katafleet.recipe-hash': hash });
-const node = (name: string, images: NodeImage[], other: Partial<NodeView> = {}): NodeView => ({
+const node = (name: string, images: NodeImage[], other: Partial<ReceivingNode> = {}): ReceivingNode => ({
   name,
   ready: true,
   trouble: '',
@@ -29,7 +29,7 @@ const node = (name: string, images: NodeImage[], other: Partial<NodeView> = {}):
 });
 
 describe('planning a distribution', () => {
-  const planned = (nodes: NodeView[], wish: { images?: string[]; to?: string[] } = {}) =>
+  const planned = (nodes: ReceivingNode[], wish: { images?: string[]; to?: string[] } = {}) =>
     planDistribution(nodes, { images: [], to: [], ...wish }).map(
       (step) => `${step.image} ${step.node} ${step.kind} ${step.kind === 'bring' ? step.from.join('+') : step.why}`,
     );

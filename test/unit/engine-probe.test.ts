@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import type http from 'node:http';
 import { KatafleetError } from '../../src/model/errors.ts';
 import { EngineDriver } from '../../src/drivers/engine/driver.ts';
-import { Node } from '../../src/fleet/node/sandboxes.ts';
+import { NodeSandboxes } from '../../src/fleet/node/sandboxes.ts';
 import { type Answer, stubEngine } from '../support/stub-engine.ts';
 
 const info = { Architecture: 'x86_64', MemoryLimit: true, NCPU: 2, MemTotal: 8e9 };
@@ -88,7 +88,7 @@ describe('a node before its first use', () => {
         listing?.(request, response);
       },
     });
-    const node = new Node(new EngineDriver({ endpoint: engine.endpoint }), { books, idleMemory: 0 });
+    const node = new NodeSandboxes(new EngineDriver({ endpoint: engine.endpoint }), { books, idleMemory: 0 });
     await node.reconcile();
     await node.close();
     assert.equal(asked, 1);

@@ -146,9 +146,9 @@ describe('a node of the fleet', () => {
 
   it('looks at the same time are one', async () => {
     const { fleet, driver } = fakeFleet(['a', 'b']);
-    await fleet.member('a').check();
-    const member = fleet.member('b');
-    await Promise.all([member.check(), member.check(), member.check()]);
+    await fleet.node('a').check();
+    const node = fleet.node('b');
+    await Promise.all([node.check(), node.check(), node.check()]);
     assert.equal(driver('b').probes, driver('a').probes);
     await fleet.close();
   });
@@ -156,7 +156,7 @@ describe('a node of the fleet', () => {
   it('that nobody knows is named with those that there are', () => {
     const { fleet } = fakeFleet(['a', 'b']);
     assert.throws(
-      () => fleet.member('c'),
+      () => fleet.node('c'),
       (error) => error instanceof KatafleetError && error.code === 'node.unknown' && /a, b/.test(error.message),
     );
   });

@@ -476,7 +476,7 @@ describe('API: the fleet', () => {
     const unknown = await ask('POST', '/v1/nodes/swarm%2Fh3/drain');
     assert.deepEqual([unknown.status, unknown.body.error?.code], [404, 'node.unknown']);
     assert.match(unknown.body.error?.message ?? '', /no machine "h3" behind swarm; there are: h1/);
-    driver('swarm').machines[0] = fakeMachine('h1', { sandboxes: { idle: 7, busy: 7 } });
+    driver('swarm').standing[0] = fakeMachine('h1', { sandboxes: { idle: 7, busy: 7 } });
     const ready = await ask('GET', '/health/ready');
     assert.deepEqual(ready.body, { ready: true, nodes: { all: 1, ready: 1 }, runs: { waiting: 0, running: 0 } });
     await close();

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { KatafleetError } from '../../src/model/errors.ts';
-import { Node } from '../../src/fleet/node/sandboxes.ts';
+import { NodeSandboxes } from '../../src/fleet/node/sandboxes.ts';
 import { FakeDriver } from '../support/fake-driver.ts';
 
 describe('an image that a node can’t make ready', () => {
@@ -9,7 +9,7 @@ describe('an image that a node can’t make ready', () => {
     driver.inventory = [{ id: 'sha256:abcd', tags: ['x:latest'], digests: [], size: 1, labels: {} }];
     driver.prepare = (id) =>
       Promise.reject(new KatafleetError('supervisor.missing', `the image ${id} carries none`, { hint: `docker tag ${id}` }));
-    const node = new Node(driver, { books: { reserve: () => true, release: () => undefined }, idleMemory: 0 });
+    const node = new NodeSandboxes(driver, { books: { reserve: () => true, release: () => undefined }, idleMemory: 0 });
     try {
       await node.reconcile();
       await assert.rejects(node.image('x:latest'), (error) => {

@@ -74,18 +74,18 @@ describe('a search for images', () => {
   /** A node whose answers come when the test says so. */
   function slow() {
     const [names, answers] = [new Set<string>(), [] as ((answered: boolean) => void)[]];
-    const member = {
-      node: { imageId: (name: string) => (names.has(name) ? imageOf(name, [name]).id : undefined) },
+    const node = {
+      sandboxes: { imageId: (name: string) => (names.has(name) ? imageOf(name, [name]).id : undefined) },
       refreshImages: () => new Promise<boolean>((resolve) => answers.push(resolve)),
     };
-    return { names, answers, member };
+    return { names, answers, node };
   }
 
   it('looks again where images changed while it looked', async () => {
-    const { names, answers, member } = slow();
-    const search = new ImageSearch(() => [member]);
+    const { names, answers, node } = slow();
+    const search = new ImageSearch(() => [node]);
     const found = search.look('x');
-    search.changed(member);
+    search.changed(node);
     answers[0]?.(true);
     await until(() => answers.length === 2);
     names.add('x');
@@ -95,8 +95,8 @@ describe('a search for images', () => {
   });
 
   it('waits for the only node that can answer', async () => {
-    const [{ answers, names, member }, away] = [slow(), slow()];
-    const search = new ImageSearch(() => [member, away.member], 10);
+    const [{ answers, names, node }, away] = [slow(), slow()];
+    const search = new ImageSearch(() => [node, away.node], 10);
     let over = false;
     const found = search.look('x').then(() => (over = true));
     away.answers[0]?.(false);

@@ -36,7 +36,7 @@ describe('machines behind a node', () => {
     const { fleet, look, summary, big, driver } = await swarm();
     assert.deepEqual([summary('swarm').driver, summary('swarm').members?.map(({ name }) => name)], ['swarm', ['big', 'h1', 'h2']]);
     big.availability = 'pause';
-    driver.machines.push(fakeMachine('h3'));
+    driver.standing.push(fakeMachine('h3'));
     await look('swarm');
     assert.deepEqual(
       summary('swarm').members?.map(({ name, availability }) => [name, availability]),
@@ -57,22 +57,22 @@ describe('machines behind a node', () => {
   it('are asked for once by all who look within a second', async () => {
     const { fleet, driver } = await swarm();
     const before = driver.asked;
-    await Promise.all([fleet.freshNodes(), fleet.freshNodes()]);
+    await Promise.all([fleet.freshSummaries(), fleet.freshSummaries()]);
     assert.equal(driver.asked, before, 'the look was just now');
     await fleet.close();
   });
 
   it('that can’t be asked for are a trouble, told once, and the node serves on with what was known', async () => {
     const { fleet, driver, look, summary, troubles } = await swarm();
-    const { members } = driver;
-    driver.members = () => Promise.reject(new KatafleetError('engine.failed', 'the swarm has no leader'));
+    const { machines: members } = driver;
+    driver.machines = () => Promise.reject(new KatafleetError('engine.failed', 'the swarm has no leader'));
     await look('swarm', 3);
     assert.deepEqual(troubles, ['swarm: its machines could not be looked at: the swarm has no leader']);
     assert.deepEqual([summary('swarm').state, summary('swarm').members?.length], ['ready', 3]);
-    driver.members = () => new Promise(() => undefined);
+    driver.machines = () => new Promise(() => undefined);
     await look('swarm');
     assert.match(troubles[1] ?? '', /takes the call and does not answer within 50 ms/);
-    driver.members = members;
+    driver.machines = members;
     await look('swarm');
     driver.faults = { unreachable: true };
     assert.equal(await look('swarm', 3), 'down');
@@ -102,7 +102,7 @@ describe('machines behind a node', () => {
     await look('swarm', 2);
     assert.equal(driver.probes, probes + 1, 'once for each change');
     big.state = 'ready';
-    driver.machines.push(fakeMachine('h3'));
+    driver.standing.push(fakeMachine('h3'));
     await look('swarm');
     assert.equal(summary('swarm').memory.total, 20 * GiB);
     assert.deepEqual(events, ['swarm ready: was probing']);
@@ -141,10 +141,10 @@ describe('machines behind a node', () => {
 
   it('until all of them are known, no run is too large for ever', async () => {
     const { fleet, driver } = fakeFleetOfSwarm();
-    driver.members = () => new Promise(() => undefined);
+    driver.machines = () => new Promise(() => undefined);
     driver.probe = () =>
       Promise.resolve({ ...driver.fingerprint, swarm: 'manager', memory: 8 * GiB, largest: { memory: 4 * GiB, cpus: 2 } });
-    await fleet.member('swarm').check();
+    await fleet.node('swarm').check();
     const [verdict] = fleet.explain({ ...wanted, memory: 64 * GiB });
     assert.ok(verdict?.kind === 'passed_over' && verdict.reasons.every(({ permanent }) => !permanent));
     await fleet.close();
@@ -303,7 +303,7 @@ describe('constraints of a run over the machines behind a node', () => {
         .explain({ ...wanted, constraints })
         .flatMap((verdict) => ('reasons' in verdict ? verdict.reasons.filter(({ code }) => code === 'labels') : []))
         .map(({ text, permanent }) => [text, permanent]);
-    return { ...fakes, against, member: fakes.fleet.member('swarm') };
+    return { ...fakes, against, node: fakes.fleet.node('swarm') };
   };
 
   it('hold when one machine has all of it; else the words tell why not', async () => {
@@ -333,7 +333,7 @@ describe('constraints of a run over the machines behind a node', () => {
     assert.deepEqual(against('zone==d'), []);
     const fresh = fakeFleet(['swarm']);
     fresh.driver('swarm').asSwarm(h1);
-    fresh.driver('swarm').members = () => Promise.reject(new KatafleetError('engine.failed', 'not now'));
+    fresh.driver('swarm').machines = () => Promise.reject(new KatafleetError('engine.failed', 'not now'));
     await fresh.look('swarm');
     const [verdict] = fresh.fleet.explain({ ...wanted, constraints: ['zone==d'] });
     assert.ok(verdict && 'reasons' in verdict);
@@ -346,12 +346,12 @@ describe('constraints of a run over the machines behind a node', () => {
   });
 
   it('are part of what its sandboxes are, but for those that the node itself or every machine meets', async () => {
-    const { fleet, member } = await labelled({ site: 'x' });
-    const machines = (...constraints: string[]) => member.limitsFor(limits, constraints).machines;
+    const { fleet, node } = await labelled({ site: 'x' });
+    const machines = (...constraints: string[]) => node.limitsFor(limits, constraints).machines;
     assert.deepEqual(machines('zone==b', 'disk!=hdd', 'site==x', 'node.role!=nothing'), ['zone==b']);
     assert.deepEqual(machines('zone==b', 'disk==ssd'), ['disk==ssd', 'zone==b']);
     assert.deepEqual(machines('zone==b', 'zone==b'), ['zone==b'], 'said twice it is no other pool');
-    assert.equal(member.limitsFor(limits, ['site==x', 'made!=up']), limits);
+    assert.equal(node.limitsFor(limits, ['site==x', 'made!=up']), limits);
     await fleet.close();
   });
 

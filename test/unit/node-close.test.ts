@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { KatafleetError } from '../../src/model/errors.ts';
 import { profileOf, sandboxLimits } from '../../src/model/profile.ts';
 import type { Sandbox, SandboxSpec } from '../../src/drivers/contract.ts';
-import { Node } from '../../src/fleet/node/sandboxes.ts';
+import { NodeSandboxes } from '../../src/fleet/node/sandboxes.ts';
 import { FakeDriver } from '../support/fake-driver.ts';
 
 const limits = sandboxLimits(profileOf());
@@ -32,7 +32,7 @@ class Watched extends FakeDriver {
 describe('a node that is closed', () => {
   it('waits until its last sandbox is removed, and asks no more where every removal is confirmed', async () => {
     const driver = new Watched();
-    const node = new Node(driver, { books, idleMemory: 0 });
+    const node = new NodeSandboxes(driver, { books, idleMemory: 0 });
     await node.reconcile();
     const lease = await node.lease('any:latest', limits, limits.memory);
     void lease.release();
@@ -43,7 +43,7 @@ describe('a node that is closed', () => {
 
   it('removes what could not be removed before', async () => {
     const driver = new Watched();
-    const node = new Node(driver, { books, idleMemory: 0 });
+    const node = new NodeSandboxes(driver, { books, idleMemory: 0 });
     await node.reconcile();
     const lease = await node.lease('any:latest', limits, limits.memory);
     driver.failing = 1;
@@ -55,7 +55,7 @@ describe('a node that is closed', () => {
 
   it('removes what an engine left behind that broke off a create', async () => {
     const driver = new Watched();
-    const node = new Node(driver, { books, idleMemory: 0 });
+    const node = new NodeSandboxes(driver, { books, idleMemory: 0 });
     await node.reconcile();
     const create = driver.create.bind(driver);
     driver.create = async (spec, signal) => {

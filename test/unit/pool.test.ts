@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import fc from 'fast-check';
 import { labels } from '../../src/model/labels.ts';
-import { Node } from '../../src/fleet/node/sandboxes.ts';
+import { NodeSandboxes } from '../../src/fleet/node/sandboxes.ts';
 import { ownerIsGone, ownerOf } from '../../src/fleet/node/owner.ts';
 import { WarmPool } from '../../src/fleet/pools/pool.ts';
 import { reapReason } from '../../src/fleet/upkeep/reaper.ts';
@@ -25,7 +25,7 @@ const claim = { tenant: 'default', priority: 5, memory: limits.memory };
 function testNode(troubles: string[] = []) {
   const driver = new FakeDriver();
   const books = { booked: 0, most: 8 * 1024 * MiB };
-  const node = new Node(driver, {
+  const node = new NodeSandboxes(driver, {
     idleMemory: 16 * MiB,
     books: {
       reserve: (bytes) => {

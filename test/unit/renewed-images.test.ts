@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { profileOf, sandboxLimits } from '../../src/model/profile.ts';
-import { Node } from '../../src/fleet/node/sandboxes.ts';
+import { NodeSandboxes } from '../../src/fleet/node/sandboxes.ts';
 import { FakeDriver } from '../support/fake-driver.ts';
 import { fakeService, placed, runOf } from '../support/fake-service.ts';
 import { fakeFleet, imageOf, MiB } from '../support/fake-fleet.ts';
@@ -13,7 +13,7 @@ function renewable(startParallelism = 4) {
   const driver = new FakeDriver();
   driver.inventory = [imageOf('old', ['x:latest'])];
   const books = { booked: 0 };
-  const node = new Node(driver, {
+  const node = new NodeSandboxes(driver, {
     idleMemory: 16 * MiB,
     startParallelism,
     books: { reserve: (bytes) => (books.booked += bytes) > 0, release: (bytes) => void (books.booked -= bytes) },
@@ -127,8 +127,8 @@ describe('an image that is built anew', () => {
     const { fleet, driver, look } = fakeFleet(['a']);
     driver('a').inventory = [imageOf('old', ['x:latest'])];
     await look('a');
-    const { node } = fleet.member('a');
-    const pool = await node.target('x:latest', limits, { min: 1, max: 1 });
+    const { sandboxes } = fleet.node('a');
+    const pool = await sandboxes.target('x:latest', limits, { min: 1, max: 1 });
     await pool.filled();
     driver('a').inventory = [imageOf('new', ['x:latest'])];
     driver('a').tellOfImages();
@@ -137,7 +137,7 @@ describe('an image that is built anew', () => {
     assert.equal(lease.image.id, 'sha256:sha256:new');
     assert.equal(pool.idle, 0);
     await lease.release();
-    await until(() => node.idleOf('x:latest', limits) === 1);
+    await until(() => sandboxes.idleOf('x:latest', limits) === 1);
     await fleet.close();
     assert.equal(fleet.cluster.node('a')?.booked, 0);
   });

@@ -16,10 +16,10 @@ const superseded = (id: string) => ({ id, tags: [], digests: [], size: 1, create
 /** A fleet of nodes with images of ours that a later build has superseded, and what was asked of it. */
 function fleetOf(nodes: Readonly<Record<string, { ids: string[]; state?: string; fails?: boolean }>>, doomed: string[] = []) {
   const asked: string[] = [];
-  const members = Object.entries(nodes).map(([name, { ids, state = 'ready', fails = false }]) => ({
+  const all = Object.entries(nodes).map(([name, { ids, state = 'ready', fails = false }]) => ({
     settings: { name },
     state,
-    node: { images: ids.map(superseded), refreshImages: async () => asked.push(`${name} refreshes`) },
+    sandboxes: { images: ids.map(superseded), refreshImages: async () => asked.push(`${name} refreshes`) },
     driver: {
       removeImage: async (id: string) => {
         if (fails) throw new KatafleetError('engine.failed', 'it is in use');
@@ -28,7 +28,7 @@ function fleetOf(nodes: Readonly<Record<string, { ids: string[]; state?: string;
     },
   }));
   const reap = async () => [{ node: 'a', doomed: doomed.map((id) => ({ id, why: 'expired' })) }];
-  return { asked, fleet: { members, reap } as unknown as Parameters<typeof upkeepJobs>[0] };
+  return { asked, fleet: { nodes: all, reap } as unknown as Parameters<typeof upkeepJobs>[0] };
 }
 
 const records = (): UpkeepRecords & { pruned: { resultsBefore: number; eventsBefore: number }[] } => {

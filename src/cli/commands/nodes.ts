@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
 import { parseDuration } from '../../model/quantity.ts';
 import { formatBytes } from '../../model/quantity.ts';
-import type { NodeMember } from '../../drivers/contract.ts';
+import type { Machine } from '../../drivers/contract.ts';
 import type { NodeSummary } from '../../fleet/fleet.ts';
 import { machineOf, splitMachine } from '../../fleet/node/machines.ts';
 import { ago, table } from '../show/table.ts';
@@ -35,8 +35,8 @@ export function nodesCommand(at: At): Command {
       }
       await using katafleet = fleetOf(where);
       await katafleet.fleet.open();
-      if (options.watch) await watch(parseDuration(options.interval), () => show(katafleet.fleet.nodes()), options.json ?? false);
-      else show(katafleet.fleet.nodes());
+      if (options.watch) await watch(parseDuration(options.interval), () => show(katafleet.fleet.summaries()), options.json ?? false);
+      else show(katafleet.fleet.summaries());
     });
 }
 
@@ -59,15 +59,15 @@ function stateOf(node: NodeSummary): string {
 }
 
 const kept = { active: '', pause: ', cordoned', drain: ', draining' } as const;
-const quiet = ({ sandboxes: { idle, busy } }: NodeMember): boolean => idle + busy === 0;
+const quiet = ({ sandboxes: { idle, busy } }: Machine): boolean => idle + busy === 0;
 
 /** A machine's state, as a node's is told. */
-function machineState(machine: NodeMember): string {
+function machineState(machine: Machine): string {
   return `${machine.state}${machine.availability === 'drain' && quiet(machine) ? ', drained' : kept[machine.availability]}`;
 }
 
 /** A machine below its node. Memory is all that it has; nobody but the swarm knows what of it is booked. */
-function machineRow(machine: NodeMember, wide: boolean): string[] {
+function machineRow(machine: Machine, wide: boolean): string[] {
   const { id, name, role, leader, engineVersion, memory, sandboxes, images, leftOver, message, architecture, cpus, address, labels } =
     machine;
   const left = leftOver ? [`${leftOver} finished container${leftOver === 1 ? '' : 's'} can't be removed there`] : [];

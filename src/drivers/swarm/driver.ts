@@ -3,7 +3,7 @@ import { Memo } from '../../base/memo.ts';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
 import { labels } from '../../model/labels.ts';
 import type { SandboxLimits } from '../../model/profile.ts';
-import type { Driver, Fingerprint, NodeImage, NodeMember, OwnedContainer, PreparedImage, Sandbox, SandboxSpec } from '../contract.ts';
+import type { Driver, Fingerprint, NodeImage, Machine, OwnedContainer, PreparedImage, Sandbox, SandboxSpec } from '../contract.ts';
 import { takesTasks } from '../machines.ts';
 import { Departures } from './demand/departures.ts';
 import { exitCode } from './exit-code.ts';
@@ -83,7 +83,7 @@ export class SwarmDriver implements Driver, SwarmSide {
   readonly #closing = new AbortController();
   readonly #rounds: Rounds;
   readonly #departures = new Departures({ over: (tasks) => this.#over(tasks), signal: this.#closing.signal });
-  #nodes: NodeMember[] = [];
+  #nodes: Machine[] = [];
   readonly #probed = new Memo(() => this.#probe());
   #adopted = false;
   #pressureUntil = 0;
@@ -285,7 +285,7 @@ export class SwarmDriver implements Driver, SwarmSide {
     await this.#managers.ask((engine) => engine.ping(signal));
   }
 
-  async members(): Promise<NodeMember[]> {
+  async machines(): Promise<Machine[]> {
     this.#nodes = await swarmNodes(this.#managers);
     const counts = sandboxesByNode(this.#pools.values());
     return this.#nodes.map((node) => ({
@@ -295,8 +295,8 @@ export class SwarmDriver implements Driver, SwarmSide {
     }));
   }
 
-  setAvailability(member: string, availability: NodeMember['availability']): Promise<void> {
-    return setAvailability(this.#managers, member, availability);
+  setAvailability(machine: string, availability: Machine['availability']): Promise<void> {
+    return setAvailability(this.#managers, machine, availability);
   }
 
   troubles(image: string, limits: SandboxLimits): Promise<string[]> {

@@ -3,7 +3,7 @@ import { Recent } from '../node/recent.ts';
 
 /** A node that can be asked. */
 export interface Searched {
-  readonly node: { imageId(name: string): string | undefined };
+  readonly sandboxes: { imageId(name: string): string | undefined };
   /** Asks it for its images. Whether it answered; never rejects. */
   refreshImages(): Promise<boolean>;
 }
@@ -18,7 +18,7 @@ const mostMissing = 10_000;
  * round over the nodes, and a node is never asked twice at a time: anybody may ask for names that nobody has.
  */
 export class ImageSearch {
-  readonly #members: () => readonly Searched[];
+  readonly #nodes: () => readonly Searched[];
   readonly #waitMs: number;
   readonly #asking = new Map<Searched, Promise<boolean>>();
   readonly #round = new Recent(() => this.#ask());
@@ -27,14 +27,14 @@ export class ImageSearch {
   #changes = 0;
 
   /** Slow nodes are waited for no longer than `waitMs`: what they say later is known to the next who asks. */
-  constructor(members: () => readonly Searched[], waitMs = 1_000) {
-    this.#members = members;
+  constructor(nodes: () => readonly Searched[], waitMs = 1_000) {
+    this.#nodes = nodes;
     this.#waitMs = waitMs;
   }
 
   /** Whether the books say that a node has an image, by its canonical name. */
   known(name: string): boolean {
-    return this.#members().some(({ node }) => node.imageId(name) !== undefined);
+    return this.#nodes().some(({ sandboxes }) => sandboxes.imageId(name) !== undefined);
   }
 
   /**
@@ -66,7 +66,7 @@ export class ImageSearch {
 
   /** One round over all nodes; those that still owe an answer to an earlier one are not asked again. */
   async #ask(): Promise<void> {
-    const answers = this.#members().map((member) => this.#askOne(member));
+    const answers = this.#nodes().map((node) => this.#askOne(node));
     const all = Promise.all(answers);
     const first = new Promise<void>((resolve) => {
       for (const answer of answers) void answer.then((answered) => answered && resolve());
@@ -74,24 +74,24 @@ export class ImageSearch {
     await within(this.#waitMs, () => all).catch(() => Promise.race([all, first]));
   }
 
-  #askOne(member: Searched): Promise<boolean> {
-    let asking = this.#asking.get(member);
+  #askOne(node: Searched): Promise<boolean> {
+    let asking = this.#asking.get(node);
     if (!asking) {
-      asking = member.refreshImages();
+      asking = node.refreshImages();
       const asked = asking;
-      this.#asking.set(member, asked);
+      this.#asking.set(node, asked);
       void asked.finally(() => {
-        if (this.#asking.get(member) === asked) this.#asking.delete(member);
+        if (this.#asking.get(node) === asked) this.#asking.delete(node);
       });
     }
     return asking;
   }
 
   /** Images of a node have changed: an answer to an earlier question may be old, and what was nowhere may be there. */
-  changed(member: Searched): void {
+  changed(node: Searched): void {
     this.#changes += 1;
     this.#missing.clear();
-    this.#asking.delete(member);
+    this.#asking.delete(node);
     this.#round.forget();
   }
 }

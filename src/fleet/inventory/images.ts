@@ -3,7 +3,7 @@ import { canonicalImage } from '../../model/image-name.ts';
 import { KatafleetError } from '../../model/errors.ts';
 import type { NodeImage } from '../../drivers/contract.ts';
 import { copyImage, type CopyOptions } from './copy.ts';
-import type { Member } from '../node/node.ts';
+import type { Node } from '../node/node.ts';
 
 /** An image over the whole fleet: what a page that offers images needs to know. */
 export interface FleetImage {
@@ -25,24 +25,24 @@ export interface FleetImage {
 }
 
 /** Which image is where, by tag. Adapted images are katafleet's own affair and left out. */
-export function fleetImages(members: readonly Member[], cordoned: (name: string) => boolean, copy: boolean): FleetImage[] {
+export function fleetImages(nodes: readonly Node[], cordoned: (name: string) => boolean, copy: boolean): FleetImage[] {
   const byName = new Map<string, { images: NodeImage[]; have: Set<string>; architectures: Set<string> }>();
-  for (const member of members) {
-    for (const image of member.node.images) {
+  for (const node of nodes) {
+    for (const image of node.sandboxes.images) {
       const tags = image.tags.filter((tag) => !tag.startsWith('<none>') && !tag.startsWith('katafleet/adapted:'));
       for (const tag of tags) {
         const name = canonicalImage(tag);
         const entry = byName.get(name) ?? { images: [], have: new Set(), architectures: new Set() };
         entry.images.push(image);
-        entry.have.add(member.settings.name);
-        if (member.fingerprint) entry.architectures.add(member.fingerprint.architecture);
+        entry.have.add(node.settings.name);
+        if (node.fingerprint) entry.architectures.add(node.fingerprint.architecture);
         byName.set(name, entry);
       }
     }
   }
   return Array.from(byName, ([name, { images, have, architectures }]) => {
     const sorted: Pick<FleetImage, 'ready' | 'waiting' | 'obtainable' | 'unable'> = { ready: [], waiting: [], obtainable: [], unable: [] };
-    for (const { settings, state, fingerprint, driver } of members) {
+    for (const { settings, state, fingerprint, driver } of nodes) {
       const node = settings.name;
       const usable = state === 'ready' && !cordoned(node);
       const unable = (why: string) => sorted.unable.push({ node, why });
@@ -61,7 +61,7 @@ export function fleetImages(members: readonly Member[], cordoned: (name: string)
 
 export interface BringOptions extends CopyOptions {
   /** The node to copy from; the first ready one that has it if absent. */
-  from?: Member;
+  from?: Node;
 }
 
 /** Sources that are tried in turn when nobody names one. */
@@ -76,29 +76,29 @@ export class ImageCopies {
    * Resolves when the node has the image. Who asks for what is under way already waits for that, without word of its bytes.
    * @throws image.unknown when no ready node of its architecture has it; what {@link copyImage} throws
    */
-  bring(image: string, to: Member, members: readonly Member[], options: BringOptions = {}): Promise<void> {
+  bring(image: string, to: Node, nodes: readonly Node[], options: BringOptions = {}): Promise<void> {
     const node = to.settings.name;
     const key = JSON.stringify([image, node]);
     let copy = this.#underWay.get(key);
     if (!copy) {
       let queue = this.#queues.get(node);
       if (!queue) this.#queues.set(node, (queue = new PQueue({ concurrency: 1 })));
-      copy = queue.add(() => this.#copy(image, to, members, options)).finally(() => this.#underWay.delete(key));
+      copy = queue.add(() => this.#copy(image, to, nodes, options)).finally(() => this.#underWay.delete(key));
       this.#underWay.set(key, copy);
     }
     return copy;
   }
 
-  async #copy(image: string, to: Member, members: readonly Member[], { from, ...options }: BringOptions): Promise<void> {
-    if (to.node.imageId(image) !== undefined) return;
-    const sources = from ? [from] : members.filter((member) => hands(member, image, to.fingerprint?.architecture));
+  async #copy(image: string, to: Node, nodes: readonly Node[], { from, ...options }: BringOptions): Promise<void> {
+    if (to.sandboxes.imageId(image) !== undefined) return;
+    const sources = from ? [from] : nodes.filter((node) => hands(node, image, to.fingerprint?.architecture));
     let failure = new KatafleetError('image.unknown', `no ready node of ${to.settings.name}'s architecture has the image ${image}`);
-    for (const { node, driver } of sources.slice(0, mostSources)) {
-      const found = node.images.find(({ id }) => id === node.imageId(image));
+    for (const { sandboxes, driver } of sources.slice(0, mostSources)) {
+      const found = sandboxes.images.find(({ id }) => id === sandboxes.imageId(image));
       const tag = found?.tags.find((candidate) => [image, `katafleet/${image}`].includes(canonicalImage(candidate)));
       try {
         await copyImage(tag ?? found?.tags[0] ?? found?.id ?? image, driver, to.driver, options);
-        await to.node.refreshImages();
+        await to.sandboxes.refreshImages();
         return;
       } catch (error) {
         if (!(error instanceof KatafleetError) || error.code === 'engine.disk_full') throw error;
@@ -110,8 +110,11 @@ export class ImageCopies {
 }
 
 /** Whether a node can hand out an image to one of an architecture. */
-function hands({ state, fingerprint, node, driver }: Member, image: string, architecture: string | undefined): boolean {
+function hands({ state, fingerprint, sandboxes, driver }: Node, image: string, architecture: string | undefined): boolean {
   return (
-    state === 'ready' && fingerprint?.architecture === architecture && node.imageId(image) !== undefined && driver.exportImage !== undefined
+    state === 'ready' &&
+    fingerprint?.architecture === architecture &&
+    sandboxes.imageId(image) !== undefined &&
+    driver.exportImage !== undefined
   );
 }

@@ -1,6 +1,6 @@
 import { listed } from '../../base/listed.ts';
 import { KatafleetError } from '../../model/errors.ts';
-import type { NodeMember } from '../../drivers/contract.ts';
+import type { Machine } from '../../drivers/contract.ts';
 
 /** `NODE/MACHINE` in its two parts; the machine is undefined for a node's name alone. */
 export function splitMachine(name: string): { node: string; machine: string | undefined } {
@@ -9,7 +9,7 @@ export function splitMachine(name: string): { node: string; machine: string | un
 }
 
 /** A machine by its host name, its id, or what only its id begins with. @throws node.unknown, with the machines that there are */
-export function machineOf<T extends Pick<NodeMember, 'id' | 'name'>>(machines: readonly T[], node: string, wanted: string): T {
+export function machineOf<T extends Pick<Machine, 'id' | 'name'>>(machines: readonly T[], node: string, wanted: string): T {
   const whole = machines.filter(({ id, name }) => id === wanted || name === wanted);
   const found = whole.length > 0 || wanted === '' ? whole : machines.filter(({ id }) => id.startsWith(wanted));
   const [only, another] = found;
@@ -21,4 +21,4 @@ export function machineOf<T extends Pick<NodeMember, 'id' | 'name'>>(machines: r
   throw new KatafleetError('node.unknown', message);
 }
 
-const shown = ({ id, name }: Pick<NodeMember, 'id' | 'name'>): string => `${name} (${id.slice(0, 12)})`;
+const shown = ({ id, name }: Pick<Machine, 'id' | 'name'>): string => `${name} (${id.slice(0, 12)})`;

@@ -2,18 +2,18 @@ import { within } from '../../base/deadline.ts';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
 import type { DriverPolicy } from '../../model/driver-kind.ts';
 import { chooseDriver, type Choice } from '../../drivers/choose.ts';
-import type { Driver, Fingerprint, NodeMember, Reached } from '../../drivers/contract.ts';
+import type { Driver, Fingerprint, Machine, Reached } from '../../drivers/contract.ts';
 import type { SshSettings } from '../../drivers/transport/target.ts';
 import { holds, splitConstraint } from '../../model/placing.ts';
 import type { SandboxLimits } from '../../model/profile.ts';
 import type { Cluster } from '../../scheduler/place/cluster.ts';
 import { Health, type HealthRules, type HealthState } from './health.ts';
 import { type Capacity, capacityOf, takesTasks } from '../../drivers/machines.ts';
-import { Node, type NodeOptions } from './sandboxes.ts';
+import { NodeSandboxes, type NodeSandboxesOptions } from './sandboxes.ts';
 import { Recent } from './recent.ts';
 
 /** A node as it is configured. */
-export interface MemberSettings {
+export interface NodeSettings {
   name: string;
   endpoint: string;
   /** Other managers of the swarm that the endpoint manages: asked when it does not answer. */
@@ -31,16 +31,16 @@ export interface MemberSettings {
   cordoned: boolean;
 }
 
-export interface MemberOptions extends Omit<NodeOptions, 'books' | 'startParallelism' | 'onIdle' | 'onImages'> {
+export interface NodeOptions extends Omit<NodeSandboxesOptions, 'books' | 'startParallelism' | 'onIdle' | 'onImages'> {
   cluster: Cluster;
-  connect: (settings: MemberSettings) => Driver;
+  connect: (settings: NodeSettings) => Driver;
   rules: HealthRules & { intervalMs: number; timeoutMs: number };
   /** Whether images can be brought to it from other nodes. */
   copy: boolean;
-  onState?: (member: Member, from: HealthState, to: HealthState) => void;
+  onState?: (node: Node, from: HealthState, to: HealthState) => void;
   onTrouble?: (message: string) => void;
   /** Its engine has told that its images change. */
-  onImagesChanged?: (member: Member) => void;
+  onImagesChanged?: (node: Node) => void;
 }
 
 /** A node that may not serve is asked less often whether that has changed. */
@@ -56,11 +56,11 @@ const settleMs = 200;
 const glanceMs = 1_000;
 
 /** A node of the fleet: its health and what was found of it, kept current in the scheduler's {@link Cluster}. */
-export class Member {
-  readonly settings: MemberSettings;
+export class Node {
+  readonly settings: NodeSettings;
   readonly driver: Driver;
-  readonly node: Node;
-  readonly #options: MemberOptions;
+  readonly sandboxes: NodeSandboxes;
+  readonly #options: NodeOptions;
   readonly #health: Health;
   readonly #ending = new AbortController();
   fingerprint: Fingerprint | undefined;
@@ -69,7 +69,7 @@ export class Member {
   trouble: KatafleetError | undefined;
   /** Unix ms of its last answer. */
   lastSeen: number | undefined;
-  readonly #machines: Recent<readonly NodeMember[]>;
+  readonly #machines: Recent<readonly Machine[]>;
   /** What the machines had together when the node was last probed for their sake. */
   #capacity: string | undefined;
   /** What went wrong when they were last asked for: it is told once. */
@@ -81,7 +81,7 @@ export class Member {
   #timer: NodeJS.Timeout | undefined;
   #watching = false;
 
-  constructor(settings: MemberSettings, options: MemberOptions) {
+  constructor(settings: NodeSettings, options: NodeOptions) {
     this.settings = settings;
     this.#options = options;
     this.driver = options.connect(settings);
@@ -89,7 +89,7 @@ export class Member {
     this.#machines = new Recent(() => this.#askMachines());
     const { cluster } = options;
     const { name, starts } = settings;
-    this.node = new Node(this.driver, {
+    this.sandboxes = new NodeSandboxes(this.driver, {
       ...options,
       ...(starts === undefined ? {} : { startParallelism: starts }),
       books: { reserve: (bytes) => cluster.reserve(name, bytes), release: (bytes) => cluster.release(name, bytes) },
@@ -171,7 +171,7 @@ export class Member {
         await this.#timed(this.#options.rules.timeoutMs, (signal) => this.driver.ping(signal));
       } else {
         await this.#probe();
-        if (this.#health.missing <= 1) await this.#inTime(reconcileMs, this.node.reconcile());
+        if (this.#health.missing <= 1) await this.#inTime(reconcileMs, this.sandboxes.reconcile());
       }
       if (this.#ending.signal.aborted) return;
       this.lastSeen = Date.now();
@@ -222,7 +222,7 @@ export class Member {
    * Writes down what it is, for the scheduler too. Whether it bounds the memory of sandboxes. Until the largest of all its
    * machines is known, no run is too large for ever.
    */
-  #learn(found: Fingerprint, all?: Size, machines?: readonly NodeMember[]): boolean {
+  #learn(found: Fingerprint, all?: Size, machines?: readonly Machine[]): boolean {
     this.fingerprint = found;
     const { name, labels, withoutMemoryLimits, reserve } = this.settings;
     const { memory, cpus, architecture, enforces, largest } = found;
@@ -236,8 +236,8 @@ export class Member {
       memory: memory > 0 ? Math.floor(whole * (bookable / memory)) : whole,
       cpus: each,
     });
-    const unknown = this.driver.members ? unbounded : undefined;
-    const laidOver = (machine: NodeMember) => ({ ...labelsOf(machine), ...labels });
+    const unknown = this.driver.machines ? unbounded : undefined;
+    const laidOver = (machine: Machine) => ({ ...labelsOf(machine), ...labels });
     this.#options.cluster.setNode({
       name,
       probed: true,
@@ -256,7 +256,7 @@ export class Member {
   }
 
   /** The machines behind it, as it last told of them; undefined for one that is a machine itself. */
-  get machines(): readonly NodeMember[] | undefined {
+  get machines(): readonly Machine[] | undefined {
     return this.#machines.value;
   }
 
@@ -265,12 +265,12 @@ export class Member {
    * what it has: where that has changed it is probed anew. Never rejects: what goes wrong is told as a trouble.
    */
   async lookAtMachines(maxAgeMs: number | 'anew' = 0): Promise<void> {
-    if (this.state !== 'ready' || !this.driver.members) return;
+    if (this.state !== 'ready' || !this.driver.machines) return;
     try {
       const machines = await this.#machines.get(maxAgeMs);
       if (this.state !== 'ready') return;
       const away = machines.filter(({ availability }) => availability !== 'active').flatMap(({ id, name }) => [id, name]);
-      if (away.length > 0) this.node.leave(new Set(away));
+      if (away.length > 0) this.sandboxes.leave(new Set(away));
       await this.#adapt(machines);
       this.#told = undefined;
     } catch (error) {
@@ -282,19 +282,19 @@ export class Member {
   }
 
   /** The machines as they are now, whatever was asked before. @throws node.unknown for one that is a machine itself, engine.* */
-  async freshMachines(): Promise<readonly NodeMember[]> {
+  async freshMachines(): Promise<readonly Machine[]> {
     const { name } = this.settings;
-    if (!this.driver.members) throw new KatafleetError('node.unknown', `${name} is one machine, with none behind it`);
+    if (!this.driver.machines) throw new KatafleetError('node.unknown', `${name} is one machine, with none behind it`);
     return this.#machines.get('anew');
   }
 
-  async #askMachines(): Promise<readonly NodeMember[]> {
-    const machines = this.driver.members?.() ?? Promise.resolve([]);
+  async #askMachines(): Promise<readonly Machine[]> {
+    const machines = this.driver.machines?.() ?? Promise.resolve([]);
     return (await this.#inTime(this.#options.rules.timeoutMs, machines)).toSorted(byName);
   }
 
   /** Machines have come or gone, or serve again or no more: the node is probed anew. Runs that it has keep what they have booked. */
-  async #adapt(machines: readonly NodeMember[]): Promise<void> {
+  async #adapt(machines: readonly Machine[]): Promise<void> {
     const found = this.fingerprint;
     const [usable, all] = [capacityOf(machines.filter(takesTasks)), capacityOf(machines).largest];
     const capacity = JSON.stringify([usable, all, machines.map((machine) => [takesTasks(machine), labelsOf(machine)])]);
@@ -309,7 +309,7 @@ export class Member {
         return;
       }
       this.#learn(now, all, machines);
-      this.node.widen(now.cpus);
+      this.sandboxes.widen(now.cpus);
       this.#options.onRoom?.();
     } catch (error) {
       this.#capacity = undefined; // it is tried again with the next look
@@ -369,9 +369,9 @@ export class Member {
     if (to !== 'ready' && to !== 'suspect') this.#machines.forget();
     if (to === 'down') {
       if (from === 'down' || from === 'probing') this.driver.disconnect();
-      else if (!this.driver.independent) this.node.suspend();
+      else if (!this.driver.independent) this.sandboxes.suspend();
     }
-    if (to === 'unusable' && !this.driver.independent && (from === 'ready' || from === 'suspect')) this.node.suspend();
+    if (to === 'unusable' && !this.driver.independent && (from === 'ready' || from === 'suspect')) this.sandboxes.suspend();
     this.#options.cluster.setHealth(this.settings.name, to, this.trouble?.message);
     if (to === 'ready') this.#watch();
     if (from !== to) this.#options.onState?.(this, from, to);
@@ -384,7 +384,7 @@ export class Member {
     this.#watching = true;
     let settling: NodeJS.Timeout | undefined;
     const changed = () => {
-      this.node.imagesChanged();
+      this.sandboxes.imagesChanged();
       this.#options.onImagesChanged?.(this);
       settling ??= setTimeout(() => {
         settling = undefined;
@@ -402,7 +402,7 @@ export class Member {
   async refreshImages(): Promise<boolean> {
     if (this.state !== 'ready') return false;
     try {
-      await this.#inTime(10_000, this.node.refreshImages());
+      await this.#inTime(10_000, this.sandboxes.refreshImages());
       this.#options.onRoom?.();
       return true;
     } catch (error) {
@@ -416,7 +416,7 @@ export class Member {
   async close(): Promise<void> {
     this.#ending.abort(new Error('the fleet is closed'));
     clearTimeout(this.#timer);
-    await this.node.close();
+    await this.sandboxes.close();
     await this.#checking;
   }
 }
@@ -426,14 +426,14 @@ const unbounded: Size = { memory: Infinity, cpus: Infinity };
 const most = (a: Size, b: Size): Size => ({ memory: Math.max(a.memory, b.memory), cpus: Math.max(a.cpus, b.cpus) });
 
 /** A machine's labels, with what swarms themselves call it. */
-const labelsOf = ({ id, name, role, labels }: NodeMember): Record<string, string> => ({
+const labelsOf = ({ id, name, role, labels }: Machine): Record<string, string> => ({
   ...labels,
   'node.hostname': name,
   'node.id': id,
   'node.role': role,
 });
 
-const byName = (a: NodeMember, b: NodeMember): number => (a.name < b.name ? -1 : a.name > b.name ? 1 : a.id < b.id ? -1 : 1);
+const byName = (a: Machine, b: Machine): number => (a.name < b.name ? -1 : a.name > b.name ? 1 : a.id < b.id ? -1 : 1);
 
 /** What only a change on the node can mend. */
 const refusals: ReadonlySet<string> = new Set([

@@ -23,7 +23,7 @@ export interface Books {
   release(bytes: number): void;
 }
 
-export interface NodeOptions {
+export interface NodeSandboxesOptions {
   books: Books;
   /** Bytes that an idle sandbox books; the supervisor takes less than one MiB, the engine's own processes the rest. */
   idleMemory: number;
@@ -75,9 +75,9 @@ const longestCloseMs = 30_000;
 const longestUseMs = 25 * 3_600_000;
 
 /** One node's sandboxes: its images made ready, its pools, what they have booked, and what is left over on it. */
-export class Node {
+export class NodeSandboxes {
   readonly driver: Driver;
-  readonly #options: NodeOptions;
+  readonly #options: NodeSandboxesOptions;
   readonly #images = new Map<string, Promise<PreparedImage>>();
   /** Those of them that are known already: a warm run waits for nothing, not even a turn of the event loop. */
   readonly #prepared = new Map<string, PreparedImage>();
@@ -114,7 +114,7 @@ export class Node {
   /** Whether a create or a removal has failed: something may be left over. */
   #failed = false;
 
-  constructor(driver: Driver, options: NodeOptions) {
+  constructor(driver: Driver, options: NodeSandboxesOptions) {
     this.driver = driver;
     this.#options = options;
     this.#uids = options.uids ?? new UidBook(defaultUids);

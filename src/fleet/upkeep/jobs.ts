@@ -29,7 +29,7 @@ export interface UpkeepRules {
 /** How many containers or images a job's sentence names. */
 const mostNamed = 20;
 
-type UpkeepFleet = Pick<Fleet, 'refreshImages' | 'images' | 'members' | 'reap' | 'retarget' | 'nodes'>;
+type UpkeepFleet = Pick<Fleet, 'refreshImages' | 'images' | 'nodes' | 'reap' | 'retarget' | 'summaries'>;
 
 /** The jobs that keep a fleet and its journal in order. */
 export function upkeepJobs(fleet: UpkeepFleet, records: UpkeepRecords, rules: UpkeepRules): MaintenanceJob[] {
@@ -41,7 +41,7 @@ export function upkeepJobs(fleet: UpkeepFleet, records: UpkeepRecords, rules: Up
       schedule: schedules.inventory,
       run: async (dryRun) => {
         if (!dryRun) await fleet.refreshImages();
-        return `${fleet.images().length} images on ${fleet.members.length} nodes`;
+        return `${fleet.images().length} images on ${fleet.nodes.length} nodes`;
       },
     },
     {
@@ -82,7 +82,7 @@ export function upkeepJobs(fleet: UpkeepFleet, records: UpkeepRecords, rules: Up
       schedule: schedules.pools,
       run: async (dryRun) => {
         const pools = dryRun ? [] : await fleet.retarget();
-        const idle = fleet.nodes().reduce((sum, node) => sum + node.sandboxes.idle, 0);
+        const idle = fleet.summaries().reduce((sum, node) => sum + node.sandboxes.idle, 0);
         return dryRun ? `${idle} idle sandboxes` : `${pools.length} pools, ${idle} idle sandboxes`;
       },
     },
@@ -107,9 +107,9 @@ async function pruneImages(
     since: records.since,
   };
   const told: string[] = [];
-  for (const { settings, node, driver, state } of fleet.members) {
+  for (const { settings, sandboxes, driver, state } of fleet.nodes) {
     if (state !== 'ready' || !driver.removeImage) continue;
-    for (const { name, why } of prunePlan(node.images, rules)) {
+    for (const { name, why } of prunePlan(sandboxes.images, rules)) {
       try {
         if (!dryRun) await driver.removeImage(name);
         told.push(`${settings.name} ${name} (${why})`);
@@ -117,7 +117,7 @@ async function pruneImages(
         told.push(`${settings.name} ${name} stays: ${messageOf(error)}`);
       }
     }
-    if (!dryRun) await node.refreshImages();
+    if (!dryRun) await sandboxes.refreshImages();
   }
   return told;
 }

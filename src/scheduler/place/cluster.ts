@@ -56,7 +56,7 @@ export interface NodeView {
 }
 
 /** A node as the scheduler's own functions see it. */
-export class NodeState implements NodeView {
+export class ClusterNode implements NodeView {
   readonly slot: number;
   facts: NodeFacts;
   health: NodeHealth = 'probing';
@@ -105,13 +105,13 @@ const noCopies: Readonly<Copies> = { all: 0, ready: 0 };
 
 /** The scheduler's view of the fleet, told of every change, with the indexes that make placing take less than linear time. */
 export class Cluster {
-  readonly #slots: (NodeState | undefined)[] = [];
+  readonly #slots: (ClusterNode | undefined)[] = [];
   readonly #freeSlots: number[] = [];
-  readonly #byName = new Map<string, NodeState>();
+  readonly #byName = new Map<string, ClusterNode>();
   readonly #byImage = new Map<string, IndexedSet>();
   readonly #byLabel = new Map<string, IndexedSet>();
   readonly #byPool = new Map<string, IndexedSet>();
-  readonly #held = new Map<string, NodeState>();
+  readonly #held = new Map<string, ClusterNode>();
   readonly #copies = new Map<string, Copies>();
   /** The nodes that take runs, by load; and the same by free memory. */
   readonly tree = new LoadTree();
@@ -144,7 +144,7 @@ export class Cluster {
       return;
     }
     const slot = this.#freeSlots.pop() ?? this.#slots.length;
-    const node = new NodeState(slot, facts);
+    const node = new ClusterNode(slot, facts);
     this.#slots[slot] = node;
     this.#byName.set(facts.name, node);
     this.#probing += 1;
@@ -263,7 +263,7 @@ export class Cluster {
     return this.#held.size;
   }
 
-  heldNode(id: string): NodeState | undefined {
+  heldNode(id: string): ClusterNode | undefined {
     return this.#held.get(id);
   }
 
@@ -272,15 +272,15 @@ export class Cluster {
   }
 
   /** The same, for the scheduler's own functions. */
-  state(name: string): NodeState | undefined {
+  state(name: string): ClusterNode | undefined {
     return this.#byName.get(name);
   }
 
-  nodes(): IterableIterator<NodeState> {
+  nodes(): IterableIterator<ClusterNode> {
     return this.#byName.values();
   }
 
-  at(slot: number): NodeState | undefined {
+  at(slot: number): ClusterNode | undefined {
     return this.#slots[slot];
   }
 
@@ -301,19 +301,19 @@ export class Cluster {
     return this.#copies.get(`${architecture} ${image}`) ?? noCopies;
   }
 
-  #get(name: string): NodeState {
+  #get(name: string): ClusterNode {
     const node = this.#byName.get(name);
     if (!node) throw new KatafleetError('internal', `the scheduler knows no node ${name}`);
     return node;
   }
 
-  #changed(node: NodeState): void {
+  #changed(node: ClusterNode): void {
     this.topology += 1;
     this.#place(node);
   }
 
   /** Its place in the tree: nowhere while it takes no runs, or saves its memory. */
-  #place(node: NodeState): void {
+  #place(node: ClusterNode): void {
     const takes = node.usable && node.heldFor === undefined;
     const open = takes ? node.free : -1;
     if (open > node.open) this.gains.add(node.slot);
@@ -323,7 +323,7 @@ export class Cluster {
   }
 
   /** Adds the node to the counts of copies, or takes it from them, as it is now. */
-  #count(node: NodeState, one: 1 | -1): void {
+  #count(node: ClusterNode, one: 1 | -1): void {
     for (const image of node.images) {
       const key = `${node.facts.architecture} ${image}`;
       const { all, ready } = this.#copies.get(key) ?? noCopies;
@@ -332,7 +332,7 @@ export class Cluster {
     }
   }
 
-  #label(node: NodeState, how: 'add' | 'delete'): void {
+  #label(node: ClusterNode, how: 'add' | 'delete'): void {
     const { labels, machinesOfAll: machines = [] } = node.facts;
     const pairs = new Set([labels, ...machines].flatMap((of) => Object.entries(of).map(([key, value]) => `${key}=${value}`)));
     for (const pair of pairs) this.#index(this.#byLabel, pair, node.slot, how);

@@ -1,6 +1,6 @@
 import { hasSwarmWords, holds, splitConstraint } from '../../model/placing.ts';
 import { formatBytes } from '../../model/quantity.ts';
-import type { Cluster, NodeFacts, NodeState } from './cluster.ts';
+import type { Cluster, NodeFacts, ClusterNode } from './cluster.ts';
 
 /** What is to be placed. Memory is bytes. */
 export interface Wanted {
@@ -49,22 +49,22 @@ export interface Reason {
 /** One test that a node must pass. The cheap answer is apart from the words, for placing asks often and explains seldom. */
 interface Filter {
   code: ReasonCode;
-  refuses: (node: NodeState, wanted: Wanted, cluster: Cluster) => boolean;
-  permanent: (node: NodeState, wanted: Wanted, cluster: Cluster) => boolean;
-  text: (node: NodeState, wanted: Wanted, cluster: Cluster) => string;
+  refuses: (node: ClusterNode, wanted: Wanted, cluster: Cluster) => boolean;
+  permanent: (node: ClusterNode, wanted: Wanted, cluster: Cluster) => boolean;
+  text: (node: ClusterNode, wanted: Wanted, cluster: Cluster) => string;
 }
 
 const always = () => true;
 const never = () => false;
 /** Of a node that has never answered nothing is known but its labels, and machines behind it may have others. */
-const ifProbed = (node: NodeState) => node.facts.probed;
+const ifProbed = (node: ClusterNode) => node.facts.probed;
 
 /** What waits behind several machines may wait on one that the constraints keep the run off. */
-export const isWarm = (node: NodeState, { pool, constraints }: Wanted): boolean =>
+export const isWarm = (node: ClusterNode, { pool, constraints }: Wanted): boolean =>
   (node.pools.get(pool) ?? 0) > 0 && (constraints.length === 0 || node.facts.machines === undefined);
 
 /** Bytes that a run would book beyond what is booked: an idle sandbox has its own share already. */
-export const needed = (node: NodeState, wanted: Wanted): number =>
+export const needed = (node: ClusterNode, wanted: Wanted): number =>
   isWarm(node, wanted) ? wanted.memory - wanted.idleMemory : wanted.memory;
 
 /** Whether all constraints hold of the node, or of one of the machines behind it, where its swarm can be asked for that. */
@@ -93,7 +93,7 @@ function unmet({ labels, machines }: NodeFacts, constraints: readonly string[]):
 }
 
 /** Whether the image can be brought to a node that lacks it: from a ready node of its architecture, or from any that may come back. */
-function obtainable(node: NodeState, { image }: Wanted, cluster: Cluster, from: 'ready' | 'all'): boolean {
+function obtainable(node: ClusterNode, { image }: Wanted, cluster: Cluster, from: 'ready' | 'all'): boolean {
   return node.facts.canObtain && cluster.copies(image, node.facts.architecture)[from] > 0;
 }
 
@@ -188,24 +188,24 @@ export const filters: readonly Filter[] = [
   },
 ];
 
-export function passes(node: NodeState, wanted: Wanted, cluster: Cluster): boolean {
+export function passes(node: ClusterNode, wanted: Wanted, cluster: Cluster): boolean {
   if (needed(node, wanted) > node.free) return false; // what is most often in the way
   for (const filter of filters) if (filter.refuses(node, wanted, cluster)) return false;
   return true;
 }
 
 /** Every reason against a node, none if it passes. */
-export function reasonsAgainst(node: NodeState, wanted: Wanted, cluster: Cluster): Reason[] {
+export function reasonsAgainst(node: ClusterNode, wanted: Wanted, cluster: Cluster): Reason[] {
   return filters
     .filter((filter) => filter.refuses(node, wanted, cluster))
     .map(({ code, permanent, text }) => ({ code, permanent: permanent(node, wanted, cluster), text: text(node, wanted, cluster) }));
 }
 
-export function refusedForEver(node: NodeState, wanted: Wanted, cluster: Cluster): boolean {
+export function refusedForEver(node: ClusterNode, wanted: Wanted, cluster: Cluster): boolean {
   return filters.some((filter) => filter.refuses(node, wanted, cluster) && filter.permanent(node, wanted, cluster));
 }
 
 /** Whether the node would take the run if its memory were free. */
-export function passesButForMemory(node: NodeState, wanted: Wanted, cluster: Cluster): boolean {
+export function passesButForMemory(node: ClusterNode, wanted: Wanted, cluster: Cluster): boolean {
   return filters.every((filter) => filter.code === 'memory' || !filter.refuses(node, wanted, cluster));
 }

@@ -1,6 +1,6 @@
 import { splitConstraint } from '../../model/placing.ts';
 import { formatBytes } from '../../model/quantity.ts';
-import type { Cluster, NodeState } from './cluster.ts';
+import type { Cluster, ClusterNode } from './cluster.ts';
 import { isWarm, needed, passes, type Reason, reasonsAgainst, refusedForEver, type Wanted } from './filters.ts';
 import type { IndexedSet } from '../index/indexed-set.ts';
 
@@ -45,9 +45,9 @@ interface View {
   policy: Policy;
   random: () => number;
 }
-type Test = (node: NodeState) => boolean;
+type Test = (node: ClusterNode) => boolean;
 
-function choose(view: View): NodeState | undefined {
+function choose(view: View): ClusterNode | undefined {
   const { cluster, wanted } = view;
   const held = wanted.id === undefined ? undefined : cluster.heldNode(wanted.id);
   if (held && passes(held, wanted, cluster)) return held;
@@ -72,7 +72,7 @@ interface Candidates {
  * Nodes with a warm sandbox before those with the image, and those before all others: first where a few tries tell, then,
  * for nothing was found, to the last node.
  */
-function search(view: View, also: Test): NodeState | undefined {
+function search(view: View, also: Test): ClusterNode | undefined {
   const { cluster, wanted } = view;
   const holders = cluster.withImage(wanted.image);
   const stages = [
@@ -99,7 +99,7 @@ function candidates(set: IndexedSet | undefined, room: number, view: View, also:
 }
 
 /** One of many candidates, nearly the best where many pass. */
-function glance(stage: Candidates, view: View): NodeState | undefined {
+function glance(stage: Candidates, view: View): ClusterNode | undefined {
   const { few, test } = stage;
   const isCommon = few === undefined || few.size * common >= view.cluster.size;
   return (isCommon ? firstInOrder(stage, view) : undefined) ?? bestOf(sampled(stage, view), view, test);
@@ -118,7 +118,7 @@ function mostSelective(set: IndexedSet | undefined, { cluster, wanted }: View): 
 }
 
 /** The first that passes in the order of the policy, if it is among the foremost. */
-function firstInOrder({ room, test }: Candidates, { cluster, wanted, policy }: View): NodeState | undefined {
+function firstInOrder({ room, test }: Candidates, { cluster, wanted, policy }: View): ClusterNode | undefined {
   let tries = 0;
   for (const slot of policy.pack === 'spread' ? cluster.tree.leastLoaded(room, steps) : cluster.order.from(room)) {
     const node = cluster.at(slot);
@@ -129,7 +129,7 @@ function firstInOrder({ room, test }: Candidates, { cluster, wanted, policy }: V
 }
 
 /** Candidates taken by chance. */
-function* sampled({ few, room, byRoom, count }: Candidates, { cluster, random }: View): Generator<NodeState> {
+function* sampled({ few, room, byRoom, count }: Candidates, { cluster, random }: View): Generator<ClusterNode> {
   const first = byRoom ? cluster.order.first(room) : 0;
   for (let tries = 0; tries < sample; tries += 1) {
     const at = Math.floor(random() * count);
@@ -138,15 +138,15 @@ function* sampled({ few, room, byRoom, count }: Candidates, { cluster, random }:
   }
 }
 
-function* all({ few, room, byRoom }: Candidates, { cluster }: View): Generator<NodeState> {
+function* all({ few, room, byRoom }: Candidates, { cluster }: View): Generator<ClusterNode> {
   for (const slot of byRoom || !few ? cluster.order.from(room) : few) {
     const node = cluster.at(slot);
     if (node) yield node;
   }
 }
 
-function bestOf(nodes: Iterable<NodeState>, { cluster, wanted, policy }: View, also: Test): NodeState | undefined {
-  let best: NodeState | undefined;
+function bestOf(nodes: Iterable<ClusterNode>, { cluster, wanted, policy }: View, also: Test): ClusterNode | undefined {
+  let best: ClusterNode | undefined;
   for (const node of nodes) {
     // Few are better than all before them, and only those are tested.
     if ((best === undefined || compare(node, best, wanted, policy) < 0) && also(node) && passes(node, wanted, cluster)) best = node;
@@ -155,7 +155,7 @@ function bestOf(nodes: Iterable<NodeState>, { cluster, wanted, policy }: View, a
 }
 
 /** Which of two nodes that pass is better; below 0 for the first. The ranks in their order; of equals, the older slot. */
-function compare(a: NodeState, b: NodeState, wanted: Wanted, policy: Policy): number {
+function compare(a: ClusterNode, b: ClusterNode, wanted: Wanted, policy: Policy): number {
   if (wanted.id !== undefined && a.heldFor !== b.heldFor) return a.heldFor === wanted.id ? -1 : 1;
   const avoided = Number(isAvoided(a, wanted)) - Number(isAvoided(b, wanted));
   if (avoided !== 0) return avoided;
@@ -168,7 +168,7 @@ function compare(a: NodeState, b: NodeState, wanted: Wanted, policy: Policy): nu
   return difference || a.slot - b.slot;
 }
 
-const isAvoided = (node: NodeState, { avoid }: Wanted) => avoid?.has(node.facts.name) ?? false;
+const isAvoided = (node: ClusterNode, { avoid }: Wanted) => avoid?.has(node.facts.name) ?? false;
 
 const rejections = new WeakMap<Cluster, { topology: number; known: Map<string, boolean> }>();
 
@@ -194,7 +194,7 @@ function mayEverTake(cluster: Cluster, wanted: Wanted): boolean {
 
 /** Every node's verdict, those that pass first and the best of them foremost; marks the one that is best. */
 export function explain(cluster: Cluster, wanted: Wanted, policy: Policy): NodeVerdict[] {
-  const passing: NodeState[] = [];
+  const passing: ClusterNode[] = [];
   const over: NodeVerdict[] = [];
   for (const node of cluster.nodes()) {
     const reasons = reasonsAgainst(node, wanted, cluster);
@@ -211,7 +211,7 @@ export function explain(cluster: Cluster, wanted: Wanted, policy: Policy): NodeV
   return [...fits, ...over];
 }
 
-function ranksOf(node: NodeState, wanted: Wanted, { pack }: Policy): Extract<NodeVerdict, { kind: 'passes' }>['ranks'] {
+function ranksOf(node: ClusterNode, wanted: Wanted, { pack }: Policy): Extract<NodeVerdict, { kind: 'passes' }>['ranks'] {
   const more = needed(node, wanted);
   const load = `${(100 * node.load(more)).toFixed(1)} % of ${formatBytes(node.memory)} booked with it`;
   return [

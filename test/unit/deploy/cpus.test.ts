@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import type Dockerode from 'dockerode';
-import { cpuLimit, mayGetIt, type NodeView, usualCpus } from '../../../src/deploy/cpus.ts';
+import { cpuLimit, mayGetIt, type SwarmNodeCpus, usualCpus } from '../../../src/deploy/cpus.ts';
 import { readStack, stackFile } from '../../../src/deploy/stack.ts';
 import { taskHint } from '../../../src/deploy/task-words.ts';
 
-const node = (name: string, cpus: number, role = 'manager', labels: Record<string, string> = {}): NodeView => ({
+const node = (name: string, cpus: number, role = 'manager', labels: Record<string, string> = {}): SwarmNodeCpus => ({
   ID: `id-${name}`,
   Spec: { Role: role, Labels: labels },
   Description: {
@@ -15,7 +15,7 @@ const node = (name: string, cpus: number, role = 'manager', labels: Record<strin
     Engine: { Labels: { disk: 'ssd' } },
   },
 });
-const engine = (cpus: number, nodes: NodeView[] = []) =>
+const engine = (cpus: number, nodes: SwarmNodeCpus[] = []) =>
   ({ info: () => Promise.resolve({ NCPU: cpus }), listNodes: () => Promise.resolve(nodes) }) as unknown as Dockerode;
 
 describe('the limit of CPUs that deploy sets', () => {

@@ -21,7 +21,7 @@ const passed: Record<Passed, 'call' | 'call without words' | 'value'> = {
   archiveBytes: 'call',
   importImage: 'call',
   removeImage: 'call',
-  members: 'call',
+  machines: 'call',
   setAvailability: 'call',
   troubles: 'call',
   starts: 'value',

@@ -14,7 +14,7 @@ describe('a run whose node is not there', () => {
     driver('a').faults = { unreachable: true };
     const runs = [1, 2, 3, 4, 5].map(() => dispatcher.submit(jobOf(['echo'])));
     await until(() => dispatcher.waiting === 5);
-    assert.deepEqual([fleet.member('a').state, dispatcher.running], ['suspect', 0]);
+    assert.deepEqual([fleet.node('a').state, dispatcher.running], ['suspect', 0]);
     const tries = begun(book);
     assert.ok(tries <= 5, 'none was tried on a suspect node');
     driver('a').faults = {};
@@ -45,7 +45,7 @@ describe('a run whose node is not there', () => {
     const results = await Promise.all([1, 2, 3].map(() => dispatcher.submit(jobOf(['echo']))));
     assert.ok(results.every(({ node }) => node === 'b'));
     driver('a').faults = {};
-    await fleet.member('a').node.reap(); // what was being made there may be there
+    await fleet.node('a').sandboxes.reap(); // what was being made there may be there
     await close();
   });
 

@@ -102,7 +102,7 @@ describe('the driver of a swarm', () => {
     const [a, b] = await Promise.all(sandboxes);
     assert.deepEqual([a?.id, a?.name, a?.node, b?.id], ['t1', 'a', 'host-n1', 't2']);
     assert.deepEqual(
-      (await one.members()).map(({ sandboxes: { idle, busy } }) => idle + busy),
+      (await one.machines()).map(({ sandboxes: { idle, busy } }) => idle + busy),
       [2],
     );
     assert.deepEqual(
@@ -317,7 +317,7 @@ describe('the driver of a swarm', () => {
       swarm.info = { ...swarm.info, Swarm: { LocalNodeState: 'active', ControlAvailable: false } };
       swarm.before = () => [503, noManager];
       endpoint.forget();
-      assert.deepEqual([(await endpoint.probe()).swarm, endpoint.kind, endpoint.members], ['worker', 'engine', undefined]);
+      assert.deepEqual([(await endpoint.probe()).swarm, endpoint.kind, endpoint.machines], ['worker', 'engine', undefined]);
       swarm.info = { ...swarm.info, Swarm: { LocalNodeState: 'active', ControlAvailable: true } };
       swarm.before = () => undefined;
       endpoint.forget();

@@ -1,7 +1,7 @@
 import type Dockerode from 'dockerode';
 import { KatafleetError, messageOf } from '../../../model/errors.ts';
 import { inspectImage } from '../../docker/inspect.ts';
-import type { Driver, NodeMember, PreparedImage } from '../../contract.ts';
+import type { Driver, Machine, PreparedImage } from '../../contract.ts';
 import { declared, imageArchitecture, imageCommandOf } from '../../docker/image-labels.ts';
 import type { Managers } from './managers.ts';
 
@@ -38,7 +38,7 @@ export class SwarmImages {
   readonly #pushed = new Map<string, string>();
   readonly #lacking = new Map<string, Map<string, number>>();
   /** Nodes that nothing was done for yet. */
-  readonly #due = new Map<string, readonly NodeMember[]>();
+  readonly #due = new Map<string, readonly Machine[]>();
   readonly #bringing = new Map<string, Promise<void>>();
 
   constructor(options: SwarmImagesOptions) {
@@ -88,7 +88,7 @@ export class SwarmImages {
   }
 
   /** Nodes were found to lack it: nothing is placed there until it has been brought. */
-  found(image: string, nodes: readonly NodeMember[]): void {
+  found(image: string, nodes: readonly Machine[]): void {
     const known = this.#lacking.get(image) ?? new Map<string, number>();
     this.#lacking.set(image, known);
     const fresh = nodes.filter(({ id }) => !known.has(id));
@@ -113,7 +113,7 @@ export class SwarmImages {
     this.#bringing.delete(image);
   }
 
-  async #bring(image: string, nodes: readonly NodeMember[]): Promise<void> {
+  async #bring(image: string, nodes: readonly Machine[]): Promise<void> {
     const { registry } = this.#options;
     if (registry !== undefined) return this.#push(image, registry);
     const reached = await this.spread(image, nodes);
@@ -128,16 +128,16 @@ export class SwarmImages {
   }
 
   /** Copies an image from the manager to those of the nodes whose engines can be reached; answers their ids. */
-  async spread(image: string, nodes: readonly NodeMember[]): Promise<string[]> {
+  async spread(image: string, nodes: readonly Machine[]): Promise<string[]> {
     const { managers, workers, onTrouble } = this.#options;
     const reached: string[] = [];
     for (const worker of workers) {
       try {
         const { node } = await worker.probe();
-        const member = nodes.find(({ name }) => name === node);
-        if (!member || !worker.importImage) continue;
+        const machine = nodes.find(({ name }) => name === node);
+        if (!machine || !worker.importImage) continue;
         if (!(await worker.images()).some(({ id }) => id === image)) await copyTo(managers, worker, image);
-        reached.push(member.id);
+        reached.push(machine.id);
       } catch (error) {
         onTrouble(`${worker.endpoint}: the image ${image.slice(7, 19)} could not be brought there: ${messageOf(error)}`);
       }

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { KatafleetError } from '../../../model/errors.ts';
-import type { Fingerprint, NodeMember } from '../../contract.ts';
+import type { Fingerprint, Machine } from '../../contract.ts';
 import { capacityOf, takesTasks } from '../../machines.ts';
 import type { Managers } from './managers.ts';
 
@@ -24,18 +24,18 @@ const SwarmNode = z.object({
 });
 type SwarmNode = z.output<typeof SwarmNode>;
 
-const architectures: Record<string, NodeMember['architecture']> = { x86_64: 'amd64', amd64: 'amd64', aarch64: 'arm64', arm64: 'arm64' };
+const architectures: Record<string, Machine['architecture']> = { x86_64: 'amd64', amd64: 'amd64', aarch64: 'arm64', arm64: 'arm64' };
 const states = ['ready', 'down', 'disconnected'] as const;
 
 /** A swarm's nodes, without what only the driver knows of them. @throws engine.*, swarm.* */
-export async function swarmNodes(managers: Managers): Promise<NodeMember[]> {
+export async function swarmNodes(managers: Managers): Promise<Machine[]> {
   const answer = await managers.do('list the nodes of the swarm', (docker) => docker.listNodes() as Promise<unknown>);
   const nodes = z.array(SwarmNode).safeParse(answer);
   if (!nodes.success) throw new KatafleetError('engine.failed', `what the swarm says of its nodes can't be read: ${nodes.error.message}`);
   return nodes.data.map(memberOf).sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-function memberOf({ ID, Spec, Description, Status, ManagerStatus }: SwarmNode): NodeMember {
+function memberOf({ ID, Spec, Description, Status, ManagerStatus }: SwarmNode): Machine {
   return {
     id: ID,
     name: Description.Hostname,
@@ -55,12 +55,12 @@ function memberOf({ ID, Spec, Description, Status, ManagerStatus }: SwarmNode): 
 }
 
 /** What a swarm is as one node: the sum of those that take tasks, in the manager's own words for the rest. */
-export function swarmFingerprint(manager: Fingerprint, nodes: readonly NodeMember[]): Fingerprint {
+export function swarmFingerprint(manager: Fingerprint, nodes: readonly Machine[]): Fingerprint {
   return { ...manager, ...capacityOf(nodes.filter(takesTasks)) };
 }
 
 /** Of a node by its id. @throws node.unknown, engine.*, swarm.* */
-export async function setAvailability(managers: Managers, id: string, availability: NodeMember['availability']): Promise<void> {
+export async function setAvailability(managers: Managers, id: string, availability: Machine['availability']): Promise<void> {
   const known = (await swarmNodes(managers)).some((node) => node.id === id);
   if (!known) throw new KatafleetError('node.unknown', `no node ${id} in the swarm`);
   await managers.do(`set the availability of the node ${id}`, async (docker) => {
