@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { omissions, Outcome } from '../../src/model/run.ts';
 import { goldenJson } from '../support/golden.ts';
+import { makeClient } from './make-client.ts';
 import { makeConfig } from './make-config.ts';
 import { makeJournal } from './make-journal.ts';
 import { makeKatas } from './make-katas.ts';
@@ -19,6 +20,7 @@ export const knownOutcomes = (): string[] => Outcome.options.map(({ shape }) => 
 export async function makeRecords(folder: string): Promise<void> {
   const kinds: KindsExpectation = { outcomes: knownOutcomes(), omissions };
   writeFileSync(join(folder, 'kinds.json'), goldenJson(kinds));
+  await makeClient(folder);
   makeConfig(folder);
   makeSwarmKey(folder);
   makeJournal(folder);

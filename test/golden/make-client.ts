@@ -1,0 +1,123 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Placing } from '../../src/model/placing.ts';
+import type { RunRequest, RunResult } from '../../src/model/run.ts';
+import type { ServerClient } from '../../src/client/client.ts';
+import { runThere } from '../../src/client/remote.ts';
+import { asJson } from '../../src/cli/show/report.ts';
+import { buildApp, type Parts } from '../../src/http/app.ts';
+import { Journal } from '../../src/store/journal.ts';
+import { goldenJson } from '../support/golden.ts';
+import { fullResult, hostileNames, outcomes, plainResult, timeOf } from './inputs.ts';
+
+/** What the API and `run --json` answer, and what the client sends, beside what they mean. */
+export interface ClientExpectation {
+  results: { id: string; result: RunResult; answer: object; printed: object }[];
+  /** Runs that have no result. */
+  others: { id: string; answer: object }[];
+  request: RunRequest;
+  sent: object;
+}
+
+const idOf = (index: number) => `00000000-0000-4000-8000-${String(index).padStart(12, '0')}`;
+const placing = Placing.parse({ tenant: 'class-7b', constraints: ['zone==a'], architecture: 'arm64' });
+const wanted: RunRequest = { image: 'gcc-assert', files: [], steps: [{ argv: ['x'] }] };
+const error = { code: 'image.unknown', message: 'no image\n\u001b[0m', hint: 'build it' };
+
+/** Every kind of outcome without what is optional, and some with every field: binary output, ends, omissions, hostile names and times. */
+const results: RunResult[] = [
+  ...outcomes.map((outcome, index) => plainResult(idOf(index), outcome)),
+  ...outcomes.slice(-2).map((outcome, index) => fullResult(idOf(outcomes.length + index), outcome)),
+];
+
+/** A request with every field that a server is asked for, the limits apart. */
+const request: RunRequest = {
+  image: 'gcc-assert',
+  files: hostileNames.map((path, index) => ({
+    path,
+    mode: 0o640,
+    ...(index % 3 === 0 ? {} : { mtimeNs: timeOf(index) }),
+    content: Buffer.from([index, 0, 0xff]),
+  })),
+  folders: [{ path: 'hollow\udc80', mode: 0o700, mtimeNs: timeOf(3) }, { path: 'plain' }],
+  steps: [
+    {
+      argv: ['bash', '-c', 'cat'],
+      env: { LANG: 'C' },
+      stdin: Buffer.from([0xff, 0]),
+      cwd: '/sandbox/a',
+      limits: { wallMs: 500 },
+      required: true,
+    },
+    { argv: ['true'] },
+  ],
+  profile: { memory: 64 * 1024 ** 2 },
+  collect: false,
+  back: ['out/'],
+  session: 'kata/avatar',
+};
+
+/** Runs of each state in a journal, and the API over it. */
+async function answers(): Promise<Pick<ClientExpectation, 'results' | 'others'>> {
+  using journal = Journal.open(':memory:');
+  const accept = (id: string) =>
+    void journal.accept({ id, tenant: placing.tenant, key: `key of ${id}`, request: wanted, placing, at: 1_000 });
+  const begun = (id: string) => {
+    accept(id);
+    journal.begin(id, 1, { node: 'nöde "1"', warm: true, resumed: false }, 1_001);
+  };
+  for (const result of results) {
+    begun(result.id);
+    if (result.attempt === 1) journal.finish(result.id, 1, result, 1_002);
+    else {
+      journal.lost(result.id, 1, 'the node is gone', 1_002);
+      journal.begin(result.id, 2, { node: 'n', resumed: true }, 1_003);
+      journal.finish(result.id, 2, result, 1_004);
+    }
+  }
+  const [waiting, running, failed, cancelled] = [90, 91, 92, 93].map(idOf) as [string, string, string, string];
+  for (const id of [waiting, cancelled]) accept(id);
+  for (const id of [running, failed]) begun(id);
+  journal.fail(failed, 1, error, 1_005);
+  journal.cancel(cancelled, 1_006);
+  const runs = {
+    ended: () => Promise.resolve(),
+    resultBytes: (id: string) => journal.resultBytes(id),
+    look: (id: string) => journal.look(id),
+    dispatcher: { position: () => 1 },
+  };
+  const app = buildApp({ runs } as unknown as Parts, { bodyLimit: 1_000, hosts: { loopbackOnly: true, names: [] } });
+  const answer = async (id: string) => (await app.inject({ url: `/v1/runs/${id}`, headers: { host: '127.0.0.1' } })).json<object>();
+  try {
+    return {
+      results: await Promise.all(
+        results.map(async (result) => ({
+          id: result.id,
+          result,
+          answer: await answer(result.id),
+          printed: JSON.parse(JSON.stringify(asJson(result))) as object,
+        })),
+      ),
+      others: await Promise.all([waiting, running, failed, cancelled].map(async (id) => ({ id, answer: await answer(id) }))),
+    };
+  } finally {
+    await app.close();
+  }
+}
+
+/** What the client sends for {@link request}. */
+async function sentRequest(): Promise<object> {
+  let sent: unknown;
+  const call = (_method: string, _path: string, body: object) => {
+    sent = JSON.parse(JSON.stringify(body));
+    return Promise.resolve({ id: 'r', state: 'cancelled', endedAt: 1 });
+  };
+  await runThere({ call } as unknown as ServerClient, request).catch(() => undefined); // it was cancelled
+  return sent as object;
+}
+
+/** Writes what a client is told and tells, as client.json. */
+export async function makeClient(folder: string): Promise<void> {
+  const expectation: ClientExpectation = { ...(await answers()), request, sent: await sentRequest() };
+  writeFileSync(join(folder, 'client.json'), goldenJson(expectation));
+}
