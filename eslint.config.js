@@ -39,7 +39,7 @@ const allowed = {
   rsync: ['base', 'model', 'files'],
   deploy: ['base', 'model', 'config', 'drivers', 'images'],
   http: ['base', 'model', 'fleet', 'runs'],
-  client: ['base', 'model', 'runs'],
+  client: ['base', 'model'],
   app: houses.filter((house) => house !== 'cli'),
   cli: houses.filter((house) => !['protocol', 'store', 'rsync', 'http'].includes(house)),
 };

@@ -1,4 +1,4 @@
-import type { Outcome } from '../model/run.ts';
+import type { Outcome } from '../model/outcome.ts';
 
 /** The exit code of `katafleet run`, as docs/cli.md has it: the program's own, and what shells and timeout(1) use. */
 export function exitCodeOf(outcome: Outcome): number {

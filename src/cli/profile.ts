@@ -1,10 +1,10 @@
-import type { RemoteRequest } from '../client/remote.ts';
+import type { RemoteRequest } from '../model/request-json.ts';
 import type { Config } from '../config/schema.ts';
 import { nearest } from '../config/nearest.ts';
 import { KatafleetError } from '../model/errors.ts';
 import { ownLimits } from '../model/limits.ts';
 import type { Profile } from '../model/profile.ts';
-import type { RunRequest } from '../model/run.ts';
+import type { RunRequest } from '../model/request.ts';
 
 /**
  * The limits that a run begins with: those of the named profile, else of the profile `default` where there is one.

@@ -13,9 +13,11 @@ import type { Fleet, Keeping, NodeSummary } from '../fleet/fleet.ts';
 import { machineOf, splitMachine } from '../fleet/node/machines.ts';
 import type { Maintenance } from '../fleet/upkeep/maintenance.ts';
 import { checkJob, type Job, wantedOf } from '../runs/job.ts';
-import { requestOf, resultJson, RunJson } from '../runs/json.ts';
-import { longJson } from '../runs/long-json.ts';
-import type { KeptRecord, RunService, RunState } from '../runs/service.ts';
+import { resultJson } from '../model/json.ts';
+import { requestOf, RunJson } from '../model/request-json.ts';
+import { longJson } from './long-json.ts';
+import { type KeptRecord, RunState } from '../model/record.ts';
+import type { RunService } from '../runs/service.ts';
 import { mediaType, ownBodies, readBodies, readsItself } from './bodies.ts';
 import { boundBodies, busy, type Forget } from './body-budget.ts';
 import { hostFault, type Hosts } from './hosts.ts';
@@ -60,7 +62,6 @@ const Wait = z.coerce.number().min(0).max(longestWait).default(0);
 const RunId = z.object({ id: z.uuid() });
 /** A node's name of 63 characters, or with a machine's behind it. */
 const NodeName = z.object({ name: z.string().max(200) });
-const states = ['waiting', 'running', 'finished', 'failed', 'cancelled'] as const;
 
 /** The API. Every answer is JSON; errors are `{error: {code, message, fault, retry, hint?}}`. */
 export function buildApp(parts: Parts, options: AppOptions): FastifyInstance {
@@ -139,7 +140,7 @@ function runRoutes(app: FastifyInstance, parts: Parts, forget: Forget, answers: 
     const query = parse(
       z.object({
         limit: z.coerce.number().int().min(1).max(1_000).default(50),
-        state: z.enum(states).optional(),
+        state: RunState.optional(),
         tenant: z.string().max(128).optional(),
       }),
       request.query,

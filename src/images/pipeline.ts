@@ -1,5 +1,6 @@
 import type Dockerode from 'dockerode';
-import type { RunRequest, RunResult } from '../model/run.ts';
+import type { RunRequest } from '../model/request.ts';
+import type { RunResult } from '../model/result.ts';
 import type { Fingerprint } from '../drivers/contract.ts';
 import { engineError } from '../drivers/docker/errors.ts';
 import { build, imageRepository } from './build.ts';

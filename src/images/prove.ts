@@ -1,5 +1,7 @@
 import { KatafleetError } from '../model/errors.ts';
-import type { Outcome, RunRequest, RunResult } from '../model/run.ts';
+import type { Outcome } from '../model/outcome.ts';
+import type { RunRequest } from '../model/request.ts';
+import type { RunResult } from '../model/result.ts';
 import { compilePattern } from '../runs/attempt/lights.ts';
 import type { Progress } from './base.ts';
 import type { Recipe } from './recipe.ts';

@@ -3,7 +3,7 @@ import { KatafleetError } from '../model/errors.ts';
 import { faultsOf } from '../model/faults.ts';
 import { Manifest } from '../model/manifest.ts';
 import { sandboxPath } from '../model/paths.ts';
-import type { SandboxFile } from '../model/run.ts';
+import type { SandboxFile } from '../model/request.ts';
 import { FilesBelow, startPointLimits } from '../files/below.ts';
 
 /**

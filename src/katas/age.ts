@@ -1,4 +1,4 @@
-import { placedNs } from '../model/run.ts';
+import { placedNs } from '../model/request.ts';
 import type { Kept, Sandbox } from './sandbox.ts';
 
 const nsPerSecond = 1_000_000_000n;

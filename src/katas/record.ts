@@ -2,20 +2,21 @@ import { z } from 'zod';
 import { KatafleetError } from '../model/errors.ts';
 import { Light } from '../model/lights.ts';
 import { Manifest } from '../model/manifest.ts';
-import type { Stream } from '../model/output.ts';
 import { pathBytes } from '../model/paths.ts';
-import { Outcome, type RunResult, type StepResult } from '../model/run.ts';
+import { ReadOutcome } from '../model/outcome.ts';
+import { type RunResult, StepFacts, Timings } from '../model/result.ts';
 import { KataId } from './names.ts';
 import { Rules } from './rules.ts';
 import type { Kept, KeptFolder, LeftOut, Sandbox } from './sandbox.ts';
 
 /**
  * The JSON documents in an avatar's repository. Bundles come from strangers, so all are checked when they are read. They are on
- * disk for ever: what any release wrote has to be read, so that a field that is added needs a default.
+ * disk for ever: what any release wrote has to be read, so that a field that is added needs a default, and one of a younger
+ * release is dropped.
  */
 
 /** `kata.json`: what the kata is; the same in every commit. */
-export const KataRecord = z.strictObject({
+export const KataRecord = z.object({
   version: z.literal(1),
   id: KataId,
   /** ISO 8601. */
@@ -37,11 +38,11 @@ const mode = z.int().min(0).max(0o7777);
 const paths = z.array(z.string()).max(1_000_000);
 const count = z.number().min(0);
 
-const Stamp = z.strictObject({ path: z.string(), mode, mtimeNs: decimal, hidden: z.boolean().default(false) });
+const Stamp = z.object({ path: z.string(), mode, mtimeNs: decimal, hidden: z.boolean().default(false) });
 type Stamp = z.output<typeof Stamp>;
 
 /** `files.json`: what git does not keep of the sandbox folder: time stamps, modes, empty folders, and what is hidden. */
-const FilesRecord = z.strictObject({ version: z.literal(1), files: z.array(Stamp), folders: z.array(Stamp) });
+const FilesRecord = z.object({ version: z.literal(1), files: z.array(Stamp), folders: z.array(Stamp) });
 
 /** An entry a line, sorted, so that the differences from commit to commit are small. */
 export function filesJson({ files, folders }: Sandbox): Buffer {
@@ -55,26 +56,8 @@ export function filesJson({ files, folders }: Sandbox): Buffer {
   return Buffer.from(`{"version":1,"files":[\n${lines(files)}\n],"folders":[\n${lines(folders)}\n]}\n`);
 }
 
-/** A step's result but for what was printed. Every field of {@link StepResult} is here, or the type does not fit. */
-const step = {
-  outcome: Outcome,
-  stdoutBytes: count,
-  stderrBytes: count,
-  stdoutCut: z.boolean(),
-  stderrCut: z.boolean(),
-  wallMs: count,
-  userMs: count,
-  systemMs: count,
-  peakMemory: count,
-  oomKills: count,
-  /** Records of 0.1.0 lack these. */
-  exitCode: z.int().optional(),
-  stdoutOmitted: count.optional(),
-  stderrOmitted: count.optional(),
-} satisfies Record<keyof Omit<StepResult, Stream | `${Stream}Tail`>, z.ZodType>;
-
 /** `test.json`: how a test went. What was printed lies beside it, as the bytes that it was, in `stdout` and `stderr`. */
-export const TestRecord = z.strictObject({
+export const TestRecord = z.object({
   version: z.literal(1),
   test: z.int().min(1),
   /** When the files were handed in, ISO 8601. */
@@ -87,10 +70,10 @@ export const TestRecord = z.strictObject({
   warm: z.boolean().optional(),
   /** Whether a session's sandbox served it. */
   resumed: z.boolean().optional(),
-  outcome: Outcome,
+  outcome: ReadOutcome,
   light: Light.optional(),
-  timings: z.strictObject({ queueMs: count, acquireMs: count, executeMs: count, collectMs: count, totalMs: count }).partial().optional(),
-  steps: z.array(z.strictObject(step)).max(10_000),
+  timings: Timings.partial().optional(),
+  steps: z.array(StepFacts).max(10_000),
   /**
    * Files that the run made, changed and deleted, those kept but hidden, those dropped by a rule: the first of each, where there
    * are more than {@link listBytes} of them. The tree has all.
@@ -101,7 +84,7 @@ export const TestRecord = z.strictObject({
   hidden: paths,
   ignored: paths,
   /** What was handed in and what was made that could not be kept. */
-  leftOut: z.array(z.strictObject({ path: z.string(), reason: z.string() })).max(100_000),
+  leftOut: z.array(z.object({ path: z.string(), reason: z.string() })).max(100_000),
   leftOutCount: count,
 });
 export type TestRecord = z.output<typeof TestRecord>;

@@ -3,15 +3,8 @@ import { ancestors, checkEntries } from '../model/entries.ts';
 import { KatafleetError } from '../model/errors.ts';
 import { pathBytes } from '../model/paths.ts';
 import { formatBytes } from '../model/quantity.ts';
-import {
-  type Changes,
-  defaultModes,
-  type Omission,
-  placedNs,
-  type ReturnedFile,
-  type SandboxFile,
-  type SandboxFolder,
-} from '../model/run.ts';
+import { defaultModes, placedNs, type SandboxFile, type SandboxFolder } from '../model/request.ts';
+import type { Changes, Omission, ReturnedFile } from '../model/result.ts';
 import { ageOf } from './age.ts';
 import { namesGitFolder } from './names.ts';
 import type { FateOf } from './rules.ts';

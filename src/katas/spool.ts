@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { deserialize, serialize } from 'node:v8';
 import { crc32 } from 'node:zlib';
-import type { SandboxFolder } from '../model/run.ts';
+import type { SandboxFolder } from '../model/request.ts';
 import type { Ending } from './record.ts';
 import type { WholeFile } from './sandbox.ts';
 

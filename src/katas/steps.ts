@@ -1,6 +1,7 @@
 import { KatafleetError } from '../model/errors.ts';
 import { shownOutput, type Stream } from '../model/output.ts';
-import { noChanges, type SandboxFile, type SandboxFolder } from '../model/run.ts';
+import type { SandboxFile, SandboxFolder } from '../model/request.ts';
+import { noChanges } from '../model/result.ts';
 import { savedCommit, testedCommit } from './commits.ts';
 import type { CommitPlan } from './fast-import.ts';
 import { type KataRecord, type TestRecord, testRecord } from './record.ts';

@@ -1,4 +1,4 @@
-import type { StepResult } from './run.ts';
+import type { StepResult } from './result.ts';
 
 export type Stream = 'stdout' | 'stderr';
 type Printed = Pick<

@@ -48,3 +48,6 @@ export function gidIn(passwd: string, uid: number): number | undefined {
   }
   return undefined;
 }
+
+/** The user that cyber-dojo's images are made for, and as which files of katafleet's own side are kept. Sandboxes have another each. */
+export const sandboxUser = { uid: 41966, gid: 51966 } as const;

@@ -1,5 +1,5 @@
 import { decodePath, pathFault, pathLimits } from '../model/paths.ts';
-import { type ListedFile, omissions, type Omission } from '../model/run.ts';
+import { type ListedFile, omissions, type Omission } from '../model/result.ts';
 import { type Frame, ProtocolBreak, supervisorFrame } from './frames.ts';
 import { PayloadReader } from './wire.ts';
 

@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { lstat, readdir } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { encodePath } from '../model/paths.ts';
-import type { ListedFile, ReturnedFile } from '../model/run.ts';
+import type { ListedFile, ReturnedFile } from '../model/result.ts';
 import { readExactly, Way } from '../files/way.ts';
 
 const atOnce = 16;

@@ -1,7 +1,8 @@
 import type { ByteBudget } from '../base/byte-budget.ts';
 import { randomUUID } from 'node:crypto';
 import { KatafleetError, messageOf } from '../model/errors.ts';
-import { notCounted, type RunResult } from '../model/run.ts';
+import { notCounted } from '../model/record.ts';
+import type { RunResult } from '../model/result.ts';
 import type { Fleet } from '../fleet/fleet.ts';
 import type { Lease } from '../fleet/node/sandboxes.ts';
 import type { Policy } from '../scheduler/place/placement.ts';

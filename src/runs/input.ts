@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { KatafleetError } from '../model/errors.ts';
 import { faultsOf } from '../model/faults.ts';
-import type { RunRequest, SandboxFile } from '../model/run.ts';
+import type { RunRequest, SandboxFile } from '../model/request.ts';
 
 /** A file as TypeScript programs give it: a text will do for its bytes. */
 export interface FileInput extends Omit<SandboxFile, 'content'> {

@@ -4,7 +4,7 @@ import { compileGlobs, type GlobProgram } from '../model/glob.ts';
 import { canonicalImage, isImageName } from '../model/image-name.ts';
 import { type Placing, unplaced } from '../model/placing.ts';
 import { poolKey, type Profile, profileOf, type SandboxLimits, sandboxLimits } from '../model/profile.ts';
-import { type RunRequest, Step } from '../model/run.ts';
+import { type RunRequest, Step } from '../model/request.ts';
 import { fitsExec } from '../protocol/requests.ts';
 import type { Wanted } from '../scheduler/place/placement.ts';
 import { mostStdin, variablesOf } from './attempt/execute.ts';

@@ -2,40 +2,15 @@ import { randomUUID } from 'node:crypto';
 import { within } from '../base/deadline.ts';
 import { KatafleetError, messageOf } from '../model/errors.ts';
 import type { Placing } from '../model/placing.ts';
-import type { KeptResult, RunRequest, RunResult } from '../model/run.ts';
+import type { KeptRecord, RunRecord } from '../model/record.ts';
+import type { RunRequest } from '../model/request.ts';
+import type { RunResult } from '../model/result.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { checkJob, type Job } from './job.ts';
 import { Owed } from './room/owed.ts';
 import { Recovery, type Unended } from './recovery.ts';
 import type { Recorder, SubmitOptions } from './ticket.ts';
 import { Waiters } from './waiters.ts';
-
-export type RunState = 'waiting' | 'running' | 'finished' | 'failed' | 'cancelled';
-
-/** A run as it was written down. Times are Unix ms. */
-export interface RunRecord {
-  id: string;
-  tenant: string;
-  key?: string | undefined;
-  image: string;
-  state: RunState;
-  placing: Placing;
-  acceptedAt: number;
-  endedAt?: number | undefined;
-  attempts: readonly {
-    number: number;
-    node: string;
-    startedAt: number;
-    endedAt?: number | undefined;
-    state: string;
-    reason?: string | undefined;
-  }[];
-  result?: RunResult | undefined;
-  error?: { code: string; message: string; hint?: string | undefined } | undefined;
-}
-
-/** A run whose result's large files are read when they are wanted. */
-export type KeptRecord = Omit<RunRecord, 'result'> & { result?: KeptResult | undefined };
 
 /** What the service needs of the journal. */
 export interface RunJournal {

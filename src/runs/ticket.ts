@@ -1,8 +1,8 @@
 import { KatafleetError, messageOf } from '../model/errors.ts';
-import type { RunResult } from '../model/run.ts';
+import type { RunResult } from '../model/result.ts';
 import type { Waiting } from '../scheduler/queue/queue.ts';
 import type { Job } from './job.ts';
-import type { RunOptions } from './attempt/runner.ts';
+import type { RunOptions } from '../model/request.ts';
 
 /** Where attempts and ends are written down; the journal. Every method answers whether the run still was this attempt's. */
 export interface Recorder {

@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer';
-import type { KeptResult, Pieces, RunResult } from '../model/run.ts';
+import type { KeptResult, Pieces, RunResult } from '../model/result.ts';
 
 /** Files of so many bytes stand beside the result that names them, and all that come after so many bytes of smaller ones. */
 const [apartFrom, mostWithin] = [256 * 1024, 1024 ** 2];

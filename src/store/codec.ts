@@ -2,7 +2,9 @@ import { createHash } from 'node:crypto';
 import { DefaultSerializer, deserialize } from 'node:v8';
 import { KatafleetError, messageOf } from '../model/errors.ts';
 import { encodePath } from '../model/paths.ts';
-import type { RunRequest } from '../model/run.ts';
+import type { RunRequest } from '../model/request.ts';
+import { RunResult } from '../model/result.ts';
+import { youngerFields } from '../model/younger.ts';
 import type { SplitResult } from './apart.ts';
 
 /** Before each value, so that another form can be told from this one. */
@@ -31,8 +33,9 @@ function encode(value: object): Buffer {
 
 /** @throws journal.broken */
 export const decodeRequest = (bytes: Buffer): RunRequest => decode(bytes) as RunRequest;
-/** One that an older release wrote has all its files in it. */
-export const decodeResult = (bytes: Buffer): SplitResult => decode(bytes) as SplitResult;
+const withYounger = youngerFields(RunResult);
+/** One that an older release wrote has all its files in it, and lacks fields that are younger. */
+export const decodeResult = (bytes: Buffer): SplitResult => withYounger(decode(bytes) as SplitResult);
 
 function decode(bytes: Buffer): unknown {
   if (bytes[0] !== version)

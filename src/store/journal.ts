@@ -3,48 +3,13 @@ import { setImmediate } from 'node:timers/promises';
 import { KatafleetError } from '../model/errors.ts';
 import { canonicalImage } from '../model/image-name.ts';
 import { Placing } from '../model/placing.ts';
-import { type KeptResult, notCounted, type RunRequest, type RunResult } from '../model/run.ts';
+import { type AttemptRecord, type KeptRecord, type RunRecord, type RunState, type RunSummary, notCounted } from '../model/record.ts';
+import type { RunRequest } from '../model/request.ts';
+import type { RunResult } from '../model/result.ts';
 import { kept, split, whole } from './apart.ts';
 import { decodeRequest, decodeResult, encodeRequest, encodeResult, hashOf } from './codec.ts';
 import { type Db, openDatabase } from './database.ts';
 import { NodeBook } from './node-book.ts';
-
-export type RunState = 'waiting' | 'running' | 'finished' | 'failed' | 'cancelled';
-
-export interface AttemptRecord {
-  number: number;
-  node: string;
-  warm: boolean | undefined;
-  /** Whether it went on in its session's kept sandbox. */
-  resumed: boolean;
-  startedAt: number;
-  endedAt: number | undefined;
-  state: 'running' | 'accepted' | 'lost' | 'failed' | 'cancelled';
-  reason: string | undefined;
-}
-
-export interface RunSummary {
-  id: string;
-  tenant: string;
-  key: string | undefined;
-  image: string;
-  state: RunState;
-  placing: Placing;
-  acceptedAt: number;
-  endedAt: number | undefined;
-  error: { code: string; message: string; hint?: string } | undefined;
-}
-
-export interface RunRecord extends RunSummary {
-  attempts: AttemptRecord[];
-  result: RunResult | undefined;
-}
-
-/** A run whose result's large files are read when they are wanted; they are gone when the run is forgotten. */
-export interface KeptRecord extends RunSummary {
-  attempts: AttemptRecord[];
-  result: KeptResult | undefined;
-}
 
 interface Unfinished extends Pick<RunSummary, 'id' | 'tenant' | 'placing' | 'acceptedAt'> {
   /** Of its request. */

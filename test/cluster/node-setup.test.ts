@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { profileOf, sandboxLimits } from '../../src/model/profile.ts';
-import { Step } from '../../src/model/run.ts';
+import { Step } from '../../src/model/request.ts';
 import { runWords } from '../../src/drivers/ssh/flags.ts';
 import { parseRelease } from '../../src/drivers/ssh/parse/version.ts';
 import { Conversation } from '../../src/protocol/conversation.ts';

@@ -1,4 +1,5 @@
-import { type Outcome, omissions, type ReturnedFile, type RunResult, type StepResult } from '../../src/model/run.ts';
+import type { Outcome } from '../../src/model/outcome.ts';
+import { omissions, type ReturnedFile, type RunResult, type StepResult } from '../../src/model/result.ts';
 
 /** Names of files as programs may choose them. Lone surrogates stand for bytes that are no text, see src/model/paths.ts. */
 export const hostileNames: readonly string[] = [

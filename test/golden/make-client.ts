@@ -1,7 +1,8 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Placing } from '../../src/model/placing.ts';
-import type { RunRequest, RunResult } from '../../src/model/run.ts';
+import type { RunRequest } from '../../src/model/request.ts';
+import type { RunResult } from '../../src/model/result.ts';
 import type { ServerClient } from '../../src/client/client.ts';
 import { runThere } from '../../src/client/remote.ts';
 import { asJson } from '../../src/cli/show/report.ts';

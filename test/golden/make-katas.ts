@@ -3,7 +3,8 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node
 import { mock } from 'node:test';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { noChanges, type Outcome, type RunResult, type StepResult } from '../../src/model/run.ts';
+import type { Outcome } from '../../src/model/outcome.ts';
+import { noChanges, type RunResult, type StepResult } from '../../src/model/result.ts';
 import type { Given } from '../../src/katas/avatar.ts';
 import { Rules } from '../../src/katas/rules.ts';
 import type { Ending } from '../../src/katas/record.ts';

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Placing } from '../../src/model/placing.ts';
 import { Profile } from '../../src/model/profile.ts';
-import { Step } from '../../src/model/run.ts';
+import { Step } from '../../src/model/request.ts';
 import { goldenFolder } from '../support/golden.ts';
 import { outcomes } from './inputs.ts';
 import { fullPlacing, fullProfile, fullRequestStep } from './make-journal.ts';

@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { omissions, Outcome } from '../../src/model/run.ts';
+import { Outcome } from '../../src/model/outcome.ts';
+import { omissions } from '../../src/model/result.ts';
 import { goldenJson } from '../support/golden.ts';
 import { makeClient } from './make-client.ts';
 import { makeConfig } from './make-config.ts';

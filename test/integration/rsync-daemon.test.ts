@@ -6,7 +6,7 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import type { ListedFile } from '../../src/model/run.ts';
+import type { ListedFile } from '../../src/model/result.ts';
 import { rootedAt } from '../../src/rsync/connections.ts';
 import { OwnDaemon } from '../../src/rsync/daemon.ts';
 import type { RsyncCommand } from '../../src/rsync/modules.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { SandboxFile } from '../../src/model/run.ts';
+import type { SandboxFile } from '../../src/model/request.ts';
 import { encodeFrame, hostFrame } from '../../src/protocol/frames.ts';
 import { file, PipedSupervisor } from '../support/supervisor.ts';
 

@@ -3,7 +3,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { capabilities as ofSandboxes } from '../../src/drivers/docker/isolation.ts';
 import { ConversationLost } from '../../src/protocol/conversation.ts';
-import type { SandboxFile } from '../../src/model/run.ts';
+import type { SandboxFile } from '../../src/model/request.ts';
 import { staticProgram } from '../support/compile.ts';
 import { capabilities, file, PipedSupervisor, user } from '../support/supervisor.ts';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readdir, readFile } from 'node:fs/promises';
 import { profileOf } from '../../src/model/profile.ts';
-import { Step } from '../../src/model/run.ts';
+import { Step } from '../../src/model/request.ts';
 import { encodeFrame, hostFrame } from '../../src/protocol/frames.ts';
 import { download } from '../../src/runs/attempt/download.ts';
 import { executeStep } from '../../src/runs/attempt/execute.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { judgedOutput, omissionLine, shownOutput } from '../../src/model/output.ts';
 import { profileOf } from '../../src/model/profile.ts';
-import { Step } from '../../src/model/run.ts';
+import { Step } from '../../src/model/request.ts';
 import { executeStep } from '../../src/runs/attempt/execute.ts';
 import { PipedSupervisor } from '../support/supervisor.ts';
 

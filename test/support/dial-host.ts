@@ -3,10 +3,11 @@ import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import { type Profile, profileOf } from '../../src/model/profile.ts';
-import { Step, type StepInput, type StepResult } from '../../src/model/run.ts';
+import { Step, type StepInput, type OnOutput } from '../../src/model/request.ts';
+import type { StepResult } from '../../src/model/result.ts';
 import { Conversation } from '../../src/protocol/conversation.ts';
 import { encodeOpen } from '../../src/protocol/requests.ts';
-import { executeStep, type OnOutput } from '../../src/runs/attempt/execute.ts';
+import { executeStep } from '../../src/runs/attempt/execute.ts';
 import { user } from './supervisor.ts';
 
 /** Types of the dial handshake's frames. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { Placing } from '../../src/model/placing.ts';
-import type { RunRequest } from '../../src/model/run.ts';
+import type { RunRequest } from '../../src/model/request.ts';
 import { Dispatcher, type DispatcherOptions } from '../../src/runs/dispatcher.ts';
 import { checkJob } from '../../src/runs/job.ts';
 import type { Recorder } from '../../src/runs/ticket.ts';

@@ -1,5 +1,5 @@
 import { Placing } from '../../src/model/placing.ts';
-import type { RunRequest } from '../../src/model/run.ts';
+import type { RunRequest } from '../../src/model/request.ts';
 import { Dispatcher, type DispatcherOptions } from '../../src/runs/dispatcher.ts';
 import { RunService } from '../../src/runs/service.ts';
 import { Journal } from '../../src/store/journal.ts';

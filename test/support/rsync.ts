@@ -2,7 +2,7 @@ import { chown, mkdir, mkdtemp, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { encodePath } from '../../src/model/paths.ts';
-import { sandboxUser } from '../../src/model/run.ts';
+import { sandboxUser } from '../../src/model/users.ts';
 import type { Katafleet, KatafleetOptions } from '../../src/app/library.ts';
 import type { RsyncOptions } from '../../src/rsync/rsync.ts';
 import { testFleet } from './fleet.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { compileGlobs, globsFit } from '../../src/model/glob.ts';
-import { noChanges } from '../../src/model/run.ts';
+import { noChanges } from '../../src/model/result.ts';
 import { compileGlob } from '../../src/katas/glob.ts';
 import { wantedOf } from '../../src/runs/attempt/back.ts';
 

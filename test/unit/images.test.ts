@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { KatafleetError } from '../../src/model/errors.ts';
-import type { RunResult } from '../../src/model/run.ts';
+import type { RunResult } from '../../src/model/result.ts';
 import type { Fingerprint } from '../../src/drivers/contract.ts';
 import { productionPackages, projectContext } from '../../src/images/context.ts';
 import { prove } from '../../src/images/prove.ts';

@@ -8,7 +8,8 @@ import Database from 'better-sqlite3';
 import fc from 'fast-check';
 import { KatafleetError } from '../../src/model/errors.ts';
 import { Placing } from '../../src/model/placing.ts';
-import { noChanges, type RunRequest, type RunResult } from '../../src/model/run.ts';
+import type { RunRequest } from '../../src/model/request.ts';
+import { noChanges, type RunResult } from '../../src/model/result.ts';
 import { decodeRequest, decodeResult, encodeRequest, encodeResult, hashOf } from '../../src/store/codec.ts';
 import { Journal } from '../../src/store/journal.ts';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { LightRules } from '../../src/model/lights.ts';
-import type { Outcome } from '../../src/model/run.ts';
+import type { Outcome } from '../../src/model/outcome.ts';
 import { lightOf } from '../../src/runs/attempt/lights.ts';
 
 const rules = LightRules.parse({

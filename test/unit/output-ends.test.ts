@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import type { LightRules } from '../../src/model/lights.ts';
 import { omittedBytes, shownOutput } from '../../src/model/output.ts';
-import type { StepResult } from '../../src/model/run.ts';
+import type { StepResult } from '../../src/model/result.ts';
 import { readTestRecord, testRecord } from '../../src/katas/record.ts';
 import { lightOf } from '../../src/runs/attempt/lights.ts';
-import { stepJson } from '../../src/runs/json.ts';
+import { stepJson } from '../../src/model/json.ts';
 import { result } from '../support/katas.ts';
 
 const exited = { kind: 'exited', code: 0 } as const;

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import type { ServerClient } from '../../src/client/client.ts';
 import { runThere } from '../../src/client/remote.ts';
 import { KatafleetError } from '../../src/model/errors.ts';
-import { noChanges, type RunResult } from '../../src/model/run.ts';
-import { requestOf, resultJson, RunJson } from '../../src/runs/json.ts';
+import { noChanges, type RunResult } from '../../src/model/result.ts';
+import { resultJson } from '../../src/model/json.ts';
+import { requestOf, RunJson } from '../../src/model/request-json.ts';
 
 const bytes = Buffer.from([0xff, 0, 0x41]);
 const result: RunResult = {

@@ -7,7 +7,7 @@ import fc from 'fast-check';
 import { readFolder } from '../../src/cli/files/folder.ts';
 import { keptBack } from '../../src/cli/files/own-names.ts';
 import { sayNotWritten, writeBack } from '../../src/cli/files/write-back.ts';
-import { noChanges, type ReturnedFile } from '../../src/model/run.ts';
+import { noChanges, type ReturnedFile } from '../../src/model/result.ts';
 import { gitEnvironment } from '../../src/katas/git.ts';
 
 const file = (path: string, content = 'x'): ReturnedFile => ({

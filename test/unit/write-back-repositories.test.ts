@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { writeBack } from '../../src/cli/files/write-back.ts';
-import { noChanges } from '../../src/model/run.ts';
+import { noChanges } from '../../src/model/result.ts';
 
 describe('a repository that was not sent with its folder', () => {
   let folder = '';

@@ -6,7 +6,7 @@ import { faultsOf } from '../../model/faults.ts';
 import { Placing } from '../../model/placing.ts';
 import { parseBytes } from '../../model/quantity.ts';
 import { checkJob, wantedOf } from '../../runs/job.ts';
-import { requestOf, RunJson } from '../../runs/json.ts';
+import { requestOf, RunJson } from '../../model/request-json.ts';
 import type { NodeVerdict } from '../../scheduler/place/placement.ts';
 import { table } from '../show/table.ts';
 import { colours, escapeControls } from '../show/terminal.ts';

@@ -8,7 +8,7 @@ import { KatafleetError } from '../../model/errors.ts';
 import type { RunTest } from '../../katas/avatar.ts';
 import type { Sandbox } from '../../katas/sandbox.ts';
 import { Katas } from '../../katas/store.ts';
-import { outputJson } from '../../runs/json.ts';
+import { outputJson } from '../../model/json.ts';
 import { exitCodeOf } from '../exit-code.ts';
 import { readFolder } from '../files/folder.ts';
 import { interruptible } from '../interrupt.ts';

@@ -3,7 +3,7 @@ import { lstat, opendir, readFile, stat } from 'node:fs/promises';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
 import { decodePath } from '../../model/paths.ts';
 import { formatBytes } from '../../model/quantity.ts';
-import type { SandboxFile, SandboxFolder } from '../../model/run.ts';
+import type { SandboxFile, SandboxFolder } from '../../model/request.ts';
 import { namesGitFolder } from '../../katas/names.ts';
 
 /** Bounds of what is sent. */

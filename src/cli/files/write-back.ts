@@ -6,7 +6,7 @@ import { listed } from '../../base/listed.ts';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
 import { decodePath, encodePath } from '../../model/paths.ts';
 import { makeFolder } from '../../files/make-folder.ts';
-import type { Changes } from '../../model/run.ts';
+import type { Changes } from '../../model/result.ts';
 import { namesGitFolder } from '../../katas/names.ts';
 import { type KeptBack, keptBack } from './own-names.ts';
 

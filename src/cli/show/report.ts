@@ -1,8 +1,8 @@
 import { omittedBytes } from '../../model/output.ts';
 import { sayOutcome } from '../../model/outcome.ts';
 import { formatBytes, formatDuration } from '../../model/quantity.ts';
-import type { Changes, RunResult } from '../../model/run.ts';
-import { stepJson } from '../../runs/json.ts';
+import type { Changes, RunResult } from '../../model/result.ts';
+import { resultJson } from '../../model/json.ts';
 import { colours, escapeControls } from './terminal.ts';
 
 /** What is shown of a run's changes; a kata may have left out more than the run did. */
@@ -43,15 +43,4 @@ export function report(
 }
 
 /** The result as plain JSON: output as text, with its bytes beside it where it is none; files in base64, time stamps as decimal ns. */
-export function asJson(result: RunResult, changes: ShownChanges = result.changes): object {
-  const { steps } = result;
-  return {
-    ...result,
-    steps: steps.map(stepJson),
-    changes: {
-      ...changes,
-      files: changes.files.map((file) => ({ ...file, mtimeNs: String(file.mtimeNs), content: file.content.toString('base64') })),
-      folders: changes.folders.map((folder) => ({ ...folder, mtimeNs: String(folder.mtimeNs) })),
-    },
-  };
-}
+export const asJson = (result: RunResult, changes: ShownChanges = result.changes): object => resultJson({ ...result, changes }, 'base64');

@@ -1,6 +1,5 @@
-import { gidIn, groupLine, holdsUids, parseUids, passwdLines, sandboxGid, type Uids, uidsInWords } from '../../model/users.ts';
+import { gidIn, groupLine, holdsUids, parseUids, passwdLines, sandboxGid, type Uids, uidsInWords, sandboxUser } from '../../model/users.ts';
 import { labels } from '../../model/labels.ts';
-import { sandboxUser } from '../../model/run.ts';
 
 /** What an image has for passwd and group: empty where it has none, undefined for what is no plain file and stays as it is. */
 export interface Accounts {

@@ -1,5 +1,5 @@
 import { GlobMatcher, type GlobProgram } from '../../model/glob.ts';
-import type { Changes } from '../../model/run.ts';
+import type { Changes } from '../../model/result.ts';
 import type { Conversation } from '../../protocol/conversation.ts';
 import { ability } from '../../protocol/replies.ts';
 import { encodeBack } from '../../protocol/requests.ts';

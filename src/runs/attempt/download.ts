@@ -1,5 +1,5 @@
 import { pathBytes } from '../../model/paths.ts';
-import { type Changes, type ListedFile, noChanges, type Omission } from '../../model/run.ts';
+import { type Changes, type ListedFile, noChanges, type Omission } from '../../model/result.ts';
 import type { Profile } from '../../model/profile.ts';
 import { type Conversation, ConversationLost } from '../../protocol/conversation.ts';
 import { failure } from './execute.ts';

@@ -2,16 +2,15 @@ import { KatafleetError } from '../../model/errors.ts';
 import type { Stream } from '../../model/output.ts';
 import { eachLimit, ownLimits } from '../../model/limits.ts';
 import type { Profile } from '../../model/profile.ts';
-import type { Outcome, Step, StepResult } from '../../model/run.ts';
+import type { Outcome } from '../../model/outcome.ts';
+import type { OnOutput, Step } from '../../model/request.ts';
+import type { StepResult } from '../../model/result.ts';
 import type { Conversation } from '../../protocol/conversation.ts';
 import { ability, type RawResult } from '../../protocol/replies.ts';
 import { encodeData, encodeExec, encodeStdin } from '../../protocol/requests.ts';
 import { encodeFrame, hostFrame } from '../../protocol/frames.ts';
 import type { OutputRoom } from '../room/output-budget.ts';
 import { fieldsOf, StepOutput, tailOf } from './step-output.ts';
-
-/** Told of output as it comes; what it returns is waited for, so that a slow reader slows the program. */
-export type OnOutput = (step: number, stream: 'stdout' | 'stderr', bytes: Buffer) => void | Promise<void>;
 
 /** Bytes of one step's standard input at most: STDIN's bound in docs/protocol.md. */
 export const mostStdin = 64 * 1024 * 1024;

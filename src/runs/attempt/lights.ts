@@ -2,7 +2,7 @@ import { RE2JS } from 're2js';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
 import type { Light, LightRule, LightRules } from '../../model/lights.ts';
 import { judgedOutput } from '../../model/output.ts';
-import type { Outcome } from '../../model/run.ts';
+import type { Outcome } from '../../model/outcome.ts';
 
 const compiled = new Map<string, RE2JS>();
 

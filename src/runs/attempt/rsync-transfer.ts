@@ -1,7 +1,8 @@
 import { KatafleetError, messageOf } from '../../model/errors.ts';
 import { limits } from '../../model/limits.ts';
 import { profileOf } from '../../model/profile.ts';
-import type { Changes, ListedFile, ReturnedFile, Step, StepResult } from '../../model/run.ts';
+import type { Step } from '../../model/request.ts';
+import type { Changes, ListedFile, ReturnedFile, StepResult } from '../../model/result.ts';
 import type { Lease } from '../../fleet/node/sandboxes.ts';
 import { ConversationLost } from '../../protocol/conversation.ts';
 import { encodeFrame, hostFrame } from '../../protocol/frames.ts';

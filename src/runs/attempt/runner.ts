@@ -1,25 +1,21 @@
 import type { Room } from '../../base/byte-budget.ts';
 import { within } from '../../base/deadline.ts';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
-import { type Changes, noChanges, type Outcome, type RunResult, type StepResult } from '../../model/run.ts';
+import type { Outcome } from '../../model/outcome.ts';
+import { type Changes, noChanges, type RunResult, type StepResult } from '../../model/result.ts';
 import type { PreparedImage, SandboxEnd } from '../../drivers/contract.ts';
 import type { ReadySandbox } from '../../fleet/pools/pool.ts';
 import type { Lease } from '../../fleet/node/sandboxes.ts';
 import { ConversationLost } from '../../protocol/conversation.ts';
 import { encodeOpen } from '../../protocol/requests.ts';
-import { executeStep, type OnOutput } from './execute.ts';
+import type { RunOptions } from '../../model/request.ts';
+import { executeStep } from './execute.ts';
 import type { Job } from '../job.ts';
 import { lightOf } from './lights.ts';
 import { askAboutMemory } from '../room/memory.ts';
 import type { OutputRoom } from '../room/output-budget.ts';
 import { mostWaitMs, PacedRoom } from '../room/paced-room.ts';
 import { streamTransfer, type Transfer } from './transfer.ts';
-
-export interface RunOptions {
-  /** Ends the run: what was printed before is kept, the outcome is cancelled. */
-  signal?: AbortSignal;
-  onOutput?: OnOutput;
-}
 
 export interface AttemptOptions extends RunOptions {
   /** Whether the sandbox has served its session before. */

@@ -1,5 +1,5 @@
 import { mostTail, omissionLine, restOfLetter, unfinishedLetter } from '../../model/output.ts';
-import type { StepResult } from '../../model/run.ts';
+import type { StepResult } from '../../model/result.ts';
 import type { Conversation } from '../../protocol/conversation.ts';
 import { Gathered } from './gathered.ts';
 import { LastBytes } from './last-bytes.ts';

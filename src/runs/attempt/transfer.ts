@@ -1,7 +1,7 @@
-import { type Changes, placedNs } from '../../model/run.ts';
+import { placedNs } from '../../model/request.ts';
+import type { Changes } from '../../model/result.ts';
 import type { Lease } from '../../fleet/node/sandboxes.ts';
-import type { Conversation } from '../../protocol/conversation.ts';
-import { ConversationLost } from '../../protocol/conversation.ts';
+import { type Conversation, ConversationLost } from '../../protocol/conversation.ts';
 import { encodeFrame, hostFrame } from '../../protocol/frames.ts';
 import { ability } from '../../protocol/replies.ts';
 import { askBack, wantedOf } from './back.ts';

@@ -1,6 +1,6 @@
 import { KatafleetError } from '../../model/errors.ts';
 import { sandboxPath } from '../../model/paths.ts';
-import { defaultModes, placedNs, type SandboxFolder } from '../../model/run.ts';
+import { defaultModes, placedNs, type SandboxFolder } from '../../model/request.ts';
 import type { Conversation } from '../../protocol/conversation.ts';
 import { encodeData, encodeDelete, encodeDir, encodeFile, type EntryHeader } from '../../protocol/requests.ts';
 import type { Delta } from '../sessions/sandbox-state.ts';

@@ -1,5 +1,5 @@
 import { within } from '../../base/deadline.ts';
-import type { StepResult } from '../../model/run.ts';
+import type { StepResult } from '../../model/result.ts';
 import type { Lease } from '../../fleet/node/sandboxes.ts';
 import { encodeFrame, hostFrame } from '../../protocol/frames.ts';
 import { ability } from '../../protocol/replies.ts';

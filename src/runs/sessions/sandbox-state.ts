@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { type Changes, defaultModes, placedNs, type SandboxFile, type SandboxFolder } from '../../model/run.ts';
+import { defaultModes, placedNs, type SandboxFile, type SandboxFolder } from '../../model/request.ts';
+import type { Changes } from '../../model/result.ts';
 
 interface Known {
   /** SHA-256 of its bytes; undefined where nobody knows them. */

@@ -1,4 +1,4 @@
-import type { RunResult } from '../../model/run.ts';
+import type { RunResult } from '../../model/result.ts';
 import type { Lease } from '../../fleet/node/sandboxes.ts';
 import type { Job } from '../job.ts';
 import type { SandboxState } from './sandbox-state.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { requestOf, RunJson } from '../../../src/runs/json.ts';
+import { requestOf, RunJson } from '../../../src/model/request-json.ts';
 import { type ClientExpectation, makeClient } from '../../golden/make-client.ts';
 import { resultByClient01, resultPrinted01 } from '../../support/client-0.1.ts';
 import { assertHolds, readExpectation } from '../../support/golden.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { KatafleetError } from '../../../src/model/errors.ts';
-import { noChanges } from '../../../src/model/run.ts';
+import { noChanges } from '../../../src/model/result.ts';
 import { compileGlob } from '../../../src/katas/glob.ts';
 import { namesGitFolder } from '../../../src/katas/names.ts';
 import { fateOf, parseRules, Rules } from '../../../src/katas/rules.ts';

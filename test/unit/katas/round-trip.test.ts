@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { decodePath } from '../../../src/model/paths.ts';
-import type { RunRequest, SandboxFolder } from '../../../src/model/run.ts';
+import type { RunRequest, SandboxFolder } from '../../../src/model/request.ts';
 import type { Sandbox, WholeFile } from '../../../src/katas/sandbox.ts';
 import { created, file, git, result, startPoint, testStore } from '../../support/katas.ts';
 

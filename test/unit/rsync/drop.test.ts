@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import fc from 'fast-check';
 import { decodePath, encodePath, pathFault } from '../../../src/model/paths.ts';
-import type { ListedFile } from '../../../src/model/run.ts';
+import type { ListedFile } from '../../../src/model/result.ts';
 import { dropBounds, exceeds, readDrop, removeDrops } from '../../../src/rsync/drop.ts';
 
 const listed = (path: string, size: number): ListedFile => ({ change: 'created', path, mode: 0o640, mtimeNs: 5n, size });

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { poolKey } from '../../../src/model/profile.ts';
-import type { Outcome, StepResult } from '../../../src/model/run.ts';
+import type { Outcome } from '../../../src/model/outcome.ts';
+import type { StepResult } from '../../../src/model/result.ts';
 import { createOptions } from '../../../src/drivers/engine/options.ts';
 import { checkJob } from '../../../src/runs/job.ts';
-import { RunJson, requestOf } from '../../../src/runs/json.ts';
+import { RunJson, requestOf } from '../../../src/model/request-json.ts';
 import { pullFault, transfersWith } from '../../../src/runs/attempt/rsync-transfer.ts';
 
 const path = '/katas/one';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { mostTail, omissionLine } from '../../../src/model/output.ts';
 import { profileOf } from '../../../src/model/profile.ts';
-import { Step } from '../../../src/model/run.ts';
+import { Step } from '../../../src/model/request.ts';
 import { encodeFrame, maxPayload, supervisorFrame } from '../../../src/protocol/frames.ts';
 import { PayloadWriter } from '../../../src/protocol/wire.ts';
 import { executeStep } from '../../../src/runs/attempt/execute.ts';

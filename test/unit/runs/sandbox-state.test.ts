@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { noChanges, type ReturnedFile, type SandboxFile } from '../../../src/model/run.ts';
+import type { SandboxFile } from '../../../src/model/request.ts';
+import { noChanges, type ReturnedFile } from '../../../src/model/result.ts';
 import { SandboxState } from '../../../src/runs/sessions/sandbox-state.ts';
 
 const file = (path: string, content = path, mode = 0o644): SandboxFile => ({ path, mode, mtimeNs: 0n, content: Buffer.from(content) });

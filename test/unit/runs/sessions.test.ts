@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { type Changes, noChanges, type Outcome } from '../../../src/model/run.ts';
+import type { Outcome } from '../../../src/model/outcome.ts';
+import { type Changes, noChanges } from '../../../src/model/result.ts';
 import { Placing } from '../../../src/model/placing.ts';
 import type { Lease } from '../../../src/fleet/node/sandboxes.ts';
 import { checkJob, type Job } from '../../../src/runs/job.ts';

@@ -1,27 +1,20 @@
-import { isUtf8 } from 'node:buffer';
 import { z } from 'zod';
-import { Placing } from '../model/placing.ts';
-import { type Profile, ProfileFields } from '../model/profile.ts';
-import type { Stream } from '../model/output.ts';
-import { type KeptResult, type Pieces, type RunRequest, Step, type StepResult } from '../model/run.ts';
-import { LongText } from './long-json.ts';
+import { KatafleetError } from './errors.ts';
+import { base64, mtimeNs } from './json.ts';
+import { Placing } from './placing.ts';
+import { type Profile, ProfileFields } from './profile.ts';
+import { type RunRequest, type SandboxFile, Step } from './request.ts';
 
-/** How runs and their results look as JSON: bytes as text where they are UTF-8, else in base64; time stamps as decimal ns. */
+/** How a request looks as JSON: what the API takes and the client sends. See model/json.ts for results. */
 
-const base64 = z.base64().transform((text) => Buffer.from(text, 'base64'));
 const mode = z.int().min(0).max(0o7777);
-const mtimeNs = z
-  .string()
-  .regex(/^-?\d{1,19}$/, 'must be decimal nanoseconds')
-  .transform(BigInt)
-  .optional();
 const path = z.string().min(1).max(4_095);
 
 const FileJson = z
   .strictObject({
     path,
     mode: mode.optional(),
-    mtimeNs,
+    mtimeNs: mtimeNs.optional(),
     content: z.string().default(''),
     encoding: z.enum(['utf8', 'base64']).default('utf8'),
   })
@@ -53,7 +46,7 @@ export const RunJson = z
           .transform((texts) => Object.entries(texts).map(([name, text]) => FileJson.parse({ path: name, content: text }))),
       ])
       .default([]),
-    folders: z.array(z.strictObject({ path, mode: mode.optional(), mtimeNs })).default([]),
+    folders: z.array(z.strictObject({ path, mode: mode.optional(), mtimeNs: mtimeNs.optional() })).default([]),
     /** A folder of the server's machine in place of files. */
     rsync: z.strictObject({ path: z.string().min(1).max(4_095) }).optional(),
     steps: z.array(StepJson).min(1).max(10_000).optional(),
@@ -86,44 +79,34 @@ export function requestOf(json: RunJson, profile: z.input<typeof Profile>): RunR
   };
 }
 
-const text = (bytes: Buffer) =>
-  isUtf8(bytes)
-    ? { content: bytes.toString('utf8'), encoding: 'utf8' as const }
-    : { content: bytes.toString('base64'), encoding: 'base64' as const };
+/** A request whose profile may be the name of one that the server has. */
+export type RemoteRequest = Omit<RunRequest, 'profile'> & { profile?: RunRequest['profile'] | string };
 
-const longText = (pieces: Pieces) => ({ content: new LongText(pieces), encoding: pieces.utf8 ? ('utf8' as const) : ('base64' as const) });
-
-/** Output that is not UTF-8 is shown with U+FFFD in place of what is none; `stdoutBase64` has the bytes. */
-export function outputJson(name: Stream | `${Stream}Tail`, bytes: Buffer): object {
-  return { [name]: bytes.toString('utf8'), ...(isUtf8(bytes) ? {} : { [`${name}Base64`]: bytes.toString('base64') }) };
-}
-
-/** A step with all that it printed as text. */
-export function stepJson(step: StepResult): object {
-  const { stdoutTail, stderrTail, ...rest } = step;
+/** A request as {@link RunJson} takes it, with the files whole. @throws file.unreadable where a file is no longer what it was */
+export async function requestJson({ files, folders = [], steps, ...rest }: RemoteRequest): Promise<object> {
+  const stamp = (ns: bigint | undefined) => (ns === undefined ? {} : { mtimeNs: String(ns) });
   return {
     ...rest,
-    ...outputJson('stdout', step.stdout),
-    ...outputJson('stderr', step.stderr),
-    ...(stdoutTail ? outputJson('stdoutTail', stdoutTail) : {}),
-    ...(stderrTail ? outputJson('stderrTail', stderrTail) : {}),
+    files: await Promise.all(
+      files.map(async (file) => ({
+        path: file.path,
+        mode: file.mode,
+        ...stamp(file.mtimeNs),
+        encoding: 'base64',
+        content: (await whole(file)).toString('base64'),
+      })),
+    ),
+    folders: folders.map(({ mtimeNs: ns, ...folder }) => ({ ...folder, ...stamp(ns) })),
+    steps: steps.map(({ stdin, ...step }) => ({ ...step, ...(stdin ? { stdin: { base64: Buffer.from(stdin).toString('base64') } } : {}) })),
   };
 }
 
-/** Files that are not in memory are {@link LongText}s, which longJson writes. */
-export function resultJson(result: KeptResult): object {
-  const { changes, steps } = result;
-  return {
-    ...result,
-    steps: steps.map(stepJson),
-    changes: {
-      ...changes,
-      files: changes.files.map(({ content, ...file }) => ({
-        ...file,
-        mtimeNs: String(file.mtimeNs),
-        ...(Buffer.isBuffer(content) ? text(content) : longText(content)),
-      })),
-      folders: changes.folders.map((folder) => ({ ...folder, mtimeNs: String(folder.mtimeNs) })),
-    },
-  };
+async function whole({ path: name, content }: SandboxFile): Promise<Buffer> {
+  if (content instanceof Uint8Array) return Buffer.from(content.buffer, content.byteOffset, content.byteLength);
+  const parts: Uint8Array[] = [];
+  for await (const part of content.size > 0 ? content.open() : []) parts.push(part);
+  const bytes = Buffer.concat(parts);
+  if (bytes.length !== content.size)
+    throw new KatafleetError('file.unreadable', `${name} changed while it was read: ${content.size} bytes were announced`);
+  return bytes;
 }

@@ -1,0 +1,111 @@
+import { isUtf8 } from 'node:buffer';
+import { z } from 'zod';
+import { LongText } from './long-text.ts';
+import type { Stream } from './output.ts';
+import { RunRecord } from './record.ts';
+import { Changes, type KeptResult, ReturnedFile, ReturnedFolder, RunResult, StepFacts, type StepResult } from './result.ts';
+
+/**
+ * How results and records look as JSON, for the API, `--json`, the client and katas: bytes as text where they are UTF-8, else in
+ * base64; time stamps as decimal ns. What is read is lenient: fields that nobody knows are dropped, younger ones have defaults.
+ */
+
+export const base64 = z.base64().transform((text) => Buffer.from(text, 'base64'));
+export const mtimeNs = z
+  .string()
+  .regex(/^-?\d{1,19}$/, 'must be decimal nanoseconds')
+  .transform(BigInt);
+
+/** Output that is not UTF-8 is shown with U+FFFD in place of what is none; `stdoutBase64` has the bytes. */
+export function outputJson(name: Stream | `${Stream}Tail`, bytes: Buffer): object {
+  return { [name]: bytes.toString('utf8'), ...(isUtf8(bytes) ? {} : { [`${name}Base64`]: bytes.toString('base64') }) };
+}
+
+/** A step with all that it printed as text. */
+export function stepJson(step: StepResult): object {
+  const { stdoutTail, stderrTail, ...rest } = step;
+  return {
+    ...rest,
+    ...outputJson('stdout', step.stdout),
+    ...outputJson('stderr', step.stderr),
+    ...(stdoutTail ? outputJson('stdoutTail', stdoutTail) : {}),
+    ...(stderrTail ? outputJson('stderrTail', stderrTail) : {}),
+  };
+}
+
+const output = z.string();
+const StepResultJson = z
+  .object({
+    ...StepFacts.shape,
+    stdout: output,
+    stderr: output,
+    stdoutTail: output.optional(),
+    stderrTail: output.optional(),
+    stdoutBase64: output.optional(),
+    stderrBase64: output.optional(),
+    stdoutTailBase64: output.optional(),
+    stderrTailBase64: output.optional(),
+  })
+  .transform(
+    ({ stdout, stderr, stdoutTail, stderrTail, stdoutBase64, stderrBase64, stdoutTailBase64, stderrTailBase64, ...facts }): StepResult => ({
+      ...facts,
+      stdout: bytesOf(stdout, stdoutBase64),
+      stderr: bytesOf(stderr, stderrBase64),
+      ...(stdoutTail === undefined ? {} : { stdoutTail: bytesOf(stdoutTail, stdoutTailBase64) }),
+      ...(stderrTail === undefined ? {} : { stderrTail: bytesOf(stderrTail, stderrTailBase64) }),
+    }),
+  );
+const bytesOf = (text: string, inBase64: string | undefined) =>
+  inBase64 === undefined ? Buffer.from(text) : Buffer.from(inBase64, 'base64');
+
+/** What is told of a result: its large files may be elsewhere, and a kata leaves out more than a run does, for reasons of its own. */
+export type ToldResult = Omit<KeptResult, 'changes'> & {
+  changes: Omit<KeptResult['changes'], 'omitted'> & { omitted: { path: string; reason: string }[] };
+};
+type Content = ToldResult['changes']['files'][number]['content'];
+
+/** `text`: as UTF-8 where it is that, as the API has it. `base64`: always, as `--json` has had it from its first release on. */
+export type FileForm = 'text' | 'base64';
+
+/** Files that are not in memory are {@link LongText}s, which longJson writes. */
+function contentJson(content: Content, form: FileForm): { content: string | LongText; encoding: 'utf8' | 'base64' } {
+  if (!Buffer.isBuffer(content)) {
+    const pieces = form === 'text' ? content : { bytes: content.bytes, utf8: false, [Symbol.iterator]: () => content[Symbol.iterator]() };
+    return { content: new LongText(pieces), encoding: pieces.utf8 ? 'utf8' : 'base64' };
+  }
+  const encoding = form === 'text' && isUtf8(content) ? 'utf8' : 'base64';
+  return { content: content.toString(encoding), encoding };
+}
+
+export function resultJson(result: ToldResult, form: FileForm = 'text'): object {
+  const { changes, steps } = result;
+  return {
+    ...result,
+    steps: steps.map(stepJson),
+    changes: {
+      ...changes,
+      files: changes.files.map((file) => ({ ...file, mtimeNs: String(file.mtimeNs), ...contentJson(file.content, form) })),
+      folders: changes.folders.map((folder) => ({ ...folder, mtimeNs: String(folder.mtimeNs) })),
+    },
+  };
+}
+
+/** `encoding` is younger than `--json`, which has files in base64. */
+const ReturnedFileJson = z
+  .object({ ...ReturnedFile.shape, mtimeNs, content: z.string(), encoding: z.enum(['utf8', 'base64']).default('base64') })
+  .transform(({ content, encoding, ...file }): ReturnedFile => ({ ...file, content: Buffer.from(content, encoding) }));
+
+/** A result as it was before {@link resultJson}. */
+export const ResultJson = z.object({
+  ...RunResult.shape,
+  steps: z.array(StepResultJson),
+  changes: z.object({
+    ...Changes.shape,
+    files: z.array(ReturnedFileJson),
+    folders: z.array(z.object({ ...ReturnedFolder.shape, mtimeNs })),
+  }),
+});
+
+/** A run as the API tells it; `position` in the queue is 1 for the next. */
+export const RecordJson = z.object({ ...RunRecord.shape, position: z.int().exactOptional(), result: ResultJson.optional() });
+export type RecordJson = z.output<typeof RecordJson>;

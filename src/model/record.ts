@@ -1,0 +1,55 @@
+import { z } from 'zod';
+import { Placing } from './placing.ts';
+import { type KeptResult, RunResult } from './result.ts';
+
+/** A run as it was written down, from its acceptance on. Times are Unix ms. */
+
+/** `waiting` and `running` runs are not over. `finished`: there is a result; `failed`: an error; `cancelled`: it never began. */
+export const RunState = z.enum(['waiting', 'running', 'finished', 'failed', 'cancelled']);
+export type RunState = z.output<typeof RunState>;
+
+const time = z.number();
+
+export const AttemptRecord = z.object({
+  number: z.int(),
+  node: z.string(),
+  /** Absent for a later run of a session, which waits for no sandbox. */
+  warm: z.boolean().optional(),
+  /** Whether it went on in its session's kept sandbox. */
+  resumed: z.boolean().default(false),
+  startedAt: time,
+  endedAt: time.optional(),
+  /** `accepted`: its result is the run's; `lost`: the run is tried again. */
+  state: z.enum(['running', 'accepted', 'lost', 'failed', 'cancelled']),
+  reason: z.string().optional(),
+});
+export type AttemptRecord = z.output<typeof AttemptRecord>;
+
+/** Why a run failed: a code of model/errors.ts, which a younger katafleet may have added to. */
+export const RunFailure = z.object({ code: z.string(), message: z.string(), hint: z.string().exactOptional() });
+
+/** A run without its attempts and its result. */
+export const RunSummary = z.object({
+  id: z.string(),
+  tenant: z.string(),
+  /** The idempotency key that it was accepted with. */
+  key: z.string().optional(),
+  image: z.string(),
+  state: RunState,
+  placing: z.object(Placing.shape),
+  acceptedAt: time,
+  endedAt: time.optional(),
+  error: RunFailure.optional(),
+});
+export type RunSummary = z.output<typeof RunSummary>;
+
+export const RunRecord = z.object({ ...RunSummary.shape, attempts: z.array(AttemptRecord), result: RunResult.optional() });
+export type RunRecord = z.output<typeof RunRecord>;
+
+/** A run whose result's large files are read when they are wanted; they are gone when the run is forgotten. */
+export interface KeptRecord extends Omit<RunRecord, 'result'> {
+  result?: KeptResult | undefined;
+}
+
+/** Begins the reason of an attempt that is none of a run's tries: the journal counts by it after a restart. */
+export const notCounted = 'no try: ';
