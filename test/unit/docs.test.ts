@@ -3,9 +3,12 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { program } from '../../src/cli/program.ts';
 import { errorKinds } from '../../src/model/errors.ts';
+import { outcomeKinds } from '../../src/model/outcome.ts';
+import { RunState } from '../../src/model/record.ts';
+import { omissions } from '../../src/model/result.ts';
 import { buildApp, type Parts } from '../../src/http/app.ts';
 import { checkJob } from '../../src/runs/job.ts';
-import { requestOf, RunJson } from '../../src/runs/json.ts';
+import { requestOf, RunJson } from '../../src/model/request-json.ts';
 
 const page = (name: string) => readFileSync(new URL(`../../docs/${name}`, import.meta.url), 'utf8');
 /** Rows of a page's tables, their cells without padding. */
@@ -56,6 +59,11 @@ describe('the pages tell what the code does', () => {
     assert.equal(checkJob(requestOf(json, {})).request.files.length, 2);
     const fields = rows('api.md').map(([field]) => field);
     for (const field of Object.keys(RunJson.shape)) assert.ok(fields.includes(`\`${field}\``), field);
+  });
+
+  it('api.md: every state of a run, and every kind of outcome and omission', () => {
+    const text = page('api.md');
+    for (const name of [...RunState.options, ...outcomeKinds, ...omissions]) assert.ok(text.includes(`\`${name}\``), name);
   });
 
   it('api.md: every example is JSON', () => {
