@@ -21,7 +21,7 @@ import { Rsync, type RsyncOptions } from '../rsync/rsync.ts';
 import { defaultOptions } from './defaults.ts';
 import { localNode } from './local-node.ts';
 import { Dispatcher, type DispatcherOptions } from '../runs/dispatcher.ts';
-import { requestFrom, type RunInput } from '../runs/input.ts';
+import { requestFrom, type RunInput } from '../model/run-input.ts';
 import { checkJob } from '../runs/job.ts';
 import { transfersWith } from '../runs/attempt/rsync-transfer.ts';
 import type { SessionLimits } from '../runs/sessions/sessions.ts';
@@ -39,9 +39,9 @@ export type * from '../model/outcome.ts';
 export type * from '../model/request.ts';
 export type * from '../model/result.ts';
 export type { NodeSettings, NodeSettings as MemberSettings } from '../fleet/node/node.ts';
-export type { NodeSummary } from '../fleet/fleet.ts';
-export type { FleetImage } from '../fleet/inventory/images.ts';
-export type { FileInput, RunInput } from '../runs/input.ts';
+export type { FleetImage } from '../model/fleet-image.ts';
+export type { NodeSummary } from '../model/node.ts';
+export type { FileInput, RunInput } from '../model/run-input.ts';
 export type { SubmitOptions as RunOptions } from '../runs/ticket.ts';
 
 export interface KatafleetOptions {

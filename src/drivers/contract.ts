@@ -1,6 +1,7 @@
 import type { Duplex, Readable } from 'node:stream';
 import type { DriverKind } from '../model/driver-kind.ts';
 import type { LightRules } from '../model/lights.ts';
+import type { Machine } from '../model/node.ts';
 import type { SandboxLimits } from '../model/profile.ts';
 
 /** What probing an endpoint found. */
@@ -108,33 +109,6 @@ export interface Sandbox {
   outOfMemory?(signal: AbortSignal): Promise<boolean>;
   /** Kills and removes the container; resolves when the engine has confirmed it. Removing twice is no error. */
   remove(): Promise<void>;
-}
-
-/** A machine behind an endpoint that several stand behind: a node of the swarm. */
-export interface Machine {
-  id: string;
-  /** Its host name. */
-  name: string;
-  role: 'manager' | 'worker';
-  leader: boolean;
-  state: 'ready' | 'down' | 'disconnected' | 'unknown';
-  /** What the swarm's keeper says: takes tasks, keeps those it has, or is emptied. */
-  availability: 'active' | 'pause' | 'drain';
-  /** What the swarm says of a state that is not ready. */
-  message: string;
-  labels: Readonly<Record<string, string>>;
-  architecture: 'amd64' | 'arm64' | 'other';
-  engineVersion: string;
-  cpus: number;
-  /** Bytes. */
-  memory: number;
-  address: string;
-  /** Sandboxes of ours that have dialled in from there and wait, or serve. */
-  sandboxes: { idle: number; busy: number };
-  /** How many images it has, where that is known. */
-  images?: number;
-  /** Finished containers of ours that could not be removed there, for nobody reaches it. */
-  leftOver?: number;
 }
 
 /** A container that carries our labels. */

@@ -1,4 +1,4 @@
-import type { Machine } from './contract.ts';
+import type { Machine } from '../model/node.ts';
 
 /** Memory and CPUs of a group of machines, and of the largest of it: no sandbox is larger. Bytes. */
 export interface Capacity {

@@ -1,16 +1,17 @@
 import { listed } from '../base/listed.ts';
 import { maskEndpoint } from '../model/endpoint.ts';
 import { KatafleetError } from '../model/errors.ts';
+import type { FleetImage } from '../model/fleet-image.ts';
 import { canonicalImage } from '../model/image-name.ts';
+import type { Machine, NodeSummary } from '../model/node.ts';
 import { type Placing, unplaced } from '../model/placing.ts';
 import { poolKey, type SandboxLimits } from '../model/profile.ts';
-import type { Machine } from '../drivers/contract.ts';
+import type { NodeVerdict } from '../model/verdict.ts';
 import { Cluster } from '../scheduler/place/cluster.ts';
-import { explain, type NodeVerdict, type Policy, type Wanted } from '../scheduler/place/placement.ts';
+import { explain, type Policy, type Wanted } from '../scheduler/place/placement.ts';
 import { type PoolBounds, shareTargets } from '../scheduler/targets.ts';
-import type { HealthState } from './node/health.ts';
 import type { CopyOptions } from './inventory/copy.ts';
-import { fleetImages, type FleetImage, ImageCopies } from './inventory/images.ts';
+import { fleetImages, ImageCopies } from './inventory/images.ts';
 import { ImageSearch } from './inventory/image-search.ts';
 import { Node, type NodeOptions, type NodeSettings } from './node/node.ts';
 import type { Lease } from './node/sandboxes.ts';
@@ -31,37 +32,6 @@ export interface FleetPool {
   image: string;
   limits: SandboxLimits;
   idle: PoolBounds;
-}
-
-/** A node as people see it. Sizes are bytes, times Unix ms. */
-export interface NodeSummary {
-  name: string;
-  endpoint: string;
-  state: HealthState;
-  cordoned: 'no' | 'cordoned' | 'draining' | 'drained';
-  /** What keeps it from being ready. */
-  trouble?: { code: string; message: string; hint?: string };
-  driver: string | undefined;
-  /** Why this driver, and why not those before it. */
-  why: string;
-  labels: Readonly<Record<string, string>>;
-  engine: string | undefined;
-  api: string | undefined;
-  architecture: string | undefined;
-  kernel: string | undefined;
-  cgroup: string | undefined;
-  swarm: string | undefined;
-  storage: string | undefined;
-  runtimes: readonly string[];
-  enforces: readonly string[];
-  cpus: number;
-  memory: { total: number; bookable: number; booked: number; free: number };
-  sandboxes: { idle: number; busy: number };
-  images: number;
-  clockSkewMs: number | undefined;
-  lastSeen: number | undefined;
-  /** The machines behind it, where it is a swarm; their sandboxes are counted in its own. */
-  members?: readonly Machine[];
 }
 
 /** What a person decides about a node, or about one machine behind it. */

@@ -1,7 +1,8 @@
 import { listed } from '../base/listed.ts';
 import { KatafleetError } from '../model/errors.ts';
+import type { Reason } from '../model/verdict.ts';
 import type { Fleet } from '../fleet/fleet.ts';
-import type { Reason, ReasonCode, Wanted } from '../scheduler/place/placement.ts';
+import type { ReasonCode, Wanted } from '../scheduler/place/placement.ts';
 import type { Job } from './job.ts';
 
 const shown = 20;

@@ -1,11 +1,5 @@
+import type { NodeEvent } from '../model/node.ts';
 import type { Db } from './database.ts';
-
-export interface NodeEvent {
-  at: number;
-  node: string;
-  kind: string;
-  detail: string;
-}
 
 export interface MaintenanceRecord {
   startedAt: number | undefined;

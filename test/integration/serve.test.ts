@@ -8,7 +8,7 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 import { totalmem, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { NodeVerdict } from '../../src/scheduler/place/placement.ts';
+import type { NodeVerdict } from '../../src/model/verdict.ts';
 import { labels } from '../../src/model/labels.ts';
 import { EngineDriver } from '../../src/drivers/engine/driver.ts';
 import { Journal } from '../../src/store/journal.ts';

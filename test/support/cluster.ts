@@ -1,5 +1,6 @@
 import fc from 'fast-check';
-import { Cluster, type NodeFacts, type NodeHealth } from '../../src/scheduler/place/cluster.ts';
+import type { HealthState } from '../../src/model/node.ts';
+import { Cluster, type NodeFacts } from '../../src/scheduler/place/cluster.ts';
 import type { Policy, Wanted } from '../../src/scheduler/place/placement.ts';
 
 const MiB = 1024 ** 2;
@@ -38,7 +39,7 @@ interface Described {
   zone: string;
   memory: number;
   booked: number;
-  health: NodeHealth;
+  health: HealthState;
   cordoned: boolean;
   probed: boolean;
   limits: NodeFacts['memoryLimits'];
@@ -59,7 +60,7 @@ const anyNode: fc.Arbitrary<Described> = fc.record({
   zone: fc.constantFrom('', 'north', 'south'),
   memory: fc.constantFrom(0, 256, 512, 1024, 4096),
   booked: fc.constantFrom(0, 0, 16, 100, 496, 512, 1000, 4096),
-  health: mostly<NodeHealth>('ready', 'probing', 'suspect', 'down', 'unusable'),
+  health: mostly<HealthState>('ready', 'probing', 'suspect', 'down', 'unusable'),
   cordoned: mostly(false, true),
   probed: mostly(true, false),
   limits: mostly<NodeFacts['memoryLimits']>('enforced', 'waived', 'missing'),

@@ -2,17 +2,9 @@ import { once } from 'node:events';
 import { Duplex, duplexPair, Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { KatafleetError } from '../../src/model/errors.ts';
+import type { Machine } from '../../src/model/node.ts';
 import type { SandboxLimits } from '../../src/model/profile.ts';
-import type {
-  Driver,
-  Fingerprint,
-  NodeImage,
-  Machine,
-  OwnedContainer,
-  PreparedImage,
-  Sandbox,
-  SandboxSpec,
-} from '../../src/drivers/contract.ts';
+import type { Driver, Fingerprint, NodeImage, OwnedContainer, PreparedImage, Sandbox, SandboxSpec } from '../../src/drivers/contract.ts';
 import { encodeFrame, FrameReader, hostFrame, maxPayload, supervisorFrame } from '../../src/protocol/frames.ts';
 import { decodeExec, type Execution } from '../../src/protocol/requests.ts';
 import { PayloadWriter } from '../../src/protocol/wire.ts';

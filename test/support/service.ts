@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import type { NodeSummary } from '../../src/fleet/fleet.ts';
+import type { NodeSummary } from '../../src/model/node.ts';
 import { atExit } from './at-exit.ts';
 
 const project = fileURLToPath(new URL('../../', import.meta.url));

@@ -15,8 +15,8 @@ import { escapeControls, escapeLine } from '../../src/cli/show/terminal.ts';
 import { writeBack } from '../../src/cli/files/write-back.ts';
 import { KatafleetError } from '../../src/model/errors.ts';
 import { noChanges } from '../../src/model/result.ts';
-import type { NodeSummary } from '../../src/fleet/fleet.ts';
-import type { NodeVerdict } from '../../src/scheduler/place/placement.ts';
+import type { NodeSummary } from '../../src/model/node.ts';
+import type { NodeVerdict } from '../../src/model/verdict.ts';
 import { fakeMachine } from '../support/fake-driver.ts';
 
 const summary: NodeSummary = {

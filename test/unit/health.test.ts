@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { Health, type HealthState } from '../../src/fleet/node/health.ts';
+import type { HealthState } from '../../src/model/node.ts';
+import { Health } from '../../src/fleet/node/health.ts';
 
 const rules = { failures: 3, successes: 2, flapMs: 60_000 };
 

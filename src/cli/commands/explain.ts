@@ -7,7 +7,7 @@ import { Placing } from '../../model/placing.ts';
 import { parseBytes } from '../../model/quantity.ts';
 import { checkJob, wantedOf } from '../../runs/job.ts';
 import { requestOf, RunJson } from '../../model/request-json.ts';
-import type { NodeVerdict } from '../../scheduler/place/placement.ts';
+import type { NodeVerdict } from '../../model/verdict.ts';
 import { table } from '../show/table.ts';
 import { colours, escapeControls } from '../show/terminal.ts';
 import { type At, configOf, fleetOf, runningServer, serverOf } from '../where.ts';

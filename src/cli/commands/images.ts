@@ -3,7 +3,7 @@ import { listed } from '../../base/listed.ts';
 import { formatBytes, formatDuration } from '../../model/quantity.ts';
 import { labels } from '../../model/labels.ts';
 import { readRecipes } from '../../images/recipe.ts';
-import type { FleetImage } from '../../fleet/inventory/images.ts';
+import type { FleetImage } from '../../model/fleet-image.ts';
 import { distributeCommand } from './distribute.ts';
 import { table } from '../show/table.ts';
 import { colours, escapeControls } from '../show/terminal.ts';

@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import type { MaintenanceState } from '../../fleet/upkeep/maintenance.ts';
+import type { MaintenanceState } from '../../model/maintenance-state.ts';
 import { ago, table } from '../show/table.ts';
 import { colours, escapeLine } from '../show/terminal.ts';
 import { type At, serverOf } from '../where.ts';

@@ -1,28 +1,10 @@
 import PQueue from 'p-queue';
+import type { FleetImage } from '../../model/fleet-image.ts';
 import { canonicalImage } from '../../model/image-name.ts';
 import { KatafleetError } from '../../model/errors.ts';
 import type { NodeImage } from '../../drivers/contract.ts';
 import { copyImage, type CopyOptions } from './copy.ts';
 import type { Node } from '../node/node.ts';
-
-/** An image over the whole fleet: what a page that offers images needs to know. */
-export interface FleetImage {
-  /** Its first tag, else its id. */
-  name: string;
-  /** Ids under that name; more than one when nodes hold different builds. */
-  ids: string[];
-  /** Bytes, the largest of them. */
-  size: number;
-  labels: Readonly<Record<string, string>>;
-  /** Nodes that can run it now. */
-  ready: string[];
-  /** Nodes that have it and are not ready: down, cordoned. */
-  waiting: string[];
-  /** Ready nodes that lack it and to which it can be brought. */
-  obtainable: string[];
-  /** Nodes that lack it, and why it can't be brought there. */
-  unable: { node: string; why: string }[];
-}
 
 /** Which image is where, by tag. Adapted images are katafleet's own affair and left out. */
 export function fleetImages(nodes: readonly Node[], cordoned: (name: string) => boolean, copy: boolean): FleetImage[] {

@@ -1,5 +1,4 @@
-/** What a node is to the scheduler. `unusable`: it answers, but may not serve; only a change on it can mend that. */
-export type HealthState = 'probing' | 'ready' | 'suspect' | 'down' | 'unusable';
+import type { HealthState } from '../../model/node.ts';
 
 export interface HealthRules {
   /** Failures in a row until a node is down. */

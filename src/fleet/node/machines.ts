@@ -1,6 +1,6 @@
 import { listed } from '../../base/listed.ts';
 import { KatafleetError } from '../../model/errors.ts';
-import type { Machine } from '../../drivers/contract.ts';
+import type { Machine } from '../../model/node.ts';
 
 /** `NODE/MACHINE` in its two parts; the machine is undefined for a node's name alone. */
 export function splitMachine(name: string): { node: string; machine: string | undefined } {

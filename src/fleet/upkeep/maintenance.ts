@@ -1,5 +1,6 @@
 import cron, { type ScheduledTask } from 'node-cron';
 import { messageOf } from '../../model/errors.ts';
+import type { MaintenanceState } from '../../model/maintenance-state.ts';
 
 /** A job that comes round. */
 export interface MaintenanceJob {
@@ -19,19 +20,6 @@ export interface MaintenanceMemory {
     job: string,
   ):
     { startedAt?: number | undefined; endedAt?: number | undefined; outcome?: string | undefined; detail?: string | undefined } | undefined;
-}
-
-export interface MaintenanceState {
-  name: string;
-  what: string;
-  schedule: string | undefined;
-  running: boolean;
-  /** Unix ms. */
-  next: number | undefined;
-  startedAt?: number | undefined;
-  endedAt?: number | undefined;
-  outcome?: string | undefined;
-  detail?: string | undefined;
 }
 
 /** What is done again and again: each job alone, a little off its time so that many katafleets don't do it together. */

@@ -1,11 +1,10 @@
 import type { DriverKind } from '../../model/driver-kind.ts';
 import { KatafleetError } from '../../model/errors.ts';
+import type { HealthState } from '../../model/node.ts';
 import { FreeOrder } from '../index/free-order.ts';
 import { Gains } from '../index/gains.ts';
 import { IndexedSet } from '../index/indexed-set.ts';
 import { LoadTree } from '../index/load-tree.ts';
-
-export type NodeHealth = 'probing' | 'ready' | 'suspect' | 'down' | 'unusable';
 
 /** What is known of a node until it is probed again. Memory is bytes. */
 export interface NodeFacts {
@@ -40,7 +39,7 @@ export interface NodeFacts {
 /** A node with its books. */
 export interface NodeView {
   readonly facts: NodeFacts;
-  readonly health: NodeHealth;
+  readonly health: HealthState;
   readonly why: string | undefined;
   readonly cordoned: 'no' | 'cordoned' | 'draining';
   /** Bytes. */
@@ -59,7 +58,7 @@ export interface NodeView {
 export class ClusterNode implements NodeView {
   readonly slot: number;
   facts: NodeFacts;
-  health: NodeHealth = 'probing';
+  health: HealthState = 'probing';
   why: string | undefined;
   cordoned: 'no' | 'cordoned' | 'draining' = 'no';
   booked = 0;
@@ -166,7 +165,7 @@ export class Cluster {
     this.topology += 1;
   }
 
-  setHealth(name: string, health: NodeHealth, why?: string): void {
+  setHealth(name: string, health: HealthState, why?: string): void {
     const node = this.#get(name);
     if (node.health === 'probing' && health !== 'probing') this.#probing -= 1;
     if (node.health !== 'probing' && health === 'probing') this.#probing += 1;

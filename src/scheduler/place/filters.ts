@@ -1,5 +1,6 @@
 import { hasSwarmWords, holds, splitConstraint } from '../../model/placing.ts';
 import { formatBytes } from '../../model/quantity.ts';
+import type { Reason } from '../../model/verdict.ts';
 import type { Cluster, NodeFacts, ClusterNode } from './cluster.ts';
 
 /** What is to be placed. Memory is bytes. */
@@ -40,12 +41,6 @@ export type ReasonCode =
   | 'memory';
 
 /** Why a node is passed over. Permanent: no change of load or health can mend it. */
-export interface Reason {
-  code: ReasonCode;
-  permanent: boolean;
-  text: string;
-}
-
 /** One test that a node must pass. The cheap answer is apart from the words, for placing asks often and explains seldom. */
 interface Filter {
   code: ReasonCode;

@@ -1,10 +1,11 @@
 import { splitConstraint } from '../../model/placing.ts';
 import { formatBytes } from '../../model/quantity.ts';
+import type { NodeVerdict } from '../../model/verdict.ts';
 import type { Cluster, ClusterNode } from './cluster.ts';
-import { isWarm, needed, passes, type Reason, reasonsAgainst, refusedForEver, type Wanted } from './filters.ts';
+import { isWarm, needed, passes, reasonsAgainst, refusedForEver, type Wanted } from './filters.ts';
 import type { IndexedSet } from '../index/indexed-set.ts';
 
-export type { Reason, ReasonCode, Wanted } from './filters.ts';
+export type { ReasonCode, Wanted } from './filters.ts';
 
 export interface Policy {
   /** Spread: the least loaded node that fits. Binpack: the node on which it leaves the least memory free, so that others stay empty. */
@@ -13,14 +14,6 @@ export interface Policy {
 
 /** Wait: some node may take it later. Reject: none ever will as things are; {@link explain} says why. */
 export type Decision = { kind: 'place'; node: string; warm: boolean; imagePresent: boolean } | { kind: 'wait' } | { kind: 'reject' };
-
-export type NodeVerdict = (
-  | { kind: 'passes'; node: string; chosen: boolean; ranks: { rank: 'avoid' | 'warm' | 'image' | 'load'; detail: string }[] }
-  | { kind: 'passed_over'; node: string; reasons: Reason[] }
-) & {
-  /** Why sandboxes that were asked for there have not come, in the node's own words. */
-  troubles?: string[];
-};
 
 /** Fleets and sets up to this size are looked at whole, and the best is found. */
 const small = 64;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { KatafleetError } from '../../../src/model/errors.ts';
-import { type RunInput, requestFrom } from '../../../src/runs/input.ts';
+import { type RunInput, requestFrom } from '../../../src/model/run-input.ts';
 
 const run = (files?: unknown, more: object = {}) =>
   ({ image: 'x', steps: [{ argv: ['true'] }], ...(files === undefined ? {} : { files }), ...more }) as unknown as RunInput;

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { KatafleetError } from '../../../src/model/errors.ts';
-import { Cluster, type NodeHealth } from '../../../src/scheduler/place/cluster.ts';
+import type { HealthState } from '../../../src/model/node.ts';
+import { Cluster } from '../../../src/scheduler/place/cluster.ts';
 import { addNode, facts } from '../../support/cluster.ts';
 
 const names = ['one', 'two', 'three', 'four'];
@@ -20,7 +21,7 @@ const step = fc.oneof(
   fc.record({
     do: fc.constant('health' as const),
     name,
-    health: fc.constantFrom<NodeHealth>('probing', 'ready', 'ready', 'suspect', 'down', 'unusable'),
+    health: fc.constantFrom<HealthState>('probing', 'ready', 'ready', 'suspect', 'down', 'unusable'),
   }),
   fc.record({ do: fc.constant('cordon' as const), name, on: fc.boolean() }),
   fc.record({ do: fc.constant('images' as const), name, images: fc.subarray(images) }),
@@ -37,7 +38,7 @@ interface Plain {
   memory: number;
   zone: string;
   arm: boolean;
-  health: NodeHealth;
+  health: HealthState;
   cordoned: boolean;
   booked: number;
   images: string[];

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { Cluster } from '../../../src/scheduler/place/cluster.ts';
-import { explain, type NodeVerdict, place, type Policy, type Wanted } from '../../../src/scheduler/place/placement.ts';
+import type { NodeVerdict } from '../../../src/model/verdict.ts';
+import { explain, place, type Policy, type Wanted } from '../../../src/scheduler/place/placement.ts';
 import { addNode, anyCluster, anyPolicy, anyWanted, nodeName, wanted } from '../../support/cluster.ts';
 import { seeded } from '../../support/random.ts';
 

@@ -3,7 +3,7 @@ import { EngineDriver } from '../../../src/drivers/engine/driver.ts';
 import { SwarmImages, type SwarmImagesOptions } from '../../../src/drivers/swarm/nodes/images.ts';
 import { Managers } from '../../../src/drivers/swarm/nodes/managers.ts';
 import { swarmNodes } from '../../../src/drivers/swarm/nodes/nodes.ts';
-import type { Machine } from '../../../src/drivers/contract.ts';
+import type { Machine } from '../../../src/model/node.ts';
 import { eventually } from '../../support/eventually.ts';
 import { FakeDriver, fakeFingerprint } from '../../support/fake-driver.ts';
 import { stubImage, stubNode, StubSwarm } from '../../support/stub-swarm.ts';

@@ -1,7 +1,8 @@
 import type Dockerode from 'dockerode';
 import { KatafleetError, messageOf } from '../../../model/errors.ts';
 import { inspectImage } from '../../docker/inspect.ts';
-import type { Driver, Machine, PreparedImage } from '../../contract.ts';
+import type { Machine } from '../../../model/node.ts';
+import type { Driver, PreparedImage } from '../../contract.ts';
 import { declared, imageArchitecture, imageCommandOf } from '../../docker/image-labels.ts';
 import type { Managers } from './managers.ts';
 

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { KatafleetError } from '../../../model/errors.ts';
-import type { Fingerprint, Machine } from '../../contract.ts';
+import type { Machine } from '../../../model/node.ts';
+import type { Fingerprint } from '../../contract.ts';
 import { capacityOf, takesTasks } from '../../machines.ts';
 import type { Managers } from './managers.ts';
 
