@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { KatafleetError } from '../../src/model/errors.ts';
 import { unplaced } from '../../src/model/placing.ts';
 import { profileOf, sandboxLimits } from '../../src/model/profile.ts';
-import { givingWay } from '../../src/fleet/pools/give-way.ts';
+import { evictions } from '../../src/fleet/pools/evictions.ts';
 import { capacityOf } from '../../src/drivers/machines.ts';
 import { machineOf } from '../../src/fleet/node/machines.ts';
 import { Recent } from '../../src/fleet/node/recent.ts';
@@ -399,7 +399,7 @@ describe('a lease on a node that is full', () => {
 describe('giving way', () => {
   const idle = (...of: [machine: string, memory: number][]) => of.map(([machine, memory]) => ({ machine, memory }));
   const chosen = (of: ReturnType<typeof idle>, memory: number) =>
-    givingWay(of, memory).map(({ machine, memory: its }) => `${machine}${its}`);
+    evictions(of, memory).map(({ machine, memory: its }) => `${machine}${its}`);
 
   it('the fewest on one machine, the largest first', () => {
     assert.deepEqual(chosen(idle(['a', 1], ['a', 2], ['b', 4], ['b', 1], ['a', 3]), 4), ['b4']);

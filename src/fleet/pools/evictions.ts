@@ -1,14 +1,14 @@
-/** An idle sandbox: the machine that it is on, and the bytes that it keeps there. */
-export interface Keeping {
+/** An idle sandbox: the machine that it is on, and the bytes that it takes there. */
+export interface IdleSandbox {
   machine: string;
   memory: number;
 }
 
 /**
- * Which idle sandboxes go, so that so many bytes become free: the fewest that lie on one machine, the largest first; where
- * those of no machine suffice, the largest of all, for other things may go there too. Pure.
+ * Which idle sandboxes are removed so that `memory` bytes become free: the fewest that lie on one machine, the largest first. If
+ * those of no single machine suffice, the largest of all. Pure.
  */
-export function givingWay<T extends Keeping>(idle: readonly T[], memory: number): T[] {
+export function evictions<T extends IdleSandbox>(idle: readonly T[], memory: number): T[] {
   const largest = idle.toSorted((a, b) => b.memory - a.memory);
   const enough = (of: readonly T[]): { chosen: T[]; suffices: boolean } => {
     let [sum, count] = [0, 0];

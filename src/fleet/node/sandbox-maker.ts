@@ -1,0 +1,116 @@
+import { KatafleetError } from '../../model/errors.ts';
+import { labels } from '../../model/labels.ts';
+import type { Driver, Sandbox, SandboxSpec } from '../../drivers/contract.ts';
+import type { Grant } from '../pools/pool.ts';
+import type { JournalIdentity } from '../upkeep/reaper.ts';
+import { ownerOf } from './owner.ts';
+import type { Books, SandboxLedger } from './sandbox-ledger.ts';
+
+export interface SandboxMakerOptions {
+  driver: Driver;
+  books: Books;
+  ledger: SandboxLedger;
+  /** Bytes that an idle sandbox books. */
+  idleMemory: number;
+  journal?: JournalIdentity | undefined;
+  /** A create failed in a way that may have left a container. */
+  onDoubt: () => void;
+}
+
+/** How long a sandbox can be needed after it was taken, ms: a run of a day and the way back. */
+const longestUseMs = 25 * 3_600_000;
+
+/** Errors of a create after which there is no container. */
+const refusals: ReadonlySet<string> = new Set(['engine.failed', 'engine.disk_full', 'image.unknown', 'node.full']);
+
+export const nodeLost = () => new KatafleetError('node.lost', 'the node was given up');
+
+/** Creates and removes a node's sandboxes, and keeps the ledger of them. */
+export class SandboxMaker {
+  readonly #options: SandboxMakerOptions;
+  readonly #owner = ownerOf('self');
+  /** Sandboxes from their creation until their removal is asked for. */
+  readonly #living = new Set<Sandbox>();
+  #suspended = false;
+  #failed = false;
+
+  constructor(options: SandboxMakerOptions) {
+    this.#options = options;
+  }
+
+  /** Whether the node is given up. */
+  get suspended(): boolean {
+    return this.#suspended;
+  }
+
+  /** Whether a create or a removal has failed: something may be left over. */
+  get failed(): boolean {
+    return this.#failed;
+  }
+
+  /** Breaks the stream of every sandbox and creates no more, until {@link resume}. */
+  suspend(): void {
+    this.#suspended = true;
+    for (const sandbox of this.#living) sandbox.stream.destroy();
+  }
+
+  resume(): void {
+    this.#suspended = false;
+  }
+
+  /**
+   * Creates a sandbox. Without a grant it is one that waits, and its memory is booked here.
+   * @throws node.lost, node.full, sandbox.failed, engine.*
+   */
+  async create(spec: Omit<SandboxSpec, 'name' | 'labels'>, signal: AbortSignal, grant?: Grant): Promise<Sandbox> {
+    const { books, driver, idleMemory, ledger } = this.#options;
+    if (this.#suspended) throw nodeLost();
+    if (!grant && !books.reserve(idleMemory)) throw new KatafleetError('node.full', 'no memory is free for an idle sandbox');
+    if (grant) grant.taken = true;
+    const name = ledger.begin(grant ? grant.bytes : idleMemory);
+    try {
+      const wanted = { ...spec, name, labels: this.#labels(name, Date.now() + spec.idleMs + longestUseMs) };
+      const sandbox = await driver.create(wanted, signal);
+      this.#living.add(sandbox);
+      if (this.#suspended) sandbox.stream.destroy();
+      return sandbox;
+    } catch (error) {
+      this.#notCreated(name, error);
+      throw error;
+    }
+  }
+
+  /** Removes a sandbox. If the engine fails, the memory stays booked and the reaper tries again. @throws engine.* */
+  async remove(sandbox: Sandbox): Promise<void> {
+    const { ledger } = this.#options;
+    this.#living.delete(sandbox);
+    try {
+      await sandbox.remove();
+    } catch (error) {
+      this.#failed = true;
+      ledger.abandon(sandbox.name);
+      throw error;
+    }
+    ledger.gone(sandbox.name);
+  }
+
+  /** A create that failed may have left a container, unless the engine itself refused: its memory is booked until the reaper knows. */
+  #notCreated(name: string, error: unknown): void {
+    const { ledger } = this.#options;
+    this.#failed = true;
+    ledger.abandon(name);
+    if (error instanceof KatafleetError && refusals.has(error.code)) ledger.gone(name);
+    else if (!this.#suspended) this.#options.onDoubt();
+  }
+
+  #labels(name: string, deadline: number): Record<string, string> {
+    const { journal } = this.#options;
+    return {
+      [labels.role]: 'sandbox',
+      [labels.sandbox]: name,
+      [labels.deadline]: String(deadline),
+      ...(this.#owner ? { [labels.owner]: this.#owner } : {}),
+      ...(journal ? { [labels.fleet]: journal.identity, [labels.epoch]: String(journal.epoch) } : {}),
+    };
+  }
+}

@@ -1,0 +1,167 @@
+import type { Driver, PreparedImage, Sandbox } from '../../drivers/contract.ts';
+import { poolKey, type SandboxLimits } from '../../model/profile.ts';
+import type { PoolBounds } from '../../scheduler/targets.ts';
+import type { SandboxMaker } from '../node/sandbox-maker.ts';
+import { evictions } from './evictions.ts';
+import { WarmPool } from './pool.ts';
+import { Starts } from './starts.ts';
+
+export interface NodePoolsOptions {
+  driver: Driver;
+  maker: SandboxMaker;
+  /** Bounds of each pool that has none of its own. */
+  bounds: PoolBounds;
+  /** Sandboxes started at once on the node; what its driver says, else twice its CPUs, if absent. */
+  startParallelism?: number | undefined;
+  /** How long an idle sandbox waits before it ends and is replaced, ms. */
+  idleMs: number;
+  /** An image with another id stands where a pool was: it has to be made ready again. */
+  onReplaced: (image: string) => void;
+  onTrouble?: ((message: string) => void) | undefined;
+  onIdle?: ((pool: string, idle: number) => void) | undefined;
+}
+
+/** The image and limits that a pool's sandboxes have. */
+export interface PoolShape {
+  image: string;
+  limits: SandboxLimits;
+}
+
+/** If the driver itself bounds how many starts go at once, a start gives its slot back after this time, ms. */
+const turnMs = 2_000;
+/** How long pools start nothing after an eviction, so that the run gets the memory, ms. */
+const evictionPauseMs = 5_000;
+
+/** The pools of idle sandboxes on one node, one for each image and limits. */
+export class NodePools {
+  readonly #options: NodePoolsOptions;
+  readonly #pools = new Map<string, PoolShape & { id: string; pool: WarmPool }>();
+  /** Pools of images that were built anew or are gone: what was taken from them may still be in use. */
+  readonly #retired = new Set<WarmPool>();
+  readonly #bounds = new Map<string, PoolBounds>();
+  readonly #starts: Starts;
+  #emptied = false;
+
+  constructor(options: NodePoolsOptions) {
+    this.#options = options;
+    this.#starts = new Starts(options.startParallelism ?? 4);
+  }
+
+  /** Idle sandboxes of all pools. */
+  get idle(): number {
+    let sum = 0;
+    for (const { pool } of this.#pools.values()) sum += pool.idle;
+    return sum;
+  }
+
+  /** Idle sandboxes of one pool. */
+  idleOf(image: string, limits: SandboxLimits): number {
+    return this.#pools.get(poolKey(image, limits))?.pool.idle ?? 0;
+  }
+
+  has(image: string, limits: SandboxLimits): boolean {
+    return this.#pools.has(poolKey(image, limits));
+  }
+
+  /** Sets how many starts go at once from the node's CPUs, unless the configuration or the driver says it. */
+  widen(cpus: number): void {
+    const { startParallelism, driver } = this.#options;
+    this.#starts.concurrency = Math.max(1, startParallelism ?? driver.starts ?? 2 * cpus);
+  }
+
+  bound({ image, limits }: PoolShape, bounds: PoolBounds): void {
+    this.#bounds.set(poolKey(image, limits), bounds);
+  }
+
+  boundsOf({ image, limits }: PoolShape): PoolBounds | undefined {
+    return this.#bounds.get(poolKey(image, limits));
+  }
+
+  /** The pool of an image and limits, made if there is none. */
+  of(image: PreparedImage, limits: SandboxLimits): WarmPool {
+    const key = poolKey(image.name, limits);
+    const there = this.#pools.get(key);
+    if (there?.id === image.id) return there.pool;
+    if (there) {
+      this.#options.onReplaced(image.name);
+      this.retire(image.name);
+    }
+    const { driver, maker, bounds, idleMs, onTrouble, onIdle } = this.#options;
+    const pool = new WarmPool({
+      ...(this.#bounds.get(key) ?? bounds),
+      create: (signal, grant) => maker.create({ image, limits, idleMs }, signal, grant),
+      remove: (sandbox) => maker.remove(sandbox),
+      starts: this.#starts,
+      ...(driver.starts === undefined ? {} : { turnMs }),
+      ...(onTrouble ? { onTrouble } : {}),
+      ...(onIdle ? { onIdle: (idle) => onIdle(key, idle) } : {}),
+    });
+    if (this.#emptied || maker.suspended) pool.suspend();
+    this.#pools.set(key, { image: image.name, id: image.id, limits, pool });
+    return pool;
+  }
+
+  /** Ends the pools of an image. Sandboxes that runs have stay theirs. Returns what the pools were of. */
+  retire(name: string): PoolShape[] {
+    const shapes: PoolShape[] = [];
+    for (const [key, { image, limits, pool }] of this.#pools) {
+      if (image !== name) continue;
+      this.#pools.delete(key);
+      shapes.push({ image, limits });
+      for (const old of this.#retired) if (old.quiet) this.#retired.delete(old);
+      this.#retired.add(pool);
+      void pool.retire();
+    }
+    return shapes;
+  }
+
+  /** Replaces the idle sandboxes on machines behind the node, given by id or name. */
+  leave(machines: ReadonlySet<string>): void {
+    for (const { pool } of this.#pools.values()) void pool.dismiss(({ node }) => machines.has(node));
+  }
+
+  /** Drops all idle sandboxes and starts none, until {@link resume}. */
+  suspend(): void {
+    for (const { pool } of this.#pools.values()) pool.suspend();
+  }
+
+  /** Fills the pools again, unless they are to be empty. */
+  resume(): void {
+    if (!this.#emptied) for (const { pool } of this.#pools.values()) pool.resume();
+  }
+
+  /** Whether the pools are kept empty, for a drain. */
+  empty(emptied: boolean): void {
+    this.#emptied = emptied;
+    for (const { pool } of this.#pools.values()) {
+      if (emptied) pool.suspend();
+      else if (!this.#options.maker.suspended) pool.resume();
+    }
+  }
+
+  /**
+   * Removes idle sandboxes of other pools: a run found no room although the books say that there is some, so they take more memory
+   * than they book. Whether there were any.
+   */
+  async evictFor(image: string, limits: SandboxLimits): Promise<boolean> {
+    const own = poolKey(image, limits);
+    const others = Array.from(this.#pools).flatMap(
+      ([
+        key,
+        {
+          pool,
+          limits: { memory },
+        },
+      ]) => (key === own ? [] : [{ pool, memory }]),
+    );
+    const idle = others.flatMap(({ pool, memory }) => pool.sandboxes.map((sandbox) => ({ sandbox, machine: sandbox.node, memory })));
+    const going = new Set<Sandbox>(evictions(idle, limits.memory).map(({ sandbox }) => sandbox));
+    await Promise.all(others.map(({ pool }) => pool.dismiss((sandbox) => going.has(sandbox), evictionPauseMs)));
+    return going.size > 0;
+  }
+
+  /** Removes all idle sandboxes and waits for what is under way. */
+  async close(): Promise<void> {
+    await Promise.all([...Array.from(this.#pools.values(), ({ pool }) => pool), ...this.#retired].map((pool) => pool.close()));
+  }
+}

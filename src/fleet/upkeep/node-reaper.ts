@@ -1,0 +1,61 @@
+import { messageOf } from '../../model/errors.ts';
+import type { Driver } from '../../drivers/contract.ts';
+import type { SandboxLedger } from '../node/sandbox-ledger.ts';
+import { type Doomed, type JournalIdentity, reap, reapPlan } from './reaper.ts';
+
+export interface NodeReaperOptions {
+  driver: Driver;
+  ledger: SandboxLedger;
+  journal?: JournalIdentity | undefined;
+  /** How long a sandbox that is past its deadline may stay, ms. */
+  graceMs?: number | undefined;
+  onTrouble?: ((message: string) => void) | undefined;
+}
+
+/** How often sandboxes of owners that are dead are looked for, ms. */
+const everyMs = 10_000;
+
+/** Removes what is left over on one node: at once when asked, and every few seconds while the node serves. */
+export class NodeReaper {
+  readonly #options: NodeReaperOptions;
+  readonly #endedSince = new Map<string, number>();
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: NodeReaperOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Reaps again and again. An engine may still be making what a dead owner asked for, a removal may have failed, and deadlines
+   * pass.
+   */
+  start(): void {
+    this.#timer ??= setInterval(() => void this.reapQuietly(), everyMs).unref();
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+
+  /** Returns what of ours on the node is left over, and why. Removes it unless it is a dry run. @throws engine.* */
+  async reap(dryRun = false): Promise<Doomed[]> {
+    const { driver, ledger, journal, graceMs = 60_000, onTrouble } = this.#options;
+    const { doubtful } = ledger;
+    const view = { now: Date.now(), fleet: ledger.id, inUse: ledger.inUse, journal, endedSince: this.#endedSince, graceMs };
+    if (dryRun) return reapPlan(driver, view);
+    const { removed, left } = await reap(driver, view);
+    for (const { id, error } of left) onTrouble?.(`the container ${id.slice(0, 12)} stays: ${error.message}`);
+    for (const name of doubtful) if (!left.some((one) => one.name === name)) ledger.gone(name);
+    return removed;
+  }
+
+  /** The same. Never rejects: an error is told as a trouble. */
+  async reapQuietly(): Promise<void> {
+    try {
+      await this.reap();
+    } catch (error) {
+      this.#options.onTrouble?.(`left-over sandboxes could not be removed: ${messageOf(error)}`);
+    }
+  }
+}
