@@ -3,6 +3,8 @@ import type { Uids } from '../model/users.ts';
 import type { Driver, Reached } from './contract.ts';
 import { EndpointDriver } from './endpoint-driver.ts';
 import { EngineDriver } from './engine/driver.ts';
+import type { Expectations, Finding } from './finding.ts';
+import { diagnoseSsh } from './ssh/diagnosis/diagnose.ts';
 import { SshDriver } from './ssh/driver.ts';
 import type { SshSettings } from './transport/target.ts';
 import { SshTransport } from './transport/transport.ts';
@@ -49,6 +51,11 @@ export interface DriverEntry {
   fits(endpoint: string, reached: Reached): Verdict;
   /** Makes it, when it is chosen and not before. @throws what keeps it from being made */
   connect(place: Place): Driver;
+  /**
+   * Checks an endpoint step by step, for `katafleet doctor`; undefined where it has nothing to say of such an endpoint. Never
+   * rejects: an error is a finding. Absent: the doctor probes the endpoint's driver.
+   */
+  readonly diagnose?: (settings: EndpointSettings, expected: Expectations) => Promise<Finding[] | undefined>;
   /** The scheme of endpoints that no other driver serves, `local`; absent for those that are reached by an engine's API or ssh. */
   readonly scheme?: string;
 }
@@ -87,11 +94,21 @@ export const registry: { readonly [K in DriverKind]: DriverEntry & { readonly ki
       return { fits: true, why: reached.api === 'usable' ? "the host's own docker command" : noApi(reached).why };
     },
     connect: (place) => new SshDriver(place.transport(), place.uids),
+    diagnose: async ({ endpoint, ssh = {} }, expected) => (endpoint.startsWith('ssh:') ? diagnoseSsh(endpoint, ssh, expected) : undefined),
   },
 };
 
 function noApi(reached: Exclude<Reached, { api: 'usable' }>): Verdict {
   return { fits: false, why: reached.api === 'too_old' ? `engine ${reached.engineVersion} has no usable API` : reached.why };
+}
+
+/** The findings of the first driver that has a diagnosis for the endpoint; undefined where none has. Never rejects. */
+export async function diagnoseEndpoint(settings: EndpointSettings, expected: Expectations): Promise<Finding[] | undefined> {
+  for (const { diagnose } of Object.values<DriverEntry>(registry)) {
+    const findings = await diagnose?.(settings, expected);
+    if (findings) return findings;
+  }
+  return undefined;
 }
 
 /** What serves an endpoint: a driver that alone knows its scheme, else one of several, chosen when it was probed. @throws endpoint.invalid */

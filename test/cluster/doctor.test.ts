@@ -64,8 +64,8 @@ describe('katafleet doctor, of nodes over ssh', function () {
       '✓ old: memory limits are enforced',
       '✓ old: swap limits are enforced',
       '! old: its docker has no seccomp',
-      '✓ old: no images are loaded through its gate (LOAD=no)',
-      '✓ old: it took ',
+      '✓ old: its gate loads no images (LOAD=no)',
+      '✓ old: the probe took ',
       '✓ old: image build-essential is there',
       `✓ the journal can be written (${join(scratch, 'journal')})`,
       'katafleet can run here',
@@ -80,7 +80,7 @@ describe('katafleet doctor, of nodes over ssh', function () {
     const bad = (answer: Said, ...says: RegExp[]) => {
       assert.equal(answer.code, 1, answer.stdout);
       for (const one of says) assert.match(answer.stdout, one);
-      assert.match(answer.stdout, /1 to mend before katafleet can run here/);
+      assert.match(answer.stdout, /1 problem to solve before katafleet can run here/);
     };
     const empty = join(scratch, 'empty');
     writeFileSync(empty, '');
@@ -101,17 +101,14 @@ describe('katafleet doctor, of nodes over ssh', function () {
     // No ssh connection is made within a tenth of a second and answers three questions.
     bad(
       doctor({ config }, { more: { health: { timeout: '50ms' } } }),
-      /✗ old: it took \d+ ms to say what it is, and the fleet waits 100 ms, twice health\.timeout/,
+      /✗ old: the probe took \d+ ms, and the fleet waits 100 ms, twice health\.timeout/,
     );
     assert.equal(setUp(bed, 'h1', 'node-setup', ['--load', 'yes']).code, 0);
-    assert.match(doctor().stdout, /! old: images can be loaded through its gate \(LOAD=yes\)[^]*node-setup --load no/);
+    assert.match(doctor().stdout, /! old: its gate loads images \(LOAD=yes\)[^]*node-setup --load no/);
     const gate = bed.path('h1', '/usr/local/lib/katafleet/katafleet-gate');
     const current = readFileSync(gate, 'utf8');
     writeFileSync(gate, current.replace(/\\nload %s/, ''));
-    assert.match(
-      doctor().stdout,
-      /! old: its gate is an older one, by which whoever has the key can become root there\n +scripts\/node-setup/,
-    );
+    assert.match(doctor().stdout, /! old: its gate is an older one: whoever has the key can become root there\n +scripts\/node-setup/);
     writeFileSync(gate, current);
 
     const supervisor = bed.path('h1', '/usr/local/lib/katafleet/supervisor');

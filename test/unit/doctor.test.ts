@@ -4,7 +4,7 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { folderFindings, isInstalled } from '../../src/cli/doctor/machine.ts';
-import { answerTime, limits } from '../../src/cli/show/finding.ts';
+import { answerTime, limits } from '../../src/drivers/finding.ts';
 import type { Fingerprint } from '../../src/drivers/contract.ts';
 
 describe('doctor', () => {
@@ -44,11 +44,11 @@ describe('doctor', () => {
   });
 
   it('measures a node by the fleet’s own time limit', () => {
-    assert.deepEqual(answerTime(120, 2_000), { what: 'it took 120 ms to say what it is', state: 'good' });
+    assert.deepEqual(answerTime(120, 2_000), { what: 'the probe took 120 ms', state: 'good' });
     assert.equal(answerTime(2_500, 2_000).state, 'weak');
     const late = answerTime(4_600, 2_000);
     assert.equal(late.state, 'bad');
-    assert.match(late.what, /it took 4600 ms .* waits 4000 ms, twice health\.timeout: it would be down/);
+    assert.match(late.what, /^the probe took 4600 ms, and the fleet waits 4000 ms, twice health\.timeout: the node would be down$/);
     assert.equal(late.mend, 'health: { timeout: 10s } in katafleet.yaml');
   });
 

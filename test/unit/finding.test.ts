@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { coreDumps, landlock } from '../../src/cli/show/finding.ts';
+import { coreDumps } from '../../src/cli/doctor/machine.ts';
+import { landlock } from '../../src/drivers/finding.ts';
 
 describe('doctor: findings about a kernel', () => {
   it('tells of one that lets a program have its supervisor ended, and of what may keep it there', () => {

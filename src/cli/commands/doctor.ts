@@ -1,19 +1,18 @@
 import { cgroupOf } from './nodes.ts';
 import { Command } from 'commander';
-import { KatafleetError, messageOf } from '../../model/errors.ts';
+import { answerTime, failure, type Finding, landlock, limit, limits } from '../../drivers/finding.ts';
+import { diagnoseEndpoint, type EndpointSettings } from '../../drivers/registry.ts';
 import { formatBytes } from '../../model/quantity.ts';
 import { readRecipes } from '../../images/recipe.ts';
 import { ownImageFindings } from '../doctor/image.ts';
 import { folderFindings, isInstalled, machineFindings } from '../doctor/machine.ts';
-import { sshFindings, type SshNode } from '../doctor/ssh.ts';
-import { answerTime, type Finding, landlock, limit, limits } from '../show/finding.ts';
 import { colours } from '../show/terminal.ts';
 import { type At, configOf, fleetOf, type Where } from '../where.ts';
 
 export function doctorCommand(at: At): Command {
   return new Command('doctor')
     .description(
-      'Looks at this machine, its engine and every node over ssh, says in plain words what is missing and the command that mends it. Exits with 1 when something stops katafleet.',
+      'Checks this machine, its engine and every node over ssh. Prints what is missing and the command that solves it. Exits with 1 when katafleet cannot run here.',
     )
     .action(async () => {
       const findings = [...machineFindings(), ...(await ownImageFindings()), ...(await configured(at()))];
@@ -21,26 +20,51 @@ export function doctorCommand(at: At): Command {
       const mark = { good: c.green('✓'), weak: c.yellow('!'), bad: c.red('✗') };
       for (const { what, state, mend } of findings) process.stdout.write(`${mark[state]} ${what}\n${mend ? `    ${c.bold(mend)}\n` : ''}`);
       const bad = findings.filter(({ state }) => state === 'bad').length;
-      process.stdout.write(bad === 0 ? 'katafleet can run here\n' : `${bad} to mend before katafleet can run here\n`);
+      const problems = `${bad} problem${bad === 1 ? '' : 's'} to solve before katafleet can run here\n`;
+      process.stdout.write(bad === 0 ? 'katafleet can run here\n' : problems);
       process.exitCode = bad === 0 ? 0 : 1;
     });
 }
 
-/** How long a fleet waits where nothing is configured, ms: that of `health.timeout`. */
+/** `health.timeout` where there is no configuration, ms. */
 const usualTimeoutMs = 2_000;
 
-/** What the configuration names: its places, nodes over ssh one by one, the rest by the engine that images are built on. */
+/** The configuration's folders, then each node whose driver has a diagnosis. The engine that builds images stands for all others. */
 async function configured(at: Where): Promise<Finding[]> {
   const config = at.endpoint === undefined ? configOf(at) : undefined;
-  const named: SshNode[] | undefined = config ? config.nodes : [{ name: at.endpoint ?? '', endpoint: at.endpoint ?? '' }];
+  const nodes: readonly DiagnosedNode[] =
+    config?.nodes ?? (at.endpoint === undefined ? [] : [{ name: at.endpoint, endpoint: at.endpoint }]);
   const timeoutMs = config?.health.timeout ?? usualTimeoutMs;
-  const overSsh = named?.filter(({ endpoint }) => endpoint.startsWith('ssh:')) ?? [];
-  const found = await Promise.all(overSsh.map((node) => sshFindings(node, timeoutMs)));
-  const others = named === undefined || named.length > overSsh.length;
-  return [...(config ? folderFindings(config) : []), ...(others ? await engine(at, timeoutMs) : []), ...found.flat()];
+  const [images, unread] = await imagesForRuns();
+  const found = await Promise.all(nodes.map((node) => diagnoseNode(node, timeoutMs, images)));
+  const others = nodes.length === 0 || found.includes(undefined);
+  return [
+    ...unread,
+    ...(config ? folderFindings(config) : []),
+    ...(others ? await engine(at, timeoutMs, images) : []),
+    ...found.flatMap((findings) => findings ?? []),
+  ];
 }
 
-async function engine(at: Where, timeoutMs: number): Promise<Finding[]> {
+/** A node as the configuration names it. */
+type DiagnosedNode = EndpointSettings & { name: string; withoutMemoryLimits?: boolean };
+
+/** The findings of the driver that has a diagnosis for the node, each with the node's name; undefined where none has. */
+async function diagnoseNode(node: DiagnosedNode, timeoutMs: number, images: readonly string[]): Promise<Finding[] | undefined> {
+  const findings = await diagnoseEndpoint(node, { timeoutMs, withoutMemoryLimits: node.withoutMemoryLimits === true, images });
+  return findings?.map((finding) => ({ ...finding, what: `${node.name}: ${finding.what}` }));
+}
+
+/** The recipes whose images run commands; a finding where a recipe can't be read. */
+async function imagesForRuns(): Promise<[names: string[], unread: Finding[]]> {
+  try {
+    return [Array.from((await readRecipes()).values()).flatMap(({ name, service }) => (service ? [] : [name])), []];
+  } catch (error) {
+    return [[], [failure(error)]];
+  }
+}
+
+async function engine(at: Where, timeoutMs: number, images: readonly string[]): Promise<Finding[]> {
   const findings: Finding[] = [];
   try {
     await using fleet = fleetOf(at);
@@ -63,8 +87,7 @@ async function engine(at: Where, timeoutMs: number): Promise<Finding[]> {
         : { what: 'no seccomp: user code can reach every system call', state: 'weak', mend: 'use a kernel with CONFIG_SECCOMP_FILTER' },
     );
     const tags = new Set((await fleet.driver.images()).flatMap((image) => image.tags));
-    for (const { name, service } of (await readRecipes()).values()) {
-      if (service) continue;
+    for (const name of images) {
       findings.push(
         tags.has(`katafleet/${name}:latest`)
           ? { what: `image ${name} is built`, state: 'good' }
@@ -72,8 +95,7 @@ async function engine(at: Where, timeoutMs: number): Promise<Finding[]> {
       );
     }
   } catch (error) {
-    const mend = error instanceof KatafleetError ? error.hint : undefined;
-    findings.push({ what: messageOf(error), state: 'bad', ...(mend ? { mend } : {}) });
+    findings.push(failure(error));
     if (!isInstalled('dockerd'))
       findings.push({ what: 'no Docker engine is installed here', state: 'weak', mend: 'apt-get install docker.io' });
   }

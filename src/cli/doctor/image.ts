@@ -1,5 +1,5 @@
 import { hostNodeFault } from '../../images/host-node.ts';
-import type { Finding } from '../show/finding.ts';
+import type { Finding } from '../../drivers/finding.ts';
 
 /** What keeps this machine's Node out of katafleet's own image, which `deploy` needs: told before that is built, for minutes. */
 export async function ownImageFindings(look: typeof hostNodeFault = hostNodeFault): Promise<Finding[]> {

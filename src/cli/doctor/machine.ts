@@ -4,7 +4,7 @@ import { userInfo } from 'node:os';
 import type { Config } from '../../config/schema.ts';
 import { messageOf } from '../../model/errors.ts';
 import { supervisorFile } from '../../drivers/docker/supervisor.ts';
-import { coreDumps, type Finding } from '../show/finding.ts';
+import type { Finding } from '../../drivers/finding.ts';
 
 /** Where programs of administrators lie; an ordinary user's PATH lacks these on Debian. */
 const systemFolders = ['/usr/local/sbin', '/usr/sbin', '/sbin'];
@@ -13,6 +13,20 @@ const systemFolders = ['/usr/local/sbin', '/usr/sbin', '/sbin'];
 export function isInstalled(program: string, path = process.env['PATH'] ?? ''): boolean {
   const folders = [...path.split(delimiter).filter((folder) => folder !== ''), ...systemFolders];
   return folders.some((folder) => may(join(folder, program), constants.X_OK));
+}
+
+/**
+ * What a core_pattern (core(5)) means for programs that crash. A sandbox over ssh has no core limit that a handler heeds.
+ */
+export function coreDumps(pattern: string): Finding[] {
+  if (!/^[|@]/.test(pattern)) return [];
+  return [
+    {
+      what: `core dumps of this machine go to a handler (${pattern.trim().split(/\s/)[0] ?? ''}): on a node over ssh each crash of a program starts it, outside the sandbox`,
+      state: 'weak',
+      mend: 'sysctl -w kernel.core_pattern=core, on this machine if it is such a node, and on each such node',
+    },
+  ];
 }
 
 function may(path: string, mode: number): boolean {

@@ -99,14 +99,14 @@ async function context(base: string, image: InspectedImage, supervisor: Supervis
   ]);
 }
 
-interface Entry {
+interface TarEntry {
   name: string;
   mode: number;
   type?: 'directory';
   content?: Buffer | string;
 }
 
-async function packed(entries: readonly Entry[]): Promise<Buffer> {
+async function packed(entries: readonly TarEntry[]): Promise<Buffer> {
   const pack = tar.pack();
   for (const { content, ...entry } of entries) {
     const header = { ...entry, uid: 0, gid: 0, mtime: new Date(0) };

@@ -10,7 +10,7 @@ import { supervisorBinary } from '../docker/supervisor.ts';
 import type { SshTransport } from '../transport/transport.ts';
 import { namesAll } from '../docker/names.ts';
 import { adapt, needsNames } from './adapt.ts';
-import { CarriedSupervisors } from './carried.ts';
+import { VerifiedImages } from './verified-images.ts';
 import { fingerprint } from './fingerprint.ts';
 import { imageWord } from './flags.ts';
 import { decodeValue } from './labels.ts';
@@ -19,7 +19,7 @@ import { parseRelease, type Release, since } from './parse/version.ts';
 import { type Gate, RemoteDocker } from './remote.ts';
 import { type SshNode, SshSandbox } from './sandbox.ts';
 
-interface Probed extends SshNode {
+interface ProbedHost extends SshNode {
   fingerprint: Fingerprint;
   gate: Gate | undefined;
   /** Of the node's docker command, which may be another than its engine's. */
@@ -45,14 +45,14 @@ export class SshDriver implements Driver {
   #looking: NodeJS.Timeout | undefined;
   /** Labels of images, by id: they never change. */
   readonly #labels = new Map<string, Readonly<Record<string, string>>>();
-  readonly #carried: CarriedSupervisors;
+  readonly #carried: VerifiedImages;
 
   constructor(transport: SshTransport, uids: Uids = defaultUids) {
     this.#uids = uids;
     this.#transport = transport;
     this.endpoint = transport.endpoint;
     this.#remote = new RemoteDocker(transport);
-    this.#carried = new CarriedSupervisors(this.#remote, async () => (await this.#node()).release);
+    this.#carried = new VerifiedImages(this.#remote, async () => (await this.#node()).release);
   }
 
   async probe(): Promise<Fingerprint> {
@@ -71,11 +71,11 @@ export class SshDriver implements Driver {
     this.#probed.forget();
   }
 
-  #node(): Promise<Probed> {
+  #node(): Promise<ProbedHost> {
     return this.#probed.get();
   }
 
-  async #ask(): Promise<Probed> {
+  async #ask(): Promise<ProbedHost> {
     const gate = await this.#remote.hello();
     const [version, info] = await Promise.all([this.#remote.version(), this.#remote.info()]);
     const found = fingerprint(version, info);
@@ -108,7 +108,7 @@ export class SshDriver implements Driver {
     return { name, id, volumes: image.volumes, ...declared(own, name), ...imageCommandOf(image.config) };
   }
 
-  async #find(name: string, { release }: Probed): Promise<InspectedImage> {
+  async #find(name: string, { release }: ProbedHost): Promise<InspectedImage> {
     const id = /^(?:sha256:)?([0-9a-f]{64})$/.exec(name)?.[1];
     // With a tag it can't be taken for a container's name, which docker would look for first.
     const tagged = /[:@][^/]*$/.test(name) ? name : `${name}:latest`;
@@ -121,7 +121,7 @@ export class SshDriver implements Driver {
     });
   }
 
-  async #withSupervisor(image: InspectedImage, name: string, { gate, release }: Probed): Promise<InspectedImage> {
+  async #withSupervisor(image: InspectedImage, name: string, { gate, release }: ProbedHost): Promise<InspectedImage> {
     const supervisor = await supervisorBinary(imageArchitecture(image.architecture, name));
     const carries = image.labels[labels.supervisor] === supervisor.sha256;
     if (gate && carries) return image; // nothing can be looked into there: what may run is what the node's owner has loaded

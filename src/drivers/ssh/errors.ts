@@ -27,14 +27,14 @@ export function saidBy({ stderr, stdout }: Pick<Answer, 'stderr' | 'stdout'>): s
     .slice(0, 600);
 }
 
-interface Fault {
+interface DockerFault {
   says: RegExp;
   code: ErrorCode;
   message: (at: string, said: string) => string;
   hint?: string;
 }
 
-const faults: readonly Fault[] = [
+const faults: readonly DockerFault[] = [
   {
     says: /katafleet-gate: refused/,
     code: 'gate.refused',

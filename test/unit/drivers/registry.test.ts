@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { driverKinds, driverPolicies, endpointForms, isEndpoint } from '../../../src/model/driver-kind.ts';
 import { KatafleetError } from '../../../src/model/errors.ts';
 import { defaultUids } from '../../../src/model/users.ts';
-import { connectEndpoint, type DriverSurroundings, registry } from '../../../src/drivers/registry.ts';
+import { connectEndpoint, diagnoseEndpoint, type DriverSurroundings, registry } from '../../../src/drivers/registry.ts';
 import { FakeDriver } from '../../support/fake-driver.ts';
 
 const surroundings: DriverSurroundings = { uids: defaultUids, swarmOf: () => assert.fail('nobody chose the swarm') };
@@ -47,6 +47,24 @@ describe('the registry of drivers', () => {
     driver.use?.('ssh');
     assert.deepEqual([driver.kind, driver.removeImage], ['ssh', undefined]);
     await driver.close();
+  });
+
+  it('has the ssh driver diagnose ssh:// endpoints, and no driver any other', async () => {
+    const expected = { timeoutMs: 1_000, withoutMemoryLimits: false, images: [] };
+    for (const endpoint of ['unix:///run/docker.sock', 'tcp://h:1'])
+      assert.equal(await diagnoseEndpoint({ endpoint }, expected), undefined);
+    const findings = await diagnoseEndpoint({ endpoint: 'ssh://h', ssh: { as: 'no-such-user-of-ours' } }, expected);
+    assert.deepEqual(
+      findings?.map(({ state }) => state),
+      ['bad'],
+    );
+    assert.match(findings?.[0]?.what ?? '', /^ssh can't be called as no-such-user-of-ours/);
+  });
+
+  it('tells a faulty ssh:// endpoint as a finding', async () => {
+    const expected = { timeoutMs: 1_000, withoutMemoryLimits: false, images: [] };
+    const findings = await diagnoseEndpoint({ endpoint: 'ssh://-oProxyCommand=x' }, expected);
+    assert.match(findings?.[0]?.what ?? '', /expected ssh:\/\/user@host/);
   });
 
   it('refuses what is no endpoint', () => {

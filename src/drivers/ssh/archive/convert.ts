@@ -2,7 +2,7 @@ import { Readable } from 'node:stream';
 import { KatafleetError } from '../../../model/errors.ts';
 import { withIndex, withManifest, withRepositories } from './layouts.ts';
 import type { V1Layer } from './saved-image.ts';
-import { type ArchiveBounds, Spool } from './spool.ts';
+import { type ArchiveBounds, ArchiveSpool } from './spool.ts';
 import { chainOf, sizeOfV1, type V1Archive, writeV1 } from './v1.ts';
 
 const GiB = 1024 ** 3;
@@ -33,7 +33,7 @@ export async function toV1Archive(
   archive: Readable,
   { bounds = { bytes: 64 * GiB, entries: 10_000 }, signal }: { bounds?: ArchiveBounds; signal?: AbortSignal } = {},
 ): Promise<ConvertedArchive> {
-  const spool = await Spool.of(archive, bounds, signal);
+  const spool = await ArchiveSpool.of(archive, bounds, signal);
   try {
     const v1 = await read(spool);
     const images = imagesOf(v1);
@@ -53,7 +53,7 @@ export async function toV1Archive(
   }
 }
 
-async function read(spool: Spool): Promise<V1Archive> {
+async function read(spool: ArchiveSpool): Promise<V1Archive> {
   const saved = (await withManifest(spool)) ?? (await withIndex(spool));
   if (!saved) return withRepositories(spool);
   const layers = new Map<string, V1Layer>();

@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { Created, ImageConfig, type SavedImage, type V1Layer } from './saved-image.ts';
-import { notAnArchive, type Spool, type SpooledFile } from './spool.ts';
+import { Created, V1ImageConfig, type SavedImage, type V1Layer } from './saved-image.ts';
+import { notAnArchive, type ArchiveSpool, type SpooledFile } from './spool.ts';
 
 /** Docker 1.6 stacks no more (daemon/graphdriver, MaxImageDepth). */
 export const mostLayers = 127;
@@ -21,7 +21,7 @@ const Config = z.object({
   created: Created,
   architecture: z.string().max(64).default('amd64'),
   os: z.literal('linux', { error: 'an image for another system than linux' }).default('linux'),
-  config: ImageConfig.nullish(),
+  config: V1ImageConfig.nullish(),
   rootfs: z.object({ diff_ids: z.array(Digest).nullish() }),
 });
 const Descriptor = z.object({
@@ -38,19 +38,19 @@ const V1Json = z.object({
   created: Created,
   architecture: z.string().max(64).optional(),
   os: z.literal('linux', { error: 'an image for another system than linux' }).or(z.literal('')).optional(),
-  config: ImageConfig.nullish(),
+  config: V1ImageConfig.nullish(),
 });
 const Repositories = z.record(z.string(), z.record(z.string(), Id));
 
 /** What `docker save` of 1.10 and later wrote, its `manifest.json`; undefined where there is none. @throws archive.invalid */
-export async function withManifest(spool: Spool): Promise<SavedImage[] | undefined> {
+export async function withManifest(spool: ArchiveSpool): Promise<SavedImage[] | undefined> {
   if (!spool.find('manifest.json')) return undefined;
   const entries = await checked(spool, 'manifest.json', Manifest);
   return Promise.all(entries.map(({ Config, RepoTags, Layers }) => image(spool, Config, Layers ?? [], RepoTags ?? [])));
 }
 
 /** An OCI layout that carries no manifest.json; undefined where it is none. @throws archive.invalid */
-export async function withIndex(spool: Spool): Promise<SavedImage[] | undefined> {
+export async function withIndex(spool: ArchiveSpool): Promise<SavedImage[] | undefined> {
   if (!spool.find('index.json')) return undefined;
   const { manifests } = await checked(spool, 'index.json', Index);
   return Promise.all(
@@ -69,7 +69,7 @@ export async function withIndex(spool: Spool): Promise<SavedImage[] | undefined>
 }
 
 /** The manifest behind a digest, where that is an index of platforms: the only image of linux in it. */
-async function manifestOf(spool: Spool, digest: string): Promise<string> {
+async function manifestOf(spool: ArchiveSpool, digest: string): Promise<string> {
   const index = Index.safeParse(await spool.json(verified(spool, digest)));
   if (!index.success) return blob(digest);
   const images = index.data.manifests.filter(({ platform, digest: own }) => platform?.os !== 'unknown' && spool.find(blob(own)));
@@ -80,13 +80,13 @@ async function manifestOf(spool: Spool, digest: string): Promise<string> {
 
 const blob = (digest: string) => `blobs/sha256/${digest.slice('sha256:'.length)}`;
 
-function verified(spool: Spool, digest: string): string {
+function verified(spool: ArchiveSpool, digest: string): string {
   const name = blob(digest);
   if (spool.need(name).packedSha256 !== digest.slice('sha256:'.length)) throw notAnArchive(`${name} is not what its digest says`);
   return name;
 }
 
-async function image(spool: Spool, configName: string, layerNames: readonly string[], names: string[]): Promise<SavedImage> {
+async function image(spool: ArchiveSpool, configName: string, layerNames: readonly string[], names: string[]): Promise<SavedImage> {
   const [, hash] = /([0-9a-f]{64})(?:\.json)?$/.exec(configName) ?? [];
   if (hash !== undefined && spool.need(configName).packedSha256 !== hash) throw notAnArchive(`${configName} is not what its name says`);
   const { created, architecture, config, rootfs } = await checked(spool, configName, Config);
@@ -98,7 +98,7 @@ async function image(spool: Spool, configName: string, layerNames: readonly stri
   return { names, created, architecture, config: config ?? {}, layers };
 }
 
-async function layer(spool: Spool, name: string, diffId: string | undefined): Promise<SpooledFile> {
+async function layer(spool: ArchiveSpool, name: string, diffId: string | undefined): Promise<SpooledFile> {
   const file = spool.need(name);
   if (`sha256:${file.sha256}` === diffId) return file;
   if (await spool.begins(file, Buffer.from([0x28, 0xb5, 0x2f, 0xfd])))
@@ -111,7 +111,7 @@ function bounded(layers: number, what: string): void {
 }
 
 /** What `docker save` below 1.10 wrote, and this house writes. @throws archive.invalid */
-export async function withRepositories(spool: Spool): Promise<{ layers: Map<string, V1Layer>; names: Map<string, string> }> {
+export async function withRepositories(spool: ArchiveSpool): Promise<{ layers: Map<string, V1Layer>; names: Map<string, string> }> {
   const layers = new Map<string, V1Layer>();
   for (const name of spool.names()) {
     const [, folder] = /^([0-9a-f]{64})\/json$/.exec(name) ?? [];
@@ -143,7 +143,7 @@ function depth(layers: ReadonlyMap<string, V1Layer>, top: string): number {
   return count;
 }
 
-async function checked<T>(spool: Spool, name: string, schema: z.ZodType<T>): Promise<T> {
+async function checked<T>(spool: ArchiveSpool, name: string, schema: z.ZodType<T>): Promise<T> {
   return parsed(schema, await spool.json(name), name);
 }
 

@@ -8,7 +8,7 @@ const set = z.record(z.string().max(4_096), z.unknown()).nullish();
  * What Docker 1.6 knows of a container's configuration (moby runconfig/config.go at v1.6.2), of what an image's can say.
  * Everything else, a health check or a stop signal for instance, did not exist and is left out.
  */
-export const ImageConfig = z
+export const V1ImageConfig = z
   .object({
     User: z.string().max(1_024).nullish(),
     ExposedPorts: set,
@@ -26,7 +26,7 @@ export const ImageConfig = z
     const all = { ...others, ExposedPorts: names(ExposedPorts), Volumes: names(Volumes), Labels: labels };
     return Object.fromEntries(sorted(all).filter(([, value]) => value !== undefined && value !== null));
   });
-export type ImageConfig = z.output<typeof ImageConfig>;
+export type V1ImageConfig = z.output<typeof V1ImageConfig>;
 
 function sorted(value: object): [string, unknown][] {
   return Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
@@ -41,7 +41,7 @@ export interface SavedImage {
   names: string[];
   created: string;
   architecture: string;
-  config: ImageConfig;
+  config: V1ImageConfig;
   /** Lowest first. */
   layers: SpooledFile[];
 }
@@ -52,6 +52,6 @@ export interface V1Layer {
   parent: string | undefined;
   created: string;
   architecture: string | undefined;
-  config: ImageConfig | undefined;
+  config: V1ImageConfig | undefined;
   file: SpooledFile;
 }

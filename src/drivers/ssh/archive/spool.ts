@@ -39,7 +39,7 @@ export const notAnArchive = (why: string, cause?: unknown): KatafleetError =>
   );
 
 /** An archive of docker save, unpacked into a temporary folder: its parts refer to each other and come in any order. */
-export class Spool {
+export class ArchiveSpool {
   readonly #folder: string;
   readonly #files = new Map<string, SpooledFile>();
   readonly #links = new Map<string, string>();
@@ -49,8 +49,8 @@ export class Spool {
   }
 
   /** Reads an archive to its end. @throws archive.invalid, archive.too_large, spool.no_space, what the archive's stream throws */
-  static async of(archive: Readable, bounds: ArchiveBounds, signal?: AbortSignal): Promise<Spool> {
-    const spool = new Spool(await mkdtemp(join(tmpdir(), 'katafleet-archive-')));
+  static async of(archive: Readable, bounds: ArchiveBounds, signal?: AbortSignal): Promise<ArchiveSpool> {
+    const spool = new ArchiveSpool(await mkdtemp(join(tmpdir(), 'katafleet-archive-')));
     try {
       await spool.#read(archive, bounds, signal);
       return spool;

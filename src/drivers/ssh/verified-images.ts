@@ -13,7 +13,7 @@ const mostKnown = 1_000;
  * each. Below 1.8 nothing can be copied out of a container without links being followed, and ids say nothing of bytes: only
  * what this driver has made itself is believed there.
  */
-export class CarriedSupervisors implements Carried {
+export class VerifiedImages implements Carried {
   readonly #remote: Pick<RemoteDocker, 'holds'>;
   readonly #release: () => Promise<Release>;
   readonly #verdicts = new Map<string, boolean>();
