@@ -14,6 +14,7 @@ import { splitMachine } from '../fleet/node/machines.ts';
 import { upkeepJobs } from '../fleet/upkeep/jobs.ts';
 import { Maintenance, type MaintenanceJob, type MaintenanceMemory } from '../fleet/upkeep/maintenance.ts';
 import { buildApp } from '../http/app.ts';
+import type { AppServices, GivenProfile } from '../http/services.ts';
 import { Katafleet } from './library.ts';
 import { Git } from '../katas/git.ts';
 import { serveClones } from '../katas/serve.ts';
@@ -98,9 +99,7 @@ export class Daemon {
         queueMs: config.queue.wait,
         idleMemory: config.defaults.idleMemory,
         cordon: (node, how) => this.#cordon(node, how),
-        list: (of) => journal.list(of),
-        events: (of) => journal.events(of),
-        counts: () => journal.counts(),
+        journal,
         stopping: () => this.#stopping,
         clones: serveClones({ git: new Git(4), repository: (kata, avatar) => this.#katas.repository(kata, avatar), trouble: log }),
       },
@@ -142,7 +141,7 @@ export class Daemon {
     return `http://${address.family === 'IPv6' ? `[${address.address}]` : address.address}:${address.port}`;
   }
 
-  #profile(given: Parameters<Parameters<typeof buildApp>[0]['profile']>[0]): ReturnType<Parameters<typeof buildApp>[0]['profile']> {
+  #profile(given: GivenProfile): ReturnType<AppServices['profile']> {
     const { profiles } = this.#config;
     const name = typeof given === 'string' ? given : 'default';
     const base = Object.hasOwn(profiles, name) ? profiles[name] : undefined;

@@ -6,7 +6,8 @@ import type { RunResult } from '../../src/model/result.ts';
 import type { ServerClient } from '../../src/client/client.ts';
 import { runThere } from '../../src/client/remote.ts';
 import { asJson } from '../../src/cli/show/report.ts';
-import { buildApp, type Parts } from '../../src/http/app.ts';
+import { buildApp } from '../../src/http/app.ts';
+import type { AppServices } from '../../src/http/services.ts';
 import { Journal } from '../../src/store/journal.ts';
 import { goldenJson } from '../support/golden.ts';
 import { fullResult, hostileNames, outcomes, plainResult, timeOf } from './inputs.ts';
@@ -87,7 +88,7 @@ async function answers(): Promise<Pick<ClientExpectation, 'results' | 'others'>>
     look: (id: string) => journal.look(id),
     dispatcher: { position: () => 1 },
   };
-  const app = buildApp({ runs } as unknown as Parts, { bodyLimit: 1_000, hosts: { loopbackOnly: true, names: [] } });
+  const app = buildApp({ runs } as unknown as AppServices, { bodyLimit: 1_000, hosts: { loopbackOnly: true, names: [] } });
   const answer = async (id: string) => (await app.inject({ url: `/v1/runs/${id}`, headers: { host: '127.0.0.1' } })).json<object>();
   try {
     return {

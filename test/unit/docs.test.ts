@@ -6,7 +6,8 @@ import { errorKinds } from '../../src/model/errors.ts';
 import { outcomeKinds } from '../../src/model/outcome.ts';
 import { RunState } from '../../src/model/record.ts';
 import { omissions } from '../../src/model/result.ts';
-import { buildApp, type Parts } from '../../src/http/app.ts';
+import { buildApp } from '../../src/http/app.ts';
+import type { AppServices } from '../../src/http/services.ts';
 import { checkJob } from '../../src/runs/job.ts';
 import { requestOf, RunJson } from '../../src/model/request-json.ts';
 
@@ -46,7 +47,7 @@ describe('the pages tell what the code does', () => {
     );
     const routes: string[] = [];
     const onRoute = (method: string, path: string) => void routes.push(`${method} ${path}`);
-    await buildApp({} as Parts, { bodyLimit: 1, hosts: { loopbackOnly: true, names: [] }, onRoute }).ready();
+    await buildApp({} as AppServices, { bodyLimit: 1, hosts: { loopbackOnly: true, names: [] }, onRoute }).ready();
     const named = routes.map((route) =>
       route.replace(':id', 'ID').replace('maintenance/:name', 'maintenance/JOB').replace(':name', 'NAME'),
     );

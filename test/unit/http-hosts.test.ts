@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type AddressInfo, connect } from 'node:net';
-import { buildApp, type Parts } from '../../src/http/app.ts';
+import { buildApp } from '../../src/http/app.ts';
+import type { AppServices } from '../../src/http/services.ts';
 import type { Hosts } from '../../src/http/hosts.ts';
 
 interface Answer {
@@ -12,7 +13,7 @@ interface Answer {
 const open: Hosts = { loopbackOnly: false, names: ['runner.example', 'stack_katafleet', 'tasks.katafleet'] };
 const local: Hosts = { ...open, loopbackOnly: true };
 
-const app = (hosts: Hosts) => buildApp({} as Parts, { bodyLimit: 10_000, hosts });
+const app = (hosts: Hosts) => buildApp({} as AppServices, { bodyLimit: 10_000, hosts });
 
 async function ask(hosts: Hosts, host: string, more: Record<string, string> = {}) {
   const response = await app(hosts).inject({ url: '/health/live', headers: { host, ...more } });

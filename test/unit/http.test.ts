@@ -1,77 +1,15 @@
 import assert from 'node:assert/strict';
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
-import type { InjectOptions } from 'fastify';
 import { errorKinds, KatafleetError } from '../../src/model/errors.ts';
-import { profileOf } from '../../src/model/profile.ts';
-import { Maintenance, type MaintenanceJob } from '../../src/fleet/upkeep/maintenance.ts';
-import { buildApp } from '../../src/http/app.ts';
+import type { MaintenanceJob } from '../../src/fleet/upkeep/maintenance.ts';
+import { api } from '../support/api.ts';
 import { type FakeDriver, fakeMachine } from '../support/fake-driver.ts';
 import { MiB } from '../support/fake-fleet.ts';
 import { until } from '../support/until.ts';
-import { fakeService } from '../support/fake-service.ts';
 
 const one = { settings: { a: { reserve: { bytes: 7680 * MiB } } } }; // room for one run at a time
 
 const asSwarm = (driver: FakeDriver) => driver.asSwarm(fakeMachine('h1'), fakeMachine('h2'));
-
-/** The API over nodes in memory. */
-async function api(names: string[], options: Parameters<typeof fakeService>[1] & { jobs?: MaintenanceJob[]; bodyLimit?: number } = {}) {
-  const service = await fakeService(names, options);
-  const { fleet, journal } = service;
-  const state = { stopping: false };
-  const profile = profileOf({ memory: 64 * MiB, wallMs: 2_000 });
-  const app = buildApp(
-    {
-      fleet,
-      runs: service.service,
-      maintenance: new Maintenance(options.jobs ?? [], journal, () => undefined),
-      profile: (given) => ({ ...profile, ...(typeof given === 'object' ? given : {}) }),
-      queueMs: 60_000,
-      idleMemory: 16 * MiB,
-      cordon: async (node, how) => {
-        if (node.includes('/')) await fleet.keepMachine(node, how);
-        else if (how === 'uncordon') fleet.uncordon(node);
-        else fleet.cordon(node, how === 'drain');
-      },
-      list: (of) => journal.list(of),
-      events: (of) => journal.events(of),
-      counts: () => journal.counts(),
-      stopping: () => state.stopping,
-      clones: (path, _request, response) => {
-        if (path !== '/kata/avatar.git/info/refs') return Promise.resolve(false);
-        response.end('refs');
-        return Promise.resolve(true);
-      },
-    },
-    { bodyLimit: options.bodyLimit ?? 10_000, hosts: { loopbackOnly: true, names: [] } },
-  );
-  /** An answer's status, body and headers; nothing of katafleet's own workings may be in it. */
-  const ask = async (method: 'GET' | 'POST' | 'DELETE' | 'PUT', url: string, more: Omit<InjectOptions, 'method' | 'url'> = {}) => {
-    const response = await app.inject({ method, url, headers: { host: '127.0.0.1:7420' }, ...more });
-    assert.match(String(response.headers['content-type']), /^application\/json/, response.body);
-    assert.ok(!/\n\s+at |\.ts:\d|\.js:\d|node_modules/.test(response.body), response.body);
-    return { status: response.statusCode, headers: response.headers, body: response.json<Record<string, never> & Body>() };
-  };
-  const close = async () => {
-    await app.close();
-    await service.close();
-  };
-  return { ...service, app, ask, close, state };
-}
-
-interface Body {
-  id: string;
-  state: string;
-  position?: number;
-  error?: { code: string; message: string; hint?: string; retryAfterMs?: number };
-  result?: { steps: { stdout: string; stdoutBase64?: string }[]; changes: { files: object[] }; outcome: object };
-  runs: { id: string }[];
-  counts: Record<string, number>;
-  nodes: { node?: string; name?: string; kind?: string; chosen?: boolean; reasons?: { text: string }[]; troubles?: string[] }[];
-  images: { name: string; ready: string[] }[];
-  events: { kind: string }[];
-  jobs: { name: string; outcome?: string }[];
-}
 
 const hi = { image: 'any', command: ['echo', 'hi'] };
 

@@ -3,7 +3,8 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
-import { buildApp, type Parts } from '../../src/http/app.ts';
+import { buildApp } from '../../src/http/app.ts';
+import type { AppServices } from '../../src/http/services.ts';
 import { bodyPace, expectedBytes } from '../../src/http/slow-bodies.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 
@@ -16,7 +17,7 @@ describe('a body that comes slowly', () => {
   beforeEach(async () => {
     clock = new ManualClock();
     const hosts = { loopbackOnly: true, names: [] };
-    app = buildApp({} as Parts, { bodyLimit: most, memory: { bodies: most, results: most }, hosts, clock });
+    app = buildApp({} as AppServices, { bodyLimit: most, memory: { bodies: most, results: most }, hosts, clock });
     await app.listen({ port: 0, host: '127.0.0.1' });
     ({ port } = app.server.address() as AddressInfo);
   });

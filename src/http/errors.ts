@@ -1,0 +1,39 @@
+import type { FastifyReply } from 'fastify';
+import { type ErrorCode, errorKinds, KatafleetError, messageOf } from '../model/errors.ts';
+import { mediaType } from './bodies.ts';
+
+/** Codes of katafleet for Fastify's own errors; all others are `request.invalid`. */
+const fastifyCodes: Record<string, ErrorCode> = {
+  FST_ERR_CTP_BODY_TOO_LARGE: 'request.too_large',
+};
+
+/** Answers with an error. An error that is not katafleet's own becomes `internal`; its stack goes to the log, not to the client. */
+export function sendError(reply: FastifyReply, error: unknown): FastifyReply {
+  const known = knownError(reply, error);
+  if (known.code === 'internal') process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : messageOf(error)}\n`);
+  if (known.retryAfterMs !== undefined) void reply.header('retry-after', String(Math.ceil(known.retryAfterMs / 1000)));
+  const { message, fault, retry, hint, retryAfterMs } = known;
+  return reply.code(errorKinds[known.code].http).send({
+    error: {
+      code: known.code,
+      message,
+      fault,
+      retry,
+      ...(hint === undefined ? {} : { hint }),
+      ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+    },
+  });
+}
+
+function knownError({ request }: FastifyReply, error: unknown): KatafleetError {
+  if (error instanceof KatafleetError) return error;
+  const { statusCode, code } = error as { statusCode?: number; code?: string };
+  if (statusCode === undefined || statusCode >= 500)
+    return new KatafleetError('internal', 'something went wrong in katafleet; its log says what', { cause: error });
+  if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') return mediaType(request.headers['content-type']);
+  return new KatafleetError(fastifyCodes[code ?? ''] ?? 'request.invalid', messageOf(error));
+}
+
+/** The error for a request that no route answers. */
+export const unknownRoute = ({ method, url }: { method: string; url: string }) =>
+  new KatafleetError('request.unknown', `there is no ${method} ${url.slice(0, 200)}`);

@@ -1,0 +1,13 @@
+import type { FastifyInstance } from 'fastify';
+import type { AppServices } from '../services.ts';
+
+/** What a load balancer or an orchestrator asks. */
+export function healthRoutes(app: FastifyInstance, { fleet, runs, stopping }: AppServices): void {
+  app.get('/health/live', () => ({ live: true }));
+  app.get('/health/ready', (_request, reply) => {
+    const nodes = { all: fleet.nodes.length, ready: fleet.nodes.filter(({ state }) => state === 'ready').length };
+    const ready = nodes.ready > 0 && !stopping();
+    void reply.code(ready ? 200 : 503);
+    return { ready, nodes, runs: { waiting: runs.dispatcher.waiting, running: runs.dispatcher.running } };
+  });
+}

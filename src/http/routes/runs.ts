@@ -1,0 +1,98 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { z } from 'zod';
+import type { ByteBudget } from '../../base/byte-budget.ts';
+import { resultJson } from '../../model/json.ts';
+import { Placing } from '../../model/placing.ts';
+import type { KeptRecord } from '../../model/record.ts';
+import { requestOf, RunJson } from '../../model/request-json.ts';
+import { checkJob, type Job, wantedOf } from '../../runs/job.ts';
+import type { RunService } from '../../runs/service.ts';
+import type { Forget } from '../body-budget.ts';
+import { longJson } from '../long-json.ts';
+import { parse } from '../parse.ts';
+import { roomFor } from '../result-room.ts';
+import type { AppServices } from '../services.ts';
+
+/** Longest time that a request may wait for its run, s. */
+const longestWait = 600;
+const Waiting = z.object({ wait: z.coerce.number().min(0).max(longestWait).default(0) });
+const RunId = z.object({ id: z.uuid() });
+
+/**
+ * Accepts, shows, cancels and explains runs.
+ * @param forget gives back the memory of a request's body
+ * @param answers memory for the results that are on their way to clients
+ */
+export function runRoutes(app: FastifyInstance, services: AppServices, forget: Forget, answers: ByteBudget): void {
+  const { runs, fleet } = services;
+  app.post('/v1/runs', async (request, reply) => {
+    const json = parse(RunJson, request.body);
+    const { wait } = parse(Waiting, request.query);
+    const key = parse(z.string().min(1).max(255).optional(), request.headers['idempotency-key']);
+    const { id, known } = await runs.accept(
+      requestOf(json, services.profile(json.profile)),
+      placingOf(json, services),
+      key,
+      request.body as object,
+    );
+    forget(request);
+    const record = await waitFor(runs, id, wait, request, (bytes) => roomFor(answers, bytes, reply));
+    void reply.header('location', `/v1/runs/${id}`).code(record.endedAt === undefined ? 202 : known ? 200 : 201);
+    return sendLong(reply, recordJson(record, runs));
+  });
+  app.get('/v1/runs/:id', async (request, reply) => {
+    const { wait } = parse(Waiting, request.query);
+    const { id } = parse(RunId, request.params);
+    return sendLong(reply, recordJson(await waitFor(runs, id, wait, request, (bytes) => roomFor(answers, bytes, reply)), runs));
+  });
+  app.delete('/v1/runs/:id', async (request, reply) =>
+    sendLong(reply, recordJson(await runs.cancel(parse(RunId, request.params).id), runs)),
+  );
+  const verdicts = (job: Job) => fleet.verdicts(wantedOf(job, services.idleMemory), job.limits);
+  app.get('/v1/runs/:id/explain', async (request, reply) => {
+    const { id } = parse(RunId, request.params);
+    const live = runs.jobOf(id);
+    const nodes = live && (await verdicts(live));
+    return sendLong(reply, { ...recordJson(runs.look(id), runs), nodes });
+  });
+  app.post('/v1/explain', async (request) => {
+    const json = parse(RunJson, request.body);
+    const job = checkJob(requestOf(json, services.profile(json.profile)), placingOf(json, services));
+    return { nodes: await verdicts(job) };
+  });
+}
+
+function placingOf(json: RunJson, { queueMs }: AppServices): Placing {
+  const { tenant, priority, constraints, architecture } = json;
+  return Placing.parse({ tenant, priority, constraints, architecture, queueMs: json.queueMs ?? queueMs });
+}
+
+/** Waits for the run's end, for `seconds` at most, and stops waiting when the client has closed its connection. */
+async function waitFor(
+  runs: RunService,
+  id: string,
+  seconds: number,
+  request: FastifyRequest,
+  room: (bytes: number) => Promise<void>,
+): Promise<KeptRecord> {
+  const gone = new AbortController();
+  const leave = () => gone.abort();
+  request.raw.socket.once('close', leave);
+  if (request.raw.socket.destroyed) leave();
+  try {
+    await runs.ended(id, seconds * 1000, gone.signal);
+    await room(runs.resultBytes(id));
+    return runs.look(id);
+  } finally {
+    request.raw.socket.off('close', leave);
+  }
+}
+
+/** Sends JSON. Large files in it are read and sent piece by piece, as the client reads them. */
+const sendLong = (reply: FastifyReply, json: object) => reply.type('application/json; charset=utf-8').send(longJson(json));
+
+function recordJson(record: KeptRecord, runs: RunService): object {
+  const { result, ...rest } = record;
+  const position = record.state === 'waiting' ? runs.dispatcher.position(record.id) : undefined;
+  return { ...rest, ...(position === undefined ? {} : { position }), ...(result ? { result: resultJson(result) } : {}) };
+}

@@ -1,0 +1,40 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { z } from 'zod';
+import type { Fleet, Keeping } from '../fleet/fleet.ts';
+import type { Maintenance } from '../fleet/upkeep/maintenance.ts';
+import type { NodeEvent } from '../model/node.ts';
+import type { Profile } from '../model/profile.ts';
+import type { RunState, RunSummary } from '../model/record.ts';
+import type { ViewQuery } from '../model/views.ts';
+import type { RunService } from '../runs/service.ts';
+
+/** A profile's name, or the fields that differ from the default profile's. */
+export type GivenProfile = string | z.input<typeof Profile> | undefined;
+
+/** What the API's handlers call. */
+export interface AppServices {
+  fleet: Fleet;
+  runs: RunService;
+  maintenance: Maintenance;
+  /** Returns the profile that a request means. @throws limits.invalid for an unknown name */
+  profile: (given: GivenProfile) => z.input<typeof Profile>;
+  /** How long a run waits in the queue if its request does not say, ms. */
+  queueMs: number;
+  /** Bytes that an idle sandbox books. */
+  idleMemory: number;
+  /** Cordons, drains or uncordons `NODE`, or `NODE/MACHINE` for one machine of a swarm. */
+  cordon: (name: string, how: Keeping) => Promise<void>;
+  journal: JournalViews;
+  /** Whether katafleet is stopping. */
+  stopping: () => boolean;
+  /** Answers git's requests for a kata's repositories. Returns false for any other path and leaves the request alone. */
+  clones: (path: string, request: IncomingMessage, response: ServerResponse) => Promise<boolean>;
+}
+
+/** What the API reads from the journal. */
+export interface JournalViews {
+  list(of: ViewQuery<'/v1/runs'>): RunSummary[];
+  /** How many runs there are in each state. */
+  counts(): Record<RunState, number>;
+  events(of: ViewQuery<'/v1/events'>): NodeEvent[];
+}

@@ -1,0 +1,25 @@
+import type { FastifyInstance } from 'fastify';
+import { type ViewAnswer, type ViewPath, type ViewQuery, views } from '../model/views.ts';
+import { parse } from './parse.ts';
+import type { AppServices } from './services.ts';
+
+type Handler<P extends ViewPath> = (services: AppServices, query: ViewQuery<P>) => ViewAnswer<P> | Promise<ViewAnswer<P>>;
+
+/** The code of each view: the compiler asks for one for each path of src/model/views.ts. */
+const handlers: { readonly [P in ViewPath]: Handler<P> } = {
+  '/v1/runs': ({ journal }, { tenant, ...query }) => ({
+    runs: journal.list({ ...query, tenant: tenant || undefined }), // `tenant=` means any
+    counts: journal.counts(),
+  }),
+  '/v1/images': ({ fleet }) => ({ images: fleet.images() }),
+  '/v1/nodes': async ({ fleet }) => ({ nodes: await fleet.freshSummaries() }),
+  '/v1/events': ({ journal }, query) => ({ events: journal.events(query) }),
+  '/v1/maintenance': ({ maintenance }) => ({ jobs: maintenance.states() }),
+};
+
+export function viewRoutes(app: FastifyInstance, services: AppServices): void {
+  for (const path of Object.keys(views) as ViewPath[]) {
+    const handler = handlers[path] as Handler<ViewPath>;
+    app.get(path, (request) => handler(services, parse(views[path].query, request.query)));
+  }
+}

@@ -1,0 +1,38 @@
+import { z } from 'zod';
+import { FleetImage } from './fleet-image.ts';
+import { MaintenanceState } from './maintenance-state.ts';
+import { NodeEvent, NodeSummary } from './node.ts';
+import { RunState, RunSummary } from './record.ts';
+
+/** How many rows a list has at most. */
+const limit = (usual: number) => z.coerce.number().int().min(1).max(1_000).default(usual);
+const nothing = z.object({});
+
+/**
+ * The API's read-only lists: what each takes as its query and what it answers. The compiler asks src/http/views.ts for the code
+ * of each; src/client/ reads any of them by its path.
+ */
+export const views = {
+  '/v1/runs': {
+    query: z.object({ limit: limit(50), state: RunState.optional(), tenant: z.string().max(128).optional() }),
+    answer: z.object({
+      /** Newest first. */
+      runs: z.array(RunSummary),
+      /** How many runs there are in each state. */
+      counts: z.record(z.string(), z.number()),
+    }),
+  },
+  '/v1/images': { query: nothing, answer: z.object({ images: z.array(FleetImage) }) },
+  '/v1/nodes': { query: nothing, answer: z.object({ nodes: z.array(NodeSummary) }) },
+  '/v1/events': {
+    query: z.object({ node: z.string().max(128).optional(), limit: limit(100) }),
+    /** Newest first. */
+    answer: z.object({ events: z.array(NodeEvent) }),
+  },
+  '/v1/maintenance': { query: nothing, answer: z.object({ jobs: z.array(MaintenanceState) }) },
+} as const satisfies Record<string, { query: z.ZodObject; answer: z.ZodObject }>;
+
+export type ViewPath = keyof typeof views;
+/** A query whose defaults are filled in. */
+export type ViewQuery<P extends ViewPath> = z.output<(typeof views)[P]['query']>;
+export type ViewAnswer<P extends ViewPath> = z.output<(typeof views)[P]['answer']>;
