@@ -4,7 +4,8 @@ import { KatafleetError, messageOf } from '../model/errors.ts';
 import { nearest } from './nearest.ts';
 import { ConfigFile } from './schema.ts';
 
-type Path = readonly PropertyKey[];
+/** The keys that lead to a value in the configuration, from its root. */
+export type KeyPath = readonly PropertyKey[];
 
 /** Aliases may blow a small file up; a configuration needs few. */
 const mostAliases = 100;
@@ -13,11 +14,11 @@ const mostAliases = 100;
 export function parseConfig(
   text: string,
   file: string,
-): { value: ReturnType<typeof ConfigFile.parse>; fault: (path: Path, message: string) => KatafleetError } {
+): { value: ReturnType<typeof ConfigFile.parse>; fault: (path: KeyPath, message: string) => KatafleetError } {
   const lines = new LineCounter();
   const document = read(text, file, lines);
-  const line = (path: Path) => lineOf(document, lines, path);
-  const fault = (path: Path, message: string) => failure([`${file}:${line(path)}: ${pathText(path)}: ${message}`]);
+  const line = (path: KeyPath) => lineOf(document, lines, path);
+  const fault = (path: KeyPath, message: string) => failure([`${file}:${line(path)}: ${pathText(path)}: ${message}`]);
   const given = plain(document, file, lines);
   const checked = ConfigFile.safeParse(given);
   if (checked.success) return { value: checked.data, fault };
@@ -76,7 +77,7 @@ function failure(faults: readonly string[]): KatafleetError {
 }
 
 function tell(issue: z.core.$ZodIssue, given: unknown, file: string, document: Document, lines: LineCounter): string[] {
-  const at = (path: Path) => `${file}:${lineOf(document, lines, path)}`;
+  const at = (path: KeyPath) => `${file}:${lineOf(document, lines, path)}`;
   switch (issue.code) {
     case 'unrecognized_keys':
       return issue.keys.map((key) => {
@@ -101,7 +102,7 @@ function tell(issue: z.core.$ZodIssue, given: unknown, file: string, document: D
       const value = valueAt(given, issue.path);
       const custom = issue.code === 'custom';
       const came = custom || issue.message.includes('got ') || value === undefined ? '' : `, got ${short(value)}`;
-      const first = custom ? (issue.params?.['first'] as Path | undefined) : undefined;
+      const first = custom ? (issue.params?.['first'] as KeyPath | undefined) : undefined;
       const other = first ? ` (the first is on line ${lineOf(document, lines, first)})` : '';
       const missing = issue.code === 'invalid_type' && value === undefined;
       const message = missing
@@ -113,7 +114,7 @@ function tell(issue: z.core.$ZodIssue, given: unknown, file: string, document: D
 }
 
 /** Line of what a path names, or of the nearest thing around it that is there. */
-function lineOf(document: Document, lines: LineCounter, path: Path): number {
+function lineOf(document: Document, lines: LineCounter, path: KeyPath): number {
   for (let length = path.length; length >= 0; length -= 1) {
     const part = path.slice(0, length);
     const parent = length > 0 ? (document.getIn(part.slice(0, -1), true) as Node | undefined) : undefined;
@@ -127,14 +128,14 @@ function lineOf(document: Document, lines: LineCounter, path: Path): number {
   return 1;
 }
 
-function valueAt(given: unknown, path: Path): unknown {
+function valueAt(given: unknown, path: KeyPath): unknown {
   return path.reduce<unknown>(
     (value, key) => (typeof value === 'object' && value !== null ? (value as Record<PropertyKey, unknown>)[key] : undefined),
     given,
   );
 }
 
-function pathText(path: Path): string {
+function pathText(path: KeyPath): string {
   return (
     path.reduce<string>(
       (text, key) => (typeof key === 'number' ? `${text}[${key}]` : text === '' ? String(key) : `${text}.${String(key)}`),
@@ -149,7 +150,7 @@ function short(value: unknown): string {
 }
 
 /** The keys that an object of the schema may have; none where the path leads to no object. */
-function keysAt(path: Path): string[] {
+function keysAt(path: KeyPath): string[] {
   let schema: unknown = ConfigFile;
   for (const step of [...path, undefined]) {
     schema = unwrap(schema);

@@ -1,5 +1,5 @@
 import type Dockerode from 'dockerode';
-import type { StackKind } from './deploy.ts';
+import type { StackKind } from './stack.ts';
 
 /** CPUs that katafleet takes at most, where its nodes have them and KATAFLEET_CPUS says nothing else. */
 const most = 2;

@@ -13,11 +13,9 @@ import { usualCpus } from './cpus.ts';
 import type { Variables } from './interpolate.ts';
 import { requireManager, type SwarmView } from './manager.ts';
 import { socketGroup } from './socket.ts';
-import { readStack } from './stack.ts';
+import { readStack, type StackKind } from './stack.ts';
 import { deploySwarm } from './swarm.ts';
 import { isDeployed, undeploy } from './undeploy.ts';
-
-export type StackKind = 'compose' | 'swarm';
 
 export interface DeployOptions {
   driver: EngineDriver;

@@ -1,13 +1,12 @@
 import { posix } from 'node:path';
-import type { parseConfig } from '../config/parse.ts';
+import type { KeyPath, parseConfig } from '../config/parse.ts';
 import { socketPath } from '../model/endpoint.ts';
 import { KatafleetError } from '../model/errors.ts';
-import type { StackKind } from './deploy.ts';
+import type { StackKind } from './stack.ts';
 
 type Parsed = ReturnType<typeof parseConfig>;
-type Path = readonly PropertyKey[];
 interface Named {
-  path: Path;
+  path: KeyPath;
   value: string | undefined;
 }
 

@@ -7,6 +7,9 @@ import { faultsOf } from '../model/faults.ts';
 import { parseBytes, parseDuration } from '../model/quantity.ts';
 import { interpolate, type Variables } from './interpolate.ts';
 
+/** How katafleet is deployed: by Compose on one engine, or as a service of a swarm. */
+export type StackKind = 'compose' | 'swarm';
+
 /**
  * What of Compose's format stacks/swarm.yaml uses. Any other key is an error: the Docker command would act on it and we would not,
  * and both must deploy the same.

@@ -21,11 +21,11 @@ export interface UndeployOptions {
   say: (line: string) => void;
 }
 
-type Kind = 'service' | 'container' | 'secret' | 'config' | 'network' | 'volume';
+type PartKind = 'service' | 'container' | 'secret' | 'config' | 'network' | 'volume';
 
 /** Something of a stack. */
 export interface Part {
-  kind: Kind;
+  kind: PartKind;
   id: string;
   name: string;
   /** The value of katafleet.role. */
@@ -36,7 +36,7 @@ const everyMs = 200;
 
 /** The order in which parts go: katafleet itself first, so that nothing is made any more; what others use last. */
 export function removalOrder(parts: readonly Part[]): Part[] {
-  const order: readonly Kind[] = ['service', 'container', 'secret', 'config', 'network', 'volume'];
+  const order: readonly PartKind[] = ['service', 'container', 'secret', 'config', 'network', 'volume'];
   const rank = ({ kind, role }: Part) => (role === 'server' ? -1 : order.indexOf(kind));
   return parts.toSorted((a, b) => rank(a) - rank(b) || a.name.localeCompare(b.name));
 }
@@ -90,7 +90,7 @@ async function partsOf(docker: Dockerode, name: string, manager: boolean): Promi
   const filters = { label: [`${labels.stack}=${name}`] };
   const mine = (own: Readonly<Record<string, string>> | null | undefined) => own?.[labels.stack] === name;
   const parts: Part[] = [];
-  const add = (kind: Kind, id: string, called: string, own: Readonly<Record<string, string>> | null | undefined) => {
+  const add = (kind: PartKind, id: string, called: string, own: Readonly<Record<string, string>> | null | undefined) => {
     // A filter that an engine does not know is ignored in silence: what is not ours must never be removed.
     if (mine(own)) parts.push({ kind, id, name: called, role: own?.[labels.role] });
   };
@@ -108,8 +108,8 @@ async function partsOf(docker: Dockerode, name: string, manager: boolean): Promi
   return parts;
 }
 
-type Task = TaskView & { ServiceID: string };
-interface SwarmNode {
+type ServiceTask = TaskView & { ServiceID: string };
+interface NodeStatus {
   ID: string;
   Description: { Hostname: string };
   Status: { State: string };
@@ -131,7 +131,7 @@ async function tasksGone(docker: Dockerode, services: ReadonlySet<string>, until
   const told = new ToldOnce<string>(say);
   const tell = (line: string) => told.tell(line, line);
   await waitFor(until, async () => {
-    const [all, nodes] = await Promise.all([docker.listTasks() as Promise<Task[]>, docker.listNodes() as Promise<SwarmNode[]>]);
+    const [all, nodes] = await Promise.all([docker.listTasks() as Promise<ServiceTask[]>, docker.listNodes() as Promise<NodeStatus[]>]);
     const tasks = all.filter((task) => services.has(task.ServiceID) && isUnderWay(task.Status.State));
     const away = nodes.filter(({ ID, Status }) => Status.State === 'down' && tasks.some(({ NodeID }) => NodeID === ID));
     for (const { ID, Description } of away) {
@@ -146,7 +146,7 @@ async function tasksGone(docker: Dockerode, services: ReadonlySet<string>, until
 }
 
 async function remove(docker: Dockerode, part: Part, until: number, say: (line: string) => void): Promise<void> {
-  const doing: Record<Kind, () => Promise<unknown>> = {
+  const doing: Record<PartKind, () => Promise<unknown>> = {
     service: () => docker.getService(part.id).remove(),
     container: async () => {
       say(`container ${part.name}: drains`);
@@ -194,8 +194,8 @@ async function waitFor(until: number, look: () => Promise<string | undefined>): 
 
 /** Names of the other nodes where the server was: its volume may lie there. */
 async function otherNodes(docker: Dockerode, servers: readonly Part[], own: string | undefined): Promise<string[]> {
-  const tasks = ((await docker.listTasks()) as Task[]).filter((task) => servers.some(({ id }) => id === task.ServiceID));
+  const tasks = ((await docker.listTasks()) as ServiceTask[]).filter((task) => servers.some(({ id }) => id === task.ServiceID));
   const ids = new Set(tasks.flatMap(({ NodeID }) => (NodeID === undefined || NodeID === '' || NodeID === own ? [] : [NodeID])));
-  const nodes = (await docker.listNodes()) as SwarmNode[];
+  const nodes = (await docker.listNodes()) as NodeStatus[];
   return nodes.filter(({ ID }) => ids.has(ID)).map(({ Description }) => Description.Hostname);
 }

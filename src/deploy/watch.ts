@@ -6,7 +6,7 @@ import { deployedLabel } from './spec.ts';
 import { isUnderWay } from '../drivers/docker/task-states.ts';
 import { hasFailed, taskHint, type TaskView, taskWords } from './task-words.ts';
 
-type Task = TaskView & { Spec: { ContainerSpec?: { Labels?: Record<string, string> | null } } };
+type DeployedTask = TaskView & { Spec: { ContainerSpec?: { Labels?: Record<string, string> | null } } };
 interface ServiceView {
   ID: string;
   UpdateStatus?: { State?: string; Message?: string };
@@ -43,10 +43,10 @@ export async function untilHealthy({ docker, name, hash, known, timeoutMs, say }
   for (;;) {
     const [service, tasks, nodes] = await Promise.all([
       docker.getService(name).inspect() as Promise<ServiceView>,
-      docker.listTasks({ filters: { service: [name] } }) as Promise<Task[]>,
+      docker.listTasks({ filters: { service: [name] } }) as Promise<DeployedTask[]>,
       nodesOf(docker),
     ]);
-    const words = (task: Task) => taskWords(task, nodes.get(task.NodeID ?? '')?.name ?? 'a node');
+    const words = (task: DeployedTask) => taskWords(task, nodes.get(task.NodeID ?? '')?.name ?? 'a node');
     const newestFirst = tasks.toSorted((a, b) => b.CreatedAt.localeCompare(a.CreatedAt));
     const own = newestFirst.filter(({ Spec }) => Spec.ContainerSpec?.Labels?.[deployedLabel] === hash);
     const current = own[0];

@@ -30,7 +30,7 @@ export interface DriverSurroundings {
 }
 
 /** One endpoint with what its drivers share. Nothing connects before it is used. */
-export interface Place extends DriverSurroundings {
+export interface EndpointParts extends DriverSurroundings {
   settings: EndpointSettings;
   /** Made when it is asked for, the same each time. @throws endpoint.invalid */
   engine(): EngineDriver;
@@ -50,7 +50,7 @@ export interface DriverEntry {
   /** Whether it can serve an endpoint where that was found. Pure. */
   fits(endpoint: string, reached: Reached): Verdict;
   /** Makes it, when it is chosen and not before. @throws what keeps it from being made */
-  connect(place: Place): Driver;
+  connect(parts: EndpointParts): Driver;
   /**
    * Checks an endpoint step by step, for `katafleet doctor`; undefined where it has nothing to say of such an endpoint. Never
    * rejects: an error is a finding. Absent: the doctor probes the endpoint's driver.
@@ -79,13 +79,13 @@ export const registry: { readonly [K in DriverKind]: DriverEntry & { readonly ki
         ? { fits: true, why: `manager, API ${apiVersion}` }
         : { fits: false, why: `manager, but API ${apiVersion} is below ${swarmApi.join('.')}` };
     },
-    connect: (place) => place.swarmOf(place.engine(), place.settings),
+    connect: (parts) => parts.swarmOf(parts.engine(), parts.settings),
   },
   engine: {
     kind: 'engine',
     fits: (_endpoint, reached) =>
       reached.api === 'usable' ? { fits: true, why: `API ${reached.fingerprint.apiVersion}` } : noApi(reached),
-    connect: (place) => place.engine(),
+    connect: (parts) => parts.engine(),
   },
   ssh: {
     kind: 'ssh',
@@ -93,7 +93,7 @@ export const registry: { readonly [K in DriverKind]: DriverEntry & { readonly ki
       if (!endpoint.startsWith('ssh:')) return { fits: false, why: 'the endpoint is not ssh://' };
       return { fits: true, why: reached.api === 'usable' ? "the host's own docker command" : noApi(reached).why };
     },
-    connect: (place) => new SshDriver(place.transport(), place.uids),
+    connect: (parts) => new SshDriver(parts.transport(), parts.uids),
     diagnose: async ({ endpoint, ssh = {} }, expected) => (endpoint.startsWith('ssh:') ? diagnoseSsh(endpoint, ssh, expected) : undefined),
   },
 };
@@ -113,21 +113,21 @@ export async function diagnoseEndpoint(settings: EndpointSettings, expected: Exp
 
 /** What serves an endpoint: a driver that alone knows its scheme, else one of several, chosen when it was probed. @throws endpoint.invalid */
 export function connectEndpoint(settings: EndpointSettings, surroundings: DriverSurroundings): Driver {
-  const place = placeOf(settings, surroundings);
+  const parts = partsOf(settings, surroundings);
   const alone = Object.values(registry).find(({ scheme }) => scheme !== undefined && settings.endpoint.startsWith(`${scheme}:`));
-  if (alone) return alone.connect(place);
-  const connect = (kind: DriverKind) => registry[kind].connect(place);
+  if (alone) return alone.connect(parts);
+  const connect = (kind: DriverKind) => registry[kind].connect(parts);
   // Over ssh the host's own docker command is asked first, and says whether its engine can be reached.
-  const ssh = settings.endpoint.startsWith('ssh:') ? new SshDriver(place.transport(), place.uids) : undefined;
-  return new EndpointDriver({ engine: place.engine(), ssh, connect });
+  const ssh = settings.endpoint.startsWith('ssh:') ? new SshDriver(parts.transport(), parts.uids) : undefined;
+  return new EndpointDriver({ engine: parts.engine(), ssh, connect });
 }
 
-function placeOf(settings: EndpointSettings, surroundings: DriverSurroundings): Place {
+function partsOf(settings: EndpointSettings, surroundings: DriverSurroundings): EndpointParts {
   const { endpoint, tls, ssh } = settings;
   const { uids, rsyncNetwork, cache } = surroundings;
   let transport: SshTransport | undefined;
   let engine: EngineDriver | undefined;
-  const place: Place = {
+  const parts: EndpointParts = {
     ...surroundings,
     settings,
     transport: () => (transport ??= new SshTransport(endpoint, ssh)),
@@ -138,8 +138,8 @@ function placeOf(settings: EndpointSettings, surroundings: DriverSurroundings): 
         ...(rsyncNetwork === undefined ? {} : { rsyncNetwork }),
         ...(cache === undefined ? {} : { cache }),
         ...(tls === undefined ? {} : { tls }),
-        ...(endpoint.startsWith('ssh:') ? { transport: place.transport() } : {}),
+        ...(endpoint.startsWith('ssh:') ? { transport: parts.transport() } : {}),
       })),
   };
-  return place;
+  return parts;
 }

@@ -125,7 +125,9 @@ export async function productionPackages(root = projectRoot): Promise<PlacedPack
   const base = root.endsWith(sep) ? root.slice(0, -1) : root;
   const found = new Map<string, string>();
   const visit = async (folder: string): Promise<void> => {
-    const { dependencies = {}, optionalDependencies = {} } = JSON.parse(await readFile(join(folder, 'package.json'), 'utf8')) as Manifest;
+    const { dependencies = {}, optionalDependencies = {} } = JSON.parse(
+      await readFile(join(folder, 'package.json'), 'utf8'),
+    ) as PackageJson;
     for (const name of Object.keys({ ...dependencies, ...optionalDependencies }).sort()) {
       const at = await resolvePackage(name, folder);
       if (at === undefined) {
@@ -148,7 +150,7 @@ export async function productionPackages(root = projectRoot): Promise<PlacedPack
   return Array.from(found, ([place, folder]) => ({ folder, place })).sort((a, b) => (a.place < b.place ? -1 : 1));
 }
 
-interface Manifest {
+interface PackageJson {
   dependencies?: Record<string, string>;
   optionalDependencies?: Record<string, string>;
 }

@@ -81,9 +81,9 @@ export async function measured(
 }
 
 type Having = Omit<ReceivingNode, 'images'> & { found: NodeImage };
-type Step = PlannedStep extends infer S ? (S extends PlannedStep ? Omit<S, 'image' | 'node'> : never) : never;
+type NodeStep = PlannedStep extends infer S ? (S extends PlannedStep ? Omit<S, 'image' | 'node'> : never) : never;
 
-function stepFor(node: ReceivingNode, having: readonly Having[], named: boolean): Step {
+function stepFor(node: ReceivingNode, having: readonly Having[], named: boolean): NodeStep {
   const own = having.find(({ name }) => name === node.name);
   const sources = having.filter(({ ready, exports, architecture }) => ready && exports && architecture === node.architecture);
   if (own) {

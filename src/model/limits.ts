@@ -7,10 +7,10 @@ const day = 24 * 3_600_000;
  * Where a limit acts. `container`: it is fixed when the sandbox is created, so sandboxes that differ in it never share a pool.
  * `step`: the supervisor sets it for each step. `host`: katafleet holds to it when files come back.
  */
-type Place = 'container' | 'step' | 'host';
+type LimitScope = 'container' | 'step' | 'host';
 
 interface Told {
-  at: Place;
+  at: LimitScope;
   /** What it bounds, for docs/config.md and for the help: one line of plain text. */
   what: string;
   /** Where no default is fixed: what holds instead, for docs/config.md. */

@@ -8,7 +8,7 @@ export interface Credentials {
 }
 
 /** A module of rsyncd.conf. */
-export interface Module {
+export interface DaemonModule {
   kind: 'pull' | 'drop';
   credentials: Credentials;
   /** The folder that is the daemon's root while it serves this module. */
@@ -55,7 +55,7 @@ export function canBePath(path: string): boolean {
 }
 
 /** The module's part of rsyncd.conf. */
-export function moduleText(module: Module, settings: ModuleSettings): string {
+export function moduleText(module: DaemonModule, settings: ModuleSettings): string {
   const { kind, credentials, path, uid, gid } = module;
   const lines = [
     `path = ${path}`,

@@ -13,7 +13,7 @@ import {
   canBePath,
   type Credentials,
   lockFile,
-  type Module,
+  type DaemonModule,
   type ModuleSettings,
   moduleText,
   newCredentials,
@@ -204,7 +204,7 @@ export class Rsync {
     return { ...this.#options.advertise, timeout: this.#settings.timeout };
   }
 
-  async #add(module: Module): Promise<void> {
+  async #add(module: DaemonModule): Promise<void> {
     const { credentials } = module;
     try {
       await writeFile(secretsFile(this.#settings, credentials), secretsText(credentials), { mode: 0o600, flag: 'wx' });

@@ -14,7 +14,7 @@ const pauseMs = 1_000;
 /** Exit code where a node could not be brought what it was to have and nothing more precise is known. */
 const unable = 69;
 
-interface Options {
+interface DistributeFlags {
   to?: string[];
   parallel: number;
   dryRun?: boolean;
@@ -34,7 +34,7 @@ export function distributeCommand(at: At): Command {
     .option('--dry-run', 'bring nothing, tell what would be brought')
     .option('--json', 'print JSON')
     .action(async (names: string[], _options: object, command: Command) => {
-      const options = command.optsWithGlobals<Options>();
+      const options = command.optsWithGlobals<DistributeFlags>();
       await using fleet = fleetOf(at());
       const plan = await fleet.planDistribution({ images: names, to: options.to ?? [] });
       const sizes = plan.flatMap((step) => (step.kind === 'bring' ? [[step.image, step.bytes] as const] : []));

@@ -12,7 +12,7 @@ import { table } from '../show/table.ts';
 import { colours, escapeControls } from '../show/terminal.ts';
 import { type At, configOf, fleetOf, runningServer, serverOf } from '../where.ts';
 
-interface Options {
+interface ExplainFlags {
   image?: string;
   memory?: string;
   cpus?: string;
@@ -33,7 +33,7 @@ export function explainCommand(at: At): Command {
     .option('--constraint <key==value...>', "over the nodes' labels; key!=value too")
     .option('--architecture <name>', 'amd64 or arm64')
     .option('--json', 'print JSON')
-    .action(async (subject: string | undefined, options: Options) => {
+    .action(async (subject: string | undefined, options: ExplainFlags) => {
       const where = at();
       const isRun = subject !== undefined && /^[0-9a-f]{8}-[0-9a-f-]{27}$/.test(subject);
       if (isRun) {
@@ -70,7 +70,7 @@ export function explainCommand(at: At): Command {
     });
 }
 
-function specOf({ image, memory, cpus, constraint, architecture }: Options): object {
+function specOf({ image, memory, cpus, constraint, architecture }: ExplainFlags): object {
   if (image === undefined) throw new KatafleetError('request.invalid', 'explain what? Expected a run, a file with a spec, or --image');
   return {
     image,

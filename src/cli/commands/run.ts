@@ -22,7 +22,7 @@ import { escapeControls, outputTo } from '../show/terminal.ts';
 import { sayNotWritten, writeBack } from '../files/write-back.ts';
 import { type At, configOf, fleetOf, namedServer } from '../where.ts';
 
-interface Options {
+interface RunFlags {
   image?: string;
   memory?: string;
   cpus?: string;
@@ -75,7 +75,7 @@ export function runCommand(at: At): Command {
     .option('--json', 'print one JSON document, files included, and nothing else')
     .option('-q, --quiet', "print the program's output only")
     .option('--stdin <file>', 'standard input of CMD, - for our own (default: our own, where it is a pipe or a file)')
-    .action(async (dir: string, command: string[], options: Options) => {
+    .action(async (dir: string, command: string[], options: RunFlags) => {
       const tell = (text: string) => {
         if (!options.json && !options.quiet) process.stderr.write(`katafleet: ${escapeControls(text)}\n`);
       };
@@ -107,7 +107,7 @@ export function runCommand(at: At): Command {
 async function requestOf(
   dir: string,
   command: string[],
-  options: Options,
+  options: RunFlags,
   usual: Profile | undefined,
   tell: (text: string) => void,
 ): Promise<RunRequest> {
@@ -130,7 +130,7 @@ async function requestOf(
 }
 
 /** The limits that the options give; what `--limit` says wins over a short option. @throws limits.invalid */
-function limitsOf(options: Options, tell: (text: string) => void): z.input<typeof Profile> {
+function limitsOf(options: RunFlags, tell: (text: string) => void): z.input<typeof Profile> {
   const number = (name: string, text: string) => {
     if (!/^\d+(\.\d+)?$/.test(text)) throw new KatafleetError('limits.invalid', `${name}: "${text}" is not a number`);
     return Number(text);

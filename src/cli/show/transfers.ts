@@ -3,7 +3,7 @@ import type { CopyEvent } from '../../images/deliver.ts';
 import { escapeControls } from './terminal.ts';
 
 /** A copy under way, as it was last heard of. */
-interface Transfer {
+interface CopyProgress {
   image: string;
   node: string;
   from: string;
@@ -19,7 +19,7 @@ const everyMs = 10_000;
 const redrawMs = 200;
 
 /** `12 MiB of 532 MiB, 2%, 40 MiB/s`. An archive is a little larger than its image: 100% is not said before the end. */
-export function progress({ bytes, expected, since }: Pick<Transfer, 'bytes' | 'expected' | 'since'>, now: number): string {
+export function progress({ bytes, expected, since }: Pick<CopyProgress, 'bytes' | 'expected' | 'since'>, now: number): string {
   const seconds = (now - since) / 1000;
   const rate = bytes > 0 && seconds >= 0.2 ? `, ${formatBytes(Math.round(bytes / seconds))}/s` : '';
   const share = expected > 0 ? ` of ${formatBytes(expected)}, ${Math.min(99, Math.floor((100 * bytes) / expected))}%` : '';
@@ -48,7 +48,7 @@ export class TransferView {
   readonly #stream: NodeJS.WriteStream;
   readonly #sizes: ReadonlyMap<string, number>;
   readonly #now: () => number;
-  readonly #running = new Map<string, Transfer>();
+  readonly #running = new Map<string, CopyProgress>();
   #drawn = 0;
   #at = -Infinity;
 

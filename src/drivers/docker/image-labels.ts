@@ -39,13 +39,13 @@ function ownUser(text: string | undefined, name: string): PreparedImage['user'] 
   throw new KatafleetError('recipe.invalid', `the label ${labels.user} of the image ${name} is not UID:GID of a user that is not root`);
 }
 
-interface ImageConfig {
+interface ImageCommand {
   Entrypoint?: string | readonly string[] | null | undefined;
   Cmd?: string | readonly string[] | null | undefined;
 }
 
 /** What an image runs by itself, as `docker run` would: its ENTRYPOINT with its CMD behind it. */
-export function imageCommandOf({ Entrypoint, Cmd }: ImageConfig): Pick<PreparedImage, 'imageCommand'> {
+export function imageCommandOf({ Entrypoint, Cmd }: ImageCommand): Pick<PreparedImage, 'imageCommand'> {
   const imageCommand = [Entrypoint ?? [], Cmd ?? []].flat();
   return imageCommand.length === 0 || imageCommand[0] === supervisorPath ? {} : { imageCommand };
 }

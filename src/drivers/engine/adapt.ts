@@ -9,7 +9,7 @@ import { type Accounts, adaptedAccounts } from '../docker/names.ts';
 import type { SupervisorBinary } from '../docker/supervisor.ts';
 import { isStatus } from '../docker/errors.ts';
 import { inspectImage } from '../docker/inspect.ts';
-import { type CarriedSupervisors, createHelper, onlyFile } from './carried.ts';
+import { createHelper, onlyFile, type SupervisorImages } from './carried.ts';
 
 /** What an image's passwd or group may hold, bytes; a larger one is no such file. */
 const mostAccounts = 1024 ** 2;
@@ -24,7 +24,7 @@ export async function adapt(
   image: Dockerode.ImageInspectInfo,
   supervisor: SupervisorBinary,
   uids: Uids,
-  carried: CarriedSupervisors,
+  carried: SupervisorImages,
 ): Promise<Dockerode.ImageInspectInfo> {
   const key = createHash('sha256').update(image.Id).update(supervisor.sha256).update(uidsInWords(uids)).digest('hex').slice(0, 32);
   const [repo, tag] = ['katafleet/adapted', key];

@@ -27,7 +27,7 @@ const PathStat = z.object({ mode: z.number() });
  * Which images carry the supervisor, told by the bytes in them: anybody can write a label, and what an image has in the
  * supervisor's place runs as root of the container. An image's id stands for its bytes, so each is looked into once.
  */
-export class CarriedSupervisors {
+export class SupervisorImages {
   readonly #verdicts = new MemoMap<string, boolean>(mostKnown);
   readonly #remembered: Remembered | undefined;
 

@@ -17,7 +17,7 @@ import { supervisorBinary } from '../docker/supervisor.ts';
 import type { SshTransport } from '../transport/transport.ts';
 import { archiveBytes } from './archive-bytes.ts';
 import { adapt } from './adapt.ts';
-import { CarriedSupervisors } from './carried.ts';
+import { SupervisorImages } from './carried.ts';
 import { RememberedFacts } from './remembered.ts';
 import { connect, type Connection, type TlsFiles } from './endpoint.ts';
 import { engineError } from '../docker/errors.ts';
@@ -26,7 +26,7 @@ import { fingerprint } from './fingerprint.ts';
 import { type EngineNode, removeContainer, startSandbox } from './sandbox.ts';
 import { type ApiVersion, atLeast, negotiate, parseApiVersion } from '../docker/version.ts';
 
-interface Probed extends EngineNode {
+interface ProbedEngine extends EngineNode {
   api: ApiVersion;
   fingerprint: Fingerprint;
 }
@@ -62,7 +62,7 @@ export class EngineDriver implements Driver {
   readonly #connection: Connection;
   readonly #rsyncNetwork: string | undefined;
   readonly #uids: Uids;
-  readonly #carried: CarriedSupervisors;
+  readonly #carried: SupervisorImages;
   readonly #probed = new Memo(() => this.#ask());
 
   /** @throws endpoint.invalid */
@@ -71,9 +71,7 @@ export class EngineDriver implements Driver {
     this.#connection = connect(options.endpoint, options.tls, options.transport);
     this.#rsyncNetwork = options.rsyncNetwork;
     this.#uids = options.uids ?? defaultUids;
-    this.#carried = new CarriedSupervisors(
-      options.cache === undefined ? undefined : new RememberedFacts(join(options.cache, 'supervisors')),
-    );
+    this.#carried = new SupervisorImages(options.cache === undefined ? undefined : new RememberedFacts(join(options.cache, 'supervisors')));
   }
 
   async probe(): Promise<Fingerprint> {
@@ -89,11 +87,11 @@ export class EngineDriver implements Driver {
     return (await this.#node()).docker;
   }
 
-  #node(): Promise<Probed> {
+  #node(): Promise<ProbedEngine> {
     return this.#probed.get();
   }
 
-  async #ask(): Promise<Probed> {
+  async #ask(): Promise<ProbedEngine> {
     try {
       const deadline = AbortSignal.timeout(probeMs);
       const unversioned = new Dockerode(this.#connection.options);
@@ -139,7 +137,7 @@ export class EngineDriver implements Driver {
     }
   }
 
-  async #do<T>(doing: string, body: (node: Probed) => Promise<T>): Promise<T> {
+  async #do<T>(doing: string, body: (node: ProbedEngine) => Promise<T>): Promise<T> {
     const node = await this.#node();
     try {
       return await body(node);

@@ -1,5 +1,5 @@
 import { type ErrorCode, KatafleetError } from '../../model/errors.ts';
-import type { Answer } from '../transport/transport.ts';
+import type { CommandResult } from '../transport/transport.ts';
 
 /** The exit codes of a shell that found no such command, and that could not run it. */
 const notFound = 127;
@@ -11,7 +11,7 @@ const summary = /^Error: failed to \w+ one or more \w+/;
  * What docker said, in one line: 1.6 wraps it in `time="…" level=fatal msg="…"`, later ones begin it with `docker: `. Of a
  * command on several names the reasons are kept, not the line that sums them up.
  */
-export function saidBy({ stderr, stdout }: Pick<Answer, 'stderr' | 'stdout'>): string {
+export function saidBy({ stderr, stdout }: Pick<CommandResult, 'stderr' | 'stdout'>): string {
   const lines = `${stderr}\n${stdout}`
     .split('\n')
     .map((line) => line.trim())
@@ -76,7 +76,7 @@ const faults: readonly DockerFault[] = [
 ];
 
 /** Why a docker command on a node failed, as one of our errors. `doing` completes "can't …". */
-export function dockerError(answer: Pick<Answer, 'code' | 'stdout' | 'stderr'>, at: string, doing: string): KatafleetError {
+export function dockerError(answer: Pick<CommandResult, 'code' | 'stdout' | 'stderr'>, at: string, doing: string): KatafleetError {
   const said = saidBy(answer);
   const fault = faults.find(({ says }) => says.test(`${answer.stderr}\n${said}`));
   if (!fault && answer.code === notFound) {

@@ -3,7 +3,7 @@ import { posix } from 'node:path';
 import { extract } from 'tar-stream';
 import { KatafleetError } from '../../model/errors.ts';
 import { labels } from '../../model/labels.ts';
-import type { Answer, CallOptions, SshTransport } from '../transport/transport.ts';
+import type { CallOptions, CommandResult, SshTransport } from '../transport/transport.ts';
 import { dockerError } from './errors.ts';
 import { type ListedImage, parseImages } from './parse/images.ts';
 import { type InfoAnswer, parseInfo } from './parse/info.ts';
@@ -37,7 +37,7 @@ const mostLookedAt = 16 * 1024 ** 2;
  * Whether `docker inspect` failed for nothing but that some names are not there. It asks name by name, and a daemon that goes
  * away in between must not make the rest look as if they were gone; 1.6 ends such a line without a newline.
  */
-function onlyMissing({ code, stderr }: Pick<Answer, 'code' | 'stderr'>): boolean {
+function onlyMissing({ code, stderr }: Pick<CommandResult, 'code' | 'stderr'>): boolean {
   const lines = stderr.split('\n').map((line) => line.trim());
   const missing = lines.filter((line) =>
     /^(Error: |Error response from daemon: )?No such (image or container|image|container|object): \S+$/i.test(line),
@@ -232,13 +232,13 @@ export class RemoteDocker {
     return id;
   }
 
-  async #docker(words: readonly string[], doing: string, options: CallOptions = {}): Promise<Answer> {
+  async #docker(words: readonly string[], doing: string, options: CallOptions = {}): Promise<CommandResult> {
     const answer = await this.transport.run(['docker', ...words], options);
     if (answer.code !== 0) throw this.#failure(answer, doing);
     return answer;
   }
 
-  #failure(answer: Answer, doing: string): KatafleetError {
+  #failure(answer: CommandResult, doing: string): KatafleetError {
     const error = dockerError(answer, this.transport.at, doing);
     // Groups are read at login: connections that stand would never see that the user has joined one.
     if (error.code === 'engine.permission') this.transport.renew();

@@ -21,7 +21,7 @@ import type { SwarmSide } from './demand/swarm-side.ts';
 import { pullEverywhere } from './nodes/pull.ts';
 import { isOurPool, mergeWants } from './services/replicas.ts';
 import { Rounds } from './nodes/rounds.ts';
-import type { TaskShape, Way } from './services/service.ts';
+import type { TaskNetwork, TaskShape } from './services/service.ts';
 import { poolLabels, replicasOf, Services } from './services/services.ts';
 import { Shapes } from './services/shapes.ts';
 import { isOver } from '../docker/task-states.ts';
@@ -42,7 +42,7 @@ export interface SwarmDriverOptions {
   /** The port of the machine at which the listener is reached, where that is not its own. */
   published?: number | undefined;
   /** How the tasks of a profile are connected that does not say. */
-  dial: Way;
+  dial: TaskNetwork;
   network?: string | undefined;
   registry?: string | undefined;
   workers: readonly Driver[];
@@ -80,7 +80,7 @@ export class SwarmDriver implements Driver, SwarmSide {
   readonly #leftovers: Leftovers;
   readonly #shapes: Shapes;
   readonly #pools = new Map<string, ServicePool>();
-  readonly #admissions = new Map<string, () => void>();
+  readonly #stopReceiving = new Map<string, () => void>();
   readonly #closing = new AbortController();
   readonly #rounds: Rounds;
   readonly #departures = new Departures({ over: (tasks) => this.#over(tasks), signal: this.#closing.signal });
@@ -167,7 +167,7 @@ export class SwarmDriver implements Driver, SwarmSide {
       keyOf: (secret) => (pool.knows(secret) ? keys.secret(secret) : undefined),
       take: (dialled) => pool.take(dialled),
     });
-    this.#admissions.set(name, stop);
+    this.#stopReceiving.set(name, stop);
     return pool;
   }
 
@@ -333,8 +333,8 @@ export class SwarmDriver implements Driver, SwarmSide {
 
   async #drop(pool: ServicePool): Promise<void> {
     if (!(await pool.retire(() => this.services.remove(pool.name)))) return;
-    this.#admissions.get(pool.name)?.();
-    this.#admissions.delete(pool.name);
+    this.#stopReceiving.get(pool.name)?.();
+    this.#stopReceiving.delete(pool.name);
     this.#pools.delete(pool.name);
     await pool.close();
   }
@@ -377,7 +377,7 @@ export class SwarmDriver implements Driver, SwarmSide {
   async close(): Promise<void> {
     this.#closing.abort(new Error('the driver is closed'));
     this.#rounds.stop();
-    for (const stop of this.#admissions.values()) stop();
+    for (const stop of this.#stopReceiving.values()) stop();
     await Promise.all(Array.from(this.#pools.values(), (pool) => pool.close()));
     try {
       if (this.#options.ephemeral && this.#pools.size > 0) await this.#takeAway();

@@ -2,46 +2,46 @@ import { type ErrorCode, KatafleetError } from '../../model/errors.ts';
 import { atOf, type SshSettings, type SshTarget } from './target.ts';
 
 /** How a host was tried to be reached, for hints that can be typed as they stand. */
-type Reached = SshTarget & SshSettings;
+type SshRoute = SshTarget & SshSettings;
 
-interface Fault {
+interface SshFailure {
   says: RegExp;
   code: ErrorCode;
   message: (at: string) => string;
-  hint?: (reached: Reached) => string;
+  hint?: (route: SshRoute) => string;
 }
 
-const asWhom = ({ as }: Reached): string => (as === undefined ? '' : `sudo -u ${as} `);
-const onPort = ({ port }: Reached): string => (port === undefined ? '' : `-p ${port} `);
-const knownHostsOf = ({ as, knownHosts }: Reached): string => knownHosts ?? `~${as ?? ''}/.ssh/known_hosts`;
+const asWhom = ({ as }: SshRoute): string => (as === undefined ? '' : `sudo -u ${as} `);
+const onPort = ({ port }: SshRoute): string => (port === undefined ? '' : `-p ${port} `);
+const knownHostsOf = ({ as, knownHosts }: SshRoute): string => knownHosts ?? `~${as ?? ''}/.ssh/known_hosts`;
 
 /** ssh-keyscan takes no user, and its port apart; another user's file is written as that user. */
-function scanning(reached: Reached): string {
-  const scan = `ssh-keyscan ${onPort(reached)}${reached.host}`;
-  return reached.as === undefined ? `${scan} >> ${knownHostsOf(reached)}` : `${scan} | ${asWhom(reached)}tee -a ${knownHostsOf(reached)}`;
+function scanning(route: SshRoute): string {
+  const scan = `ssh-keyscan ${onPort(route)}${route.host}`;
+  return route.as === undefined ? `${scan} >> ${knownHostsOf(route)}` : `${scan} | ${asWhom(route)}tee -a ${knownHostsOf(route)}`;
 }
 
 /** ssh-keygen -R takes the name as the file has it: the port in it, unless it is ssh's own. */
-function forgetting(reached: Reached): string {
-  const { host, port, knownHosts } = reached;
+function forgetting(route: SshRoute): string {
+  const { host, port, knownHosts } = route;
   const name = port === undefined || port === '22' ? host : `'[${host}]:${port}'`;
-  return `${asWhom(reached)}ssh-keygen -R ${name}${knownHosts === undefined ? '' : ` -f ${knownHosts}`}`;
+  return `${asWhom(route)}ssh-keygen -R ${name}${knownHosts === undefined ? '' : ` -f ${knownHosts}`}`;
 }
 
 /** What OpenSSH complains of (its own words, English whatever the locale), the most telling first. */
-const faults: readonly Fault[] = [
+const faults: readonly SshFailure[] = [
   {
     says: /REMOTE HOST IDENTIFICATION HAS CHANGED|Host key for .* has changed/,
     code: 'ssh.host_key',
     message: (at) => `the host key of ${at} is another one than the one that is known: the host was set up anew, or somebody is in between`,
-    hint: (reached) =>
-      `compare it with the host's own (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub there); then ${forgetting(reached)}, and add the new one: ${scanning(reached)}`,
+    hint: (route) =>
+      `compare it with the host's own (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub there); then ${forgetting(route)}, and add the new one: ${scanning(route)}`,
   },
   {
     says: /Host key verification failed|No .* host key is known|host key .* revoked/i,
     code: 'ssh.host_key',
     message: (at) => `the host key of ${at} is not known here, and katafleet trusts no stranger`,
-    hint: (reached) => `${scanning(reached)}, after you have compared it with the host's own`,
+    hint: (route) => `${scanning(route)}, after you have compared it with the host's own`,
   },
   {
     says: /sudo: |is not in the sudoers file/,
@@ -53,7 +53,7 @@ const faults: readonly Fault[] = [
     says: /Permission denied|Too many authentication failures|No supported authentication methods|agent refused operation/,
     code: 'ssh.refused',
     message: (at) => `${at} refuses us: it has no such user, or that user's authorized_keys lack our key`,
-    hint: (reached) => `${asWhom(reached)}ssh-copy-id ${onPort(reached)}${atOf(reached)}, or scripts/node-setup on the node`,
+    hint: (route) => `${asWhom(route)}ssh-copy-id ${onPort(route)}${atOf(route)}, or scripts/node-setup on the node`,
   },
   {
     says: /Could not resolve hostname|Name or service not known|Temporary failure in name resolution/,

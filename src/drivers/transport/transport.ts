@@ -16,7 +16,7 @@ import { type SessionEnd, SshStream } from './stream.ts';
 import { atOf, sessionWords, sshCommand, type SshSettings, type SshTarget, sshTarget } from './target.ts';
 
 /** What a remote command said. */
-export interface Answer {
+export interface CommandResult {
   code: number;
   stdout: string;
   stderr: string;
@@ -191,7 +191,7 @@ export class SshTransport {
    * Runs a command to its end. A connection that turns out to be dead is made anew, once: `words` must bear to be run
    * again. @throws ssh.*, engine.unreachable, engine.timeout, the signal's reason
    */
-  async run(words: readonly string[], options: CallOptions = {}): Promise<Answer> {
+  async run(words: readonly string[], options: CallOptions = {}): Promise<CommandResult> {
     options.signal?.throwIfAborted();
     const epoch = this.#epoch;
     const stood = this.#masters.length > 0;
@@ -205,7 +205,10 @@ export class SshTransport {
     }
   }
 
-  async #once(words: readonly string[], { input, signal, timeoutMs = defaultTimeoutMs, long = false }: CallOptions): Promise<Answer> {
+  async #once(
+    words: readonly string[],
+    { input, signal, timeoutMs = defaultTimeoutMs, long = false }: CallOptions,
+  ): Promise<CommandResult> {
     let end: SessionEnd | undefined;
     const stream = this.#open(words, !long, (seen) => {
       end = seen;

@@ -1,11 +1,19 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { daemonText, moduleText, type Module, newCredentials, canBePath, pullCommand, pushCommand } from '../../../src/rsync/modules.ts';
+import {
+  daemonText,
+  moduleText,
+  type DaemonModule,
+  newCredentials,
+  canBePath,
+  pullCommand,
+  pushCommand,
+} from '../../../src/rsync/modules.ts';
 import { checkRsyncVersion, parseRsyncVersion } from '../../../src/rsync/version.ts';
 
 const credentials = { module: 'kf-0123', user: 'u', secret: 's3cret' };
 const settings = { hostsAllow: ['172.17.0.0/16', '10.0.0.7'], folder: '/f/secrets', logFile: '/f/log', timeout: 20 };
-const module = (kind: Module['kind']): Module => ({ kind, credentials, path: '/katas/with blank', uid: 33, gid: 44 });
+const module = (kind: DaemonModule['kind']): DaemonModule => ({ kind, credentials, path: '/katas/with blank', uid: 33, gid: 44 });
 const at = { host: '172.17.0.1', port: 8730, timeout: 20 };
 
 /** Keys and values of the only section of a text. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { KatafleetError } from '../../../src/model/errors.ts';
 import { RemoteDocker } from '../../../src/drivers/ssh/remote.ts';
-import type { Answer, SshTransport } from '../../../src/drivers/transport/transport.ts';
+import type { CommandResult, SshTransport } from '../../../src/drivers/transport/transport.ts';
 
 const fatal = (message: string) => `time="2026-11-25T01:00:00Z" level=fatal msg="${message}"\n`;
 const container = JSON.stringify([
@@ -9,7 +9,7 @@ const container = JSON.stringify([
 ]);
 
 /** A node whose docker answers by a script: each command by its next answer, the last one for ever. */
-function node(answers: Record<string, Partial<Answer>[]>): { remote: RemoteDocker; asked: string[] } {
+function node(answers: Record<string, Partial<CommandResult>[]>): { remote: RemoteDocker; asked: string[] } {
   const asked: string[] = [];
   const run = ([, verb = '']: readonly string[]) => {
     asked.push(verb);

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { KatafleetError } from '../../../src/model/errors.ts';
-import { type Admission, type Dialled, Listener, type ListenerOptions } from '../../../src/drivers/swarm/dial/listener.ts';
+import { type SandboxReceiver, type Dialled, Listener, type ListenerOptions } from '../../../src/drivers/swarm/dial/listener.ts';
 import { Conversation } from '../../../src/protocol/conversation.ts';
 import { dialFrame, encodeAnswer } from '../../../src/protocol/dial.ts';
 import { encodeFrame, hostFrame, supervisorFrame } from '../../../src/protocol/frames.ts';
@@ -33,7 +33,7 @@ describe('swarm: the listener', () => {
     await Promise.all(listeners.splice(0).map((listener) => listener.close()));
   });
 
-  const pool: Admission = {
+  const pool: SandboxReceiver = {
     keyOf: (secret) => (secret === someTask.secret ? someKey : undefined),
     take: (dialled) => {
       const wanted = awaited.shift();

@@ -6,7 +6,7 @@ import { ServicePool } from '../../../src/drivers/swarm/demand/pool.ts';
 import type { SwarmSide } from '../../../src/drivers/swarm/demand/swarm-side.ts';
 import { wantLastsMs } from '../../../src/drivers/swarm/services/replicas.ts';
 import { shapeHash, type TaskShape } from '../../../src/drivers/swarm/services/service.ts';
-import { secretName, type Wanted } from '../../../src/drivers/swarm/services/services.ts';
+import { secretName, type DesiredService } from '../../../src/drivers/swarm/services/services.ts';
 import type { TaskReport } from '../../../src/drivers/swarm/demand/tasks.ts';
 import { VirtualClock } from '../../simulation/clock.ts';
 import { type FakeTask, fakeTask as taskOf } from '../../support/fake-dialled.ts';
@@ -42,8 +42,8 @@ async function pass(clock: VirtualClock, ms: number): Promise<void> {
 
 describe('the pool of one service', () => {
   let clock: VirtualClock;
-  let told: Wanted[];
-  let answer: (wanted: Wanted) => Promise<number>;
+  let told: DesiredService[];
+  let answer: (wanted: DesiredService) => Promise<number>;
   let report: TaskReport;
   let reports: ReadonlySet<string>[];
   let troubles: string[];

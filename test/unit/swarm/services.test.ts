@@ -5,7 +5,7 @@ import { EngineDriver } from '../../../src/drivers/engine/driver.ts';
 import { SwarmKeys } from '../../../src/drivers/swarm/services/keys.ts';
 import { Managers } from '../../../src/drivers/swarm/nodes/managers.ts';
 import { shapeHash, type TaskShape } from '../../../src/drivers/swarm/services/service.ts';
-import { secretName, Services, type ServicesOptions, type Wanted } from '../../../src/drivers/swarm/services/services.ts';
+import { secretName, Services, type ServicesOptions, type DesiredService } from '../../../src/drivers/swarm/services/services.ts';
 import { StubSwarm } from '../../support/stub-swarm.ts';
 
 const shape: TaskShape = {
@@ -21,7 +21,14 @@ const shape: TaskShape = {
   appArmor: false,
 };
 const next: TaskShape = { ...shape, generation: '1' };
-const wanted = (more: Partial<Wanted> = {}): Wanted => ({ name: 'pool', pool: '{}', shape, replicas: 2, excluded: [], ...more });
+const wanted = (more: Partial<DesiredService> = {}): DesiredService => ({
+  name: 'pool',
+  pool: '{}',
+  shape,
+  replicas: 2,
+  excluded: [],
+  ...more,
+});
 const keys = new SwarmKeys(Buffer.alloc(32, 7));
 const [secret, nextSecret] = [secretName('pool', shapeHash(shape)), secretName('pool', shapeHash(next))];
 

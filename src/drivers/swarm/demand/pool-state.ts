@@ -135,7 +135,7 @@ export type PoolEffect =
   | { do: 'pressure' }
   | { do: 'trouble'; message: string };
 
-export interface Step {
+export interface Transition {
   readonly state: PoolState;
   /** In this order. */
   readonly effects: readonly PoolEffect[];
@@ -174,7 +174,7 @@ export function firstState(
 }
 
 /** What becomes of a pool when something happens, and what is to be done about it. Pure. */
-export function next(state: PoolState, event: PoolEvent): Step {
+export function next(state: PoolState, event: PoolEvent): Transition {
   const { seen } = event;
   switch (event.type) {
     case 'adopted':
@@ -223,25 +223,25 @@ export function next(state: PoolState, event: PoolEvent): Step {
 
 export const closedError = () => new KatafleetError('node.lost', 'the driver is closed');
 
-const only = (state: PoolState, ...effects: PoolEffect[]): Step => ({ state, effects });
+const only = (state: PoolState, ...effects: PoolEffect[]): Transition => ({ state, effects });
 
-function then(step: Step, follow: (state: PoolState) => Step): Step {
+function then(step: Transition, follow: (state: PoolState) => Transition): Transition {
   const { state, effects } = follow(step.state);
   return { state, effects: [...step.effects, ...effects] };
 }
 
 /** The numbers are looked at in so many ms, unless they are sooner; after a failure no sooner than its pause. */
-function kick(state: PoolState, { now }: Seen, ms: number): Step {
+function kick(state: PoolState, { now }: Seen, ms: number): Transition {
   const wait = Math.max(ms, state.pauseMs);
   if (state.closed || (state.wakeAt !== undefined && state.wakeAt <= now + wait)) return only(state);
   return only({ ...state, wakeAt: now + wait }, { do: 'wake', ms: wait });
 }
 
-function watch(state: PoolState): Step {
+function watch(state: PoolState): Transition {
   return state.watching || state.closed ? only(state) : only({ ...state, watching: true }, { do: 'watch', ms: lookMs });
 }
 
-function ended(state: PoolState, end: TaskEnd, seen: Seen): Step {
+function ended(state: PoolState, end: TaskEnd, seen: Seen): Transition {
   const brake = braked(state.brake, end, seen.now);
   const after = { ...state, brake };
   if (!isOn(brake) || isOn(state.brake)) return only(after);
@@ -250,7 +250,7 @@ function ended(state: PoolState, end: TaskEnd, seen: Seen): Step {
 }
 
 /** Tasks that wait unused are given up, unless only their secret is to be another. */
-function reshaped(state: PoolState, { shape, onlySecret }: Extract<Happening, { type: 'reshaped' }>, seen: Seen): Step {
+function reshaped(state: PoolState, { shape, onlySecret }: Extract<Happening, { type: 'reshaped' }>, seen: Seen): Transition {
   const had = state.shape ? state.shape.hash : state.told.hash;
   if (shape.hash === had) return only({ ...state, shape });
   if (onlySecret) return kick({ ...state, shape, renewed: state.told.hash === had ? had : state.renewed }, seen, 0);
@@ -286,21 +286,21 @@ function differs({ told, again }: PoolState, due: Due, now: number): boolean {
   return again || (told.replicas > 0 && now - told.at > wantLastsMs / 2);
 }
 
-function woken(before: PoolState, seen: Seen): Step {
+function woken(before: PoolState, seen: Seen): Transition {
   if (before.busy !== 'no' || before.closed) return only(before);
   const { state, due, differs: news } = dueOf(before, seen);
   return news ? only({ ...state, again: false, busy: 'telling' }, { do: 'tell', due }) : settle(state, seen);
 }
 
 /** The next look, when there is anything to look at. */
-function settle(before: PoolState, seen: Seen): Step {
+function settle(before: PoolState, seen: Seen): Transition {
   if (before.closed) return only(before);
   const { state, differs: news } = dueOf(before, seen);
   if (news) return kick(state, seen, gatherMs);
   return state.told.replicas > 0 ? kick(state, seen, settleLookMs) : only(state);
 }
 
-function told(state: PoolState, due: Due, seen: Seen): Step {
+function told(state: PoolState, due: Due, seen: Seen): Transition {
   const before = state.told;
   const reshape = due.hash !== before.hash;
   const after: PoolState = {
@@ -320,7 +320,7 @@ function told(state: PoolState, due: Due, seen: Seen): Step {
   return then({ state: seeing.state, effects: [...gone, ...seeing.effects] }, (told) => settle(told, seen));
 }
 
-function notTold(state: PoolState, error: unknown, seen: Seen): Step {
+function notTold(state: PoolState, error: unknown, seen: Seen): Transition {
   const pauseMs = Math.min(longestPauseMs, Math.max(firstPauseMs, state.pauseMs * 2));
   const after: PoolState = { ...state, busy: 'no', again: true, pauseMs, failure: { error } };
   const effects: PoolEffect[] = [{ do: 'trouble', message: `${state.name}: ${messageOf(error)}` }];
@@ -330,7 +330,7 @@ function notTold(state: PoolState, error: unknown, seen: Seen): Step {
 }
 
 /** Who waits for long learns why. A manager that is slow to say it makes nobody wait longer. */
-function watched(before: PoolState, connected: number, { now, waiting }: Seen): Step {
+function watched(before: PoolState, connected: number, { now, waiting }: Seen): Transition {
   if (before.closed) return only(before);
   let state = before;
   let since = waiting[0];
@@ -365,7 +365,7 @@ function outOfPatience({ name, rules, shape, failure, report: { words } }: PoolS
 }
 
 /** The swarm's own word on tasks that have not come. */
-function reported(before: PoolState, report: TaskReport, seen: Seen): Step {
+function reported(before: PoolState, report: TaskReport, seen: Seen): Transition {
   const { insufficient, coming, words, lacking } = report;
   const { now, waiting } = seen;
   const effects: PoolEffect[] = [];

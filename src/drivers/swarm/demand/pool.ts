@@ -9,7 +9,7 @@ import { closedError, type Due, firstState, type Happening, next, nothing, type 
 import type { TaskReport } from './tasks.ts';
 import { DialledTasks } from './dialled-tasks.ts';
 import type { SwarmSide } from './swarm-side.ts';
-import { Waiters } from './waiters.ts';
+import { SandboxRequests } from './sandbox-requests.ts';
 
 /** What has failed so long ago says nothing about now, ms. */
 const reportMs = 30_000;
@@ -24,7 +24,7 @@ export class ServicePool {
   shape: TaskShape | undefined;
   readonly #swarm: SwarmSide;
   readonly #clock: Clock;
-  readonly #waiters: Waiters;
+  readonly #requests: SandboxRequests;
   readonly #tasks: DialledTasks;
   #state: PoolState;
   #wake: Timer | undefined;
@@ -45,7 +45,7 @@ export class ServicePool {
     this.shape = shape;
     this.#swarm = swarm;
     this.#clock = clock;
-    this.#waiters = new Waiters(
+    this.#requests = new SandboxRequests(
       () => clock.now(),
       () => this.#happens({ type: 'numbers' }),
     );
@@ -81,7 +81,7 @@ export class ServicePool {
 
   /** Sandboxes handed out, and those waited for. */
   get wanted(): number {
-    return this.#waiters.size + this.#tasks.out.size;
+    return this.#requests.size + this.#tasks.out.size;
   }
 
   /** Whether it has no replicas, and nobody who asks for any. */
@@ -92,7 +92,7 @@ export class ServicePool {
   /** Why what is waited for has not come; none if nothing is. */
   get troubles(): readonly string[] {
     const { failure, report } = this.#state;
-    if (this.#waiters.size === 0) return [];
+    if (this.#requests.size === 0) return [];
     return failure ? [messageOf(failure.error), ...report.words] : report.words;
   }
 
@@ -105,7 +105,7 @@ export class ServicePool {
       this.#happens({ type: 'numbers' });
       return Promise.resolve(spare);
     }
-    const sandbox = this.#waiters.add(spec, signal);
+    const sandbox = this.#requests.add(spec, signal);
     this.#happens({ type: 'waits' });
     return sandbox;
   }
@@ -122,7 +122,7 @@ export class ServicePool {
     const at = this.#clock.now();
     this.#happens({ type: 'dialled' });
     this.#tasks.forsake(dialled.task);
-    if (!this.#waiters.serve((spec) => this.#tasks.handOut(dialled, spec))) this.#tasks.keep(dialled);
+    if (!this.#requests.serve((spec) => this.#tasks.handOut(dialled, spec))) this.#tasks.keep(dialled);
     void dialled.closed.then((how) => {
       const unused = this.#tasks.drop(dialled);
       const livedMs = this.#clock.now() - at;
@@ -181,7 +181,7 @@ export class ServicePool {
   #happens(happening: Happening): void {
     const seen = {
       now: this.#clock.now(),
-      waiting: this.#waiters.since,
+      waiting: this.#requests.since,
       out: this.#tasks.out.size,
       starting: this.#swarm.starting(),
     };
@@ -209,9 +209,9 @@ export class ServicePool {
         this.#tasks.giveUp((secret) => effect.but === undefined || !this.#isOf(secret, [effect.but]));
         return;
       case 'refuse':
-        if (effect.whom === 'all') this.#waiters.refuseAll(effect.error);
-        else if ('last' in effect.whom) this.#waiters.refuseLast(effect.whom.last, effect.error);
-        else this.#waiters.refuseUntil(effect.whom.until, effect.error);
+        if (effect.whom === 'all') this.#requests.refuseAll(effect.error);
+        else if ('last' in effect.whom) this.#requests.refuseLast(effect.whom.last, effect.error);
+        else this.#requests.refuseUntil(effect.whom.until, effect.error);
         return;
       case 'lacking':
         if (this.shape) this.#swarm.onLacking(this.shape, effect.nodes);

@@ -2,7 +2,7 @@ import { Duplex } from 'node:stream';
 import { dialFrame } from '../../../protocol/dial.ts';
 
 /** How a sandbox's connection was over: the peer closed it, said no word for too long, it broke, or we dropped it. */
-export type Ending = 'ended' | 'silent' | 'broken' | 'dropped';
+export type ConnectionEnd = 'ended' | 'silent' | 'broken' | 'dropped';
 
 const headerBytes = 5;
 /** One frame of the largest size: read ahead at most, and a little more than one read of the socket. */
@@ -25,9 +25,9 @@ export class DialledStream extends Duplex {
   /** Whether anything was said to it: it serves a run, or has. */
   spokenTo = false;
   #written: ((error?: Error) => void) | undefined;
-  #over!: (how: Ending) => void;
+  #over!: (how: ConnectionEnd) => void;
   /** Resolves when the connection is over, whether or not what it brought has been read. */
-  readonly carrierClosed: Promise<Ending>;
+  readonly carrierClosed: Promise<ConnectionEnd>;
 
   constructor(socket: Duplex, now: () => number) {
     super({ allowHalfOpen: true, autoDestroy: true, highWaterMark: bufferBytes });

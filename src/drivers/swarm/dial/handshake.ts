@@ -28,9 +28,9 @@ export interface Door<Ring extends KeyRing> {
 }
 
 /** How it went with a stranger. Its socket is closed, or on its way to be, unless it was admitted. */
-export type Outcome<Ring> =
+export type HandshakeResult<Ring> =
   | { kind: 'admitted'; answer: Answer; ring: Ring; socket: Socket }
-  | { kind: 'refused'; why: Reason; answer: Answer }
+  | { kind: 'refused'; why: RefusalReason; answer: Answer }
   /** It said what no supervisor says, or could not be judged: why. */
   | { kind: 'strange'; what: string }
   /** It went, or its connection broke. */
@@ -45,7 +45,7 @@ const words = {
 } as const satisfies Partial<Record<Refusal, string>>;
 
 /** Why a stranger was refused, as we know it: the log says so, the stranger hears less. */
-export type Reason = 'unknownService' | 'wrongSecret' | 'downgraded' | 'busy';
+export type RefusalReason = 'unknownService' | 'wrongSecret' | 'downgraded' | 'busy';
 
 /**
  * A connection that has proved nothing yet. It gets a challenge and one try at it, and can make us hold no more than its
@@ -57,12 +57,12 @@ export class Stranger<Ring extends KeyRing> {
   readonly since: number;
   readonly #socket: Socket;
   readonly #door: Door<Ring>;
-  readonly #over: (outcome: Outcome<Ring>) => void;
+  readonly #over: (outcome: HandshakeResult<Ring>) => void;
   readonly #nonce = randomBytes(nonceBytes);
   #held: Buffer | undefined;
   #done = false;
 
-  constructor(socket: Socket, remote: string, since: number, door: Door<Ring>, over: (outcome: Outcome<Ring>) => void) {
+  constructor(socket: Socket, remote: string, since: number, door: Door<Ring>, over: (outcome: HandshakeResult<Ring>) => void) {
     this.#socket = socket;
     this.remote = remote;
     this.since = since;
@@ -109,7 +109,7 @@ export class Stranger<Ring extends KeyRing> {
     }
   }
 
-  #refuse(why: Reason, answer: Answer): void {
+  #refuse(why: RefusalReason, answer: Answer): void {
     this.#socket.pause();
     const told = why === 'busy' ? why : 'unproved';
     this.#socket.end(encodeRefused(told, words[told]));
@@ -117,7 +117,7 @@ export class Stranger<Ring extends KeyRing> {
     this.#finish({ kind: 'refused', why, answer });
   }
 
-  #finish(outcome: Outcome<Ring>): void {
+  #finish(outcome: HandshakeResult<Ring>): void {
     if (this.#done) return;
     this.#done = true;
     this.#held = undefined;

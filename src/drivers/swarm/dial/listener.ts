@@ -1,8 +1,8 @@
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { KatafleetError, messageOf } from '../../../model/errors.ts';
 import type { Identity } from '../../../protocol/dial.ts';
-import { DialledStream, type Ending } from './dialled.ts';
-import { type Outcome, Stranger } from './handshake.ts';
+import { type ConnectionEnd, DialledStream } from './dialled.ts';
+import { type HandshakeResult, Stranger } from './handshake.ts';
 import { Strangers } from './strangers.ts';
 import { Troubles } from './troubles.ts';
 
@@ -13,13 +13,13 @@ export interface Dialled extends Readonly<Identity> {
   /** The supervisor's protocol, without its signs of life. Destroyed when the peer ends, breaks off, or is silent for too long. */
   readonly stream: DialledStream;
   /** Resolves when the connection is over. */
-  readonly closed: Promise<Ending>;
+  readonly closed: Promise<ConnectionEnd>;
   /** Since its last word, ms; while nobody reads the stream nobody listens either, and that does not count. */
   silentMs(): number;
 }
 
 /** Takes the sandboxes of one service. */
-export interface Admission {
+export interface SandboxReceiver {
   /** The key of a secret by its name; undefined if that secret is none of this service's, or no longer. */
   keyOf(secret: string): Buffer | undefined;
   /** Takes over a sandbox that has proved itself. */
@@ -64,15 +64,15 @@ const keepAliveMs = 1_000;
 /** What of a node's sandboxes is given up with the first that falls silent: those who have missed a sign of life, in heartbeats. */
 const missedHeartbeats = 1.5;
 
-type Trouble = 'service' | 'secret' | 'downgrade' | 'busy' | 'strange' | 'late' | 'crowd' | 'admission' | 'server';
+type Trouble = 'service' | 'secret' | 'downgrade' | 'busy' | 'strange' | 'late' | 'crowd' | 'receiver' | 'server';
 const troubleOf = { unknownService: 'service', wrongSecret: 'secret', downgraded: 'downgrade', busy: 'busy' } as const;
 
 /** Where the sandboxes of a swarm's tasks dial in. Strangers prove themselves or go; the rest are watched for their silence. */
 export class Listener {
   readonly #options: Required<Omit<ListenerOptions, 'onTrouble'>>;
   readonly #server: Server;
-  readonly #admissions = new Map<string, Admission>();
-  readonly #strangers: Strangers<Stranger<Admission>>;
+  readonly #receivers = new Map<string, SandboxReceiver>();
+  readonly #strangers: Strangers<Stranger<SandboxReceiver>>;
   readonly #connected = new Map<DialledStream, Dialled>();
   readonly #troubles: Troubles<Trouble>;
   #refused = 0;
@@ -119,10 +119,10 @@ export class Listener {
   }
 
   /** Admits the tasks of a service, until the function that it returns is called. The last to ask for a service has it. */
-  admit(service: string, admission: Admission): () => void {
-    this.#admissions.set(service, admission);
+  admit(service: string, receiver: SandboxReceiver): () => void {
+    this.#receivers.set(service, receiver);
     return () => {
-      if (this.#admissions.get(service) === admission) this.#admissions.delete(service);
+      if (this.#receivers.get(service) === receiver) this.#receivers.delete(service);
     };
   }
 
@@ -162,8 +162,8 @@ export class Listener {
       socket.destroy();
       return;
     }
-    const door = { heartbeatMs: this.#options.heartbeatMs, ringOf: (service: string) => this.#admissions.get(service) };
-    const stranger = new Stranger<Admission>(socket, remote, this.#options.pulse.now(), door, (outcome) => {
+    const door = { heartbeatMs: this.#options.heartbeatMs, ringOf: (service: string) => this.#receivers.get(service) };
+    const stranger = new Stranger<SandboxReceiver>(socket, remote, this.#options.pulse.now(), door, (outcome) => {
       if (this.#strangers.delete(stranger)) this.#judged(remote, outcome);
     });
     const crowded = this.#strangers.add(stranger);
@@ -172,7 +172,7 @@ export class Listener {
     this.#turnAway('crowd', `too many connections that prove nothing; the oldest from ${crowded.remote} went`);
   }
 
-  #judged(remote: string, outcome: Outcome<Admission>): void {
+  #judged(remote: string, outcome: HandshakeResult<SandboxReceiver>): void {
     if (outcome.kind === 'admitted') this.#admit(remote, outcome);
     else if (outcome.kind === 'strange') this.#turnAway('strange', `no task of katafleet's, from ${remote}: it sent ${outcome.what}`);
     else if (outcome.kind === 'refused') {
@@ -188,7 +188,7 @@ export class Listener {
     }
   }
 
-  #admit(remote: string, { answer, ring, socket }: Extract<Outcome<Admission>, { kind: 'admitted' }>): void {
+  #admit(remote: string, { answer, ring, socket }: Extract<HandshakeResult<SandboxReceiver>, { kind: 'admitted' }>): void {
     const { service, secret, task, node } = answer;
     const stream = new DialledStream(socket, this.#options.pulse.now);
     const closed = stream.carrierClosed;
@@ -199,7 +199,7 @@ export class Listener {
       ring.take(dialled);
     } catch (error) {
       stream.destroy();
-      this.#trouble('admission', `the pool of ${service} could not take a task: ${messageOf(error)}`);
+      this.#trouble('receiver', `the pool of ${service} could not take a task: ${messageOf(error)}`);
     }
   }
 

@@ -1,5 +1,5 @@
 /** One who waits, and where it came from. */
-interface Waiting {
+interface PendingConnection {
   readonly remote: string;
   /** ms */
   readonly since: number;
@@ -9,7 +9,7 @@ interface Waiting {
  * Those who have proved nothing yet, at most so many. When one more comes, the oldest of the address that has most of them
  * has to go: a flood from one address shuts nobody else out.
  */
-export class Strangers<T extends Waiting> {
+export class Strangers<T extends PendingConnection> {
   readonly #most: number;
   readonly #all = new Set<T>();
   readonly #byRemote = new Map<string, Set<T>>();

@@ -1,6 +1,6 @@
 const everyMs = 1_000;
 
-interface Kind {
+interface TroubleState {
   toldAt: number;
   /** Not told since then. */
   more: number;
@@ -10,7 +10,7 @@ interface Kind {
 /** Tells of troubles, of each kind at most once a second: whoever makes them can't fill a log. */
 export class Troubles<Name extends string> {
   readonly #tell: (message: string) => void;
-  readonly #kinds = new Map<Name, Kind>();
+  readonly #kinds = new Map<Name, TroubleState>();
 
   constructor(tell: (message: string) => void) {
     this.#tell = tell;

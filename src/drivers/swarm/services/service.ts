@@ -8,7 +8,7 @@ import { type ApiVersion, atLeast } from '../../docker/version.ts';
 import { capabilities, hostName, leastShm, noResolver, supervisorPath, tmpfsBytes, ulimits } from '../../docker/isolation.ts';
 
 /** How a task is connected: by its node's own network, or by an overlay of ours. The user's code has neither. */
-export type Way = 'host' | 'overlay';
+export type TaskNetwork = 'host' | 'overlay';
 
 /** What a service's tasks are made of: all that, when it changes, calls for other tasks. */
 export interface TaskShape {
@@ -18,7 +18,7 @@ export interface TaskShape {
   /** Folders that the image declares as volumes. */
   volumes: readonly string[];
   limits: SandboxLimits;
-  way: Way;
+  way: TaskNetwork;
   /** Where the supervisor dials, `HOST:PORT`. */
   address: string;
   /** SHA-256 of the supervisor. */

@@ -51,7 +51,7 @@ export interface ServicesOptions {
 }
 
 /** What a pool's service should be. */
-export interface Wanted {
+export interface DesiredService {
   name: string;
   /** JSON for the label. */
   pool: string;
@@ -65,7 +65,7 @@ export interface Wanted {
 /** How long the last tasks on a network are waited for, ms. */
 const networkMs = 10_000;
 
-type Shaped = Wanted & { shape: TaskShape };
+type Shaped = DesiredService & { shape: TaskShape };
 
 /** Name of the secret that a service's tasks of a shape have. */
 export const secretName = (service: string, hash: string): string => `${service}-${hash}`;
@@ -96,7 +96,7 @@ export class Services {
   }
 
   /** Makes the service what it should be; answers how many replicas it has, those of other katafleets counted. @throws engine.*, swarm.* */
-  apply(wanted: Wanted): Promise<number> {
+  apply(wanted: DesiredService): Promise<number> {
     return this.#options.managers.do(`set the service ${wanted.name}`, async (docker, api, signal) => {
       for (let tries = 1; ; tries += 1) {
         signal.throwIfAborted();
@@ -122,7 +122,7 @@ export class Services {
     return merged.replicas;
   }
 
-  async #update(docker: Dockerode, api: ApiVersion, there: Service, wanted: Wanted): Promise<number> {
+  async #update(docker: Dockerode, api: ApiVersion, there: Service, wanted: DesiredService): Promise<number> {
     const { name, shape, replicas, excluded } = wanted;
     const { instance, stack } = this.#options;
     const had = there.Spec.Labels ?? {};

@@ -8,7 +8,7 @@ import type { SwarmImage, SwarmImages } from '../nodes/images.ts';
 import type { SwarmKeys } from './keys.ts';
 import type { Listener } from '../dial/listener.ts';
 import type { Managers } from '../nodes/managers.ts';
-import { swarmConstraint, type TaskShape, type Way } from './service.ts';
+import { swarmConstraint, type TaskNetwork, type TaskShape } from './service.ts';
 
 export interface ShapesOptions {
   listener: Listener;
@@ -18,7 +18,7 @@ export interface ShapesOptions {
   ephemeral?: object | undefined;
   advertise?: string | undefined;
   published?: number | undefined;
-  dial: Way;
+  dial: TaskNetwork;
   rotateMs?: number | undefined;
 }
 
@@ -34,7 +34,7 @@ export class Shapes {
   readonly #prepared = new Map<string, SwarmImage>();
   /** Image ids by what tasks call them. */
   readonly #ids = new Map<string, string>();
-  readonly #addresses = new MemoMap<Way, string>();
+  readonly #addresses = new MemoMap<TaskNetwork, string>();
   #appArmor = false;
   #several = false;
 
@@ -114,11 +114,11 @@ export class Shapes {
     return rotateMs === undefined ? '0' : String(Math.floor(Date.now() / rotateMs + offset));
   }
 
-  #address(way: Way): Promise<string> {
+  #address(way: TaskNetwork): Promise<string> {
     return this.#addresses.get(way, () => this.#find(way));
   }
 
-  async #find(way: Way): Promise<string> {
+  async #find(way: TaskNetwork): Promise<string> {
     const { advertise, published, dial, listener } = this.#options;
     const port = await listener.ready();
     if (advertise !== undefined && way === dial) return advertise;

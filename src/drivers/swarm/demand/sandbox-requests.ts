@@ -1,20 +1,21 @@
 import { messageOf } from '../../../model/errors.ts';
 import type { Sandbox, SandboxSpec } from '../../contract.ts';
 
-interface Waiter {
+interface SandboxRequest {
   spec: SandboxSpec;
+  /** When it came, on the queue's clock. */
   since: number;
   resolve: (sandbox: Sandbox) => void;
   reject: (error: unknown) => void;
 }
 
-/** Who waits for a sandbox, in the order in which they came. Each is served, refused, or gives up by its signal: once. */
-export class Waiters {
-  readonly #all = new Set<Waiter>();
+/** The queue of requests for a sandbox, oldest first. Each request ends once: it is served, refused, or aborted by its signal. */
+export class SandboxRequests {
+  readonly #all = new Set<SandboxRequest>();
   readonly #now: () => number;
   readonly #onLess: () => void;
 
-  /** `onLess` is told of each that waits no more. */
+  /** Calls `onLess` after each request that has left the queue. */
   constructor(now: () => number, onLess: () => void) {
     this.#now = now;
     this.#onLess = onLess;
@@ -24,39 +25,39 @@ export class Waiters {
     return this.#all.size;
   }
 
-  /** When each of them came. */
+  /** When each request came, oldest first. */
   get since(): number[] {
     return Array.from(this.#all, ({ since }) => since);
   }
 
-  /** @throws what it is refused with; the signal's reason */
+  /** Queues a request and resolves with its sandbox. @throws what it is refused with; the signal's reason */
   add(spec: SandboxSpec, signal?: AbortSignal): Promise<Sandbox> {
     signal?.throwIfAborted();
     return new Promise((resolve, reject) => {
-      const waiter: Waiter = {
+      const request: SandboxRequest = {
         spec,
         since: this.#now(),
         resolve: (sandbox) => {
-          done();
+          leave();
           resolve(sandbox);
         },
         reject: (error) => {
-          done();
+          leave();
           reject(error instanceof Error ? error : new Error(messageOf(error)));
         },
       };
-      const aborted = () => waiter.reject(signal?.reason);
-      const done = () => {
-        this.#all.delete(waiter);
+      const aborted = () => request.reject(signal?.reason);
+      const leave = () => {
+        this.#all.delete(request);
         signal?.removeEventListener('abort', aborted);
         this.#onLess();
       };
       signal?.addEventListener('abort', aborted, { once: true });
-      this.#all.add(waiter);
+      this.#all.add(request);
     });
   }
 
-  /** Who waits longest gets what is made for it; whether anyone does. */
+  /** Serves the oldest request with what `make` returns for it. Returns false, and makes nothing, when the queue is empty. */
   serve(make: (spec: SandboxSpec) => Sandbox): boolean {
     const [first] = this.#all;
     first?.resolve(make(first.spec));
@@ -64,16 +65,16 @@ export class Waiters {
   }
 
   refuseAll(error: Error): void {
-    for (const waiter of this.#all) waiter.reject(error);
+    for (const request of this.#all) request.reject(error);
   }
 
-  /** Those who came last. */
+  /** Refuses the newest requests, `count` of them at most. */
   refuseLast(count: number, error: Error): void {
-    for (const waiter of Array.from(this.#all).slice(Math.max(0, this.#all.size - count))) waiter.reject(error);
+    for (const request of Array.from(this.#all).slice(Math.max(0, this.#all.size - count))) request.reject(error);
   }
 
-  /** Those who came by then. */
+  /** Refuses the requests that came at `then` or before. */
   refuseUntil(then: number, error: Error): void {
-    for (const waiter of this.#all) if (waiter.since <= then) waiter.reject(error);
+    for (const request of this.#all) if (request.since <= then) request.reject(error);
   }
 }
