@@ -1,6 +1,6 @@
 import { defaults } from '../model/defaults.ts';
 import { endpointFromEnvironment } from '../drivers/engine/endpoint.ts';
-import type { NodeSettings } from '../fleet/node/node.ts';
+import type { NodeSettings } from '../fleet/node/settings.ts';
 
 /** The only node: the engine that is named, else the one that Docker's own variables name, else that of the default socket. */
 export function localNode(

@@ -1,7 +1,7 @@
 import { labels } from '../../src/model/labels.ts';
 import type { NodeImage } from '../../src/drivers/contract.ts';
 import { Fleet, type FleetOptions } from '../../src/fleet/fleet.ts';
-import type { NodeSettings } from '../../src/fleet/node/node.ts';
+import type { NodeSettings } from '../../src/fleet/node/settings.ts';
 import { FakeDriver } from './fake-driver.ts';
 
 export const MiB = 1024 ** 2;

@@ -1,0 +1,89 @@
+import type { DriverKind } from '../../model/driver-kind.ts';
+import { type Capacity, takesTasks } from '../../drivers/machines.ts';
+import type { Fingerprint } from '../../drivers/contract.ts';
+import type { Machine } from '../../model/node.ts';
+import type { NodeFacts } from '../../scheduler/place/cluster.ts';
+import type { NodeSettings } from './settings.ts';
+
+/** What probing a node found. */
+export interface Found {
+  fingerprint: Fingerprint;
+  driver: DriverKind;
+  /** Whether the driver tells of machines behind the node. */
+  severalMachines: boolean;
+  /** Whether images can be brought to it. */
+  canObtain: boolean;
+  /** The machines behind it, once they are known, and the largest of all of them. */
+  machines?: readonly Machine[];
+  largestOfAll?: MachineSize;
+}
+
+type MachineSize = Capacity['largest'];
+const unbounded: MachineSize = { memory: Infinity, cpus: Infinity };
+const larger = (a: MachineSize, b: MachineSize): MachineSize => ({
+  memory: Math.max(a.memory, b.memory),
+  cpus: Math.max(a.cpus, b.cpus),
+});
+
+/** A machine's labels, with what swarms themselves call it. */
+export const machineLabels = ({ id, name, role, labels }: Machine): Record<string, string> => ({
+  ...labels,
+  'node.hostname': name,
+  'node.id': id,
+  'node.role': role,
+});
+
+/**
+ * Whether the memory of sandboxes is bounded. A limit that swap gets round is none; the docker command line does not tell whether
+ * the machine has any swap.
+ */
+export const boundsMemory = ({ enforces }: Fingerprint, driver: DriverKind): boolean =>
+  enforces.memory && (enforces.swap || driver !== 'ssh');
+
+/** What the scheduler knows of a node that was not probed yet. */
+export const unprobedFacts = ({ name, labels }: NodeSettings): NodeFacts => ({
+  name,
+  probed: false,
+  architecture: 'other',
+  labels,
+  cpus: 0,
+  memory: 0,
+  total: 0,
+  driver: 'engine',
+  memoryLimits: 'missing',
+  canObtain: false,
+});
+
+/** What the scheduler knows of a probed node. Until the largest of all its machines is known, no run is too large for ever. */
+export function nodeFacts({ name, labels, withoutMemoryLimits, reserve }: NodeSettings, found: Found): NodeFacts {
+  const { driver, fingerprint, machines, largestOfAll, severalMachines, canObtain } = found;
+  const { memory, cpus, architecture, largest } = fingerprint;
+  const left = 'bytes' in reserve ? reserve.bytes : Math.round(memory * reserve.share);
+  const bookable = Math.max(0, memory - left);
+  // Of each machine the same share is left free.
+  const part = ({ memory: whole, cpus: each }: MachineSize) => ({
+    memory: memory > 0 ? Math.floor(whole * (bookable / memory)) : whole,
+    cpus: each,
+  });
+  const unknown = severalMachines ? unbounded : undefined;
+  const laidOver = (machine: Machine) => ({ ...machineLabels(machine), ...labels });
+  return {
+    name,
+    probed: true,
+    architecture,
+    labels,
+    ...(machines ? { machines: machines.filter(takesTasks).map(laidOver), machinesOfAll: machines.map(laidOver) } : {}),
+    cpus,
+    total: memory,
+    memory: bookable,
+    ...(largest
+      ? {
+          largest: part(largest),
+          largestOfAll: largestOfAll ? part(larger(largest, largestOfAll)) : (unknown ?? part(largest)),
+        }
+      : {}),
+    driver,
+    memoryLimits: boundsMemory(fingerprint, driver) ? 'enforced' : withoutMemoryLimits ? 'waived' : 'missing',
+    canObtain,
+  };
+}
