@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { hour } from '../base/units.ts';
 import { defaults } from '../model/defaults.ts';
 import { labels } from '../model/labels.ts';
 import { EngineDriver } from '../drivers/engine/driver.ts';
@@ -47,7 +48,7 @@ interface Surroundings {
 }
 
 /** Past it nobody can need what a process has made for itself, ms. */
-const longestMs = 26 * 3_600_000;
+const longestMs = 26 * hour;
 
 /** Makes the drivers of swarms: they share one port, one key and one name. */
 export class SwarmConnector {

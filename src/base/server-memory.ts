@@ -1,8 +1,8 @@
 import { totalmem } from 'node:os';
 import process from 'node:process';
 import { getHeapStatistics } from 'node:v8';
+import { MiB } from './units.ts';
 
-const MiB = 1024 ** 2;
 const GiB = 1024 * MiB;
 
 /** What a server's memory is shared out to, bytes. */

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { messageOf } from '../model/errors.ts';
-import { formatBytes, parseBytes, parseDuration } from '../model/quantity.ts';
+import { exactDuration, formatBytes, parseBytes, parseDuration } from '../model/quantity.ts';
 
 /** Fields that people write in words: sizes, times, schedules. Each says what it expected and what came. */
 
@@ -8,13 +8,6 @@ const shown = (value: unknown): string => {
   const text = JSON.stringify(value) ?? String(value);
   return text.length > 60 ? `${text.slice(0, 57)}…` : text;
 };
-
-/** As people would write it: `100ms`, `10m`, `3650d`. */
-function timeInWords(ms: number): string {
-  const units = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1_000 } as const;
-  for (const [unit, factor] of Object.entries(units)) if (ms >= factor && ms % factor === 0) return `${ms / factor}${unit}`;
-  return `${ms}ms`;
-}
 
 function inWords(
   what: string,
@@ -46,7 +39,7 @@ function inWords(
 export const size = (least: number, most: number) => inWords('a size', '512m', parseBytes, least, most, formatBytes);
 
 /** Milliseconds: `10s`, or a number of ms. */
-export const duration = (least: number, most: number) => inWords('a time', '10s', parseDuration, least, most, timeInWords);
+export const duration = (least: number, most: number) => inWords('a time', '10s', parseDuration, least, most, exactDuration);
 
 /** {@link duration}, or `off`, which is undefined and what it is by itself unless said otherwise. */
 export const durationOrOff = (least: number, most: number, byItself: number | 'off' = 'off') => {

@@ -1,11 +1,10 @@
 import { z } from 'zod';
+import { hour, second } from '../base/units.ts';
 import { endpointForms, isEndpoint } from '../model/driver-kind.ts';
 import { maskEndpoint } from '../model/endpoint.ts';
 import { duration } from './fields.ts';
 
 /** How an engine is reached: its endpoint, and the keys and options that go with it. */
-
-const [second, hour] = [1_000, 3_600_000];
 
 export const file = z.string().min(1).max(4_095);
 

@@ -1,9 +1,8 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
+import { GiB, MiB, minute, second } from '../base/units.ts';
 import { parseListen } from '../model/endpoint.ts';
 import { duration, size } from './fields.ts';
-
-const [second, minute] = [1_000, 60_000];
 
 const address = z.string().refine((text) => parseListen(text) !== undefined, {
   error: (issue) => `expected HOST:PORT such as 172.17.0.1:8730, got ${JSON.stringify(issue.input)}`,
@@ -53,7 +52,7 @@ export const RsyncEntry = z
       .regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/, 'expected the name of a Docker network')
       .refine((name) => name !== 'none', { error: () => 'the network none leads nowhere' })
       .default('bridge'),
-    pushFrom: size(0, 1024 ** 3).default(1024 ** 2),
+    pushFrom: size(0, GiB).default(MiB),
     timeout: duration(second, 60 * minute).default(minute),
   })
   .prefault({});

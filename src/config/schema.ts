@@ -1,5 +1,6 @@
 import cron from 'node-cron';
 import { z } from 'zod';
+import { day, GiB, hour, KiB, MiB, minute, second } from '../base/units.ts';
 import { defaults as usual } from '../model/defaults.ts';
 import { driverPolicies, type DriverPolicy } from '../model/driver-kind.ts';
 import { endpointIdentity, parseListen } from '../model/endpoint.ts';
@@ -12,9 +13,6 @@ import { limitField } from './limits.ts';
 import { checkReach, endpoint, file, type ReachConfig, reachFields } from './reach.ts';
 import { RsyncEntry } from './rsync.ts';
 import { SwarmEntry } from './swarm.ts';
-
-const [KiB, MiB, GiB] = [1024, 1024 ** 2, 1024 ** 3];
-const [second, minute, hour, day] = [1_000, 60_000, 3_600_000, 86_400_000];
 
 const name = z
   .string()

@@ -1,11 +1,10 @@
 import { z } from 'zod';
+import { day, hour, minute, second } from '../base/units.ts';
 import { defaults } from '../model/defaults.ts';
 import { endpointIdentity, parseListen } from '../model/endpoint.ts';
 import { Profile } from '../model/profile.ts';
 import { duration, durationOrOff } from './fields.ts';
 import { checkReach, file, reachFields } from './reach.ts';
-
-const [second, minute, hour, day] = [1_000, 60_000, 3_600_000, 86_400_000];
 
 const listen = z.string().refine((text) => parseListen(text) !== undefined, {
   error: (issue) => `expected HOST:PORT such as 0.0.0.0:7421, got ${JSON.stringify(issue.input)}`,

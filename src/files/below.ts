@@ -1,3 +1,4 @@
+import { MiB } from '../base/units.ts';
 import { KatafleetError } from '../model/errors.ts';
 import { encodePath, sandboxPath } from '../model/paths.ts';
 import { formatBytes } from '../model/quantity.ts';
@@ -56,4 +57,4 @@ export class FilesBelow {
 }
 
 /** Bounds of a start-point, and of each file that says how it is to be read, bytes. */
-export const startPointLimits = { files: 10_000, bytes: 128 * 1024 * 1024, manifest: 1024 * 1024 } as const;
+export const startPointLimits = { files: 10_000, bytes: 128 * MiB, manifest: MiB } as const;

@@ -1,10 +1,11 @@
 import type { FastifyReply } from 'fastify';
+import { KiB } from '../base/units.ts';
 import type { ByteBudget } from '../base/byte-budget.ts';
 import { within } from '../base/deadline.ts';
 import { busy } from './body-budget.ts';
 
 /** A result of at most this many bytes waits for no room. */
-const smallResult = 256 * 1024;
+const smallResult = 256 * KiB;
 /** How long a result waits for room, and how long a client may take to read it, ms. */
 const [turnMs, readMs] = [30_000, 120_000];
 

@@ -1,5 +1,6 @@
 import { Transform } from 'node:stream';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { KiB } from '../base/units.ts';
 import { type Clock, steadyClock } from '../base/clock.ts';
 import { KatafleetError } from '../model/errors.ts';
 import { formatBytes } from '../model/quantity.ts';
@@ -8,7 +9,7 @@ import { formatBytes } from '../model/quantity.ts';
  * How fast a body must come: `slowest` bytes a second on average once `graceMs` have passed, and as many as it takes to have it
  * whole within `wholeMs`. A client that sends steadily and would be done by then is never behind.
  */
-export const bodyPace = { graceMs: 10_000, slowest: 16 * 1024, wholeMs: 120_000, lookMs: 1_000 } as const;
+export const bodyPace = { graceMs: 10_000, slowest: 16 * KiB, wholeMs: 120_000, lookMs: 1_000 } as const;
 
 /** Bytes of a body that must have come after so many ms; `length` where it is told. */
 export function expectedBytes(ms: number, length: number | undefined): number {

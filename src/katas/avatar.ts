@@ -1,6 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import PQueue from 'p-queue';
+import { MiB } from '../base/units.ts';
 import { KatafleetError, messageOf } from '../model/errors.ts';
 import type { Profile } from '../model/profile.ts';
 import type { RunRequest, SandboxFile, SandboxFolder } from '../model/request.ts';
@@ -65,7 +66,7 @@ export interface AvatarServices {
 const mostWaiting = 32;
 const command = ['bash', './cyber-dojo.sh'];
 /** What tools may leave in one test. */
-const back = { filesBack: 2_000, fileBack: 8 * 1024 * 1024, bytesBack: 32 * 1024 * 1024 };
+const back = { filesBack: 2_000, fileBack: 8 * MiB, bytesBack: 32 * MiB };
 
 /** How an avatar stands after the last test that was handed in; its commits may still be in the making. */
 interface State {

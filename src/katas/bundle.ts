@@ -1,5 +1,6 @@
 import { stat, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { GiB, MiB } from '../base/units.ts';
 import { KatafleetError, messageOf } from '../model/errors.ts';
 import { formatBytes } from '../model/quantity.ts';
 import { branch } from './fast-import.ts';
@@ -13,9 +14,9 @@ import { sandboxLimits } from './sandbox.ts';
 
 /** Bounds of a bundle from a stranger, and of what it may unfold to: a pack of a kilobyte can hold gigabytes of zeros. */
 export const bundleLimits = {
-  file: 256 * 1024 * 1024,
-  bytes: 1024 ** 3,
-  object: 128 * 1024 * 1024,
+  file: 256 * MiB,
+  bytes: GiB,
+  object: 128 * MiB,
   objects: 500_000,
   branches: 1_000,
   tests: 1_000_000,

@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import PQueue from 'p-queue';
+import { KiB, MiB } from '../base/units.ts';
 import { KatafleetError, messageOf } from '../model/errors.ts';
 
 /**
@@ -100,7 +101,7 @@ export class Git {
 }
 
 async function execute(args: readonly string[], options: GitOptions): Promise<Buffer> {
-  const { input = new Uint8Array(), mostOutput = 64 * 1024 * 1024, timeoutMs = 60_000, signal, env } = options;
+  const { input = new Uint8Array(), mostOutput = 64 * MiB, timeoutMs = 60_000, signal, env } = options;
   const verb = args.find((arg) => !arg.startsWith('-')) ?? '';
   const child = spawn('git', [...gitSettings, ...args], { stdio: 'pipe', env: { ...gitEnvironment(), ...env } });
   let stop: string | undefined;
@@ -120,7 +121,7 @@ async function execute(args: readonly string[], options: GitOptions): Promise<Bu
     });
     const [output, said] = [
       collect(child.stdout, mostOutput, () => kill(printedTooMuch)),
-      collect(child.stderr, 64 * 1024, () => undefined),
+      collect(child.stderr, 64 * KiB, () => undefined),
     ];
     const source =
       input instanceof Uint8Array ? Readable.from([input], { objectMode: false }) : Readable.from(input, { objectMode: false });

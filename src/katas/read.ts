@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { MiB } from '../base/units.ts';
 import { KatafleetError } from '../model/errors.ts';
 import type { Light } from '../model/lights.ts';
 import { Light as LightSchema } from '../model/lights.ts';
@@ -121,7 +122,7 @@ export async function readSnapshot(git: Git, repository: string, commit: string)
 export async function withContents(git: Git, repository: string, sandbox: Sandbox, wanted: (kept: Kept) => boolean): Promise<Sandbox> {
   const missing = [...new Set(Array.from(sandbox.files.values()).flatMap((kept) => (!kept.content && wanted(kept) ? [kept.oid] : [])))];
   if (missing.length === 0) return sandbox;
-  const contents = await readObjects(git, repository, missing, 512 * 1024 * 1024);
+  const contents = await readObjects(git, repository, missing, 512 * MiB);
   const byOid = new Map(missing.map((oid, index) => [oid, contents[index]]));
   const files = new Map<string, Kept>();
   for (const [path, kept] of sandbox.files) {

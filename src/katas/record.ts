@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { MiB } from '../base/units.ts';
 import { KatafleetError } from '../model/errors.ts';
 import { Light } from '../model/lights.ts';
 import { Manifest } from '../model/manifest.ts';
@@ -93,7 +94,7 @@ export type TestRecord = z.output<typeof TestRecord>;
 export type Ending = { kind: 'ran'; result: RunResult } | { kind: 'failed'; reason: string };
 
 /** Bytes of the names in one list of a record. A program can make far more, and a record that large would not be read. */
-export const listBytes = 1024 ** 2;
+export const listBytes = MiB;
 /** Letters of why there is no result. */
 const mostReason = 2_000;
 

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { MiB } from '../base/units.ts';
 import { ancestors, checkEntries } from '../model/entries.ts';
 import { KatafleetError } from '../model/errors.ts';
 import { pathBytes } from '../model/paths.ts';
@@ -13,7 +14,7 @@ import type { FateOf } from './rules.ts';
  * Bounds of an avatar's sandbox folder, what the tools left in it included: files and folders, bytes of the files, bytes of all names.
  * A byte of a name takes up to six in files.json, which is read as a whole.
  */
-export const sandboxLimits = { files: 10_000, bytes: 128 * 1024 * 1024, names: 4 * 1024 * 1024 } as const;
+export const sandboxLimits = { files: 10_000, bytes: 128 * MiB, names: 4 * MiB } as const;
 
 /** A file of an avatar's sandbox folder. */
 export interface Kept {

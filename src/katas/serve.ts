@@ -3,11 +3,12 @@ import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
+import { MiB } from '../base/units.ts';
 import { KatafleetError, messageOf } from '../model/errors.ts';
 import { type Git, gitEnvironment, gitSettings } from './git.ts';
 
 /** What a client may send to ask for commits, bytes: a line of some 50 for each that it wants or has. */
-const mostAsked = 4 * 1024 * 1024;
+const mostAsked = 4 * MiB;
 /** Longest time of one answer, ms. */
 const mostMs = 120_000;
 

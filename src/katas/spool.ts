@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { deserialize, serialize } from 'node:v8';
 import { crc32 } from 'node:zlib';
+import { MiB } from '../base/units.ts';
 import type { SandboxFolder } from '../model/request.ts';
 import type { Ending } from './record.ts';
 import type { WholeFile } from './sandbox.ts';
@@ -41,7 +42,7 @@ const magic = Buffer.from('KATA');
  * Sections up to this size are written at once. A hop to another thread costs more than the write, at a moment when the
  * sandbox that replaces the one just used is being started; larger ones must not hold up the others.
  */
-const atOnce = 1024 * 1024;
+const atOnce = MiB;
 
 /** A test's intent on disk. */
 export class Spool {

@@ -2,6 +2,7 @@ import { randomInt } from 'node:crypto';
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import PQueue from 'p-queue';
+import { MiB } from '../base/units.ts';
 import { MemoMap } from '../base/memo.ts';
 import { KatafleetError, messageOf } from '../model/errors.ts';
 import { Avatar, type AvatarServices, type Given, type RunTest, type Tested, type TestOptions } from './avatar.ts';
@@ -40,7 +41,7 @@ export interface ShownTest {
 }
 
 /** Avatars that are kept in memory at most while nothing is under way, and what their contents may take, bytes. */
-const mostKept = { avatars: 500, bytes: 64 * 1024 * 1024 };
+const mostKept = { avatars: 500, bytes: 64 * MiB };
 /** Without what is easily mistaken for another when it is read out. */
 const letters = 'abcdefghjkmnpqrstuvwxyz23456789';
 
@@ -149,7 +150,7 @@ export class Katas implements AsyncDisposable {
       this.#git,
       repository,
       [inTree.test, inTree.stdout, inTree.stderr].map((name) => `${commit}:${name}`),
-      512 * 1024 * 1024,
+      512 * MiB,
     );
     if (!record) throw new KatafleetError('kata.unknown', `${avatar} has no test yet`, { hint: `its branch is at ${tip}` });
     return {

@@ -1,4 +1,4 @@
-const MiB = 1024 ** 2;
+import { MiB } from '../base/units.ts';
 
 /** What holds where neither the configuration nor a user of the library says otherwise. Bytes, ms. */
 export const defaults = {

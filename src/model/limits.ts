@@ -1,7 +1,5 @@
 import { z } from 'zod';
-
-const [KiB, MiB, GiB] = [1024, 1024 ** 2, 1024 ** 3];
-const day = 24 * 3_600_000;
+import { day, GiB, KiB, MiB } from '../base/units.ts';
 
 /**
  * Where a limit acts. `container`: it is fixed when the sandbox is created, so sandboxes that differ in it never share a pool.

@@ -1,3 +1,4 @@
+import { KiB } from '../base/units.ts';
 import type { StepResult } from './result.ts';
 
 export type Stream = 'stdout' | 'stderr';
@@ -16,7 +17,7 @@ type Printed = Pick<
 >;
 
 /** Of output that is cut, the last bytes are kept beside the first ones: as many as the cap, and no more than this. */
-export const mostTail = 64 * 1024;
+export const mostTail = 64 * KiB;
 
 /** Bytes that were printed and are kept neither at the beginning nor at the end. A supervisor may say anything: never negative. */
 export function omittedBytes(step: Printed, stream: Stream): number {

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { hour } from '../base/units.ts';
 
 /** `key==value` or `key!=value` over a node's labels; a node without the label has the empty value. */
 export const Constraint = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}(==|!=)[^=\0]{0,255}$/, 'must be key==value or key!=value');
@@ -39,7 +40,7 @@ export const Placing = z.strictObject({
   queueMs: z
     .int()
     .min(0)
-    .max(24 * 3_600_000)
+    .max(24 * hour)
     .default(60_000),
 });
 export type Placing = z.output<typeof Placing>;

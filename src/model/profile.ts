@@ -1,8 +1,7 @@
 import { z } from 'zod';
+import { MiB } from '../base/units.ts';
 import { KatafleetError } from './errors.ts';
 import { type ContainerLimit, containerLimits, limitShape, optionalShape, ownLimits, saidLimits } from './limits.ts';
-
-const MiB = 1024 ** 2;
 
 /** The limits of a sandbox and of what may come out of it, all of the table in limits.ts. Sizes are bytes, times ms. */
 export const Profile = z.strictObject(limitShape);

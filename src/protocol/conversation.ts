@@ -1,12 +1,13 @@
 import { once } from 'node:events';
 import type { Duplex } from 'node:stream';
+import { KiB } from '../base/units.ts';
 import { KatafleetError, messageOf } from '../model/errors.ts';
 import { FrameReader, ProtocolBreak } from './frames.ts';
 import { decodeReply, type Reply } from './replies.ts';
 import { protocolVersion } from './requests.ts';
 
 /** Small frames are gathered up to this many bytes. */
-const batchBytes = 64 * 1024;
+const batchBytes = 64 * KiB;
 const gaveUp = 'the supervisor gave up while it was written to';
 
 /** The stream ended or broke under a conversation. What it was in the middle of is lost; another sandbox may do better. */

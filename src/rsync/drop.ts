@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { lstat, readdir } from 'node:fs/promises';
 import { promisify } from 'node:util';
+import { MiB } from '../base/units.ts';
 import { encodePath } from '../model/paths.ts';
 import type { ListedFile, ReturnedFile } from '../model/result.ts';
 import { readExactly, Way } from '../files/way.ts';
@@ -67,7 +68,7 @@ export function dropBounds(listed: readonly ListedFile[]): DropBounds {
     for (let slash = path.indexOf('/'); slash >= 0; slash = path.indexOf('/', slash + 1)) folders.add(path.slice(0, slash));
   }
   const [sum, largest] = listed.reduce(([all, most], { size }) => [all + size, Math.max(most, size)], [0, 0]);
-  return { bytes: sum + largest + 1024 * 1024, entries: listed.length + folders.size + 16 };
+  return { bytes: sum + largest + MiB, entries: listed.length + folders.size + 16 };
 }
 
 /** Whether a drop holds more than it may, or what can't be counted: a tree deeper than a path can say. Looks no further once it does. */

@@ -1,10 +1,11 @@
 import { isUtf8 } from 'node:buffer';
+import { KiB, MiB } from '../base/units.ts';
 import type { KeptResult, Pieces, RunResult } from '../model/result.ts';
 
 /** Files of so many bytes stand beside the result that names them, and all that come after so many bytes of smaller ones. */
-const [apartFrom, mostWithin] = [256 * 1024, 1024 ** 2];
+const [apartFrom, mostWithin] = [256 * KiB, MiB];
 /** Bytes of a row at most; a multiple of three, so that each can be told in base64 by itself. */
-const pieceBytes = 768 * 1024;
+const pieceBytes = 768 * KiB;
 
 /** What stands in a result for a file's content: its rows from `first` on. */
 interface Apart {

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
+import { MiB } from '../base/units.ts';
 import { KatafleetError } from '../model/errors.ts';
 import { canonicalImage } from '../model/image-name.ts';
 import { Placing } from '../model/placing.ts';
@@ -45,7 +46,7 @@ const mostForgotten = 16;
 /** How many times its size a result takes when it becomes JSON as a whole: its bytes twice, base64, the text twice, bytes again. */
 const asJson = 8;
 /** Bytes of a result's pieces that are in memory at once on their way to a client. */
-const onTheirWay = 4 * 1024 ** 2;
+const onTheirWay = 4 * MiB;
 /** Rows forgotten in one transaction. */
 const batch = 500;
 

@@ -1,11 +1,11 @@
 // What one decision of the scheduler costs: `npm run bench:placement [-- --write]`. Needs no engine.
+import { MiB } from '../../src/base/units.ts';
 import { Cluster } from '../../src/scheduler/place/cluster.ts';
 import { place, type Policy, type Wanted } from '../../src/scheduler/place/placement.ts';
 import { seeded } from '../support/random.ts';
 import { machine, publish, table, today } from './report.ts';
 import { summarise } from './statistics.ts';
 
-const MiB = 1024 ** 2;
 const idleMemory = 16 * MiB;
 const sizes = [10, 100, 1_000, 10_000];
 const policies: Policy[] = [{ pack: 'spread' }, { pack: 'binpack' }];

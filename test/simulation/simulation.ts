@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { GiB } from '../../src/base/units.ts';
 import { KatafleetError } from '../../src/model/errors.ts';
 import { Cluster } from '../../src/scheduler/place/cluster.ts';
 import type { Wanted } from '../../src/scheduler/place/placement.ts';
@@ -13,7 +14,6 @@ import { idleMemory, SimulatedNode } from './node.ts';
 import type { Variant } from './policies.ts';
 import { imageCount, popularity, type Press } from './workload.ts';
 
-const GiB = 1024 ** 3;
 /** Defaults of the configuration: src/config/schema.ts. */
 const [queueLimits, queueMs, attempts] = [{ runs: 10_000, bytes: Infinity, perTenant: 5_000 }, 60_000, 3];
 const tickMs = 100;

@@ -1,7 +1,5 @@
+import { MiB, minute, second } from '../../src/base/units.ts';
 import { work } from './latencies.ts';
-
-const MiB = 1024 ** 2;
-const [second, minute] = [1_000, 60_000];
 
 /** One press of the button. Bytes, ms. */
 export interface Press {

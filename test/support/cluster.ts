@@ -1,9 +1,9 @@
 import fc from 'fast-check';
+import { MiB } from '../../src/base/units.ts';
 import type { HealthState } from '../../src/model/node.ts';
 import { Cluster, type NodeFacts } from '../../src/scheduler/place/cluster.ts';
 import type { Policy, Wanted } from '../../src/scheduler/place/placement.ts';
 
-const MiB = 1024 ** 2;
 const idleMemory = 16 * MiB;
 
 export function facts(name: string, more: Partial<NodeFacts> = {}): NodeFacts {

@@ -3,7 +3,6 @@ import fc from 'fast-check';
 import { errorKinds, KatafleetError } from '../../src/model/errors.ts';
 import { decodePath, encodePath, pathFault, sandboxPath } from '../../src/model/paths.ts';
 import { profileOf } from '../../src/model/profile.ts';
-import { formatBytes, formatDuration, parseBytes, parseDuration } from '../../src/model/quantity.ts';
 
 const code = (expected: string) => (error: unknown) => error instanceof KatafleetError && error.code === expected;
 
@@ -39,28 +38,6 @@ describe('core: paths', () => {
     }
     for (const good of ['a', '...', '..a', 'a/b', '-rf', 'new\nline', ' ', 'x'.repeat(255), Array(64).fill('a').join('/')])
       assert.equal(pathFault(sandboxPath(good)), undefined);
-  });
-});
-
-describe('core: quantities', () => {
-  it('sizes and times are read as people write them', () => {
-    assert.deepEqual(
-      ['512', '64k', '256m', '1.5g', '2GiB', '10MB'].map(parseBytes),
-      [512, 65_536, 268_435_456, 1_610_612_736, 2_147_483_648, 10_485_760],
-    );
-    assert.deepEqual(['10', '250ms', '10s', '1.5m', '1h'].map(parseDuration), [10_000, 250, 10_000, 90_000, 3_600_000]);
-  });
-
-  it('nonsense is refused, and named', () => {
-    for (const text of ['', 'x', '-1m', '1e3', '10 parsecs', '9'.repeat(30)]) {
-      assert.throws(() => parseBytes(text), code('limits.invalid'), text);
-      assert.throws(() => parseDuration(text), code('limits.invalid'), text);
-    }
-  });
-
-  it('are shown in a fitting unit', () => {
-    assert.deepEqual([0, 1536, 268_435_456].map(formatBytes), ['0 B', '1.5 KiB', '256 MiB']);
-    assert.deepEqual([4.21, 350, 1250].map(formatDuration), ['4.2 ms', '350 ms', '1.25 s']);
   });
 });
 

@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import type { MaintenanceState } from '../../model/maintenance-state.ts';
-import { ago, table } from '../show/table.ts';
+import { ago } from '../../model/quantity.ts';
+import { table } from '../show/table.ts';
 import { colours, escapeLine } from '../show/terminal.ts';
 import { type At, serverOf } from '../where.ts';
 

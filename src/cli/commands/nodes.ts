@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
-import { parseDuration } from '../../model/quantity.ts';
+import { ago, parseDuration } from '../../model/quantity.ts';
 import { formatBytes } from '../../model/quantity.ts';
 import type { Machine, NodeSummary } from '../../model/node.ts';
 import { machineOf, splitMachine } from '../../fleet/node/machines.ts';
-import { ago, table } from '../show/table.ts';
+import { table } from '../show/table.ts';
 import { colours, escapeControls } from '../show/terminal.ts';
 import { type At, fleetOf, namedServer, runningServer, serverOf } from '../where.ts';
 

@@ -1,5 +1,6 @@
 import { createReadStream } from 'node:fs';
 import { lstat, opendir, readFile, stat } from 'node:fs/promises';
+import { GiB, KiB, MiB } from '../../base/units.ts';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
 import { decodePath } from '../../model/paths.ts';
 import { formatBytes } from '../../model/quantity.ts';
@@ -7,9 +8,9 @@ import type { SandboxFile, SandboxFolder } from '../../model/request.ts';
 import { namesGitFolder } from '../../katas/names.ts';
 
 /** Bounds of what is sent. */
-export const uploadLimits = { files: 100_000, bytes: 1024 ** 3 } as const;
+export const uploadLimits = { files: 100_000, bytes: GiB } as const;
 /** Files up to this size are read at once, larger ones as they are sent. */
-const atOnce = 1024 * 1024;
+const atOnce = MiB;
 
 export interface FolderContent {
   files: SandboxFile[];
@@ -71,7 +72,7 @@ async function walk(root: Buffer, below: Buffer, content: FolderContent, total: 
         throw new KatafleetError('files.too_large', `the folder is larger than ${formatBytes(uploadLimits.bytes)}`);
       if (content.files.length >= uploadLimits.files)
         throw new KatafleetError('files.too_many', `the folder holds more than ${uploadLimits.files} files`);
-      const open = () => createReadStream(file, { highWaterMark: 64 * 1024 });
+      const open = () => createReadStream(file, { highWaterMark: 64 * KiB });
       const bytes = size > atOnce ? { size, open } : await read(file, path);
       if (bytes) content.files.push({ ...entry, content: bytes });
     } else {

@@ -1,9 +1,10 @@
 import { createReadStream, fstatSync } from 'node:fs';
+import { MiB } from '../../base/units.ts';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
 import { formatBytes } from '../../model/quantity.ts';
 
 /** What a step's standard input may hold: the protocol's own bound (docs/protocol.md, STDIN). */
-const mostBytes = 64 * 1024 * 1024;
+const mostBytes = 64 * MiB;
 /** After so long without its end, the person is told what is waited for, ms. */
 const patienceMs = 2_000;
 

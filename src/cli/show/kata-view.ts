@@ -1,11 +1,11 @@
 import { listed } from '../../base/listed.ts';
 import { sayOutcome } from '../../model/outcome.ts';
-import { formatBytes } from '../../model/quantity.ts';
+import { ago, formatBytes } from '../../model/quantity.ts';
 import type { Tested } from '../../katas/avatar.ts';
 import type { Entry } from '../../katas/read.ts';
 import type { Sandbox } from '../../katas/sandbox.ts';
 import type { ShownTest } from '../../katas/store.ts';
-import { ago, table } from './table.ts';
+import { table } from './table.ts';
 import { colours, escapeControls, outputTo } from './terminal.ts';
 
 /** How katas look on a terminal and as JSON. */

@@ -24,13 +24,3 @@ export function table(
   );
   return [line(head, head), ...body].map((text) => text.replace(/\s+$/, '')).join('\n');
 }
-
-/** How long ago, for people: `now`, `12 s`, `3 min`, `2 h`, `5 d`. */
-export function ago(at: number | undefined, now: number): string {
-  if (at === undefined) return 'never';
-  const seconds = Math.max(0, Math.round((now - at) / 1000));
-  if (seconds < 2) return 'now';
-  if (seconds < 120) return `${seconds} s`;
-  if (seconds < 7_200) return `${Math.round(seconds / 60)} min`;
-  return seconds < 172_800 ? `${Math.round(seconds / 3_600)} h` : `${Math.round(seconds / 86_400)} d`;
-}

@@ -1,3 +1,5 @@
+import { KiB } from '../../base/units.ts';
+
 /** What every driver gives a sandbox, in its own engine's words. */
 
 /** Where the supervisor lies in every image. */
@@ -47,7 +49,7 @@ export const ulimits = [
 const tmpfsShare = { '/sandbox': 0.5, '/tmp': 0.25 } as const;
 
 /** An inode costs the kernel about 1 KiB of the sandbox's memory. */
-export const bytesPerInode = 8 * 1024;
+export const bytesPerInode = 8 * KiB;
 
 /** Least size of /dev/shm: where a sandbox is to have none and the engine can't do without, it is a page. */
 export const leastShm = 4096;

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import type Dockerode from 'dockerode';
 import tar from 'tar-stream';
+import { MiB } from '../../base/units.ts';
 import { KatafleetError } from '../../model/errors.ts';
 import { labels } from '../../model/labels.ts';
 import { type Uids, uidsInWords } from '../../model/users.ts';
@@ -12,7 +13,7 @@ import { inspectImage } from '../docker/inspect.ts';
 import { createHelper, onlyFile, type SupervisorImages } from './carried.ts';
 
 /** What an image's passwd or group may hold, bytes; a larger one is no such file. */
-const mostAccounts = 1024 ** 2;
+const mostAccounts = MiB;
 
 /**
  * A one-layer image with the supervisor, and names for the uids, on top of an image that lacks them, made once per node: its

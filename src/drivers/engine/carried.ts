@@ -4,6 +4,7 @@ import type Dockerode from 'dockerode';
 import tar from 'tar-stream';
 import { posix } from 'node:path';
 import { z } from 'zod';
+import { minute } from '../../base/units.ts';
 import { MemoMap } from '../../base/memo.ts';
 import { labels } from '../../model/labels.ts';
 import { isStatus } from '../docker/errors.ts';
@@ -12,7 +13,7 @@ import type { SupervisorBinary } from '../docker/supervisor.ts';
 import type { Remembered } from './remembered.ts';
 
 /** Long past the time that looking into an image takes: what a dying katafleet leaves is reaped then, ms. */
-const lookingMs = 10 * 60_000;
+const lookingMs = 10 * minute;
 
 /** Images whose verdict is remembered: more than a node has. */
 const mostKnown = 1_000;

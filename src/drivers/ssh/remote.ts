@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream';
 import { posix } from 'node:path';
 import { extract } from 'tar-stream';
+import { MiB, minute } from '../../base/units.ts';
 import { KatafleetError } from '../../model/errors.ts';
 import { labels } from '../../model/labels.ts';
 import type { CallOptions, CommandResult, SshTransport } from '../transport/transport.ts';
@@ -22,7 +23,7 @@ export interface Gate {
 /** Names that one `docker inspect` is asked for; the gate admits no more. */
 const inspectedAtOnce = 200;
 /** Loading an image, or building one, takes as long as its disk does, ms. */
-const longMs = 30 * 60_000;
+const longMs = 30 * minute;
 /** The engine kills a container before it removes it, and waits for that, ms. */
 const removalMs = 60_000;
 /** How long an engine may go on showing a container whose removal it has confirmed, ms. */
@@ -31,7 +32,7 @@ const goneMs = 10_000;
 const againMs = 500;
 const lookMs = 100;
 /** Most that is read of a folder in which the supervisor may lie, bytes. */
-const mostLookedAt = 16 * 1024 ** 2;
+const mostLookedAt = 16 * MiB;
 
 /**
  * Whether `docker inspect` failed for nothing but that some names are not there. It asks name by name, and a daemon that goes

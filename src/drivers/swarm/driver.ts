@@ -1,4 +1,5 @@
 import type { Readable } from 'node:stream';
+import { hour } from '../../base/units.ts';
 import { Memo } from '../../base/memo.ts';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
 import { labels } from '../../model/labels.ts';
@@ -60,7 +61,7 @@ const tendMs = 30_000;
 /** Tasks that a machine can start at once, and still answer. */
 const startsOfMachine = 8;
 /** A service without replicas that nobody asked for is removed after so long, ms. */
-const unusedMs = 24 * 3_600_000;
+const unusedMs = 24 * hour;
 
 /**
  * A swarm, by its managers' API alone: for each image and limits a service of single-use sandboxes that dial us. The swarm

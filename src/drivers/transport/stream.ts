@@ -1,8 +1,9 @@
 import { type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { Duplex } from 'node:stream';
+import { KiB } from '../../base/units.ts';
 
 /** Bytes kept of what comes on stderr. */
-const complaintBytes = 64 * 1024;
+const complaintBytes = 64 * KiB;
 
 /** How a remote command ended. */
 export interface SessionEnd {

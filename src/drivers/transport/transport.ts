@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { MiB } from '../../base/units.ts';
 import { within } from '../../base/deadline.ts';
 import { maskEndpoint } from '../../model/endpoint.ts';
 import { KatafleetError } from '../../model/errors.ts';
@@ -35,7 +36,7 @@ export interface CallOptions {
 /** Longest path of a unix socket; ssh appends a dot and 16 letters while it makes one. Source: unix(7), OpenSSH's muxclient. */
 const longestPath = 107 - 17;
 /** What a command may print at most, bytes. */
-const mostOutput = 64 * 1024 * 1024;
+const mostOutput = 64 * MiB;
 const defaultTimeoutMs = 30_000;
 /** ssh's exit code when it failed itself. */
 const sshFailed = 255;

@@ -1,3 +1,4 @@
+import { hour } from '../../base/units.ts';
 import { KatafleetError } from '../../model/errors.ts';
 import { labels } from '../../model/labels.ts';
 import type { Driver, Sandbox, SandboxSpec } from '../../drivers/contract.ts';
@@ -18,7 +19,7 @@ export interface SandboxMakerOptions {
 }
 
 /** How long a sandbox can be needed after it was taken, ms: a run of a day and the way back. */
-const longestUseMs = 25 * 3_600_000;
+const longestUseMs = 25 * hour;
 
 /** Errors of a create after which there is no container. */
 const refusals: ReadonlySet<string> = new Set(['engine.failed', 'engine.disk_full', 'image.unknown', 'node.full']);

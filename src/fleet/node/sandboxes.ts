@@ -1,3 +1,4 @@
+import { minute } from '../../base/units.ts';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
 import { type Placing, unplaced } from '../../model/placing.ts';
 import type { SandboxLimits } from '../../model/profile.ts';
@@ -80,7 +81,7 @@ export class NodeSandboxes {
       maker: this.#maker,
       bounds: options.pool ?? { min: 0, max: 0 },
       startParallelism: options.startParallelism,
-      idleMs: options.idleMs ?? 15 * 60_000,
+      idleMs: options.idleMs ?? 15 * minute,
       onReplaced: (image) => this.#images.forget(image),
       onTrouble,
       onIdle,

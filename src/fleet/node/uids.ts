@@ -1,4 +1,5 @@
 import { randomInt } from 'node:crypto';
+import { hour } from '../../base/units.ts';
 import type { Uids } from '../../model/users.ts';
 
 /** A sandbox's uid for as long as it has it. */
@@ -9,7 +10,7 @@ export interface HeldUid {
 }
 
 /** OPEN's longest lifetime, ms (docs/protocol.md), and a day for what came before: then a supervisor has ended, whoever still hears of it. */
-export const longestLifeMs = 2 ** 32 + 24 * 3_600_000;
+export const longestLifeMs = 2 ** 32 + 24 * hour;
 /** Machines whose circle is remembered though none of their uids is in use. */
 const mostIdleMachines = 1_000;
 

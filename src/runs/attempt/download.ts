@@ -1,11 +1,10 @@
+import { MiB } from '../../base/units.ts';
 import { pathBytes } from '../../model/paths.ts';
 import { type Changes, type ListedFile, noChanges, type Omission } from '../../model/result.ts';
 import type { Profile } from '../../model/profile.ts';
 import { type Conversation, ConversationLost } from '../../protocol/conversation.ts';
 import { failure } from './execute.ts';
 import type { PacedRoom } from '../room/paced-room.ts';
-
-const MiB = 1024 ** 2;
 
 /**
  * What one answer may hold beside the contents of files, whose bounds are the profile's: the one place where lists and strings

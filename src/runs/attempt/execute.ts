@@ -1,3 +1,4 @@
+import { MiB } from '../../base/units.ts';
 import { KatafleetError } from '../../model/errors.ts';
 import type { Stream } from '../../model/output.ts';
 import { eachLimit, ownLimits } from '../../model/limits.ts';
@@ -13,7 +14,7 @@ import type { OutputRoom } from '../room/output-budget.ts';
 import { fieldsOf, StepOutput, tailOf } from './step-output.ts';
 
 /** Bytes of one step's standard input at most: STDIN's bound in docs/protocol.md. */
-export const mostStdin = 64 * 1024 * 1024;
+export const mostStdin = 64 * MiB;
 /** What FAIL says where not the sandbox's disk is full but what the supervisor remembers of names: E2BIG. */
 const tooManyNames = 7;
 

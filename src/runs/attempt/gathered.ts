@@ -1,5 +1,7 @@
+import { KiB } from '../../base/units.ts';
+
 /** Bytes that are set aside at once: as many as came already, within these bounds. */
-const spare = { least: 1_024, most: 256 * 1024 };
+const spare = { least: 1_024, most: 256 * KiB };
 const nothing = Buffer.alloc(0);
 
 /**

@@ -1,3 +1,4 @@
+import { KiB } from '../../base/units.ts';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
 import { limits } from '../../model/limits.ts';
 import { profileOf } from '../../model/profile.ts';
@@ -31,7 +32,7 @@ export interface RsyncModules {
 }
 
 /** What rsync itself may say, bytes. */
-const saidCap = 16 * 1024;
+const saidCap = 16 * KiB;
 /** Numbers of steps that are not the run's. */
 const steps = { pull: 0xffff_fff0, push: 0xffff_fff1 } as const;
 

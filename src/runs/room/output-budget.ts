@@ -1,4 +1,4 @@
-const KiB = 1024;
+import { KiB } from '../../base/units.ts';
 
 /** Bytes of output that each run may keep whatever the others hold: of the beginnings of its streams, and of the ends of those that are cut. */
 export const freeOutput = { beginning: 2 * KiB * KiB, end: 256 * KiB };

@@ -1,3 +1,5 @@
+import { GiB } from '../../base/units.ts';
+
 /** A tenant with runs that wait, or with more given lately than others were. */
 export interface Tenant {
   readonly name: string;
@@ -8,7 +10,6 @@ export interface Tenant {
   readonly servedAt: number[];
 }
 
-const GiB = 1024 ** 3;
 /** What a tenant that was served nothing for a while, for no node had room for its shapes, may catch up on, GiB. */
 const credit = 4;
 /** Tenants that may be remembered beside those with runs that wait. */

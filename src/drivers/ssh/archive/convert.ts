@@ -1,11 +1,10 @@
 import { Readable } from 'node:stream';
+import { GiB } from '../../../base/units.ts';
 import { KatafleetError } from '../../../model/errors.ts';
 import { withIndex, withManifest, withRepositories } from './layouts.ts';
 import type { V1Layer } from './saved-image.ts';
 import { type ArchiveBounds, ArchiveSpool } from './spool.ts';
 import { chainOf, sizeOfV1, type V1Archive, writeV1 } from './v1.ts';
-
-const GiB = 1024 ** 3;
 
 /** An archive that Docker 1.6 can load. Disposing it removes what it lies in, whether or not it was read. */
 export interface ConvertedArchive extends AsyncDisposable {

@@ -7,6 +7,7 @@ import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import tar from 'tar-stream';
+import { MiB } from '../../../base/units.ts';
 import { KatafleetError, messageOf } from '../../../model/errors.ts';
 
 /** What an archive may hold at most. */
@@ -27,7 +28,7 @@ export interface SpooledFile {
   packedSha256: string;
 }
 
-const mostJson = 8 * 1024 * 1024;
+const mostJson = 8 * MiB;
 const mostName = 1_024;
 const mostHops = 8;
 

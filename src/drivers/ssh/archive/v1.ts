@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import tar from 'tar-stream';
+import { KiB } from '../../../base/units.ts';
 import type { SavedImage, V1Layer } from './saved-image.ts';
 import type { SpooledFile } from './spool.ts';
 
@@ -51,7 +52,7 @@ export async function* writeV1({ layers, names }: V1Archive): AsyncGenerator<Buf
       small(`${layer.id}/VERSION`, Buffer.from('1.0'));
       small(`${layer.id}/json`, json(layer));
       const entry = pack.entry({ name: `${layer.id}/layer.tar`, mode: 0o644, mtime, size: layer.file.size });
-      await pipeline(createReadStream(layer.file.path, { highWaterMark: 256 * 1024 }), entry);
+      await pipeline(createReadStream(layer.file.path, { highWaterMark: 256 * KiB }), entry);
     }
     small('repositories', repositories(names));
     pack.finalize();

@@ -1,4 +1,5 @@
 import { Duplex } from 'node:stream';
+import { KiB } from '../../../base/units.ts';
 import { dialFrame } from '../../../protocol/dial.ts';
 
 /** How a sandbox's connection was over: the peer closed it, said no word for too long, it broke, or we dropped it. */
@@ -6,7 +7,7 @@ export type ConnectionEnd = 'ended' | 'silent' | 'broken' | 'dropped';
 
 const headerBytes = 5;
 /** One frame of the largest size: read ahead at most, and a little more than one read of the socket. */
-const bufferBytes = 64 * 1024;
+const bufferBytes = 64 * KiB;
 
 /**
  * The supervisor's stream over a connection that it has dialled. ALIVE frames are taken out, all else passes as it came,

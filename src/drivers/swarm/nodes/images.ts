@@ -1,4 +1,5 @@
 import type Dockerode from 'dockerode';
+import { minute } from '../../../base/units.ts';
 import { KatafleetError, messageOf } from '../../../model/errors.ts';
 import { inspectImage } from '../../docker/inspect.ts';
 import type { Machine } from '../../../model/node.ts';
@@ -28,9 +29,9 @@ export interface SwarmImagesOptions {
 }
 
 /** How long a push may take, ms. */
-const pushMs = 10 * 60_000;
+const pushMs = 10 * minute;
 /** Nodes that were found to lack an image are tried again after so long, ms. */
-const lackingMs = 10 * 60_000;
+const lackingMs = 10 * minute;
 
 /** Which reference the swarm's tasks have for an image, which nodes lack it, and how it gets there. */
 export class SwarmImages {

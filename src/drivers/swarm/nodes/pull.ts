@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type Dockerode from 'dockerode';
 import { z } from 'zod';
+import { minute } from '../../../base/units.ts';
 import { isStatus } from '../../docker/errors.ts';
 import { supervisorPath } from '../../docker/isolation.ts';
 import type { Managers } from './managers.ts';
@@ -11,7 +12,7 @@ import { isOver } from '../../docker/task-states.ts';
 import { Task } from '../demand/tasks.ts';
 
 /** How long every node together may take to pull, ms. */
-const longestMs = 10 * 60_000;
+const longestMs = 10 * minute;
 const lookMs = 300;
 
 /**

@@ -1,10 +1,11 @@
+import { minute } from '../../../base/units.ts';
 import { type Clock, steadyClock, type Timer } from '../../../base/clock.ts';
 import { within } from '../../../base/deadline.ts';
 import { ToldOnce } from '../../../base/told-once.ts';
 import { messageOf } from '../../../model/errors.ts';
 
 /** How long one job may take, ms. */
-const longestMs = 2 * 60_000;
+const longestMs = 2 * minute;
 
 export interface RoundsOptions {
   everyMs: number;

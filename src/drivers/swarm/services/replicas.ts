@@ -1,3 +1,4 @@
+import { minute } from '../../../base/units.ts';
 import { labels } from '../../../model/labels.ts';
 
 /** What is known of a service when its number of replicas is decided. Times are ms on one clock. */
@@ -44,7 +45,7 @@ const wantLabel = 'katafleet.want.';
 /** How many, and when it was said, Unix ms. */
 const wantValue = /^([1-9]\d{0,5})@(\d+)$/;
 /** What a katafleet wanted is forgotten when it has not said so again for so long, ms. */
-export const wantLastsMs = 5 * 60_000;
+export const wantLastsMs = 5 * minute;
 
 /**
  * A service's labels with our number in them, and the sum of what all katafleets that share it want. Each says so again
