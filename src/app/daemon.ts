@@ -9,7 +9,7 @@ import { parseHostName } from '../model/host-name.ts';
 import { canonicalImage } from '../model/image-name.ts';
 import { sandboxLimits } from '../model/profile.ts';
 import type { Config } from '../config/schema.ts';
-import type { Keeping } from '../fleet/fleet.ts';
+import type { CordonAction } from '../fleet/fleet.ts';
 import { splitMachine } from '../fleet/node/machines.ts';
 import { upkeepJobs } from '../fleet/upkeep/jobs.ts';
 import { Maintenance, type MaintenanceJob, type MaintenanceMemory } from '../fleet/upkeep/maintenance.ts';
@@ -152,10 +152,10 @@ export class Daemon {
   }
 
   /** A machine behind a node is its swarm's to remember. */
-  async #cordon(node: string, how: Keeping): Promise<void> {
+  async #cordon(node: string, how: CordonAction): Promise<void> {
     const { fleet } = this.#katafleet;
     if (splitMachine(node).machine !== undefined) {
-      await fleet.keepMachine(node, how);
+      await fleet.cordonMachine(node, how);
       return;
     }
     fleet.node(node); // it is known

@@ -1,5 +1,4 @@
 import { listed } from '../base/listed.ts';
-import { maskEndpoint } from '../model/endpoint.ts';
 import { KatafleetError } from '../model/errors.ts';
 import type { FleetImage } from '../model/fleet-image.ts';
 import { canonicalImage } from '../model/image-name.ts';
@@ -9,7 +8,6 @@ import { poolKey, type SandboxLimits } from '../model/profile.ts';
 import type { NodeVerdict } from '../model/verdict.ts';
 import { Cluster } from '../scheduler/place/cluster.ts';
 import { explain, type Policy, type Wanted } from '../scheduler/place/placement.ts';
-import { type PoolBounds, shareTargets } from '../scheduler/targets.ts';
 import type { CopyOptions } from './inventory/copy.ts';
 import { fleetImages, ImageCopies } from './inventory/images.ts';
 import { ImageSearch } from './inventory/image-search.ts';
@@ -17,6 +15,8 @@ import { Node, type NodeOptions } from './node/node.ts';
 import type { NodeSettings } from './node/settings.ts';
 import type { Lease } from './node/sandboxes.ts';
 import { machineOf, splitMachine } from './node/machines.ts';
+import { nodeSummary } from './node/summary.ts';
+import { type FleetPool, sharePool } from './pools/share.ts';
 import type { WarmPool } from './pools/pool.ts';
 import type { Doomed } from './upkeep/reaper.ts';
 
@@ -27,17 +27,12 @@ export interface FleetOptions extends Omit<NodeOptions, 'cluster' | 'onState' | 
   onEvent?: (node: string, kind: string, detail: string) => void;
 }
 
-/** Idle sandboxes wanted over the whole fleet. */
-export interface FleetPool {
-  /** Canonical name. */
-  image: string;
-  limits: SandboxLimits;
-  idle: PoolBounds;
-}
-
 /** What a person decides about a node, or about one machine behind it. */
-export type Keeping = 'cordon' | 'drain' | 'uncordon';
-const availabilities = { cordon: 'pause', drain: 'drain', uncordon: 'active' } as const satisfies Record<Keeping, Machine['availability']>;
+export type CordonAction = 'cordon' | 'drain' | 'uncordon';
+const availabilities = { cordon: 'pause', drain: 'drain', uncordon: 'active' } as const satisfies Record<
+  CordonAction,
+  Machine['availability']
+>;
 /** Machines behind nodes are shown as they were so short a time ago, ms. */
 const freshMs = 1_000;
 
@@ -49,7 +44,7 @@ export class Fleet {
   readonly #options: FleetOptions;
   readonly #copies = new ImageCopies();
   readonly #search = new ImageSearch(() => this.nodes);
-  readonly #draining = new Map<string, 'cordoned' | 'draining'>();
+  readonly #cordoned = new Map<string, 'cordoned' | 'draining'>();
   readonly #pools = new Map<string, FleetPool>();
   readonly #listeners = new Set<() => void>();
 
@@ -69,7 +64,7 @@ export class Fleet {
     };
     this.nodes = options.nodes.map((settings) => new Node(settings, nodeOptions));
     this.#byName = new Map(this.nodes.map((node) => [node.settings.name, node]));
-    for (const { settings } of this.nodes) if (settings.cordoned) this.#draining.set(settings.name, 'cordoned');
+    for (const { settings } of this.nodes) if (settings.cordoned) this.#cordoned.set(settings.name, 'cordoned');
   }
 
   /** Looks at every node once; goes on looking. Resolves when each has answered or was given up for now. */
@@ -99,7 +94,7 @@ export class Fleet {
   }
 
   /** Whether any node is ready, or may be soon. */
-  get hope(): boolean {
+  get mayBecomeReady(): boolean {
     return this.nodes.some(({ state }) => state === 'ready' || state === 'suspect' || state === 'probing');
   }
 
@@ -147,7 +142,7 @@ export class Fleet {
   cordon(name: string, drain = false): void {
     const node = this.node(name);
     const kind = drain ? 'draining' : 'cordoned';
-    this.#draining.set(name, kind);
+    this.#cordoned.set(name, kind);
     this.cluster.setCordoned(name, true, kind);
     node.sandboxes.empty(drain);
     this.#options.onEvent?.(name, drain ? 'drain' : 'cordon', '');
@@ -156,7 +151,7 @@ export class Fleet {
 
   uncordon(name: string): void {
     const node = this.node(name);
-    this.#draining.delete(name);
+    this.#cordoned.delete(name);
     this.cluster.setCordoned(name, false);
     node.sandboxes.empty(false);
     this.#options.onEvent?.(name, 'uncordon', '');
@@ -168,7 +163,7 @@ export class Fleet {
    * The same for one machine behind a node, `NODE/MACHINE`: its swarm is told, and remembers it. What runs there ends in peace.
    * @throws node.unknown, engine.*
    */
-  async keepMachine(name: string, how: Keeping): Promise<void> {
+  async cordonMachine(name: string, how: CordonAction): Promise<void> {
     const { node: nodeName, machine } = splitMachine(name);
     const node = this.node(nodeName);
     const { id, name: host } = machineOf(await node.freshMachines(), nodeName, machine ?? '');
@@ -186,30 +181,10 @@ export class Fleet {
 
   /** Shares the wanted idle sandboxes out over the nodes that are ready now. Troubles are told, not thrown. */
   async retarget(): Promise<WarmPool[]> {
-    const shared = Array.from(this.#pools.values(), (pool) => this.#share(pool));
+    const nodes = this.nodes.map((node) => ({ node, cordoned: this.#cordoned.has(node.settings.name) }));
+    const { idleMemory, onTrouble } = this.#options;
+    const shared = Array.from(this.#pools.values(), (pool) => sharePool(pool, nodes, { cluster: this.cluster, idleMemory, onTrouble }));
     return (await Promise.all(shared)).flat();
-  }
-
-  async #share({ image, limits, idle }: FleetPool): Promise<WarmPool[]> {
-    const nodes = this.nodes.map(({ settings: { name }, state, sandboxes, choice }) => ({
-      name,
-      // Programs with a network are for no node over ssh.
-      ready: state === 'ready' && !this.#draining.has(name) && !(limits.joins !== undefined && choice?.driver === 'ssh'),
-      hasImage: sandboxes.imageId(image) !== undefined,
-      free: (this.cluster.node(name)?.free ?? 0) + this.#options.idleMemory * (this.cluster.node(name)?.idle ?? 0),
-    }));
-    const [min, max] = [shareTargets(idle.min, nodes), shareTargets(idle.max, nodes)];
-    const shares = this.nodes.map(async ({ settings: { name }, sandboxes }) => {
-      const bounds = { min: min.get(name) ?? 0, max: Math.max(min.get(name) ?? 0, max.get(name) ?? 0) };
-      if (bounds.max === 0 && !sandboxes.hasPool(image, limits)) return undefined;
-      try {
-        return await sandboxes.target(image, limits, bounds);
-      } catch (error) {
-        this.#options.onTrouble?.(`${name}: no pool of ${image}: ${error instanceof Error ? error.message : String(error)}`);
-        return undefined;
-      }
-    });
-    return (await Promise.all(shares)).filter((pool) => pool !== undefined);
   }
 
   /** Copies an image from one node to another. @throws node.unknown; what {@link ImageCopies.bring} throws */
@@ -223,7 +198,7 @@ export class Fleet {
   }
 
   images(): FleetImage[] {
-    return fleetImages(this.nodes, (name) => this.#draining.has(name), this.#options.copy);
+    return fleetImages(this.nodes, (name) => this.#cordoned.has(name), this.#options.copy);
   }
 
   /** Whether any node had the image when it was last asked. */
@@ -253,51 +228,16 @@ export class Fleet {
   }
 
   summaries(): NodeSummary[] {
-    return this.nodes.map((node) => this.#summary(node));
+    return this.nodes.map((node) => {
+      const { name } = node.settings;
+      return nodeSummary(node, this.cluster.node(name), this.#cordoned.get(name));
+    });
   }
 
   /** The same, with the machines behind them as they are now. */
   async freshSummaries(): Promise<NodeSummary[]> {
     await Promise.all(this.nodes.map((node) => node.lookAtMachines(freshMs)));
     return this.summaries();
-  }
-
-  #summary(node: Node): NodeSummary {
-    const { settings, state, fingerprint: found, choice, trouble, sandboxes } = node;
-    const books = this.cluster.node(settings.name);
-    const kept = this.#draining.get(settings.name);
-    // A run that has its place there counts before its sandbox is made.
-    const quiet = sandboxes.busy === 0 && sandboxes.idle === 0 && (books?.running ?? 0) === 0;
-    const others = choice?.passedOver.filter(({ why }) => why !== choice.why); // the same reason is not told three times
-    const passedOver = others?.map(({ driver, why }) => `not ${driver}: ${why}`) ?? [];
-    return {
-      name: settings.name,
-      endpoint: maskEndpoint(settings.endpoint),
-      state,
-      cordoned: kept === undefined ? 'no' : kept === 'draining' && quiet ? 'drained' : kept,
-      ...(trouble && state !== 'ready'
-        ? { trouble: { code: trouble.code, message: trouble.message, ...(trouble.hint === undefined ? {} : { hint: trouble.hint }) } }
-        : {}),
-      driver: choice?.driver,
-      why: [choice?.why ?? 'not probed yet', ...(choice?.driver === undefined ? [] : passedOver)].join('; '),
-      labels: settings.labels,
-      engine: found?.engineVersion,
-      api: found?.apiVersion,
-      architecture: found?.architecture,
-      kernel: found?.kernel,
-      cgroup: found?.cgroupVersion,
-      swarm: found?.swarm,
-      storage: found?.storage,
-      runtimes: found?.runtimes ?? [],
-      enforces: found ? (['memory', 'swap', 'pids', 'cpu'] as const).filter((limit) => found.enforces[limit]) : [],
-      cpus: found?.cpus ?? 0,
-      memory: { total: found?.memory ?? 0, bookable: books?.memory ?? 0, booked: books?.booked ?? 0, free: books?.free ?? 0 },
-      sandboxes: { idle: sandboxes.idle, busy: sandboxes.busy },
-      images: sandboxes.images.length,
-      clockSkewMs: found?.clockSkewMs,
-      lastSeen: node.lastSeen,
-      ...(node.machines ? { members: node.machines } : {}),
-    };
   }
 
   async close(): Promise<void> {

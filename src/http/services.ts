@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { z } from 'zod';
-import type { Fleet, Keeping } from '../fleet/fleet.ts';
+import type { Fleet, CordonAction } from '../fleet/fleet.ts';
 import type { Maintenance } from '../fleet/upkeep/maintenance.ts';
 import type { NodeEvent } from '../model/node.ts';
 import type { Profile } from '../model/profile.ts';
@@ -23,7 +23,7 @@ export interface AppServices {
   /** Bytes that an idle sandbox books. */
   idleMemory: number;
   /** Cordons, drains or uncordons `NODE`, or `NODE/MACHINE` for one machine of a swarm. */
-  cordon: (name: string, how: Keeping) => Promise<void>;
+  cordon: (name: string, how: CordonAction) => Promise<void>;
   journal: JournalViews;
   /** Whether katafleet is stopping. */
   stopping: () => boolean;

@@ -189,7 +189,7 @@ export class Dispatcher {
 
   /** Why waiting would be in vain, where runs don't wait for nodes that are down. */
   #hopeless(job: Job): KatafleetError | undefined {
-    if (this.#options.patient || this.#fleet.hope) return undefined;
+    if (this.#options.patient || this.#fleet.mayBecomeReady) return undefined;
     return this.#fleet.trouble ?? new KatafleetError('engine.unreachable', `no node is up to run ${job.request.image}`);
   }
 
@@ -254,7 +254,7 @@ export class Dispatcher {
 
   #next(): ReturnType<Scheduler<Ticket>['next']> {
     const now = Date.now();
-    if (!this.#options.patient && this.#queue.size > 0 && !this.#fleet.hope) {
+    if (!this.#options.patient && this.#queue.size > 0 && !this.#fleet.mayBecomeReady) {
       for (const { value } of this.#queue.expired(Infinity)) this.#fail(value, this.#hopeless(value.job));
     }
     return this.#scheduler.next(now);

@@ -146,13 +146,13 @@ describe('the bounds of a swarm', function () {
       await fleet.fleet.nodes[0]?.freshMachines();
       assert.equal(fleet.fleet.summaries()[0]?.members?.find(({ name }) => name === 'h2')?.sandboxes.busy, 1);
     });
-    await fleet.fleet.keepMachine('swarm/h2', 'drain');
+    await fleet.fleet.cordonMachine('swarm/h2', 'drain');
     assert.equal((await nodes(bed))['h2'], 'Ready Drain');
     for (const result of await Promise.all(runs)) assert.deepEqual([stdout(result), result.attempt], ['done\n', 1]);
     await eventually('nothing of ours is on h2', 60, async () => assert.equal(await bed.docker('h2', 'ps', '--quiet'), ''));
-    await fleet.fleet.keepMachine('swarm/h2', 'cordon');
+    await fleet.fleet.cordonMachine('swarm/h2', 'cordon');
     assert.equal((await nodes(bed))['h2'], 'Ready Pause');
-    await fleet.fleet.keepMachine('swarm/h2', 'uncordon');
+    await fleet.fleet.cordonMachine('swarm/h2', 'uncordon');
     assert.equal((await nodes(bed))['h2'], 'Ready Active');
   });
 });

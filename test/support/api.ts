@@ -39,7 +39,7 @@ export async function api(
       queueMs: 60_000,
       idleMemory: 16 * MiB,
       cordon: async (node, how) => {
-        if (node.includes('/')) await fleet.keepMachine(node, how);
+        if (node.includes('/')) await fleet.cordonMachine(node, how);
         else if (how === 'uncordon') fleet.uncordon(node);
         else fleet.cordon(node, how === 'drain');
       },

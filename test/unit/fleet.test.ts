@@ -99,7 +99,7 @@ describe('a node of the fleet', () => {
     await fleet.open();
     assert.deepEqual([summary('a').state, summary('stuck').state, summary('b').state], ['ready', 'down', 'ready']);
     assert.match(summary('stuck').trouble?.message ?? '', /fake:\/\/stuck takes the call and does not answer within 100 ms/);
-    assert.ok(fleet.hope);
+    assert.ok(fleet.mayBecomeReady);
     await fleet.close();
   });
 
@@ -117,7 +117,7 @@ describe('a node of the fleet', () => {
       const { fleet, driver, look, summary } = fakeFleet(['a']);
       driver('a').faults = { probeError: new KatafleetError(code, 'Docker 1.6.2 says no') };
       assert.equal(await look('a'), 'unusable');
-      assert.deepEqual([summary('a').trouble?.code, fleet.hope], [code, false]);
+      assert.deepEqual([summary('a').trouble?.code, fleet.mayBecomeReady], [code, false]);
       driver('a').faults = {};
       assert.equal(await look('a'), 'ready');
       await fleet.close();

@@ -187,12 +187,12 @@ describe('cordon, drain and uncordon of one machine', () => {
   it('go through its swarm, which remembers them; an event is written down', async () => {
     const { fleet, summary, events, h2 } = await swarm();
     const availability = () => summary('swarm').members?.map((machine) => machine.availability);
-    await fleet.keepMachine('swarm/h2', 'cordon');
+    await fleet.cordonMachine('swarm/h2', 'cordon');
     assert.deepEqual([h2.availability, availability()], ['pause', ['active', 'active', 'pause']], 'shown at once');
-    await fleet.keepMachine('swarm/id-h2', 'drain');
+    await fleet.cordonMachine('swarm/id-h2', 'drain');
     assert.equal(h2.availability, 'drain');
     assert.equal(summary('swarm').memory.total, 12 * GiB, 'what it had is not there to be booked');
-    await fleet.keepMachine('swarm/h2', 'uncordon');
+    await fleet.cordonMachine('swarm/h2', 'uncordon');
     assert.equal(h2.availability, 'active');
     assert.deepEqual(events.slice(1), ['swarm cordon: the machine h2', 'swarm drain: the machine h2', 'swarm uncordon: the machine h2']);
     assert.equal(summary('swarm').cordoned, 'no');
@@ -216,16 +216,16 @@ describe('cordon, drain and uncordon of one machine', () => {
   it('of what there is not, or of a node that is one machine, says which there are', async () => {
     const { fleet, driver } = await swarm();
     await assert.rejects(
-      fleet.keepMachine('swarm/h9', 'drain'),
+      fleet.cordonMachine('swarm/h9', 'drain'),
       refuses('node.unknown', /^no machine "h9" behind swarm; there are: big \(id-big\), h1 \(id-h1\), h2 \(id-h2\)$/),
     );
-    await assert.rejects(fleet.keepMachine('swarm/', 'drain'), refuses('node.unknown', /no machine ""/));
-    await assert.rejects(fleet.keepMachine('other/h1', 'drain'), refuses('node.unknown', /no node "other"; there are: swarm/));
+    await assert.rejects(fleet.cordonMachine('swarm/', 'drain'), refuses('node.unknown', /no machine ""/));
+    await assert.rejects(fleet.cordonMachine('other/h1', 'drain'), refuses('node.unknown', /no node "other"; there are: swarm/));
     driver.faults = { unreachable: true };
-    await assert.rejects(fleet.keepMachine('swarm/h1', 'drain'), refuses('engine.unreachable', /told not to answer/));
+    await assert.rejects(fleet.cordonMachine('swarm/h1', 'drain'), refuses('engine.unreachable', /told not to answer/));
     await fleet.close();
     const plain = fakeFleet(['a']);
-    await assert.rejects(plain.fleet.keepMachine('a/b', 'drain'), refuses('node.unknown', /^a is one machine/));
+    await assert.rejects(plain.fleet.cordonMachine('a/b', 'drain'), refuses('node.unknown', /^a is one machine/));
     await plain.fleet.close();
   });
 

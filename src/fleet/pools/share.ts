@@ -1,0 +1,52 @@
+import { messageOf } from '../../model/errors.ts';
+import type { SandboxLimits } from '../../model/profile.ts';
+import type { Cluster } from '../../scheduler/place/cluster.ts';
+import { type PoolBounds, shareTargets } from '../../scheduler/targets.ts';
+import type { Node } from '../node/node.ts';
+import type { WarmPool } from './pool.ts';
+
+/** Idle sandboxes wanted over the whole fleet. */
+export interface FleetPool {
+  /** Canonical name. */
+  image: string;
+  limits: SandboxLimits;
+  idle: PoolBounds;
+}
+
+export interface SharePoolOptions {
+  cluster: Cluster;
+  /** Bytes that an idle sandbox books. */
+  idleMemory: number;
+  onTrouble?: ((message: string) => void) | undefined;
+}
+
+/** Shares the idle sandboxes of one pool out over the nodes that are ready now. Never rejects: an error is told as a trouble. */
+export async function sharePool(
+  { image, limits, idle }: FleetPool,
+  nodes: readonly { node: Node; cordoned: boolean }[],
+  { cluster, idleMemory, onTrouble }: SharePoolOptions,
+): Promise<WarmPool[]> {
+  const states = nodes.map(({ node: { settings, state, sandboxes, choice }, cordoned }) => {
+    const books = cluster.node(settings.name);
+    return {
+      name: settings.name,
+      // A node over ssh runs no programs with a network.
+      ready: state === 'ready' && !cordoned && !(limits.joins !== undefined && choice?.driver === 'ssh'),
+      hasImage: sandboxes.imageId(image) !== undefined,
+      free: (books?.free ?? 0) + idleMemory * (books?.idle ?? 0),
+    };
+  });
+  const [min, max] = [shareTargets(idle.min, states), shareTargets(idle.max, states)];
+  const shares = nodes.map(async ({ node: { settings, sandboxes } }) => {
+    const { name } = settings;
+    const bounds = { min: min.get(name) ?? 0, max: Math.max(min.get(name) ?? 0, max.get(name) ?? 0) };
+    if (bounds.max === 0 && !sandboxes.hasPool(image, limits)) return undefined;
+    try {
+      return await sandboxes.target(image, limits, bounds);
+    } catch (error) {
+      onTrouble?.(`${name}: no pool of ${image}: ${messageOf(error)}`);
+      return undefined;
+    }
+  });
+  return (await Promise.all(shares)).filter((pool) => pool !== undefined);
+}
