@@ -9,7 +9,7 @@ import { UidBook } from '../fleet/node/uids.ts';
 import type { PreparedImage } from '../drivers/contract.ts';
 import { EndpointDriver } from '../drivers/endpoint-driver.ts';
 import type { EngineDriver } from '../drivers/engine/driver.ts';
-import { connectEndpoint, type DriverSurroundings } from '../drivers/registry.ts';
+import { connectEndpoint, registry, type DriverSurroundings } from '../drivers/registry.ts';
 import { SwarmConnector, type SwarmOptions } from './swarm.ts';
 import { Fleet } from '../fleet/fleet.ts';
 import type { NodeSettings } from '../fleet/node/settings.ts';
@@ -131,7 +131,7 @@ export class Katafleet implements AsyncDisposable {
   /** The Engine API of the only node, or of the first that has one. @throws driver.unavailable */
   get driver(): EngineDriver {
     for (const { driver } of this.fleet.nodes) {
-      if (driver instanceof EndpointDriver && driver.kind !== 'ssh') return driver.engine;
+      if (driver instanceof EndpointDriver && registry[driver.kind].abilities.engineApi) return driver.engine;
     }
     throw new KatafleetError('driver.unavailable', 'no node has an Engine API: all are served by their docker command over ssh', {
       hint: 'what needs the Engine API, such as building images, needs a node with Docker 1.12 or later (18.09 over ssh)',

@@ -1,4 +1,4 @@
-import type { DriverKind } from '../model/driver-kind.ts';
+import type { DriverAbilities, DriverKind } from '../model/driver-kind.ts';
 import type { Uids } from '../model/users.ts';
 import type { Driver, Reached } from './contract.ts';
 import { EndpointDriver } from './endpoint-driver.ts';
@@ -47,6 +47,7 @@ interface Verdict {
 /** A driver, as far as all that lists or chooses drivers needs it. */
 export interface DriverEntry {
   readonly kind: DriverKind;
+  readonly abilities: DriverAbilities;
   /** Whether it can serve an endpoint where that was found. Pure. */
   fits(endpoint: string, reached: Reached): Verdict;
   /** Makes it, when it is chosen and not before. @throws what keeps it from being made */
@@ -67,6 +68,7 @@ const swarmApi = [1, 41] as const;
 export const registry: { readonly [K in DriverKind]: DriverEntry & { readonly kind: K } } = {
   swarm: {
     kind: 'swarm',
+    abilities: { networks: ['profile'], engineApi: true, needsSwapLimits: false },
     fits: (_endpoint, reached) => {
       if (reached.api !== 'usable') return noApi(reached);
       const { swarm, apiVersion } = reached.fingerprint;
@@ -83,12 +85,15 @@ export const registry: { readonly [K in DriverKind]: DriverEntry & { readonly ki
   },
   engine: {
     kind: 'engine',
+    abilities: { networks: ['rsync', 'profile'], engineApi: true, needsSwapLimits: false },
     fits: (_endpoint, reached) =>
       reached.api === 'usable' ? { fits: true, why: `API ${reached.fingerprint.apiVersion}` } : noApi(reached),
     connect: (parts) => parts.engine(),
   },
   ssh: {
     kind: 'ssh',
+    // Its command line does not tell whether the machine has any swap.
+    abilities: { networks: [], engineApi: false, needsSwapLimits: true },
     fits: (endpoint, reached) => {
       if (!endpoint.startsWith('ssh:')) return { fits: false, why: 'the endpoint is not ssh://' };
       return { fits: true, why: reached.api === 'usable' ? "the host's own docker command" : noApi(reached).why };

@@ -2,6 +2,23 @@
 export const driverKinds = ['swarm', 'engine', 'ssh'] as const;
 export type DriverKind = (typeof driverKinds)[number];
 
+/**
+ * A network that a sandbox may need: `rsync` is the one in which katafleet's own rsync fetches files, `profile` the one that a
+ * profile names for the program.
+ */
+export const sandboxNetworks = ['rsync', 'profile'] as const;
+export type SandboxNetwork = (typeof sandboxNetworks)[number];
+
+/** What a driver can do on every node that it serves. */
+export interface DriverAbilities {
+  /** The networks that it can give to a sandbox. */
+  readonly networks: readonly SandboxNetwork[];
+  /** Its nodes have an Engine API, which builds images for instance. */
+  readonly engineApi: boolean;
+  /** It can keep a sandbox from using swap only on a node whose kernel accounts for swap. */
+  readonly needsSwapLimits: boolean;
+}
+
 /** What the configuration may want of an endpoint's driver: the best one, or one and no other. */
 export const driverPolicies = ['auto', ...driverKinds] as const;
 export type DriverPolicy = (typeof driverPolicies)[number];

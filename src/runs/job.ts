@@ -1,3 +1,4 @@
+import type { SandboxNetwork } from '../model/driver-kind.ts';
 import { checkEntries } from '../model/entries.ts';
 import { KatafleetError } from '../model/errors.ts';
 import { compileGlobs, type GlobProgram } from '../model/glob.ts';
@@ -86,6 +87,11 @@ function checkSteps(steps: readonly Step[]): void {
   }
 }
 
+/** The networks that a sandbox with these limits needs. */
+export function networksOf({ network, joins }: Pick<SandboxLimits, 'network' | 'joins'>): SandboxNetwork[] {
+  return [...(network === undefined ? [] : (['rsync'] as const)), ...(joins === undefined ? [] : (['profile'] as const))];
+}
+
 /** A job as the scheduler sees it. */
 export function wantedOf(job: Job, idleMemory: number, avoid?: ReadonlySet<string>): Wanted {
   const { image, limits, pool, placing } = job;
@@ -96,8 +102,7 @@ export function wantedOf(job: Job, idleMemory: number, avoid?: ReadonlySet<strin
     cpus: limits.cpus,
     idleMemory,
     constraints: placing.constraints,
-    ...(limits.network === undefined ? {} : { driver: 'engine' as const }),
-    ...(limits.joins === undefined ? {} : { networked: true }),
+    networks: networksOf(limits),
     ...(placing.architecture === undefined ? {} : { architecture: placing.architecture }),
     ...(avoid && avoid.size > 0 ? { avoid } : {}),
   };

@@ -31,6 +31,8 @@ function fleet(nodes: number, random: () => number): Cluster {
       memory,
       total: memory,
       driver: 'engine',
+      networks: ['rsync', 'profile'],
+      severalMachines: false,
       memoryLimits: 'enforced',
       canObtain: true,
     });

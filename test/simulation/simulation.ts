@@ -96,6 +96,8 @@ export class Simulation {
       memory,
       total: memory / 0.9,
       driver: 'engine',
+      networks: ['rsync', 'profile'],
+      severalMachines: false,
       memoryLimits: 'enforced',
       canObtain: true,
     });

@@ -16,6 +16,8 @@ export function facts(name: string, more: Partial<NodeFacts> = {}): NodeFacts {
     memory: 4096 * MiB,
     total: 4608 * MiB,
     driver: 'engine',
+    networks: ['rsync', 'profile'],
+    severalMachines: false,
     memoryLimits: 'enforced',
     canObtain: true,
     ...more,

@@ -152,11 +152,11 @@ describe('machines behind a node', () => {
 
   it('are never a node that rsync reaches', async () => {
     const { fleet } = await swarm();
-    const [verdict] = fleet.explain({ ...wanted, driver: 'engine' });
+    const [verdict] = fleet.explain({ ...wanted, networks: ['rsync'] });
     assert.ok(verdict?.kind === 'passed_over');
     assert.match(
       verdict.reasons[0]?.text ?? '',
-      /^it is served by the driver swarm, and the run needs engine: it fetches its files by rsync$/,
+      /^it is served by the driver swarm, which has no network for rsync, and the run fetches its files by rsync$/,
     );
     await fleet.close();
   });

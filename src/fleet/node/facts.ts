@@ -1,6 +1,7 @@
-import type { DriverKind } from '../../model/driver-kind.ts';
+import { type DriverKind, sandboxNetworks } from '../../model/driver-kind.ts';
 import { type Capacity, takesTasks } from '../../drivers/machines.ts';
 import type { Fingerprint } from '../../drivers/contract.ts';
+import { registry } from '../../drivers/registry.ts';
 import type { Machine } from '../../model/node.ts';
 import type { NodeFacts } from '../../scheduler/place/cluster.ts';
 import type { NodeSettings } from './settings.ts';
@@ -34,11 +35,11 @@ export const machineLabels = ({ id, name, role, labels }: Machine): Record<strin
 });
 
 /**
- * Whether the memory of sandboxes is bounded. A limit that swap gets round is none; the docker command line does not tell whether
- * the machine has any swap.
+ * Whether the memory of sandboxes is bounded. Without swap limits a program gets round its memory limit, if the machine has any
+ * swap.
  */
 export const boundsMemory = ({ enforces }: Fingerprint, driver: DriverKind): boolean =>
-  enforces.memory && (enforces.swap || driver !== 'ssh');
+  enforces.memory && (enforces.swap || !registry[driver].abilities.needsSwapLimits);
 
 /** What the scheduler knows of a node that was not probed yet. */
 export const unprobedFacts = ({ name, labels }: NodeSettings): NodeFacts => ({
@@ -49,7 +50,9 @@ export const unprobedFacts = ({ name, labels }: NodeSettings): NodeFacts => ({
   cpus: 0,
   memory: 0,
   total: 0,
-  driver: 'engine',
+  driver: undefined,
+  networks: sandboxNetworks,
+  severalMachines: false,
   memoryLimits: 'missing',
   canObtain: false,
 });
@@ -83,6 +86,8 @@ export function nodeFacts({ name, labels, withoutMemoryLimits, reserve }: NodeSe
         }
       : {}),
     driver,
+    networks: registry[driver].abilities.networks,
+    severalMachines,
     memoryLimits: boundsMemory(fingerprint, driver) ? 'enforced' : withoutMemoryLimits ? 'waived' : 'missing',
     canObtain,
   };

@@ -187,8 +187,8 @@ export class Node {
       throw reached.error ?? new KatafleetError('driver.unavailable', `no driver serves ${this.driver.endpoint}: ${this.choice.why}`);
     }
     this.driver.use?.(this.choice.driver);
-    // A fingerprint of the engine is none of the swarm's that it manages.
-    const known = this.choice.driver === 'swarm' ? undefined : reached.fingerprint;
+    // The fingerprint of one engine is not that of all machines behind the node.
+    const known = this.driver.machines ? undefined : reached.fingerprint;
     const fingerprint = known ?? (await this.#calls.probe());
     this.#learn(fingerprint);
     if (!boundsMemory(fingerprint, this.choice.driver) && !withoutMemoryLimits) throw withoutLimits(fingerprint);
@@ -197,7 +197,7 @@ export class Node {
   /** Writes down what it is, for the scheduler too. */
   #learn(fingerprint: Fingerprint, behind: { machines?: readonly Machine[]; largestOfAll?: Capacity['largest'] } = {}): void {
     this.fingerprint = fingerprint;
-    const driver = this.choice?.driver ?? 'engine';
+    const driver = this.choice?.driver ?? this.driver.kind;
     const canObtain = this.#options.copy && this.driver.importImage !== undefined;
     const severalMachines = this.driver.machines !== undefined;
     this.#options.cluster.setNode(nodeFacts(this.settings, { fingerprint, driver, severalMachines, canObtain, ...behind }));
@@ -237,7 +237,7 @@ export class Node {
 
   /** The limits of a run's sandbox here. On a swarm they also carry the constraints that its machine must satisfy. */
   limitsFor(limits: SandboxLimits, constraints: readonly string[]): SandboxLimits {
-    if (this.choice?.driver !== 'swarm' || constraints.length === 0) return limits;
+    if (!this.driver.machines || constraints.length === 0) return limits;
     return constrainedLimits(limits, constraints, { labels: this.settings.labels, machines: this.machines });
   }
 

@@ -26,12 +26,12 @@ export async function sharePool(
   nodes: readonly { node: Node; cordoned: boolean }[],
   { cluster, idleMemory, onTrouble }: SharePoolOptions,
 ): Promise<WarmPool[]> {
-  const states = nodes.map(({ node: { settings, state, sandboxes, choice }, cordoned }) => {
+  const states = nodes.map(({ node: { settings, state, sandboxes }, cordoned }) => {
     const books = cluster.node(settings.name);
+    const givesNetwork = limits.joins === undefined || books?.facts.networks.includes('profile') === true;
     return {
       name: settings.name,
-      // A node over ssh runs no programs with a network.
-      ready: state === 'ready' && !cordoned && !(limits.joins !== undefined && choice?.driver === 'ssh'),
+      ready: state === 'ready' && !cordoned && givesNetwork,
       hasImage: sandboxes.imageId(image) !== undefined,
       free: (books?.free ?? 0) + idleMemory * (books?.idle ?? 0),
     };

@@ -1,4 +1,4 @@
-import type { DriverKind } from '../../model/driver-kind.ts';
+import type { DriverKind, SandboxNetwork } from '../../model/driver-kind.ts';
 import { KatafleetError } from '../../model/errors.ts';
 import type { HealthState } from '../../model/node.ts';
 import { FreeOrder } from '../index/free-order.ts';
@@ -29,7 +29,12 @@ export interface NodeFacts {
   largest?: { memory: number; cpus: number };
   /** The same of those too that are not in use now: what is larger has to wait for no return. */
   largestOfAll?: { memory: number; cpus: number };
-  driver: DriverKind;
+  /** Undefined until it was probed. */
+  driver: DriverKind | undefined;
+  /** Networks that its driver can give to a sandbox. */
+  networks: readonly SandboxNetwork[];
+  /** Whether machines with labels of their own stand behind it. */
+  severalMachines: boolean;
   /** Waived: its configuration lets it serve without. */
   memoryLimits: 'enforced' | 'waived' | 'missing';
   /** Whether images can be brought to it. */

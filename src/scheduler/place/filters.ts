@@ -1,3 +1,4 @@
+import type { SandboxNetwork } from '../../model/driver-kind.ts';
 import { hasSwarmWords, holds, splitConstraint } from '../../model/placing.ts';
 import { formatBytes } from '../../model/quantity.ts';
 import type { Reason } from '../../model/verdict.ts';
@@ -16,10 +17,8 @@ export interface Wanted {
   /** As in model/placing.ts; all must hold. */
   constraints: readonly string[];
   architecture?: 'amd64' | 'arm64';
-  /** The only driver that can serve it. */
-  driver?: 'engine';
-  /** Its program has a network, which nodes with nothing but ssh don't give. */
-  networked?: boolean;
+  /** Networks that its sandbox needs, which not every driver can give; none if absent. */
+  networks?: readonly SandboxNetwork[];
   /** Nodes where an earlier attempt was lost: taken only when nothing else can. */
   avoid?: ReadonlySet<string>;
   /** For whom a node may have been held. */
@@ -92,6 +91,11 @@ function obtainable(node: ClusterNode, { image }: Wanted, cluster: Cluster, from
   return node.facts.canObtain && cluster.copies(image, node.facts.architecture)[from] > 0;
 }
 
+/** The first of the networks that the node's driver can't give; undefined if it can give all. */
+function missingNetwork(facts: NodeFacts, networks: readonly SandboxNetwork[] = []): SandboxNetwork | undefined {
+  return networks.find((network) => !facts.networks.includes(network));
+}
+
 /** In the order in which they are told. */
 export const filters: readonly Filter[] = [
   {
@@ -118,7 +122,7 @@ export const filters: readonly Filter[] = [
     refuses: ({ facts }, { constraints }) => !admits(facts, constraints),
     // Of a node that has not said what it is nobody knows whether it has machines behind it, with labels of their own.
     permanent: ({ facts }, { constraints }) =>
-      facts.machinesOfAll ? !admits(facts, constraints, facts.machinesOfAll) : facts.probed && facts.driver !== 'swarm',
+      facts.machinesOfAll ? !admits(facts, constraints, facts.machinesOfAll) : facts.probed && !facts.severalMachines,
     text: ({ facts }, { constraints }) => unmet(facts, constraints),
   },
   {
@@ -129,13 +133,12 @@ export const filters: readonly Filter[] = [
   },
   {
     code: 'driver',
-    refuses: ({ facts }, { driver, networked }) =>
-      (driver !== undefined && facts.driver !== driver) || (networked === true && facts.driver === 'ssh'),
+    refuses: ({ facts }, { networks }) => missingNetwork(facts, networks) !== undefined,
     permanent: ifProbed,
-    text: ({ facts }, { driver }) =>
-      driver === undefined
-        ? `it is served by the driver ${facts.driver}, which gives programs no network, and the profile does`
-        : `it is served by the driver ${facts.driver}, and the run needs ${driver}: it fetches its files by rsync`,
+    text: ({ facts }, { networks }) =>
+      missingNetwork(facts, networks) === 'rsync'
+        ? `it is served by the driver ${facts.driver ?? 'unknown'}, which has no network for rsync, and the run fetches its files by rsync`
+        : `it is served by the driver ${facts.driver ?? 'unknown'}, which gives programs no network, and the profile does`,
   },
   {
     code: 'limits',

@@ -194,22 +194,22 @@ describe('scheduler: placement', () => {
     assert.match(JSON.stringify(explain(cluster, job, spread)), /an earlier attempt was lost there/);
   });
 
-  it('a run that only the Engine API can serve goes to no node of another driver', () => {
+  it('a run that fetches by rsync goes to no node whose driver has no network for rsync', () => {
     const cluster = new Cluster();
     for (const name of ['old', 'new']) addNode(cluster, name);
-    cluster.setNode({ ...(cluster.node('old')?.facts ?? assert.fail()), driver: 'ssh' });
-    const job = wanted({ driver: 'engine' });
+    cluster.setNode({ ...(cluster.node('old')?.facts ?? assert.fail()), driver: 'ssh', networks: [] });
+    const job = wanted({ networks: ['rsync'] });
     assert.deepEqual(place(cluster, job, spread, zero), { kind: 'place', node: 'new', warm: false, imagePresent: true });
     cluster.removeNode('new');
     assert.equal(place(cluster, job, spread, zero).kind, 'reject');
-    assert.match(JSON.stringify(explain(cluster, job, spread)), /it fetches its files by rsync/);
+    assert.match(JSON.stringify(explain(cluster, job, spread)), /has no network for rsync, and the run fetches its files by rsync/);
   });
 
-  it('a run whose program has a network goes to no node with nothing but ssh', () => {
+  it('a run whose program has a network goes to no node whose driver gives programs none', () => {
     const cluster = new Cluster();
     for (const name of ['old', 'new']) addNode(cluster, name);
-    cluster.setNode({ ...(cluster.node('old')?.facts ?? assert.fail()), driver: 'ssh' });
-    const job = wanted({ networked: true });
+    cluster.setNode({ ...(cluster.node('old')?.facts ?? assert.fail()), driver: 'ssh', networks: [] });
+    const job = wanted({ networks: ['profile'] });
     assert.deepEqual(place(cluster, job, spread, zero), { kind: 'place', node: 'new', warm: false, imagePresent: true });
     cluster.removeNode('new');
     assert.equal(place(cluster, job, spread, zero).kind, 'reject');
