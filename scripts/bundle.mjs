@@ -59,8 +59,7 @@ const commanderApart = {
 /** Packages, parts of Node and parts of ours that a command may come to need and most don't: making their schemas and tables takes milliseconds. */
 const rare = {
   packages: /^(node-cron|re2js|tar-fs|tar-stream|yaml|(node:)?(child_process|https|zlib))$/,
-  files:
-    /\/src\/(?:(deploy|drivers\/ssh|drivers\/swarm|images|katas|rsync)\/[\w/-]+|client\/remote|app\/daemon|model\/(?:request-)?json)\.ts$/,
+  files: /\/src\/(?:(client|deploy|drivers\/ssh|drivers\/swarm|images|katas|rsync)\/[\w/-]+|app\/daemon|model\/(?:request-)?json)\.ts$/,
 };
 
 /** What is rare is loaded when the first of its exports is used; from within its folder it is imported as ever. */

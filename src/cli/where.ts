@@ -3,7 +3,7 @@ import type { Config } from '../config/schema.ts';
 import { cacheFolder } from '../drivers/engine/remembered.ts';
 import { Katafleet } from '../app/library.ts';
 import { optionsOf } from '../app/options.ts';
-import { ServerClient } from '../client/client.ts';
+import { Client } from '../client/client.ts';
 
 /** The options that every command shares. */
 export interface Where {
@@ -29,16 +29,16 @@ export function fleetOf(where: Where, config?: Config): Katafleet {
 }
 
 /** The server that was named, by `--server` or KATAFLEET_SERVER. */
-export function namedServer({ server }: Where): ServerClient | undefined {
+export function namedServer({ server }: Where): Client | undefined {
   const url = server ?? process.env['KATAFLEET_SERVER'];
-  return url === undefined || url === '' ? undefined : new ServerClient(url);
+  return url === undefined || url === '' ? undefined : new Client(url);
 }
 
 /** The server that was named, else the one that the configuration would start. */
-export function serverOf(where: Where): ServerClient {
+export function serverOf(where: Where): Client {
   return (
     namedServer(where) ??
-    new ServerClient(
+    new Client(
       `http://${configOf(where)
         .server.listen.replace(/^0\.0\.0\.0:/, '127.0.0.1:')
         .replace(/^\[::\]:/, '[::1]:')}`,
@@ -47,7 +47,7 @@ export function serverOf(where: Where): ServerClient {
 }
 
 /** A server that runs here, unless a single engine was named; commands that only look go to the nodes themselves without one. */
-export async function runningServer(where: Where): Promise<ServerClient | undefined> {
+export async function runningServer(where: Where): Promise<Client | undefined> {
   const named = namedServer(where);
   if (named) return named;
   if (where.endpoint !== undefined) return undefined;

@@ -1,47 +1,220 @@
-import { type ErrorCode, errorKinds, KatafleetError, messageOf } from '../model/errors.ts';
+import { z } from 'zod';
+import { KatafleetError } from '../model/errors.ts';
+import type { FleetImage } from '../model/fleet-image.ts';
+import { RecordJson } from '../model/json.ts';
+import type { MaintenanceState } from '../model/maintenance-state.ts';
+import { NodeDetail, type NodeEvent, NodeSummary } from '../model/node.ts';
+import { shownOutput } from '../model/output.ts';
+import type { RunState, RunSummary } from '../model/record.ts';
+import type { RunOptions } from '../model/request.ts';
+import { type RemoteRequest, requestJson, type RunJson } from '../model/request-json.ts';
+import type { RunResult } from '../model/result.ts';
+import { requestFrom, type RunInput } from '../model/run-input.ts';
+import { NodeVerdict } from '../model/verdict.ts';
+import { type ViewAnswer, type ViewPath, type ViewQuery, views } from '../model/views.ts';
+import { Connection, errorOf } from './connection.ts';
 
-/** How long a server may take to answer what needs no waiting, ms. */
-const answerMs = 30_000;
+export { type ErrorCode, KatafleetError } from '../model/errors.ts';
+export type { FleetImage } from '../model/fleet-image.ts';
+export type { Light } from '../model/lights.ts';
+export type { MaintenanceState } from '../model/maintenance-state.ts';
+export type * from '../model/node.ts';
+export type * from '../model/outcome.ts';
+export { omittedBytes, shownOutput } from '../model/output.ts';
+export type { AttemptRecord, RunState, RunSummary } from '../model/record.ts';
+export type { OnOutput, RunOptions, StepInput } from '../model/request.ts';
+export type * from '../model/result.ts';
+export type { FileInput, RunInput } from '../model/run-input.ts';
+export type { NodeVerdict } from '../model/verdict.ts';
 
-/** A running katafleet, asked over HTTP. */
-export class ServerClient {
-  readonly url: string;
+/** A run with its state, its attempts and, once it has ended, its result or its error. */
+export type Run = RecordJson;
 
-  constructor(url: string) {
-    this.url = url.replace(/\/+$/, '');
+/** A run that a server is asked for; absent fields have their defaults. */
+export interface ServerRunInput
+  extends Omit<RunInput, 'profile' | 'steps'>, Omit<RemoteRequest, 'profile' | 'steps' | 'files' | 'folders'> {
+  /** One step's argv. Give either `command` or `steps`. */
+  command?: readonly string[];
+  steps?: RunInput['steps'];
+  /** The name of a profile that the server has, or the limits that differ from its default profile. */
+  profile?: RemoteRequest['profile'];
+}
+
+export interface ServerRunOptions extends RunOptions {
+  /**
+   * 1 to 255 characters: the same key with the same request is the same run, however often it is sent. So a call that failed can
+   * be made again without a second run.
+   */
+  key?: string;
+}
+
+export interface ClientOptions {
+  /** Makes the HTTP calls; Node's own `fetch` if absent. For a proxy, a unix socket or an own certificate authority. */
+  fetch?: typeof fetch;
+}
+
+export interface CallOptions {
+  /** Ends the call, not the run. */
+  signal?: AbortSignal;
+}
+
+/** How long one call waits for a run's end, s; less than the time that an answer may take. */
+const waitSeconds = 20;
+
+/**
+ * Calls a katafleet that serves. Every method throws the {@link KatafleetError} that the server answers with,
+ * `server.unreachable` if no katafleet answers, and the reason of its signal.
+ */
+export class Client {
+  readonly #server: Connection;
+
+  /** Connects to nothing yet. @param url where `katafleet serve` listens, `http://HOST:PORT` */
+  constructor(url = 'http://127.0.0.1:7420', { fetch: ask }: ClientOptions = {}) {
+    this.#server = new Connection(url, ask);
   }
 
-  /** Whether one answers there. */
-  async answers(): Promise<boolean> {
+  get url(): string {
+    return this.#server.url;
+  }
+
+  /** Whether a katafleet answers there within a second. */
+  answers(): Promise<boolean> {
+    return this.#server.answers();
+  }
+
+  /**
+   * Runs and returns the result. A program that fails, hangs or eats all memory is an outcome. The signal cancels the run: what it
+   * printed before is kept, and its outcome is `cancelled`. `onOutput` is called at the end.
+   * @throws what made the run fail, such as placement.impossible; run.cancelled if it was cancelled before it began
+   */
+  async run(input: ServerRunInput, { signal, onOutput, key }: ServerRunOptions = {}): Promise<RunResult> {
+    signal?.throwIfAborted();
+    let run = await this.#submit(input, key, signal ? 0 : waitSeconds);
+    const cancel = () => void this.cancel(run.id).catch(() => undefined); // the run's record says whether it was cancelled
+    if (signal?.aborted) cancel(); // while it was being accepted
+    signal?.addEventListener('abort', cancel, { once: true });
     try {
-      const response = await fetch(`${this.url}/health/live`, { signal: AbortSignal.timeout(1_000) });
-      return response.ok && ((await response.json()) as { live?: boolean }).live === true;
-    } catch {
-      return false; // whether nobody or somebody else is there makes no difference
+      if (run.endedAt === undefined) run = await this.wait(run.id);
+    } finally {
+      signal?.removeEventListener('abort', cancel);
+    }
+    const { id, state, error, result } = run;
+    if (!result) throw error ? errorOf(error) : new KatafleetError('run.cancelled', `the run ${id} is ${state}`);
+    if (onOutput) await replay(result, onOutput);
+    return result;
+  }
+
+  /** Submits a run and returns it as soon as the server has accepted it; from then on a crash of the server does not lose it. */
+  submit(input: ServerRunInput, { signal, key }: CallOptions & Pick<ServerRunOptions, 'key'> = {}): Promise<Run> {
+    return this.#submit(input, key, 0, signal);
+  }
+
+  async #submit(input: ServerRunInput, key: string | undefined, wait: number, signal?: AbortSignal): Promise<Run> {
+    const { command, steps = command && [{ argv: [...command] }], ...rest } = input;
+    if (!steps || (command && input.steps)) throw new KatafleetError('request.invalid', 'steps: give either command or steps');
+    const body = await requestJson(requestFrom({ ...rest, steps }));
+    const headers = key === undefined ? {} : { 'idempotency-key': key };
+    return this.#server.call('POST', `/v1/runs?wait=${wait}`, RecordJson, { body, headers, signal });
+  }
+
+  /** Returns a run as it is now. @throws run.unknown */
+  get(id: string, { signal }: CallOptions = {}): Promise<Run> {
+    return this.#server.call('GET', pathOf(id), RecordJson, { signal });
+  }
+
+  /**
+   * Waits until a run has ended, or for `ms` if that is less, and returns it as it is then. The signal ends the waiting and leaves
+   * the run alone.
+   * @throws run.unknown
+   */
+  async wait(id: string, { ms = Infinity, signal }: CallOptions & { ms?: number } = {}): Promise<Run> {
+    const end = performance.now() + ms;
+    for (;;) {
+      const left = Math.max(0, end - performance.now()) / 1000;
+      const path = `${pathOf(id)}?wait=${Math.min(waitSeconds, left)}`;
+      const run = await this.#server.call('GET', path, RecordJson, { signal });
+      if (run.endedAt !== undefined || performance.now() >= end) return run;
     }
   }
 
-  /** @throws server.unreachable, and what the server's answer says */
-  async call<T>(method: 'GET' | 'POST' | 'DELETE', path: string, body?: object): Promise<T> {
-    let response: Response;
-    try {
-      response = await fetch(`${this.url}${path}`, {
-        method,
-        ...(body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
-        signal: AbortSignal.timeout(answerMs),
-      });
-    } catch (cause) {
-      const why = cause instanceof Error && cause.cause ? messageOf(cause.cause) : messageOf(cause);
-      throw new KatafleetError('server.unreachable', `no katafleet answers at ${this.url} (${why})`, {
-        cause,
-        hint: 'start it with katafleet serve, or say where it is with --server or KATAFLEET_SERVER',
-      });
+  /** Cancels a run: one that waits never begins, one that runs is killed. Returns it as it is then. @throws run.unknown */
+  cancel(id: string, { signal }: CallOptions = {}): Promise<Run> {
+    return this.#server.call('DELETE', pathOf(id), RecordJson, { signal });
+  }
+
+  /** The newest runs, without their results; 50 if `limit` is absent, 1,000 at most. */
+  async list(of: { limit?: number; state?: RunState; tenant?: string } = {}, options: CallOptions = {}): Promise<RunSummary[]> {
+    return (await this.view('/v1/runs', of, options)).runs;
+  }
+
+  /** Returns a run and, while it has not ended, each node's verdict on it. @throws run.unknown */
+  explain(id: string, { signal }: CallOptions = {}): Promise<Run & { nodes?: NodeVerdict[] | undefined }> {
+    return this.#server.call('GET', `${pathOf(id)}/explain`, ExplainedRun, { signal });
+  }
+
+  /** Returns each node's verdict on a run that is only thought of. @param run in the API's own JSON form */
+  async verdicts(run: z.input<typeof RunJson>, { signal }: CallOptions = {}): Promise<NodeVerdict[]> {
+    return (await this.#server.call('POST', '/v1/explain', Verdicts, { body: run, signal })).nodes;
+  }
+
+  /** The images of the fleet, each with the nodes that can run it now. */
+  async images(options: CallOptions = {}): Promise<FleetImage[]> {
+    return (await this.view('/v1/images', {}, options)).images;
+  }
+
+  async nodes(options: CallOptions = {}): Promise<NodeSummary[]> {
+    return (await this.view('/v1/nodes', {}, options)).nodes;
+  }
+
+  /** One node with its last 50 events. @throws node.unknown */
+  node(name: string, { signal }: CallOptions = {}): Promise<NodeDetail> {
+    return this.#server.call('GET', `/v1/nodes/${encodeURIComponent(name)}`, NodeDetail, { signal });
+  }
+
+  /**
+   * Cordons a node, drains it, or puts it back to use. Returns the node; it may still be draining.
+   * @param name a node, or `NODE/MACHINE` for one machine of a swarm
+   * @throws node.unknown
+   */
+  decide(how: 'cordon' | 'drain' | 'uncordon', name: string, { signal }: CallOptions = {}): Promise<NodeSummary> {
+    return this.#server.call('POST', `/v1/nodes/${encodeURIComponent(name)}/${how}`, NodeSummary, { signal });
+  }
+
+  /** What happened to the nodes, newest first; 100 events if `limit` is absent, 1,000 at most. */
+  async events(of: { node?: string; limit?: number } = {}, options: CallOptions = {}): Promise<NodeEvent[]> {
+    return (await this.view('/v1/events', of, options)).events;
+  }
+
+  async maintenance(options: CallOptions = {}): Promise<MaintenanceState[]> {
+    return (await this.view('/v1/maintenance', {}, options)).jobs;
+  }
+
+  /** Runs a maintenance job now and returns what it did, or with `dryRun` what it would do. @throws request.unknown */
+  async maintain(job: string, { dryRun = false, signal }: CallOptions & { dryRun?: boolean } = {}): Promise<string> {
+    const path = `/v1/maintenance/${encodeURIComponent(job)}?dryRun=${dryRun}`;
+    return (await this.#server.call('POST', path, Maintained, { signal })).detail;
+  }
+
+  /** Any of the API's read-only lists, see src/model/views.ts. */
+  view<P extends ViewPath>(path: P, query: Partial<ViewQuery<P>> = {}, { signal }: CallOptions = {}): Promise<ViewAnswer<P>> {
+    const said = Object.entries(query).flatMap(([name, value]): [string, string][] => (value === undefined ? [] : [[name, String(value)]]));
+    const search = said.length > 0 ? `?${new URLSearchParams(said).toString()}` : '';
+    return this.#server.call('GET', `${path}${search}`, views[path].answer as z.ZodType, { signal }) as Promise<ViewAnswer<P>>;
+  }
+}
+
+const Verdicts = z.object({ nodes: z.array(NodeVerdict) });
+const ExplainedRun = z.object({ ...RecordJson.shape, nodes: Verdicts.shape.nodes.optional() });
+const Maintained = z.object({ detail: z.string() });
+
+const pathOf = (id: string) => `/v1/runs/${encodeURIComponent(id)}`;
+
+/** Hands over all that was printed, as if it came now. */
+async function replay(result: RunResult, onOutput: NonNullable<RunOptions['onOutput']>): Promise<void> {
+  for (const [index, step] of result.steps.entries()) {
+    for (const stream of ['stdout', 'stderr'] as const) {
+      const bytes = shownOutput(step, stream);
+      if (bytes.length > 0) await onOutput(index, stream, bytes);
     }
-    const answer: unknown = await response.json().catch(() => undefined); // whatever is no JSON is no katafleet, told below
-    if (response.ok && answer !== undefined) return answer as T;
-    const { error } = (answer ?? {}) as { error?: { code: string; message: string; hint?: string } };
-    if (!error) throw new KatafleetError('server.unreachable', `what answers at ${this.url} is no katafleet (status ${response.status})`);
-    const code = error.code in errorKinds ? (error.code as ErrorCode) : 'internal';
-    throw new KatafleetError(code, error.message, error.hint === undefined ? {} : { hint: error.hint });
   }
 }

@@ -75,3 +75,7 @@ export type NodeSummary = z.output<typeof NodeSummary>;
 /** Something that happened to a node: its state changed, or a person cordoned it. */
 export const NodeEvent = z.object({ at: z.number(), node: z.string(), kind: z.string(), detail: z.string() });
 export type NodeEvent = z.output<typeof NodeEvent>;
+
+/** One node with its last events, newest first. */
+export const NodeDetail = z.object({ ...NodeSummary.shape, events: z.array(NodeEvent) });
+export type NodeDetail = z.output<typeof NodeDetail>;

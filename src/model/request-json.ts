@@ -79,8 +79,10 @@ export function requestOf(json: RunJson, profile: z.input<typeof Profile>): RunR
   };
 }
 
-/** A request whose profile may be the name of one that the server has. */
-export type RemoteRequest = Omit<RunRequest, 'profile'> & { profile?: RunRequest['profile'] | string };
+/** A request to a server: its profile may be the name of one that the server has, and it may say where and when it is to run. */
+export interface RemoteRequest extends Omit<RunRequest, 'profile'>, z.input<typeof Placing> {
+  profile?: RunRequest['profile'] | string;
+}
 
 /** A request as {@link RunJson} takes it, with the files whole. @throws file.unreadable where a file is no longer what it was */
 export async function requestJson({ files, folders = [], steps, ...rest }: RemoteRequest): Promise<object> {

@@ -20,7 +20,7 @@ const content = z.custom<FileInput['content']>(
 const Entries = z.object({ files: z.array(z.object({ ...SandboxFile.shape, content })), folders: z.array(SandboxFolder) });
 
 /** Checks a request before any node is asked. @throws request.invalid, naming each field at fault */
-export function requestFrom<T extends RunInput>(input: T): Omit<T, 'files'> & Pick<RunRequest, 'files'> {
+export function requestFrom<T extends Pick<RunInput, 'files' | 'folders'>>(input: T): Omit<T, 'files'> & Pick<RunRequest, 'files'> {
   const { files = [], folders = [] } = input;
   const parsed = Entries.safeParse({ files, folders });
   if (!parsed.success) throw new KatafleetError('request.invalid', faultsOf(parsed.error));

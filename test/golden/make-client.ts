@@ -3,8 +3,7 @@ import { join } from 'node:path';
 import { Placing } from '../../src/model/placing.ts';
 import type { RunRequest } from '../../src/model/request.ts';
 import type { RunResult } from '../../src/model/result.ts';
-import type { ServerClient } from '../../src/client/client.ts';
-import { runThere } from '../../src/client/remote.ts';
+import { Client } from '../../src/client/client.ts';
 import { asJson } from '../../src/cli/show/report.ts';
 import { buildApp } from '../../src/http/app.ts';
 import type { AppServices } from '../../src/http/services.ts';
@@ -109,13 +108,15 @@ async function answers(): Promise<Pick<ClientExpectation, 'results' | 'others'>>
 
 /** What the client sends for {@link request}. */
 async function sentRequest(): Promise<object> {
-  let sent: unknown;
-  const call = (_method: string, _path: string, body: object) => {
-    sent = JSON.parse(JSON.stringify(body));
-    return Promise.resolve({ id: 'r', state: 'cancelled', endedAt: 1 });
-  };
-  await runThere({ call } as unknown as ServerClient, request).catch(() => undefined); // it was cancelled
-  return sent as object;
+  let sent = '';
+  const client = new Client('http://127.0.0.1:1', {
+    fetch: (_url, options) => {
+      sent = options?.body as string;
+      return Promise.resolve(Response.json({ error }, { status: 404 }));
+    },
+  });
+  await client.run(request).catch(() => undefined); // only what was sent counts
+  return JSON.parse(sent) as object;
 }
 
 /** Writes what a client is told and tells, as client.json. */

@@ -60,9 +60,11 @@ export async function api(
     assert.ok(!/\n\s+at |\.ts:\d|\.js:\d|node_modules/.test(response.body), response.body);
     return { status: response.statusCode, headers: response.headers, body: response.json<Record<string, never> & Body>() };
   };
+  /** Serves it over HTTP and returns its URL. */
+  const listen = () => app.listen({ host: '127.0.0.1', port: 0 });
   const close = async () => {
     await app.close();
     await service.close();
   };
-  return { ...service, app, ask, close, state };
+  return { ...service, app, ask, listen, close, state };
 }

@@ -1,8 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { text } from 'node:stream/consumers';
 import { Command } from 'commander';
+import type { z } from 'zod';
+import type { Client } from '../../client/client.ts';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
 import { faultsOf } from '../../model/faults.ts';
+import { resultJson } from '../../model/json.ts';
 import { Placing } from '../../model/placing.ts';
 import { parseBytes } from '../../model/quantity.ts';
 import { checkJob, wantedOf } from '../../runs/job.ts';
@@ -37,8 +40,9 @@ export function explainCommand(at: At): Command {
       const where = at();
       const isRun = subject !== undefined && /^[0-9a-f]{8}-[0-9a-f-]{27}$/.test(subject);
       if (isRun) {
-        const run = await serverOf(where).call<ExplainedRun>('GET', `/v1/runs/${subject}/explain`);
-        if (options.json) process.stdout.write(`${JSON.stringify(run)}\n`);
+        const run = await serverOf(where).explain(subject);
+        if (options.json)
+          process.stdout.write(`${JSON.stringify({ ...run, ...(run.result ? { result: resultJson(run.result) } : {}) })}\n`);
         else printRun(run);
         return;
       }
@@ -46,7 +50,7 @@ export function explainCommand(at: At): Command {
       const server = await runningServer(where);
       let verdicts: NodeVerdict[];
       if (server) {
-        verdicts = (await server.call<{ nodes: NodeVerdict[] }>('POST', '/v1/explain', spec)).nodes;
+        verdicts = await server.verdicts(spec as z.input<typeof RunJson>);
       } else {
         const parsed = RunJson.safeParse(spec);
         if (!parsed.success) throw new KatafleetError('request.invalid', faultsOf(parsed.error, 'spec'));
@@ -108,19 +112,7 @@ export function verdictTable(verdicts: readonly NodeVerdict[]): string {
   return table(['NODE', 'VERDICT', 'WHY'], rows, (_row, column, cell) => (column === 1 ? (paint[cell.trim()]?.(cell) ?? cell) : cell));
 }
 
-interface ExplainedRun {
-  id: string;
-  image: string;
-  state: string;
-  position?: number;
-  acceptedAt: number;
-  endedAt?: number;
-  attempts: { number: number; node: string; state: string; reason?: string }[];
-  error?: { code: string; message: string };
-  nodes?: NodeVerdict[];
-}
-
-function printRun(run: ExplainedRun): void {
+function printRun(run: Awaited<ReturnType<Client['explain']>>): void {
   const lines = [
     `run ${run.id} of ${escapeControls(run.image)}: ${run.state}${run.position === undefined ? '' : `, ${run.position} in the queue`}`,
   ];

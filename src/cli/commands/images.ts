@@ -69,7 +69,7 @@ export function imagesCommand(at: At): Command {
 
 async function imagesOf(at: At): Promise<FleetImage[]> {
   const server = await runningServer(at());
-  if (server) return (await server.call<{ images: FleetImage[] }>('GET', '/v1/images')).images;
+  if (server) return server.images();
   await using katafleet = fleetOf(at());
   await katafleet.open();
   return katafleet.fleet.images();

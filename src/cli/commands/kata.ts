@@ -18,7 +18,6 @@ import { ago } from '../../model/quantity.ts';
 import { table } from '../show/table.ts';
 import { escapeControls, outputTo } from '../show/terminal.ts';
 import { type At, configOf, fleetOf, runningServer } from '../where.ts';
-import { runThere } from '../../client/remote.ts';
 import { sayNotWritten, writeBack } from '../files/write-back.ts';
 
 /** The start-points that come with katafleet, the same from src/ and from dist/. */
@@ -89,7 +88,7 @@ export function kataCommand(at: At): Command {
           await using katas = kept((request, { signal: ending, onOutput, of }) => {
             const how = { ...(ending ? { signal: ending } : {}), ...(onOutput ? { onOutput } : {}) };
             return server
-              ? runThere(server, { ...request, session: `${of.kata}/${of.avatar}` }, how)
+              ? server.run({ ...request, session: `${of.kata}/${of.avatar}` }, how)
               : (fleet ?? fleetOf(at())).run(request, how);
           });
           const print = { stdout: outputTo(process.stdout), stderr: outputTo(process.stderr) };

@@ -10,7 +10,7 @@ export function maintenanceCommand(at: At): Command {
     .description('Shows the maintenance jobs of a running katafleet: schedule, last run, next run.')
     .option('--json', 'print JSON')
     .action(async (options: { json?: boolean }) => {
-      const { jobs } = await serverOf(at()).call<{ jobs: MaintenanceState[] }>('GET', '/v1/maintenance');
+      const jobs = await serverOf(at()).maintenance();
       process.stdout.write(`${options.json ? JSON.stringify(jobs) : jobsTable(jobs)}\n`);
     });
   maintenance
@@ -19,8 +19,7 @@ export function maintenanceCommand(at: At): Command {
     .argument('<job>', 'inventory, reap, retention, prune or pools')
     .option('--dry-run', 'change nothing, tell what would be done')
     .action(async (job: string, options: { dryRun?: boolean }) => {
-      const path = `/v1/maintenance/${encodeURIComponent(job)}?dryRun=${options.dryRun ?? false}`;
-      const { detail } = await serverOf(at()).call<{ detail: string }>('POST', path);
+      const detail = await serverOf(at()).maintain(job, options);
       process.stdout.write(`${escapeLine(job)}: ${escapeLine(detail)}\n`);
     });
   return maintenance;

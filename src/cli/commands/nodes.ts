@@ -23,7 +23,7 @@ export function nodesCommand(at: At): Command {
         else process.stdout.write(`${nodesTable(nodes, options.wide ?? false)}\n`);
         process.exitCode = nodes.some(({ state }) => state === 'ready') ? 0 : 1;
       };
-      const ask = async () => (await (server ?? serverOf(where)).call<{ nodes: NodeSummary[] }>('GET', '/v1/nodes')).nodes;
+      const ask = () => (server ?? serverOf(where)).nodes();
       if (server && !options.watch) {
         show(await ask());
         return;
@@ -155,12 +155,11 @@ export function cordonCommand(at: At, how: 'cordon' | 'drain' | 'uncordon', what
   if (how === 'drain') command.option('--wait <time>', 'wait until nothing runs there any more, at most so long', '0s');
   return command.action(async (node: string, options: { wait?: string }) => {
     const server = namedServer(at()) ?? serverOf(at());
-    let { over, said } = decided(node, await server.call<NodeSummary>('POST', `/v1/nodes/${encodeURIComponent(node)}/${how}`));
+    let { over, said } = decided(node, await server.decide(how, node));
     const until = Date.now() + parseDuration(options.wait ?? '0s');
     while (how === 'drain' && !over && Date.now() < until) {
       await new Promise((resolve) => setTimeout(resolve, 200));
-      const path = `/v1/nodes/${encodeURIComponent(splitMachine(node).node)}`;
-      ({ over, said } = decided(node, await server.call<NodeSummary>('GET', path)));
+      ({ over, said } = decided(node, await server.node(splitMachine(node).node)));
     }
     process.stdout.write(`${escapeControls(said)}\n`);
   });

@@ -16,7 +16,6 @@ import { readFolder } from '../files/folder.ts';
 import { interruptible } from '../interrupt.ts';
 import { asJson, report } from '../show/report.ts';
 import { profileNamed, withProfile } from '../profile.ts';
-import { runThere } from '../../client/remote.ts';
 import { readInput } from '../files/stdin.ts';
 import { escapeControls, outputTo } from '../show/terminal.ts';
 import { sayNotWritten, writeBack } from '../files/write-back.ts';
@@ -94,7 +93,7 @@ export function runCommand(at: At): Command {
         const [first, ...rest] = whole.steps;
         const asked = { ...whole, steps: first && stdin ? [{ ...first, stdin }, ...rest] : whole.steps };
         const how: RunOptions = { signal, ...(options.json ? {} : { onOutput: (_step, stream, bytes) => print[stream](bytes) }) };
-        const result = await (place.fleet ? place.fleet.run(asked, how) : runThere(place.server, withProfile(asked, options.profile), how));
+        const result = await (place.fleet ? place.fleet.run(asked, how) : place.server.run(withProfile(asked, options.profile), how));
         const left = options.out === undefined ? [] : await writeBack(options.out, result.changes, { dotfiles: options.allowDotfiles });
         if (options.json)
           process.stdout.write(`${JSON.stringify({ ...asJson(result), ...(left.length > 0 ? { notWritten: left } : {}) })}\n`);

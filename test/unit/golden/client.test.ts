@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { RecordJson } from '../../../src/model/json.ts';
 import { requestOf, RunJson } from '../../../src/model/request-json.ts';
 import { type ClientExpectation, makeClient } from '../../golden/make-client.ts';
 import { resultByClient01, resultPrinted01 } from '../../support/client-0.1.ts';
@@ -31,6 +32,11 @@ for (const { of, folder } of keptRecords()) {
 
     it('is in every document of run --json, with the same values', () => {
       for (const { id, printed } of kept.results) assertHolds(today(id).printed, printed, id);
+    });
+
+    it('is read by the client of today, every answer', () => {
+      for (const { id, answer, result } of kept.results) assertHolds(RecordJson.parse(answer).result, result, id);
+      for (const { id, answer } of kept.others) assert.equal(RecordJson.parse(answer).id, id);
     });
 
     it('is a request that is still taken, and means the same', () => {
