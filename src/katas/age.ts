@@ -1,5 +1,5 @@
 import { placedNs } from '../model/request.ts';
-import type { Kept, Sandbox } from './sandbox.ts';
+import type { KataFile, KataFiles } from './kata-files.ts';
 
 const nsPerSecond = 1_000_000_000n;
 /** The last time stamp that 64 bits of ns hold. */
@@ -13,9 +13,9 @@ const latestNs = 2n ** 63n - 1n;
  * that was there; where its content is the same, it keeps the stamp that it had.
  */
 export function ageOf(
-  before: Sandbox,
+  before: KataFiles,
   at: number,
-): (file: { oid: string; size: number; mtimeNs: bigint | undefined }, old: Kept | undefined) => bigint {
+): (file: { oid: string; size: number; mtimeNs: bigint | undefined }, old: KataFile | undefined) => bigint {
   const newest = { all: newestOf(before, () => true), hidden: newestOf(before, ({ hidden }) => hidden) };
   const now = BigInt(Math.floor(at)) * 1_000_000n;
   return ({ oid, size, mtimeNs }, old) => {
@@ -29,7 +29,7 @@ export function ageOf(
   };
 }
 
-function newestOf({ files }: Sandbox, counts: (kept: Kept) => boolean): bigint | undefined {
+function newestOf({ files }: KataFiles, counts: (kept: KataFile) => boolean): bigint | undefined {
   let newest: bigint | undefined;
   for (const kept of files.values()) if (counts(kept) && (newest === undefined || kept.mtimeNs > newest)) newest = kept.mtimeNs;
   return newest;

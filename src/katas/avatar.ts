@@ -11,11 +11,12 @@ import { Committer, type Retries } from './committer.ts';
 import type { CommitPlan } from './fast-import.ts';
 import type { Git } from './git.ts';
 import { Lock } from './lock.ts';
-import type { Entry } from './read.ts';
+import type { LogEntry } from './read.ts';
 import type { Ending, KataRecord, TestRecord } from './record.ts';
 import { type FateOf, fateOf } from './rules.ts';
-import type { Sandbox, Shown, WholeFile } from './sandbox.ts';
-import { type Ended, Spool, type Submission, type Unfinished, anyUnfinished, unfinished } from './spool.ts';
+import type { KataFiles, WholeFile } from './kata-files.ts';
+import type { Shown } from './sandbox.ts';
+import { type Ended, Spool, type Submission, type UnfinishedTest, anyUnfinished, unfinished } from './spool.ts';
 import { entriesOf, savedBefore, savedStep, testedStep } from './steps.ts';
 
 /** What a test hands to the function that runs it. */
@@ -70,7 +71,7 @@ const back = { filesBack: 2_000, fileBack: 8 * MiB, bytesBack: 32 * MiB };
 
 /** How an avatar stands after the last test that was handed in; its commits may still be in the making. */
 interface State {
-  sandbox: Sandbox;
+  sandbox: KataFiles;
   test: number;
 }
 
@@ -202,7 +203,7 @@ export class Avatar {
     spool: Spool,
     saved: Promise<string>,
     plan: CommitPlan,
-    sandboxes: readonly Sandbox[],
+    sandboxes: readonly KataFiles[],
   ): Promise<{ saved: string; tested: string }> {
     this.#busy += 1;
     try {
@@ -246,7 +247,7 @@ export class Avatar {
   }
 
   /** Owes the repository the commits that an earlier katafleet did not come to. */
-  #takeUp(state: State, last: Entry | undefined, pending: readonly Unfinished[]): State {
+  #takeUp(state: State, last: LogEntry | undefined, pending: readonly UnfinishedTest[]): State {
     const open = last?.kind === 'saved' ? last.test : undefined;
     const owed = [...pending];
     if (open !== undefined && !pending.some(({ submission }) => submission.test === open)) {
@@ -272,7 +273,7 @@ export class Avatar {
     }, state);
   }
 
-  #owe(before: Sandbox, submission: Submission): [ReturnType<typeof savedStep>, Promise<string>] {
+  #owe(before: KataFiles, submission: Submission): [ReturnType<typeof savedStep>, Promise<string>] {
     const saved = savedStep(this.#kata, this.#name, before, submission);
     return [saved, this.#committer.add(saved.plan, false)];
   }

@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import { KatafleetError, messageOf } from '../model/errors.ts';
 import { type CommitPlan, importCommits } from './fast-import.ts';
 import type { Git } from './git.ts';
-import { type Entry, readHistory, readSnapshot, readTip, type Snapshot, withContents } from './read.ts';
+import { type LogEntry, readHistory, readSnapshot, readTip, type Snapshot, withContents } from './read.ts';
 import { clearLeftovers, cloneRepository, tidy } from './repository.ts';
-import type { Sandbox } from './sandbox.ts';
+import type { KataFiles } from './kata-files.ts';
 
 /** What a new avatar begins with. */
 export interface Start {
@@ -39,7 +39,7 @@ export class Branch {
   }
 
   /** What lies there now, hidden contents at hand, with the last commit. @throws kata.* */
-  async read(): Promise<Snapshot & { last: Entry | undefined }> {
+  async read(): Promise<Snapshot & { last: LogEntry | undefined }> {
     const { source } = this;
     const tip = readTip(source);
     if (tip === undefined) throw new KatafleetError('kata.git', `${source} has no branch main`);
@@ -50,7 +50,7 @@ export class Branch {
     return { ...snapshot, sandbox: await this.contents(snapshot.sandbox, ({ hidden }) => hidden), last };
   }
 
-  contents(sandbox: Sandbox, wanted: Parameters<typeof withContents>[3] = () => true): Promise<Sandbox> {
+  contents(sandbox: KataFiles, wanted: Parameters<typeof withContents>[3] = () => true): Promise<KataFiles> {
     return withContents(this.#git, this.source, sandbox, wanted);
   }
 

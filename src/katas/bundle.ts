@@ -10,7 +10,7 @@ import type { Places } from './places.ts';
 import { readHistory, readSnapshot, readTip } from './read.ts';
 import type { KataRecord } from './record.ts';
 import { makeRepository } from './repository.ts';
-import { sandboxLimits } from './sandbox.ts';
+import { kataLimits } from './kata-files.ts';
 
 /** Bounds of a bundle from a stranger, and of what it may unfold to: a pack of a kilobyte can hold gigabytes of zeros. */
 export const bundleLimits = {
@@ -143,7 +143,7 @@ async function checked(git: Git, quarantine: string, heads: ReadonlyMap<string, 
       throw invalid(`its branch ${name}: ${messageOf(error)}`, error);
     });
     const bytes = Array.from(sandbox.files.values()).reduce((sum, { size }) => sum + size, 0);
-    if (sandbox.files.size > sandboxLimits.files || bytes > sandboxLimits.bytes)
+    if (sandbox.files.size > kataLimits.files || bytes > kataLimits.bytes)
       throw invalid(`its branch ${name} holds ${sandbox.files.size} files of ${formatBytes(bytes)}`);
     const smuggled = [...sandbox.files.keys()].find(namesGitFolder);
     if (smuggled !== undefined) throw invalid(`its branch ${name} holds ${JSON.stringify(smuggled)}`);

@@ -1,7 +1,7 @@
 import { sayOutcome } from '../model/outcome.ts';
 import { type CommitPlan } from './fast-import.ts';
 import { filesJson, json, type KataRecord, type TestRecord } from './record.ts';
-import { emptySandbox, type Sandbox } from './sandbox.ts';
+import { noFiles, type KataFiles } from './kata-files.ts';
 
 /** Where things lie in a commit's tree. */
 export const inTree = {
@@ -26,8 +26,8 @@ export const trailer = {
 const katafleet = { name: 'katafleet', email: 'katafleet@localhost' };
 
 /** The first commit of every avatar: the start-point. */
-export function startCommit(kata: KataRecord, sandbox: Sandbox): CommitPlan {
-  const { puts, deletes } = difference(emptySandbox, sandbox);
+export function startCommit(kata: KataRecord, sandbox: KataFiles): CommitPlan {
+  const { puts, deletes } = difference(noFiles, sandbox);
   return {
     author: katafleet,
     at: Date.parse(kata.created),
@@ -38,7 +38,7 @@ export function startCommit(kata: KataRecord, sandbox: Sandbox): CommitPlan {
 }
 
 /** The first commit of a test: what the person wrote. */
-export function savedCommit(test: number, avatar: string, kata: string, at: number, before: Sandbox, after: Sandbox): CommitPlan {
+export function savedCommit(test: number, avatar: string, kata: string, at: number, before: KataFiles, after: KataFiles): CommitPlan {
   const { puts, deletes, created, changed } = difference(before, after);
   const lists: [string, string[]][] = [
     ['wrote', created],
@@ -59,8 +59,8 @@ export function testedCommit(
   record: TestRecord,
   output: { stdout: Uint8Array; stderr: Uint8Array },
   at: number,
-  before: Sandbox,
-  after: Sandbox,
+  before: KataFiles,
+  after: KataFiles,
 ): CommitPlan {
   const { puts, deletes, created, changed } = difference(before, after);
   const lists: [string, string[]][] = [
@@ -97,8 +97,8 @@ const inSandbox = (path: string) => path.slice(slash.length);
 
 /** What leads from one sandbox to the other. A content that the first one has is in the repository already. */
 function difference(
-  before: Sandbox,
-  after: Sandbox,
+  before: KataFiles,
+  after: KataFiles,
 ): Pick<CommitPlan, 'deletes'> & { puts: CommitPlan['puts'][number][]; created: string[]; changed: string[] } {
   const there = new Set(Array.from(before.files.values(), ({ oid }) => oid));
   const [created, changed]: [string[], string[]] = [[], []];

@@ -16,7 +16,7 @@ export const retries: Retries = { tries: 15, firstMs: 100, mostMs: 30_000 };
 /** How long the first commit of a test waits for the second, ms: a short run's two are then made by one git. */
 const lingerMs = 25;
 
-interface Job {
+interface QueuedCommit {
   plan: CommitPlan;
   done: (oid: string) => void;
   failed: (error: unknown) => void;
@@ -27,7 +27,7 @@ export class Committer {
   readonly #write: (plans: readonly CommitPlan[]) => Promise<string[]>;
   readonly #trouble: (message: string) => void;
   readonly #retries: Retries;
-  #jobs: Job[] = [];
+  #jobs: QueuedCommit[] = [];
   #working: Promise<void> | undefined;
   #hurry = new AbortController();
   readonly #stopped = new AbortController();

@@ -9,7 +9,7 @@ import { inTree, trailer } from './commits.ts';
 import { branch } from './fast-import.ts';
 import { type Git, GitFailed } from './git.ts';
 import { type KataRecord, readKataRecord, readStamps } from './record.ts';
-import type { Kept, KeptFolder, Sandbox } from './sandbox.ts';
+import type { KataFile, KataFolder, KataFiles } from './kata-files.ts';
 
 /** The commit that `main` is at, undefined where there is none. We made the repository: its branch is a file, and never packed. */
 export function readTip(repository: string): string | undefined {
@@ -84,7 +84,7 @@ async function readTree(git: Git, repository: string, commit: string): Promise<T
 
 export interface Snapshot {
   kata: KataRecord;
-  sandbox: Sandbox;
+  sandbox: KataFiles;
 }
 
 /** An avatar's sandbox folder at a commit, contents left where they are. @throws kata.invalid */
@@ -97,7 +97,7 @@ export async function readSnapshot(git: Git, repository: string, commit: string)
   const stamped = readStamps(stamps);
   const record = readKataRecord(kata, `${repository}: ${inTree.kata}`);
   const createdNs = BigInt(Date.parse(record.created)) * 1_000_000n;
-  const files = new Map<string, Kept>();
+  const files = new Map<string, KataFile>();
   for (const { path, mode, oid, size } of entries) {
     const stamp = stamped.files.get(path);
     files.set(path, {
@@ -109,7 +109,7 @@ export async function readSnapshot(git: Git, repository: string, commit: string)
       content: undefined,
     });
   }
-  const folders = new Map<string, KeptFolder>();
+  const folders = new Map<string, KataFolder>();
   for (const { path, mode, mtimeNs, hidden } of stamped.folders.values())
     if (pathFault(Buffer.from(path)) === undefined && !files.has(path)) folders.set(path, { mode, mtimeNs, hidden });
   return {
@@ -119,12 +119,17 @@ export async function readSnapshot(git: Git, repository: string, commit: string)
 }
 
 /** The same sandbox with the contents that `wanted` names at hand. */
-export async function withContents(git: Git, repository: string, sandbox: Sandbox, wanted: (kept: Kept) => boolean): Promise<Sandbox> {
+export async function withContents(
+  git: Git,
+  repository: string,
+  sandbox: KataFiles,
+  wanted: (kept: KataFile) => boolean,
+): Promise<KataFiles> {
   const missing = [...new Set(Array.from(sandbox.files.values()).flatMap((kept) => (!kept.content && wanted(kept) ? [kept.oid] : [])))];
   if (missing.length === 0) return sandbox;
   const contents = await readObjects(git, repository, missing, 512 * MiB);
   const byOid = new Map(missing.map((oid, index) => [oid, contents[index]]));
-  const files = new Map<string, Kept>();
+  const files = new Map<string, KataFile>();
   for (const [path, kept] of sandbox.files) {
     const content = kept.content ?? byOid.get(kept.oid);
     files.set(path, { ...kept, content });
@@ -135,7 +140,7 @@ export async function withContents(git: Git, repository: string, sandbox: Sandbo
 }
 
 /** A commit of an avatar's history. */
-export interface Entry {
+export interface LogEntry {
   commit: string;
   kind: 'start' | 'saved' | 'tested' | 'other';
   /** 0 for the start-point. */
@@ -149,13 +154,13 @@ export interface Entry {
 }
 
 /** The history, newest first. */
-export async function readHistory(git: Git, repository: string, tip: string, most = 10_000): Promise<Entry[]> {
+export async function readHistory(git: Git, repository: string, tip: string, most = 10_000): Promise<LogEntry[]> {
   const value = (key: string) => `%(trailers:key=${key},valueonly,separator=%x20)`;
   const { commit, test, light, outcome, node } = trailer;
   const format = ['%H', '%at', '%s', ...[commit, test, light, outcome, node].map(value)].join('%x00');
   const output = await git.run(repository, ['log', '-z', `--max-count=${most}`, `--format=tformat:${format}`, '--end-of-options', tip]);
   const fields = output.toString('utf8').split('\0');
-  const entries: Entry[] = [];
+  const entries: LogEntry[] = [];
   for (let at = 0; at + 8 <= fields.length; at += 8) {
     const [oid = '', seconds = '', subject = '', kind = '', number = '', shone = '', ended = '', where = ''] = fields.slice(at, at + 8);
     const lit = LightSchema.safeParse(shone);

@@ -8,7 +8,8 @@ import { ReadOutcome } from '../model/outcome.ts';
 import { type RunResult, StepFacts, Timings } from '../model/result.ts';
 import { KataId } from './names.ts';
 import { Rules } from './rules.ts';
-import type { Kept, KeptFolder, LeftOut, Sandbox } from './sandbox.ts';
+import type { KataFile, KataFolder, KataFiles } from './kata-files.ts';
+import type { LeftOut } from './sandbox.ts';
 
 /**
  * The JSON documents in an avatar's repository. Bundles come from strangers, so all are checked when they are read. They are on
@@ -46,8 +47,8 @@ type Stamp = z.output<typeof Stamp>;
 const FilesRecord = z.object({ version: z.literal(1), files: z.array(Stamp), folders: z.array(Stamp) });
 
 /** An entry a line, sorted, so that the differences from commit to commit are small. */
-export function filesJson({ files, folders }: Sandbox): Buffer {
-  const lines = (entries: ReadonlyMap<string, Kept | KeptFolder>) =>
+export function filesJson({ files, folders }: KataFiles): Buffer {
+  const lines = (entries: ReadonlyMap<string, KataFile | KataFolder>) =>
     Array.from(entries)
       .sort(([a], [b]) => (a < b ? -1 : 1))
       .map(([path, entry]) =>

@@ -7,7 +7,7 @@ import { crc32 } from 'node:zlib';
 import { MiB } from '../base/units.ts';
 import type { SandboxFolder } from '../model/request.ts';
 import type { Ending } from './record.ts';
-import type { WholeFile } from './sandbox.ts';
+import type { WholeFile } from './kata-files.ts';
 
 /**
  * A test's intent. Its two commits are made by git beside the run, and katafleet can end at any moment; what it was told and
@@ -95,7 +95,7 @@ export class Spool {
 }
 
 /** A test whose commits are not known to be made. Without `ended`, katafleet ended before the run did. */
-export interface Unfinished {
+export interface UnfinishedTest {
   spool: Spool;
   submission: Submission;
   ended: Ended | undefined;
@@ -110,8 +110,8 @@ export async function anyUnfinished(folder: string): Promise<boolean> {
  * What is left in a folder of spools, in order. What was never whole was never acknowledged, and goes. The caller has the
  * avatar's lock: without it, a spool may be one that another process is just writing.
  */
-export async function unfinished(folder: string): Promise<Unfinished[]> {
-  const found: Unfinished[] = [];
+export async function unfinished(folder: string): Promise<UnfinishedTest[]> {
+  const found: UnfinishedTest[] = [];
   for (const name of await spooled(folder)) {
     const spool = new Spool(folder, Number(name));
     const [submission, ended] = (await spool.sections()) as [Submission?, Ended?];

@@ -4,7 +4,7 @@ import { KatafleetError, messageOf } from '../model/errors.ts';
 import { Manifest } from '../model/manifest.ts';
 import { FilesBelow, startPointLimits } from '../files/below.ts';
 import { fateOf, parseRules, type Rules, rulesFile } from './rules.ts';
-import type { WholeFile } from './sandbox.ts';
+import type { WholeFile } from './kata-files.ts';
 
 export interface StartPoint {
   manifest: Manifest;

@@ -6,26 +6,27 @@ import { savedCommit, testedCommit } from './commits.ts';
 import type { CommitPlan } from './fast-import.ts';
 import { type KataRecord, type TestRecord, testRecord } from './record.ts';
 import type { FateOf } from './rules.ts';
-import { type Applied, apply, emptySandbox, type LeftOut, type Sandbox, submit } from './sandbox.ts';
+import { noFiles, type KataFiles } from './kata-files.ts';
+import { type Applied, apply, type LeftOut, submit } from './sandbox.ts';
 import type { Ended, Submission } from './spool.ts';
 
 /** The two steps of a test as plain data: what follows from what was handed in and from how it ended, now or after a crash. */
 
 export interface Saved {
-  sandbox: Sandbox;
+  sandbox: KataFiles;
   leftOut: LeftOut[];
   plan: CommitPlan;
 }
 
 /** @throws files.* */
-export function savedStep({ id }: KataRecord, avatar: string, before: Sandbox, { given, test, at }: Submission): Saved {
+export function savedStep({ id }: KataRecord, avatar: string, before: KataFiles, { given, test, at }: Submission): Saved {
   const { sandbox, leftOut } = given ? submit(before, given.files, given.folders, at) : { sandbox: before, leftOut: [] };
   return { sandbox, leftOut, plan: savedCommit(test, avatar, id, at, before, sandbox) };
 }
 
 /** The first step where its commit is in the repository already. */
-export function savedBefore(sandbox: Sandbox, { given, at }: Submission): Omit<Saved, 'plan'> {
-  return { sandbox, leftOut: given ? submit(emptySandbox, given.files, given.folders, at).leftOut : [] };
+export function savedBefore(sandbox: KataFiles, { given, at }: Submission): Omit<Saved, 'plan'> {
+  return { sandbox, leftOut: given ? submit(noFiles, given.files, given.folders, at).leftOut : [] };
 }
 
 export interface TestedStep {
@@ -65,7 +66,7 @@ export function testedStep(
 }
 
 /** A sandbox folder as a run takes it. */
-export function entriesOf({ files, folders }: Sandbox): { files: SandboxFile[]; folders: SandboxFolder[] } {
+export function entriesOf({ files, folders }: KataFiles): { files: SandboxFile[]; folders: SandboxFolder[] } {
   return {
     files: Array.from(files, ([path, { mode, mtimeNs, content, oid }]) => {
       if (!content) throw new KatafleetError('internal', `the content ${oid} of ${JSON.stringify(path)} is not at hand`);

@@ -14,10 +14,11 @@ import { importCommits } from './fast-import.ts';
 import { Git } from './git.ts';
 import { avatarName, kataId } from './names.ts';
 import { Places } from './places.ts';
-import { type Entry, readHistory, readObjects, readSnapshot, readTip, type Snapshot, withContents } from './read.ts';
+import { type LogEntry, readHistory, readObjects, readSnapshot, readTip, type Snapshot, withContents } from './read.ts';
 import { json, type KataRecord, readKataRecord, readTestRecord, type TestRecord } from './record.ts';
 import { makeRepository, syncFolder } from './repository.ts';
-import { emptySandbox, type Sandbox, submit } from './sandbox.ts';
+import { noFiles, type KataFiles } from './kata-files.ts';
+import { submit } from './sandbox.ts';
 import { readStartPoint, type StartPoint } from './start-point.ts';
 
 export interface KatasOptions {
@@ -86,7 +87,7 @@ export class Katas implements AsyncDisposable {
     kataId(id);
     const { manifest, rules, files } = typeof startPoint === 'string' ? await readStartPoint(startPoint) : startPoint;
     const record: KataRecord = { version: 1, id, created: new Date().toISOString(), manifest, rules };
-    const { sandbox, leftOut } = submit(emptySandbox, files);
+    const { sandbox, leftOut } = submit(noFiles, files);
     if (leftOut[0])
       throw new KatafleetError('kata.invalid', `the start-point names ${JSON.stringify(leftOut[0].path)}, which no repository may hold`);
     await this.#places.staged(async (folder) => {
@@ -132,7 +133,7 @@ export class Katas implements AsyncDisposable {
   }
 
   /** An avatar's history, newest first; tests whose commits are still in the making are not in it. @throws kata.unknown */
-  async log(kata: string, avatar: string, most?: number): Promise<Entry[]> {
+  async log(kata: string, avatar: string, most?: number): Promise<LogEntry[]> {
     const { repository, tip } = await this.#tip(kata, avatar);
     return readHistory(this.#git, repository, tip, most);
   }
@@ -161,7 +162,7 @@ export class Katas implements AsyncDisposable {
   }
 
   /** The sandbox folder after a test, now if none is named: what the person sees, or hidden files too. @throws kata.unknown */
-  async files(kata: string, avatar: string, { test, hidden = false }: { test?: number; hidden?: boolean } = {}): Promise<Sandbox> {
+  async files(kata: string, avatar: string, { test, hidden = false }: { test?: number; hidden?: boolean } = {}): Promise<KataFiles> {
     const { repository, tip } = await this.#tip(kata, avatar);
     const commit = test === undefined ? tip : (await this.#entry(kata, avatar, (entry) => entry.test === test, test)).commit;
     const { sandbox } = await readSnapshot(this.#git, repository, commit);
@@ -240,7 +241,7 @@ export class Katas implements AsyncDisposable {
     });
   }
 
-  async #entry(kata: string, avatar: string, fits: (entry: Entry) => boolean, test: number | undefined): Promise<Entry> {
+  async #entry(kata: string, avatar: string, fits: (entry: LogEntry) => boolean, test: number | undefined): Promise<LogEntry> {
     const history = await this.log(kata, avatar);
     const entry = history.find(fits);
     if (entry) return entry;
@@ -265,7 +266,7 @@ export class Katas implements AsyncDisposable {
   }
 }
 
-export function shownOf({ files, folders }: Sandbox): Sandbox {
+export function shownOf({ files, folders }: KataFiles): KataFiles {
   const shown = <T extends { hidden: boolean }>(entries: ReadonlyMap<string, T>) =>
     new Map([...entries].filter(([, { hidden }]) => !hidden));
   return { files: shown(files), folders: shown(folders) };

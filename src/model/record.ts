@@ -46,6 +46,18 @@ export type RunSummary = z.output<typeof RunSummary>;
 export const RunRecord = z.object({ ...RunSummary.shape, attempts: z.array(AttemptRecord), result: RunResult.optional() });
 export type RunRecord = z.output<typeof RunRecord>;
 
+/** A run that was accepted and has not ended, as the journal has it when katafleet starts again. */
+export interface UnendedRun extends Pick<RunSummary, 'id' | 'tenant' | 'placing' | 'acceptedAt'> {
+  /** Bytes of its request. */
+  bytes: number;
+  /** The number of its last attempt; 0 if there was none. */
+  lastAttempt: number;
+  /** Attempts in which katafleet died. */
+  abandoned: number;
+  /** Attempts that do not count as tries: left by a katafleet that was told to end, or that found nothing. */
+  stopped: number;
+}
+
 /** A run whose result's large files are read when they are wanted; they are gone when the run is forgotten. */
 export interface KeptRecord extends Omit<RunRecord, 'result'> {
   result?: KeptResult | undefined;

@@ -6,7 +6,8 @@ import type { RunResult } from '../model/result.ts';
 import type { Fleet } from '../fleet/fleet.ts';
 import type { Lease } from '../fleet/node/sandboxes.ts';
 import type { Policy } from '../scheduler/place/placement.ts';
-import { FairQueue, type QueueLimits, type Waiting } from '../scheduler/queue/queue.ts';
+import type { QueueEntry } from '../scheduler/queue/entry.ts';
+import { FairQueue, type QueueLimits } from '../scheduler/queue/queue.ts';
 import { Scheduler } from '../scheduler/scheduler.ts';
 import { type Job, wantedOf } from './job.ts';
 import { type Loss, noSandbox, sandboxLost, wordsOf } from './losses.ts';
@@ -15,7 +16,7 @@ import { rejection, tooLate } from './rejection.ts';
 import { transfersWith } from './attempt/rsync-transfer.ts';
 import { type Attempt, attempt } from './attempt/runner.ts';
 import { SandboxState } from './sessions/sandbox-state.ts';
-import { type Kept, mayServeAgain, type SessionLimits, Sessions } from './sessions/sessions.ts';
+import { type SessionSandbox, mayServeAgain, type SessionLimits, Sessions } from './sessions/sessions.ts';
 import { cancelled, entryOf, type Recorder, stopping, type SubmitOptions, type Ticket, unwritten } from './ticket.ts';
 import type { Transfers } from './attempt/transfer.ts';
 
@@ -193,7 +194,7 @@ export class Dispatcher {
     return this.#fleet.trouble ?? new KatafleetError('engine.unreachable', `no node is up to run ${job.request.image}`);
   }
 
-  #admit(entry: Waiting<Ticket>): void {
+  #admit(entry: QueueEntry<Ticket>): void {
     const { job, options } = entry.value;
     this.#tick ??= setInterval(() => this.#expire(), tickMs).unref();
     if (options.recovered) {
@@ -261,7 +262,7 @@ export class Dispatcher {
   }
 
   /** One attempt: where the scheduler has booked memory for it, or in the sandbox that its session kept. */
-  async #attempt(entry: Waiting<Ticket>, node: string, { warm, kept }: { warm?: boolean; kept?: Kept }): Promise<void> {
+  async #attempt(entry: QueueEntry<Ticket>, node: string, { warm, kept }: { warm?: boolean; kept?: SessionSandbox }): Promise<void> {
     const ticket = entry.value;
     const { id, job, options } = ticket;
     const { recorder } = this.#options;
@@ -295,7 +296,7 @@ export class Dispatcher {
       };
       const room = this.#options.results?.open();
       const output = this.#options.output?.open();
-      let again: Kept | undefined;
+      let again: SessionSandbox | undefined;
       let lost: Extract<Attempt, { kind: 'lost' }> | undefined;
       try {
         const transfer = this.#transfers.of(lease, job, { signal: options.signal, state });
@@ -340,7 +341,7 @@ export class Dispatcher {
 
   /** An attempt that ended in an error: what is about the node is tried again, all else is the end. Never throws. */
   async #failed(
-    entry: Waiting<Ticket>,
+    entry: QueueEntry<Ticket>,
     number: number,
     node: string,
     { error, resumed }: { error: unknown; resumed: boolean },
@@ -364,7 +365,7 @@ export class Dispatcher {
   }
 
   /** Its place in the queue after an attempt. After one that began it may wait as long again; those that came to nothing have that time together. */
-  #requeued(entry: Waiting<Ticket>, { pauseMs, error }: Loss): Waiting<Ticket> {
+  #requeued(entry: QueueEntry<Ticket>, { pauseMs, error }: Loss): QueueEntry<Ticket> {
     const ticket = entry.value;
     const now = Date.now();
     const { pause: _over, ...rest } = entry;
@@ -376,7 +377,7 @@ export class Dispatcher {
     return { ...paused, deadline: Math.max(entry.deadline, ticket.patience ?? until) };
   }
 
-  #lost(entry: Waiting<Ticket>, number: number, node: string, loss: Loss): void {
+  #lost(entry: QueueEntry<Ticket>, number: number, node: string, loss: Loss): void {
     const ticket = entry.value;
     const { recorder } = this.#options;
     const { error } = loss;

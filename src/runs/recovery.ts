@@ -1,13 +1,9 @@
-/** A run that an earlier katafleet accepted and did not end. */
-export interface Unended {
-  id: string;
-  /** Bytes of its request. */
-  bytes: number;
-  /** Attempts in which katafleet died. */
-  abandoned: number;
-}
+import type { UnendedRun } from '../model/record.ts';
 
-export interface RecoveryOptions<T extends Unended> {
+/** What the recovery needs to know of a run. */
+export type Recoverable = Pick<UnendedRun, 'id' | 'bytes' | 'abandoned'>;
+
+export interface RecoveryOptions<T extends Recoverable> {
   /** Bytes of requests that may be in memory at once; one is taken up in any case. */
   mostBytes: number;
   /** From so many deaths on a run is taken up only while no other of its kind is. */
@@ -21,7 +17,7 @@ export interface RecoveryOptions<T extends Unended> {
  * katafleet died again and again go one after another: the one that ends the server is found, and those that ran beside it are not
  * taken for it.
  */
-export class Recovery<T extends Unended> {
+export class Recovery<T extends Recoverable> {
   readonly #options: RecoveryOptions<T>;
   readonly #plain: T[] = [];
   readonly #suspects: T[] = [];

@@ -2,13 +2,13 @@ import { randomUUID } from 'node:crypto';
 import { within } from '../base/deadline.ts';
 import { KatafleetError, messageOf } from '../model/errors.ts';
 import type { Placing } from '../model/placing.ts';
-import type { KeptRecord, RunRecord } from '../model/record.ts';
+import type { KeptRecord, RunRecord, UnendedRun } from '../model/record.ts';
 import type { RunRequest } from '../model/request.ts';
 import type { RunResult } from '../model/result.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { checkJob, type Job } from './job.ts';
 import { Owed } from './room/owed.ts';
-import { Recovery, type Unended } from './recovery.ts';
+import { Recovery } from './recovery.ts';
 import type { Recorder, SubmitOptions } from './ticket.ts';
 import { Waiters } from './waiters.ts';
 
@@ -31,15 +31,7 @@ export interface RunJournal {
   known(tenant: string, key: string, said: object): string | undefined;
   /** A katafleet that is told to end leaves an attempt, and its run to the next one. */
   stopped(id: string, attempt: number, at: number): boolean;
-  unfinished(): Iterable<Unfinished>;
-}
-
-interface Unfinished extends Unended {
-  placing: Placing;
-  acceptedAt: number;
-  lastAttempt: number;
-  /** Attempts that are none of its tries: left by a katafleet that was told to end, or that found nothing. */
-  stopped: number;
+  unfinished(): Iterable<UnendedRun>;
 }
 
 /** How long a cancel waits for the run to be over, ms. */
@@ -53,7 +45,7 @@ export class RunService {
   readonly #waiters = new Waiters();
   readonly #owed: Owed;
   #ending = false;
-  #recovery: Recovery<Unfinished> | undefined;
+  #recovery: Recovery<UnendedRun> | undefined;
   readonly #mostBytes: number;
   readonly #onTrouble: (message: string) => void;
   #bytes = 0;
@@ -96,19 +88,19 @@ export class RunService {
    */
   recover(mostBytes = this.#mostBytes): number {
     const { attempts } = this.#dispatcher;
-    const runs: Unfinished[] = [];
+    const runs: UnendedRun[] = [];
     for (const run of this.#journal.unfinished()) {
       if (run.abandoned < attempts) runs.push(run);
       else
         this.#end(run.id, new KatafleetError('run.fatal', `the run was tried ${run.abandoned} times, and each time it ended the server`));
     }
-    const start = (run: Unfinished) => this.#recover(run);
+    const start = (run: UnendedRun) => this.#recover(run);
     this.#recovery = new Recovery(runs, { mostBytes, suspectFrom: Math.max(1, attempts - 1), start });
     this.#recovery.go();
     return runs.filter(({ id }) => this.#live.has(id) || this.#recovery?.has(id)).length;
   }
 
-  async #recover({ id, placing, acceptedAt, lastAttempt, stopped }: Unfinished): Promise<void> {
+  async #recover({ id, placing, acceptedAt, lastAttempt, stopped }: UnendedRun): Promise<void> {
     try {
       const request = this.#journal.request(id);
       if (!request) throw new KatafleetError('journal.broken', 'the journal has lost what the run asked for');

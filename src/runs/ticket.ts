@@ -1,6 +1,6 @@
 import { KatafleetError, messageOf } from '../model/errors.ts';
 import type { RunResult } from '../model/result.ts';
-import type { Waiting } from '../scheduler/queue/queue.ts';
+import type { QueueEntry } from '../scheduler/queue/entry.ts';
 import type { Job } from './job.ts';
 import type { RunOptions } from '../model/request.ts';
 
@@ -59,7 +59,7 @@ export interface Ticket {
 }
 
 /** Its place in the queue. */
-export function entryOf(ticket: Ticket): Waiting<Ticket> {
+export function entryOf(ticket: Ticket): QueueEntry<Ticket> {
   const { job, id, options } = ticket;
   const now = Date.now();
   const since = options.acceptedAt ?? now;

@@ -1,7 +1,8 @@
 import type { Cluster, ClusterNode } from './place/cluster.ts';
 import { passes, passesButForMemory } from './place/filters.ts';
 import { type Decision, place, type Policy, type Wanted } from './place/placement.ts';
-import type { FairQueue, Waiting } from './queue/queue.ts';
+import type { QueueEntry } from './queue/entry.ts';
+import type { FairQueue } from './queue/queue.ts';
 
 export type Placed = Extract<Decision, { kind: 'place' }>;
 
@@ -58,7 +59,7 @@ export class Scheduler<T> {
   }
 
   /** The next run that has a place, its memory booked there; or one that no node can take any more. It has left the queue. */
-  next(now: number): { entry: Waiting<T>; decision: Placed | { kind: 'reject' } } | undefined {
+  next(now: number): { entry: QueueEntry<T>; decision: Placed | { kind: 'reject' } } | undefined {
     let decided: Placed | { kind: 'reject' } = { kind: 'reject' };
     const entry = this.queue.next(now, (candidate) => {
       this.#inherit(candidate);
@@ -82,7 +83,7 @@ export class Scheduler<T> {
   }
 
   /** The foremost run of a shape may be another than before: what was saved for its like is now saved for it. */
-  #inherit({ id, shape }: Waiting<T>): void {
+  #inherit({ id, shape }: QueueEntry<T>): void {
     const passed = this.#passedOver.get(shape);
     if (!passed || passed.id === id) return;
     const held = this.#cluster.heldNode(passed.id);
@@ -94,14 +95,14 @@ export class Scheduler<T> {
   }
 
   /** Whether nothing has happened since its shape was passed over, and no node is to be held for it yet. */
-  #nothingNew({ id, shape }: Waiting<T>, now: number): boolean {
+  #nothingNew({ id, shape }: QueueEntry<T>, now: number): boolean {
     const passed = this.#passedOver.get(shape);
     if (!passed || passed.topology !== this.#cluster.topology || passed.mark !== this.#cluster.gains.mark) return false;
     return (now - passed.since < this.#patienceMs || now - passed.lookedAt < lookMs) && !this.#cluster.heldNode(id);
   }
 
   /** Whether no node had room for its shape before, and none has gained what would help. */
-  #stillNone({ id, shape }: Waiting<T>, wanted: Wanted): boolean {
+  #stillNone({ id, shape }: QueueEntry<T>, wanted: Wanted): boolean {
     const passed = this.#passedOver.get(shape);
     if (!passed || passed.topology !== this.#cluster.topology || this.#cluster.heldNode(id)) return false;
     const helps = (slot: number) => {
@@ -112,7 +113,7 @@ export class Scheduler<T> {
   }
 
   /** A big run must not wait for ever because small ones always fit first: the likeliest node saves its memory for it. */
-  #pass({ id, shape }: Waiting<T>, wanted: Wanted, now: number): void {
+  #pass({ id, shape }: QueueEntry<T>, wanted: Wanted, now: number): void {
     const seen = { wanted, topology: this.#cluster.topology, mark: this.#cluster.gains.mark };
     const passed = this.#passedOver.get(shape);
     if (!passed) {

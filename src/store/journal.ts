@@ -4,21 +4,21 @@ import { MiB } from '../base/units.ts';
 import { KatafleetError } from '../model/errors.ts';
 import { canonicalImage } from '../model/image-name.ts';
 import { Placing } from '../model/placing.ts';
-import { type AttemptRecord, type KeptRecord, type RunRecord, type RunState, type RunSummary, notCounted } from '../model/record.ts';
+import {
+  type AttemptRecord,
+  type KeptRecord,
+  type RunRecord,
+  type RunState,
+  type RunSummary,
+  type UnendedRun,
+  notCounted,
+} from '../model/record.ts';
 import type { RunRequest } from '../model/request.ts';
 import type { RunResult } from '../model/result.ts';
 import { kept, split, whole } from './apart.ts';
 import { decodeRequest, decodeResult, encodeRequest, encodeResult, hashOf } from './codec.ts';
 import { type Db, openDatabase } from './database.ts';
 import { NodeBook } from './node-book.ts';
-
-interface Unfinished extends Pick<RunSummary, 'id' | 'tenant' | 'placing' | 'acceptedAt'> {
-  /** Of its request. */
-  bytes: number;
-  lastAttempt: number;
-  abandoned: number;
-  stopped: number;
-}
 
 interface RunRow {
   id: string;
@@ -274,7 +274,7 @@ export class Journal extends NodeBook implements Disposable {
    * Runs that are not over, in the order of their acceptance. `abandoned`: attempts that katafleet itself died in; `stopped`:
    * those that it ended in peace, or that were none of the run's tries.
    */
-  *unfinished(): Generator<Unfinished> {
+  *unfinished(): Generator<UnendedRun> {
     for (const row of this.#sql.open.all()) {
       const { id, tenant, placing, acceptedAt } = summary(row);
       yield { id, tenant, placing, acceptedAt, bytes: row.bytes, lastAttempt: row.attempt, abandoned: row.abandoned, stopped: row.stopped };

@@ -8,7 +8,7 @@ import { noChanges, type RunResult, type StepResult } from '../../src/model/resu
 import type { Given } from '../../src/katas/avatar.ts';
 import { Rules } from '../../src/katas/rules.ts';
 import type { Ending } from '../../src/katas/record.ts';
-import type { WholeFile } from '../../src/katas/sandbox.ts';
+import type { WholeFile } from '../../src/katas/kata-files.ts';
 import { Spool } from '../../src/katas/spool.ts';
 import type { StartPoint } from '../../src/katas/start-point.ts';
 import { goldenJson } from '../support/golden.ts';

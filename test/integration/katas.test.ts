@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Katafleet, RunRequest } from '../../src/app/library.ts';
-import type { Sandbox, WholeFile } from '../../src/katas/sandbox.ts';
+import type { KataFiles, WholeFile } from '../../src/katas/kata-files.ts';
 import { Katas } from '../../src/katas/store.ts';
 import { testFleet } from '../support/fleet.ts';
 import { file, git, startPoint } from '../support/katas.ts';
@@ -35,7 +35,8 @@ describe('katas, in real containers', function () {
     await rm(folder, { recursive: true });
   });
 
-  const content = (sandbox: Sandbox, path: string) => Buffer.from(sandbox.files.get(path)?.content ?? assert.fail(`no ${path}`)).toString();
+  const content = (sandbox: KataFiles, path: string) =>
+    Buffer.from(sandbox.files.get(path)?.content ?? assert.fail(`no ${path}`)).toString();
   /** What the person has before them, with some of it edited, added (text) or deleted (undefined). */
   async function edit(id: string, edits: Record<string, string | undefined>): Promise<WholeFile[]> {
     const { files } = await katas.files(id, 'lion');
@@ -62,7 +63,7 @@ describe('katas, in real containers', function () {
     assert.equal(green.result.light, 'green', green.result.steps[0]?.stderr.toString());
     const after = await katas.files(id, 'lion', { hidden: true });
     assert.match(content(after, 'hiker.c.gcov'), /1: +6: +return 6 \* 7;\n +#####:/);
-    const built = (sandbox: Sandbox, path: string) => sandbox.files.get(path)?.mtimeNs;
+    const built = (sandbox: KataFiles, path: string) => sandbox.files.get(path)?.mtimeNs;
     assert.equal(built(after, 'hiker.tests.o'), built(before, 'hiker.tests.o'), 'it was not compiled again');
     assert.notEqual(built(after, 'hiker.o'), built(before, 'hiker.o'));
   });

@@ -3,7 +3,8 @@ import { GiB } from '../../src/base/units.ts';
 import { KatafleetError } from '../../src/model/errors.ts';
 import { Cluster } from '../../src/scheduler/place/cluster.ts';
 import type { Wanted } from '../../src/scheduler/place/placement.ts';
-import { FairQueue, type Waiting } from '../../src/scheduler/queue/queue.ts';
+import type { QueueEntry } from '../../src/scheduler/queue/entry.ts';
+import { FairQueue } from '../../src/scheduler/queue/queue.ts';
 import { type Placed, Scheduler } from '../../src/scheduler/scheduler.ts';
 import { shareTargets } from '../../src/scheduler/targets.ts';
 import { seeded } from '../support/random.ts';
@@ -247,7 +248,7 @@ export class Simulation {
     }
   }
 
-  async #attempt(entry: Waiting<Ticket>, { node: name, warm, imagePresent }: Placed): Promise<void> {
+  async #attempt(entry: QueueEntry<Ticket>, { node: name, warm, imagePresent }: Placed): Promise<void> {
     const { press, avoid } = entry.value;
     const node = this.#nodes.get(name) ?? assert.fail();
     const { memory, image } = press;
@@ -284,7 +285,7 @@ export class Simulation {
     this.#cluster.setImages(name, images.add(String(image)));
   }
 
-  #lost(entry: Waiting<Ticket>, full: boolean): void {
+  #lost(entry: QueueEntry<Ticket>, full: boolean): void {
     this.#measures.retried += 1;
     if (entry.value.attempts >= attempts && !full) {
       this.#measures.failed += 1;

@@ -8,7 +8,7 @@ import { type Changes, noChanges, type RunResult } from '../../src/model/result.
 import type { RunTest } from '../../src/katas/avatar.ts';
 import { gitEnvironment, gitSettings } from '../../src/katas/git.ts';
 import { Rules } from '../../src/katas/rules.ts';
-import type { WholeFile } from '../../src/katas/sandbox.ts';
+import type { WholeFile } from '../../src/katas/kata-files.ts';
 import type { StartPoint } from '../../src/katas/start-point.ts';
 import { type KatasOptions, Katas } from '../../src/katas/store.ts';
 

@@ -1,9 +1,9 @@
-import type { Waiting } from '../../src/scheduler/queue/queue.ts';
+import type { QueueEntry } from '../../src/scheduler/queue/entry.ts';
 
 let made = 0;
 
 /** A run that waits, of the tenant `t` and GiB, unless said otherwise. */
-export function waiting(more: Partial<Waiting<undefined>> = {}): Waiting<undefined> {
+export function waiting(more: Partial<QueueEntry<undefined>> = {}): QueueEntry<undefined> {
   return {
     id: `run-${(made += 1)}`,
     tenant: 't',

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { Recovery, type Unended } from '../../src/runs/recovery.ts';
+import { Recovery, type Recoverable } from '../../src/runs/recovery.ts';
 import { until } from '../support/until.ts';
 import { fakeService, placed, runOf } from '../support/fake-service.ts';
 
@@ -95,10 +95,10 @@ describe('recovery', () => {
     const run = fc.record({ bytes: fc.nat(100), abandoned: fc.nat(3) });
     await fc.assert(
       fc.asyncProperty(fc.array(run, { maxLength: 20 }), fc.nat(200), async (given, mostBytes) => {
-        const runs: Unended[] = given.map((one, index) => ({ ...one, id: String(index) }));
-        const under = new Map<Unended, () => void>();
+        const runs: Recoverable[] = given.map((one, index) => ({ ...one, id: String(index) }));
+        const under = new Map<Recoverable, () => void>();
         const begun: string[] = [];
-        const start = (one: Unended) => {
+        const start = (one: Recoverable) => {
           begun.push(one.id);
           return new Promise<void>((resolve) => under.set(one, resolve));
         };

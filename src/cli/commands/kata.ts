@@ -6,7 +6,7 @@ import { inPackage } from '../../base/package-folder.ts';
 import { listed } from '../../base/listed.ts';
 import { KatafleetError } from '../../model/errors.ts';
 import type { RunTest } from '../../katas/avatar.ts';
-import type { Sandbox } from '../../katas/sandbox.ts';
+import type { KataFiles } from '../../katas/kata-files.ts';
 import { Katas } from '../../katas/store.ts';
 import { outputJson } from '../../model/json.ts';
 import { exitCodeOf } from '../exit-code.ts';
@@ -207,7 +207,7 @@ function whole(name: string, text: string): number {
   throw new KatafleetError('request.invalid', `${name}: expected a number from 1, got ${JSON.stringify(text)}`);
 }
 
-async function writeFolder(folder: string, { files, folders }: Sandbox, dotfiles?: boolean): Promise<string[]> {
+async function writeFolder(folder: string, { files, folders }: KataFiles, dotfiles?: boolean): Promise<string[]> {
   const there = await readdir(folder).catch(() => []);
   if (there.length > 0)
     throw new KatafleetError('output.unwritable', `${folder} is not empty: what is in it would be handed in at the next test`, {

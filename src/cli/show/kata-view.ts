@@ -2,8 +2,8 @@ import { listed } from '../../base/listed.ts';
 import { sayOutcome } from '../../model/outcome.ts';
 import { ago, formatBytes } from '../../model/quantity.ts';
 import type { Tested } from '../../katas/avatar.ts';
-import type { Entry } from '../../katas/read.ts';
-import type { Sandbox } from '../../katas/sandbox.ts';
+import type { LogEntry } from '../../katas/read.ts';
+import type { KataFiles } from '../../katas/kata-files.ts';
 import type { ShownTest } from '../../katas/store.ts';
 import { table } from './table.ts';
 import { colours, escapeControls, outputTo } from './terminal.ts';
@@ -19,7 +19,7 @@ export function notesOf({ test, hidden, ignored }: Tested): string[] {
 }
 
 /** A row for each test: the lines of its two commits. */
-export function logTable(entries: readonly Entry[], most: number): string {
+export function logTable(entries: readonly LogEntry[], most: number): string {
   const c = colours(process.stdout);
   const tests = entries.filter(({ kind }) => kind === 'tested').slice(0, most);
   const written = new Map(
@@ -71,7 +71,7 @@ function moment(ns: bigint): string {
   return Number.isNaN(date.getTime()) ? `${ns} ns` : date.toISOString().slice(0, -5);
 }
 
-export function filesTable({ files, folders }: Sandbox): string {
+export function filesTable({ files, folders }: KataFiles): string {
   const rows = [
     ...sorted(files).map(([path, { size, mode, mtimeNs, hidden }]) => [
       (mode & 0o7777).toString(8).padStart(4, '0'),
@@ -91,7 +91,7 @@ export function filesTable({ files, folders }: Sandbox): string {
   return table(['MODE', 'SIZE', 'CHANGED', '', 'FILE'], rows);
 }
 
-export function filesJson({ files, folders }: Sandbox): object {
+export function filesJson({ files, folders }: KataFiles): object {
   return {
     files: sorted(files).map(([path, { mode, mtimeNs, hidden, content = Buffer.alloc(0) }]) => ({
       path,

@@ -72,7 +72,7 @@ export class StepOutput {
   }
 
   /** `bytes`: what was printed in all, by the supervisor's word. */
-  done(bytes: number): Printed {
+  done(bytes: number): PrintedStream {
     const head = this.#head.done();
     // An older supervisor sends no end: what came last is not the end then.
     const endless = this.#came.tail === 0 && bytes > this.#came.head;
@@ -88,12 +88,12 @@ export class StepOutput {
 }
 
 /** What a step printed on one stream. */
-type Printed = { kept: Buffer; bytes: number; /** What nobody was told of yet. */ rest: Buffer } & (
+type PrintedStream = { kept: Buffer; bytes: number; /** What nobody was told of yet. */ rest: Buffer } & (
   { cut: false } | { cut: true; omitted: number; tail: Buffer }
 );
 
 /** The fields of a step's result. */
-export function fieldsOf(stdout: Printed, stderr: Printed): Pick<StepResult, Extract<keyof StepResult, `std${string}`>> {
+export function fieldsOf(stdout: PrintedStream, stderr: PrintedStream): Pick<StepResult, Extract<keyof StepResult, `std${string}`>> {
   return {
     stdout: stdout.kept,
     stderr: stderr.kept,

@@ -8,7 +8,7 @@ export const mostWaitMs = 600_000;
  */
 export const pace = { graceMs: 60_000, bytesPerMs: 1_024, lookMs: 1_000 };
 
-interface Waiting {
+interface RoomUser {
   /** Waits for what others hold, for so long at most, ms. @throws when that is over, or somebody is no longer interested */
   wait(ms: number, granted: Promise<void>): Promise<void>;
   /** The sandbox held room for too long. */
@@ -21,15 +21,15 @@ interface Waiting {
  */
 export class PacedRoom {
   readonly #room: Room;
-  readonly #waiting: Waiting;
+  readonly #user: RoomUser;
   /** How long others may yet wait for what it has room for, ms. */
   #leftMs = pace.graceMs;
   #waitMs = mostWaitMs;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(room: Room, waiting: Waiting) {
+  constructor(room: Room, user: RoomUser) {
     this.#room = room;
-    this.#waiting = waiting;
+    this.#user = user;
   }
 
   /** Resolves when there is room for so many bytes more. `moreMs`: what they may take beyond the pace. @throws what `wait` throws */
@@ -38,7 +38,7 @@ export class PacedRoom {
     if (granted) {
       this.end();
       const from = performance.now();
-      await this.#waiting.wait(this.#waitMs, granted);
+      await this.#user.wait(this.#waitMs, granted);
       this.#waitMs = Math.max(0, this.#waitMs - (performance.now() - from));
     }
     this.#leftMs += moreMs + bytes / pace.bytesPerMs;
@@ -49,7 +49,7 @@ export class PacedRoom {
     return setTimeout(() => {
       if (this.#room.awaited()) this.#leftMs -= pace.lookMs;
       if (this.#leftMs > 0) this.#timer = this.#look();
-      else this.#waiting.tooSlow(new Error('what it had room for came too slowly, and others waited'));
+      else this.#user.tooSlow(new Error('what it had room for came too slowly, and others waited'));
     }, pace.lookMs).unref();
   }
 

@@ -20,7 +20,7 @@ export interface Delta {
 }
 
 /** The clock, in ns, for files that are sent. */
-export interface Clock {
+export interface FileClock {
   /** What a file gets that came without a time stamp. */
   placed: bigint;
   /** Later than what any earlier run built; absent where the supervisor sees to that, whose clock is the better one. */
@@ -57,7 +57,7 @@ export class SandboxState {
    * What has to travel. Changes nothing; {@link given} tells that it did. A file whose content is another than that which lies
    * there gets a time stamp that is newer than what was built from that one, whatever its own.
    */
-  delta(files: readonly SandboxFile[], folders: readonly SandboxFolder[], clock: Clock = { placed: placedNs(Date.now()) }): Delta {
+  delta(files: readonly SandboxFile[], folders: readonly SandboxFolder[], clock: FileClock = { placed: placedNs(Date.now()) }): Delta {
     const wanted = new Set(files.map(({ path }) => path));
     const asked = new Set(folders.map(({ path }) => path));
     const parents = new Set([...wanted, ...asked].flatMap(above));
@@ -88,7 +88,7 @@ export class SandboxState {
     return hash !== undefined && content instanceof Uint8Array && hash === hashOf(content);
   }
 
-  #aged(file: SandboxFile, { placed, now }: Clock): SandboxFile {
+  #aged(file: SandboxFile, { placed, now }: FileClock): SandboxFile {
     const known = this.#files.get(file.path);
     const { mtimeNs = known?.mtimeNs ?? placed } = file;
     if (!(file.content instanceof Uint8Array) || this.#holds(file)) return { ...file, mtimeNs };

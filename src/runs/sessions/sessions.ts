@@ -18,7 +18,7 @@ export interface SessionLimits {
 }
 
 /** A sandbox kept for one session, between two of its runs. Its memory stays booked. */
-export interface Kept {
+export interface SessionSandbox {
   readonly lease: Lease;
   readonly node: string;
   readonly state: SandboxState;
@@ -26,7 +26,7 @@ export interface Kept {
   readonly born: number;
 }
 
-interface Entry extends Kept {
+interface SessionEntry extends SessionSandbox {
   readonly key: string;
   readonly tenant: string;
   /** What a run must have in common with the one that made the sandbox. */
@@ -50,7 +50,7 @@ export class Sessions {
   readonly #options: SessionsOptions;
   readonly #now: () => number;
   /** In the order of their last use. */
-  readonly #entries = new Map<string, Entry>();
+  readonly #entries = new Map<string, SessionEntry>();
   readonly #leaving = new Set<Promise<void>>();
   #sweep: NodeJS.Timeout | undefined;
   #closed = false;
@@ -75,7 +75,7 @@ export class Sessions {
   }
 
   /** The sandbox of a job's session, which is the job's from here on; undefined where there is none that still fits. */
-  take(job: Job): Kept | undefined {
+  take(job: Job): SessionSandbox | undefined {
     const key = keyOf(job);
     const entry = key === undefined ? undefined : this.#entries.get(key);
     if (!entry) return undefined;
@@ -87,7 +87,7 @@ export class Sessions {
   }
 
   /** Keeps a sandbox for its session's next run, or releases it where that may not be. */
-  keep(job: Job, kept: Kept): void {
+  keep(job: Job, kept: SessionSandbox): void {
     const key = keyOf(job);
     if (key === undefined || this.#closed || this.#options.limits.most === 0 || this.#now() - kept.born >= this.ageMs) {
       this.#release(kept);
@@ -105,11 +105,11 @@ export class Sessions {
   }
 
   /** What a new one makes too many goes, the longest unused first. */
-  #bound({ tenant, node }: Entry): void {
+  #bound({ tenant, node }: SessionEntry): void {
     const { most, perTenant, memory } = this.#options.limits;
-    const of = (mine: (entry: Entry) => boolean) => Array.from(this.#entries.values()).filter(mine);
-    const trim = (entries: Entry[], tooMuch: (left: Entry[]) => boolean) => {
-      for (let at = 0; at < entries.length && tooMuch(entries.slice(at)); at += 1) this.#drop(entries[at] as Entry);
+    const of = (mine: (entry: SessionEntry) => boolean) => Array.from(this.#entries.values()).filter(mine);
+    const trim = (entries: SessionEntry[], tooMuch: (left: SessionEntry[]) => boolean) => {
+      for (let at = 0; at < entries.length && tooMuch(entries.slice(at)); at += 1) this.#drop(entries[at] as SessionEntry);
     };
     trim(
       of(() => true),
@@ -148,12 +148,12 @@ export class Sessions {
     this.#sweep = undefined;
   }
 
-  #drop(entry: Entry): void {
+  #drop(entry: SessionEntry): void {
     this.#entries.delete(entry.key);
     this.#release(entry);
   }
 
-  #release({ lease }: Kept): void {
+  #release({ lease }: SessionSandbox): void {
     const leaving = lease.release().catch(() => undefined); // the reaper sees to what the engine wouldn't remove
     this.#leaving.add(leaving);
     void leaving.finally(() => this.#leaving.delete(leaving));

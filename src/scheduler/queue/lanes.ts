@@ -1,10 +1,10 @@
 import { Heap } from './heap.ts';
-import type { Waiting } from './queue.ts';
+import type { QueueEntry } from './entry.ts';
 import type { Tenant } from './tenants.ts';
 
 /** A run in its lane. */
 export interface Item<T> {
-  readonly entry: Waiting<T>;
+  readonly entry: QueueEntry<T>;
   readonly lane: Lane<T>;
   readonly sequence: number;
   /** Whether its tenant has paid for it already. */

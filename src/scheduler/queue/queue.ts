@@ -1,3 +1,4 @@
+import type { QueueEntry } from './entry.ts';
 import { Heap } from './heap.ts';
 import { head, type Item, Lanes, topLevel } from './lanes.ts';
 import { Tenants } from './tenants.ts';
@@ -9,26 +10,6 @@ export interface QueueLimits {
   bytes: number;
   /** Runs of one tenant. */
   perTenant: number;
-}
-
-/** A run that waits. Times are ms on any clock, always the same. */
-export interface Waiting<T> {
-  id: string;
-  tenant: string;
-  /** 0 to 9; higher goes first. */
-  priority: number;
-  /** Bytes of its sandbox: what its tenant is charged with. */
-  memory: number;
-  /** Bytes of its request. */
-  bytes: number;
-  /** Runs of one shape can be placed alike: where one has no room, the others have none. */
-  shape: string;
-  since: number;
-  /** When it has waited too long. */
-  deadline: number;
-  /** Until then it goes to no node that it avoids: it found no room there a moment ago. */
-  pause?: number;
-  value: T;
 }
 
 export type Admission = { admitted: true } | { admitted: false; why: 'runs' | 'bytes' | 'tenant'; retryAfterMs: number };
@@ -81,7 +62,7 @@ export class FairQueue<T> {
    * more than there is room left (dynamic thresholds, Choudhury and Hahne 1998): however many runs some send, the queue is never
    * full for one that sends its first.
    */
-  admit(entry: Waiting<T>): Admission {
+  admit(entry: QueueEntry<T>): Admission {
     const { runs, bytes, perTenant } = this.#limits;
     const refuse = (why: 'runs' | 'bytes' | 'tenant', ahead: number): Admission => ({
       admitted: false,
@@ -98,16 +79,16 @@ export class FairQueue<T> {
   }
 
   /** A run that was admitted before a restart waits again: it is not refused, and has its place by its age. */
-  restore(entry: Waiting<T>): void {
+  restore(entry: QueueEntry<T>): void {
     this.#add(entry, { sequence: (this.#last += 1), charged: false }, 'by age');
   }
 
   /** A run that was served and lost comes back, before its like; it is neither admitted nor charged anew. */
-  requeue(entry: Waiting<T>): void {
+  requeue(entry: QueueEntry<T>): void {
     this.#add(entry, { sequence: (this.#first -= 1), charged: true }, 'by age');
   }
 
-  #add(entry: Waiting<T>, how: { sequence: number; charged: boolean }, where: 'last' | 'by age'): void {
+  #add(entry: QueueEntry<T>, how: { sequence: number; charged: boolean }, where: 'last' | 'by age'): void {
     const tenant = this.#tenants.joins(entry.tenant);
     const item: Item<T> = { entry, lane: this.#lanes.lane(tenant, entry.priority, entry.shape), ...how, gone: false };
     this.#items.set(entry.id, item);
@@ -120,7 +101,7 @@ export class FairQueue<T> {
    * The next run for which `tryPlace` finds room; it leaves the queue. One that it refuses is passed over in this call
    * with all of its shape.
    */
-  next(now: number, tryPlace: (entry: Waiting<T>) => boolean): Waiting<T> | undefined {
+  next(now: number, tryPlace: (entry: QueueEntry<T>) => boolean): QueueEntry<T> | undefined {
     if (this.#items.size === 0) return undefined;
     this.#lanes.rise(now);
     const refused = new Set<string>();
@@ -135,7 +116,7 @@ export class FairQueue<T> {
     return undefined;
   }
 
-  #serve(item: Item<T>, now: number): Waiting<T> {
+  #serve(item: Item<T>, now: number): QueueEntry<T> {
     const { lane, entry } = item;
     this.#tenants.served(lane.tenant, lane.priority, item.charged ? 0 : entry.memory, now);
     this.#leave(item, now);
@@ -166,8 +147,8 @@ export class FairQueue<T> {
   }
 
   /** Takes out those whose wait is over. */
-  expired(now: number): Waiting<T>[] {
-    const over: Waiting<T>[] = [];
+  expired(now: number): QueueEntry<T>[] {
+    const over: QueueEntry<T>[] = [];
     for (let next = this.#deadlines.peek(); next; next = this.#deadlines.peek()) {
       const item = this.#items.get(next.id);
       const current = item?.sequence === next.sequence ? item : undefined;

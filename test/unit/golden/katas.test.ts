@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readKataRecord, readStamps, readTestRecord } from '../../../src/katas/record.ts';
-import type { Sandbox } from '../../../src/katas/sandbox.ts';
+import type { KataFiles } from '../../../src/katas/kata-files.ts';
 import type { Katas } from '../../../src/katas/store.ts';
 import type { AvatarExpectation, KatasExpectation } from '../../golden/make-katas.ts';
 import { assertHolds, readExpectation } from '../../support/golden.ts';
@@ -18,7 +18,7 @@ async function assertAvatar(katas: Katas, kata: string, avatar: string, expected
   assertHolds(await katas.log(kata, avatar), expected.log, `${avatar}: log`);
   for (const [test, told] of Object.entries(expected.tests))
     assertHolds(await katas.show(kata, avatar, Number(test)), told, `${avatar}: test ${test}`);
-  const { files, folders }: Sandbox = await katas.files(kata, avatar, { hidden: true });
+  const { files, folders }: KataFiles = await katas.files(kata, avatar, { hidden: true });
   assertHolds({ files: listed(files), folders: listed(folders) }, { files: expected.files, folders: expected.folders }, avatar);
 }
 

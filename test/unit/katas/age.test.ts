@@ -1,23 +1,24 @@
 import assert from 'node:assert/strict';
-import { emptySandbox, type Sandbox, submit } from '../../../src/katas/sandbox.ts';
+import { noFiles, type KataFiles } from '../../../src/katas/kata-files.ts';
+import { submit } from '../../../src/katas/sandbox.ts';
 
 const at = 1_800_000_000_500;
 const ns = (ms: number) => BigInt(ms) * 1_000_000n;
 const built = ns(at) - 100_000_000n;
 const file = (path: string, content: string, mtimeNs?: bigint, mode?: number) => ({ path, content: Buffer.from(content), mtimeNs, mode });
-const stamps = ({ files }: Sandbox) => Object.fromEntries(Array.from(files, ([path, { mtimeNs }]) => [path, mtimeNs]));
+const stamps = ({ files }: KataFiles) => Object.fromEntries(Array.from(files, ([path, { mtimeNs }]) => [path, mtimeNs]));
 
 /** After a test: sources of the person's, and an object file that katafleet keeps out of sight. */
-function tested(source = file('a.c', '1', 5n)): Sandbox {
-  const { sandbox } = submit(emptySandbox, [source, file('same', 's', 7n, 0o755)], [], at - 1_000);
-  const [object] = submit(emptySandbox, [file('a.o', 'o', built)], [], at).sandbox.files.values();
+function tested(source = file('a.c', '1', 5n)): KataFiles {
+  const { sandbox } = submit(noFiles, [source, file('same', 's', 7n, 0o755)], [], at - 1_000);
+  const [object] = submit(noFiles, [file('a.o', 'o', built)], [], at).sandbox.files.values();
   assert.ok(object);
   return { ...sandbox, files: new Map([...sandbox.files, ['a.o', { ...object, hidden: true }]]) };
 }
 
 describe('time stamps of what a person hands in', () => {
   it('are those that were given, where nothing was built', () => {
-    const { sandbox } = submit(emptySandbox, [file('a', 'x', -5n), file('b', 'x', 9n)], [], at);
+    const { sandbox } = submit(noFiles, [file('a', 'x', -5n), file('b', 'x', 9n)], [], at);
     assert.deepEqual(stamps(sandbox), { a: -5n, b: 9n });
     assert.deepEqual(stamps(submit(sandbox, [file('a', 'y', -6n)], [], at).sandbox), { a: -6n });
   });
@@ -41,7 +42,7 @@ describe('time stamps of what a person hands in', () => {
 
   it('never pass what 64 bits hold', () => {
     const last = 2n ** 63n - 1n;
-    const before = submit(emptySandbox, [file('far', 'x', last)], [], at).sandbox;
+    const before = submit(noFiles, [file('far', 'x', last)], [], at).sandbox;
     assert.equal(stamps(submit(before, [file('far', 'xy')], [], at).sandbox)['far'], last);
   });
 });

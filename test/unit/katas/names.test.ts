@@ -5,7 +5,8 @@ import { noChanges } from '../../../src/model/result.ts';
 import { compileGlob } from '../../../src/katas/glob.ts';
 import { namesGitFolder } from '../../../src/katas/names.ts';
 import { fateOf, parseRules, Rules } from '../../../src/katas/rules.ts';
-import { apply, emptySandbox, submit } from '../../../src/katas/sandbox.ts';
+import { noFiles } from '../../../src/katas/kata-files.ts';
+import { apply, submit } from '../../../src/katas/sandbox.ts';
 import { created, file } from '../../support/katas.ts';
 
 const code = (expected: string) => (error: unknown) => error instanceof KatafleetError && error.code === expected;
@@ -36,7 +37,7 @@ describe('names that a repository can’t hold', () => {
 
   it('are left out on their way in and on their way back, and told', () => {
     const { sandbox, leftOut } = submit(
-      emptySandbox,
+      noFiles,
       [file('a'), file('.git/hooks/post-checkout')],
       [{ path: 'd/.GIT', mode: 0o755, mtimeNs: 0n }],
     );
@@ -120,7 +121,7 @@ describe('rules', () => {
   });
 
   it('what a person handed in stays shown, but a change that is ignored is not taken', () => {
-    const { sandbox } = submit(emptySandbox, [file('mine.o', '1'), file('kept', '1')]);
+    const { sandbox } = submit(noFiles, [file('mine.o', '1'), file('kept', '1')]);
     const fate = fateOf(Rules.parse({ rules: [{ hide: '*.o' }, { ignore: 'kept' }] }));
     const applied = apply(sandbox, { ...noChanges(), files: [{ ...created('mine.o', '2'), change: 'changed' }], deleted: ['kept'] }, fate);
     assert.deepEqual(
@@ -132,13 +133,13 @@ describe('rules', () => {
 
 describe('the sandbox folder', () => {
   it('refuses what no folder can hold', () => {
-    assert.throws(() => submit(emptySandbox, [file('a'), file('a/b')]), code('files.path'));
-    assert.throws(() => submit(emptySandbox, [file('a'), file('a')]), code('files.path'));
-    assert.throws(() => submit(emptySandbox, [file('../a')]), code('files.path'));
+    assert.throws(() => submit(noFiles, [file('a'), file('a/b')]), code('files.path'));
+    assert.throws(() => submit(noFiles, [file('a'), file('a')]), code('files.path'));
+    assert.throws(() => submit(noFiles, [file('../a')]), code('files.path'));
     assert.throws(
       () =>
         submit(
-          emptySandbox,
+          noFiles,
           Array.from({ length: 10_001 }, (_, index) => file(`${index}`)),
         ),
       code('files.too_many'),
@@ -146,7 +147,7 @@ describe('the sandbox folder', () => {
   });
 
   it('a folder replaced by a file and back', () => {
-    const { sandbox } = submit(emptySandbox, [file('d/a'), file('d/b')]);
+    const { sandbox } = submit(noFiles, [file('d/a'), file('d/b')]);
     const flat = apply(sandbox, { ...noChanges(), files: [created('d', 'flat')], deleted: ['d/a', 'd/b'] }, () => 'show');
     assert.deepEqual([[...flat.sandbox.files.keys()], flat.shown.deleted], [['d'], ['d/a', 'd/b']]);
     const back = apply(flat.sandbox, { ...noChanges(), files: [created('d/a')], deleted: ['d'] }, () => 'show');
@@ -154,7 +155,7 @@ describe('the sandbox folder', () => {
   });
 
   it('a person’s file goes before a hidden one that stands in its way', () => {
-    const { sandbox } = submit(emptySandbox, [file('a')]);
+    const { sandbox } = submit(noFiles, [file('a')]);
     const { sandbox: built } = apply(
       sandbox,
       { ...noChanges(), files: [created('build/x.o'), created('y.o')] },

@@ -8,7 +8,8 @@ import { Git } from '../../../src/katas/git.ts';
 import { readTip } from '../../../src/katas/read.ts';
 import { filesJson, json, readStamps, readTestRecord, testRecord } from '../../../src/katas/record.ts';
 import { fateOf, Rules } from '../../../src/katas/rules.ts';
-import { apply, emptySandbox, type Kept } from '../../../src/katas/sandbox.ts';
+import { noFiles, type KataFile } from '../../../src/katas/kata-files.ts';
+import { apply } from '../../../src/katas/sandbox.ts';
 import { resultJson } from '../../../src/model/json.ts';
 import { requestOf, RunJson } from '../../../src/model/request-json.ts';
 import { decodeResult, encodeResult } from '../../../src/store/codec.ts';
@@ -44,7 +45,7 @@ describe('what katafleet writes it can read', () => {
         fc.dictionary(path, entry, { noNullPrototype: true }),
         fc.dictionary(path, entry, { noNullPrototype: true }),
         (files, folders) => {
-          const sandbox = { files: new Map(Object.entries(files)) as Map<string, Kept>, folders: new Map(Object.entries(folders)) };
+          const sandbox = { files: new Map(Object.entries(files)) as Map<string, KataFile>, folders: new Map(Object.entries(folders)) };
           const read = readStamps(filesJson(sandbox));
           const bare = (entries: ReadonlyMap<string, object>) =>
             new Map(Array.from(entries, ([name, one]) => [name, { path: name, ...one }]));
@@ -78,7 +79,7 @@ describe('what katafleet writes it can read', () => {
     const folders = Array.from({ length: 2_050 }, (_, number) => ({ path: long(number), mode: 0o755, mtimeNs: 0n }));
     const omitted = folders.slice(0, 1_000).map(({ path: name }) => ({ path: name, reason: 'fifo' as const }));
     const changes = { ...noChanges(), folders, deleted: folders.map(({ path: name }) => name), omitted, omittedCount: omitted.length };
-    const { sandbox, shown, hidden, ignored } = apply(emptySandbox, changes, fateOf(Rules.parse({}), []));
+    const { sandbox, shown, hidden, ignored } = apply(noFiles, changes, fateOf(Rules.parse({}), []));
     assert.ok(sandbox.folders.size > 900 && sandbox.folders.size < folders.length);
     assert.equal(shown.omittedCount, omitted.length + folders.length - sandbox.folders.size, 'the rest is told');
     const written = filesJson(sandbox);

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { decodePath } from '../../../src/model/paths.ts';
 import type { RunRequest, SandboxFolder } from '../../../src/model/request.ts';
-import type { Sandbox, WholeFile } from '../../../src/katas/sandbox.ts';
+import type { KataFiles, WholeFile } from '../../../src/katas/kata-files.ts';
 import { created, file, git, result, startPoint, testStore } from '../../support/katas.ts';
 
 /** Files and empty folders as plain values, in order. */
@@ -11,7 +11,7 @@ const plain = (files: Iterable<[string, { mode?: number | undefined; mtimeNs?: b
   [...files]
     .map(([path, { mode, mtimeNs, content }]) => [path, mode, mtimeNs, Buffer.from((content ?? '') as Uint8Array).toString('hex')] as const)
     .sort(([a], [b]) => (a < b ? -1 : 1));
-const ofSandbox = ({ files, folders }: Sandbox) => [plain(files), plain(folders)];
+const ofSandbox = ({ files, folders }: KataFiles) => [plain(files), plain(folders)];
 const ofRequest = ({ files, folders = [] }: RunRequest) => [
   plain(files.map((each) => [each.path, each])),
   plain(folders.map((each) => [each.path, each])),

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { FairQueue, type Waiting } from '../../../src/scheduler/queue/queue.ts';
+import type { QueueEntry } from '../../../src/scheduler/queue/entry.ts';
+import { FairQueue } from '../../../src/scheduler/queue/queue.ts';
 import { waiting } from '../../support/waiting.ts';
 
 const wide = { runs: 1e9, bytes: 1e12, perTenant: 1e9 };
 const yes = () => true;
-type Run = Waiting<undefined>;
+type Run = QueueEntry<undefined>;
 
 const step = fc.oneof(
   {

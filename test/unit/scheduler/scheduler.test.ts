@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { Cluster } from '../../../src/scheduler/place/cluster.ts';
-import { FairQueue, type Waiting } from '../../../src/scheduler/queue/queue.ts';
+import type { QueueEntry } from '../../../src/scheduler/queue/entry.ts';
+import { FairQueue } from '../../../src/scheduler/queue/queue.ts';
 import { Scheduler } from '../../../src/scheduler/scheduler.ts';
 import type { Wanted } from '../../../src/scheduler/place/placement.ts';
 import { addNode, facts, nodeName, wanted } from '../../support/cluster.ts';
@@ -16,7 +17,7 @@ function setUp(nodes: number, memory = 4096 * MiB) {
   const queue = new FairQueue<Wanted>(wide);
   const scheduler = new Scheduler(queue, cluster, (value) => value, { policy: { pack: 'spread' }, random: seeded(1) });
   let made = 0;
-  const submit = (size: number, more: Partial<Waiting<Wanted>> = {}, job: Partial<Wanted> = {}): string => {
+  const submit = (size: number, more: Partial<QueueEntry<Wanted>> = {}, job: Partial<Wanted> = {}): string => {
     const id = `run-${(made += 1)}`;
     const value = wanted({ memory: size * MiB, ...job });
     queue.admit({
