@@ -1,5 +1,6 @@
 import type { Outcome } from '../../src/model/outcome.ts';
 import { omissions, type ReturnedFile, type RunResult, type StepResult } from '../../src/model/result.ts';
+import { aRunResult, aStepResult } from '../support/builders.ts';
 
 /** Names of files as programs may choose them. Lone surrogates stand for bytes that are no text, see src/model/paths.ts. */
 export const hostileNames: readonly string[] = [
@@ -52,55 +53,33 @@ export const outcomes: readonly Outcome[] = [
 ];
 
 /** A step's result without what is optional. */
-export const plainStep = (outcome: Outcome): StepResult => ({
-  outcome,
-  stdout: Buffer.from('All tests passed\n'),
-  stderr: Buffer.alloc(0),
-  stdoutBytes: 17,
-  stderrBytes: 0,
-  stdoutCut: false,
-  stderrCut: false,
-  wallMs: 0,
-  userMs: 0,
-  systemMs: 0,
-  peakMemory: 0,
-  oomKills: 0,
-});
+export const plainStep = (outcome: Outcome): StepResult => aStepResult({ outcome, stdout: 'All tests passed\n' });
 
 /** A step's result with every field. */
-export const fullStep = (outcome: Outcome): StepResult => ({
-  outcome,
-  stdout: Buffer.from([0, 0xff, 0x80, 0x0a, 0xc3]),
-  stderr: Buffer.from('größer\u0000'),
-  stdoutTail: Buffer.from([0xa9, 0x0a]),
-  stderrTail: Buffer.from('end\n'),
-  stdoutOmitted: 5_000_000_000,
-  stderrOmitted: 0,
-  stdoutBytes: 5_000_000_007,
-  stderrBytes: 13,
-  stdoutCut: true,
-  stderrCut: true,
-  wallMs: 10_000.25,
-  userMs: 86_400_000,
-  systemMs: 0.5,
-  peakMemory: 1_099_511_627_776,
-  oomKills: 3,
-  exitCode: 137,
-});
+export const fullStep = (outcome: Outcome): StepResult =>
+  aStepResult({
+    outcome,
+    stdout: Buffer.from([0, 0xff, 0x80, 0x0a, 0xc3]),
+    stderr: 'größer\u0000',
+    stdoutTail: Buffer.from([0xa9, 0x0a]),
+    stderrTail: Buffer.from('end\n'),
+    stdoutOmitted: 5_000_000_000,
+    stderrOmitted: 0,
+    stdoutBytes: 5_000_000_007,
+    stderrBytes: 13,
+    stdoutCut: true,
+    stderrCut: true,
+    wallMs: 10_000.25,
+    userMs: 86_400_000,
+    systemMs: 0.5,
+    peakMemory: 1_099_511_627_776,
+    oomKills: 3,
+    exitCode: 137,
+  });
 
 /** A result without what is optional. */
-export const plainResult = (id: string, outcome: Outcome): RunResult => ({
-  id,
-  image: 'gcc-assert',
-  node: 'local',
-  attempt: 1,
-  warm: false,
-  resumed: false,
-  outcome,
-  steps: [plainStep(outcome)],
-  changes: { files: [], folders: [], deleted: [], omitted: [], omittedCount: 0 },
-  timings: { queueMs: 0, acquireMs: 0, executeMs: 0, collectMs: 0, totalMs: 0 },
-});
+export const plainResult = (id: string, outcome: Outcome): RunResult =>
+  aRunResult({ id, warm: false, outcome, steps: [plainStep(outcome)] });
 
 /** A result with every field, and a file for each hostile name. */
 export const fullResult = (id: string, outcome: Outcome, more: readonly ReturnedFile[] = []): RunResult => ({

@@ -1,17 +1,16 @@
 import assert from 'node:assert/strict';
 import { Placing } from '../../src/model/placing.ts';
-import type { RunRequest } from '../../src/model/request.ts';
 import { Dispatcher, type DispatcherOptions } from '../../src/runs/dispatcher.ts';
 import { checkJob } from '../../src/runs/job.ts';
 import type { Recorder } from '../../src/runs/ticket.ts';
+import { aRequest } from './builders.ts';
 import { fakeFleet, type FakeFleetOptions, MiB } from './fake-fleet.ts';
 
 export function jobOf(
   argv: string[] = ['echo', 'hi'],
   { memory = 512 * MiB, image = 'any', cpus = 1, ...placing }: { memory?: number; image?: string; cpus?: number } & Partial<Placing> = {},
 ) {
-  const request: RunRequest = { image, files: [], steps: [{ argv }], profile: { memory, cpus } };
-  return checkJob(request, Placing.parse(placing));
+  return checkJob(aRequest({ image, steps: [{ argv }], profile: { memory, cpus } }), Placing.parse(placing));
 }
 
 /** A dispatcher over nodes in memory, all of them ready, with a record of what it wrote down. */

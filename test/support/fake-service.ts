@@ -3,6 +3,7 @@ import type { RunRequest } from '../../src/model/request.ts';
 import { Dispatcher, type DispatcherOptions } from '../../src/runs/dispatcher.ts';
 import { RunService } from '../../src/runs/service.ts';
 import { Journal } from '../../src/store/journal.ts';
+import { aRequest } from './builders.ts';
 import { fakeFleet, type FakeFleetOptions, MiB } from './fake-fleet.ts';
 
 /** Runs over nodes in memory, written down in a journal, which may be a file that outlives the service. */
@@ -44,10 +45,7 @@ export async function fakeService(
 }
 
 export const runOf = (argv: string[], more: Partial<RunRequest> = {}): RunRequest => ({
-  image: 'any',
-  files: [],
-  steps: [{ argv }],
-  profile: { memory: 512 * MiB },
+  ...aRequest({ steps: [{ argv }], profile: { memory: 512 * MiB } }),
   ...more,
 });
 export const placed = (more: Partial<Placing> = {}): Placing => Placing.parse(more);

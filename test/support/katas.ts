@@ -11,6 +11,7 @@ import { Rules } from '../../src/katas/rules.ts';
 import type { WholeFile } from '../../src/katas/kata-files.ts';
 import type { StartPoint } from '../../src/katas/start-point.ts';
 import { type KatasOptions, Katas } from '../../src/katas/store.ts';
+import { aRunResult, aStepResult } from './builders.ts';
 
 export const file = (path: string, content: string | Uint8Array = path, more: Partial<WholeFile> = {}): WholeFile => ({
   path,
@@ -33,35 +34,14 @@ export const startPoint = (rules: unknown = {}, files = [file('cyber-dojo.sh', '
 });
 
 export function result(changes: Partial<Changes> = {}, more: Partial<RunResult> = {}): RunResult {
-  return {
-    id: 'run1',
-    image: 'gcc-assert',
-    node: 'local',
-    attempt: 1,
-    warm: true,
-    resumed: false,
+  return aRunResult({
     outcome: { kind: 'exited', code: 0 },
     light: 'green',
-    steps: [
-      {
-        outcome: { kind: 'exited', code: 0 },
-        stdout: Buffer.from('All tests passed\n'),
-        stderr: Buffer.alloc(0),
-        stdoutBytes: 17,
-        stderrBytes: 0,
-        stdoutCut: false,
-        stderrCut: false,
-        wallMs: 5,
-        userMs: 2,
-        systemMs: 1,
-        peakMemory: 1024,
-        oomKills: 0,
-      },
-    ],
+    steps: [aStepResult({ stdout: 'All tests passed\n', wallMs: 5, userMs: 2, systemMs: 1, peakMemory: 1_024 })],
     changes: { ...noChanges(), ...changes },
     timings: { queueMs: 0, acquireMs: 1, executeMs: 5, collectMs: 1, totalMs: 7 },
     ...more,
-  };
+  });
 }
 
 export const created = (path: string, content: string | Uint8Array = path, mode = 0o644, mtimeNs = 1_700_000_001_000_000_001n) => ({

@@ -9,6 +9,7 @@ import { profileNamed, withProfile } from '../../src/cli/profile.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { KatafleetError } from '../../src/model/errors.ts';
 import { saidLimits } from '../../src/model/limits.ts';
+import { aRequest } from '../support/builders.ts';
 
 interface Asked {
   profile?: unknown;
@@ -92,7 +93,7 @@ describe('katafleet run: limits and profiles', () => {
   });
 
   it('leaves a request without a named profile as it is', () => {
-    const request = { image: 'i', files: [], steps: [{ argv: ['true'] }], profile: { memory: 1024 ** 3 } };
+    const request = aRequest({ profile: { memory: 1024 ** 3 } });
     assert.equal(withProfile(request, undefined), request);
   });
 

@@ -15,35 +15,17 @@ import { writeBack } from '../../src/cli/files/write-back.ts';
 import { KatafleetError } from '../../src/model/errors.ts';
 import { ago } from '../../src/model/quantity.ts';
 import { noChanges } from '../../src/model/result.ts';
-import type { NodeSummary } from '../../src/model/node.ts';
 import type { NodeVerdict } from '../../src/model/verdict.ts';
+import { aNode } from '../support/builders.ts';
 import { fakeMachine } from '../support/fake-driver.ts';
 
-const summary: NodeSummary = {
-  name: 'a',
-  endpoint: 'unix:///a',
+const summary = aNode({
   state: 'down',
   cordoned: 'draining',
   trouble: { code: 'engine.unreachable', message: 'no engine answers' },
-  driver: undefined,
-  why: 'not probed yet',
-  labels: {},
-  engine: undefined,
-  api: undefined,
   architecture: 'amd64',
-  kernel: undefined,
-  cgroup: undefined,
-  swarm: undefined,
-  storage: undefined,
-  runtimes: [],
-  enforces: [],
-  cpus: 0,
-  memory: { total: 0, bookable: 0, booked: 0, free: 0 },
-  sandboxes: { idle: 0, busy: 0 },
-  images: 0,
-  clockSkewMs: undefined,
   lastSeen: 5_000,
-};
+});
 const code = (expected: string) => (error: unknown) => error instanceof KatafleetError && error.code === expected;
 
 describe('command line', () => {

@@ -3,6 +3,7 @@ import { KatafleetError } from '../../src/model/errors.ts';
 import { profileOf, sandboxLimits } from '../../src/model/profile.ts';
 import type { Recorder } from '../../src/runs/ticket.ts';
 import { checkJob } from '../../src/runs/job.ts';
+import { aRequest } from '../support/builders.ts';
 import { fakeFingerprint } from '../support/fake-driver.ts';
 import { dispatching, jobOf as job } from '../support/dispatching.ts';
 import { imageOf, MiB } from '../support/fake-fleet.ts';
@@ -26,9 +27,7 @@ describe('dispatcher: a run’s attempts', () => {
     const { dispatcher, driver, close } = await dispatching(['a']);
     const day = 24 * 3_600_000;
     const steps = Array.from({ length: 30 }, () => ({ argv: ['echo', 'hi'], limits: { wallMs: day } }));
-    const running = dispatcher.submit(
-      checkJob({ image: 'any', files: [], steps: [{ argv: ['hold'], limits: { wallMs: day } }, ...steps] }),
-    );
+    const running = dispatcher.submit(checkJob(aRequest({ steps: [{ argv: ['hold'], limits: { wallMs: day } }, ...steps] })));
     await until(() => driver('a').holding === 1);
     await new Promise((resolve) => setImmediate(() => setTimeout(resolve, 5))); // a timer of 1 ms would have fired
     driver('a').letGo();
@@ -221,7 +220,7 @@ describe('dispatcher: a node that has no room after all', () => {
   it('sandboxes that are kept for sessions go then, too', async () => {
     const sessions = { most: 10, perTenant: 10, idleMs: 60_000, ageMs: 60_000, memory: 1 };
     const { dispatcher, driver, close } = await dispatching(['a'], { sessions });
-    const request = { image: 'any', files: [], steps: [{ argv: ['echo'] }], profile: { memory: 512 * MiB }, session: 's' };
+    const request = aRequest({ steps: [{ argv: ['echo'] }], profile: { memory: 512 * MiB }, session: 's' });
     await dispatcher.submit(checkJob(request));
     assert.equal(driver('a').containers.size, 1, 'it is kept');
     driver('a').faults = { room: 512 * MiB };

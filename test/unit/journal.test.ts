@@ -12,26 +12,16 @@ import type { RunRequest } from '../../src/model/request.ts';
 import { noChanges, type RunResult } from '../../src/model/result.ts';
 import { decodeRequest, decodeResult, encodeRequest, encodeResult, hashOf } from '../../src/store/codec.ts';
 import { Journal } from '../../src/store/journal.ts';
+import { aRequest, aRunResult, aStepResult } from '../support/builders.ts';
 
 const placing = (more: object = {}) => Placing.parse(more);
-const request = (name = 'x', content = 'hi'): RunRequest => ({
-  image: 'gcc',
-  files: [{ path: name, mode: 0o644, mtimeNs: 5n, content: Buffer.from(content) }],
-  steps: [{ argv: ['make'] }],
-});
-const result = (id: string, more: Partial<RunResult> = {}): RunResult => ({
-  id,
-  image: 'gcc',
-  node: 'a',
-  attempt: 1,
-  warm: true,
-  resumed: false,
-  outcome: { kind: 'exited', code: 0 },
-  steps: [],
-  changes: noChanges(),
-  timings: { queueMs: 0, acquireMs: 0, executeMs: 0, collectMs: 0, totalMs: 0 },
-  ...more,
-});
+const request = (name = 'x', content = 'hi'): RunRequest =>
+  aRequest({
+    image: 'gcc',
+    files: [{ path: name, mode: 0o644, mtimeNs: 5n, content: Buffer.from(content) }],
+    steps: [{ argv: ['make'] }],
+  });
+const result = (id: string, more: Partial<RunResult> = {}): RunResult => aRunResult({ id, image: 'gcc', node: 'a', steps: [], ...more });
 const error = { code: 'engine.failed', message: 'broken' };
 const refuses = (code: string) => (thrown: unknown) => thrown instanceof KatafleetError && thrown.code === code;
 
@@ -380,7 +370,7 @@ describe('journal: the file', () => {
     assert.ok(last > 100, told);
     using journal = Journal.open(file);
     assert.ok([...journal.unfinished()].length > last);
-    const known = { image: 'gcc', files: [], steps: [{ argv: ['true'] }] };
+    const known = aRequest({ image: 'gcc' });
     assert.equal(journal.known('t', `k${last}`, { request: known, placing: placing() }), `r${last}`);
   });
 });
@@ -413,12 +403,8 @@ describe('journal: the form of values', () => {
 
   it('results too', () => {
     const stdout = Buffer.from([0, 255, 10]);
-    const [common, more] = [
-      { stderr: Buffer.alloc(0), stdoutBytes: 3, stderrBytes: 0, stdoutCut: false, stderrCut: true, wallMs: 1.5 },
-      { userMs: 0, systemMs: 0, peakMemory: 1, oomKills: 0 },
-    ];
     const whole = result('r', {
-      steps: [{ outcome: { kind: 'signalled', signal: 9 }, stdout, ...common, ...more }],
+      steps: [aStepResult({ outcome: { kind: 'signalled', signal: 9 }, stdout, stderrCut: true, wallMs: 1.5, peakMemory: 1 })],
       changes: { ...noChanges(), files: [{ change: 'created', path: '\udcff', mode: 0, mtimeNs: -1n, content: stdout }] },
     });
     assert.deepEqual(decodeResult(encodeResult(whole)), whole);

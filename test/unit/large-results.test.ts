@@ -11,11 +11,12 @@ import { resultJson } from '../../src/model/json.ts';
 import { longJson } from '../../src/http/long-json.ts';
 import { Journal } from '../../src/store/journal.ts';
 import { migrations } from '../../src/store/migrations.ts';
+import { aRequest } from '../support/builders.ts';
 import { result } from '../support/katas.ts';
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
-const request = { image: 'i', files: [], steps: [{ argv: ['x'] }] };
+const request = aRequest();
 const file = (path: string, content: Buffer) => ({ change: 'created' as const, path, mode: 0o644, mtimeNs: 5n, content });
 
 /** Files of every kind: small, large, text whose letters lie across pieces, text to escape, many that are small one by one. */

@@ -39,7 +39,7 @@ describe('the JSON of a result', () => {
       ...json,
       mood: 'good',
       outcome: { kind: 'evaporated', degrees: 100 },
-      steps: json.steps.map((step) => ({ ...step, nearMemory: true })),
+      steps: json.steps.map((step) => ({ ...step, ofTheFuture: true })),
       changes: { ...json.changes, omitted: [{ path: 'x', reason: 'haunted' }] },
     });
     assert.match(sayOutcome(read.outcome), /^lost: .*evaporated/);

@@ -1,43 +1,22 @@
 import assert from 'node:assert/strict';
-import { Client, type Run, type RunResult } from '../../../src/client/client.ts';
+import { Client, type Run } from '../../../src/client/client.ts';
 import { KatafleetError } from '../../../src/model/errors.ts';
 import { resultJson } from '../../../src/model/json.ts';
 import { unplaced } from '../../../src/model/placing.ts';
 import { requestOf, RunJson } from '../../../src/model/request-json.ts';
 import { noChanges } from '../../../src/model/result.ts';
+import { aRunResult, aStepResult } from '../../support/builders.ts';
 
 const bytes = Buffer.from([0xff, 0, 0x41]);
-const result: RunResult = {
-  id: 'r',
-  image: 'i',
-  node: 'n',
-  attempt: 1,
-  warm: true,
+const result = aRunResult({
   resumed: true,
-  outcome: { kind: 'exited', code: 0 },
-  steps: [
-    {
-      outcome: { kind: 'exited', code: 0 },
-      stdout: bytes,
-      stderr: Buffer.from('said'),
-      stdoutBytes: 3,
-      stderrBytes: 4,
-      stdoutCut: false,
-      stderrCut: false,
-      wallMs: 1,
-      userMs: 1,
-      systemMs: 0,
-      peakMemory: 1,
-      oomKills: 0,
-    },
-  ],
+  steps: [aStepResult({ stdout: bytes, stderr: 'said', wallMs: 1, userMs: 1, peakMemory: 1 })],
   changes: {
     ...noChanges(),
     files: [{ change: 'created', path: 'made', mode: 0o755, mtimeNs: 1_700_000_000_123_456_789n, content: bytes }],
     folders: [{ path: 'empty', mode: 0o700, mtimeNs: 5n }],
   },
-  timings: { queueMs: 0, acquireMs: 0, executeMs: 0, collectMs: 0, totalMs: 0 },
-};
+});
 const request = {
   image: 'i',
   files: [{ path: 'in', mode: 0o640, mtimeNs: 7n, content: bytes }],

@@ -1,27 +1,14 @@
 import assert from 'node:assert/strict';
 import { poolKey } from '../../../src/model/profile.ts';
 import type { Outcome } from '../../../src/model/outcome.ts';
-import type { StepResult } from '../../../src/model/result.ts';
 import { createOptions } from '../../../src/drivers/engine/options.ts';
 import { checkJob } from '../../../src/runs/job.ts';
 import { RunJson, requestOf } from '../../../src/model/request-json.ts';
 import { pullFault, transfersWith } from '../../../src/runs/attempt/rsync-transfer.ts';
+import { aStepResult } from '../../support/builders.ts';
 
 const path = '/katas/one';
-const ended = (outcome: Outcome, stderr = ''): StepResult => ({
-  outcome,
-  stdout: Buffer.alloc(0),
-  stderr: Buffer.from(stderr),
-  stdoutBytes: 0,
-  stderrBytes: stderr.length,
-  stdoutCut: false,
-  stderrCut: false,
-  wallMs: 1,
-  userMs: 0,
-  systemMs: 0,
-  peakMemory: 0,
-  oomKills: 0,
-});
+const ended = (outcome: Outcome, stderr = '') => aStepResult({ outcome, stderr, wallMs: 1 });
 const exited = (code: number, stderr?: string) => ended({ kind: 'exited', code }, stderr);
 const steps = [{ argv: ['true'] }];
 

@@ -6,6 +6,7 @@ import type { Lease } from '../../../src/fleet/node/sandboxes.ts';
 import { checkJob, type Job } from '../../../src/runs/job.ts';
 import { SandboxState } from '../../../src/runs/sessions/sandbox-state.ts';
 import { mayServeAgain, type SessionLimits, Sessions } from '../../../src/runs/sessions/sessions.ts';
+import { aRequest } from '../../support/builders.ts';
 
 const MiB = 1024 ** 2;
 const roomy: SessionLimits = { most: 10, perTenant: 10, idleMs: 1_000, ageMs: 10_000, memory: 1 };
@@ -26,7 +27,7 @@ function setUp(limits: Partial<SessionLimits> = {}) {
 }
 
 function job(session: string | undefined, { tenant = 'default', memory = 512 * MiB, filesBack = 10 } = {}): Job {
-  const request = { image: 'i', files: [], steps: [{ argv: ['true'] }], profile: { memory, filesBack } };
+  const request = aRequest({ profile: { memory, filesBack } });
   return checkJob({ ...request, ...(session === undefined ? {} : { session }) }, Placing.parse({ tenant }));
 }
 
