@@ -1,52 +1,21 @@
 import { randomUUID } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
-import { MiB } from '../base/units.ts';
 import { KatafleetError } from '../model/errors.ts';
 import { canonicalImage } from '../model/image-name.ts';
-import { Placing } from '../model/placing.ts';
-import {
-  type AttemptRecord,
-  type KeptRecord,
-  type RunRecord,
-  type RunState,
-  type RunSummary,
-  type UnendedRun,
-  notCounted,
-} from '../model/record.ts';
+import type { Placing } from '../model/placing.ts';
+import type { AttemptRecord, KeptRecord, RunRecord, RunState, RunSummary, UnendedRun } from '../model/record.ts';
 import type { RunRequest } from '../model/request.ts';
 import type { RunResult } from '../model/result.ts';
 import { kept, split, whole } from './apart.ts';
-import { decodeRequest, decodeResult, encodeRequest, encodeResult, hashOf } from './codec.ts';
+import { decodeRequest, decodeResult, encodeRequest, encodeResult } from './codec.ts';
 import { type Db, openDatabase } from './database.ts';
 import { NodeBook } from './node-book.ts';
+import { isSameRequest, RequestHashes } from './request-hash.ts';
+import { attemptOf, summaryOf } from './run-rows.ts';
+import { statements, stoppedInIt } from './run-statements.ts';
 
-interface RunRow {
-  id: string;
-  sequence: number;
-  tenant: string;
-  key: string | null;
-  hash: Buffer;
-  image: string;
-  placing: string;
-  state: RunState;
-  attempt: number;
-  accepted_at: number;
-  ended_at: number | null;
-  error: string | null;
-}
-
-/** Why an attempt is lost whose katafleet died. */
-/** Before a hash over what a client said; earlier releases wrote the bare 32 bytes of one over the request as it was understood. */
-const overWhatWasSaid = Buffer.from([2]);
-const diedInIt = 'katafleet ended in the middle of it';
-/** Why one is lost whose katafleet was told to end, and could not wait for it. */
-const stoppedInIt = 'katafleet was stopped in the middle of it';
 /** Results forgotten for the sake of one. */
 const mostForgotten = 16;
-/** How many times its size a result takes when it becomes JSON as a whole: its bytes twice, base64, the text twice, bytes again. */
-const asJson = 8;
-/** Bytes of a result's pieces that are in memory at once on their way to a client. */
-const onTheirWay = 4 * MiB;
 /** Rows forgotten in one transaction. */
 const batch = 500;
 
@@ -62,7 +31,7 @@ export class Journal extends NodeBook implements Disposable {
   /** When the journal was made, Unix ms. */
   readonly since: number;
   readonly #db: Db;
-  readonly #hashes = new WeakMap<object, Buffer>();
+  readonly #hashes = new RequestHashes();
   readonly #sql;
   readonly #keepBytes: number;
   #sequence: number;
@@ -106,7 +75,7 @@ export class Journal extends NodeBook implements Disposable {
     const bytes = encodeRequest(run.request);
     return this.#db.transaction(() => {
       const { id, tenant, key, request, placing, at } = run;
-      const hash = this.#hashOf(run.said ?? { request, placing });
+      const hash = this.#hashes.of(run.said ?? { request, placing });
       const known = this.#known(tenant, key, hash);
       if (known !== undefined) return { id: known, known: true };
       this.#sequence += 1;
@@ -119,23 +88,12 @@ export class Journal extends NodeBook implements Disposable {
 
   /** The run that a tenant's key was given to. @throws request.conflict when that was another request */
   known(tenant: string, key: string, said: object): string | undefined {
-    return this.#known(tenant, key, this.#hashOf(said));
-  }
-
-  /** Over what the client said, before any default: those may be others by the time it asks again. Once for each value. */
-  #hashOf(said: object): Buffer {
-    const there = this.#hashes.get(said);
-    if (there) return there;
-    const hash = Buffer.concat([overWhatWasSaid, hashOf(said)]);
-    this.#hashes.set(said, hash);
-    return hash;
+    return this.#known(tenant, key, this.#hashes.of(said));
   }
 
   #known(tenant: string, key: string | undefined, hash: Buffer): string | undefined {
     const there = key === undefined ? undefined : this.#sql.byKey.get(tenant, key);
-    if (!there) return undefined;
-    // Earlier releases hashed the request with its defaults, which can't be told any more: there the key's word is enough.
-    if (there.hash.length !== hash.length || there.hash.equals(hash)) return there.id;
+    if (!there || isSameRequest(there.hash, hash)) return there?.id;
     throw new KatafleetError('request.conflict', `the idempotency key ${JSON.stringify(key)} was used for another run, ${there.id}`, {
       hint: 'a key stands for one request; take a new key for a new run',
     });
@@ -229,7 +187,7 @@ export class Journal extends NodeBook implements Disposable {
     if (!row) return undefined;
     const result = row.state === 'finished' ? this.#sql.result.get(id) : undefined;
     return {
-      ...summary(row),
+      ...summaryOf(row),
       attempts: this.#attempts(id),
       result: result && kept(decodeResult(result.bytes), (at) => this.#piece(id, at)),
     };
@@ -247,16 +205,7 @@ export class Journal extends NodeBook implements Disposable {
   }
 
   #attempts(id: string): AttemptRecord[] {
-    return this.#sql.attempts.all(id).map(({ number, node, warm, resumed, started_at, ended_at, state, reason }) => ({
-      number,
-      node,
-      warm: warm === null ? undefined : warm === 1,
-      resumed: resumed === 1,
-      startedAt: started_at,
-      endedAt: ended_at ?? undefined,
-      state,
-      reason: reason ?? undefined,
-    }));
+    return this.#sql.attempts.all(id).map(attemptOf);
   }
 
   /** What a run that is not over asked for. */
@@ -267,7 +216,7 @@ export class Journal extends NodeBook implements Disposable {
 
   /** Newest first, without results. */
   list({ limit, state, tenant }: { limit: number; state?: RunState; tenant?: string }): RunSummary[] {
-    return this.#sql.list.all({ limit, state: state ?? null, tenant: tenant ?? null }).map(summary);
+    return this.#sql.list.all({ limit, state: state ?? null, tenant: tenant ?? null }).map(summaryOf);
   }
 
   /**
@@ -276,7 +225,7 @@ export class Journal extends NodeBook implements Disposable {
    */
   *unfinished(): Generator<UnendedRun> {
     for (const row of this.#sql.open.all()) {
-      const { id, tenant, placing, acceptedAt } = summary(row);
+      const { id, tenant, placing, acceptedAt } = summaryOf(row);
       yield { id, tenant, placing, acceptedAt, bytes: row.bytes, lastAttempt: row.attempt, abandoned: row.abandoned, stopped: row.stopped };
     }
   }
@@ -319,93 +268,4 @@ export class Journal extends NodeBook implements Disposable {
   [Symbol.dispose](): void {
     this.close();
   }
-}
-
-function summary(row: RunRow): RunSummary {
-  return {
-    id: row.id,
-    tenant: row.tenant,
-    key: row.key ?? undefined,
-    image: row.image,
-    state: row.state,
-    placing: Placing.parse(JSON.parse(row.placing)),
-    acceptedAt: row.accepted_at,
-    endedAt: row.ended_at ?? undefined,
-    error: row.error === null ? undefined : (JSON.parse(row.error) as { code: string; message: string; hint?: string }),
-  };
-}
-
-function statements(db: Db) {
-  return {
-    insert: db.prepare(
-      "INSERT INTO runs (id, sequence, tenant, key, hash, image, placing, state, accepted_at) VALUES (?, ?, ?, ?, ?, ?, ?, 'waiting', ?)",
-    ),
-    insertRequest: db.prepare('INSERT INTO requests (run, bytes) VALUES (?, ?)'),
-    used: db.prepare('INSERT INTO image_uses (image, used_at) VALUES (?, ?) ON CONFLICT DO UPDATE SET used_at = excluded.used_at'),
-    uses: db.prepare<[], { image: string; used_at: number }>('SELECT image, used_at FROM image_uses'),
-    byKey: db.prepare<[string, string], { id: string; hash: Buffer }>('SELECT id, hash FROM runs WHERE tenant = ? AND key = ?'),
-    begin: db.prepare("UPDATE runs SET state = 'running', attempt = ? WHERE id = ? AND ended_at IS NULL AND attempt < ?"),
-    insertAttempt: db.prepare(
-      "INSERT INTO attempts (run, number, node, warm, resumed, started_at, state) VALUES (?, ?, ?, ?, ?, ?, 'running')",
-    ),
-    endAttempt: db.prepare("UPDATE attempts SET state = ?, reason = ?, ended_at = ? WHERE run = ? AND number = ? AND state = 'running'"),
-    endAttempts: db.prepare("UPDATE attempts SET state = ?, reason = ?, ended_at = ? WHERE run = ? AND state = 'running'"),
-    lost: db.prepare("UPDATE runs SET state = 'waiting' WHERE id = ? AND ended_at IS NULL AND state = 'running' AND attempt = ?"),
-    // One journal has one katafleet: what was under way when it is opened is under way no more.
-    orphanAttempts: db.prepare(
-      `UPDATE attempts SET state = 'lost', reason = '${diedInIt}', ended_at = ?
-        WHERE state = 'running' AND run IN (SELECT id FROM runs WHERE ended_at IS NULL)`,
-    ),
-    orphanRuns: db.prepare("UPDATE runs SET state = 'waiting' WHERE ended_at IS NULL AND state = 'running'"),
-    finish: db.prepare(
-      "UPDATE runs SET state = 'finished', ended_at = ? WHERE id = ? AND ended_at IS NULL AND state = 'running' AND attempt = ?",
-    ),
-    insertPiece: db.prepare('INSERT INTO pieces (run, number, bytes) VALUES (?, ?, ?)'),
-    piece: db.prepare<[string, number], { bytes: Buffer }>('SELECT bytes FROM pieces WHERE run = ? AND number = ?'),
-    insertResult: db.prepare('INSERT INTO results (run, bytes) VALUES (?, ?)'),
-    dropRequest: db.prepare('DELETE FROM requests WHERE run = ?'),
-    fail: db.prepare(
-      'UPDATE runs SET state = @state, error = @error, ended_at = @at WHERE id = @id AND ended_at IS NULL AND (@attempt IS NULL OR attempt = @attempt)',
-    ),
-    byId: db.prepare<[string], RunRow>('SELECT * FROM runs WHERE id = ?'),
-    result: db.prepare<[string], { bytes: Buffer }>('SELECT bytes FROM results WHERE run = ?'),
-    request: db.prepare<[string], { bytes: Buffer }>('SELECT bytes FROM requests WHERE run = ?'),
-    attempts: db.prepare<
-      [string],
-      {
-        number: number;
-        node: string;
-        warm: number | null;
-        resumed: number;
-        started_at: number;
-        ended_at: number | null;
-        state: AttemptRecord['state'];
-        reason: string | null;
-      }
-    >('SELECT * FROM attempts WHERE run = ? ORDER BY number'),
-    list: db.prepare<[{ limit: number; state: string | null; tenant: string | null }], RunRow>(
-      'SELECT * FROM runs WHERE (@state IS NULL OR state = @state) AND (@tenant IS NULL OR tenant = @tenant) ORDER BY sequence DESC LIMIT @limit',
-    ),
-    open: db.prepare<[], RunRow & { abandoned: number; stopped: number; bytes: number }>(
-      `SELECT *, coalesce((SELECT length(bytes) FROM requests WHERE run = runs.id), 0) AS bytes,
-        (SELECT count(*) FROM attempts WHERE run = runs.id AND reason = '${diedInIt}') AS abandoned,
-        (SELECT count(*) FROM attempts WHERE run = runs.id AND (reason = '${stoppedInIt}' OR reason GLOB '${notCounted}*')) AS stopped
-        FROM runs WHERE ended_at IS NULL ORDER BY sequence`,
-    ),
-    counts: db.prepare<[], { state: RunState; count: number }>('SELECT state, count(*) AS count FROM runs GROUP BY state'),
-    allResultBytes: db.prepare<[], { bytes: number }>(
-      'SELECT (SELECT coalesce(sum(length(bytes)), 0) FROM results) + (SELECT coalesce(sum(length(bytes)), 0) FROM pieces) AS bytes',
-    ),
-    resultBytes: db.prepare<[string], { bytes: number }>(
-      `SELECT ${asJson} * length(bytes) + min(${onTheirWay}, coalesce((SELECT sum(length(bytes)) FROM pieces WHERE run = results.run), 0)) AS bytes
-        FROM results WHERE run = ?`,
-    ),
-    oldestResults: db.prepare<[string, number], { run: string; bytes: number }>(
-      `SELECT run, length(bytes) + coalesce((SELECT sum(length(bytes)) FROM pieces WHERE run = runs.id), 0) AS bytes
-        FROM runs JOIN results ON run = runs.id
-        WHERE ended_at IS NOT NULL AND runs.id <> ? ORDER BY ended_at LIMIT ?`,
-    ),
-    forget: db.prepare('DELETE FROM runs WHERE id = ?'),
-    pruneRuns: db.prepare('DELETE FROM runs WHERE id IN (SELECT id FROM runs WHERE ended_at IS NOT NULL AND ended_at < ? LIMIT ?)'),
-  };
 }
