@@ -1,45 +1,23 @@
-import type { ByteBudget } from '../base/byte-budget.ts';
-import { randomUUID } from 'node:crypto';
 import { KatafleetError, messageOf } from '../model/errors.ts';
 import { notCounted } from '../model/record.ts';
 import type { RunResult } from '../model/result.ts';
 import type { Fleet } from '../fleet/fleet.ts';
 import type { Lease } from '../fleet/node/sandboxes.ts';
-import type { Policy } from '../scheduler/place/placement.ts';
 import type { QueueEntry } from '../scheduler/queue/entry.ts';
-import { FairQueue, type QueueLimits } from '../scheduler/queue/queue.ts';
+import { FairQueue } from '../scheduler/queue/queue.ts';
 import { Scheduler } from '../scheduler/scheduler.ts';
-import { type Job, wantedOf } from './job.ts';
-import { type Loss, noSandbox, sandboxLost, wordsOf } from './losses.ts';
-import type { OutputBudget } from './room/output-budget.ts';
-import { rejection, tooLate } from './rejection.ts';
+import { leaseWhile } from './attempt/lease-while.ts';
 import { transfersWith } from './attempt/rsync-transfer.ts';
 import { type Attempt, attempt } from './attempt/runner.ts';
-import { SandboxState } from './sessions/sandbox-state.ts';
-import { type SessionSandbox, mayServeAgain, type SessionLimits, Sessions } from './sessions/sessions.ts';
-import { cancelled, entryOf, type Recorder, stopping, type SubmitOptions, type Ticket, unwritten } from './ticket.ts';
+import { timingsOf } from './attempt/timings.ts';
 import type { Transfers } from './attempt/transfer.ts';
-
-export interface DispatcherOptions {
-  limits: QueueLimits;
-  policy: Policy;
-  /** Tries at a run whose node was lost after its command had begun, or on whose nodes no sandbox could be made. */
-  attempts: number;
-  /** Bytes that an idle sandbox books. */
-  idleMemory: number;
-  /** Whether runs wait for nodes that are down; else they are refused when no node is up. */
-  patient: boolean;
-  /** What is kept for sessions; nothing if absent. */
-  sessions?: SessionLimits;
-  recorder?: Recorder | undefined;
-  /** How files travel; on the conversation alone if absent. */
-  transfers?: Transfers;
-  /** What the results on their way from sandboxes may take; unbounded if absent. */
-  results?: ByteBudget;
-  /** What the output of running steps may take; unbounded if absent. */
-  output?: OutputBudget;
-  random?: () => number;
-}
+import type { DispatcherOptions } from './dispatcher-options.ts';
+import { type Job, wantedOf } from './job.ts';
+import { type Loss, noSandbox, sandboxLost, wordsOf } from './losses.ts';
+import { queueFull, rejection, tooLate } from './rejection.ts';
+import { SandboxState } from './sessions/sandbox-state.ts';
+import { mayServeAgain, type SessionLimits, Sessions, type SessionSandbox } from './sessions/sessions.ts';
+import { asError, cancelled, entryOf, newTicket, requeued, stopping, type SubmitOptions, type Ticket, unwritten } from './ticket.ts';
 
 const noSessions: SessionLimits = { most: 0, perTenant: 0, idleMs: 0, ageMs: 0, memory: 0 };
 /** How often deadlines in the queue are looked at, ms. */
@@ -137,8 +115,8 @@ export class Dispatcher {
     const wanted = wantedOf(job, this.#options.idleMemory);
     const { kind } = this.#scheduler.decide(wanted);
     if (kind === 'reject') throw rejection(job, wanted, this.#fleet);
-    const hopeless = kind === 'wait' ? this.#hopeless(job) : undefined;
-    if (hopeless) throw hopeless;
+    const noNode = kind === 'wait' ? this.#noNodeError(job) : undefined;
+    if (noNode) throw noNode;
   }
 
   /** The part that asks nobody: the run is in the queue, or its refusal thrown, when this returns. @throws queue.full, service.stopping */
@@ -153,22 +131,7 @@ export class Dispatcher {
         else reject(end.error);
       };
     });
-    const ticket: Ticket = {
-      id: options.id ?? randomUUID(),
-      job,
-      options,
-      attempts: options.attempts ?? 0,
-      uncounted: options.uncounted ?? 0,
-      unbegun: 0,
-      own: 0,
-      setbacks: 0,
-      patience: undefined,
-      submitted: performance.now(),
-      avoid: new Set(),
-      full: 0,
-      why: undefined,
-      settle,
-    };
+    const ticket = newTicket(job, options, settle);
     const cancel = () => {
       if (this.#queue.remove(ticket.id)) this.#fail(ticket, cancelled());
     };
@@ -188,8 +151,8 @@ export class Dispatcher {
     return result;
   }
 
-  /** Why waiting would be in vain, where runs don't wait for nodes that are down. */
-  #hopeless(job: Job): KatafleetError | undefined {
+  /** Why the run need not wait: no node can become ready soon, and runs do not wait for nodes that are down. */
+  #noNodeError(job: Job): KatafleetError | undefined {
     if (this.#options.patient || this.#fleet.mayBecomeReady) return undefined;
     return this.#fleet.trouble ?? new KatafleetError('engine.unreachable', `no node is up to run ${job.request.image}`);
   }
@@ -203,12 +166,7 @@ export class Dispatcher {
     }
     const answer = this.#queue.admit(entry);
     if (answer.admitted) return;
-    const what = {
-      runs: 'as many runs wait as may',
-      bytes: 'the runs that wait hold as many bytes as they may',
-      tenant: `${job.placing.tenant} has as many runs waiting as it may`,
-    };
-    throw new KatafleetError('queue.full', what[answer.why], { hint: 'come back later', retryAfterMs: answer.retryAfterMs });
+    throw queueFull(job, answer);
   }
 
   #expire(): void {
@@ -224,7 +182,7 @@ export class Dispatcher {
     }
   }
 
-  /** Places what can be placed. Called from within itself, it takes one more turn. */
+  /** Places what can be placed. A re-entrant call does not recurse: it makes the loop run once more. */
   #pump(): void {
     this.#again = true;
     if (this.#pumping) return;
@@ -256,7 +214,7 @@ export class Dispatcher {
   #next(): ReturnType<Scheduler<Ticket>['next']> {
     const now = Date.now();
     if (!this.#options.patient && this.#queue.size > 0 && !this.#fleet.mayBecomeReady) {
-      for (const { value } of this.#queue.expired(Infinity)) this.#fail(value, this.#hopeless(value.job));
+      for (const { value } of this.#queue.expired(Infinity)) this.#fail(value, this.#noNodeError(value.job));
     }
     return this.#scheduler.next(now);
   }
@@ -274,21 +232,15 @@ export class Dispatcher {
     try {
       const begun = performance.now();
       // The journal writes while the node is asked.
-      const lease = await alongside(kept ? Promise.resolve(kept.lease) : this.#lease(ticket, node, warm ?? false), () => {
+      const lease = await leaseWhile(kept ? Promise.resolve(kept.lease) : this.#lease(ticket, node, warm ?? false), () => {
         recorder?.begin(id, number, { node, ...(warm === undefined ? {} : { warm }), resumed }, Date.now());
         options.onAttempt?.(number, node);
       });
       const acquired = performance.now();
       const resultOf = ({ result, executedAt }: Attempt): RunResult => {
-        const total = performance.now();
-        const timings = {
-          queueMs: begun - ticket.submitted,
-          acquireMs: acquired - begun,
-          executeMs: executedAt - acquired,
-          collectMs: total - executedAt,
-          totalMs: total - ticket.submitted,
-        };
-        return { id, image: job.request.image, node, attempt: number, warm: resumed || lease.warm, resumed, ...result, timings };
+        const at = { submitted: ticket.submitted, begun, acquired, executed: executedAt, collected: performance.now() };
+        const warmth = { warm: resumed || lease.warm, resumed };
+        return { id, image: job.request.image, node, attempt: number, ...warmth, ...result, timings: timingsOf(at) };
       };
       const finish = (result: RunResult) => {
         recorder?.finish(id, number, result, Date.now());
@@ -364,19 +316,6 @@ export class Dispatcher {
     }
   }
 
-  /** Its place in the queue after an attempt. After one that began it may wait as long again; those that came to nothing have that time together. */
-  #requeued(entry: QueueEntry<Ticket>, { pauseMs, error }: Loss): QueueEntry<Ticket> {
-    const ticket = entry.value;
-    const now = Date.now();
-    const { pause: _over, ...rest } = entry;
-    const paused = pauseMs > 0 ? { ...rest, pause: now + pauseMs } : rest;
-    if (error.code === 'node.full') return paused;
-    const until = now + ticket.job.placing.queueMs;
-    if (ticket.setbacks > 0) ticket.patience ??= until;
-    else ticket.patience = undefined;
-    return { ...paused, deadline: Math.max(entry.deadline, ticket.patience ?? until) };
-  }
-
   #lost(entry: QueueEntry<Ticket>, number: number, node: string, loss: Loss): void {
     const ticket = entry.value;
     const { recorder } = this.#options;
@@ -398,9 +337,9 @@ export class Dispatcher {
       error.code === 'journal.full' ||
       (recorder?.lost(ticket.id, number, `${loss.counts ? '' : notCounted}${messageOf(error)}`, Date.now()) ?? true)
     ) {
-      this.#queue.requeue(this.#requeued(entry, loss));
+      this.#queue.requeue(requeued(entry, loss));
       this.#tick ??= setInterval(() => this.#expire(), tickMs).unref();
-      // Whoever gave the attempt up places it anew, once it has left the books of what runs.
+      // The `finally` of #attempt calls #pump, which places the run again.
     } else {
       this.#fail(ticket, error, number); // the journal says that it is over, or another's
     }
@@ -418,22 +357,4 @@ export class Dispatcher {
     }
     ticket.settle({ error: known });
   }
-}
-
-const asError = (error: unknown) =>
-  error instanceof KatafleetError ? error : new KatafleetError('internal', messageOf(error), { cause: error });
-
-/** A lease and what is done while it is waited for; where that throws, the lease is given back. */
-async function alongside(leasing: Promise<Lease>, body: () => void): Promise<Lease> {
-  try {
-    body();
-  } catch (error) {
-    // The first error is the one to tell; and nobody ends while a sandbox is being made.
-    await leasing.then(
-      (lease) => void lease.release().catch(() => undefined),
-      () => undefined,
-    );
-    throw error;
-  }
-  return leasing;
 }

@@ -3,6 +3,7 @@ import { KatafleetError } from '../model/errors.ts';
 import type { Reason } from '../model/verdict.ts';
 import type { Fleet } from '../fleet/fleet.ts';
 import type { ReasonCode, Wanted } from '../scheduler/place/placement.ts';
+import type { Admission } from '../scheduler/queue/queue.ts';
 import type { Job } from './job.ts';
 
 const shown = 20;
@@ -11,6 +12,16 @@ const shown = 20;
 function list(nodes: readonly { node: string; reasons: readonly Reason[] }[]): string {
   const words = nodes.map(({ node, reasons }) => `${node}: ${reasons.map(({ text }) => text).join(', ')}`);
   return listed(words, shown, { separator: '; ', and: '; and ' });
+}
+
+/** The queue does not take the run now. */
+export function queueFull(job: Job, { why, retryAfterMs }: Extract<Admission, { admitted: false }>): KatafleetError {
+  const what = {
+    runs: 'as many runs wait as may',
+    bytes: 'the runs that wait hold as many bytes as they may',
+    tenant: `${job.placing.tenant} has as many runs waiting as it may`,
+  };
+  return new KatafleetError('queue.full', what[why], { hint: 'come back later', retryAfterMs });
 }
 
 /** A run that waited in vain: what was in the way at the end, node by node, and what the last node said that had no room after all. */

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { KatafleetError, messageOf } from '../model/errors.ts';
 import type { RunResult } from '../model/result.ts';
 import type { QueueEntry } from '../scheduler/queue/entry.ts';
@@ -58,6 +59,23 @@ export interface Ticket {
   settle: (end: { result: RunResult } | { error: KatafleetError }) => void;
 }
 
+export const newTicket = (job: Job, options: SubmitOptions, settle: Ticket['settle']): Ticket => ({
+  id: options.id ?? randomUUID(),
+  job,
+  options,
+  attempts: options.attempts ?? 0,
+  uncounted: options.uncounted ?? 0,
+  unbegun: 0,
+  own: 0,
+  setbacks: 0,
+  patience: undefined,
+  submitted: performance.now(),
+  avoid: new Set(),
+  full: 0,
+  why: undefined,
+  settle,
+});
+
 /** Its place in the queue. */
 export function entryOf(ticket: Ticket): QueueEntry<Ticket> {
   const { job, id, options } = ticket;
@@ -76,6 +94,22 @@ export function entryOf(ticket: Ticket): QueueEntry<Ticket> {
   };
 }
 
+/**
+ * Its place in the queue after an attempt that was lost. After one that began, the run may wait as long again; attempts that came to
+ * nothing have that time together.
+ */
+export function requeued(entry: QueueEntry<Ticket>, { pauseMs, error }: { pauseMs: number; error: KatafleetError }): QueueEntry<Ticket> {
+  const ticket = entry.value;
+  const now = Date.now();
+  const { pause: _over, ...rest } = entry;
+  const paused = pauseMs > 0 ? { ...rest, pause: now + pauseMs } : rest;
+  if (error.code === 'node.full') return paused;
+  const until = now + ticket.job.placing.queueMs;
+  if (ticket.setbacks > 0) ticket.patience ??= until;
+  else ticket.patience = undefined;
+  return { ...paused, deadline: Math.max(entry.deadline, ticket.patience ?? until) };
+}
+
 /** The journal would not take how a run ended. */
 export const unwritten = (cause: unknown, end: KatafleetError) =>
   new KatafleetError('journal.broken', `the end of the run could not be written down: ${messageOf(cause)} (it was: ${end.message})`, {
@@ -86,3 +120,6 @@ export const cancelled = (cause?: unknown) =>
   new KatafleetError('run.cancelled', 'the run was cancelled before it began', cause === undefined ? {} : { cause });
 
 export const stopping = () => new KatafleetError('service.stopping', 'katafleet is ending and begins no more runs');
+
+export const asError = (error: unknown) =>
+  error instanceof KatafleetError ? error : new KatafleetError('internal', messageOf(error), { cause: error });

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { Placing } from '../../src/model/placing.ts';
-import { Dispatcher, type DispatcherOptions } from '../../src/runs/dispatcher.ts';
+import { Dispatcher } from '../../src/runs/dispatcher.ts';
+import type { DispatcherOptions } from '../../src/runs/dispatcher-options.ts';
 import { checkJob } from '../../src/runs/job.ts';
 import type { Recorder } from '../../src/runs/ticket.ts';
 import { aRequest } from './builders.ts';

@@ -1,6 +1,7 @@
 import { Placing } from '../../src/model/placing.ts';
 import type { RunRequest } from '../../src/model/request.ts';
-import { Dispatcher, type DispatcherOptions } from '../../src/runs/dispatcher.ts';
+import { Dispatcher } from '../../src/runs/dispatcher.ts';
+import type { DispatcherOptions } from '../../src/runs/dispatcher-options.ts';
 import { RunService } from '../../src/runs/service.ts';
 import { Journal } from '../../src/store/journal.ts';
 import { aRequest } from './builders.ts';
