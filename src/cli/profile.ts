@@ -1,10 +1,23 @@
-import type { RemoteRequest } from '../model/request-json.ts';
+import { Option } from 'commander';
+import type { z } from 'zod';
 import type { Config } from '../config/schema.ts';
 import { nearest } from '../config/nearest.ts';
 import { KatafleetError } from '../model/errors.ts';
-import { ownLimits } from '../model/limits.ts';
+import { ownLimits, saidLimits } from '../model/limits.ts';
 import type { Profile } from '../model/profile.ts';
 import type { RunRequest } from '../model/request.ts';
+import type { RemoteRequest } from '../model/request-json.ts';
+
+/** `--limit`, of every command that runs something. */
+export const limitOption = (): Option =>
+  new Option(
+    '--limit <name=value>',
+    `any limit, such as openFiles=64 or stack=8m, in the units of the configuration; may be repeated: ${saidLimits.join(', ')}`,
+  ).argParser((limit: string, all: string[] | undefined) => [...(all ?? []), limit]);
+
+/** `--profile`, of the same commands. @param absent what holds if it is not given */
+export const profileOption = (absent: string): Option =>
+  new Option('--profile <name>', `limits of a configured profile; what other options say is laid over it (default: ${absent})`);
 
 /**
  * The limits that a run begins with: those of the named profile, else of the profile `default` where there is one.
@@ -26,23 +39,31 @@ export function profileNamed(name: string | undefined, config: Config | undefine
 }
 
 /**
- * The request for a server, which has the profile itself. The API takes a profile's name or limits, not both: limits that a step
- * may have of its own go to the steps. @throws limits.invalid, where others are said beside the name
+ * The request for a server that has the profile itself; unchanged where no profile is named. @throws limits.invalid for limits that
+ * the server does not take beside the name
  */
 export function withProfile(request: RunRequest, name: string | undefined): RemoteRequest {
   if (name === undefined) return request;
-  const own: readonly string[] = ownLimits;
-  const said = Object.entries(request.profile ?? {});
-  const others = said.flatMap(([limit]) => (own.includes(limit) ? [] : [limit]));
-  if (others.length > 0) {
-    throw new KatafleetError(
-      'limits.invalid',
-      `a server takes a profile or limits, and ${others.join(', ')} came beside --profile ${name}`,
-      {
-        hint: `leave one of them out; beside a profile a server takes ${own.join(', ')}`,
-      },
-    );
-  }
-  const limits = Object.fromEntries(said);
+  refuseBeside(name, request.profile ?? {});
+  return onProfile(request, name);
+}
+
+const isOwn = (limit: string) => (ownLimits as readonly string[]).includes(limit);
+
+/**
+ * The API takes a profile's name or limits, not both; only limits that a step may have of its own can go with the steps.
+ * @throws limits.invalid for any other limit beside the name
+ */
+export function refuseBeside(name: string, limits: z.input<typeof Profile>): void {
+  const others = Object.keys(limits).filter((limit) => !isOwn(limit));
+  if (others.length === 0) return;
+  throw new KatafleetError('limits.invalid', `a server takes a profile or limits, and ${others.join(', ')} came beside --profile ${name}`, {
+    hint: `leave one of them out; beside a profile a server takes ${ownLimits.join(', ')}`,
+  });
+}
+
+/** The request with a profile of the server's. Limits that a step may have of its own go to the steps, the profile gives the others. */
+export function onProfile(request: RunRequest, name: string): RemoteRequest {
+  const limits = Object.fromEntries(Object.entries(request.profile ?? {}).filter(([limit]) => isOwn(limit)));
   return { ...request, profile: name, steps: request.steps.map((step) => ({ ...step, limits: { ...limits, ...step.limits } })) };
 }

@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import PQueue from 'p-queue';
 import { MiB } from '../base/units.ts';
 import { KatafleetError, messageOf } from '../model/errors.ts';
-import type { Profile } from '../model/profile.ts';
 import type { RunRequest, SandboxFile, SandboxFolder } from '../model/request.ts';
 import type { RunResult } from '../model/result.ts';
 import { Branch, type Start } from './branch.ts';
@@ -38,7 +37,7 @@ export interface TestOptions {
   signal?: AbortSignal;
   onOutput?: TestRunOptions['onOutput'];
   /** Limits of the run beyond those of the start-point. */
-  profile?: Partial<Profile>;
+  profile?: NonNullable<RunRequest['profile']>;
 }
 
 export interface Tested {

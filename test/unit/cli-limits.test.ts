@@ -1,7 +1,5 @@
 import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { main, program } from '../../src/cli/program.ts';
@@ -10,39 +8,24 @@ import { loadConfig } from '../../src/config/load.ts';
 import { KatafleetError } from '../../src/model/errors.ts';
 import { saidLimits } from '../../src/model/limits.ts';
 import { aRequest } from '../support/builders.ts';
+import { type Asked, refusingServer } from '../support/refusing-server.ts';
 
-interface Asked {
-  profile?: unknown;
-  steps?: { limits?: unknown }[];
-}
 const refused = (message: RegExp, hint: RegExp) => (error: unknown) =>
   error instanceof KatafleetError && error.code === 'limits.invalid' && message.test(error.message) && hint.test(error.hint ?? '');
 
 describe('katafleet run: limits and profiles', () => {
   let folder: string;
-  let server: Server;
+  let server: Awaited<ReturnType<typeof refusingServer>>;
   let url: string;
   let asked: Asked[];
   beforeEach(async () => {
     folder = await mkdtemp(join(tmpdir(), 'katafleet-limits-'));
     await writeFile(join(folder, 'in'), '');
-    asked = [];
-    // Refuses every run once it has seen what is asked for.
-    server = createServer((request, response) => {
-      const parts: Buffer[] = [];
-      request.on('data', (part: Buffer) => parts.push(part));
-      request.on('end', () => {
-        asked.push(JSON.parse(Buffer.concat(parts).toString()) as Asked);
-        response.writeHead(400, { 'content-type': 'application/json' });
-        response.end(JSON.stringify({ error: { code: 'request.invalid', message: 'seen' } }));
-      });
-    });
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    server = await refusingServer();
+    ({ url, asked } = server);
   });
   afterEach(async () => {
-    server.closeAllConnections();
-    await new Promise((resolve) => server.close(resolve));
+    await server.close();
     await rm(folder, { recursive: true, force: true });
   });
 

@@ -9,10 +9,12 @@ import type { RunTest } from '../../katas/avatar.ts';
 import type { KataFiles } from '../../katas/kata-files.ts';
 import { Katas } from '../../katas/store.ts';
 import { outputJson } from '../../model/json.ts';
+import { limitsSaid } from '../../config/limits.ts';
 import { exitCodeOf } from '../exit-code.ts';
 import { readFolder } from '../files/folder.ts';
 import { interruptible } from '../interrupt.ts';
 import { filesJson, filesTable, logTable, notesOf, showTest, sorted } from '../show/kata-view.ts';
+import { limitOption, onProfile, profileNamed, profileOption, refuseBeside } from '../profile.ts';
 import { asJson, report } from '../show/report.ts';
 import { ago } from '../../model/quantity.ts';
 import { table } from '../show/table.ts';
@@ -72,6 +74,8 @@ export function kataCommand(at: At): Command {
     )
     .argument('[dir]', 'folder with all files that the person sees; what is missing there is deleted')
     .option('--no-write', 'leave DIR as it is')
+    .addOption(limitOption())
+    .addOption(profileOption('the server’s default; without a server none'))
     .option('--allow-dotfiles', 'write files whose names begin with a dot, which shells, editors and tools may run')
     .option('-q, --quiet', "print the program's output only")
     .action(
@@ -79,21 +83,29 @@ export function kataCommand(at: At): Command {
         id: string,
         avatar: string,
         dir: string | undefined,
-        options: { json?: boolean; write: boolean; quiet?: boolean; allowDotfiles?: boolean },
+        options: { json?: boolean; write: boolean; quiet?: boolean; allowDotfiles?: boolean; limit?: string[]; profile?: string },
       ) => {
         await interruptible(async (signal) => {
           // A katafleet that serves keeps the avatar's sandbox between tests.
-          const server = await runningServer(at());
-          await using fleet = server ? undefined : fleetOf(at());
+          const where = at();
+          const server = await runningServer(where);
+          const config = server || where.endpoint !== undefined ? undefined : configOf(where);
+          const limits = limitsSaid(options.limit ?? []);
+          const { profile } = options;
+          // A fault in them ends the command before the test is written down.
+          if (server && profile !== undefined) refuseBeside(profile, limits);
+          const usual = server || profile === undefined ? undefined : profileNamed(profile, config);
+          await using fleet = server ? undefined : fleetOf(where, config);
           await using katas = kept((request, { signal: ending, onOutput, of }) => {
             const how = { ...(ending ? { signal: ending } : {}), ...(onOutput ? { onOutput } : {}) };
             return server
-              ? server.run({ ...request, session: `${of.kata}/${of.avatar}` }, how)
-              : (fleet ?? fleetOf(at())).run(request, how);
+              ? server.run({ ...(profile === undefined ? request : onProfile(request, profile)), session: `${of.kata}/${of.avatar}` }, how)
+              : (fleet ?? fleetOf(where, config)).run({ ...request, profile: { ...usual, ...request.profile } }, how);
           });
           const print = { stdout: outputTo(process.stdout), stderr: outputTo(process.stderr) };
           const tested = await katas.test(id, avatar, dir === undefined ? undefined : await readFolder(dir), {
             signal,
+            profile: limits,
             ...(options.json ? {} : { onOutput: (_step, stream, bytes) => print[stream](bytes) }),
           });
           const out = dir !== undefined && options.write ? dir : undefined;

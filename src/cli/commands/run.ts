@@ -4,7 +4,6 @@ import type { z } from 'zod';
 import { listed } from '../../base/listed.ts';
 import { KatafleetError } from '../../model/errors.ts';
 import { limitsSaid } from '../../config/limits.ts';
-import { saidLimits } from '../../model/limits.ts';
 import { byItself } from '../../model/limit-words.ts';
 import type { Profile } from '../../model/profile.ts';
 import { parseBytes, parseDuration } from '../../model/quantity.ts';
@@ -15,7 +14,7 @@ import { exitCodeOf } from '../exit-code.ts';
 import { readFolder } from '../files/folder.ts';
 import { interruptible } from '../interrupt.ts';
 import { asJson, report } from '../show/report.ts';
-import { profileNamed, withProfile } from '../profile.ts';
+import { limitOption, profileNamed, profileOption, withProfile } from '../profile.ts';
 import { readInput } from '../files/stdin.ts';
 import { escapeControls, outputTo } from '../show/terminal.ts';
 import { sayNotWritten, writeBack } from '../files/write-back.ts';
@@ -57,12 +56,8 @@ export function runCommand(at: At): Command {
     .option('-t, --timeout <time>', `longest time, such as 10s or 500ms (default: ${byItself('wallMs')})`)
     .option('--cpu-time <time>', 'longest CPU time (default: no limit of its own)')
     .option('--output <size>', `bytes kept of stdout and of stderr, such as 64k (default: ${byItself('stdout')})`)
-    .option(
-      '--limit <name=value>',
-      `any limit, such as openFiles=64 or stack=8m, in the units of the configuration; may be repeated: ${saidLimits.join(', ')}`,
-      (limit: string, all: string[] | undefined) => [...(all ?? []), limit],
-    )
-    .option('--profile <name>', 'limits of a configured profile; what other options say is laid over it (default: default)')
+    .addOption(limitOption())
+    .addOption(profileOption('default'))
     .option('-o, --out <folder>', 'write created and changed files here, and delete what was deleted')
     .option('--allow-dotfiles', 'let -o write files whose names begin with a dot, which shells, editors and tools may run; never a .git')
     .option('--with-git', 'send .git along')
