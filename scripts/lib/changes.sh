@@ -57,7 +57,7 @@ put_file() {
   if [ -f "$1" ] && cmp -s "$new" "$1" && is_as "$@"; then already "$1 is as it should be"
   else
     if [ -e "$1" ] && ! was_changed "file $1" && ! was_changed "kept $1"; then
-      change "keep what is at $1 as $1.before-katafleet" cp -p "$1" "$1.before-katafleet"
+      change "keep what is at $1 as $1.before-katafleet" cp -pP "$1" "$1.before-katafleet"
       remember "kept $1"
     elif [ ! -e "$1" ]; then remember "file $1"; fi
     change "write $1" put_file_now "$new" "$@"

@@ -23,6 +23,8 @@ describe('a newcomer on an ordinary machine', function () {
     assert.equal(code, 0, stderr);
     for (const light of ['red', 'amber', 'green']) assert.match(stderr + stdout, new RegExp(`● ${light}`));
     assert.match(stderr, /Red, amber, green: katafleet works/);
+    assert.match(stderr, /katafleet is on your PATH: .* To undo this: rm \/usr\/local\/bin\/katafleet/);
+    assert.match(await machine.sh('cd / && katafleet --version'), /^\d+\.\d+\.\d+\n$/);
     assert.equal((await machine.sh('systemctl is-active docker')).trim(), 'active');
     assert.match(await machine.sh('node --version; command -v node'), /^v20\.[^\n]*\n\/usr\/bin\/node\n$/);
   });
@@ -40,7 +42,11 @@ describe('a newcomer on an ordinary machine', function () {
     });
     assert.equal(code, 0, stderr);
     assert.match(stderr, /Red, amber, green: katafleet works/);
-    assert.match(await machine.sh('cd katafleet && node dist/main.js doctor', 'alice'), /katafleet can run here\n$/);
+    const [, typed = ''] = /to have katafleet on your PATH, in this shell: (export PATH=.*)/.exec(stderr) ?? [];
+    assert.match(
+      await machine.sh(`${typed}\n[ "$(command -v katafleet)" = ~/katafleet/bin/katafleet ] && katafleet doctor`, 'alice'),
+      /katafleet can run here\n$/,
+    );
     assert.equal(await machine.sh('cd katafleet && git status --porcelain', 'alice'), '');
   });
 
