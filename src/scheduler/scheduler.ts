@@ -1,4 +1,5 @@
-import type { Cluster, ClusterNode } from './place/cluster.ts';
+import type { Cluster } from './place/cluster.ts';
+import type { ClusterNode } from './place/cluster-node.ts';
 import { passes, passesButForMemory } from './place/filters.ts';
 import { type Decision, place, type Policy, type Wanted } from './place/placement.ts';
 import type { QueueEntry } from './queue/entry.ts';

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { MiB } from '../../src/base/units.ts';
 import type { HealthState } from '../../src/model/node.ts';
-import { Cluster, type NodeFacts } from '../../src/scheduler/place/cluster.ts';
+import { Cluster } from '../../src/scheduler/place/cluster.ts';
+import type { NodeFacts } from '../../src/scheduler/place/cluster-node.ts';
 import type { Policy, Wanted } from '../../src/scheduler/place/placement.ts';
 
 const idleMemory = 16 * MiB;

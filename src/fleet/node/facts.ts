@@ -3,7 +3,7 @@ import { type Capacity, takesTasks } from '../../drivers/machines.ts';
 import type { Fingerprint } from '../../drivers/contract.ts';
 import { registry } from '../../drivers/registry.ts';
 import type { Machine } from '../../model/node.ts';
-import type { NodeFacts } from '../../scheduler/place/cluster.ts';
+import type { NodeFacts } from '../../scheduler/place/cluster-node.ts';
 import type { NodeSettings } from './settings.ts';
 
 /** What probing a node found. */

@@ -1,6 +1,6 @@
 import { maskEndpoint } from '../../model/endpoint.ts';
 import type { NodeSummary } from '../../model/node.ts';
-import type { NodeView } from '../../scheduler/place/cluster.ts';
+import type { NodeView } from '../../scheduler/place/cluster-node.ts';
 import type { Node } from './node.ts';
 
 /** A node as people see it: what is known of it, its books, and whether it is cordoned. */

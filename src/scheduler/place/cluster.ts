@@ -1,122 +1,23 @@
-import type { DriverKind, SandboxNetwork } from '../../model/driver-kind.ts';
 import { KatafleetError } from '../../model/errors.ts';
 import type { HealthState } from '../../model/node.ts';
+import { type Copies, CopyCounts } from '../index/copy-counts.ts';
 import { FreeOrder } from '../index/free-order.ts';
 import { Gains } from '../index/gains.ts';
-import { IndexedSet } from '../index/indexed-set.ts';
+import type { IndexedSet } from '../index/indexed-set.ts';
 import { LoadTree } from '../index/load-tree.ts';
-
-/** What is known of a node until it is probed again. Memory is bytes. */
-export interface NodeFacts {
-  name: string;
-  /** Whether it has ever told what it is; of one that has not only labels are known. */
-  probed: boolean;
-  architecture: 'amd64' | 'arm64' | 'other';
-  labels: Readonly<Record<string, string>>;
-  /**
-   * Where several machines stand behind it: the labels of each that is in use, the node's own laid over them; undefined until they are
-   * known.
-   */
-  machines?: readonly Readonly<Record<string, string>>[];
-  /** Those too that are not in use now. */
-  machinesOfAll?: readonly Readonly<Record<string, string>>[];
-  cpus: number;
-  /** What sandboxes may book: the machine's less what is left free. */
-  memory: number;
-  /** The machine's. */
-  total: number;
-  /** Where several machines stand behind it: what the largest that is in use has for sandboxes, for none is larger. */
-  largest?: { memory: number; cpus: number };
-  /** The same of those too that are not in use now: what is larger has to wait for no return. */
-  largestOfAll?: { memory: number; cpus: number };
-  /** Undefined until it was probed. */
-  driver: DriverKind | undefined;
-  /** Networks that its driver can give to a sandbox. */
-  networks: readonly SandboxNetwork[];
-  /** Whether machines with labels of their own stand behind it. */
-  severalMachines: boolean;
-  /** Waived: its configuration lets it serve without. */
-  memoryLimits: 'enforced' | 'waived' | 'missing';
-  /** Whether images can be brought to it. */
-  canObtain: boolean;
-}
-
-/** A node with its books. */
-export interface NodeView {
-  readonly facts: NodeFacts;
-  readonly health: HealthState;
-  readonly why: string | undefined;
-  readonly cordoned: 'no' | 'cordoned' | 'draining';
-  /** Bytes. */
-  readonly booked: number;
-  readonly free: number;
-  readonly memory: number;
-  /** Runs on it. */
-  readonly running: number;
-  /** Idle sandboxes of all pools. */
-  readonly idle: number;
-  /** Which waiting run its memory is saved for. */
-  readonly heldFor: string | undefined;
-}
-
-/** A node as the scheduler's own functions see it. */
-export class ClusterNode implements NodeView {
-  readonly slot: number;
-  facts: NodeFacts;
-  health: HealthState = 'probing';
-  why: string | undefined;
-  cordoned: 'no' | 'cordoned' | 'draining' = 'no';
-  booked = 0;
-  running = 0;
-  idle = 0;
-  heldFor: string | undefined;
-  /** Free memory as it is in the order of the nodes that take runs; -1 when it is not among them. */
-  open = -1;
-  readonly pools = new Map<string, number>();
-  images: ReadonlySet<string> = new Set();
-
-  constructor(slot: number, facts: NodeFacts) {
-    this.slot = slot;
-    this.facts = facts;
-  }
-
-  get memory(): number {
-    return this.facts.memory;
-  }
-
-  get free(): number {
-    return this.facts.memory - this.booked;
-  }
-
-  get usable(): boolean {
-    return this.health === 'ready' && this.cordoned === 'no';
-  }
-
-  /** Share of its memory that is booked, with so many bytes more. */
-  load(more = 0): number {
-    return this.facts.memory > 0 ? (this.booked + more) / this.facts.memory : Infinity;
-  }
-}
-
-const none = new IndexedSet();
-
-/** How many nodes of one architecture have an image: all of them, and those that are ready and can give it. */
-interface Copies {
-  all: number;
-  ready: number;
-}
-const noCopies: Readonly<Copies> = { all: 0, ready: 0 };
+import { SlotsByKey } from '../index/slots-by-key.ts';
+import { ClusterNode, type NodeFacts, type NodeView } from './cluster-node.ts';
 
 /** The scheduler's view of the fleet, told of every change, with the indexes that make placing take less than linear time. */
 export class Cluster {
   readonly #slots: (ClusterNode | undefined)[] = [];
   readonly #freeSlots: number[] = [];
   readonly #byName = new Map<string, ClusterNode>();
-  readonly #byImage = new Map<string, IndexedSet>();
-  readonly #byLabel = new Map<string, IndexedSet>();
-  readonly #byPool = new Map<string, IndexedSet>();
+  readonly #byImage = new SlotsByKey();
+  readonly #byLabel = new SlotsByKey();
+  readonly #byPool = new SlotsByKey();
   readonly #held = new Map<string, ClusterNode>();
-  readonly #copies = new Map<string, Copies>();
+  readonly #copies = new CopyCounts();
   /** The nodes that take runs, by load; and the same by free memory. */
   readonly tree = new LoadTree();
   readonly order = new FreeOrder();
@@ -196,9 +97,9 @@ export class Cluster {
     for (const image of node.images) {
       if (now.has(image)) continue;
       same = false;
-      this.#index(this.#byImage, image, node.slot, 'delete');
+      this.#byImage.delete(image, node.slot);
     }
-    for (const image of now) if (!node.images.has(image)) this.#index(this.#byImage, image, node.slot, 'add');
+    for (const image of now) if (!node.images.has(image)) this.#byImage.add(image, node.slot);
     if (same) return;
     this.#count(node, -1);
     node.images = now;
@@ -214,7 +115,7 @@ export class Cluster {
     node.idle += count - before;
     if (count > 0) node.pools.set(pool, count);
     else node.pools.delete(pool);
-    this.#index(this.#byPool, pool, node.slot, count > 0 ? 'add' : 'delete');
+    this.#byPool[count > 0 ? 'add' : 'delete'](pool, node.slot);
   }
 
   /** Books memory, unless there is too little. Bytes, 0 or more. */
@@ -289,20 +190,20 @@ export class Cluster {
   }
 
   withImage(image: string): IndexedSet {
-    return this.#byImage.get(image) ?? none;
+    return this.#byImage.get(image);
   }
 
   withLabel(key: string, value: string): IndexedSet {
-    return this.#byLabel.get(`${key}=${value}`) ?? none;
+    return this.#byLabel.get(`${key}=${value}`);
   }
 
   withIdle(pool: string): IndexedSet {
-    return this.#byPool.get(pool) ?? none;
+    return this.#byPool.get(pool);
   }
 
   /** Nodes of one architecture that have the image. */
   copies(image: string, architecture: NodeFacts['architecture']): Readonly<Copies> {
-    return this.#copies.get(`${architecture} ${image}`) ?? noCopies;
+    return this.#copies.get(image, architecture);
   }
 
   #get(name: string): ClusterNode {
@@ -327,29 +228,13 @@ export class Cluster {
   }
 
   /** Adds the node to the counts of copies, or takes it from them, as it is now. */
-  #count(node: ClusterNode, one: 1 | -1): void {
-    for (const image of node.images) {
-      const key = `${node.facts.architecture} ${image}`;
-      const { all, ready } = this.#copies.get(key) ?? noCopies;
-      if (all + one === 0) this.#copies.delete(key);
-      else this.#copies.set(key, { all: all + one, ready: ready + (node.health === 'ready' ? one : 0) });
-    }
+  #count({ images, facts: { architecture }, health }: ClusterNode, one: 1 | -1): void {
+    this.#copies.count(images, { architecture, ready: health === 'ready' }, one);
   }
 
   #label(node: ClusterNode, how: 'add' | 'delete'): void {
     const { labels, machinesOfAll: machines = [] } = node.facts;
     const pairs = new Set([labels, ...machines].flatMap((of) => Object.entries(of).map(([key, value]) => `${key}=${value}`)));
-    for (const pair of pairs) this.#index(this.#byLabel, pair, node.slot, how);
-  }
-
-  #index(index: Map<string, IndexedSet>, key: string, slot: number, how: 'add' | 'delete'): void {
-    let set = index.get(key);
-    if (how === 'add') {
-      if (!set) index.set(key, (set = new IndexedSet()));
-      set.add(slot);
-    } else if (set) {
-      set.delete(slot);
-      if (set.size === 0) index.delete(key);
-    }
+    for (const pair of pairs) this.#byLabel[how](pair, node.slot);
   }
 }

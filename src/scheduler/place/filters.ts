@@ -2,7 +2,8 @@ import type { SandboxNetwork } from '../../model/driver-kind.ts';
 import { hasSwarmWords, holds, splitConstraint } from '../../model/placing.ts';
 import { formatBytes } from '../../model/quantity.ts';
 import type { Reason } from '../../model/verdict.ts';
-import type { Cluster, NodeFacts, ClusterNode } from './cluster.ts';
+import type { Cluster } from './cluster.ts';
+import type { NodeFacts, ClusterNode } from './cluster-node.ts';
 
 /** What is to be placed. Memory is bytes. */
 export interface Wanted {

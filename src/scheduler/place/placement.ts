@@ -1,7 +1,8 @@
 import { splitConstraint } from '../../model/placing.ts';
 import { formatBytes } from '../../model/quantity.ts';
 import type { NodeVerdict } from '../../model/verdict.ts';
-import type { Cluster, ClusterNode } from './cluster.ts';
+import type { Cluster } from './cluster.ts';
+import type { ClusterNode } from './cluster-node.ts';
 import { isWarm, needed, passes, reasonsAgainst, refusedForEver, type Wanted } from './filters.ts';
 import type { IndexedSet } from '../index/indexed-set.ts';
 

@@ -1,0 +1,27 @@
+/** How many nodes of one architecture have an image: all of them, and those that are ready and can give it. */
+export interface Copies {
+  all: number;
+  ready: number;
+}
+
+const noCopies: Readonly<Copies> = { all: 0, ready: 0 };
+const keyOf = (image: string, architecture: string) => `${architecture} ${image}`;
+
+/** How many copies of each image there are, by architecture. */
+export class CopyCounts {
+  readonly #copies = new Map<string, Copies>();
+
+  get(image: string, architecture: string): Readonly<Copies> {
+    return this.#copies.get(keyOf(image, architecture)) ?? noCopies;
+  }
+
+  /** Adds a node's images to the counts, or takes them away. */
+  count(images: Iterable<string>, { architecture, ready }: { architecture: string; ready: boolean }, one: 1 | -1): void {
+    for (const image of images) {
+      const key = keyOf(image, architecture);
+      const copies = this.#copies.get(key) ?? noCopies;
+      if (copies.all + one === 0) this.#copies.delete(key);
+      else this.#copies.set(key, { all: copies.all + one, ready: copies.ready + (ready ? one : 0) });
+    }
+  }
+}
