@@ -1,67 +1,33 @@
 import type { Readable } from 'node:stream';
-import { hour } from '../../base/units.ts';
 import { Memo } from '../../base/memo.ts';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
-import { labels } from '../../model/labels.ts';
 import type { Machine } from '../../model/node.ts';
 import type { SandboxLimits } from '../../model/profile.ts';
 import type { Driver, Fingerprint, NodeImage, OwnedContainer, PreparedImage, Sandbox, SandboxSpec } from '../contract.ts';
 import { takesTasks } from '../machines.ts';
+import type { SwarmDriverOptions } from './options.ts';
 import { Departures } from './demand/departures.ts';
 import { exitCode } from './exit-code.ts';
 import { SwarmImages } from './nodes/images.ts';
-import type { SwarmKeys } from './services/keys.ts';
 import { Leftovers } from './nodes/leftovers.ts';
-import type { Listener } from './dial/listener.ts';
-import { type ManagerEngine, Managers } from './nodes/managers.ts';
+import { Managers } from './nodes/managers.ts';
 import { setAvailability, swarmFingerprint, swarmNodes } from './nodes/nodes.ts';
-import { ServicePool } from './demand/pool.ts';
+import { ServicePools } from './demand/pools.ts';
 import { sandboxesByNode } from './demand/dialled-tasks.ts';
 import type { PoolRules } from './demand/pool-state.ts';
 import type { SwarmSide } from './demand/swarm-side.ts';
 import { pullEverywhere } from './nodes/pull.ts';
-import { isOurPool, mergeWants } from './services/replicas.ts';
 import { Rounds } from './nodes/rounds.ts';
-import type { TaskNetwork, TaskShape } from './services/service.ts';
-import { poolLabels, replicasOf, Services } from './services/services.ts';
+import type { TaskShape } from './services/service.ts';
+import { Services } from './services/services.ts';
 import { Shapes } from './services/shapes.ts';
 import { isOver } from '../docker/task-states.ts';
 import { type TaskReport, taskReport, tasksById, tasksOf } from './demand/tasks.ts';
-
-export interface SwarmDriverOptions {
-  /** Managers of one swarm; the first is asked first. */
-  managers: readonly [ManagerEngine, ...ManagerEngine[]];
-  listener: Listener;
-  keys: SwarmKeys;
-  stack: string;
-  /** Under which this katafleet's numbers stand in a service's labels: the same after a restart. */
-  instance: string;
-  /** Labels for what is nobody's after this process; the driver takes its services away when it is closed. Absent: they stay for the next katafleet. */
-  ephemeral?: Readonly<Record<string, string>> | undefined;
-  /** Where tasks dial in, `HOST:PORT`, by the way that {@link dial} names; found out if absent. */
-  advertise?: string | undefined;
-  /** The port of the machine at which the listener is reached, where that is not its own. */
-  published?: number | undefined;
-  /** How the tasks of a profile are connected that does not say. */
-  dial: TaskNetwork;
-  network?: string | undefined;
-  registry?: string | undefined;
-  workers: readonly Driver[];
-  /** How often services get a new secret, ms; never if absent. */
-  rotateMs?: number | undefined;
-  lingerMs: number;
-  patienceMs: number;
-  /** How long the highest number of a service's replicas is kept, ms; a minute if absent. */
-  settleMs?: number;
-  onTrouble?: ((message: string) => void) | undefined;
-}
 
 /** How often the driver looks after its services, ms. */
 const tendMs = 30_000;
 /** Tasks that a machine can start at once, and still answer. */
 const startsOfMachine = 8;
-/** A service without replicas that nobody asked for is removed after so long, ms. */
-const unusedMs = 24 * hour;
 
 /**
  * A swarm, by its managers' API alone: for each image and limits a service of single-use sandboxes that dial us. The swarm
@@ -80,14 +46,12 @@ export class SwarmDriver implements Driver, SwarmSide {
   readonly #images: SwarmImages;
   readonly #leftovers: Leftovers;
   readonly #shapes: Shapes;
-  readonly #pools = new Map<string, ServicePool>();
-  readonly #stopReceiving = new Map<string, () => void>();
+  readonly #pools: ServicePools;
   readonly #closing = new AbortController();
   readonly #rounds: Rounds;
   readonly #departures = new Departures({ over: (tasks) => this.#over(tasks), signal: this.#closing.signal });
   #nodes: Machine[] = [];
   readonly #probed = new Memo(() => this.#probe());
-  #adopted = false;
   #pressureUntil = 0;
 
   constructor(options: SwarmDriverOptions) {
@@ -96,6 +60,16 @@ export class SwarmDriver implements Driver, SwarmSide {
     this.#managers = new Managers(managers);
     this.endpoint = managers[0].endpoint;
     this.services = new Services({ managers: this.#managers, keys, stack, instance, ephemeral, network });
+    const { signal: closing } = this.#closing;
+    this.#pools = new ServicePools({
+      swarm: this,
+      listener: options.listener,
+      keys,
+      stack,
+      instance,
+      ephemeral: ephemeral !== undefined,
+      closing,
+    });
     const onTrouble = (message: string) => this.onTrouble(message);
     this.#leftovers = new Leftovers(stack, [...managers, ...workers], onTrouble);
     this.#images = new SwarmImages({
@@ -111,7 +85,7 @@ export class SwarmDriver implements Driver, SwarmSide {
       'what is pressed': () => this.#relax(),
       'nodes that lack an image': () => this.#images.forget(),
       'secrets could not be renewed': () => this.#renew(),
-      'the services could not be looked after': () => this.#lookAtServices(),
+      'the services could not be looked after': () => this.#pools.tend(),
       'what is left over could not be removed': () => this.#leftovers.sweep(),
     };
     this.#rounds = new Rounds({ everyMs: tendMs, jobs, onTrouble });
@@ -125,7 +99,8 @@ export class SwarmDriver implements Driver, SwarmSide {
     const manager = await this.#managers.ask((engine) => engine.probe());
     this.#nodes = await swarmNodes(this.#managers);
     await this.#shapes.learn(this.#nodes.length > 1);
-    await this.#adopt();
+    this.#rounds.start();
+    await this.#pools.adopt();
     return swarmFingerprint(manager, this.#nodes);
   }
 
@@ -133,43 +108,6 @@ export class SwarmDriver implements Driver, SwarmSide {
     this.#probed.forget();
     this.#shapes.forget();
     for (const engine of this.#managers.engines) engine.forget();
-  }
-
-  /** Services that an earlier katafleet of this deployment left: their tasks are ours now. */
-  async #adopt(): Promise<void> {
-    this.#rounds.start();
-    if (this.#adopted || this.#options.ephemeral) return;
-    const { stack, keys, instance } = this.#options;
-    let strangers = 0;
-    for (const { Spec } of await this.services.list()) {
-      const own = Spec.Labels ?? {};
-      const [hash, label] = [own[poolLabels.shape], own[poolLabels.pool]];
-      if (!isOurPool(own, stack, keys.id) || hash === undefined || label === undefined) {
-        if (own[labels.deadline] === undefined) strangers += 1;
-        continue;
-      }
-      // What no other katafleet says that it wants is ours.
-      const replicas = replicasOf(Spec) - mergeWants(own, instance, 0, Date.now()).replicas;
-      if (!this.#closing.signal.aborted && !this.#pools.has(Spec.Name))
-        this.#add(Spec.Name, label, undefined, { replicas: Math.max(0, replicas), hash });
-    }
-    this.#adopted = true;
-    if (strangers > 0)
-      this.onTrouble(
-        `${strangers} services of another key are in the swarm: katafleet undeploy takes away what an old deployment has left`,
-      );
-  }
-
-  #add(name: string, label: string, shape: TaskShape | undefined, there?: { replicas: number; hash: string }): ServicePool {
-    const pool = new ServicePool(name, label, shape, this, { there });
-    this.#pools.set(name, pool);
-    const { listener, keys } = this.#options;
-    const stop = listener.admit(name, {
-      keyOf: (secret) => (pool.knows(secret) ? keys.secret(secret) : undefined),
-      take: (dialled) => pool.take(dialled),
-    });
-    this.#stopReceiving.set(name, stop);
-    return pool;
   }
 
   get rules(): PoolRules {
@@ -205,7 +143,7 @@ export class SwarmDriver implements Driver, SwarmSide {
   /** A pool finds no room: for a while the others keep nothing that nobody wants. */
   onPressure(): void {
     this.#pressureUntil = performance.now() + tendMs;
-    for (const pool of this.#pools.values()) pool.press(true);
+    this.#pools.press(true);
   }
 
   onTrouble(message: string): void {
@@ -226,7 +164,7 @@ export class SwarmDriver implements Driver, SwarmSide {
     signal?.throwIfAborted();
     if (this.#closing.signal.aborted) throw new KatafleetError('node.lost', 'the driver is closed');
     const { name, label } = this.#shapes.nameFor(spec.image.name, spec.limits);
-    const pool = this.#pools.get(name) ?? this.#add(name, label, shape);
+    const pool = this.#pools.get(name) ?? this.#pools.add(name, label, shape);
     pool.reshape(shape);
     pool.exclude(this.#images.lacking(this.#shapes.imageOf(shape)));
     return pool.create(spec, signal);
@@ -236,7 +174,7 @@ export class SwarmDriver implements Driver, SwarmSide {
   async #imageChanged(image: string): Promise<void> {
     try {
       const { reference } = await this.#shapes.prepare(image);
-      for (const pool of this.#pools.values()) {
+      for (const pool of this.#pools) {
         if (!pool.shape || this.#shapes.imageOf(pool.shape) !== image) continue;
         pool.reshape({ ...pool.shape, image: reference });
         pool.exclude(this.#images.lacking(image));
@@ -255,28 +193,13 @@ export class SwarmDriver implements Driver, SwarmSide {
     return ids.filter((id) => !living.includes(id));
   }
 
-  /** What we handed out, and services of processes that may be gone; those of a deployment are looked after by {@link #lookAtServices}. */
-  async list(): Promise<OwnedContainer[]> {
-    const own = Array.from(this.#pools.values()).flatMap((pool) =>
-      Array.from(pool.out, ({ id, labels: given }) => ({ id, labels: given })),
-    );
-    const passing = (await this.services.list()).filter(({ Spec }) => Spec.Labels?.[labels.deadline] !== undefined);
-    return [
-      ...own.map((one) => ({ ...one, running: true })),
-      ...passing
-        .filter(({ Spec }) => !this.#pools.has(Spec.Name))
-        .map(({ Spec }) => ({ id: Spec.Name, running: true, labels: Spec.Labels ?? {} })),
-    ];
+  /** Sandboxes that are handed out, and services of processes that may have ended. */
+  list(): Promise<OwnedContainer[]> {
+    return this.#pools.list();
   }
 
-  async remove(id: string): Promise<void> {
-    for (const pool of this.#pools.values()) {
-      for (const sandbox of pool.out) if (sandbox.id === id) return sandbox.remove();
-    }
-    const service = (await this.services.list()).find(({ Spec }) => Spec.Name === id && Spec.Labels?.[labels.deadline] !== undefined);
-    if (!service) return;
-    await this.services.remove(id);
-    await this.services.removeShared(service.Spec.Labels?.[labels.key]);
+  remove(id: string): Promise<void> {
+    return this.#pools.remove(id);
   }
 
   images(): Promise<NodeImage[]> {
@@ -289,7 +212,7 @@ export class SwarmDriver implements Driver, SwarmSide {
 
   async machines(): Promise<Machine[]> {
     this.#nodes = await swarmNodes(this.#managers);
-    const counts = sandboxesByNode(this.#pools.values());
+    const counts = sandboxesByNode(this.#pools);
     return this.#nodes.map((node) => ({
       ...node,
       ...this.#leftovers.of(node.name),
@@ -311,33 +234,12 @@ export class SwarmDriver implements Driver, SwarmSide {
   }
 
   #relax(): void {
-    if (performance.now() > this.#pressureUntil) for (const pool of this.#pools.values()) pool.press(false);
+    if (performance.now() > this.#pressureUntil) this.#pools.press(false);
   }
 
   /** Secrets grow old. */
   #renew(): void {
-    for (const pool of this.#pools.values())
-      if (pool.shape) pool.reshape({ ...pool.shape, generation: this.#shapes.generation(pool.name) });
-  }
-
-  /** Services fall out of use, or somebody else has changed them; a katafleet that shared one may be gone. */
-  async #lookAtServices(): Promise<void> {
-    const there = new Map((await this.services.list()).map((service) => [service.Spec.Name, service]));
-    for (const pool of this.#pools.values()) {
-      const service = there.get(pool.name);
-      const replicas = service ? replicasOf(service.Spec) : 0;
-      const wanted = mergeWants(service?.Spec.Labels ?? {}, this.#options.instance, pool.told, Date.now()).replicas;
-      if (wanted !== replicas) pool.tellAgain();
-      else if (pool.idle && replicas === 0 && (!service || Date.now() - Date.parse(service.UpdatedAt) >= unusedMs)) await this.#drop(pool);
-    }
-  }
-
-  async #drop(pool: ServicePool): Promise<void> {
-    if (!(await pool.retire(() => this.services.remove(pool.name)))) return;
-    this.#stopReceiving.get(pool.name)?.();
-    this.#stopReceiving.delete(pool.name);
-    this.#pools.delete(pool.name);
-    await pool.close();
+    for (const pool of this.#pools) if (pool.shape) pool.reshape({ ...pool.shape, generation: this.#shapes.generation(pool.name) });
   }
 
   watchImages(changed: () => void, signal: AbortSignal): Promise<void> {
@@ -378,19 +280,12 @@ export class SwarmDriver implements Driver, SwarmSide {
   async close(): Promise<void> {
     this.#closing.abort(new Error('the driver is closed'));
     this.#rounds.stop();
-    for (const stop of this.#stopReceiving.values()) stop();
-    await Promise.all(Array.from(this.#pools.values(), (pool) => pool.close()));
+    await this.#pools.close();
     try {
-      if (this.#options.ephemeral && this.#pools.size > 0) await this.#takeAway();
+      if (this.#options.ephemeral && this.#pools.size > 0) await this.#pools.removeAll();
     } finally {
       for (const engine of this.#managers.engines) await engine.close();
       for (const worker of this.#options.workers) await worker.close();
     }
-  }
-
-  async #takeAway(): Promise<void> {
-    const removals = await Promise.allSettled(Array.from(this.#pools.keys(), (name) => this.services.remove(name)));
-    await this.services.removeShared();
-    for (const removal of removals) if (removal.status === 'rejected') throw removal.reason;
   }
 }

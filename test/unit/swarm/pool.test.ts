@@ -134,7 +134,7 @@ describe('the pool of one service', () => {
       await pass(clock, 1);
       [0, 1].forEach((at) => one.take(fakeTask(`t${at}`).dialled));
       for (let round = 2; round < 52; round += 1) {
-        const [oldest] = one.out;
+        const [oldest] = one.handedOut;
         await oldest?.remove();
         wait(one, `r${round}`);
         one.take(fakeTask(`t${round}`).dialled);
@@ -151,7 +151,7 @@ describe('the pool of one service', () => {
       await pass(clock, 1);
       one.take(fakeTask('t1').dialled);
       one.take(fakeTask('t2').dialled);
-      const [first, other] = one.out;
+      const [first, other] = one.handedOut;
       await first?.remove();
       await pass(clock, minute - 6 * second);
       assert.deepEqual(numbers(), [2]);
@@ -220,7 +220,7 @@ describe('the pool of one service', () => {
 
     it('again, when somebody has found that something else is there', async () => {
       const one = pool({ replicas: 0, hash: shapeHash(shape) });
-      one.tellAgain();
+      one.reapply();
       await pass(clock, 1);
       assert.deepEqual(numbers(), [0]);
       await pass(clock, minute);
@@ -235,7 +235,7 @@ describe('the pool of one service', () => {
       for (const task of ['t1', 't2', 't3', 't4']) one.take(fakeTask(task).dialled);
       await pass(clock, 1);
       assert.deepEqual({ ...became }, { a: 't1', b: 't2', c: 't3' });
-      assert.deepEqual([one.spares.size, one.out.size, one.wanted], [1, 3, 3]);
+      assert.deepEqual([one.spares.size, one.handedOut.size, one.wanted], [1, 3, 3]);
     });
 
     it('what waits already, at once, with the name and the labels that were asked for', async () => {
@@ -244,7 +244,7 @@ describe('the pool of one service', () => {
       const sandbox = await one.create({ ...spec('mine'), labels: { a: 'b' } });
       assert.deepEqual([sandbox.id, sandbox.name, sandbox.node], ['t1', 'mine', 'host n7']);
       assert.deepEqual(
-        Array.from(one.out, ({ labels }) => labels),
+        Array.from(one.handedOut, ({ labels }) => labels),
         [{ a: 'b' }],
       );
       assert.equal(one.spares.size, 0);
@@ -324,7 +324,7 @@ describe('the pool of one service', () => {
       one.take(fakeTask('t1').dialled);
       await sandbox.closed;
       await sandbox.remove();
-      assert.deepEqual([one.out.size, one.spares.size], [0, 1]);
+      assert.deepEqual([one.handedOut.size, one.spares.size], [0, 1]);
     });
   });
 
@@ -338,7 +338,7 @@ describe('the pool of one service', () => {
       await assert.rejects(waiting, reason);
       assert.deepEqual([one.wanted, one.spares.size], [0, 0]);
       one.take(fakeTask('t').dialled);
-      assert.deepEqual([one.out.size, one.spares.size], [0, 1]);
+      assert.deepEqual([one.handedOut.size, one.spares.size], [0, 1]);
       assert.throws(() => void one.create(spec('b'), abort.signal), reason);
     });
 
@@ -490,7 +490,7 @@ describe('the pool of one service', () => {
     await pass(clock, 1);
     one.take(fakeTask('t1').dialled);
     one.take(fakeTask('t2').dialled);
-    for (const sandbox of one.out) await sandbox.remove();
+    for (const sandbox of one.handedOut) await sandbox.remove();
     one.press(true);
     await pass(clock, 200);
     assert.deepEqual(numbers(), [2, 0]);
@@ -529,7 +529,7 @@ describe('the pool of one service', () => {
       await pass(clock, 1);
       const tasks = Array.from({ length: 24 }, (_, at) => fakeTask(`t${at}`));
       for (const { dialled } of tasks) one.take(dialled);
-      for (const sandbox of one.out) await sandbox.remove();
+      for (const sandbox of one.handedOut) await sandbox.remove();
       one.press(true);
       await pass(clock, 1);
       for (const { dialled, supervisor } of tasks.slice(12)) {

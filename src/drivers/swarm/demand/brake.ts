@@ -1,36 +1,36 @@
-/** A task that ends by itself so soon after it has dialled in can't work, ms. */
+/** A task that ends by itself within this time after it has dialled in does not work (ms). */
 const earlyMs = 1_000;
-/** So long after fewer were wanted the swarm still ends some, ms. */
+/** Tasks that end within this time after a scale-down were ended by the swarm: they are no crashes (ms). */
 const fewerMs = 15_000;
-/** So many in a row, and the swarm is not left to make one after the other. */
+/** The brake is put on after this many tasks in a row. */
 const mostEarly = 10;
 
 /** How a task's connection ended. */
 export interface TaskEnd {
-  /** How long it was there, ms. */
+  /** How long it was connected (ms). */
   livedMs: number;
-  /** Nobody had it. */
+  /** It was never handed out. */
   unused: boolean;
-  /** Something was said to it. */
+  /** Bytes were sent to it. */
   spokenTo: boolean;
-  /** Its own side ended it. */
+  /** The task itself closed the connection. */
   ended: boolean;
 }
 
-/** Notices tasks that end as soon as they have dialled in: replaced at once, and without delay, they would be made for ever. */
+/** Detects tasks that end as soon as they have dialled in. The swarm replaces each at once, so it would go on for ever. */
 export interface Brake {
   /** Tasks in a row that ended early. */
   readonly early: number;
-  /** When the swarm was last told of fewer, and began to end some itself. */
+  /** When the service was last scaled down. */
   readonly fewerAt: number;
 }
 
 export const released: Brake = { early: 0, fewerAt: -Infinity };
 
-/** Whether no more tasks should be made than somebody waits for. */
+/** Whether the service may have no more tasks than requests wait. */
 export const isOn = ({ early }: Brake): boolean => early >= mostEarly;
 
-/** A task has ended; that may put the brake on, or release it. */
+/** The brake after a task has ended: put on, released, or as before. */
 export function braked(brake: Brake, { livedMs, unused, spokenTo, ended }: TaskEnd, now: number): Brake {
   if (livedMs >= earlyMs || (!unused && spokenTo)) return { ...brake, early: 0 };
   return unused && ended && now - brake.fewerAt >= fewerMs ? { ...brake, early: brake.early + 1 } : brake;

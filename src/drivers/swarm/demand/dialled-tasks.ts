@@ -4,7 +4,7 @@ import type { Dialled } from '../dial/listener.ts';
 import { SwarmSandbox } from '../sandbox.ts';
 import type { SwarmSide } from './swarm-side.ts';
 
-/** A task of a former shape is kept waiting so long, ms. */
+/** How long a task of a former shape is kept connected (ms). */
 const formerMs = 5_000;
 
 /** A service's tasks that have dialled in: spare ones, those handed out, and those of a former shape. */
@@ -13,10 +13,10 @@ export class DialledTasks {
   readonly #clock: Clock;
   readonly #onRemoved: () => void;
   readonly #spares = new Set<Dialled>();
-  readonly #out = new Set<SwarmSandbox>();
+  readonly #handedOut = new Set<SwarmSandbox>();
   readonly #stragglers = new Set<Dialled>();
 
-  /** `onRemoved` is told of each sandbox that is handed out no more. */
+  /** Calls `onRemoved` when a sandbox that was handed out has been removed. */
   constructor(swarm: Pick<SwarmSide, 'nameOf' | 'gone' | 'exitCode'>, clock: Clock, onRemoved: () => void) {
     this.#swarm = swarm;
     this.#clock = clock;
@@ -27,16 +27,16 @@ export class DialledTasks {
     return this.#spares;
   }
 
-  get out(): ReadonlySet<SwarmSandbox> {
-    return this.#out;
+  get handedOut(): ReadonlySet<SwarmSandbox> {
+    return this.#handedOut;
   }
 
   /** Ids of the tasks that serve, or could. */
   get connected(): Set<string> {
-    return new Set([...this.#spares, ...Array.from(this.#out, ({ dialled }) => dialled)].map(({ task }) => task));
+    return new Set([...this.#spares, ...Array.from(this.#handedOut, ({ dialled }) => dialled)].map(({ task }) => task));
   }
 
-  /** Hands out the oldest spare one; undefined if there is none. */
+  /** Hands out the oldest spare task; undefined if there is none. */
   spare(spec: SandboxSpec): SwarmSandbox | undefined {
     const [spare] = this.#spares;
     if (!spare) return undefined;
@@ -46,25 +46,28 @@ export class DialledTasks {
 
   handOut(dialled: Dialled, { name, labels }: SandboxSpec): SwarmSandbox {
     const onRemoved = () => {
-      this.#out.delete(sandbox);
+      this.#handedOut.delete(sandbox);
       this.#onRemoved();
     };
     const sandbox = new SwarmSandbox(dialled, { name, labels, node: this.#swarm.nameOf(dialled.node), swarm: this.#swarm, onRemoved });
-    this.#out.add(sandbox);
+    this.#handedOut.add(sandbox);
     return sandbox;
   }
 
-  /** Keeps it as a spare one. */
+  /** Keeps a task as a spare one. */
   keep(dialled: Dialled): void {
     this.#spares.add(dialled);
   }
 
-  /** Its connection has ended; whether it was a spare one. */
+  /** Drops a task whose connection has ended. Returns whether it was a spare one. */
   drop(dialled: Dialled): boolean {
     return this.#spares.delete(dialled);
   }
 
-  /** A straggler that is sent away dials again at once; one that is kept waiting is ended by the swarm meanwhile. */
+  /**
+   * Keeps a task of a former shape connected until the swarm has ended it: if its connection were closed at once, it would dial again
+   * at once.
+   */
   hold(dialled: Dialled): void {
     this.#stragglers.add(dialled);
     const timer = this.#clock.after(formerMs, () => dialled.stream.destroy());
@@ -74,40 +77,40 @@ export class DialledTasks {
     });
   }
 
-  /** Sends the stragglers away. */
+  /** Closes the connections of tasks of a former shape. */
   sendAway(): void {
     for (const { stream } of this.#stragglers) stream.destroy();
   }
 
-  /** A task that dials anew has lost its former connection, whether or not we have noticed. */
+  /** A task that dials again has lost its former connection, even if that has not been noticed here yet. */
   forsake(task: string): void {
     for (const spare of this.#spares) if (spare.task === task) this.#giveUp(spare);
-    for (const sandbox of this.#out) if (sandbox.id === task) sandbox.cameBack();
+    for (const sandbox of this.#handedOut) if (sandbox.id === task) sandbox.cameBack();
   }
 
-  /** Gives up spare ones, by the name of their secret. */
+  /** Gives up the spare tasks whose secret's name passes the test. */
   giveUp(which: (secret: string) => boolean): void {
     for (const spare of this.#spares) if (which(spare.secret)) this.#giveUp(spare);
   }
 
-  /** From here on nobody gets it: that its stream is destroyed is heard of later. */
+  /** Removes it from the spares at once: the event that its stream is closed comes later. */
   #giveUp(spare: Dialled): void {
     this.#spares.delete(spare);
     spare.stream.destroy();
   }
 }
 
-/** How many sandboxes wait on each node, and how many serve, by the node's id. */
-export function sandboxesByNode(pools: Iterable<Pick<DialledTasks, 'spares' | 'out'>>): Map<string, { idle: number; busy: number }> {
+/** Counts the idle and the busy sandboxes of each node, by the node's id. */
+export function sandboxesByNode(pools: Iterable<Pick<DialledTasks, 'spares' | 'handedOut'>>): Map<string, { idle: number; busy: number }> {
   const counts = new Map<string, { idle: number; busy: number }>();
   const count = (node: string, what: 'idle' | 'busy') => {
     const of = counts.get(node) ?? { idle: 0, busy: 0 };
     of[what] += 1;
     counts.set(node, of);
   };
-  for (const { spares, out } of pools) {
+  for (const { spares, handedOut } of pools) {
     for (const { node } of spares) count(node, 'idle');
-    for (const { dialled } of out) count(dialled.node, dialled.stream.spokenTo ? 'busy' : 'idle');
+    for (const { dialled } of handedOut) count(dialled.node, dialled.stream.spokenTo ? 'busy' : 'idle');
   }
   return counts;
 }

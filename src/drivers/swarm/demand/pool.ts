@@ -5,7 +5,8 @@ import type { Dialled } from '../dial/listener.ts';
 import type { SwarmSandbox } from '../sandbox.ts';
 import { shapeHash, type TaskShape } from '../services/service.ts';
 import { secretName } from '../services/services.ts';
-import { closedError, type Due, firstState, type Happening, next, nothing, type PoolEffect, type PoolState } from './pool-state.ts';
+import { next } from './next.ts';
+import { closedError, firstState, type Happening, noReport, type PoolEffect, type PoolState, type ServiceTarget } from './pool-state.ts';
 import type { TaskReport } from './tasks.ts';
 import { DialledTasks } from './dialled-tasks.ts';
 import type { SwarmSide } from './swarm-side.ts';
@@ -47,22 +48,22 @@ export class ServicePool {
     this.#clock = clock;
     this.#requests = new SandboxRequests(
       () => clock.now(),
-      () => this.#happens({ type: 'numbers' }),
+      () => this.#handle({ type: 'numbers' }),
     );
-    this.#tasks = new DialledTasks(swarm, clock, () => this.#happens({ type: 'numbers' }));
+    this.#tasks = new DialledTasks(swarm, clock, () => this.#handle({ type: 'numbers' }));
     const { rules } = swarm;
     const known = shape && { hash: shapeHash(shape), address: shape.address };
     this.#state = firstState({ name, rules, shape: known }, clock.now(), there);
-    if (there) this.#happens({ type: 'adopted' });
+    if (there) this.#handle({ type: 'adopted' });
   }
 
   /** How many replicas the swarm was told that we want. */
-  get told(): number {
-    return this.#state.told.replicas;
+  get replicas(): number {
+    return this.#state.applied.replicas;
   }
 
-  get out(): ReadonlySet<SwarmSandbox> {
-    return this.#tasks.out;
+  get handedOut(): ReadonlySet<SwarmSandbox> {
+    return this.#tasks.handedOut;
   }
 
   get spares(): ReadonlySet<Dialled> {
@@ -71,8 +72,8 @@ export class ServicePool {
 
   /** Whether its tasks may have a secret of this name, those that the swarm has not ended yet among them. */
   knows(secret: string): boolean {
-    const { told, former, shape } = this.#state;
-    return this.#isOf(secret, [told.hash, former, shape?.hash]);
+    const { applied, formerHash, shape } = this.#state;
+    return this.#isOf(secret, [applied.hash, formerHash, shape?.hash]);
   }
 
   #isOf(secret: string, hashes: readonly (string | undefined)[]): boolean {
@@ -81,12 +82,12 @@ export class ServicePool {
 
   /** Sandboxes handed out, and those waited for. */
   get wanted(): number {
-    return this.#requests.size + this.#tasks.out.size;
+    return this.#requests.size + this.#tasks.handedOut.size;
   }
 
   /** Whether it has no replicas, and nobody who asks for any. */
   get idle(): boolean {
-    return this.wanted === 0 && this.told === 0;
+    return this.wanted === 0 && this.replicas === 0;
   }
 
   /** Why what is waited for has not come; none if nothing is. */
@@ -102,31 +103,31 @@ export class ServicePool {
     if (this.#state.closed) return Promise.reject(closedError());
     const spare = this.#tasks.spare(spec);
     if (spare) {
-      this.#happens({ type: 'numbers' });
+      this.#handle({ type: 'numbers' });
       return Promise.resolve(spare);
     }
     const sandbox = this.#requests.add(spec, signal);
-    this.#happens({ type: 'waits' });
+    this.#handle({ type: 'waits' });
     return sandbox;
   }
 
   /** A task that has proved itself: to who waits longest, else it is kept. */
   take(dialled: Dialled): void {
-    const { shape, renewed, closed } = this.#state;
+    const { shape, renewedHash, closed } = this.#state;
     if (closed) return void dialled.stream.destroy();
     // One of a former shape, that the swarm has not taken away yet, would give a run the former image.
-    if (shape && !this.#isOf(dialled.secret, [shape.hash, renewed])) {
+    if (shape && !this.#isOf(dialled.secret, [shape.hash, renewedHash])) {
       this.#tasks.hold(dialled);
       return;
     }
     const at = this.#clock.now();
-    this.#happens({ type: 'dialled' });
+    this.#handle({ type: 'dialled' });
     this.#tasks.forsake(dialled.task);
     if (!this.#requests.serve((spec) => this.#tasks.handOut(dialled, spec))) this.#tasks.keep(dialled);
     void dialled.closed.then((how) => {
       const unused = this.#tasks.drop(dialled);
       const livedMs = this.#clock.now() - at;
-      this.#happens({ type: 'ended', end: { livedMs, unused, spokenTo: dialled.stream.spokenTo, ended: how === 'ended' } });
+      this.#handle({ type: 'ended', end: { livedMs, unused, spokenTo: dialled.stream.spokenTo, ended: how === 'ended' } });
     });
   }
 
@@ -136,33 +137,33 @@ export class ServicePool {
     this.shape = shape;
     const hash = shapeHash(shape);
     const onlySecret = before !== undefined && shapeHash({ ...before, generation: shape.generation }) === hash;
-    this.#happens({ type: 'reshaped', shape: { hash, address: shape.address }, onlySecret });
+    this.#handle({ type: 'reshaped', shape: { hash, address: shape.address }, onlySecret });
   }
 
   /** Ids of the nodes that lack the image. */
   exclude(nodes: readonly string[]): void {
-    this.#happens({ type: 'excluded', nodes });
+    this.#handle({ type: 'excluded', nodes });
   }
 
   /** Whether the swarm lacks room for another pool: what is not wanted goes at once then. */
   press(pressed: boolean): void {
-    this.#happens({ type: 'pressed', pressed });
+    this.#handle({ type: 'pressed', pressed });
   }
 
   /** Tells the swarm again what it was told: something else is there. */
-  tellAgain(): void {
-    this.#happens({ type: 'changed by others' });
+  reapply(): void {
+    this.#handle({ type: 'changed by others' });
   }
 
   /** Takes its service away, unless somebody wants it meanwhile; whether it is gone. @throws what `remove` throws */
   async retire(remove: () => Promise<void>): Promise<boolean> {
     if (!this.idle || this.#state.closed || this.#state.busy !== 'no') return false;
-    this.#happens({ type: 'retiring' });
+    this.#handle({ type: 'retiring' });
     const removal = remove();
     // Nothing is told meanwhile. Who waits for that waits for no more than the end of it.
     this.#work = removal.then(
-      () => this.#happens({ type: 'retired', gone: true }),
-      () => this.#happens({ type: 'retired', gone: false }),
+      () => this.#handle({ type: 'retired', gone: true }),
+      () => this.#handle({ type: 'retired', gone: false }),
     );
     await this.#work;
     await removal;
@@ -173,16 +174,16 @@ export class ServicePool {
   async close(): Promise<void> {
     this.#wake?.cancel();
     this.#watch?.cancel();
-    this.#happens({ type: 'closed' });
+    this.#handle({ type: 'closed' });
     this.#tasks.sendAway();
     await this.#work;
   }
 
-  #happens(happening: Happening): void {
+  #handle(happening: Happening): void {
     const seen = {
       now: this.#clock.now(),
       waiting: this.#requests.since,
-      out: this.#tasks.out.size,
+      handedOut: this.#tasks.handedOut.size,
       starting: this.#swarm.starting(),
     };
     const { state, effects } = next(this.#state, { ...happening, seen });
@@ -194,13 +195,13 @@ export class ServicePool {
     switch (effect.do) {
       case 'wake':
         this.#wake?.cancel();
-        this.#wake = this.#clock.after(effect.ms, () => this.#happens({ type: 'woken' }));
+        this.#wake = this.#clock.after(effect.ms, () => this.#handle({ type: 'woken' }));
         return;
       case 'watch':
-        this.#watch = this.#clock.after(effect.ms, () => this.#happens({ type: 'watch', connected: this.#tasks.connected.size }));
+        this.#watch = this.#clock.after(effect.ms, () => this.#handle({ type: 'watch', connected: this.#tasks.connected.size }));
         return;
-      case 'tell':
-        this.#work = this.#tell(effect.due);
+      case 'apply':
+        this.#work = this.#apply(effect.target);
         return;
       case 'look':
         void this.#look(effect.from);
@@ -227,16 +228,16 @@ export class ServicePool {
     }
   }
 
-  async #tell(due: Due): Promise<void> {
-    const shape = this.shape && shapeHash(this.shape) === due.hash ? this.shape : undefined;
-    const { replicas } = due;
+  async #apply(target: ServiceTarget): Promise<void> {
+    const shape = this.shape && shapeHash(this.shape) === target.hash ? this.shape : undefined;
+    const { replicas } = target;
     try {
       await this.#swarm.services.apply({ name: this.name, pool: this.label, shape, replicas, excluded: this.#state.excluded });
     } catch (error) {
-      this.#happens({ type: 'not told', error });
+      this.#handle({ type: 'apply failed', error });
       return;
     }
-    this.#happens({ type: 'told', due });
+    this.#handle({ type: 'applied', target });
   }
 
   /** From the swarm's own task states. */
@@ -246,8 +247,8 @@ export class ServicePool {
     try {
       report = await this.#swarm.report(this.name, this.#tasks.connected, since);
     } catch (error) {
-      report = { ...nothing, words: [messageOf(error)] };
+      report = { ...noReport, words: [messageOf(error)] };
     }
-    this.#happens({ type: 'reported', report });
+    this.#handle({ type: 'reported', report });
   }
 }

@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type Dockerode from 'dockerode';
 import { z } from 'zod';
 import { messageOf } from '../../../model/errors.ts';
@@ -10,24 +9,8 @@ import { supervisorBinary } from '../../docker/supervisor.ts';
 import type { SwarmKeys } from './keys.ts';
 import type { Managers } from '../nodes/managers.ts';
 import { mergeWants } from './replicas.ts';
+import { findOrCreate, findOrCreateOverlay, findService, listed, removeNetwork, Service, unlessGone, unlessUsed } from './swarm-objects.ts';
 import { placement, type References, serviceSpec, shapeHash, type TaskShape } from './service.ts';
-
-/** What is read of a service. */
-export const Service = z.object({
-  ID: z.string(),
-  Version: z.object({ Index: z.number() }),
-  UpdatedAt: z.string().default(''),
-  Spec: z.looseObject({
-    Name: z.string(),
-    Labels: z.record(z.string(), z.string()).nullish(),
-    TaskTemplate: z.looseObject({ Networks: z.array(z.looseObject({ Target: z.string().default('') })).nullish() }),
-    Mode: z.looseObject({ Replicated: z.object({ Replicas: z.number().default(0) }).nullish() }),
-  }),
-});
-export type Service = z.output<typeof Service>;
-
-/** Of all katafleets together. */
-export const replicasOf = ({ Mode }: Pick<Service['Spec'], 'Mode'>): number => Mode.Replicated?.Replicas ?? 0;
 
 /** Labels of a pool's service beside those that all of ours have. */
 export const poolLabels = {
@@ -61,9 +44,6 @@ export interface DesiredService {
   /** Ids of nodes that lack the image. */
   excluded: readonly string[];
 }
-
-/** How long the last tasks on a network are waited for, ms. */
-const networkMs = 10_000;
 
 type Shaped = DesiredService & { shape: TaskShape };
 
@@ -101,7 +81,7 @@ export class Services {
       for (let tries = 1; ; tries += 1) {
         signal.throwIfAborted();
         try {
-          const there = await inspect(docker, wanted.name);
+          const there = await findService(docker, wanted.name);
           if (there) return await this.#update(docker, api, there, wanted);
           const { shape } = wanted;
           return shape && wanted.replicas > 0 ? await this.#create(docker, api, { ...wanted, shape }) : 0;
@@ -153,8 +133,8 @@ export class Services {
     const secret = secretName(name, shapeHash(shape));
     return {
       config: await this.supervisorConfig(docker, shape.architecture),
-      secret: { id: await made(docker, 'secrets', secret, this.labelsOf('secret'), keys.secret(secret)), name: secret },
-      network: shape.way === 'overlay' ? await overlay(docker, network, this.labelsOf('network')) : undefined,
+      secret: { id: await findOrCreate(docker, 'secrets', secret, this.labelsOf('secret'), keys.secret(secret)), name: secret },
+      network: shape.way === 'overlay' ? await findOrCreateOverlay(docker, network, this.labelsOf('network')) : undefined,
     };
   }
 
@@ -165,7 +145,7 @@ export class Services {
     // What goes with one process is no other's to refer to: it has a name of its own.
     const digest = ephemeral ? createHash('sha256').update(`${sha256}${keys.id}`).digest('hex') : sha256;
     const name = `${this.stack}-supervisor-${architecture}-${digest.slice(0, 12)}`;
-    return { id: await made(docker, 'configs', name, this.labelsOf('config'), bytes), name };
+    return { id: await findOrCreate(docker, 'configs', name, this.labelsOf('config'), bytes), name };
   }
 
   /** Secrets of a service's former tasks. */
@@ -205,98 +185,5 @@ export class Services {
       const networks = await docker.listNetworks({ filters: { label: [`${labels.role}=network`, of] } });
       for (const { Id, Name } of networks) await removeNetwork(docker, Id, Name, signal);
     });
-  }
-}
-
-const Listed = z.array(z.object({ ID: z.string(), Spec: z.object({ Name: z.string() }) }));
-
-async function listed(docker: Dockerode, what: 'secrets' | 'configs', of: string[]): Promise<z.output<typeof Listed>> {
-  const options = { filters: { label: of } };
-  return Listed.parse(await (what === 'secrets' ? docker.listSecrets(options) : docker.listConfigs(options)));
-}
-
-/** The id of a secret or config of that name, which is made where it is missing. */
-async function made(
-  docker: Dockerode,
-  what: 'secrets' | 'configs',
-  name: string,
-  own: Record<string, string>,
-  bytes: Buffer,
-): Promise<string> {
-  const options = { filters: { name: [name] } };
-  const find = async () => {
-    const all = Listed.parse(await (what === 'secrets' ? docker.listSecrets(options) : docker.listConfigs(options)));
-    return all.find(({ Spec }) => Spec.Name === name)?.ID;
-  };
-  const there = await find();
-  if (there !== undefined) return there;
-  // dockerode would put the whole body into the address as well.
-  const body = { _query: {}, _body: { Name: name, Labels: own, Data: bytes.toString('base64') } };
-  try {
-    const { id } = (await (what === 'secrets' ? docker.createSecret(body) : docker.createConfig(body))) as { id: string };
-    return id;
-  } catch (error) {
-    const meanwhile = isStatus(error, 409) ? await find() : undefined;
-    if (meanwhile === undefined) throw error;
-    return meanwhile;
-  }
-}
-
-/** An internal overlay: no way out of it, no way in but for its own. */
-async function overlay(docker: Dockerode, name: string, own: Record<string, string>): Promise<string> {
-  const find = async () => {
-    const all = await docker.listNetworks({ filters: { name: [name], scope: ['swarm'] } });
-    return all.find((network) => network.Name === name)?.Id;
-  };
-  const there = await find();
-  if (there !== undefined) return there;
-  const made = await docker.createNetwork({
-    Name: name,
-    Driver: 'overlay',
-    Internal: true,
-    Attachable: true,
-    CheckDuplicate: true,
-    Labels: own,
-  });
-  return made.id;
-}
-
-async function inspect(docker: Dockerode, name: string): Promise<Service | undefined> {
-  try {
-    return Service.parse(await docker.getService(name).inspect());
-  } catch (error) {
-    if (isStatus(error, 404)) return undefined;
-    throw error;
-  }
-}
-
-/** Tasks that are on their way out still hold a network: it is tried again as long as no service has it. */
-async function removeNetwork(docker: Dockerode, id: string, name: string, signal: AbortSignal): Promise<void> {
-  const until = performance.now() + networkMs;
-  while (!(await unlessUsed(docker.getNetwork(id).remove()))) {
-    const services = z.array(Service).parse(await docker.listServices());
-    const targets = services.flatMap(({ Spec }) => Spec.TaskTemplate.Networks ?? []).map(({ Target }) => Target);
-    if (targets.includes(id) || targets.includes(name) || performance.now() > until) return;
-    await sleep(200, undefined, { signal });
-  }
-}
-
-async function unlessGone(removal: Promise<unknown>): Promise<void> {
-  try {
-    await removal;
-  } catch (error) {
-    if (!isStatus(error, 404)) throw error;
-  }
-}
-
-/** Whether it is gone. */
-async function unlessUsed(removal: Promise<unknown>): Promise<boolean> {
-  try {
-    await removal;
-    return true;
-  } catch (error) {
-    if (isStatus(error, 404)) return true;
-    if (/in use|active endpoints/i.test(messageOf(error))) return false;
-    throw error;
   }
 }
