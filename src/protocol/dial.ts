@@ -45,7 +45,7 @@ export interface Answered {
   whole: Buffer;
 }
 
-export interface Answer extends Identity, Answered {
+export interface ChallengeAnswer extends Identity, Answered {
   mac: Buffer;
   /** All that the mac vouches for. */
   vouched: Buffer;
@@ -83,7 +83,7 @@ export function encodeAnswer(
 }
 
 /** @throws ProtocolBreak */
-export function decodeAnswer(bytes: Buffer): Answer {
+export function decodeAnswer(bytes: Buffer): ChallengeAnswer {
   const payload = opened(bytes);
   const [version, nonce] = [payload.u16(), payload.bytes(nonceBytes)];
   if (version < dialVersions.lowest || version > dialVersions.highest) throw new ProtocolBreak(`version ${version} of the handshake`);
@@ -95,7 +95,7 @@ export function decodeAnswer(bytes: Buffer): Answer {
 }
 
 /** Whether an answer to a nonce comes from one who knows the key. Takes as long for a wrong mac as for the right one. */
-export function answerProves(key: Buffer, hostNonce: Buffer, { version, vouched, mac }: Answer): boolean {
+export function answerProves(key: Buffer, hostNonce: Buffer, { version, vouched, mac }: ChallengeAnswer): boolean {
   return timingSafeEqual(answerMac(key, hostNonce, version, vouched), mac);
 }
 

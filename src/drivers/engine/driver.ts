@@ -19,7 +19,7 @@ import { archiveBytes } from './archive-bytes.ts';
 import { adapt } from './adapt.ts';
 import { SupervisorImages } from './carried.ts';
 import { RememberedFacts } from './remembered.ts';
-import { connect, type Connection, type TlsFiles } from './endpoint.ts';
+import { connect, type EngineConnection, type TlsFiles } from './endpoint.ts';
 import { engineError } from '../docker/errors.ts';
 import { inspectImage } from '../docker/inspect.ts';
 import { fingerprint } from './fingerprint.ts';
@@ -59,7 +59,7 @@ const probeMs = 10_000;
 export class EngineDriver implements Driver {
   readonly kind = 'engine';
   readonly endpoint: string;
-  readonly #connection: Connection;
+  readonly #connection: EngineConnection;
   readonly #rsyncNetwork: string | undefined;
   readonly #uids: Uids;
   readonly #carried: SupervisorImages;

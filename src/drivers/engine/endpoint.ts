@@ -14,7 +14,7 @@ import { SshAgent } from './ssh-agent.ts';
 export const defaultEndpoint = 'unix:///var/run/docker.sock';
 
 /** How to connect: what dockerode takes, and how to break off all that is under way; calls after that connect anew. */
-export interface Connection {
+export interface EngineConnection {
   options: Dockerode.DockerOptions;
   disconnect(): void;
   /** For the last time. */
@@ -35,7 +35,7 @@ const keepAliveMs = 15_000;
  * The connection to `unix:///path`, `tcp://host:port` (TLS where its files are given, or a folder with ca.pem, cert.pem and key.pem) or
  * `ssh://[user@]host[:port]` (an engine with dial-stdio, 18.09 or later). @throws endpoint.invalid
  */
-export function connect(endpoint: string, tls?: string | TlsFiles, transport?: SshTransport): Connection {
+export function connect(endpoint: string, tls?: string | TlsFiles, transport?: SshTransport): EngineConnection {
   // dockerode fills what is absent from DOCKER_HOST; each field is therefore given, if only as undefined.
   const unset = { host: undefined, port: undefined, socketPath: undefined, ca: undefined, cert: undefined, key: undefined };
   const url = parse(endpoint);
@@ -82,7 +82,7 @@ function terse<T extends http.Agent>(agent: T): T {
   return Object.defineProperty(agent, inspect.custom, { value: () => 'Agent {}' });
 }
 
-function connection(options: object, agent: { destroy(): void }): Connection {
+function connection(options: object, agent: { destroy(): void }): EngineConnection {
   const disconnect = () => agent.destroy();
   return { options, disconnect, close: disconnect };
 }

@@ -4,7 +4,7 @@ import { extract } from 'tar-stream';
 import { MiB, minute } from '../../base/units.ts';
 import { KatafleetError } from '../../model/errors.ts';
 import { labels } from '../../model/labels.ts';
-import type { CallOptions, CommandResult, SshTransport } from '../transport/transport.ts';
+import type { CommandOptions, CommandResult, SshTransport } from '../transport/transport.ts';
 import { dockerError } from './errors.ts';
 import { type ListedImage, parseImages } from './parse/images.ts';
 import { type InfoAnswer, parseInfo } from './parse/info.ts';
@@ -233,7 +233,7 @@ export class RemoteDocker {
     return id;
   }
 
-  async #docker(words: readonly string[], doing: string, options: CallOptions = {}): Promise<CommandResult> {
+  async #docker(words: readonly string[], doing: string, options: CommandOptions = {}): Promise<CommandResult> {
     const answer = await this.transport.run(['docker', ...words], options);
     if (answer.code !== 0) throw this.#failure(answer, doing);
     return answer;

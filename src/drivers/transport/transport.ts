@@ -23,7 +23,7 @@ export interface CommandResult {
   stderr: string;
 }
 
-export interface CallOptions {
+export interface CommandOptions {
   /** Standard input; empty if absent. */
   input?: Readable | Buffer;
   signal?: AbortSignal;
@@ -192,7 +192,7 @@ export class SshTransport {
    * Runs a command to its end. A connection that turns out to be dead is made anew, once: `words` must bear to be run
    * again. @throws ssh.*, engine.unreachable, engine.timeout, the signal's reason
    */
-  async run(words: readonly string[], options: CallOptions = {}): Promise<CommandResult> {
+  async run(words: readonly string[], options: CommandOptions = {}): Promise<CommandResult> {
     options.signal?.throwIfAborted();
     const epoch = this.#epoch;
     const stood = this.#masters.length > 0;
@@ -208,7 +208,7 @@ export class SshTransport {
 
   async #once(
     words: readonly string[],
-    { input, signal, timeoutMs = defaultTimeoutMs, long = false }: CallOptions,
+    { input, signal, timeoutMs = defaultTimeoutMs, long = false }: CommandOptions,
   ): Promise<CommandResult> {
     let end: SessionEnd | undefined;
     const stream = this.#open(words, !long, (seen) => {

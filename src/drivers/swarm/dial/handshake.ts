@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { messageOf } from '../../../model/errors.ts';
 import {
-  type Answer,
+  type ChallengeAnswer,
   answerProves,
   decodeAnswer,
   dialFrame,
@@ -29,8 +29,8 @@ export interface Door<Ring extends KeyRing> {
 
 /** How it went with a stranger. Its socket is closed, or on its way to be, unless it was admitted. */
 export type HandshakeResult<Ring> =
-  | { kind: 'admitted'; answer: Answer; ring: Ring; socket: Socket }
-  | { kind: 'refused'; why: RefusalReason; answer: Answer }
+  | { kind: 'admitted'; answer: ChallengeAnswer; ring: Ring; socket: Socket }
+  | { kind: 'refused'; why: RefusalReason; answer: ChallengeAnswer }
   /** It said what no supervisor says, or could not be judged: why. */
   | { kind: 'strange'; what: string }
   /** It went, or its connection broke. */
@@ -94,7 +94,7 @@ export class Stranger<Ring extends KeyRing> {
     }
   };
 
-  #judge(answer: Answer): void {
+  #judge(answer: ChallengeAnswer): void {
     const ring = this.#door.ringOf(answer.service);
     const key = ring?.keyOf(answer.secret);
     const proved = answerProves(key ?? decoy, this.#nonce, answer);
@@ -109,7 +109,7 @@ export class Stranger<Ring extends KeyRing> {
     }
   }
 
-  #refuse(why: RefusalReason, answer: Answer): void {
+  #refuse(why: RefusalReason, answer: ChallengeAnswer): void {
     this.#socket.pause();
     const told = why === 'busy' ? why : 'unproved';
     this.#socket.end(encodeRefused(told, words[told]));
@@ -126,7 +126,7 @@ export class Stranger<Ring extends KeyRing> {
 }
 
 /** The answer, once it is there. @throws ProtocolBreak when it is none, or has more behind it */
-function wholeAnswer(bytes: Buffer): Answer | undefined {
+function wholeAnswer(bytes: Buffer): ChallengeAnswer | undefined {
   if (bytes[0] !== dialFrame.answer) throw new ProtocolBreak('something else than an answer to the challenge');
   if (bytes.length < headerBytes) return undefined;
   const end = headerBytes + bytes.readUInt32BE(1);
