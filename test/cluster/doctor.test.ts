@@ -120,7 +120,7 @@ describe('katafleet doctor, of nodes over ssh', function () {
     writeFileSync(supervisor, own);
 
     must(bed, 'h1', ['gpasswd', '-d', 'test-runner', 'docker']);
-    bad(doctor(), /✗ old: h1 may not use docker: it is not in the group docker there\n +on the node: usermod/);
+    bad(doctor(), /✗ old: h1 may not use docker: the user is not in the group docker there\n +on the node: usermod/);
     must(bed, 'h1', ['usermod', '-a', '-G', 'docker', 'test-runner']);
     await bed.do('kill-engine', 'h1');
     bad(doctor(), /✗ old: h1 answers over ssh, but no docker daemon runs there\n +start it/);

@@ -187,7 +187,7 @@ describe('archives for Docker 1.6', () => {
       'one whose configuration was changed': [replaced(saved, configName, '{"rootfs":{"diff_ids":[]}}'), /is not what its name says/],
       'one that lists a layer too many': [
         manifest((entry) => (entry['Layers'] = [layerName, ...(entry['Layers'] as [])])),
-        /speaks of 3 layers, and 4/,
+        /has 3 layers, but 4 are listed/,
       ],
       'one that names a file outside': [manifest((entry) => (entry['Config'] = '../../etc/passwd')), /passwd is missing/],
       'one with a name that is none': [manifest((entry) => (entry['RepoTags'] = ['-v/:/host'])), /no repository:tag/],
@@ -213,7 +213,7 @@ describe('archives for Docker 1.6', () => {
         replaced(v1, v1[2]?.[0] ?? '', JSON.stringify({ id: v1[2]?.[0].slice(0, 64), parent: top?.[0].slice(0, 64) })),
         /more|at most 127/,
       ],
-      'a v1 layer under another’s id': [replaced(v1, top?.[0] ?? '', JSON.stringify({ id: 'f'.repeat(64) })), /is the layer f/],
+      'a v1 layer under another’s id': [replaced(v1, top?.[0] ?? '', JSON.stringify({ id: 'f'.repeat(64) })), /belongs to the layer f/],
       'v1 names of what is not there': [
         replaced(v1, 'repositories', JSON.stringify({ a: { b: 'f'.repeat(64) } })),
         /names a layer that is missing/,

@@ -12,17 +12,18 @@ import type { InspectedImage } from './parse/inspect.ts';
 import { type Release, since } from './parse/version.ts';
 import type { RemoteDocker } from './remote.ts';
 
-/** Which images hold a supervisor that is known to be this one. */
+/** The images that are known to hold this supervisor. */
 export interface Carried {
   holds(image: string, supervisor: SupervisorBinary): Promise<boolean>;
-  /** That an image was made here, with this supervisor. */
+  /** Records that katafleet made the image with this supervisor. */
   made(image: string, supervisor: SupervisorBinary): void;
 }
 
 /**
- * An image with the supervisor on top of one that lacks it, and names for the uids where no supervisor can bring them, made
- * once per node: its tag is a function of all, and is believed where what it names is known to hold the supervisor. Docker has no way to put a file into a container below 1.8, and a build works
- * with all. An image whose own instructions such a build would run is refused: they would run outside of any sandbox.
+ * Returns an image with the supervisor on top of one that lacks it, and with names for the uids where the supervisor can't write
+ * them. It is built once per node. Its tag is a hash of all its parts, but the tag alone proves nothing: `carried` must know that the
+ * image holds the supervisor. A build works with every release: below 1.8 docker can't copy a file into a container. Refuses an image
+ * with ONBUILD instructions, because the build would run them outside of a sandbox.
  * @throws image.unsuitable, engine.*
  */
 export async function adapt(
@@ -36,8 +37,8 @@ export async function adapt(
   if (image.onBuild.length > 0) {
     throw new KatafleetError(
       'image.unsuitable',
-      `the image ${image.tags[0] ?? image.id} has ONBUILD instructions, which adding the supervisor on ${remote.transport.at} would run`,
-      { hint: 'build an image FROM it, which has them behind it, or install the supervisor on the node: scripts/node-setup' },
+      `the image ${image.tags[0] ?? image.id} has ONBUILD instructions, which ${remote.transport.at} would run when it adds the supervisor`,
+      { hint: 'build an image FROM it and use that one, or install the supervisor on the node: scripts/node-setup' },
     );
   }
   const key = createHash('sha256').update(image.id).update(supervisor.sha256).update(uidsInWords(uids)).digest('hex').slice(0, 32);
@@ -48,12 +49,12 @@ export async function adapt(
   const names = needsNames(release) ? await namesOf(remote, image, release, uids) : undefined;
   await remote.build(tag, await context(from(image, release), image, supervisor, names));
   const built = await there();
-  if (built === undefined) throw new KatafleetError('engine.failed', `${remote.transport.at} has built ${tag} and doesn't have it`);
+  if (built === undefined) throw new KatafleetError('engine.failed', `${remote.transport.at} built the image ${tag}, but does not list it`);
   carried.made(built.id, supervisor);
   return built;
 }
 
-/** Where the engine mounts the folders the supervisor can't mount, and the image itself has to have the names. */
+/** Whether the image itself must have the names: since 1.10 the engine mounts the folders, and the supervisor can't write below /etc. */
 export const needsNames = (release: Release): boolean => since(release, 1, 10);
 
 async function namesOf(remote: RemoteDocker, image: InspectedImage, release: Release, uids: Uids): Promise<Names> {
@@ -64,19 +65,23 @@ async function namesOf(remote: RemoteDocker, image: InspectedImage, release: Rel
 
 type Names = ReturnType<typeof adaptedAccounts>;
 
-/** The builder of 23.0 and later takes an id for a name in a registry: there a name is needed. */
+/** What FROM names. The builder of 23.0 and later takes an id for a name in a registry, so it needs a name. */
 function from(image: InspectedImage, release: Release): string {
   if (!since(release, 23, 0)) return imageWord(image.id, release).replace(/^sha256:/, '');
   const name = image.tags.find((tag) => !tag.startsWith('<none>'));
   if (name !== undefined) return name;
-  throw new KatafleetError('image.unknown', `the image ${image.id} has no name, and this docker builds on names only`, {
-    hint: 'docker tag it on the node',
-  });
+  throw new KatafleetError(
+    'image.unknown',
+    `the image ${image.id} has no name, and Docker ${release.join('.')} builds FROM named images only`,
+    {
+      hint: 'give it a name on the node: docker tag',
+    },
+  );
 }
 
 /**
- * A plain tar: nothing on the node unpacks a compressed one. What is added is a tar in it, its folder first: unpacked, it takes
- * the place of whatever the image has there, where COPY would follow a link of the image's.
+ * The build's context as an uncompressed tar, which needs no program on the node. What is added is a tar within it that begins with
+ * the folder: ADD unpacks it and replaces what the image has there, where COPY would follow a link of the image.
  */
 async function context(base: string, image: InspectedImage, supervisor: SupervisorBinary, names?: Names): Promise<Buffer> {
   const said = { [labels.supervisor]: supervisor.sha256, [labels.adaptedFrom]: image.id, ...names?.labels };

@@ -22,14 +22,14 @@ import { type SshNode, SshSandbox } from './sandbox.ts';
 interface ProbedHost extends SshNode {
   fingerprint: Fingerprint;
   gate: Gate | undefined;
-  /** Of the node's docker command, which may be another than its engine's. */
+  /** Release of the node's docker command; its engine may have another. */
   client: Release;
 }
 
-/** How often running sandboxes are looked after, ms: a client of 1.6 does not tell that its container has ended. */
+/** Time between two checks of the running sandboxes, ms: a client of 1.6 does not report that its container has ended. */
 const lookMs = 2_000;
 
-/** `docker system dial-stdio`, which carries the Engine API over ssh, came with this release, on both sides. */
+/** First release of client and engine with `docker system dial-stdio`, which carries the Engine API over ssh. */
 const dialStdio = [18, 9] as const;
 
 /** A node's own docker command, over ssh: Docker 1.6 and later. */
@@ -59,7 +59,7 @@ export class SshDriver implements Driver {
     return (await this.#node()).fingerprint;
   }
 
-  /** What keeps the Engine API from being reached through this host's docker; undefined where nothing does. @throws as {@link probe} */
+  /** Why this host's docker does not give access to the Engine API; undefined if it does. @throws as {@link probe} */
   async withoutApi(): Promise<Exclude<Reached, { api: 'usable' }> | undefined> {
     const { release, client, gate, fingerprint: found } = await this.#node();
     if (!since(release, ...dialStdio)) return { api: 'too_old', engineVersion: found.engineVersion };
@@ -110,7 +110,7 @@ export class SshDriver implements Driver {
 
   async #find(name: string, { release }: ProbedHost): Promise<InspectedImage> {
     const id = /^(?:sha256:)?([0-9a-f]{64})$/.exec(name)?.[1];
-    // With a tag it can't be taken for a container's name, which docker would look for first.
+    // docker inspect looks for a container of that name first. A container's name has no tag.
     const tagged = /[:@][^/]*$/.test(name) ? name : `${name}:latest`;
     const names = id === undefined ? [tagged, ...(/[/@]/.test(name) ? [] : [`katafleet/${tagged}`])] : [imageWord(`sha256:${id}`, release)];
     const sound = names.every((one) => /^[a-z0-9][a-z0-9._/:@-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$/.test(one));
@@ -124,7 +124,7 @@ export class SshDriver implements Driver {
   async #withSupervisor(image: InspectedImage, name: string, { gate, release }: ProbedHost): Promise<InspectedImage> {
     const supervisor = await supervisorBinary(imageArchitecture(image.architecture, name));
     const carries = image.labels[labels.supervisor] === supervisor.sha256;
-    if (gate && carries) return image; // nothing can be looked into there: what may run is what the node's owner has loaded
+    if (gate && carries) return image; // the gate admits no look into images; the node's owner chose the ones that are there
     if (!gate) {
       const ready = carries && (!needsNames(release) || namesAll(image.labels, this.#uids));
       if (ready && (await this.#carried.holds(image.id, supervisor))) return image;
@@ -162,7 +162,7 @@ export class SshDriver implements Driver {
         for (const name of names) if (!running.has(name)) this.#sandboxes.get(name)?.notRunning();
       }
     } catch {
-      // Whether the node answers is for its health checks to find out.
+      // The node's health checks find out whether it answers.
     } finally {
       this.#looking = undefined;
       if (this.#sandboxes.size > 0) this.#lookLater();
@@ -199,11 +199,12 @@ export class SshDriver implements Driver {
     }
     await using converted = await toV1Archive(archive);
     await this.#remote.load(converted.archive);
-    // It prints nothing, whatever it has made of it. By name, because a later engine behind an old client has ids of its own.
+    // docker load prints nothing here, even on failure. Check by name: a later engine behind an old client gives other ids.
     for (const { id, names } of converted.images) {
       const name = names[0] ?? id;
       const { images } = await this.#remote.inspect([name]);
-      if (images.length === 0) throw new KatafleetError('engine.failed', `${this.#transport.at} has loaded ${name} and does not have it`);
+      if (images.length === 0)
+        throw new KatafleetError('engine.failed', `${this.#transport.at} loaded the image ${name}, but does not list it`);
     }
   }
 
@@ -217,7 +218,7 @@ export class SshDriver implements Driver {
   }
 }
 
-/** Path of the node's supervisor, where it is the one that this katafleet would bring. */
+/** Path of the supervisor that is installed on the node, if it is this katafleet's own. */
 async function installed(gate: Gate | undefined, { architecture }: Fingerprint): Promise<string | undefined> {
   if (!gate?.supervisor || architecture === 'other') return undefined;
   const { sha256 } = await supervisorBinary(architecture);

@@ -1,15 +1,15 @@
 import { type ErrorCode, KatafleetError } from '../../model/errors.ts';
 import type { CommandResult } from '../transport/transport.ts';
 
-/** The exit codes of a shell that found no such command, and that could not run it. */
+/** Exit code of a shell that found no such command. */
 const notFound = 127;
 
-/** How 1.6 ends after it has given the reason for each name on a line of its own. */
+/** Last line of 1.6, after a line with the reason for each name. */
 const summary = /^Error: failed to \w+ one or more \w+/;
 
 /**
- * What docker said, in one line: 1.6 wraps it in `time="…" level=fatal msg="…"`, later ones begin it with `docker: `. Of a
- * command on several names the reasons are kept, not the line that sums them up.
+ * Returns docker's error message in one line. 1.6 wraps it in `time="…" level=fatal msg="…"`; later releases put `docker: ` before
+ * it. If the command named several things, the result has the reason for each, without the line that sums them up.
  */
 export function saidBy({ stderr, stdout }: Pick<CommandResult, 'stderr' | 'stdout'>): string {
   const lines = `${stderr}\n${stdout}`
@@ -38,14 +38,14 @@ const faults: readonly DockerFault[] = [
   {
     says: /katafleet-gate: refused/,
     code: 'gate.refused',
-    message: (at, said) => `the gate of ${at} refuses it: ${said.replace(/^.*katafleet-gate: refused: /, '')}`,
-    hint: 'what it admits is in /etc/katafleet/gate.conf there; its log says who asked for what',
+    message: (at, said) => `the gate of ${at} refused the command: ${said.replace(/^.*katafleet-gate: refused: /, '')}`,
+    hint: '/etc/katafleet/gate.conf on the node says what the gate admits; its log says who asked for what',
   },
   {
     says: /permission denied.*docker\.sock|docker\.sock.*permission denied|dial unix .*permission denied/i,
     code: 'engine.permission',
-    message: (at) => `${at} may not use docker: it is not in the group docker there`,
-    hint: 'on the node: usermod -aG docker USER, or scripts/node-setup; it counts from the next login on',
+    message: (at) => `${at} may not use docker: the user is not in the group docker there`,
+    hint: 'on the node: usermod -aG docker USER, or scripts/node-setup; it takes effect at the next login',
   },
   {
     says: /Cannot connect to the Docker daemon|Is 'docker -d' running|Is the docker daemon running|engine is shutdown|error during connect|no such file or directory.*docker\.sock|docker\.sock: (connect|dial|no such)/i,
@@ -54,34 +54,34 @@ const faults: readonly DockerFault[] = [
     hint: 'start it on the node: service docker start, or systemctl start docker',
   },
   {
-    // Its last words, for a second or three; and what a client says whose call was under way when it ended.
+    // A daemon that stops says this for up to three seconds, and so does a client whose call was under way.
     says: /engine is shutdown|(EOF|connection reset by peer|broken pipe)\. Are you trying to connect to a TLS-enabled daemon/,
     code: 'engine.unreachable',
-    message: (at) => `${at} answers over ssh, but its docker daemon is on its way out`,
+    message: (at) => `${at} answers over ssh, but its docker daemon is shutting down`,
     hint: 'start it on the node: service docker start, or systemctl start docker',
   },
   {
     says: /no space left on device/i,
     code: 'engine.disk_full',
     message: (at, said) => `the disk of ${at} is full (${said})`,
-    hint: 'make room there: docker rm of old containers, docker rmi of old images',
+    hint: 'free space there: remove old containers (docker rm) and images (docker rmi)',
   },
   { says: /^Conflict|Conflict[,.] The/, code: 'engine.conflict', message: (at, said) => `${at}: ${said}` },
   {
     says: /No such image|Unable to find image|pull access denied|no such id/i,
     code: 'image.unknown',
-    message: (at, said) => `${at} has no such image (${said})`,
+    message: (at, said) => `${at} does not have the image (${said})`,
     hint: 'katafleet images distribute brings it there',
   },
 ];
 
-/** Why a docker command on a node failed, as one of our errors. `doing` completes "can't …". */
+/** Turns the answer of a docker command that failed into a coded error. `doing` completes "can't …". */
 export function dockerError(answer: Pick<CommandResult, 'code' | 'stdout' | 'stderr'>, at: string, doing: string): KatafleetError {
   const said = saidBy(answer);
   const fault = faults.find(({ says }) => says.test(`${answer.stderr}\n${said}`));
   if (!fault && answer.code === notFound) {
     return new KatafleetError('docker.missing', `docker is not installed on ${at}, or not on the PATH of a command over ssh (${said})`, {
-      hint: 'install it there, or put it on the PATH: sshd gives commands /usr/local/bin:/usr/bin:/bin',
+      hint: 'install docker there, or put it on the PATH: sshd gives commands /usr/local/bin:/usr/bin:/bin',
     });
   }
   if (!fault) return new KatafleetError('engine.failed', `${at} can't ${doing}: ${said === '' ? `exit code ${answer.code}` : said}`);

@@ -4,7 +4,7 @@ import { parseRelease, since, type VersionAnswer } from './parse/version.ts';
 
 const architectures: Record<string, Fingerprint['architecture']> = { x86_64: 'amd64', amd64: 'amd64', aarch64: 'arm64', arm64: 'arm64' };
 
-/** A node's fingerprint from what its docker says. What its warnings don't deny is taken as enforced. */
+/** Makes a node's fingerprint from docker's answers. A limit counts as enforced unless a warning denies it. */
 export function fingerprint(version: VersionAnswer, info: InfoAnswer): Fingerprint {
   const release = parseRelease(version.server);
   const denied = (what: RegExp) => info.warnings.some((warning) => what.test(warning));
@@ -20,9 +20,9 @@ export function fingerprint(version: VersionAnswer, info: InfoAnswer): Fingerpri
     enforces: {
       memory: !denied(/no memory limit support/i),
       swap: !denied(/no swap limit support/i),
-      // Below 1.11 processes are counted by their uid, which every kernel does.
+      // Below 1.11 the limit is on the uid's processes, which every kernel counts.
       pids: !denied(/no pids limit support/i),
-      // Shares weigh CPUs and cap none.
+      // CPU shares are weights, not a limit.
       cpu: false,
     },
     seccomp: since(release, 1, 10) && info.seccomp,

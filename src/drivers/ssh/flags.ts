@@ -4,32 +4,32 @@ import type { SandboxSpec } from '../contract.ts';
 import { encodeValue } from './labels.ts';
 import { type Release, since } from './parse/version.ts';
 
-/** What is known of the node that a sandbox is made on. */
+/** What the words of `docker run` depend on. */
 export interface NodeAbilities {
   release: Release;
-  /** Path of the supervisor that is installed on the node, where it is the one that we want; else the image has it. */
+  /** Path of the supervisor that is installed on the node, if it is this katafleet's own; else the image has it. */
   installedSupervisor?: string | undefined;
-  /** Its kernel has memory limits; true if absent. */
+  /** Whether its kernel has memory limits; true if absent. */
   limitsMemory?: boolean;
 }
 
-/** CPU shares of one CPU; shares weigh, they don't cap. */
+/** CPU shares of one CPU; shares are weights, not a limit. */
 const sharesPerCpu = 1024;
 const mostShares = 262_144;
 
-/** Whether the container can have a limit on its processes (1.11); below it the program gets a uid of its own to be counted by. */
+/** Whether the container can have a limit on its processes (1.11). Below it the limit is on the sandbox's own uid. */
 export const hasPidsLimit = (release: Release): boolean => since(release, 1, 11);
-/** Whether the engine mounts a tmpfs (1.10); below it the supervisor does. */
+/** Whether the engine can mount a tmpfs (1.10). Below it the supervisor mounts it. */
 const hasTmpfs = (release: Release): boolean => since(release, 1, 10);
 
-/** The name of a sandbox's container, known before anything has answered. */
+/** The name of a sandbox's container, which is known before the engine answers. */
 export function containerName(sandbox: string): string {
   return `katafleet-${sandbox.toLowerCase().replace(/[^a-z0-9-]/g, '-')}`;
 }
 
 /**
- * The words of `docker run` for a sandbox, by what the node's release knows. Their order and their form are what the gate
- * on the node admits (docs/legacy.md): every mandatory limit is there whatever the release.
+ * The words of `docker run` for a sandbox, with the options that the node's release has. The gate on the node admits them in this
+ * order and form only (docs/legacy.md). Every mandatory limit is among them, for each release.
  */
 export function runWords(spec: SandboxSpec, { release, installedSupervisor, limitsMemory = true }: NodeAbilities): string[] {
   const { limits, labels, image } = spec;
@@ -40,7 +40,7 @@ export function runWords(spec: SandboxSpec, { release, installedSupervisor, limi
     `${at}:rw,exec,nosuid,nodev,size=${bytes},nr_inodes=${Math.floor(bytes / bytesPerInode)},mode=${mode}`;
   return [
     ...['docker', 'run', '-i', '--name', containerName(spec.name)],
-    // Without memory cgroups 1.6.2 drops -m with a warning, and then refuses --memory-swap for want of -m (its daemon/create.go).
+    // Without memory cgroups 1.6.2 drops -m with a warning, and then refuses --memory-swap because -m is missing (its daemon/create.go).
     ...['-m', memory, ...(limitsMemory ? ['--memory-swap', memory] : [])],
     ...['-c', String(Math.min(mostShares, Math.max(2, Math.round(limits.cpus * sharesPerCpu))))],
     ...(hasPidsLimit(release) ? ['--pids-limit', String(limits.pids)] : []),
@@ -52,11 +52,11 @@ export function runWords(spec: SandboxSpec, { release, installedSupervisor, limi
     ...capabilities.flatMap((capability) => ['--cap-add', capability]),
     ...(hasTmpfs(release) ? [] : ['--cap-add', 'SYS_ADMIN']),
     ...(since(release, 1, 11) ? ['--security-opt', 'no-new-privileges'] : []),
-    // Where a tmpfs is mounted on them these volumes are never made.
+    // The engine does not make these volumes where it mounts a tmpfs.
     ...['-v', '/sandbox', '-v', '/tmp'],
     ...(installedSupervisor === undefined ? [] : ['-v', `${installedSupervisor}:${supervisorPath}:ro`]),
     ...['--log-driver', 'none'],
-    // A check of the image's own would run as root of the container.
+    // The image's own health check would run as root of the container.
     ...(since(release, 1, 12) ? ['--no-healthcheck'] : []),
     ...Object.entries(labels).flatMap(([name, value]) => ['-l', `${name}=${encodeValue(value)}`]),
     ...['--entrypoint', supervisorPath, imageWord(image.id, release)],
@@ -65,16 +65,16 @@ export function runWords(spec: SandboxSpec, { release, installedSupervisor, limi
   ];
 }
 
-/** Where the engine mounts the folders the supervisor can't: then the engine writes hosts and resolv.conf, elsewhere the supervisor. */
+/** Where the engine mounts the folders, it writes hosts and resolv.conf too; elsewhere the supervisor writes them. */
 const names = ['--add-host', `${hostName}:127.0.0.1`, '--dns', noResolver.server, '--dns-search', noResolver.search];
 
-/** /dev/shm has a size since 1.10, and is left out since 17.12. */
+/** The size of /dev/shm can be set since 1.10; it can be left out since 17.12. */
 function sharedMemory(bytes: number, release: Release): string[] {
   if (!since(release, 1, 10)) return [];
   return bytes === 0 && since(release, 17, 12) ? ['--ipc', 'none'] : ['--shm-size', String(Math.max(bytes, leastShm))];
 }
 
-/** An id as this release takes it: the prefix came with content addresses, in 1.10. */
+/** An image's id as this release takes it: with the prefix `sha256:` since 1.10. */
 export function imageWord(id: string, release: Release): string {
   return since(release, 1, 10) ? id : id.replace(/^sha256:/, '');
 }

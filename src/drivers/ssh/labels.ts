@@ -1,7 +1,7 @@
-/** What a word on its way to a node may hold; all else is written %XX. See docs/legacy.md on the gate. */
+/** Letters that a word for a node may hold; all others are written %XX. See docs/legacy.md on the gate. */
 const plain = /^[A-Za-z0-9_./:=,@+-]$/;
 
-/** A label's value as a word that no shell and no gate has to unquote: bytes of UTF-8 that are not plain become %XX. */
+/** Encodes a label's value so that no shell and no gate must unquote it: bytes of UTF-8 that are not plain become %XX. */
 export function encodeValue(value: string): string {
   return Array.from(value, (letter) =>
     plain.test(letter)
@@ -10,7 +10,7 @@ export function encodeValue(value: string): string {
   ).join('');
 }
 
-/** The value again; one that we did not write may be no such encoding, and stays as it is. */
+/** Inverse of {@link encodeValue}; returns the text unchanged if it is not valid percent-encoding. */
 export function decodeValue(value: string): string {
   try {
     return decodeURIComponent(value);

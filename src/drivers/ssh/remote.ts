@@ -12,31 +12,31 @@ import { type Inspected, parseInspect } from './parse/inspect.ts';
 import { parseIds } from './parse/ps.ts';
 import { parseVersion, type VersionAnswer } from './parse/version.ts';
 
-/** What the gate of a node says of itself. */
+/** The gate's greeting. */
 export interface Gate {
   /** The supervisor that is installed on the node. */
   supervisor?: { sha256: string; path: string };
-  /** Whether images may be loaded through it; gates of before do not tell. */
+  /** Whether it lets images be loaded; undefined for older gates, which do not say so. */
   loads?: boolean;
 }
 
-/** Names that one `docker inspect` is asked for; the gate admits no more. */
+/** Most names of one `docker inspect`; the gate admits no more. */
 const inspectedAtOnce = 200;
-/** Loading an image, or building one, takes as long as its disk does, ms. */
+/** Longest time for loading or building an image, ms. */
 const longMs = 30 * minute;
-/** The engine kills a container before it removes it, and waits for that, ms. */
+/** Longest time for removing a container, ms: the engine first kills it and waits for its end. */
 const removalMs = 60_000;
-/** How long an engine may go on showing a container whose removal it has confirmed, ms. */
+/** How long an engine may still list a container whose removal it has confirmed, ms. */
 const goneMs = 10_000;
-/** How long a removal that failed is waited for before the engine is asked again, ms. */
+/** Pause before a failed removal is tried again, ms. */
 const againMs = 500;
 const lookMs = 100;
-/** Most that is read of a folder in which the supervisor may lie, bytes. */
+/** Most bytes that are read of the folder in which the supervisor may lie. */
 const mostLookedAt = 16 * MiB;
 
 /**
- * Whether `docker inspect` failed for nothing but that some names are not there. It asks name by name, and a daemon that goes
- * away in between must not make the rest look as if they were gone; 1.6 ends such a line without a newline.
+ * Whether `docker inspect` failed only because some names are missing. It asks name by name: if the daemon stops in between, the
+ * remaining names must not look as if they were missing. 1.6 ends such a line without a newline.
  */
 function onlyMissing({ code, stderr }: Pick<CommandResult, 'code' | 'stderr'>): boolean {
   const lines = stderr.split('\n').map((line) => line.trim());
@@ -47,7 +47,7 @@ function onlyMissing({ code, stderr }: Pick<CommandResult, 'code' | 'stderr'>): 
   return code === 1 && missing.length > 0 && !other.some((line) => /error|daemon|connect|permission denied|dial|EOF/i.test(line));
 }
 
-/** The `docker` of a node, over ssh. Words go to the node as they stand; every method throws what dockerError makes of a refusal. */
+/** The docker command of a node, over ssh. No word is changed on its way. Every method throws dockerError's error for a failed command. */
 export class RemoteDocker {
   readonly transport: SshTransport;
 
@@ -55,7 +55,7 @@ export class RemoteDocker {
     this.transport = transport;
   }
 
-  /** Undefined where no gate guards the node. */
+  /** Greets the gate; undefined if the node has none. */
   async hello(): Promise<Gate | undefined> {
     const answer = await this.transport.run(['katafleet-gate', 'hello']);
     if (answer.code === 126) throw this.#failure(answer, 'greet its gate');
@@ -64,7 +64,7 @@ export class RemoteDocker {
     if (first.trim() !== 'katafleet-gate 1') {
       throw new KatafleetError(
         'gate.refused',
-        `the gate of ${this.transport.at} is of another version: expected "katafleet-gate 1", got ${JSON.stringify(first)}`,
+        `the gate of ${this.transport.at} has another version: expected "katafleet-gate 1", got ${JSON.stringify(first)}`,
         {
           hint: 'run scripts/node-setup of this katafleet on the node again',
         },
@@ -94,12 +94,12 @@ export class RemoteDocker {
     return parseImages((await this.#docker(['images', '--no-trunc'], 'list images')).stdout);
   }
 
-  /** Ids of all containers, ours or not. */
+  /** Ids of all containers, those of others included. */
   async containerIds(): Promise<string[]> {
     return parseIds((await this.#docker(['ps', '-a', '-q', '--no-trunc'], 'list containers')).stdout);
   }
 
-  /** What is found of these; what is missing is left out. */
+  /** Inspects containers and images by name or id; leaves out what is missing. */
   async inspect(names: readonly string[], signal?: AbortSignal): Promise<Inspected> {
     const found: Inspected = { containers: [], images: [] };
     for (let at = 0; at < names.length; at += inspectedAtOnce) {
@@ -113,21 +113,21 @@ export class RemoteDocker {
     return found;
   }
 
-  /** Kills and removes a container; resolves when the engine, asked for it, does not know it. */
+  /** Kills and removes a container; resolves when the engine no longer lists it. */
   async remove(name: string): Promise<void> {
     const until = performance.now() + goneMs;
     for (;;) {
       const answer = await this.transport.run(['docker', 'rm', '-f', '-v', name], { timeoutMs: removalMs });
       if (answer.code === 0 || /no such (container|id)/i.test(answer.stderr)) break;
       const failure = this.#failure(answer, 'remove a sandbox');
-      // Somebody else's removal may be under way, and 1.6 fails when the container ends by itself just then. Whether it goes
-      // is what counts; where it stays, the engine is asked again.
+      // Another removal may be under way, and 1.6 fails when the container ends at the same time. So this waits for the container
+      // to disappear; if it stays, the removal is tried again.
       if (failure.code !== 'engine.failed') throw failure;
       if (await this.#goes(name, againMs)) return;
       if (performance.now() > until) throw failure;
     }
     if (!(await this.#goes(name, goneMs)))
-      throw new KatafleetError('engine.failed', `${this.transport.at} says that the sandbox ${name} is removed, and still has it`);
+      throw new KatafleetError('engine.failed', `${this.transport.at} confirmed the removal of the sandbox ${name}, but still lists it`);
   }
 
   async #goes(name: string, withinMs: number): Promise<boolean> {
@@ -144,9 +144,9 @@ export class RemoteDocker {
     await this.#docker(['load'], 'load an image', { input: archive, timeoutMs: longMs, long: true });
   }
 
-  /** Builds from a tar with a Dockerfile. */
+  /** Builds an image from a tar with a Dockerfile. */
   async build(tag: string, context: Buffer): Promise<void> {
-    // An image that was loaded can have been made to look like what the cache has of this very build.
+    // No cache: somebody could load an image that the cache takes for a layer of this build.
     await this.#docker(['build', '-q', '--no-cache', '--force-rm', '-t', tag, '-'], 'build an image', {
       input: context,
       timeoutMs: longMs,
@@ -155,8 +155,8 @@ export class RemoteDocker {
   }
 
   /**
-   * A small plain file of an image: empty where it has none, undefined where it is something else. For releases since 1.8; the
-   * container that this takes is never started.
+   * Reads a small plain file of an image: empty if it is missing, undefined if it is not a plain file. For releases since 1.8. Makes a
+   * container that is never started.
    */
   async fileOf(image: string, path: string): Promise<string | undefined> {
     const id = await this.#helper(image);
@@ -180,8 +180,8 @@ export class RemoteDocker {
   }
 
   /**
-   * Whether an image has these very bytes as a plain file at a path, in a folder of the root that is no link: what
-   * a link leads to in a container that does not run may be another thing in one that does. For releases since 1.8.
+   * Whether an image has exactly these bytes as a plain file at a path, in a folder of the root that is not a link: a link can lead
+   * elsewhere in a running container. For releases since 1.8.
    */
   async holds(image: string, path: string, bytes: Buffer): Promise<boolean> {
     const id = await this.#helper(image);
@@ -194,7 +194,7 @@ export class RemoteDocker {
     const entries = extract();
     stream.on('error', (error: Error) => entries.destroy(error));
     const late = setTimeout(() => {
-      stream.destroy(new KatafleetError('engine.timeout', `${this.transport.at} takes the command docker cp and does not end it`));
+      stream.destroy(new KatafleetError('engine.timeout', `docker cp did not end on ${this.transport.at} within ${removalMs} ms`));
     }, removalMs);
     try {
       let read = 0;
@@ -225,7 +225,7 @@ export class RemoteDocker {
     }
   }
 
-  /** Id of a container that is looked into and never started. */
+  /** Creates a container to look into, which is never started; returns its id. */
   async #helper(image: string): Promise<string> {
     const owned = ['-l', `${labels.role}=adapting`, '-l', `${labels.deadline}=${Date.now() + longMs}`];
     const words = ['create', '--net', 'none', '-w', '/', ...owned, '--entrypoint', '/none', image];
@@ -241,7 +241,7 @@ export class RemoteDocker {
 
   #failure(answer: CommandResult, doing: string): KatafleetError {
     const error = dockerError(answer, this.transport.at, doing);
-    // Groups are read at login: connections that stand would never see that the user has joined one.
+    // Groups are read at login: an open connection would never see that the user has joined one.
     if (error.code === 'engine.permission') this.transport.renew();
     return error;
   }

@@ -15,13 +15,13 @@ export interface SshNode extends NodeAbilities {
   name: string;
 }
 
-/** From `docker run` to the supervisor's first word; a node that is that slow is not used, ms. */
+/** Longest time from `docker run` to the supervisor's greeting, ms. */
 const startMs = 60_000;
-/** A container that is not running after so long will not be any more, ms. */
+/** A container that is not running after this time will never run, ms. */
 const patienceMs = 10_000;
-/** How long a `docker run` whose input has ended may take to end, ms. */
+/** Longest time from the end of a `docker run`'s input to its exit, ms. */
 const endMs = 5_000;
-/** How often an engine is asked whether a container has ended, ms: soon at first, then less often. */
+/** Pauses between checks whether a container has ended, ms: short at first, then longer. */
 const looks = { firstMs: 20, factor: 1.5, mostMs: 500 };
 
 async function firstWord(remote: RemoteDocker, stream: SshStream, signal?: AbortSignal): Promise<void> {
@@ -31,7 +31,7 @@ async function firstWord(remote: RemoteDocker, stream: SshStream, signal?: Abort
   });
   let readable!: () => void;
   const said = new Promise<void>((resolve) => stream.once('readable', (readable = resolve)));
-  const late = () => new KatafleetError('engine.timeout', `${remote.transport.at} started no sandbox within ${startMs} ms`);
+  const late = () => new KatafleetError('engine.timeout', `${remote.transport.at} did not start a sandbox within ${startMs} ms`);
   try {
     await within(startMs, () => Promise.race([said, stream.ended]), { signals: [signal], late });
   } finally {
@@ -43,20 +43,20 @@ async function firstWord(remote: RemoteDocker, stream: SshStream, signal?: Abort
   throw dockerError({ code, stdout: '', stderr }, remote.transport.at, 'start a sandbox');
 }
 
-/** A failed start leaves its container, and one that was called off may still be made: then it ends as its input does. */
+/** Removes the container of a start that failed. A cancelled start may still create one, which ends when its input ends. */
 async function clear(remote: RemoteDocker, stream: SshStream, name: string, why: unknown): Promise<void> {
   stream.end();
-  await within(endMs, () => stream.ended, { clock: steadyClock }).catch(() => undefined); // it is destroyed in any case
+  await within(endMs, () => stream.ended, { clock: steadyClock }).catch(() => undefined); // the stream is destroyed in any case
   stream.destroy();
   const made =
     !(why instanceof KatafleetError) ||
     !['gate.refused', 'engine.conflict', 'docker.missing', 'ssh.host_key', 'ssh.refused'].includes(why.code);
-  if (made) await remote.remove(name).catch(() => undefined); // the first error is the one to tell; the reaper sees to the rest
+  if (made) await remote.remove(name).catch(() => undefined); // the caller gets the first error; the reaper removes what is left
 }
 
-/** A container at the far end of ssh. It is being made from the constructor on, and usable once {@link started} has resolved. */
+/** A container on a node over ssh. The constructor starts to make it; it is ready when {@link started} resolves. */
 export class SshSandbox implements Sandbox {
-  /** The container's name: known before the engine has answered, and as good as its id. */
+  /** The container's name, which is known before the engine answers. Docker takes it in place of an id. */
   readonly id: string;
   readonly name: string;
   readonly node: string;
@@ -75,11 +75,11 @@ export class SshSandbox implements Sandbox {
     this.#remote = node.remote;
     this.stream = node.remote.transport.open(runWords(spec, node));
     this.closed = this.stream.carrierClosed;
-    // They are counted by its uid, which no other sandbox of the node has.
+    // The kernel counts processes by uid, and each sandbox of the node has its own.
     if (!hasPidsLimit(node.release)) this.processes = spec.limits.pids;
   }
 
-  /** Resolves when its supervisor has said its first word. @throws sandbox.failed, image.unknown, gate.refused, engine.* */
+  /** Resolves when its supervisor has greeted. @throws sandbox.failed, image.unknown, gate.refused, engine.* */
   async started(signal?: AbortSignal): Promise<void> {
     try {
       await firstWord(this.#remote, this.stream, signal);
@@ -91,11 +91,11 @@ export class SshSandbox implements Sandbox {
   }
 
   /**
-   * The engine says that the container is not running. Old clients go on until their input ends, and one whose engine went
-   * away under it may never tell; what the supervisor said last is still on its way.
+   * Ends the stream, because the engine says that the container is not running. Old clients run until their input ends, and a client
+   * whose engine stopped may never exit. The stream is destroyed later: the supervisor's last bytes may still arrive.
    */
   notRunning(): void {
-    if (!this.#greeted && performance.now() < this.#begun + patienceMs) return; // it may be about to
+    if (!this.#greeted && performance.now() < this.#begun + patienceMs) return; // it may be starting
     this.stream.end();
     setTimeout(() => this.stream.destroy(), endMs).unref();
   }
@@ -105,8 +105,8 @@ export class SshSandbox implements Sandbox {
       const [container] = (await this.#remote.inspect([this.id], signal)).containers;
       if (!container) return { exitCode: undefined, oomKilled: false };
       const { running, exitCode, oomKilled } = container;
-      // 0 is what containers show that an engine finds when it starts again, and what a supervisor gives that lost its
-      // stream; -1 that never started. None of them tells how a run ended.
+      // None of these says how a run ended: an engine that restarts shows 0 for the containers that it finds, a supervisor that lost
+      // its stream exits with 0, and a container that never started shows -1.
       if (!running) return { exitCode: exitCode > 0 ? exitCode : undefined, oomKilled };
       await new Promise((resolve) => setTimeout(resolve, backoffMs(looked, looks)));
       signal?.throwIfAborted();

@@ -5,13 +5,13 @@ import { imageWord } from './flags.ts';
 import { type Release, since } from './parse/version.ts';
 import type { RemoteDocker } from './remote.ts';
 
-/** Images whose verdict is remembered: more than a node has. */
+/** Most images whose verdict is remembered: more than a node has. */
 const mostKnown = 1_000;
 
 /**
- * Which images of a node without a gate hold the supervisor. Anybody can write a label, so it is told by their bytes, once for
- * each. Below 1.8 nothing can be copied out of a container without links being followed, and ids say nothing of bytes: only
- * what this driver has made itself is believed there.
+ * Which images of a node without a gate hold the supervisor. A label proves nothing, so the supervisor's bytes in the image are
+ * compared, once for each image. Below 1.8 docker follows links when it copies out of a container, and ids do not depend on the
+ * bytes: there only images that this driver made itself count.
  */
 export class VerifiedImages implements Carried {
   readonly #remote: Pick<RemoteDocker, 'holds'>;

@@ -45,7 +45,7 @@ describe('docker version', () => {
     assert.throws(() => parseVersion('Welcome!\n'), /expected the client's and the server's versions, got "Welcome!\\n"/);
   });
 
-  it('of a daemon that is on its way out has empty fields, and the node is out of reach', () => {
+  it('of a daemon that shuts down has empty fields: engine.unreachable', () => {
     const leaving = golden('1.6.2/version.txt').replace(/^(Server.*|.*\(server\)): .*$/gm, '$1: ');
     assert.match(leaving, /^Server version: \nServer API version: \n/m);
     assert.throws(

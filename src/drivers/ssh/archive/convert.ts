@@ -6,26 +6,26 @@ import type { V1Layer } from './saved-image.ts';
 import { type ArchiveBounds, ArchiveSpool } from './spool.ts';
 import { chainOf, sizeOfV1, type V1Archive, writeV1 } from './v1.ts';
 
-/** An archive that Docker 1.6 can load. Disposing it removes what it lies in, whether or not it was read. */
+/** An archive that Docker 1.6 can load. Disposing it removes its temporary folder, read or not. */
 export interface ConvertedArchive extends AsyncDisposable {
-  /** Read it once, before it is disposed. */
+  /** Can be read once, and not after disposal. */
   archive: Readable;
   /** Bytes of it. */
   size: number;
-  /** The id that Docker 1.6's `inspect` shows of its image, 64 digits without `sha256:`; of the first where it holds several. */
+  /** The first image's id as Docker 1.6's `inspect` shows it: 64 digits without `sha256:`. */
   id: string;
-  /** `repository:tag`, of the first. */
+  /** The first image's names, `repository:tag`. */
   names: readonly string[];
   /** All of its images. */
   images: readonly { id: string; names: readonly string[] }[];
 }
 
 /**
- * Turns what any engine's `docker save` wrote into the layout that Docker 1.6 loads: `repositories`, and for each layer a
- * folder with `VERSION`, `json` and `layer.tar`. It takes the v1 layout (below 1.10; ids are kept), manifest.json beside
- * folders of layers (1.10 to 24) or beside OCI blobs (since 25), and bare OCI layouts. Layers are unpacked where they are
- * gzip, and checked against the image's own hashes. The archive is read to its end into a temporary folder, which takes
- * what the image takes, before the first byte comes out. Later engines load the result too, under an id of their own.
+ * Converts the archive of any engine's `docker save` to the layout that Docker 1.6 loads: `repositories`, and for each layer a
+ * folder with `VERSION`, `json` and `layer.tar`. It reads the v1 layout (below 1.10; ids are kept), manifest.json beside
+ * folders of layers (1.10 to 24) or beside OCI blobs (since 25), and bare OCI layouts. It unpacks gzip layers and checks all layers against
+ * the image's own hashes. The whole archive is read into a temporary folder, as large as the image, before the first byte
+ * comes out. Later engines load the result too, under another id.
  * @throws archive.invalid, archive.too_large, spool.no_space, what the archive's stream throws
  */
 export async function toV1Archive(
@@ -67,7 +67,7 @@ async function read(spool: ArchiveSpool): Promise<V1Archive> {
   return { layers, names };
 }
 
-/** The images of an archive: what has a name, and what nothing stands on. In the order of their names, nameless ones last. */
+/** The images of an archive: layers with a name, and layers without a child. In the order of their names, nameless ones last. */
 function imagesOf({ layers, names }: V1Archive): { id: string; names: string[] }[] {
   const parents = new Set(Array.from(layers.values(), ({ parent }) => parent));
   const byId = new Map<string, string[]>();

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { Created, V1ImageConfig, type SavedImage, type V1Layer } from './saved-image.ts';
 import { notAnArchive, type ArchiveSpool, type SpooledFile } from './spool.ts';
 
-/** Docker 1.6 stacks no more (daemon/graphdriver, MaxImageDepth). */
+/** Most layers that Docker 1.6 loads (daemon/graphdriver, MaxImageDepth). */
 export const mostLayers = 127;
 const mostImages = 1_000;
 
@@ -42,14 +42,14 @@ const V1Json = z.object({
 });
 const Repositories = z.record(z.string(), z.record(z.string(), Id));
 
-/** What `docker save` of 1.10 and later wrote, its `manifest.json`; undefined where there is none. @throws archive.invalid */
+/** Reads an archive of 1.10 or later by its `manifest.json`; undefined if it has none. @throws archive.invalid */
 export async function withManifest(spool: ArchiveSpool): Promise<SavedImage[] | undefined> {
   if (!spool.find('manifest.json')) return undefined;
   const entries = await checked(spool, 'manifest.json', Manifest);
   return Promise.all(entries.map(({ Config, RepoTags, Layers }) => image(spool, Config, Layers ?? [], RepoTags ?? [])));
 }
 
-/** An OCI layout that carries no manifest.json; undefined where it is none. @throws archive.invalid */
+/** Reads an OCI layout without manifest.json; undefined if it is none. @throws archive.invalid */
 export async function withIndex(spool: ArchiveSpool): Promise<SavedImage[] | undefined> {
   if (!spool.find('index.json')) return undefined;
   const { manifests } = await checked(spool, 'index.json', Index);
@@ -68,7 +68,7 @@ export async function withIndex(spool: ArchiveSpool): Promise<SavedImage[] | und
   );
 }
 
-/** The manifest behind a digest, where that is an index of platforms: the only image of linux in it. */
+/** The name of a digest's manifest. If it is an index of platforms, it must have exactly one image of linux. */
 async function manifestOf(spool: ArchiveSpool, digest: string): Promise<string> {
   const index = Index.safeParse(await spool.json(verified(spool, digest)));
   if (!index.success) return blob(digest);
@@ -92,7 +92,7 @@ async function image(spool: ArchiveSpool, configName: string, layerNames: readon
   const { created, architecture, config, rootfs } = await checked(spool, configName, Config);
   const expected = rootfs.diff_ids ?? [];
   if (expected.length !== layerNames.length)
-    throw notAnArchive(`${configName} speaks of ${expected.length} layers, and ${layerNames.length} are listed`);
+    throw notAnArchive(`${configName} has ${expected.length} layers, but ${layerNames.length} are listed`);
   bounded(layerNames.length, names[0] ?? configName);
   const layers = await Promise.all(layerNames.map((name, index) => layer(spool, name, expected[index])));
   return { names, created, architecture, config: config ?? {}, layers };
@@ -110,21 +110,21 @@ function bounded(layers: number, what: string): void {
   if (layers > mostLayers) throw notAnArchive(`${what} has ${layers} layers, at most ${mostLayers} can be loaded by Docker 1.6`);
 }
 
-/** What `docker save` below 1.10 wrote, and this house writes. @throws archive.invalid */
+/** Reads the v1 layout, which `docker save` below 1.10 and katafleet itself write. @throws archive.invalid */
 export async function withRepositories(spool: ArchiveSpool): Promise<{ layers: Map<string, V1Layer>; names: Map<string, string> }> {
   const layers = new Map<string, V1Layer>();
   for (const name of spool.names()) {
     const [, folder] = /^([0-9a-f]{64})\/json$/.exec(name) ?? [];
     if (folder === undefined) continue;
     const { id, parent, created, architecture, config } = await checked(spool, name, V1Json);
-    if (id !== folder) throw notAnArchive(`${name} is the layer ${id}'s`);
+    if (id !== folder) throw notAnArchive(`${name} belongs to the layer ${id}`);
     const file = spool.need(`${id}/layer.tar`);
     layers.set(id, { id, parent: parent || undefined, created, architecture, config: config ?? undefined, file });
   }
   if (layers.size === 0) throw notAnArchive('it holds neither manifest.json nor index.json nor layers');
   for (const { id } of layers.values()) bounded(depth(layers, id), id);
   const names = new Map<string, string>();
-  // Written last, by the engines from 1.10 on too: where it is missing, more may be.
+  // Every engine writes it last: if it is missing, the archive may be cut off.
   for (const [repository, tags] of Object.entries(await checked(spool, 'repositories', Repositories)))
     for (const [tag, id] of Object.entries(tags)) {
       if (!layers.has(id)) throw notAnArchive(`${repository}:${tag} names a layer that is missing`);

@@ -5,8 +5,8 @@ const strings = z.array(z.string().max(131_072)).max(10_000).nullish();
 const set = z.record(z.string().max(4_096), z.unknown()).nullish();
 
 /**
- * What Docker 1.6 knows of a container's configuration (moby runconfig/config.go at v1.6.2), of what an image's can say.
- * Everything else, a health check or a stop signal for instance, did not exist and is left out.
+ * The part of an image's configuration that Docker 1.6 knows (moby runconfig/config.go at v1.6.2). Everything else, a health check or
+ * a stop signal for instance, is left out.
  */
 export const V1ImageConfig = z
   .object({
@@ -32,12 +32,12 @@ function sorted(value: object): [string, unknown][] {
   return Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
 }
 
-/** A time as Go's time.Time reads it; anything else becomes 1970, which Docker itself writes where it knows none. */
+/** A time that Go's time.Time can read. Anything else becomes 1970, which Docker itself writes for an unknown time. */
 export const Created = z.iso.datetime({ offset: true }).catch('1970-01-01T00:00:00Z').default('1970-01-01T00:00:00Z');
 
-/** One of an archive's images, whatever layout it came in. */
+/** One of an archive's images, in any layout. */
 export interface SavedImage {
-  /** `repository:tag`; none for an image that was saved by its id. */
+  /** `repository:tag`; empty for an image that was saved by its id. */
   names: string[];
   created: string;
   architecture: string;
@@ -46,7 +46,7 @@ export interface SavedImage {
   layers: SpooledFile[];
 }
 
-/** A layer as the v1 layout has it: with an id and a parent of its own. */
+/** A layer of the v1 layout, which has an id and a parent. */
 export interface V1Layer {
   id: string;
   parent: string | undefined;

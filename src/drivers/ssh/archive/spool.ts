@@ -12,19 +12,19 @@ import { KatafleetError, messageOf } from '../../../model/errors.ts';
 
 /** What an archive may hold at most. */
 export interface ArchiveBounds {
-  /** Bytes of all its files, those compressed counted as what they unpack to. */
+  /** Bytes of all its files; compressed files count with their unpacked size. */
   bytes: number;
   /** Files, folders and links. */
   entries: number;
 }
 
-/** A file out of an archive, on disk under a number: no name of the archive's ever becomes one of the machine's. */
+/** A file of an archive, on disk under a number: no name of the archive becomes a name on this machine. */
 export interface SpooledFile {
   path: string;
-  /** Bytes on disk: unpacked where it was gzip. */
+  /** Bytes on disk, after gzip was unpacked. */
   size: number;
   sha256: string;
-  /** Of what the archive held: differs from {@link sha256} where that was gzip. */
+  /** SHA-256 of the bytes in the archive: differs from {@link sha256} if they were gzip. */
   packedSha256: string;
 }
 
@@ -35,11 +35,11 @@ const mostHops = 8;
 export const notAnArchive = (why: string, cause?: unknown): KatafleetError =>
   new KatafleetError(
     'archive.invalid',
-    `this is no archive that docker save wrote, or it is cut off: ${why}`,
+    `this is not an archive of docker save, or it is cut off: ${why}`,
     cause === undefined ? {} : { cause },
   );
 
-/** An archive of docker save, unpacked into a temporary folder: its parts refer to each other and come in any order. */
+/** An archive of docker save, unpacked into a temporary folder, because its parts refer to each other and come in any order. */
 export class ArchiveSpool {
   readonly #folder: string;
   readonly #files = new Map<string, SpooledFile>();
@@ -49,7 +49,7 @@ export class ArchiveSpool {
     this.#folder = folder;
   }
 
-  /** Reads an archive to its end. @throws archive.invalid, archive.too_large, spool.no_space, what the archive's stream throws */
+  /** Reads an archive to its end. @throws archive.invalid, archive.too_large, spool.no_space, the stream's own error */
   static async of(archive: Readable, bounds: ArchiveBounds, signal?: AbortSignal): Promise<ArchiveSpool> {
     const spool = new ArchiveSpool(await mkdtemp(join(tmpdir(), 'katafleet-archive-')));
     try {
@@ -67,7 +67,7 @@ export class ArchiveSpool {
     let source: unknown;
     archive.once('error', (error) => (source = error));
     const arriving = pipeline(archive, extract, { ...(signal ? { signal } : {}) });
-    arriving.catch(() => undefined); // told below, once the reading has stopped too
+    arriving.catch(() => undefined); // thrown below, after the reading has stopped
     let left = bounds.bytes;
     const tooLarge = () => new KatafleetError('archive.too_large', `the archive holds more than ${bounds.bytes} bytes`);
     const take = (bytes: number) => {
@@ -125,7 +125,7 @@ export class ArchiveSpool {
     return { path, size, packedSha256, sha256: gzip ? unpacked.digest('hex') : packedSha256 };
   }
 
-  /** A file by its name in the archive, links followed within it. */
+  /** Finds a file by its name in the archive; follows links within it. */
   find(name: string): SpooledFile | undefined {
     let at = posix.normalize(name);
     for (let hop = 0; hop < mostHops; hop++) {
@@ -166,7 +166,7 @@ export class ArchiveSpool {
     return [...this.#files.keys(), ...this.#links.keys()];
   }
 
-  /** A further file, empty but for these bytes. */
+  /** Adds a file with these bytes. */
   async add(bytes: Buffer): Promise<SpooledFile> {
     const path = join(this.#folder, `added-${this.#files.size}`);
     await using handle = await open(path, 'wx', 0o600);
@@ -197,7 +197,7 @@ async function* measured(source: AsyncIterable<Buffer>, count: (bytes: number) =
   }
 }
 
-/** Which of the errors of a broken pipeline was the first: the source's, ours, or the archive's own fault. */
+/** The first error of a broken pipeline: the source's, katafleet's own, or a fault in the archive. */
 async function told(error: unknown, source: unknown, arriving: Promise<void>, signal: AbortSignal | undefined): Promise<unknown> {
   await arriving.catch(() => undefined);
   if (signal?.aborted) return signal.reason;
@@ -207,7 +207,7 @@ async function told(error: unknown, source: unknown, arriving: Promise<void>, si
   if (code === 'ENOSPC' || code === 'EDQUOT')
     return new KatafleetError('spool.no_space', `no space is left in ${tmpdir()} to unpack the archive`, {
       cause: error,
-      hint: 'free some, or name another folder in TMPDIR; it takes what the image takes',
+      hint: 'free some space, or name another folder in TMPDIR; it needs as much space as the image',
     });
   return notAnArchive(messageOf(error), error);
 }

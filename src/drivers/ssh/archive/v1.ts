@@ -6,19 +6,19 @@ import { KiB } from '../../../base/units.ts';
 import type { SavedImage, V1Layer } from './saved-image.ts';
 import type { SpooledFile } from './spool.ts';
 
-/** Layers of a v1 archive by their ids, parents before children, and what each name means. */
+/** Layers of a v1 archive by their ids, parents before children, and the layer of each name. */
 export interface V1Archive {
   layers: ReadonlyMap<string, V1Layer>;
-  /** `repository:tag` to the id of its top layer. */
+  /** From `repository:tag` to the id of its top layer. */
   names: ReadonlyMap<string, string>;
 }
 
 const epoch = '1970-01-01T00:00:00Z';
 
 /**
- * The chain of layers that Docker 1.6 knows an image by, the image's configuration on its top layer. Ids are hashes of
- * what they stand for: the same image has the same ids whichever engine saved it, and images share the layers that they
- * have in common. `empty` stands in for the layer that an image without any must have.
+ * The chain of layers that is an image to Docker 1.6; the top layer has the image's configuration. An id is a hash of its layer and
+ * all below: an image has the same ids whichever engine saved it, and images share their common layers. `empty` is the layer of an
+ * image that has none, because 1.6 needs one.
  */
 export function chainOf(image: SavedImage, empty: SpooledFile): V1Layer[] {
   const files = image.layers.length > 0 ? image.layers : [empty];
@@ -33,7 +33,7 @@ export function chainOf(image: SavedImage, empty: SpooledFile): V1Layer[] {
   return chain;
 }
 
-/** Bytes of the archive that {@link writeV1} writes. */
+/** Size of the archive that {@link writeV1} writes, bytes. */
 export function sizeOfV1({ layers, names }: V1Archive): number {
   const entry = (size: number) => 512 + Math.ceil(size / 512) * 512;
   let size = entry(repositories(names).length) + 1_024;
@@ -41,7 +41,7 @@ export function sizeOfV1({ layers, names }: V1Archive): number {
   return size;
 }
 
-/** Writes the archive as Docker 1.6 reads it (moby graph/load.go at v1.6.2): byte for byte the same for the same input. */
+/** Writes the archive as Docker 1.6 reads it (moby graph/load.go at v1.6.2). The same input gives the same bytes. */
 export async function* writeV1({ layers, names }: V1Archive): AsyncGenerator<Buffer> {
   const pack = tar.pack();
   const mtime = new Date(0);

@@ -2,17 +2,17 @@ import { malformed } from './malformed.ts';
 import { shownBytes } from './quantity.ts';
 
 export interface ListedImage {
-  /** `sha256:` and 64 hex digits, whether or not this docker shows the prefix. */
+  /** `sha256:` and 64 hex digits, also where docker leaves the prefix out. */
   id: string;
   tags: string[];
-  /** Bytes; 0 where it is not told. */
+  /** Bytes; 0 if unknown. */
   size: number;
 }
 
 const columns = ['REPOSITORY', 'TAG', 'IMAGE ID', 'CREATED'] as const;
 
 /**
- * `docker images --no-trunc`, a table whose columns begin where their headings do: VIRTUAL SIZE up to 1.9, SIZE later.
+ * Parses `docker images --no-trunc`, a table whose columns begin where their headings do: VIRTUAL SIZE up to 1.9, SIZE later.
  * An image with several names has a line for each. @throws engine.failed
  */
 export function parseImages(text: string): ListedImage[] {

@@ -4,22 +4,22 @@ import { shownBytes } from './quantity.ts';
 export interface InfoAnswer {
   name: string;
   cpus: number;
-  /** Bytes, as exact as three or four digits are. */
+  /** Bytes, exact to three or four digits. */
   memory: number;
   kernel: string;
   storage: string;
-  /** As `uname -m` has it; absent before 1.12. */
+  /** As `uname -m` prints it; undefined before 1.12. */
   machine: string | undefined;
   cgroupVersion: '1' | '2' | 'unknown';
   seccomp: boolean;
   swarm: 'inactive' | 'worker' | 'manager';
   runtimes: string[];
-  /** The lines after `WARNING: `, wherever they came. */
+  /** The text after each `WARNING: `, on stdout and stderr. */
   warnings: string[];
 }
 
 /**
- * `docker info` of any release; its warnings come on stderr from 1.6 to 18.06 and with some later ones, on stdout with others.
+ * Parses `docker info` of any release. Warnings are on stderr from 1.6 to 18.06 and in some later releases, else on stdout.
  * @throws engine.failed
  */
 export function parseInfo(stdout: string, stderr: string): InfoAnswer {
@@ -30,7 +30,7 @@ export function parseInfo(stdout: string, stderr: string): InfoAnswer {
   for (const line of stdout.split('\n')) {
     if (/^(Client|Server):/.test(line)) inClient = line.startsWith('Client');
     if (inClient) continue;
-    // Fields stand at the margin, or one blank from it within `Server:`; what belongs to one stands deeper.
+    // A field begins at the margin, or after one blank within `Server:`. Lines that belong to a field are indented more.
     const field = /^ ?([A-Z][A-Za-z ]*[A-Za-z]):[ \t]*(.*)$/.exec(line);
     if (inSecurity && !field) security.push(line);
     if (!field) continue;

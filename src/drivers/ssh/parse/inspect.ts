@@ -49,7 +49,7 @@ export interface InspectedImage {
   tags: string[];
   labels: Readonly<Record<string, string>>;
   volumes: string[];
-  /** Instructions that a build on top of it runs. */
+  /** Instructions that a build FROM this image runs. */
   onBuild: string[];
   config: { Entrypoint?: string[] | null | undefined; Cmd?: string[] | null | undefined };
 }
@@ -60,8 +60,8 @@ export interface Inspected {
 }
 
 /**
- * `docker inspect` of containers and images, in one array. What is missing is left out of it, and with nothing found it
- * is `[]`; the exit code is 1 then. @throws engine.failed
+ * Parses `docker inspect` of containers and images, which is one array. It leaves out what is missing, and is `[]` if nothing was
+ * found; the exit code is 1 then. @throws engine.failed
  */
 export function parseInspect(text: string): Inspected {
   let answer: unknown;

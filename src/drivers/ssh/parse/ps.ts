@@ -1,6 +1,6 @@
 import { malformed } from './malformed.ts';
 
-/** `docker ps -a -q --no-trunc`: an id a line. @throws engine.failed */
+/** Parses `docker ps -a -q --no-trunc`: one id on each line. @throws engine.failed */
 export function parseIds(text: string): string[] {
   return text
     .split('\n')
