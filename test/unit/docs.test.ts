@@ -6,6 +6,7 @@ import { errorKinds } from '../../src/model/errors.ts';
 import { outcomeKinds } from '../../src/model/outcome.ts';
 import { RunState } from '../../src/model/record.ts';
 import { omissions } from '../../src/model/result.ts';
+import { views } from '../../src/model/views.ts';
 import { buildApp } from '../../src/http/app.ts';
 import type { AppServices } from '../../src/http/services.ts';
 import { checkJob } from '../../src/runs/job.ts';
@@ -52,6 +53,14 @@ describe('the pages tell what the code does', () => {
       route.replace(':id', 'ID').replace('maintenance/:name', 'maintenance/JOB').replace(':name', 'NAME'),
     );
     assert.deepEqual(told.toSorted(), named.filter((route) => !route.startsWith('HEAD')).toSorted());
+  });
+
+  it('api.md: every field of a list’s query', () => {
+    for (const [path, { query }] of Object.entries(views)) {
+      const [, told = ''] = new RegExp(`\`GET ${path}(?:\\?([^\`]*))?\``).exec(page('api.md')) ?? assert.fail(`${path} is not there`);
+      const names = [...new URLSearchParams(told).keys()];
+      assert.deepEqual(names.toSorted(), Object.keys(query.shape).toSorted(), path);
+    }
   });
 
   it('api.md: the example of a run is one', () => {
