@@ -1,56 +1,18 @@
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import PQueue from 'p-queue';
-import { MiB } from '../base/units.ts';
 import { KatafleetError, messageOf } from '../model/errors.ts';
-import type { RunRequest, SandboxFile, SandboxFolder } from '../model/request.ts';
-import type { RunResult } from '../model/result.ts';
+import { AvatarLock } from './avatar-lock.ts';
+import { type Given, type RunTest, type Tested, type TestOptions, testRequest, whole } from './avatar-test.ts';
 import { Branch, type Start } from './branch.ts';
 import { Committer, type Retries } from './committer.ts';
 import type { CommitPlan } from './fast-import.ts';
 import type { Git } from './git.ts';
-import { Lock } from './lock.ts';
+import type { KataFiles } from './kata-files.ts';
 import type { LogEntry } from './read.ts';
-import type { Ending, KataRecord, TestRecord } from './record.ts';
+import type { Ending, KataRecord } from './record.ts';
 import { type FateOf, fateOf } from './rules.ts';
-import type { KataFiles, WholeFile } from './kata-files.ts';
-import type { Shown } from './sandbox.ts';
-import { type Ended, Spool, type Submission, type UnfinishedTest, anyUnfinished, unfinished } from './spool.ts';
-import { entriesOf, savedBefore, savedStep, testedStep } from './steps.ts';
-
-/** What a test hands to the function that runs it. */
-export interface TestRunOptions {
-  signal?: AbortSignal;
-  onOutput?: (step: number, stream: 'stdout' | 'stderr', bytes: Buffer) => void | Promise<void>;
-  /** Whose test it is: what a session is kept by. */
-  of: { kata: string; avatar: string; test: number };
-}
-export type RunTest = (request: RunRequest, options: TestRunOptions) => Promise<RunResult>;
-
-/** What a person hands in: all files that they see, whole. What they were shown and is not among it is deleted. */
-export interface Given {
-  files: readonly SandboxFile[];
-  folders?: readonly SandboxFolder[];
-}
-
-export interface TestOptions {
-  signal?: AbortSignal;
-  onOutput?: TestRunOptions['onOutput'];
-  /** Limits of the run beyond those of the start-point. */
-  profile?: NonNullable<RunRequest['profile']>;
-}
-
-export interface Tested {
-  test: number;
-  result: RunResult;
-  /** What the person sees of what changed. */
-  shown: Shown;
-  hidden: string[];
-  ignored: string[];
-  record: TestRecord;
-  /** Resolves when both commits are on disk, with their names. @throws kata.storage when they could not be made */
-  committed: Promise<{ saved: string; tested: string }>;
-}
+import { anyUnfinished, type Ended, Spool, type Submission, unfinished, type UnfinishedTest } from './spool.ts';
+import { savedBefore, savedStep, testedStep } from './steps.ts';
 
 /** What an avatar's tests share with the store. */
 export interface AvatarServices {
@@ -64,9 +26,7 @@ export interface AvatarServices {
 
 /** Tests whose commits could not be made yet and that memory may hold. */
 const mostWaiting = 32;
-const command = ['bash', './cyber-dojo.sh'];
-/** What tools may leave in one test. */
-const back = { filesBack: 2_000, fileBack: 8 * MiB, bytesBack: 32 * MiB };
+const abandoned: Ending = { kind: 'failed', reason: 'katafleet ended while the test ran' };
 
 /** How an avatar stands after the last test that was handed in; its commits may still be in the making. */
 interface State {
@@ -85,8 +45,7 @@ export class Avatar {
   readonly #tests = new PQueue({ concurrency: 1 });
   readonly #committer: Committer;
   #state: State | undefined;
-  #lock: Lock | undefined;
-  #locking: Promise<void> | undefined;
+  readonly #lock: AvatarLock;
   /** Tests that are not both answered and committed. */
   #busy = 0;
   /** Told when there are none. */
@@ -98,10 +57,11 @@ export class Avatar {
     this.#folder = folder;
     this.#services = services;
     this.branch = new Branch(services.git, join(folder, 'repository.git'), start);
+    this.#lock = new AvatarLock(folder);
     this.#fate = fateOf(kata.rules, kata.manifest.hidden_filenames);
     this.#committer = new Committer(
       async (plans) => {
-        await this.#locked(services.lockWaitMs);
+        await this.#lock.take(services.lockWaitMs);
         return this.branch.append(plans);
       },
       (text) => this.#trouble(text),
@@ -132,7 +92,7 @@ export class Avatar {
     return this.#use(() =>
       this.#tests.add(async () => {
         try {
-          await this.#locked(0);
+          await this.#lock.take(0);
         } catch (error) {
           if (error instanceof KatafleetError && error.code === 'kata.busy') return 0;
           throw error;
@@ -161,19 +121,12 @@ export class Avatar {
         hint: 'make room, then test again',
       });
     }
-    const { max_seconds: seconds, image_name: image } = this.#kata.manifest;
-    const { back: wanted } = this.#kata.rules;
+    const { image_name: image } = this.#kata.manifest;
     const test = state.test + 1;
     const submission: Submission = { test, at: Date.now(), image, given: given && (await whole(given)) };
     const before = given ? state.sandbox : await this.branch.contents(state.sandbox);
     const saved = savedStep(this.#kata, this.#name, before, submission);
-    const request: RunRequest = {
-      image,
-      ...entriesOf(saved.sandbox),
-      steps: [{ argv: command }],
-      ...(wanted === undefined ? {} : { back: wanted }),
-      profile: { ...back, ...(seconds === undefined ? {} : { wallMs: seconds * 1000 }), ...profile },
-    };
+    const request = testRequest(this.#kata, saved.sandbox, profile);
     const spool = new Spool(this.#pending, test);
     await this.#spooled(spool.begin(submission));
     const savedOid = this.#committer.add(saved.plan, false);
@@ -232,9 +185,9 @@ export class Avatar {
 
   /** The avatar's state, with its lock held. What an earlier katafleet owed is on its way to the repository then. */
   async #hold(waitMs: number, signal?: AbortSignal): Promise<State> {
-    const held = this.#lock !== undefined;
+    const { held } = this.#lock;
     try {
-      await this.#locked(waitMs, signal);
+      await this.#lock.take(waitMs, signal);
     } catch (error) {
       if (!(error instanceof KatafleetError) || error.code !== 'kata.storage') throw error;
       this.#trouble(`${error.message}; the test is run all the same`);
@@ -251,11 +204,8 @@ export class Avatar {
     const owed = [...pending];
     if (open !== undefined && !pending.some(({ submission }) => submission.test === open)) {
       const { image_name: image } = this.#kata.manifest;
-      owed.unshift({
-        spool: new Spool(this.#pending, open),
-        submission: { test: open, at: Date.now(), image, given: undefined },
-        ended: undefined,
-      });
+      const submission = { test: open, at: Date.now(), image, given: undefined };
+      owed.unshift({ spool: new Spool(this.#pending, open), submission, ended: undefined });
     }
     return owed.reduce((now, { spool, submission, ended = { at: Date.now(), ending: abandoned } }) => {
       const half = submission.test === open;
@@ -277,22 +227,6 @@ export class Avatar {
     return [saved, this.#committer.add(saved.plan, false)];
   }
 
-  /** Takes the lock, once for all that ask at the same time. */
-  async #locked(waitMs: number, signal?: AbortSignal): Promise<void> {
-    if (this.#lock) return;
-    this.#locking ??= this.#takeLock(waitMs, signal).finally(() => (this.#locking = undefined));
-    await this.#locking;
-  }
-
-  async #takeLock(waitMs: number, signal?: AbortSignal): Promise<void> {
-    try {
-      mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
-    } catch (cause) {
-      throw new KatafleetError('kata.storage', `the folder ${this.#folder} can't be made: ${messageOf(cause)}`, { cause });
-    }
-    this.#lock = await Lock.acquire(join(this.#folder, 'lock'), waitMs, signal);
-  }
-
   async #use<T>(body: () => Promise<T>): Promise<T> {
     this.#busy += 1;
     try {
@@ -305,8 +239,7 @@ export class Avatar {
   #leave(): void {
     this.#busy -= 1;
     if (this.#busy > 0) return;
-    this.#lock?.release();
-    this.#lock = undefined;
+    this.#lock.release();
     for (const left of this.#leaving.splice(0)) left();
   }
 
@@ -317,16 +250,4 @@ export class Avatar {
   #trouble(text: string): void {
     this.#services.trouble(`${this.#kata.id}/${this.#name}: ${text}`);
   }
-}
-
-const abandoned: Ending = { kind: 'failed', reason: 'katafleet ended while the test ran' };
-
-async function whole({ files, folders = [] }: Given): Promise<{ files: WholeFile[]; folders: SandboxFolder[] }> {
-  const read = files.map(async ({ content, ...file }): Promise<WholeFile> => {
-    if (content instanceof Uint8Array) return { ...file, content };
-    const chunks: Uint8Array[] = [];
-    for await (const chunk of content.open()) chunks.push(chunk);
-    return { ...file, content: Buffer.concat(chunks) };
-  });
-  return { files: await Promise.all(read), folders: [...folders] };
 }

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Outcome } from '../../src/model/outcome.ts';
 import { noChanges, type RunResult, type StepResult } from '../../src/model/result.ts';
-import type { Given } from '../../src/katas/avatar.ts';
+import type { Given } from '../../src/katas/avatar-test.ts';
 import { Rules } from '../../src/katas/rules.ts';
 import type { Ending } from '../../src/katas/record.ts';
 import type { WholeFile } from '../../src/katas/kata-files.ts';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { RunRequest } from '../../src/model/request.ts';
 import { type Changes, noChanges, type RunResult } from '../../src/model/result.ts';
-import type { RunTest } from '../../src/katas/avatar.ts';
+import type { RunTest } from '../../src/katas/avatar-test.ts';
 import { gitEnvironment, gitSettings } from '../../src/katas/git.ts';
 import { Rules } from '../../src/katas/rules.ts';
 import type { WholeFile } from '../../src/katas/kata-files.ts';

@@ -5,7 +5,7 @@ import { Command } from 'commander';
 import { inPackage } from '../../base/package-folder.ts';
 import { listed } from '../../base/listed.ts';
 import { KatafleetError } from '../../model/errors.ts';
-import type { RunTest } from '../../katas/avatar.ts';
+import type { RunTest } from '../../katas/avatar-test.ts';
 import type { KataFiles } from '../../katas/kata-files.ts';
 import { Katas } from '../../katas/store.ts';
 import { outputJson } from '../../model/json.ts';

@@ -1,7 +1,7 @@
 import { listed } from '../../base/listed.ts';
 import { sayOutcome } from '../../model/outcome.ts';
 import { ago, formatBytes } from '../../model/quantity.ts';
-import type { Tested } from '../../katas/avatar.ts';
+import type { Tested } from '../../katas/avatar-test.ts';
 import type { LogEntry } from '../../katas/read.ts';
 import type { KataFiles } from '../../katas/kata-files.ts';
 import type { ShownTest } from '../../katas/store.ts';
