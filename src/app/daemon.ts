@@ -26,15 +26,15 @@ import { Journal } from '../store/journal.ts';
 
 export interface DaemonOptions {
   config: Config;
-  /** HOST:PORT that leads to it, where that is not where it listens: a container's published port. */
+  /** HOST:PORT at which clients reach it, if it listens elsewhere: a container's published port. */
   published?: string | undefined;
-  /** Names by which it is asked, beside those of the configuration. */
+  /** Its own names, in addition to those of the configuration. */
   names?: readonly string[];
-  /** Told of what happens, a line each. */
+  /** Called with a line for each thing that happens. */
   log: (line: string) => void;
 }
 
-/** Idle sandboxes that a pool may keep on a node when the configuration does not say: what was asked for lately stays warm. */
+/** Idle sandboxes of a pool on a node if the configuration does not say: images that were asked for lately stay warm. */
 const unasked = { min: 0, max: 8 };
 
 /** katafleet as a service: journal, fleet, runs, maintenance, API. */
@@ -79,7 +79,7 @@ export class Daemon {
     );
     const remembered: MaintenanceMemory = {
       maintenance: (job) => journal.maintenance(job),
-      // A full disk must not keep retention from making room.
+      // On a full disk retention must still run: it makes room.
       maintenanceStarted: (...of) => bestEffort(() => journal.maintenanceStarted(...of), log),
       maintenanceEnded: (...of) => bestEffort(() => journal.maintenanceEnded(...of), log),
     };
@@ -88,7 +88,7 @@ export class Daemon {
     this.#katas = new Katas({ folder, run: (request) => this.#katafleet.run(request), trouble: log });
     const reached = listenAddress(published ?? config.server.listen).host;
     const loopbackOnly = isLoopback(reached);
-    // Its host's own name is known to that network only: no page has it.
+    // The host's name is known in its own network only, so no web page can have it.
     const own = [reached, ...(loopbackOnly ? [] : [hostname()])].flatMap((name) => parseHostName(name) ?? []);
     this.#app = buildApp(
       {
@@ -107,7 +107,7 @@ export class Daemon {
     );
   }
 
-  /** Serves; resolves with the address when it does. Nodes are looked at meanwhile. @throws server.address */
+  /** Begins to serve and returns the URL. Nodes are probed at the same time. @throws server.address */
   async start(): Promise<string> {
     const { fleet } = this.#katafleet;
     for (const { name, cordoned, draining } of this.#journal.nodeSettings()) {
@@ -126,7 +126,7 @@ export class Daemon {
     const recovered = this.#runs.recover();
     if (recovered > 0) this.#log(`${recovered} accepted runs of before are taken up again`);
     void fleet.open();
-    this.#katafleet.rsync?.ready().catch((error: unknown) => this.#log(`rsync: ${messageOf(error)}`)); // each run that asks for it is told again
+    this.#katafleet.rsync?.ready().catch((error: unknown) => this.#log(`rsync: ${messageOf(error)}`)); // each run that needs it fails with the same error
     this.#maintenance.start(this.#config.schedules.jitter);
     const { host, port } = listenAddress(this.#config.server.listen);
     try {
@@ -151,15 +151,15 @@ export class Daemon {
     return { ...base, ...(typeof given === 'object' ? given : {}) };
   }
 
-  /** A machine behind a node is its swarm's to remember. */
+  /** Cordons, drains or uncordons. The journal remembers it for a node, the swarm for one of its machines. */
   async #cordon(node: string, how: CordonAction): Promise<void> {
     const { fleet } = this.#katafleet;
     if (splitMachine(node).machine !== undefined) {
       await fleet.cordonMachine(node, how);
       return;
     }
-    fleet.node(node); // it is known
-    // Written down first: what can't be is not done, and is told so.
+    fleet.node(node); // throws node.unknown
+    // Written down first: if that fails, the node stays as it is.
     try {
       this.#journal.setNodeSetting(node, { cordoned: how !== 'uncordon', draining: how === 'drain' });
     } catch (cause) {
@@ -180,14 +180,14 @@ export class Daemon {
     });
   }
 
-  /** Refuses new runs, lets what runs end within a grace, leaves the rest in the journal, and removes its sandboxes. */
+  /** Stops: refuses new runs, gives those that run a grace to end, leaves the rest in the journal, and removes the sandboxes. */
   async stop(): Promise<void> {
     if (this.#stopping) return;
     this.#stopping = true;
     this.#runs.stop();
     await this.#maintenance.stop();
     await this.#runs.settle(this.#config.server.grace);
-    for (const { sandboxes } of this.#katafleet.fleet.nodes) sandboxes.breakOff(); // the next katafleet does it anew
+    for (const { sandboxes } of this.#katafleet.fleet.nodes) sandboxes.breakOff(); // the next katafleet runs them again
     this.#runs.release();
     await this.#app.close();
     await this.#katafleet.close();
@@ -197,7 +197,7 @@ export class Daemon {
   }
 }
 
-/** What is good to have in the journal and must not be in the way of anything. */
+/** Writes to the journal what katafleet can do without: a failure is logged only. */
 function bestEffort(write: () => void, log: (line: string) => void): void {
   try {
     write();

@@ -1,7 +1,7 @@
 import { serverMemory } from '../base/server-memory.ts';
 import { defaults } from '../model/defaults.ts';
 
-/** The options of the library where its user says nothing: what an empty configuration means. */
+/** Returns the library's options if its user gives none: those of an empty configuration. */
 export const defaultOptions = () => ({
   idleMemory: defaults.idleMemory,
   policy: { pack: defaults.policy },

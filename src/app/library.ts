@@ -52,49 +52,49 @@ export interface KatafleetOptions {
   certPath?: string;
   /** Several nodes, in place of `endpoint`. */
   nodes?: readonly NodeSettings[];
-  /** Bounds of each pool on each node that no call of `warm` has set; none idle if absent. */
+  /** Bounds of each pool on each node, unless `warm` has set them; no idle sandboxes if absent. */
   pool?: PoolBounds;
-  /** Sandboxes started at once on a node that does not say; twice its CPUs if absent. */
+  /** Sandboxes that start at once on a node, unless its settings say; twice its CPUs if absent. */
   startParallelism?: number;
   /** How long an idle sandbox waits before it ends and is replaced, ms. */
   idleMs?: number;
   /** Bytes that an idle sandbox books of its node's memory; 16 MiB if absent. */
   idleMemory?: number;
   policy?: Policy;
-  /** If absent 10,000 runs, 5,000 of a tenant, and a share of this process's memory. */
+  /** Bounds of the queue; if absent 10,000 runs, 5,000 of a tenant, and a share of this process's memory. */
   queue?: QueueLimits;
-  /** What is kept for sessions; if absent up to 100 sandboxes, 50 of a tenant, each for 10 minutes without use and an hour in all. */
+  /** Bounds of the sandboxes that sessions keep; if absent 100, 50 of a tenant, each for 10 minutes without use and an hour in all. */
   sessions?: SessionLimits;
-  /** Tries at a run whose node was lost; 3 if absent. */
+  /** How often a run is tried if its node is lost; 3 if absent. */
   attempts?: number;
   /** Whether runs wait for nodes that are down; if absent they are refused when no node is up. */
   patient?: boolean;
-  /** Every 2 s if absent, 2 s for an answer; down after 3 failures in a row, ready again after 2 successes. */
+  /** How nodes are checked; if absent every 2 s, 2 s for an answer, down after 3 failures in a row, ready again after 2 successes. */
   health?: { intervalMs: number; timeoutMs: number; failures: number; successes: number };
   /** Whether images are copied from nodes that have them to nodes that lack them; true if absent. */
   copy?: boolean;
-  /** How long what is past its deadline may stay on a node, ms; a minute if absent. */
+  /** How long a container past its deadline may stay on a node, ms; a minute if absent. */
   graceMs?: number;
-  /** Of which each sandbox of a machine has a uid for itself; the default range if absent. */
+  /** The uids of sandboxes: each sandbox of a machine has one of its own. The default range if absent. */
   uids?: Uids;
   /** Lets runs name a folder that is fetched by rsync; `network` is the Docker network of their sandboxes. */
   rsync?: Omit<RsyncOptions, 'onTrouble'> & { network: string };
   /** How tasks of a swarm reach this katafleet, and what it is called there. */
   swarm?: SwarmOptions;
-  /** Folder for what is costly to find out, for the next process; nothing is kept if absent. */
+  /** Folder in which the next process finds what was costly to find out; nothing is kept if absent. */
   cache?: string;
   journal?: JournalIdentity;
   onTrouble?: (message: string) => void;
   onEvent?: (node: string, kind: string, detail: string) => void;
 }
 
-/** A node that was up for so long is no flapper, ms. */
+/** A node that stays up for this long stops counting as flapping, ms. */
 const flapMs = 60_000;
 
 /** Runs other people's code on a fleet of nodes. Closing it removes its idle sandboxes. */
 export class Katafleet implements AsyncDisposable {
   readonly fleet: Fleet;
-  /** Modules of the rsync daemon; undefined where rsync is off. */
+  /** Modules of the rsync daemon; undefined if rsync is off. */
   readonly rsync: Rsync | undefined;
   readonly #options: KatafleetOptions;
   readonly #swarm: SwarmConnector;
@@ -129,7 +129,7 @@ export class Katafleet implements AsyncDisposable {
     });
   }
 
-  /** The Engine API of the only node, or of the first that has one. @throws driver.unavailable */
+  /** The driver of the first node that has an Engine API. @throws driver.unavailable */
   get driver(): EngineDriver {
     for (const { driver } of this.fleet.nodes) {
       if (driver instanceof EndpointDriver && registry[driver.kind].abilities.engineApi) return driver.engine;
@@ -139,7 +139,7 @@ export class Katafleet implements AsyncDisposable {
     });
   }
 
-  /** What takes this fleet's runs; at most one. */
+  /** Makes the dispatcher of this fleet's runs. Call it once at most. */
   dispatcherFor(recorder?: Recorder, memory: Pick<DispatcherOptions, 'results' | 'output'> = {}): Dispatcher {
     const { policy, queue, attempts, sessions, idleMemory, patient = false } = this.#options;
     const usual = defaultOptions();
@@ -157,7 +157,7 @@ export class Katafleet implements AsyncDisposable {
     return this.#dispatcher;
   }
 
-  /** Asks the nodes what they are, and removes what dead owners left on them. @throws engine.* of the first node when none is ready */
+  /** Probes the nodes, and removes what katafleets that have died left on them. @throws the first node's engine.* if none is ready */
   open(): Promise<void> {
     return this.#ready.get();
   }
@@ -168,14 +168,14 @@ export class Katafleet implements AsyncDisposable {
     throw this.fleet.trouble ?? new KatafleetError('engine.unreachable', 'no node is ready');
   }
 
-  /** One run. A program that fails, hangs or eats all memory is an outcome. @throws KatafleetError for all else, see {@link Dispatcher.submit} */
+  /** Runs and returns the result. A program that fails, hangs or eats all memory is an outcome. @throws KatafleetError for all else, see {@link Dispatcher.submit} */
   async run(request: RunInput, options: SubmitOptions & { placing?: Placing } = {}): Promise<RunResult> {
     const job = checkJob(requestFrom(request), options.placing);
     await this.open();
     return (this.#dispatcher ?? this.dispatcherFor()).submit(job, options);
   }
 
-  /** Keeps `idle` sandboxes of an image waiting, over all nodes; resolves when they do. @throws KatafleetError; rejects by the signal */
+  /** Keeps `idle` sandboxes of an image ready, over all nodes. Resolves when they are. @throws KatafleetError, the signal's reason */
   async warm(image: string, idle: number, profile: Partial<Profile> = {}, signal?: AbortSignal): Promise<void> {
     if (!Number.isInteger(idle) || idle < 0)
       throw new KatafleetError('limits.invalid', `idle: expected a whole number of sandboxes, got ${idle}`);
@@ -187,14 +187,14 @@ export class Katafleet implements AsyncDisposable {
     await Promise.all(pools.map((pool) => pool.filled(signal)));
   }
 
-  /** How many sandboxes of an image and profile wait now. */
+  /** Returns how many idle sandboxes of an image and profile there are now. */
   async idle(image: string, profile: Partial<Profile> = {}): Promise<number> {
     await this.open();
     const limits = sandboxLimits(profileOf(profile));
     return this.fleet.nodes.reduce((sum, { sandboxes }) => sum + sandboxes.idleOf(canonicalImage(image), limits), 0);
   }
 
-  /** What runs in an image where no command is given: by its recipe, and by its own ENTRYPOINT and CMD. @throws image.unknown */
+  /** Returns the commands that run in an image if none is given: its recipe's, and its own ENTRYPOINT and CMD. @throws image.unknown */
   async commandsOf(image: string): Promise<Pick<PreparedImage, 'command' | 'imageCommand'>> {
     await this.open();
     const name = canonicalImage(image);
@@ -203,7 +203,7 @@ export class Katafleet implements AsyncDisposable {
     return (await node?.sandboxes.image(name)) ?? {};
   }
 
-  /** The command that an image's recipe says is run where none is given. @throws image.unknown */
+  /** Returns the command of the image's recipe, which runs if none is given. @throws image.unknown */
   async command(image: string): Promise<readonly string[] | undefined> {
     return (await this.commandsOf(image)).command;
   }
@@ -217,7 +217,7 @@ export class Katafleet implements AsyncDisposable {
     await this.fleet.refreshImages();
   }
 
-  /** Which node gets which image, from where, and why not. @throws node.unknown, image.unknown; engine.* when no node is ready */
+  /** Plans which node gets which image from where, with the reasons. @throws node.unknown, image.unknown; engine.* if no node is ready */
   async planDistribution(wish: Wish): Promise<PlannedStep[]> {
     await this.open();
     const views = this.fleet.nodes.map(({ settings, state, trouble, fingerprint, sandboxes, driver }) => ({
@@ -235,7 +235,7 @@ export class Katafleet implements AsyncDisposable {
     });
   }
 
-  /** Carries out a plan; what fails is told in its result. */
+  /** Carries out a plan. The result says what failed. */
   distribute(plan: readonly PlannedStep[], options: Omit<DeliverOptions, 'bring'> & { signal?: AbortSignal }): Promise<Delivery[]> {
     const { signal } = options;
     return deliver(plan, { ...options, bring: (image, to, from, onBytes) => this.fleet.bring(image, to, from, { onBytes, signal }) });

@@ -2,7 +2,7 @@ import { defaults } from '../model/defaults.ts';
 import { endpointFromEnvironment } from '../drivers/engine/endpoint.ts';
 import type { NodeSettings } from '../fleet/node/settings.ts';
 
-/** The only node: the engine that is named, else the one that Docker's own variables name, else that of the default socket. */
+/** Returns the single node: the engine that is given, else the one of DOCKER_HOST, else the one at the default socket. */
 export function localNode(
   { endpoint, certPath }: { endpoint?: string; certPath?: string } = {},
   { driver, reserve, withoutMemoryLimits }: Pick<NodeSettings, 'driver' | 'reserve' | 'withoutMemoryLimits'> = defaults,

@@ -4,7 +4,7 @@ import { localNode } from './local-node.ts';
 import type { KatafleetOptions } from './library.ts';
 import type { SwarmOptions } from './swarm.ts';
 
-/** What a configuration means for {@link Katafleet}. */
+/** Returns the options of {@link Katafleet} for a configuration. */
 export function optionsOf(config: Config): KatafleetOptions {
   const { nodes, defaults, queue, health, placement, retries, sessions, sandboxes, images, reaping, rsync, swarm } = config;
   return {

@@ -12,24 +12,24 @@ import type { EndpointSettings } from '../drivers/registry.ts';
 import { ownerOf } from '../fleet/node/owner.ts';
 import type { JournalIdentity } from '../fleet/upkeep/reaper.ts';
 
-/** An engine of a swarm's node that can be reached by itself. */
+/** An engine of a swarm's node that katafleet can reach directly. */
 export interface WorkerSettings {
   endpoint: string;
   tls?: string | { ca: string; cert: string; key: string } | undefined;
   ssh?: SshSettings | undefined;
 }
 
-/** What every swarm that this katafleet uses has in common. */
+/** Options that hold for every swarm of this katafleet. */
 export interface SwarmOptions {
-  /** Label on all that is made in a swarm; `katafleet` if absent. */
+  /** Label on everything that katafleet makes in a swarm; `katafleet` if absent. */
   stack?: string;
-  /** Where tasks dial in; any free port of all addresses if absent. */
+  /** Address at which katafleet listens for tasks; any free port of all addresses if absent. */
   listen?: { host: string; port: number };
-  /** What tasks dial, `HOST:PORT`; found out if absent. */
+  /** Address that tasks dial, `HOST:PORT`; found out if absent. */
   advertise?: string | undefined;
-  /** The port at which {@link listen}'s is reached from elsewhere, where that is another. */
+  /** The port that leads to {@link listen} from outside, if it is another. */
   published?: number | undefined;
-  /** How tasks are connected whose profile does not say; `host` if absent. */
+  /** How tasks are connected if their profile does not say; `host` if absent. */
   dial?: 'host' | 'overlay';
   /** Name of the overlay; `<stack>_tasks` if absent. */
   network?: string | undefined;
@@ -47,7 +47,7 @@ interface Surroundings {
   onTrouble?: (message: string) => void;
 }
 
-/** Past it nobody can need what a process has made for itself, ms. */
+/** Deadline of what a process without a key makes: the longest run plus a margin, ms. */
 const longestMs = 26 * hour;
 
 /** Makes the drivers of swarms: they share one port, one key and one name. */
@@ -98,7 +98,7 @@ export class SwarmConnector {
   }
 }
 
-/** Labels of what ends with this process. */
+/** Labels of what must not outlive this process. */
 function passing(): Record<string, string> {
   const owner = ownerOf('self');
   return { [labels.deadline]: String(Date.now() + longestMs), ...(owner === undefined ? {} : { [labels.owner]: owner }) };

@@ -5,12 +5,12 @@ export interface BackoffBounds {
   factor?: number;
 }
 
-/** The pause after so many failures in a row, ms: the first one after 1, then `factor` times as long each, up to the longest. */
+/** Returns the pause after `failures` failures in a row, ms: the first pause after 1, then `factor` times as long each, up to the longest. */
 export function backoffMs(failures: number, { firstMs, mostMs, factor = 2 }: BackoffBounds): number {
   return Math.min(mostMs, firstMs * factor ** Math.max(0, failures - 1));
 }
 
-/** The pause of one thing that is tried again and again: none until it fails, and none again once it succeeds. */
+/** The pause between the tries of one thing. It is 0 until a try fails, and 0 again after a success. */
 export class Backoff {
   readonly #bounds: BackoffBounds;
   #failures = 0;

@@ -1,20 +1,20 @@
 /** What one user of a {@link ByteBudget} has taken. */
 export interface Room {
-  /** Takes so many bytes more. Where there is no room for them now: what resolves when there is, or when the room is closed. */
+  /** Takes `bytes` more. If there is no room now, returns a promise that resolves when there is, or when this is closed. */
   take(bytes: number): Promise<void> | undefined;
-  /** Whether others wait for room. */
+  /** Whether other users wait for room. */
   awaited(): boolean;
-  /** Gives back all that was taken. */
+  /** Gives back all bytes. */
   close(): void;
 }
 
 /**
- * Bytes that several may hold at once. The one that began first is never kept waiting, so that all of them end: what is held is at most
- * the budget and what that one needs.
+ * Bytes that several users hold at once. The user that began first never waits, so every user ends at some time. So at most the
+ * budget is held, plus what that one user needs.
  */
 export class ByteBudget {
   readonly #most: number;
-  /** Those that hold or want something, the first that began first, with what they hold. */
+  /** Users that hold or want bytes, in the order in which they began, with what they hold. */
   readonly #rooms = new Map<Room, number>();
   #waiting: { room: Room; bytes: number; granted: () => void }[] = [];
   #held = 0;
@@ -45,7 +45,7 @@ export class ByteBudget {
     return room;
   }
 
-  /** Room for so many bytes at once; undefined where there is none now. */
+  /** Takes `bytes` at once; returns undefined if there is no room now. */
   tryOpen(bytes: number): Room | undefined {
     const room = this.open();
     this.#rooms.set(room, 0);

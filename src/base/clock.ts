@@ -1,8 +1,8 @@
-/** Time for those who wait for it; a simulation passes its own. */
+/** The time. A simulation passes a clock of its own. */
 export interface Clock {
-  /** ms on a clock that is never set. */
+  /** Milliseconds on a clock that nobody sets forward or back. */
   now(): number;
-  /** Calls back once, after so many ms; the process does not stay alive for it. */
+  /** Calls back once, after `ms`. The process does not stay alive for it. */
   after(ms: number, call: () => void): Timer;
 }
 

@@ -1,6 +1,6 @@
 import type { Clock } from './clock.ts';
 
-/** Where somebody waits for the end of the time, the process stays alive for it. */
+/** A clock whose timers keep the process alive, because a caller waits for them. */
 const aliveClock: Pick<Clock, 'after'> = {
   after: (ms, call) => {
     const timer = setTimeout(call, ms);
@@ -10,21 +10,21 @@ const aliveClock: Pick<Clock, 'after'> = {
 
 export interface WithinOptions {
   signals?: readonly (AbortSignal | undefined)[];
-  /** Makes the error of the time that is over. */
+  /** Makes the error that is thrown when the time is over. */
   late?: () => Error;
   clock?: Pick<Clock, 'after'>;
 }
 
-/** What takes too long, unless the caller has better words. */
+/** The error when the time is over and the caller gives none. */
 const tooLate = (ms: number) => new Error(`it took longer than ${ms} ms`);
 
 /**
- * What `work` comes to, or the signal's reason as soon as that aborts, whether or not the work heeds it. The listener is taken
- * off in every case. @throws what the work throws, the signal's reason
+ * Returns what `work` resolves to. Rejects with the signal's reason as soon as the signal aborts, even if the work goes on. Always
+ * removes its listener. @throws what the work throws, the signal's reason
  */
 export async function abortable<T>(signal: AbortSignal | undefined, work: Promise<T>): Promise<T> {
   if (!signal) return work;
-  work.catch(() => undefined); // its failure after the abort is nobody's any more
+  work.catch(() => undefined); // after the abort, its failure is ignored
   signal.throwIfAborted();
   let stop!: () => void;
   const aborted = new Promise<never>((_resolve, reject) => {
@@ -39,8 +39,8 @@ export async function abortable<T>(signal: AbortSignal | undefined, work: Promis
 }
 
 /**
- * Does work with one signal that aborts as soon as any of these does. In place of AbortSignal.any, which loses a timeout to the
- * garbage collector and leaves something behind on a signal that lives long (nodejs/node#57736).
+ * Does work with one signal that aborts as soon as any of the given signals does. AbortSignal.any is not used: the garbage collector
+ * can take a timeout from it, and it leaks memory on a signal that lives long (nodejs/node#57736).
  */
 export async function withSignals<T>(signals: readonly (AbortSignal | undefined)[], work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const joined = new AbortController();
@@ -59,8 +59,8 @@ export async function withSignals<T>(signals: readonly (AbortSignal | undefined)
 }
 
 /**
- * Does work for at most `ms`, and no longer than until one of the signals aborts; its own signal tells it to end. The time is a
- * timer's that keeps the process alive, or the clock's.
+ * Does work for at most `ms`, or until one of the signals aborts. The work's own signal aborts then. Without a `clock` the timer keeps
+ * the process alive.
  * @throws what the work throws, a signal's reason, or what `late` makes when the time is over
  */
 export async function within<T>(

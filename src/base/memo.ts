@@ -1,4 +1,4 @@
-/** What asking came to: one answer for all who ask, until it is forgotten. A failure is not kept: the next one asks anew. */
+/** Asks once and gives every caller the same answer, until it is forgotten. A failure is not kept: the next caller asks again. */
 export class Memo<T> {
   readonly #ask: () => Promise<T>;
   #answer: Promise<T> | undefined;
@@ -7,7 +7,7 @@ export class Memo<T> {
     this.#ask = ask;
   }
 
-  /** The answer that is known or under way; undefined where nobody has asked. */
+  /** The answer, or the one that is under way; undefined if it was not asked for. */
   get current(): Promise<T> | undefined {
     return this.#answer;
   }
@@ -17,20 +17,20 @@ export class Memo<T> {
     if (this.#answer) return this.#answer;
     const answer = this.#ask();
     this.#answer = answer;
-    // The caller gets the error. An answer that was forgotten meanwhile must not take a younger one with it.
+    // The caller gets the error. If the answer was forgotten meanwhile, a newer one must stay.
     answer.catch(() => {
       if (this.#answer === answer) this.#answer = undefined;
     });
     return answer;
   }
 
-  /** Drops the answer, one that is under way too. */
+  /** Drops the answer, also one that is under way. */
   forget(): void {
     this.#answer = undefined;
   }
 }
 
-/** The same for each key: the answers to the keys that came last are kept, `most` of them at most. */
+/** A {@link Memo} for each key. Keeps the answers of the `most` keys that were asked for last. */
 export class MemoMap<K, T> {
   readonly #most: number;
   readonly #answers = new Map<K, Promise<T>>();
@@ -53,7 +53,7 @@ export class MemoMap<K, T> {
     return answer;
   }
 
-  /** Drops all answers, those that are under way too. */
+  /** Drops all answers, also those that are under way. */
   clear(): void {
     this.#answers.clear();
   }

@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 
 /**
- * A file or folder of this package by its path from the package's root, `stacks/` for instance. The way up is the same from src/base,
- * dist/base and dist/bundle, which holds all modules in a few files: so no other module asks for import.meta.url.
+ * Returns the path of a file or folder of this package, given from the package's root, such as `stacks/`. The root is two folders up
+ * from src/base, dist/base and dist/bundle alike. The bundle joins modules of many folders, so no other module uses import.meta.url.
  */
 export const inPackage = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url));

@@ -5,26 +5,25 @@ import { MiB } from './units.ts';
 
 const GiB = 1024 * MiB;
 
-/** What a server's memory is shared out to, bytes. */
+/** The shares of a server's memory, bytes. */
 export interface ServerMemory {
   /** Largest request. */
   bodyLimit: number;
-  /** Requests that are being read at once. */
+  /** All requests that are read at once. */
   bodies: number;
-  /** Files and inputs of the runs that wait or run. */
+  /** Files and inputs of all runs that wait or run. */
   requests: number;
-  /** Files of results that are on their way from a sandbox to the journal at once; as much for what is in memory of those on their way to clients. */
+  /** Files of results on their way from sandboxes to the journal; as much again for results on their way to clients. */
   results: number;
-  /** Output of running steps, beside what each run has free. */
+  /** Output of running steps, beyond what each run may always hold. */
   output: number;
 }
 
 /**
- * The shares for a process of so much memory and heap. A request as JSON takes its size four times over until it is accepted, two of
- * them on the heap. The files of a result are in memory once, until the journal has them in pieces: at most the share for results and
- * what one run gives back, and about as much again that was let go and that V8 has not collected yet. In 512 MiB, of which a process
- * takes 150 before it does anything, that makes room for one request of 64 MiB at a time, and for results of 64 MiB of as many runs as
- * there are: each waits for its turn to be read.
+ * Returns the shares for a process with this memory and heap. A request as JSON takes four times its size until it is accepted, two of
+ * them on the heap. The files of a result are in memory once, until the journal has them in pieces: at most the share for results plus
+ * what one run gives back, and about as much again that V8 has not collected yet. A process takes 150 MiB before it does anything. So
+ * 512 MiB have room for one request of 64 MiB at a time, and for results of 64 MiB of any number of runs, which are read in turn.
  */
 export function shareMemory(memory: number, heap: number): ServerMemory {
   const bodies = Math.max(MiB, Math.min(GiB, heap / 4, memory / 8));
@@ -37,7 +36,7 @@ export function shareMemory(memory: number, heap: number): ServerMemory {
   };
 }
 
-/** The shares of this process: what its control group lets it have, or the machine has. */
+/** Returns the shares of this process, from its control group's limit or from the machine's memory. */
 export function serverMemory(): ServerMemory {
   const constrained = process.constrainedMemory();
   const memory = constrained > 0 ? Math.min(constrained, totalmem()) : totalmem();

@@ -1,4 +1,4 @@
-/** Tells the trouble of each thing once: the same words again only after the thing was well, or had another trouble. */
+/** Reports the trouble of each thing once. The same words are reported again only after the thing was well or had another trouble. */
 export class ToldOnce<K> {
   readonly #tell: (message: string) => void;
   readonly #last = new Map<K, string>();
@@ -13,7 +13,7 @@ export class ToldOnce<K> {
     this.#tell(message);
   }
 
-  /** Its trouble is over: the next one is told, if in the same words. */
+  /** Notes that its trouble is over: the next one is reported, even in the same words. */
   over(of: K): void {
     this.#last.delete(of);
   }

@@ -44,16 +44,16 @@ export function readBodies(app: FastifyInstance): void {
     done(
       null,
       pipeline(payload, decoder, () => undefined),
-    ); // its errors reach whoever reads the decoder
+    ); // the reader of the decoder gets its errors
   });
 }
 
-/** What a route says in its config that reads its bodies itself, as they came. */
+/** The config of a route that reads its bodies itself, as they come over the wire. */
 export const ownBodies = { config: { ownBodies: true } } as const;
 export const readsItself = ({ routeOptions }: FastifyRequest): boolean =>
   (routeOptions.config as { ownBodies?: boolean }).ownBodies === true;
 
-/** What is said of a body that is none of ours. */
+/** The error for a body of a type that the API does not take. */
 export function mediaType(type: string | undefined): KatafleetError {
   return new KatafleetError(
     'request.media_type',

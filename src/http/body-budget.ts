@@ -2,16 +2,16 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { ByteBudget, type Room } from '../base/byte-budget.ts';
 import { KatafleetError } from '../model/errors.ts';
 
-/** When a client that was turned away may come back, ms. */
+/** When a refused client may try again, ms. */
 const retryAfterMs = 1_000;
 
-/** What says that a request's body is no longer needed. */
+/** Gives back the memory of a request's body. */
 export type Forget = (request: FastifyRequest) => void;
 
 /**
- * Bounds the bytes of all bodies that are read at once: one for which there is no room is turned away before any of it is read. A body
- * whose length is not told, or that is compressed, counts as the largest there may be.
- * @param readsItself routes whose bodies are streamed by somebody else
+ * Bounds the bytes of all bodies that are read at once. A body for which there is no room is refused before any of it is read. A body
+ * of unknown length, or a compressed one, counts as the largest that is allowed.
+ * @param readsItself whether a request's route streams its body itself
  */
 export function boundBodies(
   app: FastifyInstance,
@@ -29,10 +29,10 @@ export function boundBodies(
     const room = bytes === 0 ? undefined : budget.tryOpen(bytes);
     if (room) {
       rooms.set(request, room);
-      // Answered or not: of a client that goes away once its body was read, neither onResponse nor onRequestAbort tells.
+      // If a client goes away after its body was read, Fastify calls neither onResponse nor onRequestAbort.
       reply.raw.once('close', () => forget(request));
     }
-    done(bytes > 0 && !room ? busy('as many bytes of requests are being read as there is memory for') : undefined);
+    done(bytes > 0 && !room ? busy('there is no memory for another request now: many requests are being read') : undefined);
   });
   app.addHook('onResponse', (request, _reply, done) => {
     forget(request);
@@ -43,7 +43,7 @@ export function boundBodies(
 
 export const busy = (why: string) => new KatafleetError('server.busy', why, { hint: 'come back later', retryAfterMs });
 
-/** What a request's body may take; one that is too large is refused unread anyway. */
+/** Returns how much memory a request's body may take: 0 for one that is too large, because Fastify refuses it unread. */
 function bodyBytes({ headers }: FastifyRequest, bodyLimit: number): number {
   const encoded = (headers['content-encoding'] ?? 'identity') !== 'identity';
   const length = Number(headers['content-length'] ?? NaN);

@@ -3,9 +3,9 @@ import { isIP } from 'node:net';
 import { KatafleetError } from '../model/errors.ts';
 import { parseHostName } from '../model/host-name.ts';
 
-/** By which names the server may be asked. */
+/** The server's own names. */
 export interface Hosts {
-  /** It is reached on loopback only: of the addresses only those of loopback are its own. */
+  /** Whether it is reached on loopback only. Then no other address is its own. */
   loopbackOnly: boolean;
   /** Names beside localhost: lower case, without a dot at the end. */
   names: readonly string[];
@@ -15,9 +15,9 @@ export interface Hosts {
 const header = /^(?:\[([^[\]]{1,64})\]|([^\s:@/\\?#[\]]{1,254}))(?::\d{0,5})?$/;
 
 /**
- * Why a request is turned away for the name that it asks by. A page whose own name was pointed at this server (DNS rebinding)
- * may ask what it likes as far as a browser can see, but it can't choose its `Host`: that is the page's name. Nobody points an
- * address elsewhere, nor localhost, nor a name that is ours. What sends no Host (HTTP/1.0) is no browser.
+ * Returns the error for a request whose `Host` is not the server's own. If a page's name is made to point at this server (DNS
+ * rebinding), the browser lets the page call it, but `Host` is then the page's name. Addresses, localhost and the server's own names
+ * cannot be pointed elsewhere. A client that sends no Host (HTTP/1.0) is no browser.
  */
 export function hostFault({ rawHeaders }: IncomingMessage, { loopbackOnly, names }: Hosts): KatafleetError | undefined {
   const given = rawHeaders.filter((_, index) => index % 2 === 1 && rawHeaders[index - 1]?.toLowerCase() === 'host');

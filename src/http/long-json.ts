@@ -2,10 +2,10 @@ import { randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { LongText } from '../model/long-text.ts';
 
-/** A value as JSON; piece by piece where there are {@link LongText}s in it. */
+/** Returns a value as JSON: a stream of pieces if there are {@link LongText}s in it, else a text. */
 export function longJson(value: object): Readable | string {
   const texts: LongText[] = [];
-  const mark = randomUUID(); // nobody can have written it
+  const mark = randomUUID(); // no client can guess it
   const json = JSON.stringify(value, (_key, inner: unknown) => {
     if (!(inner instanceof LongText)) return inner;
     texts.push(inner);
@@ -15,7 +15,7 @@ export function longJson(value: object): Readable | string {
   return Readable.from(interleaved(json.split(mark), texts), { objectMode: false });
 }
 
-/** The texts in the gaps. */
+/** Puts each text into its gap. */
 function* interleaved(gaps: string[], texts: LongText[]): Generator<string> {
   for (const [at, gap] of gaps.entries()) {
     yield gap;

@@ -19,7 +19,7 @@ export async function roomFor(answers: ByteBudget, bytes: number, reply: Fastify
   );
   if (!had || reply.raw.destroyed) {
     room.close();
-    throw busy('as many results are on their way to clients as there is memory for');
+    throw busy('there is no memory for another result now: many results are on their way to clients');
   }
   const slow = setTimeout(() => reply.raw.destroy(), readMs).unref();
   reply.raw.once('close', () => {

@@ -6,12 +6,12 @@ import { KatafleetError } from '../model/errors.ts';
 import { formatBytes } from '../model/quantity.ts';
 
 /**
- * How fast a body must come: `slowest` bytes a second on average once `graceMs` have passed, and as many as it takes to have it
- * whole within `wholeMs`. A client that sends steadily and would be done by then is never behind.
+ * How fast a body must come. After `graceMs` it needs `slowest` bytes a second on average, and enough to be whole within `wholeMs`. A
+ * client that sends steadily and would end in time is never too slow.
  */
 export const bodyPace = { graceMs: 10_000, slowest: 16 * KiB, wholeMs: 120_000, lookMs: 1_000 } as const;
 
-/** Bytes of a body that must have come after so many ms; `length` where it is told. */
+/** Returns how many bytes of a body must have come after `ms`. `length` is undefined if the client did not say it. */
 export function expectedBytes(ms: number, length: number | undefined): number {
   const { graceMs, slowest, wholeMs } = bodyPace;
   const needed = length === undefined ? 0 : length / (wholeMs - graceMs);
@@ -19,8 +19,8 @@ export function expectedBytes(ms: number, length: number | undefined): number {
 }
 
 /**
- * Answers 408 to those whose bodies come too slowly: each holds room that others wait for. Counted as they come over the wire, so it
- * belongs before what unpacks them. @throws request.too_slow
+ * Refuses bodies that come too slowly, because each of them holds memory that others wait for. Counts the bytes of the wire, so it must
+ * run before a body is unpacked. @throws request.too_slow
  */
 export function refuseSlowBodies(
   app: FastifyInstance,
@@ -48,11 +48,11 @@ export function refuseSlowBodies(
       (ms) => received < expectedBytes(ms, coding === undefined ? Number(length) : undefined),
       () => {
         payload.unpipe(watched);
-        const why = `the body came too slowly: ${formatBytes(received)} of it so far`;
-        watched.destroy(new KatafleetError('request.too_slow', why, { hint: 'send it at once, or less of it' }));
+        const why = `the body comes too slowly: ${formatBytes(received)} have come so far`;
+        watched.destroy(new KatafleetError('request.too_slow', why, { hint: 'send the body at once, or a smaller one' }));
       },
     );
-    // Who has refused the body already, as too large for instance, reads and listens no more.
+    // If the body was refused already, for instance as too large, nobody else listens for its errors.
     watched.on('error', () => undefined);
     reply.raw.once('close', stop);
     payload.once('end', stop);
@@ -62,8 +62,8 @@ export function refuseSlowBodies(
 }
 
 /**
- * Looks once a second until it is stopped. Behind is who was so at two looks in a row, between which all that had come was read. When
- * our own process stood still, that time counts for nobody.
+ * Looks once a second until it is stopped. Calls `late` if the body was too slow at two looks in a row: between them the process has read
+ * all that had come. Time in which the process itself stood still does not count.
  */
 function watch(clock: Clock, behind: (ms: number) => boolean, late: () => void): () => void {
   const { graceMs, lookMs } = bodyPace;
