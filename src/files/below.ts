@@ -8,14 +8,14 @@ import { readExactly, Way } from './way.ts';
 export interface FoundFile {
   content: Buffer;
   mtimeNs: bigint;
-  /** Its owner may execute it. */
+  /** Whether its owner may execute it. */
   executable: boolean;
 }
 
 /**
- * Reads plain files by names that others wrote, from below a folder and from nowhere else: a name that is absolute or has a
- * part `..` is refused, no part of the way may be a link, and what is no plain file (a folder, a fifo, a device) is not read.
- * Links could lead to any file of this machine. What all that it reads may hold together is bounded.
+ * Reads plain files below a folder, and nowhere else, by names that others wrote. It refuses a name that is absolute or has a part
+ * `..`. It follows no link, because a link could lead to any file of this machine, and reads no folder, fifo or device. The number
+ * and the bytes of all that one instance reads are bounded.
  */
 export class FilesBelow {
   readonly folder: string;
@@ -23,17 +23,17 @@ export class FilesBelow {
   #files = 0;
   #bytes = 0;
 
-  /** @param folder a person's own choice: it may be a link itself @param most files and bytes of all that is read */
+  /** @param folder may be a link itself, because a person chose it @param most bounds of all reads together */
   constructor(folder: string, most: { files: number; bytes: number }) {
     this.folder = folder;
     this.#most = most;
   }
 
-  /** Undefined where no plain file is reached by that name. @throws files.path, files.too_many, files.too_large */
+  /** Reads a file; undefined if the name leads to no plain file. @throws files.path, files.too_many, files.too_large */
   async read(path: string, mostBytes = this.#most.bytes): Promise<FoundFile | undefined> {
     sandboxPath(path);
     if (++this.#files > this.#most.files)
-      throw new KatafleetError('files.too_many', `more than ${this.#most.files} files are named of ${this.folder}`);
+      throw new KatafleetError('files.too_many', `more than ${this.#most.files} files below ${this.folder} are named`);
     const slash = path.lastIndexOf('/');
     await using way = await Way.into(this.folder, slash < 0 ? '' : path.slice(0, slash), 'may be a link');
     await using handle = await way.open(encodePath(path.slice(slash + 1)));
@@ -42,19 +42,19 @@ export class FilesBelow {
     this.#bytes += Number(found.size);
     const most = Math.min(mostBytes, this.#most.bytes);
     if (found.size > most || this.#bytes > this.#most.bytes) {
-      const of = found.size > most ? JSON.stringify(path) : 'what is named';
-      throw new KatafleetError('files.too_large', `${of} of ${this.folder} is larger than ${formatBytes(most)}`);
+      const of = found.size > most ? JSON.stringify(path) : 'all that is named';
+      throw new KatafleetError('files.too_large', `${of} below ${this.folder} is larger than ${formatBytes(most)}`);
     }
     const content = await readExactly(handle, Number(found.size));
     return content && { content, mtimeNs: found.mtimeNs, executable: (found.mode & 0o100n) !== 0n };
   }
 
-  /** Names of what lies in a folder below; undefined where no folder is reached by that name. */
+  /** Lists a folder below; undefined if the name leads to no folder. */
   async names(path: string): Promise<string[] | undefined> {
     await using way = await Way.into(this.folder, path, 'may be a link');
     return way.reached ? await way.names() : undefined;
   }
 }
 
-/** Bounds of a start-point, and of each file that says how it is to be read, bytes. */
+/** Bounds of a start-point: files and bytes in all, and bytes of its manifest. */
 export const startPointLimits = { files: 10_000, bytes: 128 * MiB, manifest: MiB } as const;

@@ -3,8 +3,8 @@ import { mkdir, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 /**
- * Makes a folder with all above it, if it is not there. In place of `mkdir` with `recursive`, which never comes back for a path where
- * the file system makes none, below /proc for instance (Node 20). @throws what mkdir throws; ENOENT, in words, for such a path
+ * Makes a folder and all folders above it, where they are missing. `mkdir` with `recursive` never returns on Node 20 where the file
+ * system makes no folders, below /proc for instance. @throws what mkdir throws; ENOENT with a message of its own for such a path
  */
 export async function makeFolder(path: string, mode = 0o777): Promise<void> {
   try {
@@ -13,10 +13,10 @@ export async function makeFolder(path: string, mode = 0o777): Promise<void> {
     if ((await stat(path).catch(() => undefined))?.isDirectory() === true) return;
     const above = dirname(path);
     if (!isAbsent(error) || above === path) throw error;
-    await makeFolder(above, mode); // there by now, where somebody else makes the same one
+    await makeFolder(above, mode); // it is there if another process makes the same one
     await mkdir(path, { mode }).catch((again: unknown) => {
       if (isAbsent(again)) throw noFoldersIn(above, path, again);
-      if (!isThere(again)) throw again; // somebody else's, in between
+      if (!isThere(again)) throw again; // another process made it in between
     });
   }
 }
@@ -29,12 +29,12 @@ export function makeFolderSync(path: string, mode = 0o777): void {
     if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return;
     const above = dirname(path);
     if (!isAbsent(error) || above === path) throw error;
-    makeFolderSync(above, mode); // there by now, where somebody else makes the same one
+    makeFolderSync(above, mode); // it is there if another process makes the same one
     try {
       mkdirSync(path, { mode });
     } catch (again) {
       if (isAbsent(again)) throw noFoldersIn(above, path, again);
-      if (!isThere(again)) throw again; // somebody else's, in between
+      if (!isThere(again)) throw again; // another process made it in between
     }
   }
 }

@@ -4,11 +4,11 @@ import { decodePath, encodePath, pathFault } from '../model/paths.ts';
 
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK } = constants;
 
-/** A folder opened part by part, each from the one before (openat by way of /proc), so that nothing can be put in between. */
+/** A folder that is opened part by part, each from the one before (openat by way of /proc), so that no link can be swapped in. */
 export class Way {
   #handle: FileHandle | undefined;
 
-  /** The folder itself may be a link only where its name is a person's own (`root`). No part below it may. */
+  /** Opens `below` from `folder`. `root`: whether the folder itself may be a link, because a person chose it. No part below may be one. */
   static async into(folder: string, below: string, root: 'no link' | 'may be a link' = 'no link'): Promise<Way> {
     const way = new Way();
     const path = encodePath(below);
@@ -31,17 +31,20 @@ export class Way {
     return this.#handle !== undefined;
   }
 
-  /** The folder as another process of this machine reaches it while this way is open: the folder itself, whatever has its name by then. */
+  /**
+   * A path by which another process of this machine reaches this very folder while the way is open, even if its name leads elsewhere
+   * by then.
+   */
   get address(): string | undefined {
     return this.#handle && `/proc/${process.pid}/fd/${this.#handle.fd}`;
   }
 
-  /** Of the folder itself; undefined where it was not reached. */
+  /** Stats of the folder; undefined if it was not reached. */
   async stat(): Promise<Stats | undefined> {
     return this.#handle?.stat();
   }
 
-  /** What has this name in the folder; undefined where it is not there, or is a link. Opened without waiting: a fifo's other end may be nobody's. */
+  /** Opens a file or folder by its name in this folder; undefined if it is missing or a link. Does not wait for a fifo's other end. */
   async open(name: Buffer, flags = 0): Promise<FileHandle | undefined> {
     if (this.#handle === undefined || pathFault(name) !== undefined || name.includes(0x2f)) return undefined;
     const path = Buffer.concat([Buffer.from(`/proc/self/fd/${this.#handle.fd}/`), name]);
@@ -54,7 +57,7 @@ export class Way {
     }
   }
 
-  /** Names of all that lies in the folder, in order; none where it was not reached. */
+  /** Names in the folder, in the order of their bytes; none if it was not reached. */
   async names(): Promise<string[]> {
     if (this.#handle === undefined) return [];
     const names = await readdir(Buffer.from(`/proc/self/fd/${this.#handle.fd}`), { encoding: 'buffer' });
@@ -66,7 +69,7 @@ export class Way {
   }
 }
 
-/** The first `size` bytes of a file; undefined where it has fewer by now. */
+/** Reads the first `size` bytes of a file; undefined if it has become shorter. */
 export async function readExactly(handle: FileHandle, size: number): Promise<Buffer | undefined> {
   const content = Buffer.allocUnsafe(size);
   for (let at = 0; at < size;) {

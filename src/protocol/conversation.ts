@@ -6,11 +6,11 @@ import { FrameReader, ProtocolBreak } from './frames.ts';
 import { decodeReply, type Reply } from './replies.ts';
 import { protocolVersion } from './requests.ts';
 
-/** Small frames are gathered up to this many bytes. */
+/** Size of a batch of small frames, bytes. */
 const batchBytes = 64 * KiB;
-const gaveUp = 'the supervisor gave up while it was written to';
+const gaveUp = 'the supervisor stopped while katafleet wrote to it';
 
-/** The stream ended or broke under a conversation. What it was in the middle of is lost; another sandbox may do better. */
+/** The stream ended or broke during a conversation. The attempt is lost; another sandbox may succeed. */
 export class ConversationLost extends KatafleetError {
   constructor(message: string, cause?: unknown) {
     super('sandbox.failed', message, cause === undefined ? {} : { cause });
@@ -18,8 +18,8 @@ export class ConversationLost extends KatafleetError {
 }
 
 /**
- * The host's side of a conversation with a supervisor, over any Duplex. Reading is pulled: nothing is read from the
- * stream while nobody asks for a reply, so a slow reader slows the supervisor. Writing waits for the stream to drain.
+ * The host's side of a conversation with a supervisor, over any Duplex. It reads from the stream only when a reply is asked for, so
+ * that a slow reader slows the supervisor. Writing waits for the stream to drain.
  */
 export class Conversation {
   readonly #stream: Duplex;
@@ -55,8 +55,8 @@ export class Conversation {
   }
 
   /**
-   * The next reply. One call at a time. @throws ConversationLost when the stream is over, protocol.broken when the
-   * supervisor broke a rule (the stream is destroyed then).
+   * Returns the next reply. Only one call may wait at a time. @throws ConversationLost when the stream has ended, protocol.broken when
+   * the supervisor broke a rule (then the stream is destroyed).
    */
   async next(): Promise<Reply> {
     for (;;) {
@@ -86,12 +86,12 @@ export class Conversation {
     return new KatafleetError('protocol.broken', `the supervisor broke the protocol: it sent ${error.message}`, { cause: error });
   }
 
-  /** Ends the conversation because of what was said in it. */
+  /** Destroys the stream because the supervisor broke a rule; returns the error. */
   break(what: string): Error {
     return this.#broken(new ProtocolBreak(what));
   }
 
-  /** Waits for HELLO and checks that the versions meet. @throws protocol.broken, sandbox.failed when it can't work there */
+  /** Waits for HELLO and checks its version. @throws protocol.broken, sandbox.failed when the supervisor can't work there */
   async hello(): Promise<Extract<Reply, { kind: 'hello' }>> {
     const reply = await this.next();
     if (reply.kind === 'fail') {
@@ -104,7 +104,7 @@ export class Conversation {
       this.#stream.destroy();
       throw new KatafleetError(
         'protocol.broken',
-        `the supervisor ${reply.version} speaks the protocol's versions ${reply.lowest} to ${reply.highest}, katafleet speaks ${protocolVersion}`,
+        `the supervisor ${reply.version} speaks versions ${reply.lowest} to ${reply.highest} of the protocol; katafleet speaks ${protocolVersion}`,
         { hint: 'rebuild the image: katafleet images build' },
       );
     }
@@ -112,20 +112,19 @@ export class Conversation {
     return reply;
   }
 
-  /** Whether the supervisor greeted with a bit of {@link ability}. */
+  /** Whether the supervisor's HELLO has this bit of {@link ability}. */
   can(bit: number): boolean {
     return (this.#abilities & bit) !== 0;
   }
 
-  /** Hands bytes to the stream, after what {@link queue} gathered; resolves when it takes more. @throws ConversationLost */
+  /** Writes the queued frames and these bytes; resolves when the stream takes more. @throws ConversationLost */
   async send(...bytes: Uint8Array[]): Promise<void> {
     await this.#write(bytes, ['drain', 'close']);
   }
 
   /**
-   * Gathers small frames, so that many of them travel in one write; full batches are sent. For what is said while the
-   * supervisor has nothing to say: should it speak all the same, it gave up, and {@link next} tells why. Ends with
-   * {@link send}. @throws ConversationLost
+   * Gathers small frames, so that many travel in one write; sends full batches. Call {@link send} at the end. For times when
+   * the supervisor must not speak: if it speaks, it has given up, and {@link next} says why. @throws ConversationLost
    */
   async queue(bytes: Uint8Array): Promise<void> {
     this.#queued.push(bytes);
@@ -144,11 +143,11 @@ export class Conversation {
     try {
       await Promise.race(until.map((event) => once(stream, event, { signal: stop.signal })));
     } catch (error) {
-      throw new ConversationLost(`the sandbox’s stream broke while it was written to: ${messageOf(error)}`, error);
+      throw new ConversationLost(`the sandbox’s stream broke during a write: ${messageOf(error)}`, error);
     } finally {
       stop.abort();
     }
-    if (stream.destroyed) throw new ConversationLost('the sandbox’s stream closed while it was written to', this.#failure);
+    if (stream.destroyed) throw new ConversationLost('the sandbox’s stream closed during a write', this.#failure);
     if (until.includes('readable') && stream.readableLength > 0) throw new ConversationLost(gaveUp);
   }
 }

@@ -2,10 +2,10 @@ import { createHmac, timingSafeEqual } from 'node:crypto';
 import { encodeFrame, ProtocolBreak } from './frames.ts';
 import { PayloadReader, PayloadWriter } from './wire.ts';
 
-/** Frame types of the handshake on a connection that a supervisor has dialled, and its sign of life after it: docs/protocol.md. */
+/** Frame types of the handshake on a connection that a supervisor has dialled, and of its heartbeat: docs/protocol.md. */
 export const dialFrame = { challenge: 0x10, welcome: 0x11, refused: 0x12, answer: 0x90, alive: 0x91 } as const;
 
-/** Versions of the handshake that this host speaks; below 2 only to supervisors that know no better: docs/protocol.md. */
+/** Versions of the handshake that this host speaks. Version 1 is for older supervisors only: docs/protocol.md. */
 export const dialVersions = { lowest: 1, highest: 2 } as const;
 /** Largest payload before WELCOME, bytes. */
 export const maxDialPayload = 1_024;
@@ -15,8 +15,8 @@ const sentinelBytes = 8;
 const magic = 'KATA';
 
 /**
- * Why a connection was not welcome, by its number. Who has proved nothing hears `unproved`, and not which services there are;
- * hosts of before told 1 and 2 apart.
+ * Reasons for a refusal, with their numbers. A supervisor that proved nothing hears `unproved`, so that a stranger does not learn which
+ * services there are. Older hosts said 1 or 2.
  */
 export const refusals = { unknownService: 1, wrongSecret: 2, busy: 3, unproved: 4 } as const;
 export type Refusal = keyof typeof refusals;
@@ -27,7 +27,7 @@ export interface Challenge {
   nonce: Buffer;
 }
 
-/** Who a task says it is. */
+/** Who a task claims to be. */
 export interface Identity {
   service: string;
   /** The secret's name, never the secret. */
@@ -37,23 +37,23 @@ export interface Identity {
   node: string;
 }
 
-/** What of an answer the host's own proof is made of. */
+/** The parts of an answer that the host's own proof covers. */
 export interface Answered {
   version: number;
   nonce: Buffer;
-  /** All of the answer. */
+  /** The whole payload of the answer. */
   whole: Buffer;
 }
 
 export interface ChallengeAnswer extends Identity, Answered {
   mac: Buffer;
-  /** All that the mac vouches for. */
+  /** The bytes that the mac covers. */
   vouched: Buffer;
 }
 
 export interface Welcome {
   mac: Buffer;
-  /** Between two ALIVE frames, ms; 0: none. */
+  /** Time between two ALIVE frames, ms; 0: none. */
   heartbeatMs: number;
 }
 
@@ -69,7 +69,7 @@ export function decodeChallenge(bytes: Buffer): Challenge {
   return challenge;
 }
 
-/** The supervisor's answer to a challenge of this host's, with the proof that it knows the key. */
+/** Encodes the supervisor's answer to a challenge of this host, with the proof that it knows the key. */
 export function encodeAnswer(
   key: Buffer,
   hostNonce: Buffer,
@@ -94,21 +94,21 @@ export function decodeAnswer(bytes: Buffer): ChallengeAnswer {
   return { version, nonce, ...identity, mac, whole: bytes, vouched: bytes.subarray(0, bytes.length - macBytes) };
 }
 
-/** Whether an answer to a nonce comes from one who knows the key. Takes as long for a wrong mac as for the right one. */
+/** Whether the sender of an answer knows the key. Takes the same time for a wrong mac and a right one. */
 export function answerProves(key: Buffer, hostNonce: Buffer, { version, vouched, mac }: ChallengeAnswer): boolean {
   return timingSafeEqual(answerMac(key, hostNonce, version, vouched), mac);
 }
 
 /**
- * Whether a supervisor, which has proved itself, speaks a version that was offered and did not hear of it: somebody between has
- * changed the challenge. It says so by the end of its nonce.
+ * Whether a proved supervisor speaks a higher version that this host offered, but chose a lower one: then somebody between them changed the
+ * challenge. The end of its nonce names its highest version.
  */
 export function downgraded({ version, nonce }: Answered): boolean {
   const said = nonce.subarray(-sentinelBytes);
   return version < dialVersions.highest && said.toString('latin1', 0, magic.length) === magic && said.readUInt32BE(magic.length) > version;
 }
 
-/** The host's word that it knows the key, too: the end of the handshake. */
+/** Encodes the end of the handshake: the host's proof that it knows the key too. */
 export function encodeWelcome(key: Buffer, answer: Answered, hostNonce: Buffer, heartbeatMs: number): Buffer {
   const payload = new PayloadWriter().bytes(welcomeMac(key, answer, hostNonce, heartbeatMs)).u32(heartbeatMs);
   return encodeFrame(dialFrame.welcome, payload.done());
@@ -122,7 +122,7 @@ export function decodeWelcome(bytes: Buffer): Welcome {
   return welcome;
 }
 
-/** Whether a welcome comes from one who knows the key. Takes as long for a wrong mac as for the right one. */
+/** Whether the sender of a welcome knows the key. Takes the same time for a wrong mac and a right one. */
 export function welcomeProves(key: Buffer, answer: Answered, hostNonce: Buffer, { mac, heartbeatMs }: Welcome): boolean {
   return timingSafeEqual(welcomeMac(key, answer, hostNonce, heartbeatMs), mac);
 }
@@ -151,7 +151,7 @@ function challengeOf(nonce: Buffer): Buffer {
   return new PayloadWriter().bytes(Buffer.from(magic)).u16(lowest).u16(highest).bytes(nonce).done();
 }
 
-/** Version 1 vouches for the host's nonce alone, not for the versions beside it. */
+/** The mac of version 1 covers the host's nonce only, not the versions beside it. */
 function answerMac(key: Buffer, hostNonce: Buffer, version: number, vouched: Buffer): Buffer {
   const asked = version > 1 ? challengeOf(hostNonce) : hostNonce;
   return createHmac('sha256', key).update(`katafleet dial ${version} task\0`).update(asked).update(vouched).digest();

@@ -43,7 +43,7 @@ export interface Frame {
   payload: Buffer;
 }
 
-/** One frame's bytes. The payload must be within {@link maxPayload}. */
+/** Encodes one frame. @throws RangeError for a payload above {@link maxPayload} */
 export function encodeFrame(type: number, payload: Uint8Array = Buffer.alloc(0)): Buffer {
   if (payload.length > maxPayload) throw new RangeError(`a frame's payload is at most ${maxPayload} bytes, not ${payload.length}`);
   const frame = Buffer.allocUnsafe(headerBytes + payload.length);
@@ -54,7 +54,7 @@ export function encodeFrame(type: number, payload: Uint8Array = Buffer.alloc(0))
 }
 
 /**
- * Cuts a byte stream into frames. Holds at most one unfinished frame: its memory is bounded by {@link maxPayload},
+ * Cuts a byte stream into frames. Holds at most one unfinished frame, so that its memory is bounded by {@link maxPayload},
  * whatever length a header claims.
  */
 export class FrameReader {
@@ -63,7 +63,7 @@ export class FrameReader {
   #payload: Buffer | undefined;
   #payloadFilled = 0;
 
-  /** The frames that a chunk completes, in order. Payloads may share the chunk's memory. @throws ProtocolBreak */
+  /** Returns the frames that a chunk completes, in order. Payloads may share the chunk's memory. @throws ProtocolBreak */
   *read(chunk: Buffer): Generator<Frame> {
     let at = 0;
     while (at < chunk.length) {
@@ -97,13 +97,13 @@ export class FrameReader {
     }
   }
 
-  /** Whether the stream may end here. */
+  /** Whether no frame is unfinished, so that the stream may end here. */
   get atBoundary(): boolean {
     return this.#headerFilled === 0 && this.#payload === undefined;
   }
 }
 
-/** The other side said something that the protocol doesn't allow. */
+/** The other side sent something that the protocol does not allow. */
 export class ProtocolBreak extends Error {
   override readonly name = 'ProtocolBreak';
 }

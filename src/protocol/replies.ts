@@ -4,12 +4,12 @@ import { type Frame, ProtocolBreak, supervisorFrame } from './frames.ts';
 import { PayloadReader } from './wire.ts';
 
 const nsPerSecond = 1_000_000_000n;
-/** Time stamps are what 64 bits of ns hold, 1677 to 2262, and at most 19 digits: a program can set any second on a tmpfs. */
+/** Bounds of time stamps: the range of 64 bits of ns, 1677 to 2262. A program can set any second on a tmpfs. */
 const [earliestNs, latestNs] = [-(2n ** 63n), 2n ** 63n - 1n];
-/** Longest version in HELLO and longest message in FAIL that are kept, bytes. */
+/** Most bytes that are kept of the version in HELLO and of the message in FAIL. */
 const [mostVersion, mostMessage] = [256, 1_000];
 
-/** What the supervisor can say, decoded and checked. */
+/** A frame of the supervisor, decoded and checked. */
 export type Reply =
   | { kind: 'hello'; lowest: number; highest: number; abilities: number; version: string }
   | { kind: 'started'; step: number }
@@ -19,7 +19,7 @@ export type Reply =
   | { kind: 'tail'; stream: 'stdout' | 'stderr'; bytes: Buffer }
   | ({ kind: 'result' } & RawResult)
   | ({ kind: 'file' } & ListedFile)
-  /** As a file, but its bytes don't follow. */
+  /** A file whose bytes don't follow. */
   | ({ kind: 'listed' } & ListedFile)
   | { kind: 'data'; bytes: Buffer }
   | { kind: 'dir'; path: string; mode: number; mtimeNs: bigint }
@@ -29,7 +29,7 @@ export type Reply =
   | { kind: 'pong'; bytes: Buffer }
   | { kind: 'fail'; reason: FailReason; errno: number; message: string; path: string };
 
-/** What a supervisor can do beyond the protocol's first frames: bits of HELLO. */
+/** Abilities of a supervisor beyond the first release of the protocol: bits of HELLO. */
 export const ability = {
   /** Sees how many processes the kernel killed for memory. */
   oom: 2,
@@ -39,7 +39,7 @@ export const ability = {
   tail: 256,
   /** BACK. */
   back: 512,
-  /** Refuses a step System V IPC. */
+  /** Can refuse System V IPC to a step. */
   ipc: 2048,
 } as const;
 
@@ -63,7 +63,7 @@ export interface RawResult {
 const failReasons = ['protocol', 'version', 'no_space', 'file', 'supervisor', 'lifetime'] as const;
 export type FailReason = (typeof failReasons)[number];
 
-/** A frame of the supervisor's. @throws ProtocolBreak */
+/** Decodes a frame of the supervisor. @throws ProtocolBreak */
 export function decodeReply(frame: Frame): Reply {
   const decode = decoders[frame.type];
   if (decode === undefined) throw new ProtocolBreak(`an unknown frame type 0x${frame.type.toString(16)}`);
@@ -151,12 +151,12 @@ function stamp(payload: PayloadReader): { mode: number; mtimeNs: bigint } {
 
 const bounded = (ns: bigint) => (ns < earliestNs ? earliestNs : ns > latestNs ? latestNs : ns);
 
-/** What is only shown to people, cut where it is longer. */
+/** Text that is only shown to people, cut to `most` bytes. */
 function words(payload: PayloadReader, most: number): string {
   return payload.str().subarray(0, most).toString('utf8');
 }
 
-/** A path that is only shown, of any form. */
+/** A path that is only shown to people; its form is not checked. */
 function anyPath(payload: PayloadReader): string {
   const bytes = payload.str();
   if (bytes.length > pathLimits.bytes) throw new ProtocolBreak(`a path of ${bytes.length} bytes`);

@@ -8,31 +8,31 @@ import { PayloadReader, PayloadWriter } from './wire.ts';
 export const protocolVersion = 1;
 const nsPerSecond = 1_000_000_000n;
 
-/** What OPEN says: who the user is and how much may come back. */
+/** The fields of OPEN: the sandbox user, and how much may come back. */
 export interface Opening {
   uid: number;
   gid: number;
-  /** From OPEN until the supervisor ends by itself, ms. */
+  /** Time from OPEN until the supervisor exits by itself, ms. */
   lifetimeMs: number;
   filesBack: number;
   fileBack: number;
   bytesBack: number;
 }
 
-/** EXEC's numbers: the limits that the table says it carries, and how many processes the step may have. */
+/** EXEC's numbers: the limits that the table of limits assigns to it, and how many processes the step may have. */
 interface ExecNumbers extends Pick<Profile, ExecLimit> {
   /** 0: the container's pids limit alone. */
   processes: number;
 }
 
-/** What EXEC says. Sizes are bytes, times ms. */
+/** The fields of EXEC. Sizes are bytes, times ms. */
 export interface Execution extends ExecNumbers {
   step: number;
   keepNetwork: boolean;
   collect: boolean;
-  /** False: the step has no System V IPC, which only a supervisor with that ability understands. Absent: it has. */
+  /** False: the step has no System V IPC; only for a supervisor with the ability `ipc`. True if absent. */
   ipc?: boolean;
-  /** Bytes that are to be kept of the end of a stream that is cut. Only for a supervisor with the ability `tail`. */
+  /** How many bytes to keep of the end of a stream that is cut. Only for a supervisor with the ability `tail`. */
   tails?: { stdout: number; stderr: number };
   /** Empty: the sandbox folder. */
   cwd: string;
@@ -74,7 +74,7 @@ export function encodeDelete(path: Buffer): Buffer {
 
 const operations = { match: 0, range: 1, other: 2, split: 3 } as const;
 
-/** BACK: what shall come back; all where the program is empty. Only for a supervisor with the ability `back`. */
+/** Encodes BACK: which paths come back; all if the program is empty. Only for a supervisor with the ability `back`. */
 export function encodeBack(program: GlobProgram): Buffer {
   const payload = new PayloadWriter().u16(program.length);
   for (const { op, a, b } of program) payload.u8(operations[op]).u32(a).u32(b);
@@ -93,7 +93,7 @@ export function fitsExec({ argv, env, cwd }: Pick<Execution, 'argv' | 'env' | 'c
 
 const execFlags = { keepNetwork: 1, collect: 2, noIpc: 4, tails: 8 } as const;
 
-/** EXEC; undefined where it does not fit, see {@link fitsExec}. */
+/** Encodes EXEC; undefined if it does not fit into one frame, see {@link fitsExec}. */
 export function encodeExec(execution: Execution): Buffer | undefined {
   if (!fitsExec(execution)) return undefined;
   const walls = (execution.keepNetwork ? execFlags.keepNetwork : 0) | (execution.ipc === false ? execFlags.noIpc : 0);
@@ -109,7 +109,7 @@ export function encodeExec(execution: Execution): Buffer | undefined {
   return encodeFrame(hostFrame.exec, payload.done());
 }
 
-/** What the payload of EXEC says, the inverse of {@link encodeExec}: for stand-ins of a supervisor. @throws ProtocolBreak */
+/** Decodes the payload of EXEC, for fakes of a supervisor: the inverse of {@link encodeExec}. @throws ProtocolBreak */
 export function decodeExec(bytes: Buffer): Execution {
   const payload = new PayloadReader(bytes);
   const [step, flags] = [payload.u32(), payload.u8()];
@@ -129,7 +129,7 @@ export function decodeExec(bytes: Buffer): Execution {
   };
 }
 
-/** DATA frames of some bytes. */
+/** Encodes bytes as DATA frames. */
 export function* encodeData(bytes: Uint8Array): Generator<Buffer> {
   for (let at = 0; at < bytes.length; at += maxPayload) yield encodeFrame(hostFrame.data, bytes.subarray(at, at + maxPayload));
 }

@@ -1,6 +1,6 @@
 import { ProtocolBreak } from './frames.ts';
 
-/** Reads a payload's fields in order; every read is checked against what is left. */
+/** Reads a payload's fields in order. Every method throws ProtocolBreak if too few bytes are left. */
 export class PayloadReader {
   readonly #bytes: Buffer;
   #at = 0;
@@ -40,7 +40,7 @@ export class PayloadReader {
     return this.#bytes.readBigInt64BE(this.#take(8));
   }
 
-  /** A u64 that must be a safe integer. */
+  /** A u64 that is a safe integer. @throws ProtocolBreak */
   size(): number {
     const value = this.u64();
     if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw new ProtocolBreak(`a size of ${value}`);
@@ -65,7 +65,7 @@ export class PayloadReader {
   }
 }
 
-/** Puts a payload together, field by field. */
+/** Builds a payload field by field. */
 export class PayloadWriter {
   readonly #parts: Buffer[] = [];
 

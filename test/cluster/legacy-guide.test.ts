@@ -75,7 +75,7 @@ describe('the guide to legacy nodes', function () {
     must("sed '/^journal/d; /^katas/d' /etc/katafleet/katafleet.yaml >/tmp/bare.yaml");
     assert.match(
       bed.on(server, ['sh', '-c', doctor.replace('katafleet doctor', 'katafleet --config /tmp/bare.yaml doctor')]).stdout,
-      /✗ the journal can't be written by www-data: \/var(\/www)? is closed to it[^]*✗ the folder of the katas can't be written by www-data/,
+      /✗ the journal can't be written by www-data: \/var(\/www)? is not writable[^]*✗ the folder of the katas can't be written by www-data/,
     );
     assert.match(must(doctor), /✓ node1: ssh reaches[^]*✓ node1: image gcc-assert is there[^]*katafleet can run here/);
   });

@@ -38,7 +38,7 @@ describe('doctor', () => {
       katas: { folder: join(katas, 'x') },
     });
     assert.equal(journal?.state, 'bad');
-    assert.match(journal.what, /^the journal can't be written by \S+: \S+katas is no folder \(\S+katas\/journal\.db\)$/);
+    assert.match(journal.what, /^the journal can't be written by \S+: \S+katas is not a folder \(\S+katas\/journal\.db\)$/);
     assert.match(journal.mend ?? '', /server-setup .*journal\.file in katafleet\.yaml/);
     assert.match(place?.what ?? '', /^the folder of the katas can't be written/);
   });

@@ -1,7 +1,7 @@
 import { hostNodeFault } from '../../images/host-node.ts';
 import type { Finding } from '../../drivers/finding.ts';
 
-/** What keeps this machine's Node out of katafleet's own image, which `deploy` needs: told before that is built, for minutes. */
+/** Why this machine's Node can't go into katafleet's own image, which `deploy` needs. The build would fail after minutes. */
 export async function ownImageFindings(look: typeof hostNodeFault = hostNodeFault): Promise<Finding[]> {
   const fault = await look();
   if (!fault) return [];

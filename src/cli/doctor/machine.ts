@@ -6,10 +6,10 @@ import { messageOf } from '../../model/errors.ts';
 import { supervisorFile } from '../../drivers/docker/supervisor.ts';
 import type { Finding } from '../../drivers/finding.ts';
 
-/** Where programs of administrators lie; an ordinary user's PATH lacks these on Debian. */
+/** Folders of programs for administrators, which an ordinary user's PATH lacks on Debian. */
 const systemFolders = ['/usr/local/sbin', '/usr/sbin', '/sbin'];
 
-/** Whether a program is installed, whoever asks. */
+/** Whether a program is installed, also where it is not on the user's own PATH. */
 export function isInstalled(program: string, path = process.env['PATH'] ?? ''): boolean {
   const folders = [...path.split(delimiter).filter((folder) => folder !== ''), ...systemFolders];
   return folders.some((folder) => may(join(folder, program), constants.X_OK));
@@ -38,7 +38,7 @@ function may(path: string, mode: number): boolean {
   }
 }
 
-/** What this machine has of its own: Node, the supervisors, what images are built with. */
+/** Findings about this machine: Node, the supervisors, core dumps, and the tools that build images. */
 export function machineFindings(): Finding[] {
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
   const current = major > 20 || (major === 20 && minor >= 19);
@@ -58,13 +58,13 @@ export function machineFindings(): Finding[] {
     const root = process.getuid?.() === 0;
     const mend = root
       ? 'apt-get install debootstrap'
-      : 'sudo apt-get install debootstrap, and build the first image as root: it needs that';
-    findings.push({ what: 'no debootstrap: base images need a registry that answers', state: 'weak', mend });
+      : 'sudo apt-get install debootstrap, and build the first image as root, which debootstrap needs';
+    findings.push({ what: 'debootstrap is not installed: base images need a registry that answers', state: 'weak', mend });
   }
   return findings;
 }
 
-/** Whether `katafleet serve` and `katafleet kata`, run by this user, can keep what they must. */
+/** Whether this user can write the journal and the katas, which `katafleet serve` and `katafleet kata` need. */
 export function folderFindings({ journal, katas }: Pick<Config, 'journal' | 'katas'>): Finding[] {
   return [place('the journal', 'journal.file', journal.file), place('the folder of the katas', 'katas.folder', katas.folder)];
 }
@@ -78,9 +78,9 @@ function place(what: string, key: string, path: string): Finding {
   if (closed === undefined) return { what: `${what} can be written (${path})`, state: 'good' };
   const who = nameOfUser();
   return {
-    what: `${what} can't be written by ${who}: ${closed} is ${may(closed, constants.W_OK) ? 'no folder' : 'closed to it'} (${path})`,
+    what: `${what} can't be written by ${who}: ${closed} is ${may(closed, constants.W_OK) ? 'not a folder' : 'not writable'} (${path})`,
     state: 'bad',
-    mend: `scripts/server-setup makes /var/lib/katafleet; or name a place of ${who}'s as ${key} in katafleet.yaml`,
+    mend: `run scripts/server-setup, which makes /var/lib/katafleet; or set ${key} in katafleet.yaml to a path that ${who} can write`,
   };
 }
 
@@ -92,7 +92,7 @@ function nameOfUser(): string {
   }
 }
 
-/** Empty where the kernel doesn't say. */
+/** The kernel's core_pattern; empty if it can't be read. */
 function corePattern(): string {
   try {
     return readFileSync('/proc/sys/kernel/core_pattern', 'utf8');
