@@ -39,7 +39,7 @@ describe('doctor', () => {
     });
     assert.equal(journal?.state, 'bad');
     assert.match(journal.what, /^the journal can't be written by \S+: \S+katas is not a folder \(\S+katas\/journal\.db\)$/);
-    assert.match(journal.mend ?? '', /server-setup .*journal\.file in katafleet\.yaml/);
+    assert.match(journal.mend ?? '', /server-setup,.* set journal\.file in katafleet\.yaml to a path that \S+ can write$/);
     assert.match(place?.what ?? '', /^the folder of the katas can't be written/);
   });
 
