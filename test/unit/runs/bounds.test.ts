@@ -1,20 +1,22 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import fc from 'fast-check';
 import { KatafleetError } from '../../../src/model/errors.ts';
 import { decodePath, encodePath, pathBytes } from '../../../src/model/paths.ts';
 import { profileOf } from '../../../src/model/profile.ts';
-import { Step } from '../../../src/model/request.ts';
 import { noChanges } from '../../../src/model/result.ts';
 import { ConversationLost } from '../../../src/protocol/conversation.ts';
-import { encodeFrame, supervisorFrame } from '../../../src/protocol/frames.ts';
+import { supervisorFrame } from '../../../src/protocol/frames.ts';
 import { decodeReply } from '../../../src/protocol/replies.ts';
 import { PayloadWriter } from '../../../src/protocol/wire.ts';
 import { answerLimits, beforeOf, download, listing } from '../../../src/runs/attempt/download.ts';
-import { executeStep } from '../../../src/runs/attempt/execute.ts';
 import { Gathered } from '../../../src/runs/attempt/gathered.ts';
 import { SandboxState } from '../../../src/runs/sessions/sandbox-state.ts';
 import { frames, longPath, saying } from '../../support/hostile-supervisor.ts';
 
+const bytewiseOutput = fileURLToPath(new URL('../../support/bytewise-output.ts', import.meta.url));
 const broken = (error: unknown) => error instanceof KatafleetError && error.code === 'protocol.broken';
 const name = (text: string) => Buffer.from(text);
 function* numbered(count: number, make: (number: number) => Uint8Array): Generator<Uint8Array> {
@@ -139,29 +141,10 @@ describe('bounds on what a sandbox sends', () => {
 
   it('keeps output that comes byte by byte in as many bytes', async () => {
     const most = 1024 * 1024;
-    const byte = encodeFrame(supervisorFrame.stdout, name('x'));
-    const ended = encodeFrame(
-      supervisorFrame.result,
-      Buffer.concat([new PayloadWriter().u32(1).u8(0).u32(0).u32(0).done(), Buffer.alloc(48)]),
-    );
-    const batch = Buffer.concat(Array.from({ length: 1_024 }, () => byte));
-    let [peak, seen] = [0, 0];
-    const before = process.memoryUsage();
-    const result = await executeStep(
-      saying([...Array.from({ length: 1_024 }, () => batch), ended]),
-      1,
-      Step.parse({ argv: ['x'] }),
-      profileOf({ stdout: most }),
-      {
-        collect: false,
-        onOutput: () => {
-          seen += 1;
-          if (seen % 100_000 === 0) peak = Math.max(peak, heap() - before.heapUsed);
-        },
-      },
-    );
-    assert.equal(result.stdout.length, most);
-    assert.ok(peak < 48 * most, `${Math.round(peak / most)} MiB of heap for 1 MiB of output`);
+    const { stdout } = await promisify(execFile)(process.execPath, ['--expose-gc', '--import', 'tsx', bytewiseOutput, String(most)]);
+    const { kept, peak } = JSON.parse(stdout) as { kept: number; peak: number };
+    assert.equal(kept, most);
+    assert.ok(peak < 8 * most, `${Math.round(peak / most)} MiB of heap for 1 MiB of output`);
   });
 
   it('gathers pieces as they are, and never more than was agreed', () => {
