@@ -38,8 +38,8 @@ export function profileOf(fields: z.input<typeof Profile> = {}): Profile {
 export type SandboxLimits = Pick<Profile, Exclude<ContainerLimit, 'shm' | 'network'>> & {
   shm: number;
   /**
-   * Open files of one process, where a run may have more than {@link usualOpenFiles}: old engines fix their most when a container
-   * is made. The container has no more than was asked for, because not every host can give the most that a profile may have.
+   * Open files of one process, for a run that may have more than {@link usualOpenFiles}: over ssh the most is fixed when the
+   * container is made. A container is not made with the most that a profile may have, because not every host allows that.
    */
   openFiles?: number;
   /**
