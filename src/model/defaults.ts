@@ -1,8 +1,8 @@
 import { MiB } from '../base/units.ts';
 
-/** What holds where neither the configuration nor a user of the library says otherwise. Bytes, ms. */
+/** Defaults of the configuration and of the library. Sizes are bytes, times ms. */
 export const defaults = {
-  /** Of a node's memory, what sandboxes don't get. */
+  /** The part of a node's memory that sandboxes do not get. */
   reserve: { share: 0.1 },
   driver: 'auto',
   withoutMemoryLimits: false,
@@ -10,9 +10,9 @@ export const defaults = {
   policy: 'spread',
   copy: true,
   attempts: 3,
-  /** How long what is past its deadline may stay on a node. */
+  /** How long a container past its deadline may stay on a node. */
   graceMs: 60_000,
-  /** Their bytes are a share of the server's memory, see base/server-memory.ts. */
+  /** The queue's bytes are a share of the server's memory, see base/server-memory.ts. */
   queue: { runs: 10_000, perTenant: 5_000 },
   health: { intervalMs: 2_000, timeoutMs: 2_000, failures: 3, successes: 2 },
   sessions: { most: 100, perTenant: 50, idleMs: 600_000, ageMs: 3_600_000, memory: 0.5 },

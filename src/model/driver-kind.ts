@@ -1,4 +1,4 @@
-/** What a driver can be, in order of preference: where several serve an endpoint, the first is taken. */
+/** The kinds of drivers, in order of preference: if several serve an endpoint, the first is taken. */
 export const driverKinds = ['swarm', 'engine', 'ssh'] as const;
 export type DriverKind = (typeof driverKinds)[number];
 
@@ -19,11 +19,11 @@ export interface DriverAbilities {
   readonly needsSwapLimits: boolean;
 }
 
-/** What the configuration may want of an endpoint's driver: the best one, or one and no other. */
+/** Which driver the configuration may ask for: the best one (`auto`), or one kind only. */
 export const driverPolicies = ['auto', ...driverKinds] as const;
 export type DriverPolicy = (typeof driverPolicies)[number];
 
-/** Schemes of endpoints: whether it names a path or a host, and how messages write it, where they do. */
+/** Schemes of endpoints: whether each names a path or a host, and its form in messages, if it is shown. */
 const schemes: Readonly<Record<string, { names: 'path' | 'host'; form?: string }>> = {
   unix: { names: 'path', form: 'unix:///path' },
   tcp: { names: 'host', form: 'tcp://host:port' },
@@ -32,7 +32,7 @@ const schemes: Readonly<Record<string, { names: 'path' | 'host'; form?: string }
   ssh: { names: 'host', form: 'ssh://user@host' },
 };
 
-/** What an endpoint looks like, for messages. */
+/** The forms of an endpoint, for messages. */
 export const endpointForms = new Intl.ListFormat('en-GB', { type: 'disjunction' }).format(
   Object.values(schemes).flatMap(({ form }) => form ?? []),
 );

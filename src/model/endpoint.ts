@@ -1,12 +1,12 @@
-/** An endpoint without its password. */
+/** Returns an endpoint without its password. */
 export function maskEndpoint(endpoint: string): string {
   return endpoint.replace(/^([\w+.-]+:\/\/[^/@:]*):[^/]*@/, '$1:***@');
 }
 
-/** The path of a `unix://` endpoint's socket as it is written there, of whatever characters; undefined for another kind of endpoint. */
+/** Returns the path of a `unix://` endpoint's socket exactly as it is written; undefined for another kind of endpoint. */
 export const socketPath = (endpoint: string): string | undefined => /^unix:(?:\/\/[^/]*)?(\/.+)$/is.exec(endpoint)?.[1];
 
-/** What two endpoints have in common when they lead to one engine: spelling, default ports and passwords aside. */
+/** Returns the same text for endpoints that lead to one engine: spelling, default ports and passwords are left out. */
 export function endpointIdentity(endpoint: string, tls: boolean): string {
   if (!URL.canParse(endpoint)) return endpoint;
   const url = new URL(endpoint);
@@ -15,7 +15,7 @@ export function endpointIdentity(endpoint: string, tls: boolean): string {
   return `tcp ${url.hostname.toLowerCase()}:${url.port || (tls ? '2376' : '2375')}`;
 }
 
-/** `HOST:PORT`, IPv6 in brackets; undefined for what is none. */
+/** Parses `HOST:PORT`, IPv6 in brackets. Returns undefined for anything else. */
 export function parseListen(listen: string): { host: string; port: number } | undefined {
   const match = /^(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})$/.exec(listen);
   const port = Number(match?.[3]);

@@ -1,14 +1,14 @@
 import { KatafleetError } from './errors.ts';
 import { sandboxPath } from './paths.ts';
 
-/** `a/b/c` as `a/b` and `a`. */
+/** Returns the folders above a path: of `a/b/c` these are `a/b` and `a`. */
 export function ancestors(path: string): string[] {
   const found: string[] = [];
   for (let at = path.lastIndexOf('/'); at > 0; at = path.lastIndexOf('/', at - 1)) found.push(path.slice(0, at));
   return found;
 }
 
-/** Files and folders that can lie in one sandbox folder. @throws files.path for a path that can't be, or can't be beside the others */
+/** Checks that files and folders can lie in one sandbox folder. @throws files.path for a path that is not allowed, or not beside the others */
 export function checkEntries(files: readonly { path: string }[], folders: readonly { path: string }[]): void {
   const names = new Set<string>();
   for (const { path } of [...files, ...folders]) {

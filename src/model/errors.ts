@@ -3,10 +3,10 @@ export type Fault = 'user' | 'node' | 'system';
 
 interface ErrorKind {
   fault: Fault;
-  /** Whether the same call may succeed later, or on another node, without a change by the caller. */
+  /** Whether the same call may succeed later or on another node, unchanged. */
   retry: boolean;
   http: number;
-  /** Exit code of the command line, after sysexits(3) where it has a fitting one. */
+  /** Exit code of the command line, from sysexits(3) if one fits. */
   exit: number;
 }
 
@@ -14,7 +14,7 @@ const user = (http: number, exit = 64): ErrorKind => ({ fault: 'user', retry: fa
 const node = (http = 503, exit = 69): ErrorKind => ({ fault: 'node', retry: true, http, exit });
 const system = (http = 500, exit = 70): ErrorKind => ({ fault: 'system', retry: false, http, exit });
 
-/** Every error that katafleet raises on purpose. A program that fails in its sandbox is an outcome and not among them. */
+/** Every error that katafleet throws on purpose. A program that fails in its sandbox is an outcome, not an error. */
 export const errorKinds = {
   'request.invalid': user(400),
   'request.conflict': user(409),
@@ -102,13 +102,13 @@ export const errorKinds = {
 
 export type ErrorCode = keyof typeof errorKinds;
 
-/** An error with a code from {@link errorKinds}: what was expected, what came, and what to do about it. */
+/** An error with a code from {@link errorKinds}. Its message says what was expected and what came. */
 export class KatafleetError extends Error {
   override readonly name = 'KatafleetError';
   readonly code: ErrorCode;
-  /** What mends it, as a sentence or a command; shown on a line of its own. */
+  /** What to do about it, as a sentence or a command; shown on a line of its own. */
   readonly hint: string | undefined;
-  /** When the same call may be worth another try, ms from now. */
+  /** When the same call may be tried again, ms from now. */
   readonly retryAfterMs: number | undefined;
 
   constructor(code: ErrorCode, message: string, options: { cause?: unknown; hint?: string; retryAfterMs?: number } = {}) {
@@ -135,7 +135,7 @@ export class KatafleetError extends Error {
   }
 }
 
-/** The message of whatever was thrown. */
+/** Returns the message of anything that was thrown. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 
-/** What is wrong with an input, each fault with the field that it is about; ten at most. */
+/** Returns the faults of an input in words, each with its field; ten at most. */
 export function faultsOf(error: z.ZodError, whole = 'request'): string {
   return error.issues
     .flatMap((issue) => told(issue))
@@ -9,7 +9,7 @@ export function faultsOf(error: z.ZodError, whole = 'request'): string {
     .join('; ');
 }
 
-/** Where a field may be one thing or another, the one whose faults lie deepest is what was meant. */
+/** If a field may have several forms, reports the form that the input fits best: the one whose faults lie deepest. */
 function told(issue: z.core.$ZodIssue): { path: PropertyKey[]; message: string }[] {
   if (issue.code !== 'invalid_union') return [issue];
   const depth = (issues: readonly z.core.$ZodIssue[]) => Math.max(0, ...issues.map(({ path }) => path.length));

@@ -1,12 +1,12 @@
 import { KatafleetError, messageOf } from './errors.ts';
 
-/** Bounds of a program: as many instructions, which is some two for each character of its globs. docs/protocol.md */
+/** The most instructions of a program, about two for each character of its globs, see docs/protocol.md. */
 export const mostInstructions = 2_048;
 
 /**
- * Globs as a program for a machine that is in several places at once (Thompson's construction), so that a name costs time linear
- * in its length, whatever the globs. `range` takes one character from a to b, `other` one that is not, and both go on behind
- * themselves; `split` goes on at a and at b; `match` is the end.
+ * Globs as a program for a nondeterministic machine (Thompson's construction), so that the time for a name is linear in its length for
+ * any globs. `range` takes one character from a to b, `other` any other character; both continue at the next instruction. `split`
+ * continues at a and at b. `match` is the end.
  */
 export interface Instruction {
   op: 'match' | 'range' | 'other' | 'split';
@@ -19,10 +19,10 @@ const slash = 0x2f;
 const last = 0x10ffff;
 
 /**
- * Globs as one program that fits where one of them does, in the manner of .gitignore: without a `/` a glob looks at the last part
- * at any depth, with one at the whole path; `*` and `?` stay within a part, `**` is any number of parts, `{a,b}` either, `[a-z]`
+ * Compiles globs to one program that matches if one of them does, as in .gitignore: a glob without a `/` is compared with the last
+ * part of a path, one with a `/` with the whole path; `*` and `?` stay within a part, `**` is any number of parts, `{a,b}` either, `[a-z]`
  * and `[!a-z]` one character, `\` takes the next one as it is, and a `/` at the end means a folder and all that it holds.
- * @throws request.invalid saying what is wrong with which
+ * @throws request.invalid, naming the glob and its fault
  */
 export function compileGlobs(globs: readonly string[]): GlobProgram {
   const program = new Program();
@@ -43,13 +43,13 @@ export function compileGlobs(globs: readonly string[]): GlobProgram {
   return program.done;
 }
 
-/** Whether a program fits a path: UTF-8 by characters, other bytes one by one, see model/paths.ts. */
+/** Whether a program matches a path. UTF-8 is compared by characters, other bytes one by one, see model/paths.ts. */
 export const globsFit = (program: GlobProgram, path: string): boolean => new GlobMatcher(program).fits(path);
 
-/** A program for many paths: what it needs to be in several places at once is set aside once. */
+/** Matches many paths with one program: its memory is allocated once. */
 export class GlobMatcher {
   readonly #program: GlobProgram;
-  /** By instruction: at which character it was last come to. */
+  /** For each instruction, the last character at which it was reached. */
   readonly #come: Uint32Array;
   #character = 0;
   #now: Uint32Array;
@@ -62,7 +62,7 @@ export class GlobMatcher {
     [this.#come, this.#now, this.#next] = [places(), places(), places()];
   }
 
-  /** Instructions that it has come to so far: that is its time. */
+  /** Instructions that were reached so far; the time is proportional to them. */
   get steps(): number {
     return this.#steps;
   }
@@ -91,7 +91,7 @@ export class GlobMatcher {
     return this.#program[at] ?? { op: 'match', a: 0, b: 0 };
   }
 
-  /** Adds the places behind the splits at `from` to the next ones, of which there are `count`. How many there are then. */
+  /** Adds the instructions that are reached from `from` through splits to the `count` next ones. Returns the new count. */
   #reach(from: number, count: number): number {
     if (this.#come[from] === this.#character) return count;
     this.#come[from] = this.#character;
@@ -212,7 +212,7 @@ function literal(program: Program, character: string): Emit {
   return () => program.emit('range', code, code);
 }
 
-/** One character of some ranges, or of none of them; never a slash. */
+/** One character that is in some ranges, or in none of them; never a slash. */
 function charactersOf(program: Program, text: string, not: boolean): Emit {
   const codes = Array.from(text, (character) => character.codePointAt(0) ?? 0);
   const ranges: [number, number][] = [];
@@ -227,7 +227,7 @@ function charactersOf(program: Program, text: string, not: boolean): Emit {
     ranges.push([from, to]);
   }
   const wanted = not ? complement([...ranges, [slash, slash]]) : ranges.flatMap(([from, to]) => withoutSlash(from, to));
-  if (wanted.length === 0) return () => program.emit('range', 1, 0); // fits none
+  if (wanted.length === 0) return () => program.emit('range', 1, 0); // matches nothing
   return () =>
     program.either(
       wanted.map(

@@ -1,8 +1,8 @@
 import { labels } from './labels.ts';
 
 /**
- * The form in which names of images are compared: Docker Hub's prefixes gone, `:latest` where there is neither tag nor
- * digest. An id (`sha256:…`) stays as it is.
+ * Returns the form in which names of images are compared: without Docker Hub's prefixes, and with `:latest` if there is neither tag
+ * nor digest. An id (`sha256:…`) stays as it is.
  */
 export function canonicalImage(name: string): string {
   const short = name.replace(/^docker\.io\//, '').replace(/^library\//, '');
@@ -17,14 +17,14 @@ const pattern = new RegExp(
 
 /**
  * Whether Docker could have an image of this name, `[HOST[:PORT]/]REPOSITORY[:TAG][@DIGEST]` or an id, in at most 512
- * characters. What else is in a name would be read as something else in an engine's address. Source: distribution's reference
+ * characters. Other characters would change the meaning of an engine's URL. Source: distribution's reference
  * grammar.
  */
 export const isImageName = (name: string): boolean => name.length <= 512 && pattern.test(name);
 
 /**
- * Every canonical name by which an image can be asked for: tags (katafleet's own without their prefix too), digests, its
- * id, and the id's digits whole and as short as `docker images` shows them.
+ * Returns every canonical name of an image: its tags (katafleet's own also without their prefix), its digests, its id, and the id's
+ * digits, all of them or as few as `docker images` shows.
  */
 export function imageNames(image: { id: string; tags: readonly string[]; digests: readonly string[] }): string[] {
   const digits = image.id.replace(/^sha256:/, '');
@@ -34,7 +34,7 @@ export function imageNames(image: { id: string; tags: readonly string[]; digests
   return [...tags, ...own, ...digests, image.id, `${digits}:latest`, `${digits.slice(0, 12)}:latest`];
 }
 
-/** What an index is made of: an image in a node's list. */
+/** An image in a node's list, from which an index is made. */
 interface Listed {
   id: string;
   tags: readonly string[];
@@ -43,8 +43,8 @@ interface Listed {
 }
 
 /**
- * Names to ids. Where two images answer to one name, the one that has it as a tag wins over katafleet's short names. An image
- * without a tag that another was adapted from has its id still: the engine keeps it for that one, and no longer lists it.
+ * Maps names to ids. If two images have one name, a tag wins over katafleet's short name. An image without a tag from which another was
+ * adapted still has its id: the engine keeps it for the other image, but does not list it.
  */
 export function imageIndex(images: readonly Listed[]): Map<string, string> {
   const index = new Map<string, string>();

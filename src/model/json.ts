@@ -6,8 +6,8 @@ import { RunRecord } from './record.ts';
 import { Changes, type KeptResult, ReturnedFile, ReturnedFolder, RunResult, StepFacts, type StepResult } from './result.ts';
 
 /**
- * How results and records look as JSON, for the API, `--json`, the client and katas: bytes as text where they are UTF-8, else in
- * base64; time stamps as decimal ns. What is read is lenient: fields that nobody knows are dropped, younger ones have defaults.
+ * The JSON of results and records, for the API, `--json`, the client and katas. Bytes are text if they are UTF-8, else base64; time
+ * stamps are decimal ns. Reading is lenient: unknown fields are dropped, fields that are added later have defaults.
  */
 
 export const base64 = z.base64().transform((text) => Buffer.from(text, 'base64'));
@@ -16,12 +16,12 @@ export const mtimeNs = z
   .regex(/^-?\d{1,19}$/, 'must be decimal nanoseconds')
   .transform(BigInt);
 
-/** Output that is not UTF-8 is shown with U+FFFD in place of what is none; `stdoutBase64` has the bytes. */
+/** Output that is not UTF-8 has U+FFFD for each fault; `stdoutBase64` has the bytes then. */
 export function outputJson(name: Stream | `${Stream}Tail`, bytes: Buffer): object {
   return { [name]: bytes.toString('utf8'), ...(isUtf8(bytes) ? {} : { [`${name}Base64`]: bytes.toString('base64') }) };
 }
 
-/** A step with all that it printed as text. */
+/** Returns a step as JSON, with its output as text. */
 export function stepJson(step: StepResult): object {
   const { stdoutTail, stderrTail, ...rest } = step;
   return {
@@ -58,16 +58,16 @@ const StepResultJson = z
 const bytesOf = (text: string, inBase64: string | undefined) =>
   inBase64 === undefined ? Buffer.from(text) : Buffer.from(inBase64, 'base64');
 
-/** What is told of a result: its large files may be elsewhere, and a kata leaves out more than a run does, for reasons of its own. */
+/** A result that becomes JSON. Its large files may not be in memory, and a kata has reasons of its own for what it leaves out. */
 export type ToldResult = Omit<KeptResult, 'changes'> & {
   changes: Omit<KeptResult['changes'], 'omitted'> & { omitted: { path: string; reason: string }[] };
 };
 type Content = ToldResult['changes']['files'][number]['content'];
 
-/** `text`: as UTF-8 where it is that, as the API has it. `base64`: always, as `--json` has had it from its first release on. */
+/** How files are written. `text`: as text if it is UTF-8, as in the API. `base64`: always base64, as in `--json` from its first release on. */
 export type FileForm = 'text' | 'base64';
 
-/** Files that are not in memory are {@link LongText}s, which longJson writes. */
+/** Files that are not in memory become {@link LongText}s, which longJson writes. */
 function contentJson(content: Content, form: FileForm): { content: string | LongText; encoding: 'utf8' | 'base64' } {
   if (!Buffer.isBuffer(content)) {
     const pieces = form === 'text' ? content : { bytes: content.bytes, utf8: false, [Symbol.iterator]: () => content[Symbol.iterator]() };
@@ -90,12 +90,12 @@ export function resultJson(result: ToldResult, form: FileForm = 'text'): object 
   };
 }
 
-/** `encoding` is younger than `--json`, which has files in base64. */
+/** Release 0.1 wrote `--json` without `encoding`; its files are in base64. */
 const ReturnedFileJson = z
   .object({ ...ReturnedFile.shape, mtimeNs, content: z.string(), encoding: z.enum(['utf8', 'base64']).default('base64') })
   .transform(({ content, encoding, ...file }): ReturnedFile => ({ ...file, content: Buffer.from(content, encoding) }));
 
-/** A result as it was before {@link resultJson}. */
+/** Reads what {@link resultJson} wrote. */
 export const ResultJson = z.object({
   ...RunResult.shape,
   steps: z.array(StepResultJson),
@@ -106,6 +106,6 @@ export const ResultJson = z.object({
   }),
 });
 
-/** A run as the API tells it; `position` in the queue is 1 for the next. */
+/** Reads a run as the API answers it. `position` is its place in the queue, 1 for the next. */
 export const RecordJson = z.object({ ...RunRecord.shape, position: z.int().exactOptional(), result: ResultJson.optional() });
 export type RecordJson = z.output<typeof RecordJson>;

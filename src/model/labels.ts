@@ -1,19 +1,22 @@
 /** Every label that katafleet puts on what it creates, in one place. */
 export const labels = {
-  /** On each container: `sandbox`; in a swarm `server`, `pool`, `secret`, `config`, `network`, `probe`; on a volume `state`. What carries none of ours is never touched. */
+  /**
+   * On each container: `sandbox`; in a swarm `server`, `pool`, `secret`, `config`, `network`, `probe`; on a volume `state`. Anything
+   * without it is never touched.
+   */
   role: 'katafleet.role',
   /** In a swarm: the deployment that it belongs to. */
   stack: 'katafleet.stack',
-  /** In a swarm: which key its secrets are derived from, a fingerprint of it. */
+  /** In a swarm: the fingerprint of the key from which its secrets are derived. */
   key: 'katafleet.key',
   /** Which process made it, see fleet/owner.ts. */
   owner: 'katafleet.owner',
   /** The name that its owner knows it by. */
   sandbox: 'katafleet.sandbox',
-  /** Identity of the journal that its owner keeps, and how often that journal had been opened: of lower numbers nobody lives. */
+  /** Identity of its owner's journal, and how often that journal had been opened. A lower number belongs to a katafleet that has ended. */
   fleet: 'katafleet.fleet',
   epoch: 'katafleet.epoch',
-  /** Unix ms after which nobody can need it. */
+  /** Unix ms after which it is not needed. */
   deadline: 'katafleet.deadline',
   /** Image: SHA-256 of the supervisor inside. */
   supervisor: 'katafleet.supervisor',
@@ -21,15 +24,15 @@ export const labels = {
   adaptedFrom: 'katafleet.adapted-from',
   /** Image: the uids, FIRST-LAST, that its passwd gives the sandbox user's name. */
   uids: 'katafleet.uids',
-  /** Image: UID:GID that its programs have to be, because its files are that user's. */
+  /** Image: UID:GID as which its programs must run, because its files belong to that user. */
   user: 'katafleet.user',
-  /** Image: name of the recipe that it was built from, and a hash of all that went in. */
+  /** Image: name of the recipe that it was built from, and a hash of everything that went into it. */
   recipe: 'katafleet.recipe',
   recipeHash: 'katafleet.recipe-hash',
-  /** Image: `yes` on one of a service of katafleet's own, which is not for runs. */
+  /** Image: `yes` on an image of katafleet's own services, which is not for runs. */
   service: 'katafleet.service',
   /** Image: its rules for the traffic light, JSON of model/lights.ts. */
   lights: 'katafleet.lights',
-  /** Image: the command that a run takes where none is given, JSON array. */
+  /** Image: the command of a run that gives none, JSON array. */
   command: 'katafleet.command',
 } as const;

@@ -1,13 +1,13 @@
 import { z } from 'zod';
 
-/** What the traffic light shows: a test fails, it couldn't be told (mostly: doesn't compile), all pass. */
+/** The traffic light: red if a test fails, amber if that cannot be told (mostly: it does not compile), green if all pass. */
 export const Light = z.enum(['red', 'amber', 'green']);
 export type Light = z.infer<typeof Light>;
 
 /** Regular expression in RE2's syntax: no backreference and no look-around, so that hostile output costs linear time. */
 const Pattern = z.string().min(1).max(1_000);
 
-/** A rule holds when all that it names holds. */
+/** A rule holds if everything that it names holds. */
 export const LightRule = z
   .strictObject({
     light: Light,
@@ -21,7 +21,7 @@ export const LightRule = z
   .refine((rule) => rule.exit ?? rule.stdout ?? rule.stderr ?? rule.output, 'a rule needs exit, stdout, stderr or output');
 export type LightRule = z.infer<typeof LightRule>;
 
-/** Rules in order: the first that holds gives the light; none gives `otherwise`. Only a run that exited gets to them. */
+/** Rules in order. The first that holds gives the light, else `otherwise` does. They are asked only if the run exited. */
 export const LightRules = z.strictObject({
   rules: z.array(LightRule).max(100),
   otherwise: Light.default('amber'),

@@ -3,7 +3,7 @@ import { day, GiB, KiB, MiB } from '../base/units.ts';
 
 /**
  * Where a limit acts. `container`: it is fixed when the sandbox is created, so sandboxes that differ in it never share a pool.
- * `step`: the supervisor sets it for each step. `host`: katafleet holds to it when files come back.
+ * `step`: the supervisor sets it for each step. `host`: katafleet enforces it when files come back.
  */
 type LimitScope = 'container' | 'step' | 'host';
 
@@ -11,13 +11,13 @@ interface Told {
   at: LimitScope;
   /** What it bounds, for docs/config.md and for the help: one line of plain text. */
   what: string;
-  /** Where no default is fixed: what holds instead, for docs/config.md. */
+  /** What holds if no default is fixed, for docs/config.md. */
   otherwise?: string;
-  /** Why only the configuration may give it. Absent: callers may as well. */
+  /** Why only the configuration may give it. If absent, callers may give it too. */
   configured?: string;
-  /** A step of a run may have its own, which holds in place of the profile's. */
+  /** Whether a step may have its own value, which takes the place of the profile's. */
   ownOfStep?: true;
-  /** EXEC carries it: its place among EXEC's numbers, from 1, and its width in bits. Places are for ever. */
+  /** Its place among EXEC's numbers, from 1, and its width in bits, if EXEC carries it. A place never changes. */
   exec?: { place: number; bits: 32 | 64 };
 }
 interface Ranged extends Told {
@@ -38,12 +38,12 @@ const ranged =
 const [time, size, count, number] = [ranged('time'), ranged('size'), ranged('count'), ranged('number')];
 
 /**
- * Every limit of a run and of its sandbox, once: what a profile is, what callers and the configuration may say, what tells pools
- * apart, what EXEC carries, `katafleet run --limit` and the rows of docs/config.md follow from it. The defaults suit a kata:
- * small files, a compile, a few tests.
+ * Every limit of a run and of its sandbox. From this table follow the profile, what callers and the configuration may give, the keys of
+ * pools, EXEC's fields, `katafleet run --limit` and the rows of docs/config.md. The defaults suit a kata: small files, a compile, a few
+ * tests.
  */
 export const limits = {
-  // 16 MiB leave the supervisor and a shell room.
+  // 16 MiB have room for the supervisor and a shell.
   memory: size({
     ...{ min: 16 * MiB, max: 1024 * GiB, default: 512 * MiB, at: 'container' },
     what: 'of the whole sandbox, its files included; swap is none',
@@ -120,7 +120,7 @@ export const limits = {
 
 type Table = typeof limits;
 export type LimitName = keyof Table;
-/** The names of limits of which something holds. */
+/** The names of the limits that have a `Fact`. */
 type NamesOf<Fact> = { [K in LimitName]: Table[K] extends Fact ? K : never }[LimitName];
 type Said = { [K in LimitName]: Table[K] extends { configured: string } ? never : K }[LimitName];
 type Asked<K extends LimitName> = Table[K] extends { default: number }
@@ -129,7 +129,7 @@ type Asked<K extends LimitName> = Table[K] extends { default: number }
 
 /** Names of all limits, in the order of the table. */
 export const limitNames = Object.keys(limits) as LimitName[];
-/** One limit with all that any may have. */
+/** One limit, with every field that any limit may have. */
 export const limitOf = (name: LimitName): Partial<Ranged> & Told & { kind: Table[LimitName]['kind']; bounds?: string; schema: z.ZodType } =>
   limits[name];
 
@@ -139,22 +139,22 @@ export type ContainerLimit = NamesOf<{ at: 'container' }>;
 export type ExecLimit = NamesOf<{ exec: object }>;
 type OwnLimit = NamesOf<{ ownOfStep: true }>;
 export const containerLimits = namesOf<ContainerLimit>(({ at }) => at === 'container');
-/** What a step of a run may say itself. */
+/** Limits that a step may give itself. */
 export const ownLimits = namesOf<OwnLimit>(({ ownOfStep }) => ownOfStep === true);
-/** What callers may say. */
+/** Limits that callers may give. */
 export const saidLimits = namesOf<Said>(({ configured }) => configured === undefined);
 
-/** An object's fields, one for each of the names. */
+/** Makes an object with one field for each name. */
 export function eachLimit<K extends LimitName, T>(names: readonly K[], field: (name: K) => T): Record<K, T> {
   return Object.fromEntries(names.map((name) => [name, field(name)])) as Record<K, T>;
 }
 
-/** All limits as fields of a schema: those with a default have it, the others may be absent. */
+/** All limits as fields of a schema. Those without a default may be absent. */
 export const limitShape = eachLimit(limitNames, (name) => {
   const { schema, default: byItself } = limitOf(name);
   return byItself === undefined ? schema.optional() : schema.default(byItself);
 }) as { [K in LimitName]: Asked<K> };
 
-/** Some limits as fields that may all be absent, without defaults. */
+/** Some limits as fields of a schema. All may be absent, and none has a default. */
 export const optionalShape = <K extends LimitName>(names: readonly K[]) =>
   eachLimit(names, (name) => limitOf(name).schema.optional()) as { [N in K]: z.ZodOptional<Table[N]['schema']> };

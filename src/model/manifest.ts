@@ -1,6 +1,6 @@
 import { z } from 'zod';
 
-/** A start-point's manifest.json in cyber-dojo's format; keys that it doesn't know are errors there too. */
+/** A start-point's manifest.json in cyber-dojo's format; unknown keys are errors, as they are there. */
 export const Manifest = z.strictObject({
   display_name: z.string().min(1),
   image_name: z.string().min(1),

@@ -1,12 +1,12 @@
 import { z } from 'zod';
 
-/** How a step, or a run, ended. That output was cut is a flag beside it, see model/result.ts. */
+/** How a step or a run ended. Whether output was cut is a flag of the result, see model/result.ts. */
 export const Outcome = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('exited'), code: z.int() }),
   z.object({ kind: z.literal('signalled'), signal: z.int() }),
   z.object({ kind: z.literal('timed_out'), clock: z.enum(['wall', 'cpu']) }),
   z.object({ kind: z.literal('out_of_memory') }),
-  /** Only where the sandbox's folders lie on a disk: on a tmpfs the program itself is told that there is no space. */
+  /** Only if the sandbox's folders lie on a disk: on a tmpfs the program itself gets the error that there is no space. */
   z.object({ kind: z.literal('out_of_disk') }),
   z.object({ kind: z.literal('cancelled') }),
   z.object({ kind: z.literal('lost'), reason: z.string() }),
@@ -17,8 +17,8 @@ export type Outcome = z.output<typeof Outcome>;
 export const outcomeKinds: readonly Outcome['kind'][] = Outcome.options.map(({ shape }) => shape.kind.value);
 
 /**
- * An outcome that is read. A record or an answer of a younger katafleet may name a kind that this one does not know: it is read
- * as `lost`, with that kind in its reason, and the rest of the record stays readable.
+ * Reads an outcome. A record or an answer of a later release may have a kind that this one does not know: it is read as `lost`, with
+ * that kind in its reason, so that the rest of the record stays readable.
  */
 export const ReadOutcome = z.union([
   Outcome,
@@ -28,7 +28,7 @@ export const ReadOutcome = z.union([
     .transform(({ kind }): Outcome => ({ kind: 'lost', reason: `it ended in a way that this release does not know: ${kind}` })),
 ]);
 
-/** How a run ended, in words. */
+/** Returns in words how a run ended. */
 export function sayOutcome(outcome: Outcome): string {
   switch (outcome.kind) {
     case 'exited':

@@ -16,19 +16,19 @@ type Printed = Pick<
   | 'stderrCut'
 >;
 
-/** Of output that is cut, the last bytes are kept beside the first ones: as many as the cap, and no more than this. */
+/** If output is cut, its last bytes are kept too: as many as the cap, but at most this many. */
 export const mostTail = 64 * KiB;
 
-/** Bytes that were printed and are kept neither at the beginning nor at the end. A supervisor may say anything: never negative. */
+/** Returns how many bytes in the middle were dropped. Never negative, whatever a supervisor sends. */
 export function omittedBytes(step: Printed, stream: Stream): number {
   if (!step[`${stream}Cut`]) return 0;
   return step[`${stream}Omitted`] ?? Math.max(0, step[`${stream}Bytes`] - step[stream].length);
 }
 
-/** The line that stands where bytes were left out. */
+/** The line that is shown where bytes were dropped. */
 export const omissionLine = (bytes: number): string => `\n[katafleet: ${bytes} bytes of output left out here]\n`;
 
-/** What was printed, for people: its beginning, how much was left out, its end. */
+/** Returns output for people: its beginning, how much was dropped, its end. */
 export function shownOutput(step: Printed, stream: Stream): Buffer {
   const omitted = omittedBytes(step, stream);
   const tail = step[`${stream}Tail`];
@@ -36,7 +36,7 @@ export function shownOutput(step: Printed, stream: Stream): Buffer {
   return Buffer.concat([step[stream], Buffer.from(omitted > 0 ? omissionLine(omitted) : ''), tail ?? Buffer.alloc(0)]);
 }
 
-/** What was printed, for rules. What follows the gap is no beginning of a line: nobody knows what stood before it. */
+/** Returns output for the rules of lights. The text after a gap is not the beginning of a line, because what came before it is unknown. */
 export function judgedOutput(step: Partial<Printed> & Pick<Printed, Stream>, stream: Stream): string {
   const head = step[stream].toString('utf8');
   const tail = step[`${stream}Tail`]?.toString('utf8');
@@ -44,7 +44,7 @@ export function judgedOutput(step: Partial<Printed> & Pick<Printed, Stream>, str
   return (step[`${stream}Omitted`] ?? 0) > 0 ? `${head}\n…${tail}` : head + tail;
 }
 
-/** How many bytes at the end are the beginning of a letter (UTF-8) whose rest is missing: 0 to 3. */
+/** Returns how many bytes at the end begin a UTF-8 character whose rest is missing: 0 to 3. */
 export function unfinishedLetter(bytes: Uint8Array): number {
   for (let back = 1; back <= 3 && back <= bytes.length; back += 1) {
     const byte = bytes[bytes.length - back] ?? 0;
@@ -55,7 +55,7 @@ export function unfinishedLetter(bytes: Uint8Array): number {
   return 0;
 }
 
-/** How many bytes at the beginning are the rest of a letter whose beginning is missing: 0 to 3. */
+/** Returns how many bytes at the beginning end a UTF-8 character whose beginning is missing: 0 to 3. */
 export function restOfLetter(bytes: Uint8Array): number {
   let length = 0;
   while (length < 3 && length < bytes.length && ((bytes[length] ?? 0) & 0xc0) === 0x80) length += 1;

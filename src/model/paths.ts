@@ -6,8 +6,8 @@ export const pathLimits = { bytes: 4095, part: 255, parts: 64 } as const;
 const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /**
- * A path's bytes as text that loses nothing: UTF-8 where it is UTF-8; each other byte 0x80–0xFF becomes the lone
- * surrogate U+DC80–U+DCFF, which valid UTF-8 never yields (the scheme of PEP 383).
+ * Returns a path's bytes as text without loss. Valid UTF-8 is decoded; each other byte 0x80–0xFF becomes the lone surrogate
+ * U+DC80–U+DCFF, which valid UTF-8 never gives (the scheme of PEP 383).
  */
 export function decodePath(bytes: Uint8Array): string {
   try {
@@ -17,7 +17,7 @@ export function decodePath(bytes: Uint8Array): string {
   }
 }
 
-/** Fills one array and makes one flat string of it: text put together letter by letter costs V8 a node for each of them. */
+/** Fills one array and makes one flat string of it: in a text that is joined character by character, V8 keeps a node for each. */
 function decodeWithEscapes(bytes: Uint8Array): string {
   const units = new Uint16Array(bytes.length);
   let length = 0;
@@ -34,7 +34,7 @@ function decodeWithEscapes(bytes: Uint8Array): string {
   return Buffer.from(units.buffer, 0, length * 2).toString('utf16le');
 }
 
-/** The code point of the valid UTF-8 sequence at an index and its size, else the escape of the one byte. */
+/** Returns the code point of the valid UTF-8 sequence at an index and its size, else the escape of the one byte. */
 function sequenceAt(bytes: Uint8Array, at: number): { point: number; size: number } {
   const lead = bytes[at] ?? 0;
   if (lead < 0x80) return { point: lead, size: 1 };
@@ -52,7 +52,7 @@ function sequenceAt(bytes: Uint8Array, at: number): { point: number; size: numbe
   return overlong || surrogate || point > 0x10ffff ? escaped : { point, size };
 }
 
-/** The bytes of {@link decodePath}'s text. */
+/** Returns the bytes of {@link decodePath}'s text. */
 export function encodePath(text: string): Buffer {
   if (text.isWellFormed()) return Buffer.from(text, 'utf8');
   const bytes = Buffer.allocUnsafe(text.length * 3);
@@ -66,7 +66,7 @@ export function encodePath(text: string): Buffer {
   return Buffer.from(bytes.subarray(0, length));
 }
 
-/** How many bytes {@link encodePath} gives, without making them. */
+/** Returns how many bytes {@link encodePath} gives, without making them. */
 export function pathBytes(text: string): number {
   if (text.isWellFormed()) return Buffer.byteLength(text, 'utf8');
   let bytes = 0;
@@ -82,7 +82,7 @@ export function pathBytes(text: string): number {
   return bytes;
 }
 
-/** What is wrong with a path into a sandbox, or undefined: relative, no empty, `.` or `..` part, within the bounds. */
+/** Returns the fault of a path into a sandbox, or undefined. A path must be relative, without an empty, `.` or `..` part, and within the bounds. */
 export function pathFault(path: Uint8Array): string | undefined {
   if (path.length === 0) return 'is empty';
   if (path.length > pathLimits.bytes) return `is longer than ${pathLimits.bytes} bytes`;
@@ -102,7 +102,7 @@ export function pathFault(path: Uint8Array): string | undefined {
   return parts > pathLimits.parts ? `has more than ${pathLimits.parts} parts` : undefined;
 }
 
-/** The bytes of a path that may go into a sandbox. @throws files.path */
+/** Returns the bytes of a path into a sandbox. @throws files.path */
 export function sandboxPath(text: string): Buffer {
   const path = encodePath(text);
   const fault = pathFault(path);

@@ -3,25 +3,25 @@ import { MiB } from '../base/units.ts';
 import { KatafleetError } from './errors.ts';
 import { type ContainerLimit, containerLimits, limitShape, optionalShape, ownLimits, saidLimits } from './limits.ts';
 
-/** The limits of a sandbox and of what may come out of it, all of the table in limits.ts. Sizes are bytes, times ms. */
+/** The limits of a sandbox and of what may come out of it: every limit of limits.ts. Sizes are bytes, times ms. */
 export const Profile = z.strictObject(limitShape);
 export type Profile = z.output<typeof Profile>;
 
-/** What callers may say of a profile, within its bounds; what is absent stays absent, so that it can be laid over another profile. */
+/** The limits that callers may give. An absent limit stays absent, so that these can be laid over a profile. */
 export const ProfileFields = z.strictObject(optionalShape(saidLimits));
 
-/** What a step may say for itself, in place of the profile's. */
+/** The limits that a step may give itself, in place of the profile's. */
 export const StepLimits = z.strictObject(optionalShape(ownLimits));
 
 /**
- * Bytes of /dev/shm where a profile does not say. Semaphores and locks (sem_open, multiprocessing) take a page each, small arrays
- * some more. A sixteenth at most: with the other folders of memory, all full, the supervisor must still have room.
+ * Returns the bytes of /dev/shm if a profile does not say. Semaphores and locks (sem_open, multiprocessing) take a page each, small
+ * arrays some more. It is a sixteenth of the memory at most: if all folders in memory are full, the supervisor must still have room.
  */
 export function defaultShm(memory: number): number {
   return Math.min(8 * MiB, Math.floor(memory / 16 / 4096) * 4096);
 }
 
-/** A profile from the fields that differ from the defaults. @throws limits.invalid, naming each field at fault */
+/** Returns a profile from the fields that differ from the defaults. @throws limits.invalid, naming each field at fault */
 export function profileOf(fields: z.input<typeof Profile> = {}): Profile {
   const parsed = Profile.safeParse(fields);
   if (!parsed.success) {
@@ -32,8 +32,8 @@ export function profileOf(fields: z.input<typeof Profile> = {}): Profile {
 }
 
 /**
- * What of a profile is fixed when a sandbox is created: the limits that act on the container. The rest can differ from run to run
- * in the same pool.
+ * The limits that are fixed when a sandbox is created, because they act on the container. All other limits can differ from run to run in
+ * the same pool.
  */
 export type SandboxLimits = Pick<Profile, Exclude<ContainerLimit, 'shm' | 'network'>> & {
   shm: number;
@@ -43,13 +43,13 @@ export type SandboxLimits = Pick<Profile, Exclude<ContainerLimit, 'shm' | 'netwo
    */
   openFiles?: number;
   /**
-   * The container has the network on which katafleet's rsync daemon is reached; absent, it has none. Steps of the user's are
-   * without any in either case. No field of a profile: it follows from how a run's files travel.
+   * The container has the network on which katafleet's rsync daemon is reached; it has none if absent. The user's steps have no
+   * network in either case. Not a field of a profile: it follows from how a run's files travel.
    */
   network?: 'rsync';
-  /** Behind a node of several machines: constraints, in order, over the labels of the machine. No field of a profile either. */
+  /** On a swarm's node: constraints, in order, over the labels of the machine. Not a field of a profile either. */
   machines?: readonly string[];
-  /** The Docker network that the container is on for its program's sake: the profile's `network`. */
+  /** The Docker network that the program has: the profile's `network`. */
   joins?: string;
 };
 
@@ -65,12 +65,12 @@ export function sandboxLimits(profile: Profile): SandboxLimits {
 }
 
 /**
- * Open files that every container admits at least: room for the supervisor's own (the stream, pipes, a walk down the deepest tree)
- * and for the steps of nearly all runs.
+ * Open files that every container allows at least. That is enough for the supervisor's own (the stream, pipes, a walk down the deepest
+ * tree) and for the steps of nearly all runs.
  */
 export const usualOpenFiles = 1_024;
 
-/** What tells pools apart, on every node alike: the image as it is asked for, and the limits. */
+/** Returns the key of a pool, the same on every node: the image as it is asked for, and the limits. */
 export function poolKey(image: string, limits: SandboxLimits): string {
   return JSON.stringify([image, Object.entries(limits).sort(([a], [b]) => (a < b ? -1 : 1))]);
 }

@@ -2,9 +2,9 @@ import { z } from 'zod';
 import { Placing } from './placing.ts';
 import { type KeptResult, RunResult } from './result.ts';
 
-/** A run as it was written down, from its acceptance on. Times are Unix ms. */
+/** A run as the journal keeps it from its acceptance on. Times are Unix ms. */
 
-/** `waiting` and `running` runs are not over. `finished`: there is a result; `failed`: an error; `cancelled`: it never began. */
+/** `waiting` and `running` runs have not ended. `finished`: it has a result; `failed`: it has an error; `cancelled`: it never began. */
 export const RunState = z.enum(['waiting', 'running', 'finished', 'failed', 'cancelled']);
 export type RunState = z.output<typeof RunState>;
 
@@ -13,9 +13,9 @@ const time = z.number();
 export const AttemptRecord = z.object({
   number: z.int(),
   node: z.string(),
-  /** Absent for a later run of a session, which waits for no sandbox. */
+  /** Absent for a later run of a session, which does not wait for a sandbox. */
   warm: z.boolean().optional(),
-  /** Whether it went on in its session's kept sandbox. */
+  /** Whether it ran in the sandbox that its session had kept. */
   resumed: z.boolean().default(false),
   startedAt: time,
   endedAt: time.optional(),
@@ -25,14 +25,14 @@ export const AttemptRecord = z.object({
 });
 export type AttemptRecord = z.output<typeof AttemptRecord>;
 
-/** Why a run failed: a code of model/errors.ts, which a younger katafleet may have added to. */
+/** Why a run failed. The code is one of model/errors.ts, or one that a later release has added. */
 export const RunFailure = z.object({ code: z.string(), message: z.string(), hint: z.string().exactOptional() });
 
 /** A run without its attempts and its result. */
 export const RunSummary = z.object({
   id: z.string(),
   tenant: z.string(),
-  /** The idempotency key that it was accepted with. */
+  /** Its idempotency key. */
   key: z.string().optional(),
   image: z.string(),
   state: RunState,
@@ -58,10 +58,10 @@ export interface UnendedRun extends Pick<RunSummary, 'id' | 'tenant' | 'placing'
   stopped: number;
 }
 
-/** A run whose result's large files are read when they are wanted; they are gone when the run is forgotten. */
+/** A run whose result's large files are read only when they are needed; they are gone when the run is forgotten. */
 export interface KeptRecord extends Omit<RunRecord, 'result'> {
   result?: KeptResult | undefined;
 }
 
-/** Begins the reason of an attempt that is none of a run's tries: the journal counts by it after a restart. */
+/** The reason of an attempt that does not count as a try begins with this; after a restart the journal counts the tries by it. */
 export const notCounted = 'no try: ';

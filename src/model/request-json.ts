@@ -5,7 +5,7 @@ import { Placing } from './placing.ts';
 import { type Profile, ProfileFields } from './profile.ts';
 import { type RunRequest, type SandboxFile, Step } from './request.ts';
 
-/** How a request looks as JSON: what the API takes and the client sends. See model/json.ts for results. */
+/** The JSON of a request, as the API takes it and the client sends it. See model/json.ts for results. */
 
 const mode = z.int().min(0).max(0o7777);
 const path = z.string().min(1).max(4_095);
@@ -54,9 +54,9 @@ export const RunJson = z
     /** The name of a configured profile, or fields that differ from the default's. */
     profile: z.union([z.string(), ProfileFields]).optional(),
     collect: z.boolean().default(true),
-    /** Globs: what shall come back. */
+    /** Globs of the files that come back. */
     back: z.array(z.string().min(1).max(500)).min(1).max(200).optional(),
-    /** The sandbox is kept for the next run with this name, see {@link RunRequest.session}. */
+    /** Keeps the sandbox for the next run with this name, see {@link RunRequest.session}. */
     session: z.string().min(1).max(255).optional(),
     ...placing,
     queueMs: placing.queueMs.unwrap().optional(),
@@ -64,7 +64,7 @@ export const RunJson = z
   .refine((run) => (run.steps === undefined) !== (run.command === undefined), { message: 'give either command or steps', path: ['steps'] });
 export type RunJson = z.output<typeof RunJson>;
 
-/** What {@link RunJson} asks for, its profile and queue time filled in by the configuration. */
+/** Returns the request of a {@link RunJson} with the given profile. */
 export function requestOf(json: RunJson, profile: z.input<typeof Profile>): RunRequest {
   return {
     image: json.image,
@@ -79,12 +79,12 @@ export function requestOf(json: RunJson, profile: z.input<typeof Profile>): RunR
   };
 }
 
-/** A request to a server: its profile may be the name of one that the server has, and it may say where and when it is to run. */
+/** A request to a server. Its profile may be a name that the server knows, and it may say where and when it runs. */
 export interface RemoteRequest extends Omit<RunRequest, 'profile'>, z.input<typeof Placing> {
   profile?: RunRequest['profile'] | string;
 }
 
-/** A request as {@link RunJson} takes it, with the files whole. @throws file.unreadable where a file is no longer what it was */
+/** Returns a request as {@link RunJson} takes it, with whole files. @throws file.unreadable if a file changed while it was read */
 export async function requestJson({ files, folders = [], steps, ...rest }: RemoteRequest): Promise<object> {
   const stamp = (ns: bigint | undefined) => (ns === undefined ? {} : { mtimeNs: String(ns) });
   return {

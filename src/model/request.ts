@@ -1,18 +1,18 @@
 import { z } from 'zod';
 import { Profile, StepLimits } from './profile.ts';
 
-/** What a run is asked for. */
+/** A run as it is asked for. */
 
 const entry = {
   /** Relative to the sandbox folder; see model/paths.ts for names that are not UTF-8. */
   path: z.string(),
-  /** Permission bits, 0 to 0o7777; see {@link defaultModes} for what holds if absent. */
+  /** Permission bits, 0 to 0o7777; those of {@link defaultModes} if absent. */
   mode: z.int().min(0).max(0o7777).optional(),
-  /** Modification time in ns since 1970; if absent, the time when the run is placed, see {@link placedNs}. */
+  /** Modification time in ns since 1970; {@link placedNs} if absent. */
   mtimeNs: z.bigint('expected a bigint of nanoseconds').optional(),
 };
 
-/** Where to read exactly `size` bytes. */
+/** A source of exactly `size` bytes. */
 interface FileStream {
   size: number;
   open: () => AsyncIterable<Uint8Array>;
@@ -28,20 +28,20 @@ export function isContent(value: unknown): value is Uint8Array | FileStream {
 /** A file that goes into a sandbox. */
 export const SandboxFile = z.object({
   ...entry,
-  /** The bytes, or where to read them. */
+  /** The bytes, or a source of them. */
   content: z.custom<Uint8Array | FileStream>(isContent, 'expected bytes, or {size, open}'),
 });
 export type SandboxFile = z.input<typeof SandboxFile>;
 
-/** A folder that goes into a sandbox: needed for those that hold no file, or whose mode or time stamp matters. */
+/** A folder that goes into a sandbox. Needed only if it holds no file, or if its mode or time stamp matters. */
 export const SandboxFolder = z.object(entry);
 export type SandboxFolder = z.input<typeof SandboxFolder>;
 
 export const defaultModes = { file: 0o644, folder: 0o755 } as const;
 
 /**
- * The time stamp in ns that files without one get which are placed at `now`, in ms: a second earlier, so that nothing looks as
- * if it came from the future on a node whose clock is a little behind, which make complains of.
+ * Returns the time stamp in ns of files that have none, for a run that is placed at `now` (ms). It is a second earlier: on a node whose
+ * clock is a little behind, a file must not come from the future, because make warns of that.
  */
 export const placedNs = (now: number): bigint => BigInt(Math.floor(now) - 1_000) * 1_000_000n;
 
@@ -53,13 +53,13 @@ export const Step = z.strictObject({
   argv: z.array(text).min(1).max(1_000),
   /** Added to the image's environment. */
   env: z.record(z.string().regex(/^[^=\0]+$/), text).default({}),
-  /** Standard input; empty where absent. At most 64 MiB. */
+  /** Standard input, at most 64 MiB; empty if absent. */
   stdin: z.instanceof(Uint8Array).optional(),
-  /** Where it starts; absolute, the sandbox folder if absent. */
+  /** Working directory, absolute; the sandbox folder if absent. */
   cwd: text.startsWith('/').max(4_095).optional(),
-  /** This step's own limits, where they differ from the profile's. */
+  /** This step's own limits, if they differ from the profile's. */
   limits: StepLimits.optional(),
-  /** When this step does not exit with 0, the steps after it are left out. */
+  /** If this step does not exit with 0, the steps after it do not run. */
   required: z.boolean().default(false),
 });
 export type Step = z.output<typeof Step>;
@@ -71,8 +71,8 @@ export const RunRequest = z.object({
   files: z.array(SandboxFile).readonly(),
   folders: z.array(SandboxFolder).readonly().exactOptional(),
   /**
-   * In place of files: a folder on katafleet's machine that the sandbox fetches by rsync, and to which nothing is written.
-   * The configuration says below which folders it may lie.
+   * In place of files: a folder on katafleet's machine that the sandbox fetches by rsync. Nothing is written to it. The configuration
+   * says below which folders it may lie.
    */
   rsync: z.object({ path: z.string() }).exactOptional(),
   steps: z.array(Step).readonly(),
@@ -80,24 +80,24 @@ export const RunRequest = z.object({
   /** Whether changed files come back; true if absent. */
   collect: z.boolean().exactOptional(),
   /**
-   * What shall come back, as globs, see model/glob.ts: what none of them fits is neither sent nor counted against the profile's
-   * bounds. All if absent.
+   * Globs of the files that come back, see model/glob.ts; all files if absent. Other files are neither sent nor counted against the
+   * profile's bounds.
    */
   back: z.array(z.string()).readonly().exactOptional(),
   /**
-   * A name within the tenant: the sandbox is kept for the next run with the same name, for a while, with what tools left in
-   * it, so that a build is incremental. Where it is gone a fresh one serves, without a word. Runs of one session come one
-   * after another: of two at once the second has a fresh sandbox.
+   * A name within the tenant. The sandbox is kept for a while for the next run with the same name, with everything that tools left in
+   * it, so that a build is incremental. If it is gone, the run gets a fresh one and no error. Runs of one session run one after
+   * another: if two come at once, the second gets a fresh sandbox.
    */
   session: z.string().exactOptional(),
 });
 export type RunRequest = z.input<typeof RunRequest>;
 
-/** Told of output as it comes; what it returns is waited for, so that a slow reader slows the program. */
+/** Called with output as it comes. Its promise is awaited, so a slow reader slows the program down. */
 export type OnOutput = (step: number, stream: 'stdout' | 'stderr', bytes: Buffer) => void | Promise<void>;
 
 export interface RunOptions {
-  /** Ends the run: what was printed before is kept, the outcome is cancelled. */
+  /** Cancels the run: what it printed before is kept, and its outcome is `cancelled`. */
   signal?: AbortSignal;
   onOutput?: OnOutput;
 }

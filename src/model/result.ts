@@ -3,18 +3,18 @@ import { Light } from './lights.ts';
 import { ReadOutcome } from './outcome.ts';
 
 /**
- * What a run came to. Records on disk and answers of the API are read by these schemas for ever: a field that is added has a
- * default, which stands for it where an older release wrote none. Fields that nobody knows are dropped.
+ * The result of a run. These schemas read the records on disk and the answers of the API of every release. So a field that is added has a
+ * default, which is used if an older release wrote none. Unknown fields are dropped.
  */
 
 const bytes = z.custom<Buffer>((value) => Buffer.isBuffer(value), 'expected bytes');
 const count = z.number().min(0);
 const entry = { path: z.string(), mode: z.int().min(0).max(0o7777), mtimeNs: z.bigint() };
 
-/** A step's result but for what was printed. A flag or a number that is added here is in the API, `--json`, the client and katas' records. */
+/** A step's result without its output. A field that is added here is in the API, `--json`, the client and katas' records. */
 export const StepFacts = z.object({
   outcome: ReadOutcome,
-  /** Bytes printed in all, those dropped included. */
+  /** Bytes that were printed, dropped ones included. */
   stdoutBytes: count,
   stderrBytes: count,
   /** Whether a cap cut the stream. */
@@ -23,23 +23,23 @@ export const StepFacts = z.object({
   wallMs: count,
   userMs: count,
   systemMs: count,
-  /** Highest memory of the sandbox so far in bytes, 0 where the kernel doesn't tell. */
+  /** Highest memory of the sandbox so far, bytes; 0 if the kernel does not say. */
   peakMemory: count,
-  /** Processes that the kernel killed for want of memory during the step. */
+  /** Processes that the kernel killed during the step because memory ran out. */
   oomKills: count,
-  /** The command's own, where it exited by itself: also beside `out_of_memory`, when it went on after a child was killed. */
+  /** The command's exit code, if it exited by itself. It may stand beside `out_of_memory`: the command went on after a child was killed. */
   exitCode: z.int().exactOptional(),
-  /** Where a cap cut the stream: bytes between its beginning and its end that were dropped. */
+  /** Bytes that were dropped between the beginning and the end, if a cap cut the stream. */
   stdoutOmitted: count.exactOptional(),
   stderrOmitted: count.exactOptional(),
 });
 
 export const StepResult = z.object({
   ...StepFacts.shape,
-  /** What was printed, up to the profile's cap. */
+  /** The beginning of the output, up to the profile's cap. */
   stdout: bytes,
   stderr: bytes,
-  /** Where a cap cut the stream: its last bytes, as many as the cap, at most 64 KiB. Absent where the supervisor is an older one. */
+  /** The end of the output if a cap cut it: as many bytes as the cap, at most 64 KiB. Absent if the supervisor is an older one. */
   stdoutTail: bytes.exactOptional(),
   stderrTail: bytes.exactOptional(),
 });
@@ -64,7 +64,7 @@ export type ReturnedFolder = z.output<typeof ReturnedFolder>;
 /** Why something left in the sandbox does not come back. */
 export const omissions = [
   'symlink',
-  /** A file that is not the sandbox user's; those that are come back once for each of their names. */
+  /** A file of another user. A file of the sandbox user with several names comes back once for each. */
   'hard_link',
   'fifo',
   'socket',
@@ -78,13 +78,13 @@ export const omissions = [
 ] as const;
 export type Omission = (typeof omissions)[number];
 
-/** What a run left behind, compared with what it was given. */
+/** What a run changed, compared with what it was given. */
 export const Changes = z.object({
   files: z.array(ReturnedFile),
   /** New folders that hold no file. */
   folders: z.array(ReturnedFolder),
   deleted: z.array(z.string()),
-  /** Listed up to 1,000. A reason that only a younger katafleet knows is read as `unknown_kind`. */
+  /** At most 1,000 are listed. A reason that only a later release knows is read as `unknown_kind`. */
   omitted: z.array(z.object({ path: z.string(), reason: z.enum(omissions).catch('unknown_kind') })),
   omittedCount: count,
 });
@@ -94,7 +94,7 @@ export type Changes = z.output<typeof Changes>;
 export const Timings = z.object({
   /** In the queue, earlier attempts included. */
   queueMs: count,
-  /** Until a sandbox was had. */
+  /** Until it had a sandbox. */
   acquireMs: count,
   /** From there until the last step's result. */
   executeMs: count,
@@ -109,15 +109,15 @@ export const RunResult = z.object({
   image: z.string(),
   /** Which node it ran on, by its configured name. */
   node: z.string(),
-  /** 1, and one more for each node that was lost under it. */
+  /** 1 for the first attempt, and one more for each node that was lost. */
   attempt: z.int(),
   /** Whether an idle sandbox served it. */
   warm: z.boolean(),
-  /** Whether it went on in the sandbox that an earlier run of its session left. */
+  /** Whether it ran in the sandbox that an earlier run of its session left. */
   resumed: z.boolean(),
-  /** The first step's outcome that is no exit; else the last step's. */
+  /** The outcome of the first step that did not exit; else the last step's. */
   outcome: ReadOutcome,
-  /** By the image's rules; absent where it has none. */
+  /** By the image's rules; absent if it has none. */
   light: Light.exactOptional(),
   /** One for each step that was started. */
   steps: z.array(StepResult),
@@ -126,7 +126,7 @@ export const RunResult = z.object({
 });
 export type RunResult = z.output<typeof RunResult>;
 
-/** Bytes that are kept somewhere and read piece by piece. Each piece but the last is a multiple of three bytes. */
+/** Bytes that are not in memory and are read piece by piece. The size of each piece but the last is a multiple of three. */
 export interface Pieces extends Iterable<Buffer> {
   readonly bytes: number;
   /** Whether all of them together are UTF-8. */

@@ -5,8 +5,8 @@ export interface Uids {
 }
 
 /**
- * What the kernel counts by user (inotify instances, pipe buffers, pending signals, processes) reaches across containers: sandboxes
- * that shared a uid could take it from each other. The default lies within the 65,536 that a remapped or a rootless engine
+ * The kernel counts inotify instances, pipe buffers, pending signals and processes by user, across containers. Sandboxes that share a uid
+ * could take them from each other. The default lies within the 65,536 that a remapped or a rootless engine
  * has, above what machines give to people and services (1,000 to some thousands) and below what systemd (60,001) and
  * subordinate ids (100,000) take. 41966 is not among them: it is that of cyber-dojo's images.
  */
@@ -20,7 +20,7 @@ export const sandboxName = 'sandbox';
 export const sandboxGid = 51_966;
 export const sandboxHome = '/tmp';
 
-/** `45056-46079`; undefined for what is none. Neither root's nor beyond what the kernel has. */
+/** Parses `45056-46079`. Returns undefined for anything else, for root's uid and for uids that the kernel does not have. */
 export function parseUids(text: string): Uids | undefined {
   const [, from, to] = /^(\d{1,10})-(\d{1,10})$/.exec(text) ?? [];
   const [first, last] = [Number(from), Number(to)];
@@ -37,10 +37,10 @@ export const holdsUids = (all: Uids, some: Uids): boolean => all.first <= some.f
 export const passwdLines = ({ first, count }: Uids): string =>
   Array.from({ length: count }, (_, at) => `${sandboxName}:x:${first + at}:${sandboxGid}::${sandboxHome}:/bin/sh\n`).join('');
 
-/** The line of group that names the group of them all. */
+/** The line of group that names the group of all these users. */
 export const groupLine = `${sandboxName}:x:${sandboxGid}:\n`;
 
-/** The group of a uid by a passwd; undefined where it knows none. */
+/** Returns the group of a uid from a passwd; undefined if it has none. */
 export function gidIn(passwd: string, uid: number): number | undefined {
   for (const line of passwd.split('\n')) {
     const [name, , own, gid] = line.split(':');
@@ -49,5 +49,5 @@ export function gidIn(passwd: string, uid: number): number | undefined {
   return undefined;
 }
 
-/** The user that cyber-dojo's images are made for, and as which files of katafleet's own side are kept. Sandboxes have another each. */
+/** The user for which cyber-dojo's images are made, and to whom katafleet's own files belong. Each sandbox has another user. */
 export const sandboxUser = { uid: 41966, gid: 51966 } as const;

@@ -1,18 +1,18 @@
 import { z } from 'zod';
 
-/** What lacks in values of one schema: its own fields that have a default, and fields whose values may lack some. */
+/** The fields of a schema that a value may lack: its own fields with a default, and fields whose values may lack some. */
 interface Plan {
   own: readonly { key: string; fallback: () => unknown }[];
   inner: readonly { key: string; plan: Plan; list: boolean }[];
 }
 
 /**
- * Makes a function that gives fields their defaults, in place, where a value of before they were added lacks them. Nothing is
- * checked: it is for what katafleet itself wrote and keeps, such as the journal. It costs nothing where no field has a default, and
- * else one look at each object that may lack one: a result of 10,000 files is never walked for the sake of its steps.
+ * Makes a function that fills in, in place, the defaults of fields that a value lacks because an older release wrote it. It checks
+ * nothing: it is for what katafleet itself wrote, such as the journal. It costs nothing if no field has a default, else one look at
+ * each object that may lack one: the 10,000 files of a result are never visited for its steps.
  */
 export function youngerFields(schema: z.ZodObject): <T extends object>(value: T) => T {
-  let made: { plan: Plan | undefined } | undefined; // when it is first needed: a command that reads no record does not pay for it
+  let made: { plan: Plan | undefined } | undefined; // made when it is first needed: most commands read no record
   return (value) => {
     const { plan } = (made ??= { plan: planOf(schema) });
     if (plan) fill(value, plan);
@@ -34,7 +34,7 @@ function planOf(schema: z.ZodObject): Plan | undefined {
   return own.length + inner.length > 0 ? { own, inner } : undefined;
 }
 
-/** The schema of a value that is there. */
+/** Returns the schema of the value without what makes it optional. */
 function without(field: z.ZodType): z.ZodType {
   if (field instanceof z.ZodDefault || field instanceof z.ZodPrefault || field instanceof z.ZodOptional || field instanceof z.ZodReadonly)
     return without(field.unwrap() as z.ZodType);
