@@ -12,12 +12,12 @@ import type { RemoteRequest } from '../model/request-json.ts';
 export const limitOption = (): Option =>
   new Option(
     '--limit <name=value>',
-    `any limit, such as openFiles=64 or stack=8m, in the units of the configuration; may be repeated: ${saidLimits.join(', ')}`,
+    `a limit, such as openFiles=64 or stack=8m, in the units of the configuration; may be repeated. Limits: ${saidLimits.join(', ')}`,
   ).argParser((limit: string, all: string[] | undefined) => [...(all ?? []), limit]);
 
 /** `--profile`, of the same commands. @param absent what holds if it is not given */
 export const profileOption = (absent: string): Option =>
-  new Option('--profile <name>', `limits of a configured profile; what other options say is laid over it (default: ${absent})`);
+  new Option('--profile <name>', `take the limits of a configured profile; other options override them (default: ${absent})`);
 
 /**
  * The limits that a run begins with: those of the named profile, else of the profile `default` where there is one.
@@ -27,7 +27,7 @@ export function profileNamed(name: string | undefined, config: Config | undefine
   if (name === undefined) return config?.profiles['default'];
   if (!config) {
     throw new KatafleetError('limits.invalid', `--profile ${name} needs a configuration, and --host takes the place of one`, {
-      hint: 'say the limits themselves: --limit NAME=VALUE',
+      hint: 'give the limits themselves: --limit NAME=VALUE',
     });
   }
   const names = Object.keys(config.profiles);
@@ -57,9 +57,13 @@ const isOwn = (limit: string) => (ownLimits as readonly string[]).includes(limit
 export function refuseBeside(name: string, limits: z.input<typeof Profile>): void {
   const others = Object.keys(limits).filter((limit) => !isOwn(limit));
   if (others.length === 0) return;
-  throw new KatafleetError('limits.invalid', `a server takes a profile or limits, and ${others.join(', ')} came beside --profile ${name}`, {
-    hint: `leave one of them out; beside a profile a server takes ${ownLimits.join(', ')}`,
-  });
+  throw new KatafleetError(
+    'limits.invalid',
+    `a server takes a profile or limits, not both: got ${others.join(', ')} and --profile ${name}`,
+    {
+      hint: `leave one of them out; with a profile a server takes only ${ownLimits.join(', ')}`,
+    },
+  );
 }
 
 /** The request with a profile of the server's. Limits that a step may have of its own go to the steps, the profile gives the others. */

@@ -15,10 +15,10 @@ export async function program(words: readonly string[] | 'all' = 'all'): Promise
     .version(version)
     .option(
       '-H, --host <endpoint>',
-      'a single engine: unix:///path, tcp://host:port or ssh://user@host (default: the configuration, else DOCKER_HOST)',
+      'use a single engine: unix:///path, tcp://host:port or ssh://user@host (default: the configuration, else DOCKER_HOST)',
     )
-    .option('-c, --config <file>', 'the configuration (default: KATAFLEET_CONFIG, ./katafleet.yaml, /etc/katafleet/katafleet.yaml)')
-    .option('-s, --server <url>', 'a running katafleet serve (default: KATAFLEET_SERVER, else the one of the configuration)')
+    .option('-c, --config <file>', 'file of the configuration (default: KATAFLEET_CONFIG, ./katafleet.yaml, /etc/katafleet/katafleet.yaml)')
+    .option('-s, --server <url>', 'use a running katafleet serve (default: KATAFLEET_SERVER, else the server of the configuration)')
     .showHelpAfterError('(katafleet --help shows how it is used)')
     .configureOutput({ outputError: (text, write) => write(`katafleet: ${text.replace(/^error: /, '')}`) })
     .exitOverride();
@@ -81,7 +81,7 @@ function tell(error: unknown): number {
   const c = colours(process.stderr);
   if (!isOurs(error)) {
     process.stderr.write(
-      `${c.red('katafleet: this is a fault of katafleet’s own:')} ${error instanceof Error ? (error.stack ?? error.message) : messageOf(error)}\n`,
+      `${c.red('katafleet: this is an error in katafleet itself:')} ${error instanceof Error ? (error.stack ?? error.message) : messageOf(error)}\n`,
     );
     return errorKinds.internal.exit;
   }

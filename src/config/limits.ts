@@ -33,8 +33,8 @@ function limitSaid(text: string): [LimitName, unknown] {
   }
   const { configured } = limitOf(known);
   if (configured !== undefined) {
-    throw new KatafleetError('limits.invalid', `only the configuration gives the limit ${name}: ${configured}`, {
-      hint: `give it in a profile of katafleet.yaml, and say --profile NAME`,
+    throw new KatafleetError('limits.invalid', `the limit ${name} can only be set in the configuration: ${configured}`, {
+      hint: `set it in a profile of katafleet.yaml, and use --profile NAME`,
     });
   }
   if (value === '') throw new KatafleetError('limits.invalid', `expected ${name}=VALUE, got "${text}"`);

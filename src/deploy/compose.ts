@@ -71,7 +71,7 @@ export async function deployCompose(deployment: ComposeDeployment): Promise<void
     const taken = /address already in use|port is already allocated/i.test(err);
     throw new KatafleetError('deploy.failed', `Compose could not bring ${name} up: ${why}`, {
       cause,
-      ...(taken ? { hint: 'choose another port with --listen, or end what uses it' } : {}),
+      ...(taken ? { hint: 'choose another port with --listen, or stop the program that uses it' } : {}),
       ...(tooManyCpus.test(err) ? { hint: cpusHint } : {}),
     });
   }
@@ -83,7 +83,7 @@ async function untilContainerHealthy(docker: Dockerode, name: string, timeoutMs:
   let said = '';
   for (;;) {
     const [found] = await docker.listContainers({ all: true, filters: { label: [`com.docker.compose.project=${name}`] } });
-    if (!found) throw new KatafleetError('deploy.failed', `Compose went well, and there is no container of ${name}`);
+    if (!found) throw new KatafleetError('deploy.failed', `Compose succeeded, but there is no container of ${name}`);
     const container = docker.getContainer(found.Id);
     const { State, RestartCount, Name } = await container.inspect();
     const { words, verdict } = containerWords(State, RestartCount);

@@ -107,18 +107,18 @@ const invalid = (message: string, hint: string) => new KatafleetError('request.i
 function requireAllAddresses({ listen: { host } }: DeployOptions): void {
   if (host !== undefined && host !== '0.0.0.0' && host !== '[::]')
     throw invalid(
-      `a swarm publishes at all addresses of a node, not at ${host} alone`,
-      '--listen with a port only; keep others out by a firewall',
+      `a swarm publishes a port at all addresses of a node; it can't publish it at ${host} only`,
+      'give --listen a port without a host, and restrict access by a firewall',
     );
 }
 
 function requireThisMachine({ endpoint, publish }: DeployOptions): void {
   if (!endpoint.startsWith('unix:'))
     throw invalid(
-      'the stack compose mounts the configuration from files of this machine, and its engine is another',
-      'deploy on that host',
+      'Compose mounts the configuration from a file of this machine, and the engine is on another machine',
+      'run katafleet deploy on that machine',
     );
-  if (publish === 'ingress') throw invalid('only a swarm has a mesh to publish in', '--stack swarm');
+  if (publish === 'ingress') throw invalid('--publish ingress needs a swarm', 'use --stack swarm');
 }
 
 /**
@@ -144,16 +144,16 @@ async function allOrNothing<T>({ driver, name, say }: DeployOptions, wasThere: b
   try {
     return await work();
   } catch (error) {
-    const byHand = `katafleet undeploy --name ${name} takes it away`;
+    const byHand = `remove it by katafleet undeploy --name ${name}`;
     if (wasThere) {
-      say(`${name} was there before and stays: mend it and deploy again; ${byHand}`);
+      say(`${name} was deployed before and stays: correct it and deploy again, or ${byHand}`);
       throw error;
     }
-    say(`${name} does not come up: what was made of it is removed`);
+    say(`the deployment of ${name} failed: removing what was created`);
     try {
       await undeploy({ driver, name, volumes: false, dryRun: false, timeoutMs: takingBackMs, say });
     } catch (cause) {
-      say(`some of it stays: ${messageOf(cause)}; ${byHand}`); // the first error is the one that is thrown
+      say(`not everything was removed: ${messageOf(cause)}; ${byHand}`); // the first error is the one that is thrown
     }
     throw error;
   }
@@ -191,7 +191,7 @@ async function answered(address: string, say: (line: string) => void): Promise<s
       return address;
     }
     if (performance.now() > until) {
-      say(`it serves, and no node is ready: katafleet --server ${address} nodes says why`);
+      say(`it serves, but no node is ready: katafleet --server ${address} nodes shows why`);
       return address;
     }
     await sleep(200);

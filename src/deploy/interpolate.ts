@@ -20,7 +20,7 @@ function fill(text: string, variables: Variables, at: string): string {
     if (whole === '$$') return '$';
     if (name === undefined) throw fault(at, `expected \${NAME}, \${NAME:-default} or $$ in ${JSON.stringify(text)}`);
     const found = variables[name] || otherwise;
-    if (found === undefined) throw fault(at, `the variable ${name} is not set, and has no default`);
+    if (found === undefined) throw fault(at, `the variable ${name} is not set and has no default`);
     return found;
   });
 }

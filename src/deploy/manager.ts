@@ -17,15 +17,15 @@ export interface SwarmView {
 export function noManager(swarm: SwarmView | undefined, api: string, endpoint: string): KatafleetError | undefined {
   const not = (message: string, hint: string) => new KatafleetError('swarm.unavailable', `the engine at ${endpoint} ${message}`, { hint });
   const state = swarm?.LocalNodeState ?? 'inactive';
-  if (state === 'locked') return not("is of a swarm that is locked, and hasn't its key", 'docker swarm unlock');
-  if (state === 'pending') return not('is about to join a swarm', 'wait until docker node ls shows it');
-  if (state === 'error') return not(`is of a swarm that is broken: ${swarm?.Error ?? ''}`, 'docker info says more');
-  if (state !== 'active') return not('is in no swarm', 'docker swarm init makes one of it; --stack compose needs none');
+  if (state === 'locked') return not('is in a locked swarm and does not have its key', 'docker swarm unlock');
+  if (state === 'pending') return not('is joining a swarm', 'wait until docker node ls shows it');
+  if (state === 'error') return not(`is in a swarm with an error: ${swarm?.Error ?? ''}`, 'docker info says more');
+  if (state !== 'active') return not('is in no swarm', 'create one by docker swarm init, or use --stack compose');
   if (!swarm?.ControlAvailable) {
     const managers = (swarm?.RemoteManagers ?? []).map(({ Addr }) => Addr.replace(/:\d+$/, ''));
     return not(
-      'is a worker of its swarm, and only a manager can deploy',
-      `--host with a manager: ${managers.join(', ') || 'docker node ls names them'}`,
+      'is a worker of its swarm; only a manager can deploy',
+      `use --host with a manager: ${managers.join(', ') || 'docker node ls names them'}`,
     );
   }
   if (!atLeast(parseApiVersion(api), leastApi))

@@ -28,11 +28,11 @@ export function requireContainerPaths(config: Parsed['value'], kind: StackKind, 
     ...outside(sockets(config), [socket, posix.join('/', posix.relative('/var', socket))]),
   ].map(({ path, value = '', among }) => {
     const has = among.length > 1 ? `${among.slice(0, -1).join(', ')} and ${among.at(-1) ?? ''}` : among.join('');
-    return fault(path, `${JSON.stringify(value)} is outside what katafleet's container has of this kind, which is ${has}`).message;
+    return fault(path, `${JSON.stringify(value)} is a path that katafleet's container does not have; it has ${has}`).message;
   });
   if (faults.length > 0)
     throw new KatafleetError('config.invalid', faults.join('\n'), {
-      hint: `its state is the volume at ${state}; a file that you need there comes by the volume${kind === 'swarm' ? ' or a secret' : ''} of a stack of your own`,
+      hint: `the state of katafleet is in the volume at ${state}; provide other files by that volume${kind === 'swarm' ? ' or by a secret' : ''} in your own stack file`,
     });
 }
 

@@ -7,7 +7,7 @@ import { KatafleetError, messageOf } from '../model/errors.ts';
  */
 export async function socketGroup(docker: Dockerode, image: string, socket: string): Promise<number> {
   const failed = (why: string, cause?: unknown) =>
-    new KatafleetError('engine.failed', `the group of the engine's socket ${socket} can't be told: ${why}`, {
+    new KatafleetError('engine.failed', `the group of the engine's socket ${socket} can't be found out: ${why}`, {
       cause,
       hint: "--socket names the socket on the engine's host, --socket-group the number of its group",
     });

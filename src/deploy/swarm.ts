@@ -65,7 +65,7 @@ async function networks({ docker, name, stack, say }: SwarmDeployment): Promise<
     const there = find(await docker.listNetworks({ filters: { name: [spec.Name] } }), ({ Name }) => Name, spec.Name);
     const own = (there?.Labels as Record<string, string> | undefined)?.[labels.stack];
     if (there && own !== name) {
-      throw new KatafleetError('deploy.failed', `there is a network ${spec.Name} already, and it is none of the stack ${name}`, {
+      throw new KatafleetError('deploy.failed', `the network ${spec.Name} exists already and does not belong to the stack ${name}`, {
         hint: 'choose another name with --name, or remove that network',
       });
     }

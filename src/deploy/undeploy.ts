@@ -185,7 +185,7 @@ async function waitFor(until: number, look: () => Promise<string | undefined>): 
     if (why === undefined) return;
     if (performance.now() > until) {
       throw new KatafleetError('deploy.failed', why, {
-        hint: 'run it again with a longer --timeout; docker node ls shows a node that is down',
+        hint: 'run it again with a longer --timeout; docker node ls shows which node is down',
       });
     }
     await sleep(everyMs);

@@ -59,5 +59,5 @@ export function buildApp(services: AppServices, options: AppOptions): FastifyIns
 function foreignFault({ raw, headers: { origin, host = '' } }: FastifyRequest, hosts: Hosts): KatafleetError | undefined {
   const fault = hostFault(raw, hosts);
   if (fault || origin === undefined || (URL.canParse(origin) && new URL(origin).host === host.toLowerCase())) return fault;
-  return new KatafleetError('request.forbidden', `pages of ${origin.slice(0, 200)} may not ask this server`);
+  return new KatafleetError('request.forbidden', `pages of ${origin.slice(0, 200)} may not call this server`);
 }

@@ -41,7 +41,7 @@ export function boundBodies(
   return forget;
 }
 
-export const busy = (why: string) => new KatafleetError('server.busy', why, { hint: 'come back later', retryAfterMs });
+export const busy = (why: string) => new KatafleetError('server.busy', why, { hint: 'try again later', retryAfterMs });
 
 /** Returns how much memory a request's body may take: 0 for one that is too large, because Fastify refuses it unread. */
 function bodyBytes({ headers }: FastifyRequest, bodyLimit: number): number {

@@ -29,7 +29,7 @@ function knownError({ request }: FastifyReply, error: unknown): KatafleetError {
   if (error instanceof KatafleetError) return error;
   const { statusCode, code } = error as { statusCode?: number; code?: string };
   if (statusCode === undefined || statusCode >= 500)
-    return new KatafleetError('internal', 'something went wrong in katafleet; its log says what', { cause: error });
+    return new KatafleetError('internal', 'internal error of katafleet; its log has the details', { cause: error });
   if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') return mediaType(request.headers['content-type']);
   return new KatafleetError(fastifyCodes[code ?? ''] ?? 'request.invalid', messageOf(error));
 }

@@ -28,7 +28,7 @@ export function hostFault({ rawHeaders }: IncomingMessage, { loopbackOnly, names
   if (isOurs(address ?? name, address !== undefined, loopbackOnly, names)) return undefined;
   const own = loopbackOnly ? 'loopback names and those of server.names' : 'addresses, localhost, its host name and those of server.names';
   return new KatafleetError('request.forbidden', `this server answers to ${own} only, not to ${JSON.stringify(host.slice(0, 200))}`, {
-    hint: 'if that name is its own, add it to server.names in its configuration',
+    hint: 'if the name is correct, add it to server.names in the configuration of the server',
   });
 }
 

@@ -41,7 +41,7 @@ export function refuseSlowBodies(
       },
     });
     payload.once('error', (cause) =>
-      watched.destroy(new KatafleetError('request.invalid', 'the client left in the middle of its body', { cause })),
+      watched.destroy(new KatafleetError('request.invalid', 'the client closed the connection before its body was complete', { cause })),
     );
     const stop = watch(
       clock,

@@ -27,7 +27,7 @@ export async function debianBase(docker: Dockerode, suite: string, progress: Pro
   }
   await debootstrap(docker, suite, own, progress);
   const made = await inspectImage(docker, own);
-  if (!made) throw new KatafleetError('base.unavailable', `the engine took the base ${own} but doesn't have it`);
+  if (!made) throw new KatafleetError('base.unavailable', `the engine accepted the base ${own} but doesn't have it`);
   return made.Id;
 }
 
@@ -40,7 +40,7 @@ async function pull(docker: Dockerode, image: string): Promise<void> {
 
 async function debootstrap(docker: Dockerode, suite: string, tag: string, progress: Progress): Promise<void> {
   if (process.platform !== 'linux' || process.getuid?.() !== 0) {
-    throw new KatafleetError('base.unavailable', `no registry gives Debian ${suite}, and debootstrap needs root on Linux`, {
+    throw new KatafleetError('base.unavailable', `no registry has Debian ${suite}, and debootstrap needs root on Linux`, {
       hint: 'run katafleet images build as root, or make a registry reachable',
     });
   }

@@ -48,7 +48,7 @@ export async function build(docker: Dockerode, node: Fingerprint, recipe: Recipe
 async function baseOf(docker: Dockerode, { from, name }: Recipe, plan: NodePlan | undefined, progress: Progress): Promise<string> {
   if ('debian' in from) return debianBase(docker, plan?.suite ?? from.debian, progress);
   const base = await inspectImage(docker, `${imageRepository(from.recipe)}:latest`);
-  if (!base) throw new KatafleetError('build.failed', `${name} stands on ${from.recipe}, which is not built on this node`);
+  if (!base) throw new KatafleetError('build.failed', `${name} is built on ${from.recipe}, which this node does not have`);
   return base.Id;
 }
 
@@ -131,6 +131,6 @@ async function follow(docker: Dockerode, stream: NodeJS.ReadableStream, recipe: 
   });
   if (failure !== undefined) throw new KatafleetError('build.failed', `${recipe.name} was not built: ${failure}\n${said.join('\n')}`);
   const built = id === undefined ? undefined : await inspectImage(docker, id);
-  if (!built) throw new KatafleetError('build.failed', `the engine built ${recipe.name} but names no image`);
+  if (!built) throw new KatafleetError('build.failed', `the engine built ${recipe.name} but did not give the id of the image`);
   return built.Id;
 }

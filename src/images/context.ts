@@ -66,7 +66,7 @@ async function namedFiles(project: readonly string[], root: string): Promise<Con
   for (const named of project.filter((path) => !path.startsWith('!'))) {
     const at = join(root, named);
     const found = await stat(at).catch((cause: unknown) => {
-      throw new KatafleetError('build.failed', `${named} is to go into the image and is not there (${at})`, {
+      throw new KatafleetError('build.failed', `${named}, which the image needs, is missing (${at})`, {
         cause,
         hint: 'npm run build',
       });
@@ -138,8 +138,8 @@ export async function productionPackages(root = projectRoot): Promise<PlacedPack
       const other = found.get(place);
       if (other === at) continue;
       if (other !== undefined) {
-        throw new KatafleetError('build.failed', `two packages would lie at ${place}: ${other} and ${at}`, {
-          hint: 'build it from a clone of katafleet, after npm ci',
+        throw new KatafleetError('build.failed', `two packages would have the same place ${place}: ${other} and ${at}`, {
+          hint: 'build the image from a clone of katafleet, after npm ci',
         });
       }
       found.set(place, at);

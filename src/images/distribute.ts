@@ -88,10 +88,13 @@ function stepFor(node: ReceivingNode, having: readonly Having[], named: boolean)
   const sources = having.filter(({ ready, exports, architecture }) => ready && exports && architecture === node.architecture);
   if (own) {
     const others = sources.filter(({ found }) => !sameBuild(found, own.found)).map(({ name }) => name);
-    return { kind: 'keep', why: others.length === 0 ? 'it has it' : `it has another build than ${others.join(', ')}: remove that first` };
+    return {
+      kind: 'keep',
+      why: others.length === 0 ? 'it has it' : `it has another build than ${others.join(', ')}: remove that build first`,
+    };
   }
   if (!node.ready) return { kind: 'unable', why: node.trouble };
-  if (!node.imports) return { kind: 'unable', why: 'images can’t be brought to it' };
+  if (!node.imports) return { kind: 'unable', why: 'images can’t be copied to it' };
   const [best] = sources;
   if (best) {
     const { architecture, exports: handsOn } = node;
@@ -99,7 +102,10 @@ function stepFor(node: ReceivingNode, having: readonly Having[], named: boolean)
   }
   const architectures = [...new Set(having.map(({ architecture }) => architecture ?? 'unknown'))].join(', ');
   if (having.some(({ architecture }) => architecture === node.architecture)) {
-    return { kind: 'unable', why: `no node that is ready and hands out images has it: ${having.map(({ name }) => name).join(', ')}` };
+    return {
+      kind: 'unable',
+      why: `no ready node from which images can be copied has it: only ${having.map(({ name }) => name).join(', ')}`,
+    };
   }
   return { kind: named ? 'unable' : 'leave', why: `the node is ${node.architecture ?? 'unknown'}, the image ${architectures}` };
 }
@@ -126,8 +132,8 @@ function wanted(views: readonly (ReceivingNode & { index: Map<string, string> })
     const all = found.flatMap((image) => named(image.tags));
     const [first] = all;
     if (first === undefined) {
-      throw new KatafleetError('image.unknown', `no node has an image "${name}" under a name`, {
-        hint: `katafleet images --all shows what there is; katafleet images build ${name}, if it is one of katafleet's recipes`,
+      throw new KatafleetError('image.unknown', `no node has an image with the name "${name}"`, {
+        hint: `katafleet images --all shows all images; if ${name} is a recipe, build it: katafleet images build ${name}`,
       });
     }
     tags.add(all.find((tag) => tag === asked || tag === `katafleet/${asked}`) ?? first);

@@ -49,7 +49,7 @@ function failed(recipe: Recipe, what: string, result: RunResult, hint?: string):
     .slice(-2_000);
   return new KatafleetError(
     'proof.failed',
-    `the image of ${recipe.name} is not what its recipe promises: ${what}${printed ? `\n${printed}` : ''}`,
+    `the image of ${recipe.name} fails a proof of its recipe: ${what}${printed ? `\n${printed}` : ''}`,
     hint === undefined ? {} : { hint },
   );
 }

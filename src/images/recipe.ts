@@ -104,7 +104,8 @@ export function buildOrder(
         `no recipe "${name}"${above.length > 0 ? `, which ${above.at(-1)} is built on` : ''}; there are: ${known}`,
       );
     }
-    if (above.includes(name)) throw new KatafleetError('recipe.invalid', `recipes stand on each other: ${[...above, name].join(' → ')}`);
+    if (above.includes(name))
+      throw new KatafleetError('recipe.invalid', `recipes are built on each other in a circle: ${[...above, name].join(' → ')}`);
     if ('recipe' in recipe.from) visit(recipe.from.recipe, [...above, name]);
     order.push(name);
   };

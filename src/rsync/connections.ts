@@ -17,7 +17,7 @@ export async function endConnections(folder: string): Promise<void> {
     for (const id of processes) end(id);
     await sleep(lookMs);
   }
-  throw new KatafleetError('rsync.daemon', `processes of the rsync daemon that serve ${folder} were killed and do not end`);
+  throw new KatafleetError('rsync.daemon', `processes of the rsync daemon that serve ${folder} did not end after they were killed`);
 }
 
 /** Processes whose root is this folder. */

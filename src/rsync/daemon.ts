@@ -152,8 +152,8 @@ export class OwnDaemon implements RsyncDaemon {
     await this.#endOld();
     const { program, listen } = this.#settings;
     if (await occupied(listen)) {
-      throw new KatafleetError('rsync.daemon', `something else listens on ${listen.host}:${listen.port} already`, {
-        hint: 'rsync.listen in the configuration names another address; the machine’s own rsync daemon is used by rsync.daemon: machine',
+      throw new KatafleetError('rsync.daemon', `another program listens on ${listen.host}:${listen.port} already`, {
+        hint: 'set rsync.listen in the configuration to another address, or use the machine’s own rsync daemon: rsync.daemon: machine',
       });
     }
     const args = ['--daemon', '--no-detach', `--config=${this.#files.conf}`, `--address=${listen.host}`, `--port=${listen.port}`];
@@ -172,7 +172,7 @@ export class OwnDaemon implements RsyncDaemon {
       child.kill('SIGKILL');
       throw new KatafleetError('rsync.daemon', `katafleet's rsync daemon does not start: ${said.trim() || messageOf(error)}`, {
         cause: error,
-        hint: `${this.#files.logFile} may say more; rsync.listen in the configuration names another address`,
+        hint: `see ${this.#files.logFile}, or set rsync.listen in the configuration to another address`,
       });
     }
     // One that lives for a while is no longer held to have failed.

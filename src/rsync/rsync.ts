@@ -100,13 +100,13 @@ export class Rsync {
 
   async #prepare(): Promise<void> {
     if (process.getuid?.() !== 0) {
-      throw new KatafleetError('rsync.daemon', 'rsync needs katafleet to be root: each module is shut into its folder by chroot', {
-        hint: 'start katafleet as root, or leave rsync.daemon off',
+      throw new KatafleetError('rsync.daemon', 'rsync needs katafleet to run as root: each module is confined to its folder by chroot', {
+        hint: 'start katafleet as root, or set rsync.daemon: off',
       });
     }
     const { folder } = this.#options;
     if (!canBePath(folder)) {
-      throw new KatafleetError('rsync.daemon', `rsync.folder ${JSON.stringify(folder)} has a character that rsyncd.conf has no way to say`);
+      throw new KatafleetError('rsync.daemon', `rsync.folder ${JSON.stringify(folder)} has a character that rsyncd.conf cannot express`);
     }
     await rm(`${folder}/secrets`, { recursive: true, force: true }); // of a katafleet that was killed
     await removeDrops(`${folder}/drops`);

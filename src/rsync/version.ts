@@ -23,6 +23,6 @@ export function checkRsyncVersion(version: string, accept: readonly string[]): v
   const order = parts.map((part, index) => part - (least[index] ?? 0)).find((difference) => difference !== 0) ?? 0;
   if (order > 0 || (order === 0 && match?.[4] === undefined)) return;
   throw new KatafleetError('rsync.daemon', `rsync ${version} is refused: versions below ${least.join('.')} have security holes`, {
-    hint: `install a newer one; where the distribution has mended this one under its old number: rsync.accept: ["${version}"]`,
+    hint: `install a newer one; if the distribution has patched this version, allow it: rsync.accept: ["${version}"]`,
   });
 }

@@ -21,7 +21,7 @@ export function queueFull(job: Job, { why, retryAfterMs }: Extract<Admission, { 
     bytes: 'the runs that wait hold as many bytes as they may',
     tenant: `${job.placing.tenant} has as many runs waiting as it may`,
   };
-  return new KatafleetError('queue.full', what[why], { hint: 'come back later', retryAfterMs });
+  return new KatafleetError('queue.full', what[why], { hint: 'try again later', retryAfterMs });
 }
 
 /** A run that waited in vain: what was in the way at the end, node by node, and what the last node said that had no room after all. */

@@ -147,7 +147,7 @@ export class RunService {
     if (there !== undefined) return { id: there, known: true };
     if (this.#bytes > 0 && this.#bytes + job.bytes > this.#mostBytes) {
       throw new KatafleetError('queue.full', 'the runs that wait or run hold as many bytes as they may', {
-        hint: 'come back later',
+        hint: 'try again later',
         retryAfterMs: 1_000,
       });
     }

@@ -191,7 +191,7 @@ describe('katafleet as a service of a real swarm', function () {
     assert.deepEqual([blind.code, /is a worker of its swarm/.test(blind.stderr)], [69, true], blind.stderr);
     await about('h1', /has no image nope:1[^]*docker pull nope:1/, 66, '--image', 'nope:1');
     await about('h1', /no socket|bind source path does not exist[^]*--socket names/, 69, '--socket', '/nowhere.sock');
-    await about('h1', /publishes at all addresses/, 64, '--listen', '127.0.0.1:7420');
+    await about('h1', /publishes a port at all addresses/, 64, '--listen', '127.0.0.1:7420');
     // The swarm's own API port is another program's, and the first stack has the usual ones.
     const taken = ['--name', 'second', '--timeout', '3s'];
     await about('h1', /no node can take it: [^]*its port is used by another service[^]*choose other ports/, 69, ...taken);

@@ -308,7 +308,7 @@ describe('rsync: a real daemon, its modules and who may use them', function () {
   it('a folder of its own that rsyncd.conf has no way to say is told', async () => {
     const odd = new Rsync({ ...ground.options, folder: join(ground.folder, '100%') });
     try {
-      await assert.rejects(odd.ready(), { code: 'rsync.daemon', message: /rsync\.folder .* no way to say/ });
+      await assert.rejects(odd.ready(), { code: 'rsync.daemon', message: /rsync\.folder .* cannot express/ });
     } finally {
       await odd.close();
     }

@@ -40,7 +40,7 @@ describe('how many bytes of an image travel', () => {
     const bring = (image: string, node: string, from: string[]): PlannedStep => ({
       ...{ image, node, kind: 'bring', from, architecture: 'amd64', bytes: 1_000, handsOn: true },
     });
-    const keep: PlannedStep = { image: 'a', node: 'n4', kind: 'keep', why: 'it has it' };
+    const keep: PlannedStep = { image: 'a', node: 'n4', kind: 'keep', why: 'the node has it' };
     const plan = [bring('a', 'n1', ['s', 't']), bring('a', 'n2', ['s']), bring('b', 'n1', ['t']), bring('c', 'n1', ['s']), keep];
     const asked: string[] = [];
     const answers: Record<string, () => Promise<number | undefined>> = {

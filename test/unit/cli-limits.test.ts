@@ -54,7 +54,7 @@ describe('katafleet run: limits and profiles', () => {
   });
 
   it('asks a server for nothing where other limits stand beside the name of a profile', async () => {
-    assert.match(await run('--profile', 'jvm', '-m', '1g'), /memory came beside --profile jvm[^]*leave one of them out/);
+    assert.match(await run('--profile', 'jvm', '-m', '1g'), /got memory and --profile jvm[^]*leave one of them out/);
     assert.deepEqual(asked, []);
   });
 

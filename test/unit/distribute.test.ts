@@ -70,21 +70,21 @@ describe('planning a distribution', () => {
       node('shut', [], { imports: false }),
     ];
     const expected = (kind: string) => [
-      'katafleet/x:latest a keep it has another build than old: remove that first',
+      'katafleet/x:latest a keep it has another build than old: remove that build first',
       'katafleet/x:latest down unable no engine answers',
       `katafleet/x:latest arm ${kind} the node is arm64, the image amd64`,
-      'katafleet/x:latest old keep it has another build than a: remove that first',
-      'katafleet/x:latest shut unable images can’t be brought to it',
+      'katafleet/x:latest old keep it has another build than a: remove that build first',
+      'katafleet/x:latest shut unable images can’t be copied to it',
     ];
     assert.deepEqual(planned(nodes), expected('leave'));
     assert.deepEqual(planned(nodes, { to: nodes.map(({ name }) => name) }), expected('unable'), 'it was asked for by name');
     assert.deepEqual(
       planned([node('a', [made('x')], down), node('b', [])])[1],
-      'katafleet/x:latest b unable no node that is ready and hands out images has it: a',
+      'katafleet/x:latest b unable no ready node from which images can be copied has it: only a',
     );
     assert.deepEqual(
       planned([node('a', [made('x')], { exports: false }), node('b', [])])[1],
-      'katafleet/x:latest b unable no node that is ready and hands out images has it: a',
+      'katafleet/x:latest b unable no ready node from which images can be copied has it: only a',
     );
   });
 
@@ -95,9 +95,9 @@ describe('planning a distribution', () => {
       node('c', [image('x:1', {}, 'sha256:cc')]),
     ];
     assert.deepEqual(planned(nodes, { images: ['x:1'] }), [
-      'x:1 a keep it has another build than c: remove that first',
+      'x:1 a keep it has another build than c: remove that build first',
       'x:1 b keep it has it',
-      'x:1 c keep it has another build than a: remove that first',
+      'x:1 c keep it has another build than a: remove that build first',
     ]);
   });
 
@@ -231,7 +231,7 @@ describe('delivering', () => {
   });
 
   it('tells the whole story in JSON, and the first failure’s exit code', () => {
-    const plan = [bring('x', 'c', ['a']), { kind: 'keep', image: 'x', node: 'a', why: 'it has it' }] as PlannedStep[];
+    const plan = [bring('x', 'c', ['a']), { kind: 'keep', image: 'x', node: 'a', why: 'the node has it' }] as PlannedStep[];
     const down: PlannedStep = { kind: 'unable', image: 'x', node: 'd', why: 'down' };
     const full = { image: 'x', node: 'c', kind: 'failed', error: new KatafleetError('engine.permission', 'no', { hint: 'do' }) } as const;
     assert.equal(exitOf(plan, []), 0);

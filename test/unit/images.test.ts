@@ -44,7 +44,7 @@ describe("what of katafleet goes into its own image's build context", () => {
         ['project/images/a/build/one', 0o755, 1],
       ],
     );
-    await assert.rejects(names({ project: ['absent'] }), /absent is to go into the image and is not there/);
+    await assert.rejects(names({ project: ['absent'] }), /absent, which the image needs, is missing/);
   });
 
   it('and the packages that it needs, nested and shared ones, without types and sources', async () => {

@@ -114,6 +114,6 @@ describe('limits that are said as NAME=VALUE', () => {
   });
 
   it('fail with the reason where only the configuration may give the limit', () => {
-    assert.throws(() => limitsSaid(['network=class']), fails(/--profile/, /only the configuration .* network: /));
+    assert.throws(() => limitsSaid(['network=class']), fails(/--profile/, /the limit network can only be set in the configuration: /));
   });
 });

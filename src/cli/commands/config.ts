@@ -13,7 +13,7 @@ export function configCommand(at: At): Command {
   };
   command
     .command('check')
-    .description('Checks it: every fault with its file and line. Exits with 78 when there is one.')
+    .description('Checks the configuration and names every fault with its file and line. Exits with 78 if there is one.')
     .action(() => {
       const { config, source } = load();
       const count = (number: number, what: string) => `${number} ${what}${number === 1 ? '' : 's'}`;
@@ -23,7 +23,7 @@ export function configCommand(at: At): Command {
     });
   command
     .command('show')
-    .description('Shows it with all defaults filled in, sizes in bytes and times in ms; secrets hidden.')
+    .description('Shows the configuration with all defaults filled in, sizes in bytes and times in ms. Hides secrets.')
     .option('--json', 'print JSON')
     .action((options: { json?: boolean }) => {
       const { config } = load();

@@ -11,7 +11,7 @@ import { colours, escapeControls } from '../show/terminal.ts';
 import type { At, Where } from '../where.ts';
 
 const nameOption = () =>
-  new Option('--name <stack>', 'what it is called, and all that belongs to it').default('katafleet').argParser(stackName);
+  new Option('--name <stack>', 'name of the deployment, and prefix of all its objects').default('katafleet').argParser(stackName);
 const timeoutOption = (what: string) => new Option('--timeout <time>', what).default(120_000, '2m').argParser(parseDuration);
 
 interface DeployFlags {
@@ -29,26 +29,31 @@ interface DeployFlags {
 export function deployCommand(at: At): Command {
   return new Command('deploy')
     .description(
-      'Deploys katafleet itself, or updates what is deployed, with the configuration as --config names it, and waits until it is healthy. Prints its address.',
+      'Deploys katafleet as a service with the configuration that --config names, or updates the deployed one. Waits until it is healthy and prints its address.',
     )
     .addOption(
-      new Option('--stack <kind>', 'swarm or compose (default: as the engine is)').choices(['compose', 'swarm'] satisfies StackKind[]),
+      new Option('--stack <kind>', 'swarm or compose (default: swarm if the engine is in one, else compose)').choices([
+        'compose',
+        'swarm',
+      ] satisfies StackKind[]),
     )
     .addOption(nameOption())
     .option('--image <image>', "katafleet's own image", 'katafleet/katafleet:latest')
     .addOption(
-      new Option('-l, --listen <[host:]port>', "where the API is published; a swarm's node does it at all its addresses")
+      new Option('-l, --listen <[host:]port>', 'address of the API; in a swarm only a port, published at all addresses of the node')
         .default({ host: undefined, port: 7420 }, '127.0.0.1:7420 by Compose, 7420 in a swarm')
         .argParser(listenAddress),
     )
-    .addOption(new Option('--dial-port <port>', "where a swarm's tasks dial in").default(7421).argParser(portNumber))
+    .addOption(new Option('--dial-port <port>', 'port that the tasks of a swarm dial').default(7421).argParser(portNumber))
     .addOption(
-      new Option('--publish <mode>', 'ports of the node that it runs on, or in the mesh of all nodes')
+      new Option('--publish <mode>', 'host: ports of the node that it runs on; ingress: ports of every node, by the mesh')
         .choices(['host', 'ingress'])
         .default('host'),
     )
     .option('--socket <path>', "the engine's socket on its own host (default: the one of a unix:// endpoint, else /var/run/docker.sock)")
-    .addOption(new Option('--socket-group <gid>', 'number of its group (default: a container looks)').argParser(groupNumber))
+    .addOption(
+      new Option('--socket-group <gid>', "number of the socket's group (default: a container finds it out)").argParser(groupNumber),
+    )
     .addOption(timeoutOption('how long it may take to become healthy'))
     .action(async (flags: DeployFlags) => {
       const where = at();
@@ -79,11 +84,11 @@ export function deployCommand(at: At): Command {
 export function undeployCommand(at: At): Command {
   return new Command('undeploy')
     .description(
-      'Ends katafleet as a service (what runs may end), then removes its services, secrets, configs and networks. Its state stays, unless --volumes is given.',
+      'Stops a deployed katafleet, after the runs under way have ended, and removes its services, secrets, configs and networks. Its state stays unless --volumes is given.',
     )
     .addOption(nameOption())
-    .option('--volumes', 'its state too: the journal, katas')
-    .option('--dry-run', 'tell what would be removed')
+    .option('--volumes', 'remove its state too: the journal and the katas')
+    .option('--dry-run', 'only print what would be removed')
     .addOption(timeoutOption('how long it may take until all have gone'))
     .action(async ({ name, volumes, dryRun, timeout }: { name: string; volumes?: boolean; dryRun?: boolean; timeout: number }) => {
       const { driver } = engineOf(at());
@@ -109,18 +114,18 @@ const say = (line: string) => process.stderr.write(`${colours(process.stderr).di
 
 function stackName(text: string): string {
   if (/^[a-z0-9][a-z0-9_-]{0,31}$/.test(text)) return text;
-  throw new InvalidArgumentError('It must be 1 to 32 small letters, digits, - or _, and begin with a letter or digit.');
+  throw new InvalidArgumentError('Expected 1 to 32 lower-case letters, digits, - or _, beginning with a letter or digit.');
 }
 
 function portNumber(text: string): number {
   const port = Number(text);
   if (/^\d+$/.test(text) && port >= 1 && port <= 65_535) return port;
-  throw new InvalidArgumentError('It must be a port from 1 to 65535.');
+  throw new InvalidArgumentError('Expected a port from 1 to 65535.');
 }
 
 function groupNumber(text: string): number {
   if (/^\d{1,9}$/.test(text)) return Number(text);
-  throw new InvalidArgumentError('It must be the number of a group, as stat -c %g tells it.');
+  throw new InvalidArgumentError('Expected the number of a group, as stat -c %g prints it.');
 }
 
 function listenAddress(text: string): { host: string | undefined; port: number } {

@@ -23,15 +23,15 @@ interface DistributeFlags {
 
 export function distributeCommand(at: At): Command {
   return new Command('distribute')
-    .summary('bring images to the nodes that lack them')
+    .summary('copy images to the nodes that lack them')
     .description(
-      "Copies the named images, or all of katafleet's, from nodes that have them to those that lack them, and asks each whether it has them then. " +
-        'A copy that breaks off begins anew, twice. Exits with 0 when every node has what it was to have.',
+      "Copies the named images, or all of katafleet's, from nodes that have them to nodes that lack them, and checks that each node has them afterwards. " +
+        'A copy that breaks off is tried three times in all. Exits with 0 if every node has its images.',
     )
     .argument('[name...]', 'images, as katafleet images shows them')
     .option('--to <node...>', 'only to these nodes')
-    .option('--parallel <n>', 'nodes that are brought images at a time', parallel, 4)
-    .option('--dry-run', 'bring nothing, tell what would be brought')
+    .option('--parallel <n>', 'number of nodes that receive images at the same time', parallel, 4)
+    .option('--dry-run', 'copy nothing, only print what would be copied')
     .option('--json', 'print JSON')
     .action(async (names: string[], _options: object, command: Command) => {
       const options = command.optsWithGlobals<DistributeFlags>();
@@ -79,7 +79,7 @@ export function report(plan: readonly PlannedStep[], deliveries: readonly Delive
 
 function planTable(plan: readonly PlannedStep[], all: boolean): string {
   const shown = all ? plan : plan.filter(({ kind }) => kind !== 'bring');
-  if (shown.length === 0) return 'there is nothing to bring';
+  if (shown.length === 0) return 'there is nothing to copy';
   const rows = shown.map((step) => [
     step.image,
     step.node,

@@ -12,7 +12,7 @@ import { type At, configOf, fleetOf, type Where } from '../where.ts';
 export function doctorCommand(at: At): Command {
   return new Command('doctor')
     .description(
-      'Checks this machine, its engine and every node over ssh. Prints what is missing and the command that solves it. Exits with 1 when katafleet cannot run here.',
+      'Checks this machine, its engine and every node over ssh. Prints what is missing and the command that installs or mends it. Exits with 1 if katafleet cannot run here.',
     )
     .action(async () => {
       const findings = [...machineFindings(), ...(await ownImageFindings()), ...(await configured(at()))];

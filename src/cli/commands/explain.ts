@@ -27,13 +27,13 @@ interface ExplainFlags {
 export function explainCommand(at: At): Command {
   return new Command('explain')
     .description(
-      'Prints each node with why it is passed over, or its score. RUN is the id of a run that a running katafleet knows; SPEC is a file with a run as the API takes it, or - for standard input; without either, the options say what is wanted.',
+      'Prints for each node why it is passed over, or how it ranks. RUN is the id of a run of a running katafleet. SPEC is a file with a run in JSON, as the API takes it, or - for standard input. Without RUN and SPEC, the options describe the run.',
     )
     .argument('[run-or-spec]')
     .option('-i, --image <name>', 'image')
     .option('-m, --memory <size>', 'memory of the sandbox')
     .option('--cpus <number>', 'CPUs')
-    .option('--constraint <key==value...>', "over the nodes' labels; key!=value too")
+    .option('--constraint <key==value...>', 'what a label of the node must be; key!=value: what it must not be')
     .option('--architecture <name>', 'amd64 or arm64')
     .option('--json', 'print JSON')
     .action(async (subject: string | undefined, options: ExplainFlags) => {
@@ -75,7 +75,8 @@ export function explainCommand(at: At): Command {
 }
 
 function specOf({ image, memory, cpus, constraint, architecture }: ExplainFlags): object {
-  if (image === undefined) throw new KatafleetError('request.invalid', 'explain what? Expected a run, a file with a spec, or --image');
+  if (image === undefined)
+    throw new KatafleetError('request.invalid', 'nothing to explain: expected the id of a run, a file with a spec, or --image');
   return {
     image,
     command: ['true'],
@@ -92,7 +93,7 @@ async function readSpec(file: string): Promise<object> {
     if (typeof spec !== 'object' || spec === null) throw new Error('expected an object');
     return 'command' in spec || 'steps' in spec ? spec : { ...spec, command: ['true'] };
   } catch (cause) {
-    throw new KatafleetError('request.invalid', `${file} is no run and no file with a spec: ${messageOf(cause)}`, {
+    throw new KatafleetError('request.invalid', `${file} is neither the id of a run nor a file with a spec: ${messageOf(cause)}`, {
       cause,
       hint: 'a spec is JSON, such as {"image": "gcc-assert", "constraints": ["zone==a"]}',
     });

@@ -11,8 +11,8 @@ import { type At, fleetOf, runningServer } from '../where.ts';
 
 export function imagesCommand(at: At): Command {
   const images = new Command('images')
-    .description('Shows each image and the nodes: which can run it now, which lack it, which never can.')
-    .option('--all', "images that are none of katafleet's too")
+    .description('Shows for each image which nodes can run it now, which lack it and which can never run it.')
+    .option('--all', "images of others too, not only katafleet's")
     .option('--json', 'print JSON')
     .action(async (options: { all?: boolean; json?: boolean }) => {
       const found = await imagesOf(at);
@@ -23,12 +23,12 @@ export function imagesCommand(at: At): Command {
     });
   images
     .command('build')
-    .summary('build recipes, prove them, tag them')
+    .summary('build images from recipes, prove and tag them')
     .description(
-      'Builds the named recipes, or all, with what they stand on. An image gets its tag only when its proofs come out as declared.',
+      'Builds the named recipes, or all, and the recipes that they are built on. An image gets its tag only if its proofs end as the recipe declares.',
     )
     .argument('[name...]', 'recipes, as katafleet images list shows them')
-    .option('-v, --verbose', 'show all that the engine says')
+    .option('-v, --verbose', 'show all output of the engine')
     .action(async (names: string[], options: { verbose?: boolean }) => {
       const c = colours(process.stdout);
       const say = (line: string) => process.stdout.write(`${line}\n`);
@@ -44,7 +44,7 @@ export function imagesCommand(at: At): Command {
     });
   images
     .command('list')
-    .description('Lists the recipes and whether the node has their images.')
+    .description('Lists the recipes, and whether the node has their images.')
     .action(async (_options: object, command: Command) => {
       const options = command.optsWithGlobals<{ json?: boolean }>();
       await using fleet = fleetOf(at());

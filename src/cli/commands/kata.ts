@@ -27,8 +27,8 @@ const startPoints = inPackage('start-points/');
 
 export function kataCommand(at: At): Command {
   const kata = new Command('kata')
-    .description('Katas: exercises whose participants’ work is kept in git, each test as two commits.')
-    .option('--store <folder>', 'where the katas lie (default: KATAFLEET_KATAS, else katas.folder of the configuration)');
+    .description('Katas: exercises. The work of each participant is stored in git, with two commits for each test.')
+    .option('--store <folder>', 'folder of the katas (default: KATAFLEET_KATAS, else katas.folder of the configuration)');
   const folder = () => kata.opts<{ store?: string }>().store ?? (process.env['KATAFLEET_KATAS'] || configOf(at()).katas.folder);
   const trouble = (text: string) => process.stderr.write(`katafleet: ${escapeControls(text)}\n`);
   const kept = (run: RunTest = () => Promise.reject(new KatafleetError('internal', 'this command runs nothing'))) =>
@@ -38,9 +38,12 @@ export function kataCommand(at: At): Command {
 
   kata
     .command('create')
-    .description('Makes a kata from a start-point, and prints its id.')
-    .argument('<start-point>', 'a folder with manifest.json and, where wanted, kata.yaml; or the name of one that comes with katafleet')
-    .option('--id <id>', 'its id (default: made up)')
+    .description('Creates a kata from a start-point and prints its id.')
+    .argument(
+      '<start-point>',
+      'a folder with a manifest.json and optionally a kata.yaml, or the name of a start-point that comes with katafleet',
+    )
+    .option('--id <id>', 'id of the kata (default: a random one)')
     .option('--json', 'print JSON')
     .action(async (startPoint: string, options: { id?: string; json?: boolean }) => {
       const made = await kept().create(startPointAt(startPoint), options.id);
@@ -68,15 +71,15 @@ export function kataCommand(at: At): Command {
       }
     });
 
-  avatarCommand('test', 'tests an avatar’s files, and keeps what was written and what came of it')
+  avatarCommand('test', 'tests an avatar’s files, and stores the files and the result')
     .description(
-      'Hands the files of DIR in as an avatar’s, runs their tests, and writes what the tools made or changed back into DIR. Without DIR the avatar’s files are tested as they are. The avatar comes to be with its first test.',
+      'Takes the files of DIR as the avatar’s, runs the tests on them, and writes the files that the tools made or changed back into DIR. Without DIR it tests the avatar’s files as they are. The first test creates the avatar.',
     )
-    .argument('[dir]', 'folder with all files that the person sees; what is missing there is deleted')
+    .argument('[dir]', 'folder with all files that the person sees; a file that is missing there is deleted')
     .option('--no-write', 'leave DIR as it is')
     .addOption(limitOption())
     .addOption(profileOption('the server’s default; without a server none'))
-    .option('--allow-dotfiles', 'write files whose names begin with a dot, which shells, editors and tools may run')
+    .option('--allow-dotfiles', 'write files whose names begin with a dot; shells, editors and tools may execute such files')
     .option('-q, --quiet', "print the program's output only")
     .action(
       async (
@@ -134,8 +137,8 @@ export function kataCommand(at: At): Command {
       },
     );
 
-  avatarCommand('log', 'an avatar’s tests, newest first')
-    .option('-n, --number <count>', 'so many at most', '50')
+  avatarCommand('log', 'lists an avatar’s tests, newest first')
+    .option('-n, --number <count>', 'number of tests to show, the last ones', '50')
     .action(async (id: string, avatar: string, options: { json?: boolean; number: string }) => {
       const most = whole('number', options.number);
       const entries = await kept().log(id, avatar, 2 * most + 1);
@@ -143,19 +146,19 @@ export function kataCommand(at: At): Command {
       else say(logTable(entries, most));
     });
 
-  avatarCommand('show', 'one test: what was printed, how it went, what changed')
-    .argument('[test]', 'its number (default: the last)')
+  avatarCommand('show', 'shows a test: its output, its outcome and the changed files')
+    .argument('[test]', 'number of the test (default: the last)')
     .action(async (id: string, avatar: string, test: string | undefined, options: { json?: boolean }) => {
       const shown = await kept().show(id, avatar, test === undefined ? undefined : whole('test', test));
       if (options.json) json({ ...shown.record, ...outputJson('stdout', shown.stdout), ...outputJson('stderr', shown.stderr) });
       else await showTest(shown);
     });
 
-  avatarCommand('files', 'an avatar’s files, listed or written into a folder')
-    .option('-o, --out <folder>', 'write them into this folder, which must be empty or not there')
-    .option('-t, --test <number>', 'as they were after this test')
-    .option('--allow-dotfiles', 'write files whose names begin with a dot, which shells, editors and tools may run')
-    .option('-a, --all', 'those too that tools made and that are kept out of sight')
+  avatarCommand('files', 'lists an avatar’s files, or writes them into a folder')
+    .option('-o, --out <folder>', 'write the files into this folder; it must be empty or missing')
+    .option('-t, --test <number>', 'the files as they were after this test')
+    .option('--allow-dotfiles', 'write files whose names begin with a dot; shells, editors and tools may execute such files')
+    .option('-a, --all', 'hidden files too, which tools made')
     .action(
       async (
         id: string,
@@ -174,7 +177,7 @@ export function kataCommand(at: At): Command {
 
   kata
     .command('export')
-    .description('Writes a kata, or one avatar of it, as a git bundle: git clone can read it, and so can katafleet kata import.')
+    .description('Writes a kata, or one avatar of it, into a git bundle, for git clone or katafleet kata import.')
     .argument('<kata>', 'its id')
     .argument('[avatar]', 'only this one')
     .option('-o, --out <file>', 'the bundle (default: KATA.bundle)')
@@ -186,9 +189,9 @@ export function kataCommand(at: At): Command {
 
   kata
     .command('import')
-    .description('Takes a kata in from a bundle, whoever made it, and prints its id.')
+    .description('Imports a kata from a git bundle and prints its id.')
     .argument('<bundle>', 'the file')
-    .option('--id <id>', 'another id than its own')
+    .option('--id <id>', 'id of the imported kata (default: the one in the bundle)')
     .option('--json', 'print JSON')
     .action(async (file: string, options: { id?: string; json?: boolean }) => {
       const taken = await kept().import(file, options.id);
@@ -222,8 +225,8 @@ function whole(name: string, text: string): number {
 async function writeFolder(folder: string, { files, folders }: KataFiles, dotfiles?: boolean): Promise<string[]> {
   const there = await readdir(folder).catch(() => []);
   if (there.length > 0)
-    throw new KatafleetError('output.unwritable', `${folder} is not empty: what is in it would be handed in at the next test`, {
-      hint: 'name a folder that is empty or not there',
+    throw new KatafleetError('output.unwritable', `${folder} is not empty: the next test would take its files as the avatar's`, {
+      hint: 'name a folder that is empty or missing',
     });
   const whole = {
     files: sorted(files).map(([path, { mode, mtimeNs, content = Buffer.alloc(0) }]) => ({

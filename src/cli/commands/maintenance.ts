@@ -15,9 +15,9 @@ export function maintenanceCommand(at: At): Command {
     });
   maintenance
     .command('run')
-    .description('Does a job now.')
+    .description('Runs a maintenance job now.')
     .argument('<job>', 'inventory, reap, retention, prune or pools')
-    .option('--dry-run', 'change nothing, tell what would be done')
+    .option('--dry-run', 'change nothing, only print what would be done')
     .action(async (job: string, options: { dryRun?: boolean }) => {
       const detail = await serverOf(at()).maintain(job, options);
       process.stdout.write(`${escapeLine(job)}: ${escapeLine(detail)}\n`);

@@ -10,10 +10,10 @@ import { type At, fleetOf, namedServer, runningServer, serverOf } from '../where
 
 export function nodesCommand(at: At): Command {
   return new Command('nodes')
-    .description('Shows the nodes, as a running katafleet sees them, else by asking each once. Exits with 1 when none is ready.')
-    .option('-w, --watch', 'keep it current, until Ctrl-C')
-    .option('--interval <time>', 'how often --watch looks', '2s')
-    .option('--wide', 'engine, kernel, limits, runtimes and labels too')
+    .description('Shows the nodes as a running katafleet sees them; without one, probes each node once. Exits with 1 if no node is ready.')
+    .option('-w, --watch', 'refresh until Ctrl-C')
+    .option('--interval <time>', 'how often --watch refreshes', '2s')
+    .option('--wide', 'show engine, kernel, limits, runtimes and labels too')
     .option('--json', 'print JSON')
     .action(async (options: { watch?: boolean; interval: string; wide?: boolean; json?: boolean }) => {
       const where = at();
@@ -149,10 +149,10 @@ export function nodesTable(nodes: readonly NodeSummary[], wide: boolean, now = D
 export function cordonCommand(at: At, how: 'cordon' | 'drain' | 'uncordon', what: string): Command {
   const command = new Command(how)
     .description(
-      `${what.charAt(0).toUpperCase()}${what.slice(1)}. Needs a running katafleet serve, which remembers it; of NODE/MACHINE, its swarm does.`,
+      `${what.charAt(0).toUpperCase()}${what.slice(1)}. Needs a running katafleet serve, which stores it; for NODE/MACHINE the swarm stores it.`,
     )
     .argument('<node>', 'a node, or NODE/MACHINE for one machine of a swarm, by its host name or id');
-  if (how === 'drain') command.option('--wait <time>', 'wait until nothing runs there any more, at most so long', '0s');
+  if (how === 'drain') command.option('--wait <time>', 'how long to wait at most until no run is left on it', '0s');
   return command.action(async (node: string, options: { wait?: string }) => {
     const server = namedServer(at()) ?? serverOf(at());
     let { over, said } = decided(node, await server.decide(how, node));

@@ -42,33 +42,36 @@ interface RunFlags {
 
 export function runCommand(at: At): Command {
   return new Command('run')
-    .description('Runs CMD over the files of DIR in a fresh, memory-limited container. DIR itself is never written to.')
+    .description('Runs CMD on a copy of the files of DIR in a fresh, memory-limited container. Never writes to DIR itself.')
     .argument('<dir>', 'folder with the files')
-    .argument('[cmd...]', "the command and its arguments, after --; the image's own if absent")
+    .argument('[cmd...]', "the command and its arguments, after -- (default: the image's own)")
     .option(
       '-i, --image <name>',
-      "image: a recipe's name, or any image on the node (default: what DIR/manifest.json says, else build-essential)",
+      'name of a recipe, or any image on the node (default: the one in DIR/manifest.json, else build-essential)',
     )
     .option('-m, --memory <size>', `memory of the sandbox, its files included, such as 256m (default: ${byItself('memory')})`)
-    .option('--cpus <number>', `CPUs' worth of time (default: ${byItself('cpus')})`)
+    .option('--cpus <number>', `number of CPUs, such as 0.5 (default: ${byItself('cpus')})`)
     .option('--pids <number>', `processes and threads at once (default: ${byItself('pids')})`)
-    .option('--shm <size>', `shared memory (/dev/shm), paid from its memory; 0 for none (default: ${byItself('shm')})`)
+    .option('--shm <size>', `shared memory (/dev/shm), a part of the sandbox's memory; 0 for none (default: ${byItself('shm')})`)
     .option('-t, --timeout <time>', `longest time, such as 10s or 500ms (default: ${byItself('wallMs')})`)
-    .option('--cpu-time <time>', 'longest CPU time (default: no limit of its own)')
+    .option('--cpu-time <time>', 'longest CPU time (default: no limit)')
     .option('--output <size>', `bytes kept of stdout and of stderr, such as 64k (default: ${byItself('stdout')})`)
     .addOption(limitOption())
     .addOption(profileOption('default'))
     .option('-o, --out <folder>', 'write created and changed files here, and delete what was deleted')
-    .option('--allow-dotfiles', 'let -o write files whose names begin with a dot, which shells, editors and tools may run; never a .git')
-    .option('--with-git', 'send .git along')
+    .option(
+      '--allow-dotfiles',
+      'let -o write files whose names begin with a dot, except .git; shells, editors and tools may execute such files',
+    )
+    .option('--with-git', 'send .git folders too')
     .option(
       '--back <glob>',
-      'bring back only what it fits, such as results.xml or out/; may be repeated',
+      'bring back only files that match, such as results.xml or out/; may be repeated',
       (glob: string, all: string[] | undefined) => [...(all ?? []), glob],
     )
     .option('--json', 'print one JSON document, files included, and nothing else')
     .option('-q, --quiet', "print the program's output only")
-    .option('--stdin <file>', 'standard input of CMD, - for our own (default: our own, where it is a pipe or a file)')
+    .option('--stdin <file>', 'standard input of CMD; - for the standard input of katafleet (default: that, if it is a pipe or a file)')
     .action(async (dir: string, command: string[], options: RunFlags) => {
       const tell = (text: string) => {
         if (!options.json && !options.quiet) process.stderr.write(`katafleet: ${escapeControls(text)}\n`);
@@ -157,7 +160,7 @@ async function withCommand(fleet: Katafleet | undefined, request: RunRequest, di
   if (argv) return { ...request, steps: [{ argv: [...argv] }] };
   throw new KatafleetError(
     'request.invalid',
-    `no command: ${fleet ? `the image ${request.image} has none of its own` : 'a server does not tell of an image’s own'} and ${dir} holds no cyber-dojo.sh`,
+    `no command: ${fleet ? `the image ${request.image} has none` : 'a server does not give the command of an image'} and ${dir} holds no cyber-dojo.sh`,
     {
       hint: `katafleet run ${dir} -- make test`,
     },

@@ -10,10 +10,15 @@ const mostFaults = 10;
 
 export function serveCommand(at: At): Command {
   return new Command('serve')
-    .description('Serves the API of docs/api.md until SIGTERM or Ctrl-C: what runs then may end, what waits is kept for the next start.')
-    .option('-l, --listen <host:port>', 'where (default: server.listen of the configuration, 127.0.0.1:7420); port 0 takes a free one')
-    .option('--published <host:port>', 'what leads there, if that is another address: the published port of a container')
-    .option('--journal <file>', 'where runs are written down (default: journal.file of the configuration)')
+    .description(
+      'Serves the API of docs/api.md until SIGTERM or Ctrl-C. Then runs under way may end, and waiting runs are stored for the next start.',
+    )
+    .option(
+      '-l, --listen <host:port>',
+      'address to listen on (default: server.listen of the configuration, 127.0.0.1:7420); port 0 takes a free port',
+    )
+    .option('--published <host:port>', 'address that clients use, if it is another, such as the published port of a container')
+    .option('--journal <file>', 'file that stores the runs (default: journal.file of the configuration)')
     .action(async (options: { listen?: string; published?: string; journal?: string }) => {
       const config = configOf(at());
       const log = (line: string) => process.stderr.write(`${new Date().toISOString()} ${escapeLine(line)}\n`);
@@ -32,7 +37,7 @@ export function serveCommand(at: At): Command {
         let faults = 0;
         const fault = (error: unknown) => {
           if ((faults += 1) > mostFaults) return; // a log that can't be written is a fault too
-          log(`a fault of katafleet's own: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+          log(`error in katafleet itself: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
           reject(error instanceof Error ? error : new Error(String(error)));
         };
         process.on('unhandledRejection', fault).on('uncaughtException', fault);

@@ -33,7 +33,7 @@ export async function readFolder(folder: string, { git = false }: { git?: boolea
   if (!root.isDirectory()) throw new KatafleetError('folder.missing', `${folder} is not a folder`);
   await walk(Buffer.from(folder), Buffer.alloc(0), content, { bytes: 0, git });
   if (content.files.length === 0) {
-    throw new KatafleetError('folder.empty', `the folder ${folder} holds no file`, { hint: 'name the folder that holds the kata' });
+    throw new KatafleetError('folder.empty', `the folder ${folder} has no files`, { hint: 'name the folder that holds the kata' });
   }
   return content;
 }
@@ -71,7 +71,7 @@ async function walk(root: Buffer, below: Buffer, content: FolderContent, total: 
       if (total.bytes > uploadLimits.bytes)
         throw new KatafleetError('files.too_large', `the folder is larger than ${formatBytes(uploadLimits.bytes)}`);
       if (content.files.length >= uploadLimits.files)
-        throw new KatafleetError('files.too_many', `the folder holds more than ${uploadLimits.files} files`);
+        throw new KatafleetError('files.too_many', `the folder has more than ${uploadLimits.files} files`);
       const open = () => createReadStream(file, { highWaterMark: 64 * KiB });
       const bytes = size > atOnce ? { size, open } : await read(file, path);
       if (bytes) content.files.push({ ...entry, content: bytes });

@@ -21,7 +21,7 @@ describe('paths in the configuration that is deployed', () => {
       return [];
     } catch (error) {
       assert.ok(error instanceof KatafleetError && error.code === 'config.invalid', String(error));
-      return error.message.split('\n').map((line) => line.replace(/ is outside .*/, ''));
+      return error.message.split('\n').map((line) => line.replace(/ is a path that .*/, ''));
     }
   };
 

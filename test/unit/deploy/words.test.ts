@@ -77,11 +77,11 @@ describe('an engine that can deploy no stack of a swarm says why', () => {
   it('by its state and its API', () => {
     const active = { LocalNodeState: 'active', ControlAvailable: true };
     assert.equal(why(active), undefined);
-    assert.match(why(undefined) ?? '', /^swarm\.unavailable: .* is in no swarm \(docker swarm init/);
+    assert.match(why(undefined) ?? '', /^swarm\.unavailable: .* is in no swarm \(create one by docker swarm init/);
     assert.match(why({ LocalNodeState: 'inactive' }) ?? '', /is in no swarm/);
-    assert.match(why({ LocalNodeState: 'locked' }) ?? '', /is locked.*\(docker swarm unlock\)/);
-    assert.match(why({ LocalNodeState: 'pending' }) ?? '', /about to join/);
-    assert.match(why({ LocalNodeState: 'error', Error: 'no quorum' }) ?? '', /broken: no quorum/);
+    assert.match(why({ LocalNodeState: 'locked' }) ?? '', /in a locked swarm.*\(docker swarm unlock\)/);
+    assert.match(why({ LocalNodeState: 'pending' }) ?? '', /is joining a swarm/);
+    assert.match(why({ LocalNodeState: 'error', Error: 'no quorum' }) ?? '', /in a swarm with an error: no quorum/);
     const worker = { LocalNodeState: 'active', ControlAvailable: false, RemoteManagers: [{ Addr: '10.0.0.1:2377' }] };
     assert.match(why(worker) ?? '', /is a worker of its swarm.*--host with a manager: 10\.0\.0\.1\)/);
     assert.match(why(active, '1.40') ?? '', /speaks API 1\.40; .* need 1\.41/);

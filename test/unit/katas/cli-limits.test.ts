@@ -49,7 +49,7 @@ describe('katafleet kata test: limits and profiles', () => {
   });
 
   it('writes no test down when the limits have a fault', async () => {
-    assert.match(await test(there(), '--profile', 'jvm', '--limit', 'memory=1g'), /memory came beside --profile jvm/);
+    assert.match(await test(there(), '--profile', 'jvm', '--limit', 'memory=1g'), /got memory and --profile jvm/);
     assert.match(await test(there(), '--limit', 'opneFiles=64'), /did you mean openFiles\?/);
     const config = join(work, 'katafleet.yaml');
     // Nothing serves at this address, so that the test would run here.
