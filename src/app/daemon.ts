@@ -192,7 +192,7 @@ export class Daemon {
     await this.#app.close();
     await this.#katafleet.close();
     await this.#katas.close();
-    await this.#runs.over();
+    await this.#runs.allEnded();
     this.#journal.close();
   }
 }

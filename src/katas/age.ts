@@ -29,9 +29,9 @@ export function ageOf(
   };
 }
 
-function newestOf({ files }: KataFiles, counts: (kept: KataFile) => boolean): bigint | undefined {
+function newestOf({ files }: KataFiles, counts: (file: KataFile) => boolean): bigint | undefined {
   let newest: bigint | undefined;
-  for (const kept of files.values()) if (counts(kept) && (newest === undefined || kept.mtimeNs > newest)) newest = kept.mtimeNs;
+  for (const file of files.values()) if (counts(file) && (newest === undefined || file.mtimeNs > newest)) newest = file.mtimeNs;
   return newest;
 }
 

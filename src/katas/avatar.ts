@@ -75,7 +75,7 @@ export class Avatar {
   }
 
   /** Bytes of contents in memory. */
-  get held(): number {
+  get contentBytes(): number {
     let bytes = 0;
     for (const { content } of this.#state?.sandbox.files.values() ?? []) bytes += content?.length ?? 0;
     return bytes;

@@ -70,9 +70,9 @@ export class Branch {
     return oids;
   }
 
-  /** Packs are made few when there are many. `told` of a failure, which harms nothing. */
-  async tidy(told: (message: string) => void): Promise<void> {
-    await tidy(this.#git, this.repository).catch((error: unknown) => told(`its packs stay many: ${messageOf(error)}`));
+  /** Packs many packs into few. A failure harms nothing: it is told as a trouble. */
+  async tidy(onTrouble: (message: string) => void): Promise<void> {
+    await tidy(this.#git, this.repository).catch((error: unknown) => onTrouble(`its packs stay many: ${messageOf(error)}`));
   }
 
   /** Where its commits are: a new avatar has no repository before its first test. */

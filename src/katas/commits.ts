@@ -103,13 +103,13 @@ function difference(
   const there = new Set(Array.from(before.files.values(), ({ oid }) => oid));
   const [created, changed]: [string[], string[]] = [[], []];
   const puts: CommitPlan['puts'][number][] = [];
-  for (const [path, kept] of after.files) {
+  for (const [path, file] of after.files) {
     const old = before.files.get(path);
-    const executable = (kept.mode & 0o100) !== 0;
-    if (old && old.oid === kept.oid && ((old.mode & 0o100) !== 0) === executable) continue;
+    const executable = (file.mode & 0o100) !== 0;
+    if (old && old.oid === file.oid && ((old.mode & 0o100) !== 0) === executable) continue;
     (old ? changed : created).push(path);
-    if (!kept.content && !there.has(kept.oid)) throw new Error(`the content of ${JSON.stringify(path)} is nowhere`);
-    const content = there.has(kept.oid) || !kept.content ? { oid: kept.oid } : kept.content;
+    if (!file.content && !there.has(file.oid)) throw new Error(`the content of ${JSON.stringify(path)} is nowhere`);
+    const content = there.has(file.oid) || !file.content ? { oid: file.oid } : file.content;
     puts.push({ path: slash + path, executable, content });
   }
   const deletes = Array.from(before.files.keys()).filter((path) => !after.files.has(path));
@@ -127,9 +127,9 @@ function line(text: string): string {
 }
 
 function summary(lists: readonly [string, string[]][]): string {
-  const told = lists.filter(([, paths]) => paths.length > 0);
-  if (told.length === 0) return 'nothing new';
-  return told
+  const changes = lists.filter(([, paths]) => paths.length > 0);
+  if (changes.length === 0) return 'nothing new';
+  return changes
     .map(([verb, paths]) => `${verb} ${paths.length === 1 ? line(paths[0] ?? '').slice(0, 60) : `${paths.length} files`}`)
     .join(', ');
 }

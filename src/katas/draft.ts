@@ -27,20 +27,20 @@ export class Draft {
   }
 
   /** Tells what had to go. */
-  put(path: string, kept: KataFile): string[] {
+  put(path: string, file: KataFile): string[] {
     const displaced = this.#clear(path);
     this.delete(path);
-    this.files.set(path, kept);
-    this.bytes += kept.size;
+    this.files.set(path, file);
+    this.bytes += file.size;
     this.#count(path, 1);
     return displaced;
   }
 
-  putFolder(path: string, kept: KataFolder): string[] {
+  putFolder(path: string, folder: KataFolder): string[] {
     const displaced = ancestors(path).filter((parent) => this.files.has(parent) && this.delete(parent));
     if (this.files.has(path)) displaced.push(path);
     this.delete(path);
-    this.folders.set(path, kept);
+    this.folders.set(path, folder);
     this.#count(path, 1);
     return displaced;
   }

@@ -123,18 +123,18 @@ export async function withContents(
   git: Git,
   repository: string,
   sandbox: KataFiles,
-  wanted: (kept: KataFile) => boolean,
+  wanted: (file: KataFile) => boolean,
 ): Promise<KataFiles> {
-  const missing = [...new Set(Array.from(sandbox.files.values()).flatMap((kept) => (!kept.content && wanted(kept) ? [kept.oid] : [])))];
+  const missing = [...new Set(Array.from(sandbox.files.values()).flatMap((file) => (!file.content && wanted(file) ? [file.oid] : [])))];
   if (missing.length === 0) return sandbox;
   const contents = await readObjects(git, repository, missing, 512 * MiB);
   const byOid = new Map(missing.map((oid, index) => [oid, contents[index]]));
   const files = new Map<string, KataFile>();
-  for (const [path, kept] of sandbox.files) {
-    const content = kept.content ?? byOid.get(kept.oid);
-    files.set(path, { ...kept, content });
-    if (!content && wanted(kept))
-      throw new KatafleetError('kata.git', `${repository} lacks the content ${kept.oid} of ${JSON.stringify(path)}`);
+  for (const [path, file] of sandbox.files) {
+    const content = file.content ?? byOid.get(file.oid);
+    files.set(path, { ...file, content });
+    if (!content && wanted(file))
+      throw new KatafleetError('kata.git', `${repository} lacks the content ${file.oid} of ${JSON.stringify(path)}`);
   }
   return { files, folders: sandbox.folders };
 }

@@ -45,8 +45,8 @@ export function submit(
     });
   checkEntries(files, folders);
   const draft = new Draft(noFiles);
-  for (const [path, kept] of before.files) if (kept.hidden) draft.put(path, kept);
-  for (const [path, kept] of before.folders) if (kept.hidden) draft.putFolder(path, kept);
+  for (const [path, file] of before.files) if (file.hidden) draft.put(path, file);
+  for (const [path, folder] of before.folders) if (folder.hidden) draft.putFolder(path, folder);
   const age = ageOf(before, at);
   for (const { path, mode, mtimeNs, content } of mine(files)) {
     const oid = blobId(content);

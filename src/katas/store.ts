@@ -222,11 +222,11 @@ export class Katas implements AsyncDisposable {
   /** Lets go of idle avatars, those not used for longest first, while there are too many. */
   #forget(): void {
     let bytes = 0;
-    for (const avatar of this.#avatars.values()) bytes += avatar.held;
+    for (const avatar of this.#avatars.values()) bytes += avatar.contentBytes;
     for (const [key, avatar] of this.#avatars) {
       if (this.#avatars.size < mostKept.avatars && bytes <= mostKept.bytes) return;
       if (!avatar.idle) continue;
-      bytes -= avatar.held;
+      bytes -= avatar.contentBytes;
       this.#avatars.delete(key);
     }
   }

@@ -136,17 +136,17 @@ export class Dispatcher {
       if (this.#queue.remove(ticket.id)) this.#fail(ticket, cancelled());
     };
     const entry = entryOf(ticket);
-    const kept = this.#sessions.take(job); // its memory is booked already: it waits for nobody
-    if (!kept) this.#admit(entry);
+    const reused = this.#sessions.take(job); // its memory is booked already: it waits for nobody
+    if (!reused) this.#admit(entry);
     try {
       options.onAdmitted?.();
     } catch (error) {
-      if (kept) this.#sessions.keep(job, kept);
+      if (reused) this.#sessions.keep(job, reused);
       else this.#queue.remove(ticket.id);
       throw error;
     }
     signal?.addEventListener('abort', cancel, { once: true });
-    if (kept) void this.#attempt(entry, kept.node, { kept });
+    if (reused) void this.#attempt(entry, reused.node, { reused });
     else this.#pump();
     return result;
   }
@@ -220,19 +220,19 @@ export class Dispatcher {
   }
 
   /** One attempt: where the scheduler has booked memory for it, or in the sandbox that its session kept. */
-  async #attempt(entry: QueueEntry<Ticket>, node: string, { warm, kept }: { warm?: boolean; kept?: SessionSandbox }): Promise<void> {
+  async #attempt(entry: QueueEntry<Ticket>, node: string, { warm, reused }: { warm?: boolean; reused?: SessionSandbox }): Promise<void> {
     const ticket = entry.value;
     const { id, job, options } = ticket;
     const { recorder } = this.#options;
     const number = (ticket.attempts += 1);
-    const resumed = kept !== undefined;
-    const state = kept?.state ?? (job.request.session === undefined ? undefined : new SandboxState());
+    const resumed = reused !== undefined;
+    const state = reused?.state ?? (job.request.session === undefined ? undefined : new SandboxState());
     this.#running.set(id, ticket);
     this.#fleet.cluster.started(node);
     try {
       const begun = performance.now();
       // The journal writes while the node is asked.
-      const lease = await leaseWhile(kept ? Promise.resolve(kept.lease) : this.#lease(ticket, node, warm ?? false), () => {
+      const lease = await leaseWhile(reused ? Promise.resolve(reused.lease) : this.#lease(ticket, node, warm ?? false), () => {
         recorder?.begin(id, number, { node, ...(warm === undefined ? {} : { warm }), resumed }, Date.now());
         options.onAttempt?.(number, node);
       });
@@ -262,7 +262,7 @@ export class Dispatcher {
         else {
           const result = resultOf(tried);
           finish(result);
-          if (state && !tried.ended && mayServeAgain(job, result)) again = { lease, node, state, born: kept?.born ?? begun };
+          if (state && !tried.ended && mayServeAgain(job, result)) again = { lease, node, state, born: reused?.born ?? begun };
         }
       } finally {
         room?.close();
@@ -271,7 +271,7 @@ export class Dispatcher {
         else void lease.release().catch(() => undefined); // the reaper sees to what the engine wouldn't remove
       }
       if (!lost) return;
-      const how = { ...lost, given: lost.silent || lease.lost.aborted, resumed, warm: lease.warm };
+      const how = { ...lost, nodeLost: lost.silent || lease.lost.aborted, resumed, warm: lease.warm };
       const loss = await sandboxLost(ticket, this.#fleet.node(node), how, this.#options.attempts);
       if (loss.own && !options.signal?.aborted) finish(resultOf(lost));
       else this.#lost(entry, number, node, loss);
@@ -309,7 +309,7 @@ export class Dispatcher {
         this.#fail(ticket, error, number);
         return;
       }
-      if (loss.error.code === 'node.full' && loss.avoid) this.#sessions.makeRoom((kept) => kept === node);
+      if (loss.error.code === 'node.full' && loss.avoid) this.#sessions.makeRoom((name) => name === node);
       this.#lost(entry, number, node, { ...loss, counts: loss.counts && !resumed });
     } catch (cause) {
       ticket.settle({ error: unwritten(cause, asError(error)) });

@@ -34,19 +34,19 @@ export function restMs(times: number): number {
 
 /**
  * A sandbox that was there and went away under its run. Lost with its node, it is a try that any run may lose: as many as there
- * are tries; `given` says that the node was given up, or on a swarm the sandbox's machine. Lost while the node lives on, the run
+ * are tries; `nodeLost` says that the node was given up, or on a swarm the sandbox's machine. Lost while the node lives on, the run
  * itself may have done it: the second such loss after the command began is the run's own. Before that nothing was done: it does not
  * count, unless that happens again and again on a node that is well.
  */
 export async function sandboxLost(
   ticket: Pick<Ticket, 'own' | 'setbacks' | 'unbegun'>,
   node: Pick<Node, 'answers'> & { settings: Pick<Node['settings'], 'name'> },
-  tried: { reason: string; started: boolean; given: boolean; resumed: boolean; warm: boolean },
+  tried: { reason: string; started: boolean; nodeLost: boolean; resumed: boolean; warm: boolean },
   attempts: number,
 ): Promise<Loss> {
   const name = node.settings.name;
   const error = new KatafleetError('node.lost', `the run was lost on ${name}: ${tried.reason}`);
-  const well = !tried.given && (await node.answers());
+  const well = !tried.nodeLost && (await node.answers());
   if (tried.started) {
     ticket.setbacks = 0;
     if (well) ticket.own += 1;

@@ -27,8 +27,8 @@ export function queueFull(job: Job, { why, retryAfterMs }: Extract<Admission, { 
 /** A run that waited in vain: what was in the way at the end, node by node, and what the last node said that had no room after all. */
 export function tooLate(job: Job, wanted: Wanted, fleet: Fleet, full?: string): KatafleetError {
   const inTheWay = fleet.explain(wanted).flatMap((verdict) => (verdict.kind === 'passed_over' ? [verdict] : []));
-  const told = [...(inTheWay.length > 0 ? [list(inTheWay)] : []), ...(full === undefined ? [] : [full])];
-  const why = told.length > 0 ? `: ${told.join('; ')}` : '';
+  const words = [...(inTheWay.length > 0 ? [list(inTheWay)] : []), ...(full === undefined ? [] : [full])];
+  const why = words.length > 0 ? `: ${words.join('; ')}` : '';
   return new KatafleetError('queue.deadline', `no node could take the run within ${job.placing.queueMs} ms${why}`, {
     hint: 'give it longer to wait, or the fleet more room',
   });
@@ -55,8 +55,8 @@ export function rejection(job: Job, wanted: Wanted, fleet: Fleet): KatafleetErro
   }
   if (shares('memory_total') || shares('cpus')) {
     const [only] = permanent;
-    const told = permanent.length === 1 && only ? `${only.reasons.map(({ text }) => text).join(', ')} (${only.node})` : nodes;
-    return new KatafleetError('limits.invalid', told);
+    const words = permanent.length === 1 && only ? `${only.reasons.map(({ text }) => text).join(', ')} (${only.node})` : nodes;
+    return new KatafleetError('limits.invalid', words);
   }
   return new KatafleetError('placement.impossible', `no node can ever take the run: ${nodes}`, { hint: 'katafleet explain tells more' });
 }

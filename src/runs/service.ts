@@ -41,7 +41,7 @@ const cancelMs = 30_000;
 export class RunService {
   readonly #dispatcher: Dispatcher;
   readonly #journal: RunJournal;
-  readonly #live = new Map<string, { job: Job; cancel: AbortController; over: Promise<void> }>();
+  readonly #live = new Map<string, { job: Job; cancel: AbortController; ended: Promise<void> }>();
   readonly #waiters = new Waiters();
   readonly #owed: Owed;
   #ending = false;
@@ -105,7 +105,7 @@ export class RunService {
       const request = this.#journal.request(id);
       if (!request) throw new KatafleetError('journal.broken', 'the journal has lost what the run asked for');
       this.#start(id, checkJob(request, placing), { attempts: lastAttempt, uncounted: stopped, acceptedAt, recovered: true });
-      await this.#live.get(id)?.over;
+      await this.#live.get(id)?.ended;
     } catch (error) {
       // A katafleet that ends leaves it to the next one.
       if (!(error instanceof KatafleetError && error.code === 'service.stopping')) this.#end(id, error);
@@ -121,7 +121,7 @@ export class RunService {
       // A journal that is damaged there must not keep the others from being taken up.
       this.#onTrouble(`the run ${id} can't be ended: ${messageOf(cause)} (${messageOf(error)})`);
     }
-    void this.#owed.settled(id).then(() => this.#waiters.over(id));
+    void this.#owed.settled(id).then(() => this.#waiters.ended(id));
   }
 
   /**
@@ -164,7 +164,7 @@ export class RunService {
   /** @throws queue.full, and what onAdmitted throws */
   #start(id: string, job: Job, options: SubmitOptions): void {
     const cancel = new AbortController();
-    const over = this.#dispatcher.enqueue(job, { ...options, id, signal: cancel.signal }).then(
+    const end = this.#dispatcher.enqueue(job, { ...options, id, signal: cancel.signal }).then(
       () => undefined,
       () => undefined, // it is in the journal
     );
@@ -172,10 +172,10 @@ export class RunService {
     const gone = () => {
       this.#bytes -= job.bytes;
       this.#live.delete(id);
-      this.#waiters.over(id);
+      this.#waiters.ended(id);
     };
     // Its end is told when it is written down, and not before.
-    this.#live.set(id, { job, cancel, over: over.then(() => this.#owed.settled(id)).finally(gone) });
+    this.#live.set(id, { job, cancel, ended: end.then(() => this.#owed.settled(id)).finally(gone) });
   }
 
   /** A run with all of its result in memory. @throws run.unknown */
@@ -223,7 +223,7 @@ export class RunService {
     if (this.#recovery?.has(id)) {
       this.#owed.now(() => this.#journal.cancel(id, Date.now())); // where that can't be written, the run is taken up still
       this.#recovery.remove(id);
-      this.#waiters.over(id);
+      this.#waiters.ended(id);
     } else if (live && record.endedAt === undefined) {
       live.cancel.abort(new KatafleetError('run.cancelled', 'the run was cancelled'));
       await this.#waiters.wait(id, cancelMs); // a node or a disk may be slow to let go of it
@@ -252,10 +252,10 @@ export class RunService {
   }
 
   /** Resolves when every run that was under way has been written down, or left for the next katafleet. */
-  async over(): Promise<void> {
+  async allEnded(): Promise<void> {
     await this.#dispatcher.idle();
     this.#owed.close();
-    await Promise.all(Array.from(this.#live.values(), ({ over }) => over));
+    await Promise.all(Array.from(this.#live.values(), ({ ended }) => ended));
   }
 }
 

@@ -32,7 +32,7 @@ export class Waiters {
   }
 
   /** The run is over: all who wait for it go on. */
-  over(id: string): void {
+  ended(id: string): void {
     const those = this.#waiting.get(id);
     this.#waiting.delete(id);
     for (const wake of those ?? []) wake();
@@ -40,6 +40,6 @@ export class Waiters {
 
   /** All who wait for any run go on. */
   all(): void {
-    for (const id of [...this.#waiting.keys()]) this.over(id);
+    for (const id of [...this.#waiting.keys()]) this.ended(id);
   }
 }

@@ -50,11 +50,11 @@ export function shareTargets(total: number, nodes: readonly ShareNode[]): Map<st
 }
 
 /** What a pool should do now: start so many, and discard so many of the idle. One of the two is 0. */
-export function poolPlan({ idle, filling, target, held }: { idle: number; filling: number; target: number; held: boolean }): {
+export function poolPlan({ idle, filling, target, paused }: { idle: number; filling: number; target: number; paused: boolean }): {
   start: number;
   discard: number;
 } {
-  return { start: held ? 0 : Math.max(0, target - idle - filling), discard: Math.max(0, idle - target) };
+  return { start: paused ? 0 : Math.max(0, target - idle - filling), discard: Math.max(0, idle - target) };
 }
 
 /** A rate and a peak that fade with time. Times in ms on any steady clock. */

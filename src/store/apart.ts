@@ -47,7 +47,7 @@ export function split(result: RunResult): { result: SplitResult; pieces: Buffer[
 }
 
 /** A result whose large files are read when they are wanted. @param piece reads one row */
-export function kept(result: SplitResult, piece: (number: number) => Buffer): KeptResult {
+export function keptResult(result: SplitResult, piece: (number: number) => Buffer): KeptResult {
   const fits = within();
   const files = result.changes.files.map(({ content, ...file }) => {
     if (!Buffer.isBuffer(content)) return { ...file, content: later(content, piece) };

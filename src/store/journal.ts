@@ -6,7 +6,7 @@ import type { Placing } from '../model/placing.ts';
 import type { AttemptRecord, KeptRecord, RunRecord, RunState, RunSummary, UnendedRun } from '../model/record.ts';
 import type { RunRequest } from '../model/request.ts';
 import type { RunResult } from '../model/result.ts';
-import { kept, split, whole } from './apart.ts';
+import { keptResult, split, whole } from './apart.ts';
 import { decodeRequest, decodeResult, encodeRequest, encodeResult } from './codec.ts';
 import { type Db, openDatabase } from './database.ts';
 import { NodeBook } from './node-book.ts';
@@ -189,7 +189,7 @@ export class Journal extends NodeBook implements Disposable {
     return {
       ...summaryOf(row),
       attempts: this.#attempts(id),
-      result: result && kept(decodeResult(result.bytes), (at) => this.#piece(id, at)),
+      result: result && keptResult(decodeResult(result.bytes), (at) => this.#piece(id, at)),
     };
   }
 

@@ -39,7 +39,7 @@ export async function fakeService(
   const close = async () => {
     service.dispatcher.stop();
     await fakes.fleet.close();
-    await service.over();
+    await service.allEnded();
     journal.close();
   };
   return { ...fakes, journal, service, crash, close };

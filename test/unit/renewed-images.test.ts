@@ -117,7 +117,7 @@ describe('an image that is built anew', () => {
     await until(() => driver('a').stalled === 1);
     service.stop();
     await fleet.close();
-    await service.over();
+    await service.allEnded();
     const { state, attempts } = service.get(id);
     assert.deepEqual([state, attempts.map((attempt) => attempt.state)], ['waiting', ['lost']]);
     journal.close();

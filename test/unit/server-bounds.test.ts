@@ -115,7 +115,7 @@ describe('what runs hold', () => {
       (error) => refuses('queue.full')(error) && (error as KatafleetError).retryAfterMs !== undefined,
     );
     driver('a').letGo();
-    await bounded.over();
+    await bounded.allEnded();
     assert.equal(bounded.get(id).endedAt === undefined, false);
     const next = await bounded.accept(runOf(['echo'], big), placed());
     await bounded.wait(next.id, 60_000);

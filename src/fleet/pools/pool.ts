@@ -220,12 +220,12 @@ export class WarmPool {
       async () => {
         const work = start();
         let timer: Timer | undefined;
-        const over = new Promise<void>((resolve) => (timer = this.#clock.after(turnMs, resolve)));
+        const timeUp = new Promise<void>((resolve) => (timer = this.#clock.after(turnMs, resolve)));
         const done = work.then(
           () => timer?.cancel(),
           () => timer?.cancel(),
         );
-        await Promise.race([done, over]);
+        await Promise.race([done, timeUp]);
         return { work };
       },
       claim,
@@ -255,7 +255,7 @@ export class WarmPool {
   #adjust(): void {
     if (this.#closing.signal.aborted || this.#suspended || this.#retired) return;
     const { target } = this;
-    const { start, discard } = poolPlan({ idle: this.#idle.length, filling: this.#filling, target, held: this.#pause !== undefined });
+    const { start, discard } = poolPlan({ idle: this.#idle.length, filling: this.#filling, target, paused: this.#pause !== undefined });
     if (discard > 0) {
       for (const ready of this.#idle.splice(target)) void this.#discard(ready);
       this.#changed();

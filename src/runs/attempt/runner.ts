@@ -62,13 +62,13 @@ export async function attempt(
   try {
     await serve(lease, job, options, transfer, served);
     const ended = served.ending !== undefined || (await askAboutMemory(lease, served.steps, job.request.session !== undefined));
-    return { kind: 'done', ...came(served, lease.image), ended };
+    return { kind: 'done', ...resultOf(served, lease.image), ended };
   } catch (error) {
     if (!(error instanceof AttemptLost)) throw error;
     const { message: reason, started, silent } = error;
     served.executedAt ||= performance.now();
     served.ending = { kind: 'lost', reason };
-    return { kind: 'lost', reason, started, silent, ...came(served, lease.image) };
+    return { kind: 'lost', reason, started, silent, ...resultOf(served, lease.image) };
   }
 }
 
@@ -189,7 +189,7 @@ async function wordOfTheEngine(sandbox: ReadySandbox['sandbox'], lost: Conversat
   return { kind: 'lost', reason };
 }
 
-const came = (served: Served, image: PreparedImage) => ({ result: summary(served, image), executedAt: served.executedAt });
+const resultOf = (served: Served, image: PreparedImage) => ({ result: summary(served, image), executedAt: served.executedAt });
 
 function summary(served: Served, image: PreparedImage): RunEnd {
   const { steps, changes } = served;

@@ -22,9 +22,9 @@ export class StepOutput {
   /** Made when something is cut. */
   #end: LastBytes | undefined;
   /** Bytes that came: up to the cap, and of the end. */
-  readonly #came = { head: 0, tail: 0 };
+  readonly #received = { head: 0, tail: 0 };
   /** Bytes of the head that were not told of yet: an unfinished letter at the cap. */
-  #held = nothing;
+  #withheld = nothing;
   #cut = false;
 
   constructor(conversation: Conversation, cap: number, room: OutputRoom = endlessRoom) {
@@ -36,13 +36,13 @@ export class StepOutput {
 
   /** Takes the next bytes, and gives back those to tell of now. @throws protocol.broken beyond the cap */
   add(bytes: Buffer): Buffer {
-    this.#came.head += bytes.length;
-    if (this.#cut || this.#came.head > this.#cap) throw this.#conversation.break('more output than its cap');
+    this.#received.head += bytes.length;
+    if (this.#cut || this.#received.head > this.#cap) throw this.#conversation.break('more output than its cap');
     const kept = this.#end ? nothing : this.#keep(bytes);
     if (kept.length < bytes.length) this.#ending().add(bytes.subarray(kept.length));
-    const held = this.#head.length === this.#cap ? Math.min(unfinishedLetter(this.#head.last(3)), kept.length) : 0;
-    this.#held = Buffer.from(kept.subarray(kept.length - held));
-    return Buffer.from(kept.subarray(0, kept.length - held));
+    const withheld = this.#head.length === this.#cap ? Math.min(unfinishedLetter(this.#head.last(3)), kept.length) : 0;
+    this.#withheld = Buffer.from(kept.subarray(kept.length - withheld));
+    return Buffer.from(kept.subarray(0, kept.length - withheld));
   }
 
   /** Keeps what there is room for; a letter whose beginning was told of is kept whole. */
@@ -66,8 +66,8 @@ export class StepOutput {
 
   /** @throws protocol.broken beyond what was asked for */
   addTail(bytes: Buffer): void {
-    this.#came.tail += bytes.length;
-    if (!this.#cut || this.#came.tail > tailOf(this.#cap)) throw this.#conversation.break('more of the output’s end than asked for');
+    this.#received.tail += bytes.length;
+    if (!this.#cut || this.#received.tail > tailOf(this.#cap)) throw this.#conversation.break('more of the output’s end than asked for');
     this.#ending().add(bytes);
   }
 
@@ -75,28 +75,28 @@ export class StepOutput {
   done(bytes: number): PrintedStream {
     const head = this.#head.done();
     // An older supervisor sends no end: what came last is not the end then.
-    const endless = this.#came.tail === 0 && bytes > this.#came.head;
+    const endless = this.#received.tail === 0 && bytes > this.#received.head;
     const tail = (endless ? undefined : this.#end?.done()) ?? nothing;
-    if (!this.#cut && !this.#end) return { kept: head, bytes, cut: false, rest: this.#held };
+    if (!this.#cut && !this.#end) return { beginning: head, bytes, cut: false, rest: this.#withheld };
     const whole = bytes <= head.length + tail.length;
     const kept = whole ? head : head.subarray(0, head.length - unfinishedLetter(head));
     const end = whole ? tail : tail.subarray(restOfLetter(tail));
     const omitted = Math.max(0, bytes - kept.length - end.length);
     const gap = Buffer.from(omitted > 0 ? omissionLine(omitted) : '');
-    return { kept, bytes, cut: true, omitted, tail: end, rest: Buffer.concat([whole ? this.#held : nothing, gap, end]) };
+    return { beginning: kept, bytes, cut: true, omitted, tail: end, rest: Buffer.concat([whole ? this.#withheld : nothing, gap, end]) };
   }
 }
 
 /** What a step printed on one stream. */
-type PrintedStream = { kept: Buffer; bytes: number; /** What nobody was told of yet. */ rest: Buffer } & (
+type PrintedStream = { beginning: Buffer; bytes: number; /** What nobody was told of yet. */ rest: Buffer } & (
   { cut: false } | { cut: true; omitted: number; tail: Buffer }
 );
 
 /** The fields of a step's result. */
 export function fieldsOf(stdout: PrintedStream, stderr: PrintedStream): Pick<StepResult, Extract<keyof StepResult, `std${string}`>> {
   return {
-    stdout: stdout.kept,
-    stderr: stderr.kept,
+    stdout: stdout.beginning,
+    stderr: stderr.beginning,
     stdoutBytes: stdout.bytes,
     stderrBytes: stderr.bytes,
     stdoutCut: stdout.cut,

@@ -57,14 +57,14 @@ export function streamTransfer({ conversation }: Lease, job: Job, { state }: Tra
       await upload(conversation, delta, placed).catch(async (error: unknown) => {
         throw error instanceof ConversationLost ? await lastWords(conversation, error) : error;
       });
-      state?.given(delta, files);
+      state?.sent(delta, files);
     },
     collect: async (asked, room) => {
       if (!asked) await conversation.send(encodeFrame(hostFrame.collect));
       const { files, folders = [] } = request;
       const before = beforeOf(state?.known() ?? [...files, ...folders].map(({ path }) => path));
       const changes = await download(conversation, profile, before, room);
-      state?.came(changes);
+      state?.returned(changes);
       if (partly) state?.doubt();
       return wantedOf(changes, job.back);
     },

@@ -21,7 +21,7 @@ export class Owed {
   readonly #onTrouble: (message: string) => void;
   #timer: NodeJS.Timeout | undefined;
   #broken = false;
-  #told = false;
+  #failureTold = false;
 
   constructor(onTrouble: (message: string) => void = () => undefined) {
     this.#onTrouble = onTrouble;
@@ -75,14 +75,14 @@ export class Owed {
   }
 
   #well<T>(answer: T): T {
-    if (this.#told) this.#onTrouble('the journal can be written again');
-    this.#told = false;
+    if (this.#failureTold) this.#onTrouble('the journal can be written again');
+    this.#failureTold = false;
     return answer;
   }
 
   #fails(error: unknown): void {
-    if (!this.#told) this.#onTrouble(`the journal can't be written, and is tried again: ${messageOf(error)}`);
-    this.#told = true;
+    if (!this.#failureTold) this.#onTrouble(`the journal can't be written, and is tried again: ${messageOf(error)}`);
+    this.#failureTold = true;
     this.#broken = true;
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;

@@ -54,14 +54,14 @@ export class SandboxState {
   }
 
   /**
-   * What has to travel. Changes nothing; {@link given} tells that it did. A file whose content is another than that which lies
+   * What has to travel. Changes nothing; {@link sent} tells that it did. A file whose content is another than that which lies
    * there gets a time stamp that is newer than what was built from that one, whatever its own.
    */
   delta(files: readonly SandboxFile[], folders: readonly SandboxFolder[], clock: FileClock = { placed: placedNs(Date.now()) }): Delta {
     const wanted = new Set(files.map(({ path }) => path));
     const asked = new Set(folders.map(({ path }) => path));
     const parents = new Set([...wanted, ...asked].flatMap(above));
-    const kept = (path: string) => wanted.has(path) || parents.has(path) || asked.has(path);
+    const needed = (path: string) => wanted.has(path) || parents.has(path) || asked.has(path);
     const others = this.#others;
     const gone = Array.from(this.#files).flatMap(([path, { given }]) => (given && !wanted.has(path) ? [path] : []));
     const inTheWay = [
@@ -70,7 +70,7 @@ export class SandboxState {
       ...[...this.#files.keys(), ...others].flatMap((path) => above(path).filter((folder) => wanted.has(folder))),
       ...others.filter((path) => wanted.has(path)),
     ];
-    const remove = new Set([...inTheWay, ...this.#emptied(gone, kept), ...gone]);
+    const remove = new Set([...inTheWay, ...this.#emptied(gone, needed), ...gone]);
     const swept = (path: string) => remove.has(path) || above(path).some((folder) => remove.has(folder));
     return {
       remove: [...remove].filter((path) => !above(path).some((folder) => remove.has(folder))),
@@ -98,15 +98,15 @@ export class SandboxState {
   }
 
   /** Folders in which nothing is left once some files have gone. */
-  #emptied(gone: readonly string[], kept: (path: string) => boolean): string[] {
+  #emptied(gone: readonly string[], needed: (path: string) => boolean): string[] {
     const going = new Set(gone);
     const alive = new Set([...this.#files.keys()].filter((path) => !going.has(path)).flatMap(above));
     for (const path of this.#others) for (const folder of [path, ...above(path)]) alive.add(folder);
-    return gone.flatMap(above).filter((folder) => !alive.has(folder) && !kept(folder));
+    return gone.flatMap(above).filter((folder) => !alive.has(folder) && !needed(folder));
   }
 
   /** The delta has arrived, and the folder holds the wanted files: from here on they are the caller's, whoever made them. */
-  given(delta: Delta, wanted: readonly SandboxFile[]): void {
+  sent(delta: Delta, wanted: readonly SandboxFile[]): void {
     this.#forget(delta.remove);
     for (const { path } of delta.folders) this.#asked.add(path);
     for (const file of delta.files) {
@@ -121,7 +121,7 @@ export class SandboxState {
   }
 
   /** A run is over, and this came back. */
-  came(changes: Changes): void {
+  returned(changes: Changes): void {
     this.#served = true;
     this.#forget(changes.deleted);
     for (const { path } of changes.folders) this.#folders.add(path);

@@ -1,7 +1,7 @@
 /** The slots that can take more than before, in the order in which it happened; only the last so many are known. */
 export class Gains {
-  static readonly kept = 64;
-  readonly #last = new Int32Array(Gains.kept);
+  static readonly remembered = 64;
+  readonly #last = new Int32Array(Gains.remembered);
   #count = 0;
 
   /** What has happened up to now. */
@@ -10,14 +10,14 @@ export class Gains {
   }
 
   add(slot: number): void {
-    this.#last[this.#count % Gains.kept] = slot;
+    this.#last[this.#count % Gains.remembered] = slot;
     this.#count += 1;
   }
 
   /** Whether one of those since the mark is such; true as well when they are not all known. */
   some(mark: number, such: (slot: number) => boolean): boolean {
-    if (this.#count - mark > Gains.kept) return true;
-    for (let at = mark; at < this.#count; at += 1) if (such(this.#last[at % Gains.kept] ?? 0)) return true;
+    if (this.#count - mark > Gains.remembered) return true;
+    for (let at = mark; at < this.#count; at += 1) if (such(this.#last[at % Gains.remembered] ?? 0)) return true;
     return false;
   }
 }

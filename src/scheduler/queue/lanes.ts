@@ -53,7 +53,7 @@ export class Lanes<T> {
   readonly #rises = new Heap<{ at: number; lane: Lane<T>; ticket: number }>((a, b) => a.at < b.at);
 
   /** How much is kept, to prove that it does not grow: lanes, and places of lanes, stale ones among them. */
-  get kept(): { lanes: number; places: number } {
+  get bookSizes(): { lanes: number; places: number } {
     const groups = this.#levels.flatMap((level) => Array.from(level.values()));
     return { lanes: this.#all.size, places: groups.reduce((sum, { heap }) => sum + heap.size, this.#rises.size) };
   }

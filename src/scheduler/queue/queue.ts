@@ -49,8 +49,8 @@ export class FairQueue<T> {
   }
 
   /** Entries of the books behind the queue; they stay in proportion to what waits. */
-  get kept(): { tenants: number; lanes: number; places: number; deadlines: number } {
-    return { ...this.#lanes.kept, tenants: this.#tenants.size, deadlines: this.#deadlines.size };
+  get bookSizes(): { tenants: number; lanes: number; places: number; deadlines: number } {
+    return { ...this.#lanes.bookSizes, tenants: this.#tenants.size, deadlines: this.#deadlines.size };
   }
 
   waitingOf(tenant: string): number {

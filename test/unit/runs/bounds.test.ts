@@ -165,7 +165,7 @@ describe('a session’s state', () => {
   it('forgets as many folders as there are in one pass', () => {
     const folders = Array.from({ length: 100_000 }, (_, number) => ({ path: `some/folder/of/mine/${number}`, mode: 0o755, mtimeNs: 0n }));
     const state = new SandboxState();
-    state.came({ ...noChanges(), folders });
+    state.returned({ ...noChanges(), folders });
     // The work is counted, not its time: each deleted path is looked at once, by the set that is made of it.
     let looked = 0;
     const deleted = new Proxy(
@@ -177,7 +177,7 @@ describe('a session’s state', () => {
         },
       },
     );
-    state.came({ ...noChanges(), deleted });
+    state.returned({ ...noChanges(), deleted });
     assert.deepEqual([...state.known()], []);
     assert.equal(looked, folders.length);
   });
@@ -185,11 +185,11 @@ describe('a session’s state', () => {
   it('keeps a folder that a tool made until it is told that it is gone', () => {
     const given = [{ path: 'd/given', mode: 0o644, mtimeNs: 0n, content: Buffer.from('x') }];
     const state = new SandboxState();
-    state.given(state.delta(given, []), given);
-    state.came({ ...noChanges(), folders: [{ path: 'd/made', mode: 0o755, mtimeNs: 0n }] });
-    state.came(noChanges()); // the supervisor knows it, and says nothing of it again
+    state.sent(state.delta(given, []), given);
+    state.returned({ ...noChanges(), folders: [{ path: 'd/made', mode: 0o755, mtimeNs: 0n }] });
+    state.returned(noChanges()); // the supervisor knows it, and says nothing of it again
     assert.deepEqual(state.delta([], []).remove, ['d/given'], 'd stays, for d/made lies there');
-    state.came({ ...noChanges(), deleted: ['d/made'] });
+    state.returned({ ...noChanges(), deleted: ['d/made'] });
     assert.deepEqual(state.delta([], []).remove, ['d']);
   });
 });

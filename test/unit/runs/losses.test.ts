@@ -120,9 +120,9 @@ describe('a run whose sandbox goes away under it', () => {
   it('goes elsewhere at once where its node or machine is lost, and waits where that still answers, for it may be ending', async () => {
     const answers = () => Promise.resolve(true);
     const tried = { reason: 'it went', started: true, resumed: false, warm: true };
-    const lossOf = async (given: boolean) => {
+    const lossOf = async (nodeLost: boolean) => {
       const ticket = { own: 0, setbacks: 0, unbegun: 0 };
-      const { avoid, counts, pauseMs } = await sandboxLost(ticket, { settings: { name: 'a' }, answers }, { ...tried, given }, 3);
+      const { avoid, counts, pauseMs } = await sandboxLost(ticket, { settings: { name: 'a' }, answers }, { ...tried, nodeLost }, 3);
       return { avoid, counts, pauses: pauseMs > 0, own: ticket.own };
     };
     assert.deepEqual(await lossOf(true), { avoid: true, counts: true, pauses: false, own: 0 });

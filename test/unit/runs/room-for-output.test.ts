@@ -92,10 +92,10 @@ describe('room for output', () => {
         const printed = output.done(whole.length);
         const gap = printed.cut && printed.omitted > 0 ? omissionLine(printed.omitted) : '';
         const tail = printed.cut ? printed.tail : Buffer.alloc(0);
-        assert.ok(!`${printed.kept.toString()}${tail.toString()}`.includes('\ufffd'));
-        assert.equal(Buffer.concat([...told, printed.rest]).toString(), `${printed.kept.toString()}${gap}${tail.toString()}`);
-        assert.ok(printed.kept.length <= most + 3);
-        if (!gap) assert.ok(Buffer.concat([printed.kept, tail]).equals(whole));
+        assert.ok(!`${printed.beginning.toString()}${tail.toString()}`.includes('\ufffd'));
+        assert.equal(Buffer.concat([...told, printed.rest]).toString(), `${printed.beginning.toString()}${gap}${tail.toString()}`);
+        assert.ok(printed.beginning.length <= most + 3);
+        if (!gap) assert.ok(Buffer.concat([printed.beginning, tail]).equals(whole));
       }),
     );
   });
@@ -106,7 +106,7 @@ describe('room for output', () => {
     output.cut();
     const printed = output.done(1_000);
     assert.ok(printed.cut);
-    assert.deepEqual([printed.kept.toString(), printed.omitted, printed.tail.length], ['0123', 996, 0]);
+    assert.deepEqual([printed.beginning.toString(), printed.omitted, printed.tail.length], ['0123', 996, 0]);
   });
 
   it('is held by a run that runs, and given back when it is over', async () => {

@@ -17,8 +17,8 @@ const paths = (files: readonly { path: string }[]) => files.map(({ path }) => pa
 /** A sandbox that holds these files after a first run. */
 function after(files: SandboxFile[], changes: Partial<ReturnType<typeof noChanges>> = {}): SandboxState {
   const state = new SandboxState();
-  state.given(state.delta(files, []), files);
-  state.came({ ...noChanges(), ...changes });
+  state.sent(state.delta(files, []), files);
+  state.returned({ ...noChanges(), ...changes });
   return state;
 }
 
@@ -40,7 +40,7 @@ describe('sandbox state', () => {
     const both = [file('a'), file('received')];
     const same = state.delta(both, []);
     assert.deepEqual([same.remove, same.files], [[], []]);
-    state.given(same, both);
+    state.sent(same, both);
     assert.deepEqual(state.delta([file('a')], []).remove, ['received']);
   });
 
@@ -90,7 +90,7 @@ describe('sandbox state', () => {
             assert.ok(!inTheWay, `${path} is sent over something else`);
             folder.set(path, Buffer.from(content as Uint8Array).toString());
           }
-          state.given(delta, files);
+          state.sent(delta, files);
           for (const { path, content } of files) assert.equal(folder.get(path), Buffer.from(content as Uint8Array).toString());
           const changes = noChanges();
           for (const path of made) {
@@ -98,7 +98,7 @@ describe('sandbox state', () => {
             changes.files.push(back(path, `made ${version}`));
             folder.set(path, `made ${version}`);
           }
-          state.came(changes);
+          state.returned(changes);
         }
       }),
     );

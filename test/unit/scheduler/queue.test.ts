@@ -87,7 +87,7 @@ describe('scheduler: queue', () => {
         }
         while (inside.size > 0) assert.ok(inside.delete(queue.next(now, yes)?.id ?? 'nobody'));
         assert.equal(queue.next(now, yes), undefined);
-        assert.deepEqual(queue.kept.tenants + queue.kept.lanes, 0);
+        assert.deepEqual(queue.bookSizes.tenants + queue.bookSizes.lanes, 0);
       }),
       { numRuns: 400 },
     );
@@ -189,7 +189,7 @@ describe('scheduler: queue', () => {
     const stuck = waiting({ tenant: 'stuck', shape: 'never', priority: 9 });
     queue.admit(stuck);
     const small = (when: string) => {
-      const { tenants, lanes, places, deadlines } = queue.kept;
+      const { tenants, lanes, places, deadlines } = queue.bookSizes;
       assert.ok(lanes <= queue.size, `${when}: ${lanes} lanes for ${queue.size} runs`);
       assert.ok(tenants <= 2 * (queue.size + 1_000) + 1 && deadlines <= 2 * queue.size + 1_001 && places <= 100 * queue.size + 100, when);
     };

@@ -12,13 +12,13 @@ describe('scheduler: pool targets', () => {
   });
 
   it('a plan leads to its target, unless a failing engine is left in peace, and never does both', () => {
-    const state = fc.record({ idle: fc.nat(20), filling: fc.nat(20), target: fc.nat(20), held: fc.boolean() });
+    const state = fc.record({ idle: fc.nat(20), filling: fc.nat(20), target: fc.nat(20), paused: fc.boolean() });
     fc.assert(
       fc.property(state, (now) => {
         const { start, discard } = poolPlan(now);
         assert.ok(start === 0 || discard === 0);
         assert.ok(discard <= now.idle && start >= 0 && discard >= 0);
-        if (now.held) assert.equal(start, 0);
+        if (now.paused) assert.equal(start, 0);
         else assert.ok(now.idle - discard + now.filling + start >= now.target, 'enough are on their way');
         assert.equal(now.idle - discard, Math.min(now.idle, now.target));
       }),
