@@ -1,3 +1,4 @@
+import { defined } from '../base/defined.ts';
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { inPackage } from '../base/package-folder.ts';
@@ -25,9 +26,7 @@ export async function program(words: readonly string[] | 'all' = 'all'): Promise
   const at: At = () => {
     const { host, config, server } = root.opts<{ host?: string; config?: string; server?: string }>();
     return {
-      ...(host === undefined ? {} : { endpoint: host }),
-      ...(config === undefined ? {} : { config }),
-      ...(server === undefined ? {} : { server }),
+      ...defined({ endpoint: host, config, server }),
     };
   };
   // Completion is made from all the others.

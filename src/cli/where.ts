@@ -18,7 +18,7 @@ export interface Where {
 export type At = () => Where;
 
 export function configOf({ config }: Where): Config {
-  return loadConfig({ env: process.env, cwd: process.cwd(), ...(config === undefined ? {} : { file: config }) }).config;
+  return loadConfig({ env: process.env, cwd: process.cwd(), file: config }).config;
 }
 
 /** The fleet of the configuration, which who has read it already gives along, or the single engine that `--host` names. */

@@ -16,7 +16,7 @@ export interface Loaded {
 
 /** Where a configuration is looked for. */
 export interface ConfigPlace {
-  file?: string;
+  file?: string | undefined;
   env: NodeJS.ProcessEnv;
   cwd: string;
 }

@@ -1,3 +1,4 @@
+import { defined } from '../base/defined.ts';
 import { z } from 'zod';
 import { hour, second } from '../base/units.ts';
 import { endpointForms, isEndpoint } from '../model/driver-kind.ts';
@@ -74,7 +75,7 @@ export function reachOf({ endpoint, tls, ssh }: ReachEntry, at: (path: string) =
   return {
     endpoint,
     ...(tls === undefined ? {} : { tls: typeof tls === 'string' ? at(tls) : { ca: at(tls.ca), cert: at(tls.cert), key: at(tls.key) } }),
-    ...(ssh === undefined ? {} : { ssh: sshOf(ssh, at) }),
+    ...defined({ ssh: ssh && sshOf(ssh, at) }),
   };
 }
 

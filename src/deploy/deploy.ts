@@ -36,7 +36,7 @@ export interface DeployOptions {
   socketGroup?: number | undefined;
   timeoutMs: number;
   /** Where the configuration is looked for. */
-  config: { file?: string; env: NodeJS.ProcessEnv; cwd: string };
+  config: { file?: string | undefined; env: NodeJS.ProcessEnv; cwd: string };
   say: (line: string) => void;
 }
 

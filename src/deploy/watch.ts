@@ -55,7 +55,7 @@ export async function untilHealthy({ docker, name, hash, known, timeoutMs, say }
       const last = failed[0] ?? current;
       const hint = last && taskHint(last);
       const log = failed.length > 0 ? await lastWords(docker, service.ID, failed[0]?.ID ?? '') : '';
-      return new KatafleetError('deploy.failed', `${name} ${why}${log === '' ? '' : `; its last words:\n${log}`}`, hint ? { hint } : {});
+      return new KatafleetError('deploy.failed', `${name} ${why}${log === '' ? '' : `; its last words:\n${log}`}`, { hint });
     };
     if (/^rollback/.test(service.UpdateStatus?.State ?? ''))
       throw await fail(`was rolled back to what ran before: ${failed[0] ? words(failed[0]) : (service.UpdateStatus?.Message ?? '')}`);

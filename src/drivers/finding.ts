@@ -1,3 +1,4 @@
+import { defined } from '../base/defined.ts';
 import { KatafleetError, messageOf } from '../model/errors.ts';
 import { lacksLandlock, markCapability } from './docker/isolation.ts';
 import type { Fingerprint } from './contract.ts';
@@ -14,7 +15,7 @@ export interface Finding {
 /** An error as a finding: its hint says what to do. */
 export function failure(error: unknown): Finding {
   const mend = error instanceof KatafleetError ? error.hint : undefined;
-  return { what: messageOf(error), state: 'bad', ...(mend === undefined ? {} : { mend }) };
+  return { what: messageOf(error), state: 'bad', ...defined({ mend }) };
 }
 
 /** What a driver's diagnosis compares a node with. */

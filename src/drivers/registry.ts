@@ -140,10 +140,10 @@ function partsOf(settings: EndpointSettings, surroundings: DriverSurroundings): 
       (engine ??= new EngineDriver({
         endpoint,
         uids,
-        ...(rsyncNetwork === undefined ? {} : { rsyncNetwork }),
-        ...(cache === undefined ? {} : { cache }),
-        ...(tls === undefined ? {} : { tls }),
-        ...(endpoint.startsWith('ssh:') ? { transport: parts.transport() } : {}),
+        rsyncNetwork,
+        cache,
+        tls,
+        transport: endpoint.startsWith('ssh:') ? parts.transport() : undefined,
       })),
   };
   return parts;

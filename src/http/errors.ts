@@ -1,3 +1,4 @@
+import { defined } from '../base/defined.ts';
 import type { FastifyReply } from 'fastify';
 import { type ErrorCode, errorKinds, KatafleetError, messageOf } from '../model/errors.ts';
 import { mediaType } from './bodies.ts';
@@ -19,8 +20,7 @@ export function sendError(reply: FastifyReply, error: unknown): FastifyReply {
       message,
       fault,
       retry,
-      ...(hint === undefined ? {} : { hint }),
-      ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+      ...defined({ hint, retryAfterMs }),
     },
   });
 }

@@ -50,7 +50,7 @@ function failed(recipe: Recipe, what: string, result: RunResult, hint?: string):
   return new KatafleetError(
     'proof.failed',
     `the image of ${recipe.name} fails a proof of its recipe: ${what}${printed ? `\n${printed}` : ''}`,
-    hint === undefined ? {} : { hint },
+    { hint },
   );
 }
 

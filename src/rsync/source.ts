@@ -17,7 +17,7 @@ export interface Source extends AsyncDisposable {
  */
 export async function openSource(path: string, roots: readonly string[]): Promise<Source> {
   const refuse = (why: string, cause?: unknown) =>
-    new KatafleetError('rsync.source', `the rsync source ${JSON.stringify(path)} ${why}`, cause === undefined ? {} : { cause });
+    new KatafleetError('rsync.source', `the rsync source ${JSON.stringify(path)} ${why}`, { cause });
   if (!isAbsolute(path) || normalize(path) !== path || path.endsWith('/')) throw refuse('is not a normalized absolute path');
   if (path.split('/').includes('.git')) throw refuse('lies in a .git folder');
   const root = roots.find((candidate) => isBelow(candidate, path));

@@ -9,7 +9,7 @@ export function configCommand(at: At): Command {
   const command = new Command('config').description('The configuration, katafleet.yaml.');
   const load = () => {
     const { config: file } = at();
-    return loadConfig({ env: process.env, cwd: process.cwd(), ...(file === undefined ? {} : { file }) });
+    return loadConfig({ env: process.env, cwd: process.cwd(), file });
   };
   command
     .command('check')

@@ -71,7 +71,7 @@ export function deployCommand(at: At): Command {
           socket: flags.socket,
           socketGroup: flags.socketGroup,
           timeoutMs: flags.timeout,
-          config: { env: process.env, cwd: process.cwd(), ...(where.config === undefined ? {} : { file: where.config }) },
+          config: { env: process.env, cwd: process.cwd(), file: where.config },
           say,
         });
         process.stdout.write(`${address}\n`);
@@ -107,7 +107,7 @@ export function undeployCommand(at: At): Command {
 function engineOf({ endpoint }: Where): { driver: EngineDriver; endpoint: string } {
   const { endpoint: usual, certPath } = endpointFromEnvironment(process.env);
   if (endpoint !== undefined) return { driver: new EngineDriver({ endpoint }), endpoint };
-  return { driver: new EngineDriver({ endpoint: usual, ...(certPath === undefined ? {} : { tls: certPath }) }), endpoint: usual };
+  return { driver: new EngineDriver({ endpoint: usual, tls: certPath }), endpoint: usual };
 }
 
 const say = (line: string) => process.stderr.write(`${colours(process.stderr).dim(escapeControls(line))}\n`);

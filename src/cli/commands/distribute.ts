@@ -1,3 +1,4 @@
+import { defined } from '../../base/defined.ts';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Command, InvalidArgumentError } from 'commander';
 import { formatBytes } from '../../model/quantity.ts';
@@ -73,7 +74,7 @@ export function report(plan: readonly PlannedStep[], deliveries: readonly Delive
     const delivery = deliveries.find(({ image, node }) => image === step.image && node === step.node);
     if (delivery?.kind !== 'failed') return { ...step, ...delivery };
     const { code, message, hint } = delivery.error;
-    return { ...step, kind: delivery.kind, error: { code, message, ...(hint === undefined ? {} : { hint }) } };
+    return { ...step, kind: delivery.kind, error: defined({ code, message, hint }) };
   });
 }
 

@@ -1,3 +1,4 @@
+import { defined } from '../../base/defined.ts';
 import { readFile } from 'node:fs/promises';
 import { text } from 'node:stream/consumers';
 import { Command } from 'commander';
@@ -80,9 +81,11 @@ function specOf({ image, memory, cpus, constraint, architecture }: ExplainFlags)
   return {
     image,
     command: ['true'],
-    profile: { ...(memory === undefined ? {} : { memory: parseBytes(memory) }), ...(cpus === undefined ? {} : { cpus: Number(cpus) }) },
-    ...(constraint ? { constraints: constraint } : {}),
-    ...(architecture === undefined ? {} : { architecture }),
+    profile: defined({
+      memory: memory === undefined ? undefined : parseBytes(memory),
+      cpus: cpus === undefined ? undefined : Number(cpus),
+    }),
+    ...defined({ constraints: constraint, architecture }),
   };
 }
 

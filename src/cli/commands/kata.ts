@@ -1,3 +1,4 @@
+import { defined } from '../../base/defined.ts';
 import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -100,7 +101,7 @@ export function kataCommand(at: At): Command {
           const usual = server || profile === undefined ? undefined : profileNamed(profile, config);
           await using fleet = server ? undefined : fleetOf(where, config);
           await using katas = kept((request, { signal: ending, onOutput, of }) => {
-            const how = { ...(ending ? { signal: ending } : {}), ...(onOutput ? { onOutput } : {}) };
+            const how = defined({ signal: ending, onOutput });
             return server
               ? server.run({ ...(profile === undefined ? request : onProfile(request, profile)), session: `${of.kata}/${of.avatar}` }, how)
               : (fleet ?? fleetOf(where, config)).run({ ...request, profile: { ...usual, ...request.profile } }, how);

@@ -1,3 +1,4 @@
+import { defined } from '../../base/defined.ts';
 import '../short-lived.ts';
 import { Command } from 'commander';
 import type { z } from 'zod';
@@ -121,7 +122,7 @@ async function requestOf(
       ...(manifest?.max_seconds === undefined ? {} : { wallMs: manifest.max_seconds * 1000 }),
       ...limitsOf(options, tell),
     },
-    ...(options.back === undefined ? {} : { back: options.back }),
+    ...defined({ back: options.back }),
     steps: command.length > 0 ? [{ argv: command }] : [],
   };
 }
@@ -137,16 +138,20 @@ function limitsOf(options: RunFlags, tell: (text: string) => void): z.input<type
     if (/\d$/.test(text.trim())) tell(`${name} ${text} is taken as ${text}s; say ${text}s or ${text}ms: a later release refuses it`);
     return ms;
   };
-  const output = options.output === undefined ? undefined : parseBytes(options.output);
+  const given = (text: string | undefined, parse: (text: string) => number) => (text === undefined ? undefined : parse(text));
+  const output = given(options.output, parseBytes);
   const said = limitsSaid(options.limit ?? []);
   return {
-    ...(options.memory === undefined ? {} : { memory: parseBytes(options.memory) }),
-    ...(options.cpus === undefined ? {} : { cpus: number('cpus', options.cpus) }),
-    ...(options.pids === undefined ? {} : { pids: number('pids', options.pids) }),
-    ...(options.shm === undefined ? {} : { shm: parseBytes(options.shm) }),
-    ...(options.timeout === undefined ? {} : { wallMs: time('--timeout', options.timeout) }),
-    ...(options.cpuTime === undefined ? {} : { cpuMs: time('--cpu-time', options.cpuTime) }),
-    ...(output === undefined ? {} : { stdout: output, stderr: output }),
+    ...defined({
+      memory: given(options.memory, parseBytes),
+      cpus: given(options.cpus, (text) => number('cpus', text)),
+      pids: given(options.pids, (text) => number('pids', text)),
+      shm: given(options.shm, parseBytes),
+      wallMs: given(options.timeout, (text) => time('--timeout', text)),
+      cpuMs: given(options.cpuTime, (text) => time('--cpu-time', text)),
+      stdout: output,
+      stderr: output,
+    }),
     ...said,
   };
 }

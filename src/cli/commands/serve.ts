@@ -1,3 +1,4 @@
+import { defined } from '../../base/defined.ts';
 import { once } from 'node:events';
 import { Command } from 'commander';
 import { parseHostName } from '../../model/host-name.ts';
@@ -25,8 +26,8 @@ export function serveCommand(at: At): Command {
       const daemon = new Daemon({
         config: {
           ...config,
-          server: { ...config.server, ...(options.listen === undefined ? {} : { listen: options.listen }) },
-          journal: { ...config.journal, ...(options.journal === undefined ? {} : { file: options.journal }) },
+          server: { ...config.server, ...defined({ listen: options.listen }) },
+          journal: { ...config.journal, ...defined({ file: options.journal }) },
         },
         published: options.published,
         names: namesOf(process.env['KATAFLEET_NAMES'] ?? '', log),

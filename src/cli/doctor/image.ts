@@ -1,3 +1,4 @@
+import { defined } from '../../base/defined.ts';
 import { hostNodeFault } from '../../images/host-node.ts';
 import type { Finding } from '../../drivers/finding.ts';
 
@@ -6,5 +7,5 @@ export async function ownImageFindings(look: typeof hostNodeFault = hostNodeFaul
   const fault = await look();
   if (!fault) return [];
   const what = `katafleet's own image, which katafleet deploy needs, can't be built here: ${fault.message}`;
-  return [{ what, state: 'weak', ...(fault.hint === undefined ? {} : { mend: fault.hint }) }];
+  return [{ what, state: 'weak', ...defined({ mend: fault.hint }) }];
 }

@@ -23,8 +23,7 @@ export function engineError(error: unknown, endpoint: string, doing: string): Ka
   if (error instanceof KatafleetError) return error;
   const { statusCode, code, json }: EngineError = typeof error === 'object' && error !== null ? error : {};
   const said = json?.message ?? messageOf(error);
-  const about = (kind: ErrorCode, message: string, hint?: string) =>
-    new KatafleetError(kind, message, { cause: error, ...(hint === undefined ? {} : { hint }) });
+  const about = (kind: ErrorCode, message: string, hint?: string) => new KatafleetError(kind, message, { cause: error, hint });
   if (code === 'EACCES' || code === 'EPERM') {
     return about(
       'engine.permission',

@@ -1,3 +1,4 @@
+import { defined } from '../../base/defined.ts';
 import { z } from 'zod';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
 import { labels } from '../../model/labels.ts';
@@ -27,7 +28,7 @@ export function declared(own: Readonly<Record<string, string>>, name: string): P
   const lights = read(labels.lights, LightRules);
   const command = read(labels.command, z.array(z.string()).min(1));
   const user = ownUser(own[labels.user], name);
-  return { ...(lights ? { lights } : {}), ...(command ? { command } : {}), ...(user ? { user } : {}) };
+  return defined({ lights, command, user });
 }
 
 function ownUser(text: string | undefined, name: string): PreparedImage['user'] {

@@ -34,15 +34,15 @@ interface ProbedEngine extends EngineNode {
 export interface EngineDriverOptions {
   endpoint: string;
   /** For tcp:// with TLS: its files, or a folder with ca.pem, cert.pem and key.pem. */
-  tls?: string | TlsFiles;
+  tls?: string | TlsFiles | undefined;
   /** For ssh://, where its connections are shared. */
-  transport?: SshTransport;
+  transport?: SshTransport | undefined;
   /** The Docker network of sandboxes that fetch by rsync; none if absent, and such sandboxes are refused. */
-  rsyncNetwork?: string;
+  rsyncNetwork?: string | undefined;
   /** What its sandboxes' users are of; the default range if absent. */
-  uids?: Uids;
+  uids?: Uids | undefined;
   /** Folder of a cache for the next process; nothing outlives this one if absent. */
-  cache?: string;
+  cache?: string | undefined;
 }
 
 /** What is read of `GET /version`. */

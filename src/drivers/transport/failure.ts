@@ -96,5 +96,5 @@ export function sshError(complaint: string, target: SshTarget, settings: SshSett
   const fault = faults.find(({ says }) => says.test(complaint));
   if (!fault) return new KatafleetError('engine.unreachable', `the connection to ${at} broke${quoted}`);
   const hint = fault.hint?.({ ...settings, ...target });
-  return new KatafleetError(fault.code, `${fault.message(at)}${quoted}`, hint === undefined ? {} : { hint });
+  return new KatafleetError(fault.code, `${fault.message(at)}${quoted}`, { hint });
 }

@@ -1,3 +1,4 @@
+import { defined } from '../../base/defined.ts';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import type { ByteBudget } from '../../base/byte-budget.ts';
@@ -94,5 +95,5 @@ const sendLong = (reply: FastifyReply, json: object) => reply.type('application/
 function recordJson(record: KeptRecord, runs: RunService): object {
   const { result, ...rest } = record;
   const position = record.state === 'waiting' ? runs.dispatcher.position(record.id) : undefined;
-  return { ...rest, ...(position === undefined ? {} : { position }), ...(result ? { result: resultJson(result) } : {}) };
+  return { ...rest, ...defined({ position, result: result && resultJson(result) }) };
 }
