@@ -163,7 +163,7 @@ export class Daemon {
     try {
       this.#journal.setNodeSetting(node, { cordoned: how !== 'uncordon', draining: how === 'drain' });
     } catch (cause) {
-      throw new KatafleetError('journal.full', `${node} stays as it is: that can't be written down (${messageOf(cause)})`, { cause });
+      throw new KatafleetError('journal.full', `${node} stays as it is: the journal can't be written (${messageOf(cause)})`, { cause });
     }
     if (how === 'uncordon') fleet.uncordon(node);
     else fleet.cordon(node, how === 'drain');

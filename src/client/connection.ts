@@ -53,8 +53,11 @@ export class Connection {
       throw new KatafleetError('server.unreachable', `the server at ${this.url} is not a katafleet (it answers with status ${status})`);
     const parsed = schema.safeParse(answer);
     if (parsed.success) return parsed.data;
-    const message = `the server at ${this.url} answers ${method} ${path} in a way that this katafleet does not understand: ${faultsOf(parsed.error, 'answer')}`;
-    throw new KatafleetError('server.unreachable', message, { cause: parsed.error, hint: 'use the same release on both sides' });
+    const what = `${method} ${path} in a way that this katafleet does not understand`;
+    throw new KatafleetError('server.unreachable', `the server at ${this.url} answers ${what}: ${faultsOf(parsed.error, 'answer')}`, {
+      cause: parsed.error,
+      hint: 'use the same release on both sides',
+    });
   }
 
   async #reached(method: string, path: string, call: Call): Promise<Answer> {
