@@ -33,10 +33,10 @@ const availabilities = { cordon: 'pause', drain: 'drain', uncordon: 'active' } a
   CordonAction,
   Machine['availability']
 >;
-/** Machines behind nodes are shown as they were so short a time ago, ms. */
+/** How old the shown state of machines behind nodes may be, ms. */
 const freshMs = 1_000;
 
-/** All nodes, their books, and who is to be used. */
+/** All nodes, their books, and which of them may be used. */
 export class Fleet {
   readonly cluster = new Cluster();
   readonly nodes: readonly Node[];
@@ -48,7 +48,7 @@ export class Fleet {
   readonly #pools = new Map<string, FleetPool>();
   readonly #listeners = new Set<() => void>();
 
-  /** Connects to nothing yet. @throws endpoint.invalid */
+  /** Does not connect yet. @throws endpoint.invalid */
   constructor(options: FleetOptions) {
     this.#options = options;
     const nodeOptions: NodeOptions = {
@@ -201,7 +201,7 @@ export class Fleet {
     return fleetImages(this.nodes, (name) => this.#cordoned.has(name), this.#options.copy);
   }
 
-  /** Whether any node had the image when it was last asked. */
+  /** Whether any node had the image when the nodes were last asked. */
   hasImage(name: string): boolean {
     return this.#search.known(canonicalImage(name));
   }
@@ -212,7 +212,7 @@ export class Fleet {
     return this.hasImage(name);
   }
 
-  /** What is left over on the ready nodes; removed unless it is a dry run. Nodes that fail are told as troubles. */
+  /** Removes what is left over on the ready nodes, or only lists it in a dry run. A node that fails is told as a trouble. */
   async reap(dryRun: boolean): Promise<{ node: string; doomed: Doomed[] }[]> {
     const ready = this.nodes.filter(({ state }) => state === 'ready');
     return Promise.all(

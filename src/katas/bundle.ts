@@ -97,7 +97,7 @@ async function unfold(git: Git, file: string, quarantine: string): Promise<Map<s
 
 /** Git checks what it fetches, and takes no more memory for one object than an object may have. */
 async function fetch(git: Git, repository: string, from: string, refs: string): Promise<void> {
-  // What .gitmodules and .gitattributes say is a file of the person's here, and obeyed by nobody.
+  // .gitmodules and .gitattributes are ordinary files of the person here: no program obeys them.
   const lenient = [
     'gitmodulesUrl',
     'gitmodulesPath',

@@ -25,7 +25,7 @@ export class Lock {
       if (lock) return lock;
       if (performance.now() >= until)
         throw new KatafleetError('kata.busy', `another katafleet works on this avatar (${file})`, {
-          hint: 'try again when its test is over',
+          hint: 'try again when its test has ended',
         });
       await sleep(lookMs, undefined, signal ? { signal } : {});
     }

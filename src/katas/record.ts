@@ -28,7 +28,7 @@ export const KataRecord = z.object({
 });
 export type KataRecord = z.output<typeof KataRecord>;
 
-/** Older releases kept times beyond 64 bits of ns, of which nobody can make use: they are read as the nearest that fits. */
+/** Older releases kept times beyond 64 bits of ns, which no file system can hold: they are read as the nearest that fits. */
 const decimal = z
   .string()
   .regex(/^-?\d{1,40}$/)

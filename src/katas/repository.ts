@@ -10,7 +10,7 @@ export async function makeRepository(git: Git, repository: string): Promise<void
 }
 
 /**
- * A copy of a repository that nobody writes to, there at once or not at all. Its files are linked where the file system
+ * Copies a repository that is not written to; the copy is there whole or not at all. Its files are linked where the file system
  * can, for git never writes into a file that is there, it puts another in its place: nothing to copy, nothing to bring to
  * disk but names, and those go with the last one.
  */

@@ -107,7 +107,7 @@ export async function anyUnfinished(folder: string): Promise<boolean> {
 }
 
 /**
- * What is left in a folder of spools, in order. What was never whole was never acknowledged, and goes. The caller has the
+ * The tests that are left in a folder of spools, in order. A spool that was never whole was never acknowledged: it is removed. The caller has the
  * avatar's lock: without it, a spool may be one that another process is just writing.
  */
 export async function unfinished(folder: string): Promise<UnfinishedTest[]> {

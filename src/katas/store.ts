@@ -27,7 +27,7 @@ export interface KatasOptions {
   folder: string;
   /** Runs a test; whatever takes a request and gives a result. */
   run: RunTest;
-  /** Told of what goes wrong beside a test, a line each. */
+  /** Called with what goes wrong beside a test, one line each. */
   trouble?: (message: string) => void;
   git?: Git;
   retries?: Retries;
@@ -44,7 +44,7 @@ export interface ShownTest {
 
 /** Avatars that are kept in memory at most while nothing is under way, and what their contents may take, bytes. */
 const mostKept = { avatars: 500, bytes: 64 * MiB };
-/** Without what is easily mistaken for another when it is read out. */
+/** Without letters that are easily taken for others when an id is read out. */
 const letters = 'abcdefghjkmnpqrstuvwxyz23456789';
 
 /** The katas of a folder. */

@@ -15,7 +15,7 @@ export interface DispatcherOptions {
   idleMemory: number;
   /** Whether runs wait for nodes that are down; else they are refused when no node is up. */
   patient: boolean;
-  /** What is kept for sessions; nothing if absent. */
+  /** Bounds of the sandboxes of sessions; none are kept if absent. */
   sessions?: SessionLimits;
   recorder?: Recorder | undefined;
   /** How files travel; on the conversation alone if absent. */

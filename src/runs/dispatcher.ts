@@ -71,7 +71,7 @@ export class Dispatcher {
     return this.#options.attempts;
   }
 
-  /** Nothing new is taken or begun from here on; what waits is refused with service.stopping. */
+  /** Takes and begins no more runs; those that wait fail with service.stopping. */
   stop(): void {
     if (this.#stopping) return;
     this.#stopping = true;
@@ -79,7 +79,7 @@ export class Dispatcher {
     for (const { value } of this.#queue.expired(Infinity)) this.#fail(value, stopping());
   }
 
-  /** Ends what is kept for sessions. Resolves when it is gone. */
+  /** Ends the sandboxes of sessions. Resolves when they are gone. */
   async close(): Promise<void> {
     this.stop();
     await this.#sessions.close();
@@ -119,7 +119,7 @@ export class Dispatcher {
     if (noNode) throw noNode;
   }
 
-  /** The part that asks nobody: the run is in the queue, or its refusal thrown, when this returns. @throws queue.full, service.stopping */
+  /** The part that asks no node: when this returns, the run is in the queue. @throws queue.full, service.stopping */
   enqueue(job: Job, options: SubmitOptions = {}): Promise<RunResult> {
     if (this.#stopping) throw stopping();
     const { signal } = options;
@@ -136,7 +136,7 @@ export class Dispatcher {
       if (this.#queue.remove(ticket.id)) this.#fail(ticket, cancelled());
     };
     const entry = entryOf(ticket);
-    const reused = this.#sessions.take(job); // its memory is booked already: it waits for nobody
+    const reused = this.#sessions.take(job); // its memory is booked already: the run need not wait
     if (!reused) this.#admit(entry);
     try {
       options.onAdmitted?.();
@@ -203,7 +203,7 @@ export class Dispatcher {
     this.#makeRoom();
   }
 
-  /** What waits for want of memory alone goes before sandboxes that are kept for somebody who may come back: one at a time. */
+  /** A run that lacks only memory goes before idle sandboxes of sessions: ends one of them at a time. */
   #makeRoom(): void {
     if (this.#sessions.size === 0 || this.#sessions.leaving) return;
     for (const wanted of this.#scheduler.waiting()) {
@@ -291,7 +291,7 @@ export class Dispatcher {
     return this.#fleet.lease(node, job.image, job.limits, granted, options.signal, job.placing);
   }
 
-  /** An attempt that ended in an error: what is about the node is tried again, all else is the end. Never throws. */
+  /** Handles an attempt that ended in an error. If the node is to blame the run is tried again, else it ends. Never throws. */
   async #failed(
     entry: QueueEntry<Ticket>,
     number: number,

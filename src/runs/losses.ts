@@ -3,12 +3,12 @@ import { KatafleetError, messageOf } from '../model/errors.ts';
 import type { Node } from '../fleet/node/node.ts';
 import type { Ticket } from './ticket.ts';
 
-/** Losses of a run in sandboxes of which the node lives on, from which on the run has to answer for them. */
+/** From this many losses on nodes that are well, the run itself counts as their cause. */
 const mostOwn = 2;
-/** How long a run stays away from where it found nothing, ms: short at first, longest when it has gone on for long. */
+/** How long a run avoids a node where it found nothing, ms: short at first, `after` once there were more than `many`. */
 const rest = { firstMs: 250, mostMs: 1_000, many: 20, after: 5_000 };
 
-/** How long a run stays away from a node that is well and lost its sandbox, ms. */
+/** How long a run avoids a node that is well and lost its sandbox, ms. */
 const endingMs = 1_000;
 
 /** An attempt that came to nothing, and what that means for its run. */
@@ -27,7 +27,7 @@ export interface Loss {
 /** Errors by which a node is not there, so that nothing of the run was tried. */
 const absent: ReadonlySet<string> = new Set(['engine.unreachable', 'engine.timeout', 'node.lost', 'swarm.leaderless']);
 
-/** How long to wait after so many tries in a row that came to nothing, ms. */
+/** How long to wait after `times` attempts in a row that came to nothing, ms. */
 export function restMs(times: number): number {
   return times > rest.many ? rest.after : backoffMs(times, rest);
 }

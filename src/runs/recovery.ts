@@ -6,7 +6,7 @@ export type Recoverable = Pick<UnendedRun, 'id' | 'bytes' | 'abandoned'>;
 export interface RecoveryOptions<T extends Recoverable> {
   /** Bytes of requests that may be in memory at once; one is taken up in any case. */
   mostBytes: number;
-  /** From so many deaths on a run is taken up only while no other of its kind is. */
+  /** A run with this many deaths of katafleet is taken up only while no other such run is. */
   suspectFrom: number;
   /** Takes a run up; resolves when it is over, and never rejects. */
   start: (run: T) => Promise<void>;

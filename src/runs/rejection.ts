@@ -17,14 +17,14 @@ function list(nodes: readonly { node: string; reasons: readonly Reason[] }[]): s
 /** The queue does not take the run now. */
 export function queueFull(job: Job, { why, retryAfterMs }: Extract<Admission, { admitted: false }>): KatafleetError {
   const what = {
-    runs: 'as many runs wait as may',
-    bytes: 'the runs that wait hold as many bytes as they may',
+    runs: 'the queue has as many runs as it may',
+    bytes: 'the runs in the queue have as many bytes as they may',
     tenant: `${job.placing.tenant} has as many runs waiting as it may`,
   };
   return new KatafleetError('queue.full', what[why], { hint: 'try again later', retryAfterMs });
 }
 
-/** A run that waited in vain: what was in the way at the end, node by node, and what the last node said that had no room after all. */
+/** The error of a run that waited too long: the reasons of each node, and the words of the last node that refused it although it had room. */
 export function tooLate(job: Job, wanted: Wanted, fleet: Fleet, full?: string): KatafleetError {
   const inTheWay = fleet.explain(wanted).flatMap((verdict) => (verdict.kind === 'passed_over' ? [verdict] : []));
   const words = [...(inTheWay.length > 0 ? [list(inTheWay)] : []), ...(full === undefined ? [] : [full])];

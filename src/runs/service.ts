@@ -146,7 +146,7 @@ export class RunService {
     }
     if (there !== undefined) return { id: there, known: true };
     if (this.#bytes > 0 && this.#bytes + job.bytes > this.#mostBytes) {
-      throw new KatafleetError('queue.full', 'the runs that wait or run hold as many bytes as they may', {
+      throw new KatafleetError('queue.full', 'the runs that wait or run have as many bytes as they may', {
         hint: 'try again later',
         retryAfterMs: 1_000,
       });
@@ -198,13 +198,13 @@ export class RunService {
     return this.#live.get(id)?.job;
   }
 
-  /** The run when it is over, or as it is when the time or the signal is. @throws run.unknown */
+  /** Waits until the run ends, `ms` have passed or the signal aborts; returns its record as it is then. @throws run.unknown */
   async wait(id: string, ms: number, signal?: AbortSignal): Promise<RunRecord> {
     await this.ended(id, ms, signal);
     return this.get(id);
   }
 
-  /** Resolves when the run is over, or the time or the signal is. @throws run.unknown */
+  /** Resolves when the run ends, `ms` have passed or the signal aborts. @throws run.unknown */
   async ended(id: string, ms: number, signal?: AbortSignal): Promise<void> {
     if (this.look(id).endedAt !== undefined || ms <= 0 || this.#ending) return;
     // Also for a run that is left to the next katafleet: who asks again and again must not be answered at once each time.
@@ -245,7 +245,7 @@ export class RunService {
     this.#dispatcher.stop();
   }
 
-  /** Answers all who wait for a run, and nobody waits any more: the service ends. */
+  /** Ends all waits for runs, and takes no more: the service ends. */
   release(): void {
     this.#ending = true;
     this.#waiters.all();

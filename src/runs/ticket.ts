@@ -5,9 +5,9 @@ import type { QueueEntry } from '../scheduler/queue/entry.ts';
 import type { Job } from './job.ts';
 import type { RunOptions } from '../model/request.ts';
 
-/** Where attempts and ends are written down; the journal. Every method answers whether the run still was this attempt's. */
+/** Writes down attempts and ends: the journal. Methods return whether the attempt still was the run's current one. */
 export interface Recorder {
-  /** Whether an attempt can be written down now; nothing is begun while it can't. It can if absent. */
+  /** Whether an attempt can be written down now; no attempt begins while it can't. If absent, it always can. */
   takes?(): boolean;
   begin(id: string, attempt: number, where: { node: string; warm?: boolean; resumed?: boolean }, at: number): void;
   lost(id: string, attempt: number, reason: string, at: number): boolean;
@@ -19,11 +19,11 @@ export interface SubmitOptions extends RunOptions {
   id?: string;
   /** Attempts that were made before, by a katafleet that died. */
   attempts?: number;
-  /** How many of those a katafleet left that was told to end, so that neither run nor node is to blame. */
+  /** How many of those katafleet left because it was told to end: neither the run nor the node is to blame. */
   uncounted?: number;
   /** Unix ms; its age in the queue is counted from here. */
   acceptedAt?: number;
-  /** It was admitted by a katafleet that died, and is not asked to be admitted again. */
+  /** An earlier katafleet admitted it: it is not checked for admission again. */
   recovered?: boolean;
   /** The run has its place in the queue; what this throws takes it out again. */
   onAdmitted?: () => void;
@@ -38,12 +38,14 @@ export interface Ticket {
   options: SubmitOptions;
   attempts: number;
   /**
-   * Attempts that are none of the tries that a run has: that katafleet left when it was told to end, that found no node, no room or
-   * no image, in a session's kept sandbox, which a fresh one stands in for, or the first few whose sandbox was gone before the
-   * command began.
+   * Attempts that do not count as tries of the run:
+   * - katafleet left it, because it was told to end;
+   * - it found no node, no room or no image;
+   * - it was in a session's kept sandbox (a fresh one takes its place);
+   * - its sandbox was gone before the command began (the first few of those).
    */
   uncounted: number;
-  /** Of them, those whose sandbox was gone before the command began, on a node that was well. */
+  /** Those of them whose sandbox was gone before the command began, on a node that was well. */
   unbegun: number;
   /** Attempts whose sandbox went away after the command had begun, on a node that was well. */
   own: number;
@@ -52,9 +54,9 @@ export interface Ticket {
   patience: number | undefined;
   submitted: number;
   avoid: Set<string>;
-  /** Attempts that found a node full of what its books don't have. */
+  /** Attempts refused with node.full although the books showed room. */
   full: number;
-  /** What the last node said that it found nothing on. */
+  /** The message of the last such refusal or loss, with its node. */
   why: string | undefined;
   settle: (end: { result: RunResult } | { error: KatafleetError }) => void;
 }
@@ -110,7 +112,7 @@ export function requeued(entry: QueueEntry<Ticket>, { pauseMs, error }: { pauseM
   return { ...paused, deadline: Math.max(entry.deadline, ticket.patience ?? until) };
 }
 
-/** The journal would not take how a run ended. */
+/** The error of a run whose end the journal did not take. */
 export const unwritten = (cause: unknown, end: KatafleetError) =>
   new KatafleetError('journal.broken', `the end of the run could not be written down: ${messageOf(cause)} (it was: ${end.message})`, {
     cause,

@@ -1,15 +1,15 @@
-/** Those who wait for runs to end, by run. Nobody stays listed whose wait is over, however it ended. */
+/** Waits for the end of runs. A wait that is over leaves nothing behind, however it ended. */
 export class Waiters {
   readonly #waiting = new Map<string, Set<() => void>>();
 
-  /** How many wait. */
+  /** How many waits there are. */
   get size(): number {
     let sum = 0;
     for (const those of this.#waiting.values()) sum += those.size;
     return sum;
   }
 
-  /** Resolves when the run is over, after so many ms, or when the signal aborts. */
+  /** Resolves when the run is over, when `ms` have passed, or when the signal aborts. */
   async wait(id: string, ms: number, signal?: AbortSignal): Promise<void> {
     if (ms <= 0 || signal?.aborted) return;
     const those = this.#waiting.get(id) ?? new Set();
@@ -31,14 +31,14 @@ export class Waiters {
     }
   }
 
-  /** The run is over: all who wait for it go on. */
+  /** The run is over: ends all waits for it. */
   ended(id: string): void {
     const those = this.#waiting.get(id);
     this.#waiting.delete(id);
     for (const wake of those ?? []) wake();
   }
 
-  /** All who wait for any run go on. */
+  /** Ends the waits for all runs. */
   all(): void {
     for (const id of [...this.#waiting.keys()]) this.ended(id);
   }

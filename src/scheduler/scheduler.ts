@@ -113,7 +113,7 @@ export class Scheduler<T> {
     return !this.#cluster.gains.some(passed.mark, helps);
   }
 
-  /** A big run must not wait for ever because small ones always fit first: the likeliest node saves its memory for it. */
+  /** Reserves the likeliest node for a large run, so that it does not starve behind small runs that always fit first. */
   #pass({ id, shape }: QueueEntry<T>, wanted: Wanted, now: number): void {
     const seen = { wanted, topology: this.#cluster.topology, mark: this.#cluster.gains.mark };
     const passed = this.#passedOver.get(shape);

@@ -9,7 +9,7 @@ export interface Demand {
 }
 
 export interface PoolBounds {
-  /** Kept idle even when nobody comes. */
+  /** Idle sandboxes without any demand. */
   min: number;
   /** Never more idle than this. */
   max: number;
@@ -49,7 +49,7 @@ export function shareTargets(total: number, nodes: readonly ShareNode[]): Map<st
   return shares;
 }
 
-/** What a pool should do now: start so many, and discard so many of the idle. One of the two is 0. */
+/** What a pool should do now: how many sandboxes it starts, and how many idle ones it discards. One of the two is 0. */
 export function poolPlan({ idle, filling, target, paused }: { idle: number; filling: number; target: number; paused: boolean }): {
   start: number;
   discard: number;
@@ -75,7 +75,7 @@ export class DemandMeter {
     this.#at = now;
   }
 
-  /** A sandbox was taken; so many are in use now. */
+  /** A sandbox was taken. `inUse`: how many are in use now. */
   taken(now: number, inUse: number): void {
     this.#fade(now);
     this.#rate += (Math.LN2 / this.#halfLifeMs) * 1000;

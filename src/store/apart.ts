@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer';
 import { KiB, MiB } from '../base/units.ts';
 import type { KeptResult, Pieces, RunResult } from '../model/result.ts';
 
-/** Files of so many bytes stand beside the result that names them, and all that come after so many bytes of smaller ones. */
+/** A file of at least `apartFrom` bytes is stored apart from its result, and so is each file after `mostWithin` bytes of smaller ones. */
 const [apartFrom, mostWithin] = [256 * KiB, MiB];
 /** Bytes of a row at most; a multiple of three, so that each can be told in base64 by itself. */
 const pieceBytes = 768 * KiB;

@@ -1,4 +1,4 @@
-/** The tables, forward only: each entry takes the version before it one further. What is here is never changed. */
+/** The tables, forward only: each entry takes the version before it one further. Entries are never changed. */
 export const migrations: readonly string[] = [
   `
   CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;

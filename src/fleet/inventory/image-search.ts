@@ -8,14 +8,14 @@ export interface Searched {
   refreshImages(): Promise<boolean>;
 }
 
-/** An image that no node had is not looked for again for so long, ms. */
+/** How long an image that no node had is not searched for again, ms. */
 const missingMs = 5_000;
 /** Names come from callers: no more of them are remembered. */
 const mostMissing = 10_000;
 
 /**
  * Looks for images that are not in the books, for they may have been made a moment ago. All who look at one time share one
- * round over the nodes, and a node is never asked twice at a time: anybody may ask for names that nobody has.
+ * round over the nodes, and a node is never asked twice at a time: any caller may ask for names that do not exist.
  */
 export class ImageSearch {
   readonly #nodes: () => readonly Searched[];
@@ -26,7 +26,7 @@ export class ImageSearch {
   readonly #missing = new Map<string, number>();
   #changes = 0;
 
-  /** Slow nodes are waited for no longer than `waitMs`: what they say later is known to the next who asks. */
+  /** How long a search waits for slow nodes, ms. Their late answers serve the next search. */
   constructor(nodes: () => readonly Searched[], waitMs = 1_000) {
     this.#nodes = nodes;
     this.#waitMs = waitMs;

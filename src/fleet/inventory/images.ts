@@ -46,7 +46,7 @@ export interface BringOptions extends CopyOptions {
   from?: Node;
 }
 
-/** Sources that are tried in turn when nobody names one. */
+/** How many sources are tried in turn if the caller names none. */
 const mostSources = 3;
 
 /** Copies images from nodes that have them to nodes that lack them: each image once at a time, one after another per node. */
@@ -55,7 +55,7 @@ export class ImageCopies {
   readonly #queues = new Map<string, PQueue>();
 
   /**
-   * Resolves when the node has the image. Who asks for what is under way already waits for that, without word of its bytes.
+   * Resolves when the node has the image. A second caller waits for the copy under way, and is not told its bytes.
    * @throws image.unknown when no ready node of its architecture has it; what {@link copyImage} throws
    */
   bring(image: string, to: Node, nodes: readonly Node[], options: BringOptions = {}): Promise<void> {

@@ -57,7 +57,7 @@ export const unprobedFacts = ({ name, labels }: NodeSettings): NodeFacts => ({
   canObtain: false,
 });
 
-/** What the scheduler knows of a probed node. Until the largest of all its machines is known, no run is too large for ever. */
+/** What the scheduler knows of a probed node. Until the largest of its machines is known, no run counts as too large for it. */
 export function nodeFacts({ name, labels, withoutMemoryLimits, reserve }: NodeSettings, found: Found): NodeFacts {
   const { driver, fingerprint, machines, largestOfAll, severalMachines, canObtain } = found;
   const { memory, cpus, architecture, largest } = fingerprint;

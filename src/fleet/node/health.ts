@@ -5,7 +5,7 @@ export interface HealthRules {
   failures: number;
   /** Successes in a row until it is back; each fall within {@link HealthRules.flapMs} doubles them, up to 8 times. */
   successes: number;
-  /** A node that stays up this long is no flapper any more, ms. */
+  /** A node that stays up this long does not count as flapping any more, ms. */
   flapMs: number;
 }
 
@@ -39,7 +39,7 @@ export class Health {
     return this.#rules.successes * 2 ** Math.min(3, Math.max(0, this.#falls - 1));
   }
 
-  /** It answered. Answers the state after that; a node that was down is `ready` only when it has been good for long enough. */
+  /** It answered. Returns the state after that; a node that was down is `ready` only after enough successes in a row. */
   good(now: number): HealthState {
     this.#failures = 0;
     this.#successes += 1;
@@ -54,7 +54,7 @@ export class Health {
     return this.#state;
   }
 
-  /** Somebody could not reach it between two looks. Nothing new goes there until it has answered; no failure in a row is counted. */
+  /** A run could not reach it between two looks. Nothing new goes there until it has answered; this does not count as a failed look. */
   doubt(): HealthState {
     if (this.#state === 'ready') this.#state = 'suspect';
     return this.#state;
@@ -65,7 +65,7 @@ export class Health {
     this.#successes = 0;
     this.#failures += 1;
     if (this.#state === 'down') return this.#state;
-    // One that serves nothing has nothing to lose, and is looked at closely when it is back.
+    // A node that serves nothing goes down at the first failure: it loses nothing, and is probed when it is back.
     if (this.#failures >= this.#rules.failures || this.#state === 'probing' || this.#state === 'unusable') {
       this.#falls += 1;
       this.#state = 'down';

@@ -9,21 +9,21 @@ export interface HeldUid {
   giveBack(): void;
 }
 
-/** OPEN's longest lifetime, ms (docs/protocol.md), and a day for what came before: then a supervisor has ended, whoever still hears of it. */
+/** OPEN's longest lifetime (docs/protocol.md) and a day for the time before OPEN, ms. After that a supervisor has ended in any case. */
 export const longestLifeMs = 2 ** 32 + 24 * hour;
-/** Machines whose circle is remembered though none of their uids is in use. */
+/** Machines that are remembered although none of their uids is in use. */
 const mostIdleMachines = 1_000;
 
 interface MachineBook {
   next: number;
-  /** By uid: until when each of those who have it may live, ms by the book's clock. More than one where there are more sandboxes than uids. */
+  /** By uid: until when each sandbox that has it may live, ms by the book's clock. There is more than one if there are more sandboxes than uids. */
   held: Map<number, Map<object, number>>;
 }
 
 /**
- * Which uids are in use on which machine. They are given out in a circle that begins anywhere, so that other katafleets of the
- * same machine seldom have the same, and one that was given back is not the next. A uid is in use until each sandbox that has it is
- * known to be gone, or can't live any more: of a node that was given up for good nobody tells.
+ * The uids in use on each machine. They are given out in a circle from a random start, so that other katafleets of the same machine
+ * seldom use the same, and a uid that was given back is not the next. A uid is in use until each sandbox that has it is known to be
+ * gone, or cannot live any more: no news comes of a node that was given up for good.
  */
 export class UidBook {
   readonly range: Uids;

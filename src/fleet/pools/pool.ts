@@ -15,23 +15,23 @@ export interface ReadySandbox {
   conversation: Conversation;
 }
 
-/** Memory that was booked for a run's own sandbox; whoever makes the sandbox takes it over. */
+/** Memory that was booked for a run's own sandbox. The maker of the sandbox takes it over. */
 export interface Grant {
   readonly bytes: number;
   taken: boolean;
 }
 
 export interface PoolOptions extends PoolBounds {
-  /** Without a grant the sandbox is made to wait, and books for itself. */
+  /** Creates a sandbox. Without a grant it is an idle one, and its memory is booked here. */
   create: (signal: AbortSignal, grant?: Grant) => Promise<Sandbox>;
   remove: (sandbox: Sandbox) => Promise<void>;
-  /** Where starts wait their turn; shared by the pools of a node, for more at once only slow each other. */
+  /** The start slots, shared by the pools of a node: too many starts at once slow each other. */
   starts: Starts;
-  /** A start that takes longer keeps no other waiting for its turn, ms; if absent, it does until it is done. */
+  /** A start gives its slot back after this time, ms; if absent, when it is done. */
   turnMs?: number;
-  /** Told of what went wrong in the background. */
+  /** Called with what went wrong in the background. */
   onTrouble?: (message: string) => void;
-  /** Told when the number of idle sandboxes has changed. */
+  /** Called when the number of idle sandboxes has changed. */
   onIdle?: (idle: number) => void;
   /** Resolves when the sandbox's supervisor has greeted. */
   greet?: (sandbox: Sandbox) => Promise<Conversation>;
@@ -98,12 +98,12 @@ export class WarmPool {
     return this.#inUse === 0 && this.#work.size === 0;
   }
 
-  /** Those that are idle. */
+  /** The idle sandboxes. */
   get sandboxes(): Sandbox[] {
     return this.#idle.map(({ sandbox }) => sandbox);
   }
 
-  /** What the pool is heading for. */
+  /** How many idle sandboxes the pool wants now. */
   get target(): number {
     return poolTarget({ ...this.#demand.at(this.#clock.now()), replacementMs: this.#replacementMs }, this.#bounds);
   }
@@ -114,7 +114,7 @@ export class WarmPool {
     this.#adjust();
   }
 
-  /** What waits is dropped and nothing is started, until {@link resume}: the node is lost, or is to be emptied. */
+  /** Drops the idle sandboxes and starts none, until {@link resume}: the node is lost, or is to be emptied. */
   suspend(): void {
     this.#suspended = true;
     for (const ready of this.#idle.splice(0)) void this.#discard(ready);
@@ -131,8 +131,8 @@ export class WarmPool {
   }
 
   /**
-   * Idle sandboxes that match go, and are replaced; with a pause nothing is started for so long, ms, and what is being started is
-   * broken off. Resolves when they are gone, or the reaper's.
+   * Removes the idle sandboxes that match; they are replaced. With a pause the pool starts nothing for that time, ms, and breaks off
+   * what it is starting. Resolves when they are removed, or left to the reaper.
    */
   async dismiss(matches: (sandbox: Sandbox) => boolean, pauseMs = 0): Promise<void> {
     const going = this.#idle.filter(({ sandbox }) => matches(sandbox));
@@ -151,7 +151,7 @@ export class WarmPool {
     this.#options.onIdle?.(this.#idle.length);
   }
 
-  /** Resolves when as many are idle as the target says, or rejects when the signal says so. */
+  /** Resolves when as many are idle as the target says. @throws the signal's reason */
   async filled(signal?: AbortSignal): Promise<void> {
     while (this.#idle.length < this.target) {
       signal?.throwIfAborted();
@@ -163,8 +163,8 @@ export class WarmPool {
   }
 
   /**
-   * An idle sandbox at once, one that is not shunned where there is one, or a new one, started before any refill and in the
-   * order of what runs claim. @throws sandbox.failed, engine.*, the signal's reason
+   * Returns an idle sandbox at once, one that is not shunned if possible; else starts a new one, before any refill and in the order
+   * of the runs' claims. @throws sandbox.failed, engine.*, the signal's reason
    */
   async acquire(claim: Claim, { signal, grant, shuns }: AcquireOptions = {}): Promise<ReadySandbox & { warm: boolean }> {
     this.#inUse += 1;
@@ -191,7 +191,7 @@ export class WarmPool {
     }
   }
 
-  /** A sandbox that was acquired has served: it is destroyed. Resolves when the engine has confirmed it. */
+  /** Destroys a sandbox that was acquired. Resolves when the engine has confirmed it. */
   async release(ready: ReadySandbox): Promise<void> {
     this.#inUse -= 1;
     await this.#track(this.#retire(ready));
@@ -212,7 +212,7 @@ export class WarmPool {
     await this.#options.remove(sandbox);
   }
 
-  /** Waits for its turn, and for the end of what it starts; the turn is over before, where that takes long. */
+  /** Waits for a start slot and for the start. The slot is given back earlier if the start takes longer than `turnMs`. */
   async #turn<T>(start: () => Promise<T>, claim?: Claim, signal?: AbortSignal): Promise<T> {
     const { starts, turnMs } = this.#options;
     if (turnMs === undefined) return starts.add(start, claim, signal);
@@ -333,15 +333,15 @@ export class WarmPool {
   }
 
   /**
-   * Its image was built anew, or is gone: what is idle goes, and nothing more is begun. What a run has, or is being started for
-   * one, is left to it. Resolves when nothing is under way.
+   * The image was built anew, or is gone: removes the idle sandboxes and starts no more. Sandboxes that runs have, or that are being
+   * started for runs, stay theirs. Resolves when nothing is under way.
    */
   async retire(): Promise<void> {
     this.#retired = true;
     await this.#empty(new PoolRetired());
   }
 
-  /** Removes what is idle and waits for what is under way. */
+  /** Removes the idle sandboxes and waits for what is under way. */
   async close(): Promise<void> {
     const closed = new KatafleetError('service.stopping', 'katafleet is ending, and the pool is closed'); // runs are left to the next
     this.#closing.abort(closed);

@@ -31,7 +31,7 @@ export class Starts {
     this.#clock = clock;
   }
 
-  /** How many starts go at once. What is under way goes on when it becomes less. */
+  /** How many starts go at once. When it becomes less, starts under way go on. */
   set concurrency(starts: number) {
     this.#concurrency = starts;
     this.#grant();

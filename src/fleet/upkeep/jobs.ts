@@ -10,7 +10,7 @@ export interface UpkeepRecords {
   readonly since: number;
   /** When each image was last asked for by a run, by its canonical name. */
   imageUses(): ReadonlyMap<string, number>;
-  /** Forgets what is older. Returns how much that was. */
+  /** Forgets what is older. Returns how many there were. */
   prune(before: { resultsBefore: number; eventsBefore: number }): Promise<{ runs: number; events: number }>;
 }
 
@@ -20,7 +20,7 @@ export interface UpkeepRules {
   /** How long results and events are kept, ms. */
   keepResultsMs: number;
   keepEventsMs: number;
-  /** Images of ours that no run has used for so long go, ms; undefined keeps them. */
+  /** Removes katafleet's images that no run has used for this time, ms; undefined keeps them. */
   pruneAfterMs: number | undefined;
   /** Names of images that stay. */
   keepImages: readonly string[];

@@ -22,7 +22,7 @@ export interface MaintenanceMemory {
     { startedAt?: number | undefined; endedAt?: number | undefined; outcome?: string | undefined; detail?: string | undefined } | undefined;
 }
 
-/** What is done again and again: each job alone, a little off its time so that many katafleets don't do it together. */
+/** Runs jobs on schedules: never the same job twice at once, and with a jitter, so that many katafleets do not do it at the same time. */
 export class Maintenance {
   readonly #jobs: ReadonlyMap<string, MaintenanceJob>;
   readonly #memory: MaintenanceMemory;

@@ -5,13 +5,13 @@ import type { NodeImage } from '../../drivers/contract.ts';
 export interface PruneRules {
   /** Unix ms. */
   now: number;
-  /** Images of ours that no run has used for so long go, ms; undefined keeps them. */
+  /** Removes katafleet's images that no run has used for this time, ms; undefined keeps them. */
   afterMs: number | undefined;
   /** Names that stay. */
   keep: readonly string[];
   /** When a canonical name was last asked for by a run, Unix ms. */
   lastUsed: (name: string) => number | undefined;
-  /** When katafleet began to remember uses, Unix ms: nothing goes for want of a use that nobody could have seen. */
+  /** When katafleet began to remember uses, Unix ms: a use before that could not be seen, so it does not count as missing. */
   since: number;
 }
 

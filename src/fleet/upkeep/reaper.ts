@@ -19,7 +19,7 @@ export interface ReapView {
   gone?: (owner: string) => boolean;
 }
 
-/** One journal has one katafleet at a time: what carries its identity and an older epoch is nobody's. */
+/** One journal has one katafleet at a time: a container with its identity and an older epoch has no owner. */
 export interface JournalIdentity {
   identity: string;
   epoch: number;
@@ -35,8 +35,8 @@ export interface Doomed {
 
 /**
  * Why a container may be removed, or undefined. A killed katafleet leaves its sandboxes behind: they end by themselves
- * when their stream closes, but nobody removes them. The same with a living owner that has given its sandbox up, where
- * the engine could not remove it then. Whatever is past its deadline goes too, whoever made it.
+ * when their stream closes, but no process removes them. The same holds for a living owner that gave its sandbox up when the
+ * engine could not remove it. A container that is past its deadline goes too, whatever made it.
  */
 export function reapReason(container: OwnedContainer, view: ReapView): string | undefined {
   const { now, fleet, inUse, journal, graceMs = 0, gone = ownerIsGone } = view;
@@ -51,7 +51,7 @@ export function reapReason(container: OwnedContainer, view: ReapView): string | 
   return undefined;
 }
 
-/** What on a node may go. @throws engine.* */
+/** Returns the containers on a node that may be removed. @throws engine.* */
 export async function reapPlan(driver: Driver, view: ReapView & { endedSince?: Map<string, number> }): Promise<Doomed[]> {
   const all = await driver.list();
   const { endedSince } = view;

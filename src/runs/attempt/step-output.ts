@@ -23,7 +23,7 @@ export class StepOutput {
   #end: LastBytes | undefined;
   /** Bytes that came: up to the cap, and of the end. */
   readonly #received = { head: 0, tail: 0 };
-  /** Bytes of the head that were not told of yet: an unfinished letter at the cap. */
+  /** Bytes of the head that were not passed on yet: an unfinished letter at the cap. */
   #withheld = nothing;
   #cut = false;
 
@@ -88,7 +88,7 @@ export class StepOutput {
 }
 
 /** What a step printed on one stream. */
-type PrintedStream = { beginning: Buffer; bytes: number; /** What nobody was told of yet. */ rest: Buffer } & (
+type PrintedStream = { beginning: Buffer; bytes: number; /** Bytes that were not passed on yet. */ rest: Buffer } & (
   { cut: false } | { cut: true; omitted: number; tail: Buffer }
 );
 

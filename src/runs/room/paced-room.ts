@@ -3,13 +3,13 @@ import type { Room } from '../../base/byte-budget.ts';
 /** How long a run may wait in all for room for what it changed, ms. Its sandbox lives so much longer. */
 export const mostWaitMs = 600_000;
 /**
- * While others wait, what a sandbox has room for comes within so long, ms, and the time that so many bytes take, at so many in a
- * millisecond. Looked at so often, ms.
+ * While other runs wait for room, a sandbox must send what it has room for within `graceMs` and the time that its bytes take at
+ * `bytesPerMs`. Checked every `lookMs`.
  */
 export const pace = { graceMs: 60_000, bytesPerMs: 1_024, lookMs: 1_000 };
 
 interface RoomUser {
-  /** Waits for what others hold, for so long at most, ms. @throws when that is over, or somebody is no longer interested */
+  /** Waits for room that others have, `ms` at most. @throws when that time is over, or the run is cancelled */
   wait(ms: number, granted: Promise<void>): Promise<void>;
   /** The sandbox held room for too long. */
   tooSlow(why: Error): void;
@@ -17,7 +17,7 @@ interface RoomUser {
 
 /**
  * Room for what a sandbox sends. From its first byte of room on, what it has room for must come at no less than {@link pace}, as long as
- * others wait for room: a node with a slow line is in nobody's way else. The time stands still while the sandbox itself has to wait.
+ * others wait for room: otherwise a node with a slow line delays no other run. The time stands still while the sandbox itself has to wait.
  */
 export class PacedRoom {
   readonly #room: Room;
@@ -32,7 +32,7 @@ export class PacedRoom {
     this.#user = user;
   }
 
-  /** Resolves when there is room for so many bytes more. `moreMs`: what they may take beyond the pace. @throws what `wait` throws */
+  /** Resolves when there is room for `bytes` more. `moreMs`: the time that they may take beyond the pace. @throws what `wait` throws */
   async take(bytes: number, moreMs = 0): Promise<void> {
     const granted = this.#room.take(bytes);
     if (granted) {

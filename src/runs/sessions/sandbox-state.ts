@@ -3,7 +3,7 @@ import { defaultModes, placedNs, type SandboxFile, type SandboxFolder } from '..
 import type { Changes } from '../../model/result.ts';
 
 interface Known {
-  /** SHA-256 of its bytes; undefined where nobody knows them. */
+  /** SHA-256 of its bytes; undefined if they are not known. */
   hash: string | undefined;
   mode: number;
   /** The time stamp that it was sent or came back with. The sandbox may have given it a newer one. */

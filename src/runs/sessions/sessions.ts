@@ -9,7 +9,7 @@ export interface SessionLimits {
   most: number;
   /** Of one tenant. */
   perTenant: number;
-  /** A sandbox that nobody came back to for so long goes, ms. */
+  /** A sandbox that its session did not use for this time is released, ms. */
   idleMs: number;
   /** No sandbox serves for longer than this, ms. */
   ageMs: number;

@@ -1,4 +1,4 @@
-/** The slots that can take more than before, in the order in which it happened; only the last so many are known. */
+/** The slots that can take more than before, the latest last. Only the last {@link Gains.remembered} are known. */
 export class Gains {
   static readonly remembered = 64;
   readonly #last = new Int32Array(Gains.remembered);

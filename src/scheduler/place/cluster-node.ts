@@ -22,7 +22,7 @@ export interface NodeFacts {
   total: number;
   /** Where several machines stand behind it: what the largest that is in use has for sandboxes, for none is larger. */
   largest?: { memory: number; cpus: number };
-  /** The same of those too that are not in use now: what is larger has to wait for no return. */
+  /** The same of all machines, also those not in use now: a run that is larger need not wait for one to return. */
   largestOfAll?: { memory: number; cpus: number };
   /** Undefined until it was probed. */
   driver: DriverKind | undefined;
@@ -87,7 +87,7 @@ export class ClusterNode implements NodeView {
     return this.health === 'ready' && this.cordoned === 'no';
   }
 
-  /** Share of its memory that is booked, with so many bytes more. */
+  /** Share of its memory that is booked, with `more` bytes. */
   load(more = 0): number {
     return this.facts.memory > 0 ? (this.booked + more) / this.facts.memory : Infinity;
   }

@@ -8,7 +8,7 @@ import { LoadTree } from '../index/load-tree.ts';
 import { SlotsByKey } from '../index/slots-by-key.ts';
 import { ClusterNode, type NodeFacts, type NodeView } from './cluster-node.ts';
 
-/** The scheduler's view of the fleet, told of every change, with the indexes that make placing take less than linear time. */
+/** The scheduler's view of the fleet. Each change is reported to it; its indexes let a placement take less than linear time. */
 export class Cluster {
   readonly #slots: (ClusterNode | undefined)[] = [];
   readonly #freeSlots: number[] = [];

@@ -121,7 +121,7 @@ export const filters: readonly Filter[] = [
   {
     code: 'labels',
     refuses: ({ facts }, { constraints }) => !admits(facts, constraints),
-    // Of a node that has not said what it is nobody knows whether it has machines behind it, with labels of their own.
+    // It is not known whether a node that was not probed has machines behind it, with labels of their own.
     permanent: ({ facts }, { constraints }) =>
       facts.machinesOfAll ? !admits(facts, constraints, facts.machinesOfAll) : facts.probed && !facts.severalMachines,
     text: ({ facts }, { constraints }) => unmet(facts, constraints),
@@ -188,7 +188,7 @@ export const filters: readonly Filter[] = [
 ];
 
 export function passes(node: ClusterNode, wanted: Wanted, cluster: Cluster): boolean {
-  if (needed(node, wanted) > node.free) return false; // what is most often in the way
+  if (needed(node, wanted) > node.free) return false; // the most frequent reason first
   for (const filter of filters) if (filter.refuses(node, wanted, cluster)) return false;
   return true;
 }

@@ -45,7 +45,7 @@ function choose(view: View): ClusterNode | undefined {
   const { cluster, wanted } = view;
   const held = wanted.id === undefined ? undefined : cluster.heldNode(wanted.id);
   if (held && passes(held, wanted, cluster)) return held;
-  // What is least is asked for first: nobody has even that much.
+  // The cheap test first: not even a warm start fits on any node.
   if (cluster.tree.mostFree < wanted.memory - wanted.idleMemory) return undefined;
   if (cluster.size <= small) return bestOf(cluster.nodes(), view, () => true);
   const { avoid } = wanted;
@@ -142,7 +142,7 @@ function* all({ few, room, byRoom }: Candidates, { cluster }: View): Generator<C
 function bestOf(nodes: Iterable<ClusterNode>, { cluster, wanted, policy }: View, also: Test): ClusterNode | undefined {
   let best: ClusterNode | undefined;
   for (const node of nodes) {
-    // Few are better than all before them, and only those are tested.
+    // Compare first, test second: only about log n nodes are better than all before them.
     if ((best === undefined || compare(node, best, wanted, policy) < 0) && also(node) && passes(node, wanted, cluster)) best = node;
   }
   return best;

@@ -42,7 +42,7 @@ interface Group<T> {
   lanes: number;
 }
 
-/** Each time that a tenant was not served at a priority for so long, its runs of that priority rise by one level, ms. */
+/** After each such time without a run of a priority served, a tenant's runs of that priority rise by one level, ms. */
 const agingMs = 30_000;
 export const topLevel = 9;
 

@@ -47,7 +47,7 @@ export class Tenants {
     if (bytes > 0) tenant.time = Math.max(tenant.time, this.#now - credit) + bytes / GiB;
   }
 
-  /** One of its runs waits no more. Who is owed nothing and owes nothing is forgotten; when nobody waits, all is forgiven. */
+  /** One of its runs left the queue. Drops a tenant whose virtual time is not ahead; when the queue is empty, resets all. */
   leaves(tenant: Tenant): void {
     tenant.waiting -= 1;
     this.#waiting -= 1;
