@@ -12,7 +12,10 @@ const asJson = 8;
 /** Bytes of a result's pieces that are in memory at once on their way to a client. */
 const onTheirWay = 4 * MiB;
 
-/** The journal's statements on runs, attempts, requests and results. */
+/**
+ * The journal's statements on runs, attempts, requests and results.
+ * @internal the types of better-sqlite3 that it returns have no name that a declaration file could use
+ */
 export function statements(db: Db) {
   return {
     insert: db.prepare(
