@@ -124,9 +124,9 @@ describe('node-setup and server-setup', function () {
         [['--key', '-', ...server], /is not one public key/, `command="sh" ${publicKey}`],
         [['--key', '-', ...server], /is not one public key/, readFileSync(key, 'utf8')],
         [['--key', '-'], /--server ADDRESS is missing/],
-        [['--key', '-', '--server', 'server.example'], /no IP address/],
-        [['--key', '-', '--server', '10.0.0.1; drop'], /no IP address/],
-        [['--key', '-', ...server, '--ssh-port', 'x'], /no port/],
+        [['--key', '-', '--server', 'server.example'], /not an IP address/],
+        [['--key', '-', '--server', '10.0.0.1; drop'], /not an IP address/],
+        [['--key', '-', ...server, '--ssh-port', 'x'], /is not a port/],
         [['--key', '-', ...server, '--supervisor', '/etc/passwd'], /does not run on this machine/],
         [['--key', '-', ...server, '--supervisor', '/nonexistent'], /is not there/],
         [['--key', '-', '--server'], /needs a value/],
@@ -436,7 +436,7 @@ esac
       assert.equal(alone.code, 1);
       const fingerprint = said('ssh-keygen', ['-lf', '-'], { input: hostKey() }).stdout.split(' ')[1] ?? '';
       assert.ok(alone.stderr.includes(fingerprint), alone.stderr);
-      assert.match(alone.stderr, /nobody is here to confirm/);
+      assert.match(alone.stderr, /there is no terminal to confirm/);
       const no = atTerminal(['--node', 'h1'], 'no');
       assert.match(no.stdout, /the host keys of h1 are not confirmed/);
       assert.equal(testbed.on('h2', ['ssh-keygen', '-F', 'h1', '-f', '/home/test-runner/.ssh/known_hosts']).code, 255);
@@ -448,13 +448,13 @@ esac
 
     it('refuses what it cannot work with', () => {
       for (const [words, says] of [
-        [['--host-key', '/tmp/h1.pub'], /goes with --node/],
+        [['--host-key', '/tmp/h1.pub'], /needs --node/],
         [['--node', 'h1', '--host-key', '/nonexistent'], /can't be read/],
         [['--node', 'h1', '--host-key', '/etc/passwd'], /has no key of h1/],
         [['--node', 'h1', '--node', 'h3', '--host-key', '/tmp/h1.pub'], /has no key of h1/],
-        [['--node', '-oProxyCommand=id'], /is no host/],
-        [['--web-user', 'ALL, root'], /is no user name/],
-        [['--key-type', 'dsa'], /ed25519 or rsa/],
+        [['--node', '-oProxyCommand=id'], /is not a host/],
+        [['--web-user', 'ALL, root'], /is not a user name/],
+        [['--key-type', 'dsa'], /expected ed25519 or rsa/],
         [['--what'], /unknown option --what/],
       ] as const)
         assert.match(serverSetup(words).stderr, says);
