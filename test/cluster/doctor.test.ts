@@ -76,7 +76,7 @@ describe('katafleet doctor, of nodes over ssh', function () {
     assert.doesNotMatch(stdout, /engine|unreachable/, 'no engine is asked for that isn’t in the configuration');
   });
 
-  it('says which step is missing, and what mends it', async () => {
+  it('prints each missing step, and the command that solves it', async () => {
     const bad = (answer: Said, ...says: RegExp[]) => {
       assert.equal(answer.code, 1, answer.stdout);
       for (const one of says) assert.match(answer.stdout, one);

@@ -73,7 +73,7 @@ describe('archives for Docker 1.6', () => {
     assert.deepEqual(left, [], 'nothing is left in the temporary folder');
   });
 
-  it('hold a chain of layers with ids and parents, the configuration on the top one, and the names', async () => {
+  it('have a chain of layers with ids and parents, the configuration on the top layer, and the names', async () => {
     const { id, names, images, bytes } = await convert(savedBy25(image));
     assert.deepEqual([names, images], [['katafleet/kata:latest'], [{ id, names: ['katafleet/kata:latest'] }]]);
     const entries = await entriesOf(bytes);
@@ -92,7 +92,7 @@ describe('archives for Docker 1.6', () => {
     assert.equal(entries.size, 3 * 4 + 1, 'and nothing else');
   });
 
-  it('are the same, byte for byte, whichever engine saved the image, packed or not', async () => {
+  it('are equal byte for byte, whichever engine saved the image, compressed or not', async () => {
     const [first, ...others] = await Promise.all([savedBy20(image), savedBy25(image), savedBy25({ ...image, gzip: true })].map(convert));
     for (const other of others) assert.ok(first?.bytes.equals(other.bytes));
     const bare = savedBy25({ ...image, gzip: true }).filter(([name]) => name !== 'manifest.json');
@@ -111,7 +111,7 @@ describe('archives for Docker 1.6', () => {
     );
   });
 
-  it('share the layers that images share, and tell images apart that differ in their configuration only', async () => {
+  it('share common layers of images, and give images with different configurations different ids', async () => {
     const sibling = { ...image, name: 'katafleet/other:1.0', config: { Cmd: ['other'] } };
     const child = { ...image, name: 'katafleet/child:1.0', layers: [...image.layers, Buffer.from('more')] };
     const { images, bytes } = await convert(savedBy20(image, sibling, child));
@@ -127,7 +127,7 @@ describe('archives for Docker 1.6', () => {
     assert.equal(new Set(chains.flat()).size, 2 + 1 + 1 + 1 + 1, 'two lower layers, three tops, and the child’s third');
   });
 
-  it('converted twice are converted once', () =>
+  it('do not change when they are converted again', () =>
     fc.assert(
       fc.asyncProperty(
         fc.array(fc.uint8Array({ maxLength: 2_000 }), { maxLength: 5 }),
@@ -149,7 +149,7 @@ describe('archives for Docker 1.6', () => {
       { numRuns: 60 },
     ));
 
-  it('hold the bytes of a layer that was saved as a link to another', async () => {
+  it('have the bytes of a layer that was saved as a link to another', async () => {
     const base = Buffer.from('the same');
     const saved = savedBy20({ ...image, layers: [base, base] });
     const [first, second] = saved.filter(([name]) => name.endsWith('layer.tar')).map(([name]) => name);
@@ -157,7 +157,7 @@ describe('archives for Docker 1.6', () => {
     assert.ok((await convert(linked)).bytes.equals((await convert(saved)).bytes));
   });
 
-  describe('are not made of', () => {
+  describe('are refused for', () => {
     const saved = savedBy20(image);
     const oci = savedBy25(image);
     const v1 = savedBy16(image).entries;
@@ -226,7 +226,7 @@ describe('archives for Docker 1.6', () => {
     for (const [what, [entries, about]] of Object.entries(cases))
       it(what, () => assert.rejects(convert(entries), (error) => refused(error, 'archive.invalid', about)));
 
-    it('one that is cut off anywhere, unless nothing of the image is missing', async () => {
+    it('an archive that is cut off anywhere, unless the image is complete', async () => {
       for (const entries of [saved, v1, savedBy25({ ...image, gzip: true })]) {
         const whole = await tarOf(entries);
         const expected = (await convert(whole)).bytes;
@@ -242,7 +242,7 @@ describe('archives for Docker 1.6', () => {
       }
     });
 
-    it('noise', () =>
+    it('random bytes', () =>
       fc.assert(
         fc.asyncProperty(fc.uint8Array({ minLength: 1, maxLength: 4_000 }), (bytes) =>
           assert.rejects(convert(Buffer.from(bytes)), (error) => refused(error, 'archive.invalid', /./)),
@@ -250,7 +250,7 @@ describe('archives for Docker 1.6', () => {
         { numRuns: 100 },
       ));
 
-    it('more bytes or entries than allowed, unpacked ones counted', async () => {
+    it('more bytes or entries than allowed, counted after unpacking', async () => {
       const bomb = gzipSync(Buffer.alloc(20_000_000));
       const archive = async (entries: Entries) => Readable.from([await tarOf(entries)]);
       const tooLarge = (error: unknown) => refused(error, 'archive.too_large', /holds more than/);
@@ -260,7 +260,7 @@ describe('archives for Docker 1.6', () => {
     });
   });
 
-  it('the error of a source that breaks off is its own, and so is a cancelled one’s', async () => {
+  it('fail with the error of their source, or with the reason of the abort', async () => {
     const whole = await tarOf(savedBy20(image));
     const broken = new Error('the connection broke');
     const source = Readable.from(

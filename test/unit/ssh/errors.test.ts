@@ -6,8 +6,8 @@ import type { SshSettings, SshTarget } from '../../../src/drivers/transport/targ
 const answer = (stderr: string, code = 1) => ({ code, stdout: '', stderr });
 const fatal = (message: string) => `time="2026-11-25T01:00:00Z" level=fatal msg="${message.replace(/["\\]/g, '\\$&')}"\n`;
 
-describe('what a node’s docker complains of', () => {
-  it('is told apart, in the words of 1.6 and of later ones', () => {
+describe('errors of a node’s docker', () => {
+  it('get a code from the words of 1.6 and of later releases', () => {
     const cases: [string, number, string][] = [
       [fatal("Cannot connect to the Docker daemon. Is 'docker -d' running on this host?"), 1, 'engine.unreachable'],
       ['Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?', 1, 'engine.unreachable'],
@@ -61,21 +61,21 @@ describe('what a node’s docker complains of', () => {
     }
   });
 
-  it('is quoted by its reasons, not by the line that sums them up', () => {
+  it('quote the reason for each name, not the line that sums them up', () => {
     const reason = 'Error response from daemon: Could not kill running container, cannot remove - [2] Container does not exist';
     assert.equal(saidBy(answer(`${reason}\n${fatal('Error: failed to remove one or more containers')}`)), reason);
     assert.equal(saidBy(answer(fatal('Error: failed to remove one or more images'))), 'Error: failed to remove one or more images');
     assert.equal(saidBy(answer(`WARNING: No swap limit support\n${fatal('no room')}`)), 'no room');
   });
 
-  it('is quoted without its wrapping', () => {
+  it('quote docker’s message without its log prefix', () => {
     assert.equal(saidBy(answer(fatal('Error: the "name"'))), 'Error: the "name"');
     assert.equal(saidBy(answer("docker: Error response from daemon: no.\nSee 'docker run --help'.\n")), 'Error response from daemon: no.');
   });
 });
 
-describe('what ssh complains of', () => {
-  it('is told apart', () => {
+describe('errors of ssh', () => {
+  it('get a code from ssh’s words', () => {
     const changed = '@@@@@@@@@@@\n@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\n@@@@@@@@\nHost key verification failed.\n';
     const cases: [string, string, RegExp][] = [
       [changed, 'ssh.host_key', /another one/],
@@ -101,7 +101,7 @@ describe('what ssh complains of', () => {
     }
   });
 
-  it('has hints that can be typed as they stand: without a user, with the port, for whose files they are', () => {
+  it('have hints that can be typed: with the port, and as the user whose files they change', () => {
     const hint = (complaint: string, target: SshTarget, settings: SshSettings = {}) => sshError(complaint, target, settings).hint ?? '';
     const [unknown, changed] = ['Host key verification failed.', 'Host key for node has changed and you have requested strict checking.'];
     const plain = { host: 'node', user: 'me' };

@@ -24,8 +24,8 @@ const specs: fc.Arbitrary<SandboxSpec> = fc.record({
   idleMs: fc.integer({ min: 1, max: 2 ** 31 }),
 });
 
-describe('the words of docker run', () => {
-  it('hold every mandatory limit, in an order that never varies, whatever the release', () => {
+describe('ssh: the words of docker run', () => {
+  it('have every mandatory limit, in the same order for each release', () => {
     fc.assert(
       fc.property(specs, fc.constantFrom(...releases), fc.boolean(), (spec, release, bind) => {
         const path = '/usr/local/lib/katafleet/supervisor';
@@ -53,7 +53,7 @@ describe('the words of docker run', () => {
     );
   });
 
-  it('hold only what the release knows, and what it lacks the supervisor is told to make good', () => {
+  it('have only options that the release knows; the supervisor’s options replace the missing ones', () => {
     const [spec] = fc.sample(specs, 1);
     assert.ok(spec);
     for (const release of releases) {
@@ -74,7 +74,7 @@ describe('the words of docker run', () => {
     }
   });
 
-  it('leave /dev/shm out where a profile has none, as far as the release can', () => {
+  it('leave /dev/shm out for a profile without it, if the release can', () => {
     const [spec] = fc.sample(specs, 1);
     assert.ok(spec);
     const without = { ...spec, limits: { ...spec.limits, shm: 0 } };
@@ -86,7 +86,7 @@ describe('the words of docker run', () => {
     }
   });
 
-  it('name no limit of swap where the kernel has no limit of memory: old engines refuse it then', () => {
+  it('have no swap limit where the kernel has no memory limits, because old engines refuse it', () => {
     const [spec] = fc.sample(specs, 1);
     assert.ok(spec);
     const words = runWords(spec, { release: [1, 6, 2], limitsMemory: false });
@@ -94,7 +94,7 @@ describe('the words of docker run', () => {
     assert.deepEqual([words[5], words.includes('--memory-swap')], ['-m', false]);
   });
 
-  it('1.6.2 knows every flag among them', () => {
+  it('have only flags that 1.6.2 knows, for 1.6.2', () => {
     const known = ['-i', '--name', '-m', '--memory-swap', '-c', '--ulimit', '--net', '--read-only', '-u', '-w', '--cap-drop', '--cap-add'];
     known.push('-v', '--log-driver', '-l', '--entrypoint', '-h');
     fc.assert(
@@ -109,7 +109,7 @@ describe('the words of docker run', () => {
     );
   });
 
-  it('a container’s name can be told from its sandbox’s', () => {
+  it('name a container after its sandbox', () => {
     assert.equal(containerName('0f6c2a50-8c5b-4df2-9a3e-aa00bb11cc22/17'), 'katafleet-0f6c2a50-8c5b-4df2-9a3e-aa00bb11cc22-17');
     assert.match(containerName('Weird Name;$(x)'), /^katafleet-[a-z0-9-]{1,80}$/);
   });

@@ -15,18 +15,18 @@ const golden = (path: string) => readFileSync(new URL(`golden/${path}`, import.m
 const GiB = 1024 ** 3;
 
 describe('docker version', () => {
-  it('is read as 1.6.2 prints it, flat', () => {
+  it('parses the flat form of 1.6.2', () => {
     assert.deepEqual(parseVersion(golden('1.6.2/version.txt')), { client: '1.6.2', server: '1.6.2', api: '1.18', architecture: 'amd64' });
   });
 
-  it('is read as 1.8 to 18.06 print it, in two sections', () => {
+  it('parses the two sections of 1.8 to 18.06', () => {
     const section = (name: string) =>
       `${name}:\n Version:      1.12.6\n API version:  1.24\n Go version:   go1.6.4\n OS/Arch:      linux/arm64\n`;
     const read = parseVersion(`${section('Client')}\n${section('Server')}`);
     assert.deepEqual(read, { client: '1.12.6', server: '1.12.6', api: '1.24', architecture: 'arm64' });
   });
 
-  it('is read as later ones print it: the engine’s version, not containerd’s', () => {
+  it('parses later releases: takes the engine’s version, not containerd’s', () => {
     for (const [release, client] of [
       ['20.10', '20.10.24+dfsg1'],
       ['28.2', '28.2.2'],
@@ -36,7 +36,7 @@ describe('docker version', () => {
     }
   });
 
-  it('without a server, or with words of a login shell only, it is an error that shows what came', () => {
+  it('fails without a server, or with a login shell’s words only, and shows what came', () => {
     const [client] = golden('1.6.2/version.txt').split('Server');
     assert.throws(
       () => parseVersion(client ?? ''),
@@ -45,7 +45,7 @@ describe('docker version', () => {
     assert.throws(() => parseVersion('Welcome!\n'), /expected the client's and the server's versions, got "Welcome!\\n"/);
   });
 
-  it('of a daemon that shuts down has empty fields: engine.unreachable', () => {
+  it('fails with engine.unreachable when a daemon that shuts down prints empty fields', () => {
     const leaving = golden('1.6.2/version.txt').replace(/^(Server.*|.*\(server\)): .*$/gm, '$1: ');
     assert.match(leaving, /^Server version: \nServer API version: \n/m);
     assert.throws(
@@ -70,7 +70,7 @@ describe('docker version', () => {
 });
 
 describe('docker info', () => {
-  it('is read as 1.6.2 prints it, with its warnings from stderr', () => {
+  it('parses 1.6.2, with its warnings from stderr', () => {
     const info = parseInfo(golden('1.6.2/info.txt'), golden('1.6.2/info.err'));
     assert.deepEqual(info, {
       name: 'docker16',
@@ -87,7 +87,7 @@ describe('docker info', () => {
     });
   });
 
-  it('is read as later ones print it', () => {
+  it('parses later releases', () => {
     for (const release of ['20.10', '28.2']) {
       const info = parseInfo(golden(`${release}/info.txt`), golden(`${release}/info.err`));
       assert.deepEqual(
@@ -109,14 +109,14 @@ describe('docker info', () => {
     }
   });
 
-  it('knows a swarm’s manager and worker, and security options on one line', () => {
+  it('finds a swarm’s manager and worker, and security options on one line', () => {
     const text = (manager: boolean) =>
       `Swarm: active\n NodeID: x\n Is Manager: ${manager}\nSecurity Options: apparmor seccomp\nCPUs: 4\nTotal Memory: 1.95 GiB\nName: n\n`;
     assert.deepEqual([parseInfo(text(true), '').swarm, parseInfo(text(false), '').swarm], ['manager', 'worker']);
     assert.equal(parseInfo(text(true), '').seccomp, true);
   });
 
-  it('its warnings decide which limits are enforced', () => {
+  it('decides by its warnings which limits are enforced', () => {
     const version = parseVersion(golden('1.6.2/version.txt'));
     const with_ = (warnings: string) => fingerprint(version, parseInfo(golden('1.6.2/info.txt'), warnings)).enforces;
     assert.deepEqual(with_(''), { memory: true, swap: true, pids: true, cpu: false });
@@ -126,7 +126,7 @@ describe('docker info', () => {
 });
 
 describe('docker images', () => {
-  it('is read as 1.6.2 prints it: names with a port, no name, several names, ages of several words', () => {
+  it('parses 1.6.2: names with a port, no name, several names, ages of several words', () => {
     assert.deepEqual(parseImages(golden('1.6.2/images.txt')), [
       { id: 'sha256:33586c9151cf0b5f9d1d1a6cf1c1b3a6f4f5d32549f6d2171b89be7937a35841', tags: ['be:latest', 'be:2'], size: 596_100_000 },
       { id: 'sha256:23026633ce1edef0b587dce1c43b92f99177d3604577397c4e62b51c65e83542', tags: [], size: 0 },
@@ -138,7 +138,7 @@ describe('docker images', () => {
     ]);
   });
 
-  it('is read as later ones print it', () => {
+  it('parses later releases', () => {
     for (const release of ['20.10', '28.2']) {
       const images = parseImages(golden(`${release}/images.txt`));
       assert.equal(images.length, 6);
@@ -151,14 +151,14 @@ describe('docker images', () => {
     }
   });
 
-  it('no image is an empty list; no table is an error', () => {
+  it('returns an empty list for no image, and fails without a table', () => {
     const [head] = golden('1.6.2/images.txt').split('\n');
     assert.deepEqual(parseImages(`${head ?? ''}\n`), []);
     assert.throws(() => parseImages(''), KatafleetError);
     assert.throws(() => parseImages(`${head ?? ''}\nbe   latest   short\n`), /expected a line with a whole id/);
   });
 
-  it('sizes are decimal, as docker counts them, and memory is binary', () => {
+  it('reads sizes as decimal and memory as binary, like docker', () => {
     assert.deepEqual(['596.1 MB', '532MB', '1.5 GB', '763 kB', '0 B', '23.54 GiB', '512 MiB', 'much', ''].map(shownBytes), [
       596_100_000,
       532_000_000,
@@ -174,14 +174,14 @@ describe('docker images', () => {
 });
 
 describe('docker ps and inspect', () => {
-  it('ids are whole', () => {
+  it('refuse ids that are cut', () => {
     const id = '33586c9151cf0b5f9d1d1a6cf1c1b3a6f4f5d32549f6d2171b89be7937a35841';
     assert.deepEqual(parseIds(`${id}\n${id}\n`), [id, id]);
     assert.deepEqual(parseIds(''), []);
     assert.throws(() => parseIds('33586c9151cf\n'), KatafleetError);
   });
 
-  it('containers and images are told apart, as 1.6.2 and as 20.10 print them', () => {
+  it('tell containers from images, in the forms of 1.6.2 and 20.10', () => {
     for (const release of ['1.6.2', '20.10']) {
       const { containers, images } = parseInspect(golden(`${release}/inspect.json`));
       const [container] = containers;
@@ -197,13 +197,13 @@ describe('docker ps and inspect', () => {
     }
   });
 
-  it('nothing found is an empty array, and no JSON is an error', () => {
+  it('return an empty array when nothing was found, and fail without JSON', () => {
     for (const nothing of ['[]', '[]\n', '']) assert.deepEqual(parseInspect(nothing), { containers: [], images: [] });
     for (const bad of ['{}', '[{"Id":1}]', 'null', '[', '[{"State":{}}]']) assert.throws(() => parseInspect(bad), KatafleetError);
   });
 });
 
-describe('whatever a node answers', () => {
+describe('any bytes that a node answers', () => {
   const lines = fc.array(
     fc.oneof(
       fc.string(),
@@ -233,7 +233,7 @@ describe('whatever a node answers', () => {
       { numRuns: 500 },
     );
 
-  it('is read, or is an error with a code', () => {
+  it('are parsed, or fail with a code', () => {
     only(parseVersion);
     only((text) => parseInfo(text, text));
     only(parseImages);
@@ -242,7 +242,7 @@ describe('whatever a node answers', () => {
     only(parseRelease);
   });
 
-  it('labels come back as they went', () => {
+  it('decode labels to the values that were encoded', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), (value) => {
         const encoded = encodeValue(value);

@@ -106,13 +106,13 @@ describe('the line for a remote shell', () => {
     });
   }
 
-  it('leaves words bare that no shell sees anything in', () => {
+  it('does not quote words without special characters', () => {
     const words = ['docker', 'run', '-i', '--ulimit', 'core=1:1', '-l', 'a=b%20', 'sha256:0f', '/sandbox:rw,exec', 'x@y+z'];
     assert.equal(commandLine(words), words.join(' '));
     assert.equal(commandLine(['', "it's", 'a b']), `'' 'it'\\''s' 'a b'`);
   });
 
-  it('refuses what no argument can hold', () => {
+  it('refuses a byte 0, which no argument can have', () => {
     assert.throws(() => commandLine(['docker', 'a\0b']), RangeError);
   });
 });

@@ -20,7 +20,7 @@ function node(answers: Record<string, Partial<CommandResult>[]>): { remote: Remo
 }
 
 describe('docker on a node, over ssh', () => {
-  it('inspect leaves out what is not there', async () => {
+  it('inspect leaves out missing names', async () => {
     for (const says of [
       'Error: No such image or container: x',
       'Error: No such object: x',
@@ -35,7 +35,7 @@ describe('docker on a node, over ssh', () => {
     }
   });
 
-  it('inspect never takes a daemon that goes away for names that are not there', async () => {
+  it('inspect fails, and reports no missing names, when the daemon stops', async () => {
     const missing = 'Error: No such image or container: x\n';
     const leaving = 'Error response from daemon: engine is shutdown';
     const noSocket =
@@ -56,7 +56,7 @@ describe('docker on a node, over ssh', () => {
     stderr: `Error response from daemon: ${destroyed}\n${fatal('Error: failed to remove one or more containers')}`,
   };
 
-  it('a removal that failed is asked for again while the container stays', async () => {
+  it('a failed removal is tried again while the container stays', async () => {
     const gone = { code: 1, stdout: '[]', stderr: 'Error: No such image or container: katafleet-1\n' };
     const stays = Array.from({ length: 50 }, () => ({ stdout: container }));
     const { remote, asked } = node({ rm: [failed, { stdout: 'katafleet-1\n' }], inspect: stays });
@@ -70,7 +70,7 @@ describe('docker on a node, over ssh', () => {
     assert.deepEqual([first, asked.filter((verb) => verb === 'rm').length], [undefined, 2]);
   });
 
-  it('a removal that failed is none where the container goes all the same', async () => {
+  it('a failed removal succeeds if the container disappears', async () => {
     const gone = { code: 1, stdout: '[]', stderr: 'Error: No such image or container: katafleet-1\n' };
     const { remote, asked } = node({ rm: [failed], inspect: [{ stdout: container }, gone] });
     await remote.remove('katafleet-1');

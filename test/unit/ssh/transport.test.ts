@@ -48,12 +48,12 @@ describe('remote commands over shared connections', () => {
     await rm(folder, { recursive: true, maxRetries: 10 });
   });
 
-  it('what a command says comes back, with its exit code, its input and what it complained of', async () => {
+  it('return a command’s output, exit code and stderr, and give it its input', async () => {
     const { code, stdout, stderr } = await transport.run(['sh', '-c', 'cat; echo "it\'s" >&2; exit 3'], { input: Buffer.from('given') });
     assert.deepEqual([code, stdout, stderr], [3, 'given', "it's\n"]);
   });
 
-  it('eight sessions share a connection, the ninth gets another, and an idle one is filled before it', async () => {
+  it('eight sessions share a connection; the ninth takes an idle connection before it opens another', async () => {
     const first = Array.from({ length: 8 }, held);
     assert.deepEqual(await Promise.all(first.map(echoed)), Array(8).fill('x'));
     assert.equal(masters(), 1);
@@ -65,7 +65,7 @@ describe('remote commands over shared connections', () => {
     assert.deepEqual([masters(), transport.connections], [2, 2]);
   });
 
-  it('when all places are taken, what is over soon is waited for', async () => {
+  it('a command waits for a free session when all are taken', async () => {
     await Promise.all(Array.from({ length: 7 }, held).map(echoed));
     const results = await Promise.all(Array.from({ length: 12 }, (_, index) => transport.run(['echo', String(index)])));
     assert.deepEqual(
@@ -75,21 +75,21 @@ describe('remote commands over shared connections', () => {
     assert.equal(masters(), 1);
   });
 
-  it('a connection that has died is made anew, and the command is run again', async () => {
+  it('a connection that died is opened again, and the command runs again', async () => {
     await transport.run(['true']);
     await rm(calls()[0]?.split(' ')[1] ?? '');
     assert.equal((await transport.run(['echo', 'again'])).stdout, 'again\n');
     assert.equal(masters(), 2);
   });
 
-  it('what keeps a connection from being made is told, and the next call tries again', async () => {
+  it('a connection that can’t be opened fails the call, and the next call tries again', async () => {
     writeFileSync(`${log()}.refuse`, 'Host key verification failed.\n');
     await assert.rejects(transport.run(['true']), (error) => error instanceof KatafleetError && error.code === 'ssh.host_key');
     await rm(`${log()}.refuse`);
     assert.equal((await transport.run(['true'])).code, 0);
   });
 
-  it('breaking off ends what runs, and what comes afterwards connects anew', async () => {
+  it('disconnect ends running commands, and the next one opens a new connection', async () => {
     const stream = held();
     await echoed(stream);
     const running = transport.run(['sleep', '60']);
@@ -100,7 +100,7 @@ describe('remote commands over shared connections', () => {
     assert.equal((await transport.run(['echo', 'back'])).stdout, 'back\n');
   });
 
-  it('a connection that is not made in time holds up nobody', async () => {
+  it('a connection that does not open in time blocks no other command', async () => {
     writeFileSync(`${log()}.hang`, '');
     await assert.rejects(
       transport.run(['true'], { timeoutMs: 100 }),
@@ -113,7 +113,7 @@ describe('remote commands over shared connections', () => {
     assert.equal((await transport.run(['true'])).code, 0);
   });
 
-  it('a command that takes too long, or is called off, ends', async () => {
+  it('a command ends at its time limit, or when it is aborted', async () => {
     await assert.rejects(
       transport.run(['sleep', '60'], { timeoutMs: 50 }),
       (error) => error instanceof KatafleetError && error.code === 'engine.timeout',
@@ -123,19 +123,19 @@ describe('remote commands over shared connections', () => {
   });
 });
 
-describe('how ssh is called', () => {
-  it('an endpoint is a host, a port and a user, and nothing that looks like an option', () => {
+describe('the words for ssh', () => {
+  it('an endpoint has a host, a port and a user, and is refused if it looks like an option', () => {
     assert.deepEqual(sshTarget('ssh://me@node:2222'), { host: 'node', port: '2222', user: 'me' });
     assert.deepEqual(sshTarget('ssh://[::1]'), { host: '::1' });
     for (const bad of ['ssh://-oProxyCommand=x', 'tcp://node', 'ssh://', 'node']) assert.throws(() => sshTarget(bad), KatafleetError, bad);
   });
 
-  it('as another user it goes through sudo, which may not ask', () => {
+  it('as another user ssh is called by sudo, which must not ask', () => {
     assert.deepEqual(sshCommand({ as: 'test-runner' }), ['sudo', '-n', '-u', 'test-runner', '--', 'ssh']);
     assert.deepEqual(sshCommand({}), ['ssh']);
   });
 
-  it('nobody is asked, no stranger is trusted, nothing is forwarded; sessions log in nowhere', () => {
+  it('ssh asks no question, trusts no unknown host and forwards nothing; a session opens no connection itself', () => {
     const target = { host: 'node', user: 'me' };
     const settings = { config: '/c', identity: '/my keys/100%', knownHosts: '/k', jump: 'gate', keepaliveMs: 2_400 };
     const master = masterWords(target, settings, '/s/1').join(' ');
