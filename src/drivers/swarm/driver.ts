@@ -24,21 +24,21 @@ import { Shapes } from './services/shapes.ts';
 import { isOver } from '../docker/task-states.ts';
 import { type TaskReport, taskReport, tasksById, tasksOf } from './demand/tasks.ts';
 
-/** How often the driver looks after its services, ms. */
+/** How often the driver checks its services (ms). */
 const tendMs = 30_000;
-/** Tasks that a machine can start at once, and still answer. */
+/** Tasks that a machine can start at once and still answer calls. */
 const startsOfMachine = 8;
 
 /**
- * A swarm, by its managers' API alone: for each image and limits a service of single-use sandboxes that dial us. The swarm
- * places them, replaces what has served, and moves what was lost; we only say how many.
+ * Serves a swarm through its managers' API alone. For each image and limits there is a service of single-use sandboxes that dial
+ * katafleet. The swarm places the tasks, replaces those that have served and moves those that were lost; the driver sets their number.
  */
 export class SwarmDriver implements Driver, SwarmSide {
   readonly kind = 'swarm';
   readonly endpoint: string;
-  /** Sandboxes live on when no manager answers. */
+  /** Sandboxes go on when no manager answers. */
   readonly independent = true;
-  /** The swarm itself shares out what is started. */
+  /** The swarm itself distributes the starts over its machines. */
   readonly starts = 256;
   readonly #options: SwarmDriverOptions;
   readonly #managers: Managers;
@@ -140,7 +140,7 @@ export class SwarmDriver implements Driver, SwarmSide {
     this.#images.found(this.#shapes.imageOf(shape), lacking);
   }
 
-  /** A pool finds no room: for a while the others keep nothing that nobody wants. */
+  /** A pool finds no room: for a while the other pools give up what is not wanted. */
   onPressure(): void {
     this.#pressureUntil = performance.now() + tendMs;
     this.#pools.press(true);
@@ -158,7 +158,7 @@ export class SwarmDriver implements Driver, SwarmSide {
   async create(spec: SandboxSpec, signal?: AbortSignal): Promise<Sandbox> {
     signal?.throwIfAborted();
     if (spec.limits.network !== undefined) throw new KatafleetError('rsync.off', 'tasks of a swarm have no network for rsync');
-    // Once: what waits can be given out while no manager answers.
+    // Only once: spare tasks can be handed out while no manager answers.
     if (this.#nodes.length === 0) await this.probe();
     const shape = await this.#shapes.of(spec);
     signal?.throwIfAborted();
@@ -170,7 +170,7 @@ export class SwarmDriver implements Driver, SwarmSide {
     return pool.create(spec, signal);
   }
 
-  /** Other nodes lack an image, or it has another reference: its pools follow. */
+  /** Updates the pools of an image after its reference, or the nodes that lack it, have changed. */
   async #imageChanged(image: string): Promise<void> {
     try {
       const { reference } = await this.#shapes.prepare(image);
@@ -184,7 +184,7 @@ export class SwarmDriver implements Driver, SwarmSide {
     }
   }
 
-  /** Of these tasks those that have ended, or whose node has gone, by the swarm's word. */
+  /** Returns those of the tasks that have ended, or whose node is not ready, as the swarm reports it. */
   async #over(ids: readonly string[]): Promise<string[]> {
     const found = await tasksById(this.#managers, ids);
     this.#nodes = await swarmNodes(this.#managers);
@@ -237,7 +237,7 @@ export class SwarmDriver implements Driver, SwarmSide {
     if (performance.now() > this.#pressureUntil) this.#pools.press(false);
   }
 
-  /** Secrets grow old. */
+  /** Gives services a new secret when theirs is old enough. */
   #renew(): void {
     for (const pool of this.#pools) if (pool.shape) pool.reshape({ ...pool.shape, generation: this.#shapes.generation(pool.name) });
   }
@@ -256,7 +256,7 @@ export class SwarmDriver implements Driver, SwarmSide {
     return exportImage.call(this.#managers.current, name);
   }
 
-  /** To the manager, and from there to every node that can be reached. */
+  /** Imports into the manager's engine, then copies to every node whose engine can be reached. */
   async importImage(archive: Readable): Promise<void> {
     const { current } = this.#managers;
     const before = new Set((await current.images()).map(({ id }) => id));
@@ -276,7 +276,7 @@ export class SwarmDriver implements Driver, SwarmSide {
     for (const engine of this.#managers.engines) engine.disconnect();
   }
 
-  /** Lets go of the tasks. They wait for the next katafleet, unless nobody comes after this process: then they are taken away. */
+  /** Lets go of the tasks. They wait for the next katafleet; ephemeral services are removed. */
   async close(): Promise<void> {
     this.#closing.abort(new Error('the driver is closed'));
     this.#rounds.stop();

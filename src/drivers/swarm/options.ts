@@ -12,7 +12,7 @@ export interface SwarmDriverOptions {
   stack: string;
   /** Id of this katafleet in the service labels `katafleet.want.<id>`; the same after a restart. */
   instance: string;
-  /** Labels of services that end with this process: the driver removes them when it is closed. If absent, they stay for the next katafleet. */
+  /** Labels of services that end with this process: the driver removes them on close. If absent, they stay for the next katafleet. */
   ephemeral?: Readonly<Record<string, string>> | undefined;
   /** The address that tasks dial, `HOST:PORT`, on the network that {@link dial} names; found out if absent. */
   advertise?: string | undefined;

@@ -3,14 +3,14 @@ import { within } from '../../base/deadline.ts';
 import type { Sandbox, SandboxEnd } from '../contract.ts';
 import type { Dialled } from './dial/listener.ts';
 
-/** How long a supervisor whose stream was ended may take to end, ms. */
+/** How long a supervisor may take to end after its stream has ended (ms). */
 const endingMs = 2_000;
 
-/** The swarm's word on how tasks end. */
+/** What the swarm reports about the end of tasks. */
 export interface TaskEnds {
   /** Resolves when the swarm says that a task has ended, or its node has gone. @throws engine.*, swarm.* */
   gone(task: string): Promise<void>;
-  /** What a task that is ending ended with; undefined where the swarm does not say soon. @throws engine.*, swarm.* */
+  /** Exit code of a task; undefined if the swarm does not report it in time. @throws engine.*, swarm.* */
   exitCode(task: string, signal?: AbortSignal): Promise<number | undefined>;
 }
 
@@ -20,7 +20,7 @@ export interface SandboxOptions {
   node: string;
   labels: Readonly<Record<string, string>>;
   swarm: TaskEnds;
-  /** It is removed, and nobody waits for it any more. */
+  /** Called when it is removed. */
   onRemoved: () => void;
 }
 
@@ -62,7 +62,7 @@ export class SwarmSandbox implements Sandbox {
     return { exitCode, oomKilled: false, silent: how === 'silent' };
   }
 
-  /** Its task has dialled in anew, which it does only as long as it has served nobody: nothing of ours is left there. */
+  /** Its task has dialled in again. A task does so only before it has served a run, so nothing of a run is left in it. */
   cameBack(): void {
     this.#goneBack();
     this.stream.destroy();

@@ -2,13 +2,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { KatafleetError } from '../../../model/errors.ts';
 
 export interface DeparturesOptions {
-  /** Of these tasks, those that have ended, or whose node has gone. @throws engine.*, swarm.* */
+  /** Returns those of the tasks that have ended, or whose node is not ready. @throws engine.*, swarm.* */
   over: (tasks: readonly string[]) => Promise<Iterable<string>>;
-  /** When it is, nobody is waited for any more. */
+  /** When it is aborted, all waits end. */
   signal: AbortSignal;
-  /** How often the swarm is asked while anybody waits, ms; a second if absent. */
+  /** How often the swarm is asked while a task is waited for (ms); a second if absent. */
   everyMs?: number;
-  /** How long the swarm may say nothing of a task's end, ms; two minutes if absent. */
+  /** How long to wait for the swarm to report a task's end (ms); two minutes if absent. */
   longestMs?: number;
 }
 
@@ -20,8 +20,8 @@ interface Waiter {
 }
 
 /**
- * Tells when tasks have ended whose connection has not told it. A node that is lost leaves many of them at once: the swarm is asked
- * for all of them together.
+ * Finds out when tasks have ended whose connection did not show it. A lost node leaves many of them at once, so the swarm is asked
+ * for all of them in one call.
  */
 export class Departures {
   readonly #options: Required<DeparturesOptions>;
@@ -32,7 +32,10 @@ export class Departures {
     this.#options = { everyMs: 1_000, longestMs: 120_000, ...options };
   }
 
-  /** Resolves when the swarm says that a task has ended or its node has gone. @throws engine.timeout when it says neither; engine.*, swarm.* */
+  /**
+   * Resolves when the swarm reports that a task has ended or its node is not ready.
+   * @throws engine.timeout if it reports neither in time; engine.*, swarm.*
+   */
   of(task: string): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#waiting.add({ task, since: performance.now(), resolve, reject });

@@ -12,16 +12,16 @@ import { DialledTasks } from './dialled-tasks.ts';
 import type { SwarmSide } from './swarm-side.ts';
 import { SandboxRequests } from './sandbox-requests.ts';
 
-/** What has failed so long ago says nothing about now, ms. */
+/** Failures of tasks older than this are ignored (ms). */
 const reportMs = 30_000;
 /**
- * One service: its tasks that have dialled in, who waits for one, and how many there should be. What follows from what is
- * decided in pool-state.ts; here it is done.
+ * The pool of one service: its tasks that have dialled in, and the requests that wait for one. next.ts decides what follows from an
+ * event; this class carries it out.
  */
 export class ServicePool {
   readonly name: string;
   readonly label: string;
-  /** Undefined for a service that was there already and that nobody has asked for yet. */
+  /** Undefined for an adopted service that no run has used yet. */
   shape: TaskShape | undefined;
   readonly #swarm: SwarmSide;
   readonly #clock: Clock;
@@ -30,10 +30,10 @@ export class ServicePool {
   #state: PoolState;
   #wake: Timer | undefined;
   #watch: Timer | undefined;
-  /** What the swarm is told now. */
+  /** The call to the swarm that is under way. */
   #work: Promise<void> | undefined;
 
-  /** `replicas` and `hash` are of a service that is there already. */
+  /** `there`: what a service that exists already is set to. */
   constructor(
     name: string,
     label: string,
@@ -57,7 +57,7 @@ export class ServicePool {
     if (there) this.#handle({ type: 'adopted' });
   }
 
-  /** How many replicas the swarm was told that we want. */
+  /** Our share of the replicas that the service was last set to. */
   get replicas(): number {
     return this.#state.applied.replicas;
   }
@@ -70,7 +70,7 @@ export class ServicePool {
     return this.#tasks.spares;
   }
 
-  /** Whether its tasks may have a secret of this name, those that the swarm has not ended yet among them. */
+  /** Whether its tasks may have the secret of this name, including tasks that the swarm has not ended yet. */
   knows(secret: string): boolean {
     const { applied, formerHash, shape } = this.#state;
     return this.#isOf(secret, [applied.hash, formerHash, shape?.hash]);
@@ -80,24 +80,27 @@ export class ServicePool {
     return hashes.some((hash) => hash !== undefined && secret === secretName(this.name, hash));
   }
 
-  /** Sandboxes handed out, and those waited for. */
+  /** Number of sandboxes handed out and of waiting requests. */
   get wanted(): number {
     return this.#requests.size + this.#tasks.handedOut.size;
   }
 
-  /** Whether it has no replicas, and nobody who asks for any. */
+  /** Whether it has no replicas and no requests. */
   get idle(): boolean {
     return this.wanted === 0 && this.replicas === 0;
   }
 
-  /** Why what is waited for has not come; none if nothing is. */
+  /** Why tasks have not come, while requests wait; else none. */
   get troubles(): readonly string[] {
     const { failure, report } = this.#state;
     if (this.#requests.size === 0) return [];
     return failure ? [messageOf(failure.error), ...report.words] : report.words;
   }
 
-  /** A task that has dialled in, at once where one waits. @throws node.full, image.unknown, sandbox.failed, swarm.*, engine.*; the signal's reason */
+  /**
+   * Returns a sandbox, at once if a spare task is there.
+   * @throws node.full, image.unknown, sandbox.failed, swarm.*, engine.*; the signal's reason
+   */
   create(spec: SandboxSpec, signal?: AbortSignal): Promise<Sandbox> {
     signal?.throwIfAborted();
     if (this.#state.closed) return Promise.reject(closedError());
@@ -111,11 +114,11 @@ export class ServicePool {
     return sandbox;
   }
 
-  /** A task that has proved itself: to who waits longest, else it is kept. */
+  /** Takes a task that has authenticated: hands it to the oldest request, or keeps it as a spare. */
   take(dialled: Dialled): void {
     const { shape, renewedHash, closed } = this.#state;
     if (closed) return void dialled.stream.destroy();
-    // One of a former shape, that the swarm has not taken away yet, would give a run the former image.
+    // A task of a former shape, which the swarm has not ended yet, would give a run the former image.
     if (shape && !this.#isOf(dialled.secret, [shape.hash, renewedHash])) {
       this.#tasks.hold(dialled);
       return;
@@ -131,7 +134,7 @@ export class ServicePool {
     });
   }
 
-  /** The tasks are to be of another shape from now on: those that wait unused are given up, unless only their secret is to be another. */
+  /** Changes the shape of its tasks. Gives up the spare tasks, unless only the secret changes. */
   reshape(shape: TaskShape): void {
     const before = this.shape;
     this.shape = shape;
@@ -140,27 +143,27 @@ export class ServicePool {
     this.#handle({ type: 'reshaped', shape: { hash, address: shape.address }, onlySecret });
   }
 
-  /** Ids of the nodes that lack the image. */
+  /** Places no tasks on these nodes, by their ids: they lack the image. */
   exclude(nodes: readonly string[]): void {
     this.#handle({ type: 'excluded', nodes });
   }
 
-  /** Whether the swarm lacks room for another pool: what is not wanted goes at once then. */
+  /** While another pool finds no room, it keeps no replicas that are not wanted. */
   press(pressed: boolean): void {
     this.#handle({ type: 'pressed', pressed });
   }
 
-  /** Tells the swarm again what it was told: something else is there. */
+  /** Sets the service again: others have changed it. */
   reapply(): void {
     this.#handle({ type: 'changed by others' });
   }
 
-  /** Takes its service away, unless somebody wants it meanwhile; whether it is gone. @throws what `remove` throws */
+  /** Removes its service, unless a request comes meanwhile. Returns whether it is removed. @throws what `remove` throws */
   async retire(remove: () => Promise<void>): Promise<boolean> {
     if (!this.idle || this.#state.closed || this.#state.busy !== 'no') return false;
     this.#handle({ type: 'retiring' });
     const removal = remove();
-    // Nothing is told meanwhile. Who waits for that waits for no more than the end of it.
+    // No other call is made meanwhile. `close` waits only for its end, not for its result.
     this.#work = removal.then(
       () => this.#handle({ type: 'retired', gone: true }),
       () => this.#handle({ type: 'retired', gone: false }),
@@ -170,7 +173,7 @@ export class ServicePool {
     return this.idle;
   }
 
-  /** Lets go of all tasks: they dial the next katafleet, or end with their service. Resolves when the swarm is told nothing more. */
+  /** Lets go of all tasks: they dial the next katafleet, or end with their service. Resolves after the last call to the swarm. */
   async close(): Promise<void> {
     this.#wake?.cancel();
     this.#watch?.cancel();
@@ -240,7 +243,7 @@ export class ServicePool {
     this.#handle({ type: 'applied', target });
   }
 
-  /** From the swarm's own task states. */
+  /** Asks the swarm for the states of its tasks. */
   async #look(from: number): Promise<void> {
     const since = Date.now() - Math.min(this.#clock.now() - from, reportMs);
     let report: TaskReport;

@@ -12,11 +12,11 @@ export interface SwarmSide extends TaskEnds {
   starting(): number;
   /** Host name of a node. */
   nameOf(node: string): string;
-  /** Why the tasks of a service that are not with us have not come; `since` in Unix ms. @throws engine.*, swarm.* */
+  /** Why tasks of a service have not dialled in; failures before `since` (Unix ms) are ignored. @throws engine.*, swarm.* */
   report(service: string, connected: ReadonlySet<string>, since: number): Promise<TaskReport>;
-  /** Nodes were found to lack the image; it may be brought there. */
+  /** Called when nodes lack the image: it may be brought there. */
   onLacking(shape: TaskShape, nodes: readonly string[]): void;
-  /** The swarm has no room for a pool. */
+  /** Called when the swarm has no room for a pool. */
   onPressure(): void;
   onTrouble(message: string): void;
 }

@@ -13,25 +13,25 @@ export const Task = z.object({
     State: z.string(),
     Err: z.string().default(''),
     Message: z.string().default(''),
-    /** Tells nothing before the task is over. */
+    /** Meaningless before the task has ended. */
     ContainerStatus: z.object({ ExitCode: z.int().optional() }).nullish(),
   }),
 });
 export type Task = z.output<typeof Task>;
 
-/** Why sandboxes that were asked for have not come. */
+/** Why tasks have not dialled in yet. */
 export interface TaskReport {
-  /** Each reason once, with how many tasks have it. */
+  /** Each reason once, with the number of tasks that have it. */
   words: string[];
   /** The swarm finds no node with the memory or the CPUs. */
   insufficient: boolean;
-  /** How many are on their way, or run and have not dialled in yet. */
+  /** Tasks that are being started, or that run and have not dialled in yet. */
   coming: number;
   /** Ids of nodes that lack the image. */
   lacking: string[];
 }
 
-/** Before it runs. */
+/** The states of a task before it runs. */
 const underWay: Record<string, string> = {
   new: 'is new',
   allocated: 'waits for its network',
@@ -81,7 +81,7 @@ export function taskReport(
   return { words, insufficient, coming, lacking: [...lacking].filter((node) => node !== '') };
 }
 
-/** All tasks of a service; of one that somebody has removed there are none. @throws engine.*, swarm.* */
+/** All tasks of a service; none if the service is gone. @throws engine.*, swarm.* */
 export function tasksOf(managers: Managers, service: string): Promise<Task[]> {
   return managers.do('ask for tasks', async (docker) => {
     try {
@@ -93,7 +93,7 @@ export function tasksOf(managers: Managers, service: string): Promise<Task[]> {
   });
 }
 
-/** Tasks by their ids, those that the swarm still knows. @throws engine.*, swarm.* */
+/** The tasks with these ids that the swarm still knows. @throws engine.*, swarm.* */
 export function tasksById(managers: Managers, ids: readonly string[]): Promise<Task[]> {
   return managers.do('ask for tasks', async (docker) =>
     z.array(Task).parse(await docker.listTasks({ filters: JSON.stringify({ id: ids }) })),

@@ -2,32 +2,32 @@ import { Duplex } from 'node:stream';
 import { KiB } from '../../../base/units.ts';
 import { dialFrame } from '../../../protocol/dial.ts';
 
-/** How a sandbox's connection was over: the peer closed it, said no word for too long, it broke, or we dropped it. */
+/** How a sandbox's connection ended: the peer closed it, was silent for too long, the connection broke, or katafleet dropped it. */
 export type ConnectionEnd = 'ended' | 'silent' | 'broken' | 'dropped';
 
 const headerBytes = 5;
-/** One frame of the largest size: read ahead at most, and a little more than one read of the socket. */
+/** The largest frame: no more is read ahead. A little more than one read of the socket. */
 const bufferBytes = 64 * KiB;
 
 /**
- * The supervisor's stream over a connection that it has dialled. ALIVE frames are taken out, all else passes as it came,
- * without being copied. Memory is bounded by {@link bufferBytes} and what the socket reads at once; reading stops while
- * nobody reads this stream. `end()` sends FIN. An error never needs a listener: {@link carrierClosed} tells of it.
+ * The supervisor's stream over a connection that it has dialled. ALIVE frames are taken out; all other bytes pass
+ * unchanged, without a copy. Memory is bounded by {@link bufferBytes} and what the socket reads at once; reading stops while
+ * this stream is not read. `end()` sends FIN. Errors need no listener: {@link carrierClosed} reports them.
  */
 export class DialledStream extends Duplex {
   readonly #socket: Duplex;
   readonly #now: () => number;
   readonly #header = Buffer.alloc(headerBytes);
   #headerFilled = 0;
-  /** Bytes that the frame under way has still to come; whatever its header claims, they only pass. */
+  /** Bytes of the current frame that have not come yet. They only pass through, whatever number the header claims. */
   #left = 0;
   #heard: number;
   #paused = false;
-  /** Whether anything was said to it: it serves a run, or has. */
+  /** Whether bytes were sent to it: it serves a run, or has served one. */
   spokenTo = false;
   #written: ((error?: Error) => void) | undefined;
   #over!: (how: ConnectionEnd) => void;
-  /** Resolves when the connection is over, whether or not what it brought has been read. */
+  /** Resolves when the connection has ended, even if received bytes have not been read yet. */
   readonly carrierClosed: Promise<ConnectionEnd>;
 
   constructor(socket: Duplex, now: () => number) {
@@ -49,17 +49,17 @@ export class DialledStream extends Duplex {
     socket.on('close', () => this.#writable(new Error('the sandbox’s connection closed while it was written to')));
   }
 
-  /** How long it has said nothing while we listened, ms: a reader that is slow is not the peer's fault. */
+  /** How long the peer has been silent while this side was reading (ms): a slow reader is not the peer's fault. */
   silentMs(): number {
     return this.#paused ? 0 : this.#now() - this.#heard;
   }
 
-  /** Forgives the silence so far: we did not listen. */
+  /** Restarts the measurement of silence, after a time in which this side did not read. */
   forgive(): void {
     this.#heard = this.#now();
   }
 
-  /** Gives it up for its silence. */
+  /** Ends the connection because the peer is silent. */
   giveUp(): void {
     this.#over('silent');
     this.destroy(new Error(`no word from the sandbox for ${Math.round(this.silentMs())} ms`));
@@ -85,7 +85,7 @@ export class DialledStream extends Duplex {
     this.#pass(chunk, from, Math.min(at, chunk.length));
   }
 
-  /** The rest of a header that a chunk's border has cut; where it ends in the chunk. */
+  /** Completes a header that was split between two chunks. Returns where it ends in this chunk. */
   #joinHeader(chunk: Buffer): number {
     const taken = chunk.copy(this.#header, this.#headerFilled, 0, headerBytes - this.#headerFilled);
     this.#headerFilled += taken;
@@ -102,7 +102,7 @@ export class DialledStream extends Duplex {
     this.#socket.pause();
   }
 
-  /** The peer's process has ended, and with it what we had to tell it. */
+  /** The peer's process has ended: what was still to be sent is dropped. */
   #ended(): void {
     this.#over('ended');
     this.#pass(this.#header, 0, this.#headerFilled);

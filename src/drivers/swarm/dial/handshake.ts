@@ -16,40 +16,40 @@ import {
 } from '../../../protocol/dial.ts';
 import { ProtocolBreak } from '../../../protocol/frames.ts';
 
-/** Gives the keys of one service's secrets. */
+/** The keys of one service's secrets. */
 export interface KeyRing {
   keyOf(secret: string): Buffer | undefined;
 }
 
-/** What a stranger is judged by. */
+/** What a handshake is checked against. */
 export interface Door<Ring extends KeyRing> {
   ringOf(service: string): Ring | undefined;
   readonly heartbeatMs: number;
 }
 
-/** How it went with a stranger. Its socket is closed, or on its way to be, unless it was admitted. */
+/** The result of a handshake. Unless the peer was admitted, its socket is closed or closing. */
 export type HandshakeResult<Ring> =
   | { kind: 'admitted'; answer: ChallengeAnswer; ring: Ring; socket: Socket }
   | { kind: 'refused'; why: RefusalReason; answer: ChallengeAnswer }
-  /** It said what no supervisor says, or could not be judged: why. */
+  /** It sent what no supervisor sends, or could not be checked; `what` says why. */
   | { kind: 'strange'; what: string }
-  /** It went, or its connection broke. */
+  /** It closed the connection, or the connection broke. */
   | { kind: 'left' };
 
 const headerBytes = 5;
-/** Stands in for the key that is none, so that a guess at a name takes as long as a guess at a secret. */
+/** Used instead of a missing key, so that a wrong name takes as long to refuse as a wrong secret. */
 const decoy = randomBytes(32);
 const words = {
   unproved: 'no such service here, or not its secret',
   busy: 'the service takes nobody at the moment',
 } as const satisfies Partial<Record<Refusal, string>>;
 
-/** Why a stranger was refused, as we know it: the log says so, the stranger hears less. */
+/** Why a peer was refused, for the log; the peer itself is told less. */
 export type RefusalReason = 'unknownService' | 'wrongSecret' | 'downgraded' | 'busy';
 
 /**
- * A connection that has proved nothing yet. It gets a challenge and one try at it, and can make us hold no more than its
- * answer. Calls back once, and hears the socket's errors unless that hands it over.
+ * A connection that has not authenticated yet. It gets a challenge and one attempt to answer it; no more than one answer is
+ * buffered. Calls back once. Handles the socket's errors until it is handed over.
  */
 export class Stranger<Ring extends KeyRing> {
   readonly remote: string;
@@ -72,7 +72,7 @@ export class Stranger<Ring extends KeyRing> {
     socket.write(encodeChallenge(this.#nonce));
   }
 
-  /** Closes the connection without a word. */
+  /** Closes the connection without an answer. */
   drop(): void {
     this.#socket.destroy();
     this.#finish({ kind: 'left' });
@@ -125,7 +125,7 @@ export class Stranger<Ring extends KeyRing> {
   }
 }
 
-/** The answer, once it is there. @throws ProtocolBreak when it is none, or has more behind it */
+/** The answer, once it is complete. @throws ProtocolBreak if it is no answer, or bytes follow it */
 function wholeAnswer(bytes: Buffer): ChallengeAnswer | undefined {
   if (bytes[0] !== dialFrame.answer) throw new ProtocolBreak('something else than an answer to the challenge');
   if (bytes.length < headerBytes) return undefined;

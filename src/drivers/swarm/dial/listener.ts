@@ -6,47 +6,47 @@ import { type HandshakeResult, Stranger } from './handshake.ts';
 import { Strangers } from './strangers.ts';
 import { Troubles } from './troubles.ts';
 
-/** A sandbox that has dialled in and proved itself. */
+/** A sandbox that has dialled in and authenticated. */
 export interface Dialled extends Readonly<Identity> {
   /** Address it came from. */
   readonly remote: string;
-  /** The supervisor's protocol, without its signs of life. Destroyed when the peer ends, breaks off, or is silent for too long. */
+  /** The supervisor's protocol, without ALIVE frames. Destroyed when the peer ends, breaks off or is silent for too long. */
   readonly stream: DialledStream;
   /** Resolves when the connection is over. */
   readonly closed: Promise<ConnectionEnd>;
-  /** Since its last word, ms; while nobody reads the stream nobody listens either, and that does not count. */
+  /** Time since its last bytes (ms). Time in which the stream is not read does not count. */
   silentMs(): number;
 }
 
-/** Takes the sandboxes of one service. */
+/** Receives the sandboxes of one service. */
 export interface SandboxReceiver {
-  /** The key of a secret by its name; undefined if that secret is none of this service's, or no longer. */
+  /** The key of a secret by its name; undefined if the service does not, or no longer, use that secret. */
   keyOf(secret: string): Buffer | undefined;
-  /** Takes over a sandbox that has proved itself. */
+  /** Takes over a sandbox that has authenticated. */
   take(dialled: Dialled): void;
 }
 
-/** Time for the watch over silence; tests pass their own. */
+/** The clock that measures silence; tests pass their own. */
 export interface Pulse {
-  /** ms on a clock that is never set. */
+  /** Monotonic time (ms). */
   readonly now: () => number;
-  /** Calls back again and again, until what it returns is called; the process does not stay alive for it. */
+  /** Calls back periodically until the returned function is called. Does not keep the process alive. */
   readonly every: (ms: number, call: () => void) => () => void;
 }
 
 export interface ListenerOptions {
   host: string;
-  /** 0: any that is free. */
+  /** 0 takes any free port. */
   port: number;
-  /** How often a supervisor gives a sign of life, ms; 0: never, and no silence is judged. Default 1000. */
+  /** How often a supervisor sends ALIVE (ms). 0: never, and silence is not checked. Default 1000. */
   heartbeatMs?: number;
-  /** How long one may be silent, ms. Default 3000. */
+  /** How long a supervisor may be silent (ms). Default 3000. */
   silenceMs?: number;
-  /** How long the handshake may take, ms. Default 5000. */
+  /** How long a handshake may take (ms). Default 5000. */
   handshakeMs?: number;
-  /** Connections that have proved nothing, at most. Default 1024. */
+  /** Greatest number of connections that have not authenticated yet. Default 1024. */
   pending?: number;
-  /** Told of strangers, of each kind at most once a second. */
+  /** Called with troubles of handshakes, at most once a second for each kind. */
   onTrouble?: (message: string) => void;
   pulse?: Pulse;
 }
@@ -58,16 +58,16 @@ const steadyPulse: Pulse = {
     return () => clearInterval(timer);
   },
 };
-/** A pool's tasks start all at once. The kernel may hold fewer: net.core.somaxconn. */
+/** All tasks of a pool may dial at the same time. The kernel may allow fewer: net.core.somaxconn. */
 const backlog = 1_024;
 const keepAliveMs = 1_000;
-/** What of a node's sandboxes is given up with the first that falls silent: those who have missed a sign of life, in heartbeats. */
+/** When one sandbox of a node falls silent, the node's other sandboxes are given up too if they are silent for this many heartbeats. */
 const missedHeartbeats = 1.5;
 
 type Trouble = 'service' | 'secret' | 'downgrade' | 'busy' | 'strange' | 'late' | 'crowd' | 'receiver' | 'server';
 const troubleOf = { unknownService: 'service', wrongSecret: 'secret', downgraded: 'downgrade', busy: 'busy' } as const;
 
-/** Where the sandboxes of a swarm's tasks dial in. Strangers prove themselves or go; the rest are watched for their silence. */
+/** The port that the sandboxes of a swarm dial. Authenticates each connection, and then watches it for silence. */
 export class Listener {
   readonly #options: Required<Omit<ListenerOptions, 'onTrouble'>>;
   readonly #server: Server;
@@ -85,12 +85,12 @@ export class Listener {
     this.#options = { heartbeatMs: 1_000, silenceMs: 3_000, handshakeMs: 5_000, pending: 1_024, pulse: steadyPulse, ...options };
     this.#strangers = new Strangers(this.#options.pending);
     this.#troubles = new Troubles(onTrouble);
-    // What a task sends before its end, and its end, are heard apart: hence half-open.
+    // Half-open, so that what a task sends before its end is read before its end is noticed.
     const server = { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: keepAliveMs };
     this.#server = createServer(server, (socket) => this.#accept(socket));
   }
 
-  /** Listens; resolves with the port, at every call. @throws server.address */
+  /** Begins to listen, at the first call. Resolves with the port. @throws server.address */
   ready(): Promise<number> {
     this.#listening ??= this.#listen();
     return this.#listening;
@@ -118,7 +118,7 @@ export class Listener {
     return (this.#server.address() as AddressInfo).port;
   }
 
-  /** Admits the tasks of a service, until the function that it returns is called. The last to ask for a service has it. */
+  /** Admits the tasks of a service until the returned function is called. A later call for the same service replaces the receiver. */
   admit(service: string, receiver: SandboxReceiver): () => void {
     this.#receivers.set(service, receiver);
     return () => {
@@ -126,12 +126,12 @@ export class Listener {
     };
   }
 
-  /** For metrics: connections that have proved nothing yet, sandboxes, and all who were turned away. */
+  /** For metrics: connections in a handshake, sandboxes, and connections refused so far. */
   get counts(): { pending: number; connected: number; refused: number } {
     return { pending: this.#strangers.size, connected: this.#connected.size, refused: this.#refused };
   }
 
-  /** Listens no longer and drops all connections; resolves when they are closed. */
+  /** Stops listening and drops all connections. Resolves when they are closed. */
   close(): Promise<void> {
     this.#closed ??= this.#close();
     return this.#closed;
@@ -216,7 +216,7 @@ export class Listener {
     });
   }
 
-  /** Where we ourselves were held up, what was said meanwhile has not been read yet: nobody is judged by that time. */
+  /** If this process itself was held up, received bytes have not been read yet: that time does not count as silence. */
   #giveUpSilent(heldUp: boolean): void {
     const { heartbeatMs, silenceMs } = this.#options;
     if (heartbeatMs === 0) return;
@@ -240,7 +240,7 @@ export class Listener {
   }
 }
 
-/** A stranger's word for something, fit for a log. */
+/** A text that a peer sent, made safe for a log. */
 function shown(text: string): string {
   return `"${text.slice(0, 64).replace(/[^ -~]/g, '?')}"`;
 }

@@ -1,4 +1,4 @@
-/** One who waits, and where it came from. */
+/** A connection that has not authenticated yet. */
 interface PendingConnection {
   readonly remote: string;
   /** ms */
@@ -6,8 +6,8 @@ interface PendingConnection {
 }
 
 /**
- * Those who have proved nothing yet, at most so many. When one more comes, the oldest of the address that has most of them
- * has to go: a flood from one address shuts nobody else out.
+ * The connections that have not authenticated yet, up to a number. When another comes, the oldest connection of the address with
+ * the most connections is evicted: a flood from one address does not shut out others.
  */
 export class Strangers<T extends PendingConnection> {
   readonly #most: number;
@@ -22,7 +22,7 @@ export class Strangers<T extends PendingConnection> {
     return this.#all.size;
   }
 
-  /** Adds one; who has to go for it. */
+  /** Adds a connection. Returns the one that is evicted for it, if any. */
   add(stranger: T): T | undefined {
     this.#all.add(stranger);
     const neighbours = this.#byRemote.get(stranger.remote);
@@ -43,7 +43,7 @@ export class Strangers<T extends PendingConnection> {
     return this.#all.delete(stranger);
   }
 
-  /** Takes out all who came before a time. */
+  /** Removes and returns the connections that came before a time. */
   takeOlder(than: number): T[] {
     const old: T[] = [];
     for (const stranger of this.#all) {

@@ -2,12 +2,12 @@ const everyMs = 1_000;
 
 interface TroubleState {
   toldAt: number;
-  /** Not told since then. */
+  /** Troubles of this kind that were not reported since then. */
   more: number;
   last: string;
 }
 
-/** Tells of troubles, of each kind at most once a second: whoever makes them can't fill a log. */
+/** Reports troubles, each kind at most once a second, so that a peer can't fill the log. */
 export class Troubles<Name extends string> {
   readonly #tell: (message: string) => void;
   readonly #kinds = new Map<Name, TroubleState>();
@@ -16,7 +16,7 @@ export class Troubles<Name extends string> {
     this.#tell = tell;
   }
 
-  /** Now is in ms. */
+  /** `now` is in ms. */
   tell(name: Name, message: string, now: number): void {
     const kind = this.#kinds.get(name);
     if (kind && now - kind.toldAt < everyMs) {
@@ -28,7 +28,7 @@ export class Troubles<Name extends string> {
     this.#kinds.set(name, { toldAt: now, more: 0, last: '' });
   }
 
-  /** Tells of what was held back, where it is time. */
+  /** Reports what was held back for a second. */
   flush(now: number): void {
     for (const kind of this.#kinds.values()) {
       if (kind.more === 0 || now - kind.toldAt < everyMs) continue;

@@ -17,29 +17,29 @@ export interface SwarmImage {
 
 export interface SwarmImagesOptions {
   managers: Managers;
-  /** Engines of the swarm's nodes that can be reached by themselves. */
+  /** Engines of the swarm's nodes that can be reached directly. */
   workers: readonly Driver[];
-  /** Where images are pushed that some node lacks. */
+  /** The registry for images that some node lacks. */
   registry: string | undefined;
-  /** Makes every node that takes tasks pull an image; answers the ids of those that could not. */
+  /** Makes every node that takes tasks pull an image. Returns the ids of the nodes that could not. */
   pull: (reference: string, architecture: 'amd64' | 'arm64') => Promise<string[]>;
-  /** An image has another reference, or other nodes lack it. */
+  /** Called when the reference of an image, or the nodes that lack it, have changed. */
   onChange: (image: string) => void;
   onTrouble: (message: string) => void;
 }
 
-/** How long a push may take, ms. */
+/** How long a push may take (ms). */
 const pushMs = 10 * minute;
-/** Nodes that were found to lack an image are tried again after so long, ms. */
+/** Nodes that lack an image are tried again after this time (ms). */
 const lackingMs = 10 * minute;
 
-/** Which reference the swarm's tasks have for an image, which nodes lack it, and how it gets there. */
+/** Knows by which reference tasks name an image and which nodes lack it, and brings it there. */
 export class SwarmImages {
   readonly #options: SwarmImagesOptions;
   /** By id. */
   readonly #pushed = new Map<string, string>();
   readonly #lacking = new Map<string, Map<string, number>>();
-  /** Nodes that nothing was done for yet. */
+  /** Nodes to which the image has not been brought yet. */
   readonly #due = new Map<string, readonly Machine[]>();
   readonly #bringing = new Map<string, Promise<void>>();
 
@@ -89,7 +89,7 @@ export class SwarmImages {
     }
   }
 
-  /** Nodes were found to lack it: nothing is placed there until it has been brought. */
+  /** Nodes lack the image: no task is placed there until it has been brought. */
   found(image: string, nodes: readonly Machine[]): void {
     const known = this.#lacking.get(image) ?? new Map<string, number>();
     this.#lacking.set(image, known);
@@ -102,7 +102,7 @@ export class SwarmImages {
     if (!this.#bringing.has(image)) this.#bringing.set(image, this.#bringAll(image));
   }
 
-  /** To those that were found to lack it, and to those that are found meanwhile. */
+  /** Brings it to the nodes that lack it, also to those found to lack it meanwhile. */
   async #bringAll(image: string): Promise<void> {
     for (let nodes = this.#due.get(image); nodes !== undefined; nodes = this.#due.get(image)) {
       this.#due.delete(image);
@@ -129,7 +129,7 @@ export class SwarmImages {
     );
   }
 
-  /** Copies an image from the manager to those of the nodes whose engines can be reached; answers their ids. */
+  /** Copies an image from the manager to the nodes whose engines can be reached. Returns their ids. */
   async spread(image: string, nodes: readonly Machine[]): Promise<string[]> {
     const { managers, workers, onTrouble } = this.#options;
     const reached: string[] = [];
@@ -147,7 +147,7 @@ export class SwarmImages {
     return reached;
   }
 
-  /** By way of a registry: pushed from the manager, and pulled by every node before a task waits for it. */
+  /** Brings an image by a registry: the manager pushes it, and every node pulls it before a task needs it. */
   async #push(image: string, registry: string): Promise<void> {
     const repository = `${registry}/${image.slice(7, 19)}`;
     const digest = await this.#options.managers.do(
@@ -180,7 +180,7 @@ async function copyTo(managers: Managers, worker: Driver, image: string): Promis
   await worker.importImage(await manager.exportImage(named ?? image));
 }
 
-/** @throws engine.failed in the registry's words */
+/** @throws engine.failed with the registry's message */
 async function pushed(docker: Dockerode, name: string, registry: string): Promise<void> {
   const stream = await docker.getImage(name).push({ authconfig: {} as Dockerode.AuthConfig });
   await new Promise<void>((resolve, reject) => {

@@ -3,7 +3,7 @@ import { messageOf } from '../../../model/errors.ts';
 import { labels } from '../../../model/labels.ts';
 import type { Driver } from '../../contract.ts';
 
-/** A finished container is the swarm's own to remove for so long, ms. */
+/** How long a finished container is left for the swarm itself to remove (ms). */
 const graceMs = 60_000;
 
 /**
@@ -13,12 +13,12 @@ const graceMs = 60_000;
 export class Leftovers {
   readonly #stack: string;
   readonly #engines: readonly Driver[];
-  /** When each finished container of an engine was seen first. */
+  /** When each finished container of an engine was first seen. */
   readonly #seen = new Map<Driver, ReadonlyMap<string, number>>();
   readonly #byNode = new Map<string, { images: number; leftOver: number }>();
   readonly #told: ToldOnce<Driver>;
 
-  /** `engines` are those of the swarm's nodes that can be reached by themselves. */
+  /** `engines` are those of the swarm's nodes that can be reached directly. */
   constructor(stack: string, engines: readonly Driver[], onTrouble: (message: string) => void) {
     this.#stack = stack;
     this.#engines = engines;
@@ -30,7 +30,7 @@ export class Leftovers {
     return this.#byNode.get(node) ?? {};
   }
 
-  /** Removes what has been finished for a while. Nodes that do not answer keep theirs for the next time. */
+  /** Removes containers that have been finished for a while. Nodes that do not answer are tried again the next time. */
   async sweep(now = performance.now()): Promise<void> {
     await Promise.all(this.#engines.map((engine) => this.#sweep(engine, now)));
   }

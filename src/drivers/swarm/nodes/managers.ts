@@ -6,18 +6,18 @@ import { engineError } from '../../docker/errors.ts';
 import { type ApiVersion, parseApiVersion } from '../../docker/version.ts';
 import type { Driver } from '../../contract.ts';
 
-/** A manager's own engine: what the swarm driver needs of it beside what every driver can. */
+/** A manager's engine: a driver, with what the swarm driver needs in addition. */
 export interface ManagerEngine extends Driver {
   client(): Promise<Dockerode>;
 }
 
-/** How long a manager may take to answer, ms; a swarm without a leader keeps its callers waiting for 5 s. */
+/** How long a manager may take to answer (ms). A swarm without a leader lets its callers wait for 5 s. */
 const callMs = 15_000;
 
-/** What another manager may do better. */
+/** Errors for which another manager is asked. */
 const elsewhere: readonly ErrorCode[] = ['engine.unreachable', 'engine.timeout', 'swarm.leaderless', 'swarm.locked', 'swarm.no_manager'];
 
-/** The managers of one swarm by which it can be asked: one at a time, another when that one does not answer. */
+/** The managers of one swarm. Asks one at a time, and another when that one does not answer. */
 export class Managers {
   readonly engines: readonly ManagerEngine[];
   readonly #callMs: number;
@@ -83,7 +83,7 @@ export class Managers {
   }
 }
 
-/** What a manager said that has a meaning of its own in a swarm. */
+/** Translates a manager's error that means something particular in a swarm. */
 export function swarmError(error: unknown, endpoint: string, doing: string): KatafleetError {
   if (error instanceof z.ZodError) {
     return new KatafleetError('engine.failed', `can't ${doing}: what ${endpoint} answers can't be read: ${z.prettifyError(error)}`, {
@@ -114,6 +114,6 @@ export function swarmError(error: unknown, endpoint: string, doing: string): Kat
   return known;
 }
 
-/** A manager passes calls on to the leader: one that it can't reach any more is none. */
+/** A manager passes calls on to the leader. If it can't reach the leader, the swarm has none for it. */
 const leaderless =
   /does not have a leader|has no leader|leader.*(unknown|lost)|context deadline exceeded|code = (Unavailable|DeadlineExceeded)|\braft\b/i;

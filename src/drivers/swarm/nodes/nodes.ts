@@ -28,7 +28,7 @@ type SwarmNode = z.output<typeof SwarmNode>;
 const architectures: Record<string, Machine['architecture']> = { x86_64: 'amd64', amd64: 'amd64', aarch64: 'arm64', arm64: 'arm64' };
 const states = ['ready', 'down', 'disconnected'] as const;
 
-/** A swarm's nodes, without what only the driver knows of them. @throws engine.*, swarm.* */
+/** Lists the machines of a swarm, without their sandboxes, which only the driver knows. @throws engine.*, swarm.* */
 export async function swarmNodes(managers: Managers): Promise<Machine[]> {
   const answer = await managers.do('list the nodes of the swarm', (docker) => docker.listNodes() as Promise<unknown>);
   const nodes = z.array(SwarmNode).safeParse(answer);
@@ -55,12 +55,12 @@ function memberOf({ ID, Spec, Description, Status, ManagerStatus }: SwarmNode): 
   };
 }
 
-/** What a swarm is as one node: the sum of those that take tasks, in the manager's own words for the rest. */
+/** The fingerprint of a swarm as one node: the sum of the machines that take tasks; all other fields are the manager's. */
 export function swarmFingerprint(manager: Fingerprint, nodes: readonly Machine[]): Fingerprint {
   return { ...manager, ...capacityOf(nodes.filter(takesTasks)) };
 }
 
-/** Of a node by its id. @throws node.unknown, engine.*, swarm.* */
+/** Sets the availability of a machine, by its id. @throws node.unknown, engine.*, swarm.* */
 export async function setAvailability(managers: Managers, id: string, availability: Machine['availability']): Promise<void> {
   const known = (await swarmNodes(managers)).some((node) => node.id === id);
   if (!known) throw new KatafleetError('node.unknown', `no node ${id} in the swarm`);

@@ -11,7 +11,7 @@ import type { Services } from '../services/services.ts';
 import { isOver } from '../../docker/task-states.ts';
 import { Task } from '../demand/tasks.ts';
 
-/** How long every node together may take to pull, ms. */
+/** How long all nodes together may take to pull (ms). */
 const longestMs = 10 * minute;
 const lookMs = 300;
 

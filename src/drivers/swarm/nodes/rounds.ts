@@ -4,7 +4,7 @@ import { within } from '../../../base/deadline.ts';
 import { ToldOnce } from '../../../base/told-once.ts';
 import { messageOf } from '../../../model/errors.ts';
 
-/** How long one job may take, ms. */
+/** How long one job may take (ms). */
 const longestMs = 2 * minute;
 
 export interface RoundsOptions {
@@ -15,7 +15,7 @@ export interface RoundsOptions {
   clock?: Clock;
 }
 
-/** Does again and again what has to be looked after. What fails keeps nothing else from being done, and is told once until it succeeds. */
+/** Runs jobs periodically. A job that fails does not block the others; its error is reported once until it succeeds. */
 export class Rounds {
   readonly #options: RoundsOptions;
   readonly #clock: Clock;
@@ -29,7 +29,7 @@ export class Rounds {
     this.#clock = options.clock ?? steadyClock;
   }
 
-  /** Begins, if it has not; the next round waits for the end of the one before. */
+  /** Starts, unless it has started. A round begins after the one before has ended. */
   start(): void {
     if (!this.#stopped) this.#next ??= this.#clock.after(this.#options.everyMs, () => void this.#round());
   }

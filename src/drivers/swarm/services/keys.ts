@@ -14,7 +14,7 @@ const mostBytes = 4_096;
  */
 export class SwarmKeys {
   readonly #master: Buffer;
-  /** Tells keys apart without telling the key. */
+  /** Identifies the key without revealing it. */
   readonly id: string;
 
   constructor(master: Buffer) {
@@ -22,7 +22,7 @@ export class SwarmKeys {
     this.id = this.#derive('katafleet key id', '').toString('hex').slice(0, 12);
   }
 
-  /** For one process: what it leaves in the swarm is nobody's after it. */
+  /** A key for this process only: no later katafleet takes over what it leaves in the swarm. */
   static ephemeral(): SwarmKeys {
     return new SwarmKeys(randomBytes(32));
   }
@@ -59,7 +59,7 @@ export class SwarmKeys {
   }
 }
 
-/** Whole or not at all: another katafleet that starts with it may be reading. */
+/** Creates the file complete or not at all: another katafleet may be reading it. */
 function makeIfMissing(file: string): void {
   const own = `${file}.${randomUUID()}`;
   try {

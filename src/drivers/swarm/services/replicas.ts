@@ -4,33 +4,33 @@ import { labels } from '../../../model/labels.ts';
 /** What is known of a service when its number of replicas is decided. Times are ms on one clock. */
 export interface ReplicaView {
   now: number;
-  /** Sandboxes that are handed out, and those that somebody waits for. */
+  /** Sandboxes handed out, plus waiting requests. */
   wanted: number;
-  /** Of them, those that somebody waits for. */
+  /** Waiting requests. */
   waiting: number;
-  /** What the swarm was told last on our behalf. */
+  /** Our share of the replicas that the service was last set to. */
   current: number;
-  /** When all of `current` were wanted last. */
+  /** When all of `current` were last wanted. */
   fullAt: number;
-  /** When any was wanted last. */
+  /** When any was last wanted. */
   usedAt: number;
-  /** The swarm lacks room for somebody else. */
+  /** Another pool finds no room. */
   pressed: boolean;
 }
 
 export interface ReplicaRules {
-  /** How many tasks may be on their way at once. */
+  /** How many tasks may be starting at once. */
   starting: number;
-  /** How long the highest number is kept: what ends is replaced, and a new run finds it without a word to the swarm. */
+  /** How long the highest number is kept (ms): the swarm replaces tasks that end, and a new run needs no call to the swarm. */
   settleMs: number;
-  /** How long a service that nobody uses keeps its replicas. */
+  /** How long an unused service keeps its replicas (ms). */
   lingerMs: number;
 }
 
 /**
- * How many replicas a service should have for us. It rises at once and falls late: each task that ends is replaced by the
- * swarm, so that a steady load needs no call at all, and each call costs the managers a consensus. It rises by no more than can
- * start at once: the others who wait are served by what follows, and machines that start hundreds of containers answer nobody.
+ * Our share of a service's replicas. It rises at once and falls late: the swarm replaces each task that ends, so a steady load needs
+ * no call, and each call costs the managers a consensus. It rises by no more than can start at once: later tasks serve the other
+ * requests, and a machine that starts hundreds of containers answers no calls.
  */
 export function replicasFor(view: ReplicaView, { starting, settleMs, lingerMs }: ReplicaRules): number {
   const { now, wanted, waiting, current, fullAt, usedAt, pressed } = view;
@@ -42,14 +42,14 @@ export function replicasFor(view: ReplicaView, { starting, settleMs, lingerMs }:
 }
 
 const wantLabel = 'katafleet.want.';
-/** How many, and when it was said, Unix ms. */
+/** Number, and when it was set (Unix ms). */
 const wantValue = /^([1-9]\d{0,5})@(\d+)$/;
-/** What a katafleet wanted is forgotten when it has not said so again for so long, ms. */
+/** A katafleet's share expires if it is not renewed within this time (ms). */
 export const wantLastsMs = 5 * minute;
 
 /**
- * A service's labels with our number in them, and the sum of what all katafleets that share it want. Each says so again
- * before {@link wantLastsMs} are over; of one that doesn't, nothing is left.
+ * A service's labels with our share in them, and the sum of the shares of all katafleets. Each renews its share before
+ * {@link wantLastsMs} have passed; an expired share is dropped.
  */
 export function mergeWants(
   given: Readonly<Record<string, string>>,
@@ -66,7 +66,7 @@ export function mergeWants(
     }
     if (label === wantLabel + instance) continue;
     const [, number, at] = wantValue.exec(value) ?? [];
-    // What was said in the future was said by no clock of ours.
+    // An entry with a time in the future comes from a wrong clock: ignored.
     if (number === undefined || !(Math.abs(now - Number(at)) < wantLastsMs)) continue;
     merged[label] = value;
     replicas += Number(number);

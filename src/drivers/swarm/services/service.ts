@@ -7,12 +7,12 @@ import type { SandboxLimits } from '../../../model/profile.ts';
 import { type ApiVersion, atLeast } from '../../docker/version.ts';
 import { capabilities, hostName, leastShm, noResolver, supervisorPath, tmpfsBytes, ulimits } from '../../docker/isolation.ts';
 
-/** How a task is connected: by its node's own network, or by an overlay of ours. The user's code has neither. */
+/** The network on which a task dials: its node's own, or an overlay. The user's code has neither. */
 export type TaskNetwork = 'host' | 'overlay';
 
-/** What a service's tasks are made of: all that, when it changes, calls for other tasks. */
+/** All that defines a service's tasks: if any of it changes, the tasks are replaced. */
 export interface TaskShape {
-  /** An id, or `repository@sha256:…`: never a tag, for each task would ask a registry what it means. */
+  /** An id, or `repository@sha256:…`; never a tag, because each task would ask a registry for it. */
   image: string;
   architecture: 'amd64' | 'arm64';
   /** Folders that the image declares as volumes. */
@@ -23,15 +23,15 @@ export interface TaskShape {
   address: string;
   /** SHA-256 of the supervisor. */
   supervisor: string;
-  /** How long a task waits for its run before it is replaced, ms. */
+  /** How long a task waits for its run before it is replaced (ms). */
   idleMs: number;
   /** Tells the generations of a secret apart. */
   generation: string;
-  /** Nodes with AppArmor let nobody mount: a volume takes the place of the tmpfs that a program could not be run on. */
+  /** AppArmor forbids mounts on the nodes: a volume replaces the tmpfs, from which no program could be executed. */
   appArmor: boolean;
 }
 
-/** What the swarm has made of what a service refers to. */
+/** The objects of the swarm that a service refers to. */
 export interface References {
   config: { id: string; name: string };
   secret: { id: string; name: string };
@@ -46,13 +46,13 @@ export interface ServiceNames {
   labels: Readonly<Record<string, string>>;
 }
 
-/** Where the secret lies in a task, for root alone. */
+/** Path of the secret in a task; only root can read it. */
 const secretPath = '/run/secrets/katafleet';
-/** A task that is to stop but serves a run ends with it; this only bounds what the run's own bounds do not, ns. */
+/** A task that is to stop ends after its run; this bound only matters if the run's own limits fail (ns). */
 const stopGraceNs = 25 * 3_600 * 1e9;
 const platforms = { amd64: 'x86_64', arm64: 'aarch64' } as const;
 
-/** A fingerprint of all that tasks are made of. */
+/** Hash of a shape. */
 export function shapeHash(shape: TaskShape): string {
   const sorted = (of: object) => Object.entries(of).sort(([a], [b]) => (a < b ? -1 : 1));
   return createHash('sha256')
@@ -159,10 +159,10 @@ function names({ limits, way, address }: TaskShape): object {
   return { Hosts: [`127.0.0.1 ${hostName}`], ...resolves };
 }
 
-/** What a swarm itself calls its nodes; all else is a label of theirs. */
+/** Keys that a swarm itself defines; all other keys are labels of its nodes. */
 const ownWords: readonly string[] = ['node.id', 'node.hostname', 'node.role'];
 
-/** A constraint over a machine's labels in the swarm's words. @throws limits.invalid for what it has no words for */
+/** Writes a constraint over a machine's labels as the swarm does. @throws limits.invalid if the swarm cannot express it */
 export function swarmConstraint(constraint: string): string {
   const { key, equal, value } = splitConstraint(constraint);
   if (!hasSwarmWords(constraint)) {
@@ -173,7 +173,7 @@ export function swarmConstraint(constraint: string): string {
   return `${ownWords.includes(key) ? key : `node.labels.${key}`}${equal ? '==' : '!='}${value}`;
 }
 
-/** Where tasks may go: nodes of the image's kind that are not known to lack it and of which the constraints hold. */
+/** Where tasks may be placed: nodes of the image's architecture that are not known to lack it and that satisfy the constraints. */
 export function placement(
   { architecture }: Pick<TaskShape, 'architecture'>,
   excluded: readonly string[],

@@ -12,7 +12,7 @@ import { mergeWants } from './replicas.ts';
 import { findOrCreate, findOrCreateOverlay, findService, listed, removeNetwork, Service, unlessGone, unlessUsed } from './swarm-objects.ts';
 import { placement, type References, serviceSpec, shapeHash, type TaskShape } from './service.ts';
 
-/** Labels of a pool's service beside those that all of ours have. */
+/** Labels of a pool's service, in addition to those of every object of ours. */
 export const poolLabels = {
   /** {@link shapeHash} of its tasks. */
   shape: 'katafleet.shape',
@@ -20,25 +20,25 @@ export const poolLabels = {
   pool: 'katafleet.pool',
 } as const;
 
-/** How the services of one deployment are told apart, and to whom they belong. */
+/** The deployment to which the services belong, and how to reach its swarm. */
 export interface ServicesOptions {
   managers: Managers;
   keys: SwarmKeys;
   stack: string;
-  /** Under which this katafleet's numbers stand in a service's labels. */
+  /** Id of this katafleet in the service labels `katafleet.want.<id>`. */
   instance: string;
-  /** Labels of what nobody takes over: owner, deadline. */
+  /** Labels of ephemeral services, which no later katafleet takes over: owner, deadline. */
   ephemeral?: Readonly<Record<string, string>> | undefined;
   /** Name of the overlay for tasks; `<stack>_tasks` if absent. */
   network?: string | undefined;
 }
 
-/** What a pool's service should be. */
+/** What a pool's service should be set to. */
 export interface DesiredService {
   name: string;
   /** JSON for the label. */
   pool: string;
-  /** Undefined leaves its tasks as they are. */
+  /** If undefined, its tasks stay as they are. */
   shape: TaskShape | undefined;
   replicas: number;
   /** Ids of nodes that lack the image. */
@@ -50,10 +50,10 @@ type Shaped = DesiredService & { shape: TaskShape };
 /** Name of the secret that a service's tasks of a shape have. */
 export const secretName = (service: string, hash: string): string => `${service}-${hash}`;
 
-/** Tries at a change that somebody else was quicker than. */
+/** Attempts at a change, if others change the service at the same time. */
 const mostTries = 8;
 
-/** Whether somebody else changed the service, made it, or took it or what it refers to away in the meantime. */
+/** Whether the error says that others changed, created or removed the service, or an object that it refers to, in the meantime. */
 const overtaken = (error: unknown): boolean =>
   isStatus(error, 409) || /update out of sequence|name conflicts|(service|secret|config|network) (\S+ )?not found/i.test(messageOf(error));
 
@@ -69,13 +69,13 @@ export class Services {
     return this.#options.stack;
   }
 
-  /** What everything of ours carries. */
+  /** The labels of every object of this deployment. */
   labelsOf(role: string): Record<string, string> {
     const { stack, keys, ephemeral } = this.#options;
     return { [labels.role]: role, [labels.stack]: stack, [labels.key]: keys.id, ...ephemeral };
   }
 
-  /** Makes the service what it should be; answers how many replicas it has, those of other katafleets counted. @throws engine.*, swarm.* */
+  /** Sets the service as desired. Returns its replicas, for all katafleets together. @throws engine.*, swarm.* */
   apply(wanted: DesiredService): Promise<number> {
     return this.#options.managers.do(`set the service ${wanted.name}`, async (docker, api, signal) => {
       for (let tries = 1; ; tries += 1) {
@@ -138,7 +138,7 @@ export class Services {
     };
   }
 
-  /** The supervisor as a config of the swarm, made where it is missing. */
+  /** Returns the supervisor's config in the swarm; creates it if it is missing. */
   async supervisorConfig(docker: Dockerode, architecture: 'amd64' | 'arm64'): Promise<References['config']> {
     const { bytes, sha256 } = await supervisorBinary(architecture);
     const { ephemeral, keys } = this.#options;
@@ -148,14 +148,14 @@ export class Services {
     return { id: await findOrCreate(docker, 'configs', name, this.labelsOf('config'), bytes), name };
   }
 
-  /** Secrets of a service's former tasks. */
+  /** Removes the secrets of a service's former tasks. */
   async #dropSecrets(docker: Dockerode, service: string, keep: string): Promise<void> {
     for (const { ID, Spec } of await listed(docker, 'secrets', [`${labels.role}=secret`])) {
       if (Spec.Name.startsWith(`${service}-`) && Spec.Name !== keep) await unlessUsed(docker.getSecret(ID).remove());
     }
   }
 
-  /** The pools of this deployment, whoever made them, with the number of their replicas. @throws engine.*, swarm.* */
+  /** Lists the services of this deployment, whichever katafleet created them. @throws engine.*, swarm.* */
   list(): Promise<Service[]> {
     const { managers, stack } = this.#options;
     return managers.do('list the services', async (docker) => {
