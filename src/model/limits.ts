@@ -46,21 +46,21 @@ export const limits = {
   // 16 MiB have room for the supervisor and a shell.
   memory: size({
     ...{ min: 16 * MiB, max: 1024 * GiB, default: 512 * MiB, at: 'container' },
-    what: 'of the whole sandbox, its files included; swap is none',
+    what: 'memory of the whole sandbox, its files included; without swap',
   }),
   cpus: number({ min: 0.05, max: 1024, default: 1, at: 'container', what: "CPUs' worth of time" }),
-  pids: count({ min: 4, max: 32_768, default: 128, at: 'container', what: 'processes and threads at once, the supervisor among them' }),
+  pids: count({ min: 4, max: 32_768, default: 128, at: 'container', what: 'processes and threads at one time, the supervisor included' }),
   wallMs: time({
     ...{ min: 10, max: day, default: 10_000, at: 'step', ownOfStep: true, exec: { place: 1, bits: 32 } },
-    what: 'of one step',
+    what: 'time of one step',
   }),
   cpuMs: time({
     ...{ min: 0, max: day, default: 0, at: 'step', ownOfStep: true, exec: { place: 2, bits: 32 } },
-    what: 'CPU time of one step; 0 is no limit of its own',
+    what: 'CPU time of one step; 0: no limit',
   }),
   stdout: size({
     ...{ min: 0, max: 64 * MiB, default: MiB, at: 'step', ownOfStep: true, exec: { place: 3, bits: 64 } },
-    what: "kept of the beginning of one step's output; of its end as many, at most 64 KiB; the rest is counted and dropped",
+    what: "bytes kept of the beginning of one step's output, and as many of its end, at most 64 KiB; the rest is counted and dropped",
   }),
   stderr: size({
     ...{ min: 0, max: 64 * MiB, default: MiB, at: 'step', ownOfStep: true, exec: { place: 4, bits: 64 } },
@@ -72,23 +72,23 @@ export const limits = {
   }),
   filesBack: count({
     ...{ min: 0, max: 100_000, default: 1_000, at: 'host' },
-    what: 'files that come back at most, and as many empty folders; names of all of them within 8 MiB',
+    what: 'most files that come back, and as many empty folders; their names have 8 MiB at most',
   }),
   fileBack: size({ min: 0, max: GiB, default: 16 * MiB, at: 'host', what: 'largest file that comes back' }),
-  bytesBack: size({ min: 0, max: GiB, default: 64 * MiB, at: 'host', what: 'all files that come back' }),
+  bytesBack: size({ min: 0, max: GiB, default: 64 * MiB, at: 'host', what: 'bytes of all files that come back' }),
   // EXEC's place 6 has no limit of a profile: see protocol/requests.ts.
   openFiles: count({
     ...{ min: 16, max: 1_048_576, default: 1_024, at: 'step', exec: { place: 7, bits: 32 } },
-    what: 'of one process (RLIMIT_NOFILE)',
+    what: 'open files of one process (RLIMIT_NOFILE)',
   }),
   stack: size({
     ...{ min: 64 * KiB, max: GiB, default: 16 * MiB, at: 'step', exec: { place: 8, bits: 64 } },
-    what: 'of one thread (RLIMIT_STACK)',
+    what: 'stack of one thread (RLIMIT_STACK)',
   }),
   // Without a default: see defaultShm in profile.ts.
   shm: size({
     ...{ min: 0, max: 64 * GiB, at: 'container', otherwise: '8m' },
-    what: '/dev/shm, paid from `memory`; the default is a sixteenth of it at most; 0 keeps user code out of it',
+    what: 'size of /dev/shm, part of `memory`; the default is at most a sixteenth of it; 0: user code can not use it',
   }),
   dial: {
     kind: 'choice',
@@ -96,7 +96,7 @@ export const limits = {
     at: 'container',
     otherwise: '`swarm.dial`',
     bounds: '`host`, `overlay`',
-    what: "in a swarm: the network on which a sandbox's supervisor reaches katafleet; the program has none",
+    what: "in a swarm: the network by which a sandbox's supervisor reaches katafleet; the program can not use it",
   },
   // Never the machine's own.
   network: {
@@ -111,7 +111,7 @@ export const limits = {
     otherwise: 'none',
     bounds: 'not `host`',
     configured: 'a network of the host is the choice of who runs katafleet',
-    what: 'the Docker network that the program has; only a configured profile gives one, and no ssh node does',
+    what: 'the Docker network of the program; only for profiles of the configuration, and not on ssh nodes',
   },
 } as const satisfies Record<
   string,
