@@ -7,8 +7,8 @@ export type Choice =
   | { driver: undefined; why: string; passedOver: { driver: DriverKind; why: string }[] };
 
 /**
- * Which driver serves an endpoint: the first of {@link driverKinds} that fits, unless the policy names one. Pure, and it says
- * why, for the one chosen and for each that was preferred to it.
+ * Chooses the driver of an endpoint: the first of {@link driverKinds} that fits, unless the policy names one. Pure. Gives the reason
+ * for the chosen driver, and for each that was passed over before it.
  */
 export function chooseDriver(endpoint: string, reached: Reached, policy: DriverPolicy): Choice {
   const passedOver: { driver: DriverKind; why: string }[] = [];

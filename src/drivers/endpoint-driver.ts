@@ -4,25 +4,25 @@ import type { Driver, Fingerprint, NodeImage, OwnedContainer, PreparedImage, Rea
 import type { EngineDriver } from './engine/driver.ts';
 import type { SshDriver } from './ssh/driver.ts';
 
-/** What can serve an endpoint. */
+/** The drivers that can serve an endpoint. */
 export interface EndpointDrivers {
   engine: EngineDriver;
-  /** For ssh:// endpoints: asked first whether the engine can be reached. */
+  /** For ssh:// endpoints: finds out first whether the engine can be reached. */
   ssh?: SshDriver | undefined;
-  /** Makes another driver when it is chosen, and not before: a swarm's listens on a port of this machine. @throws what keeps it from being made */
+  /** Makes another driver when it is chosen, not earlier: a swarm's driver listens on a port. @throws what keeps it from being made */
   connect: (kind: DriverKind) => Driver;
 }
 
-/** Every member of the contract, the optional ones too: one that is not forwarded does not compile. */
+/** Every member of the contract, also the optional ones: a member that is not forwarded does not compile. */
 type WholeContract = { [Member in keyof Required<Driver>]: Driver[Member] };
 
-/** An endpoint that one of several drivers serves. Which one, {@link use} is told. */
+/** An endpoint that one of several drivers serves; {@link use} chooses it. */
 export class EndpointDriver implements WholeContract {
   readonly endpoint: string;
   readonly engine: EngineDriver;
   readonly reach: (() => Promise<Reached>) | undefined;
   readonly #connect: (kind: DriverKind) => Driver;
-  /** Those that were made, in that order. */
+  /** The drivers that were made, in that order. */
   readonly #made = new Map<DriverKind, Driver>();
   #chosen: Driver;
 
@@ -40,8 +40,8 @@ export class EndpointDriver implements WholeContract {
   }
 
   /**
-   * What answers there, for the choice. The host's docker command is asked first: that costs nothing on a host where it is
-   * all there is, and its gate would refuse anything else. @throws what the host's docker command throws
+   * Finds out what answers, for the choice. Asks the host's docker command first: on a host without a usable API nothing else is
+   * needed, and its gate would refuse anything else. @throws what the host's docker command throws
    */
   async #reachBy(ssh: SshDriver): Promise<Reached> {
     const without = await ssh.withoutApi();
@@ -60,7 +60,7 @@ export class EndpointDriver implements WholeContract {
     this.#chosen = made;
   }
 
-  /** What there is; of the engine alone where it does not manage a swarm any more, so that the choice is made anew. */
+  /** Probes the chosen driver. If the engine no longer manages a swarm, probes the engine, so that the choice is made again. */
   async probe(): Promise<Fingerprint> {
     try {
       return await this.#chosen.probe();
@@ -104,7 +104,7 @@ export class EndpointDriver implements WholeContract {
     for (const driver of this.#made.values()) driver.disconnect();
   }
 
-  // What not every driver can.
+  // Members that only some drivers have.
   get watchImages(): Driver['watchImages'] {
     return this.#chosen.watchImages?.bind(this.#chosen);
   }
@@ -145,7 +145,7 @@ export class EndpointDriver implements WholeContract {
     return this.#chosen.independent;
   }
 
-  /** The one that was made last first: it may use the others. */
+  /** Closes the driver that was made last first, because it may use the others. */
   async close(): Promise<void> {
     for (const driver of Array.from(this.#made.values()).reverse()) await driver.close();
   }

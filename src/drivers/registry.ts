@@ -9,32 +9,32 @@ import { SshDriver } from './ssh/driver.ts';
 import type { SshSettings } from './transport/target.ts';
 import { SshTransport } from './transport/transport.ts';
 
-/** An endpoint as it is configured, and what goes with it. */
+/** An endpoint as configured, with its settings. */
 export interface EndpointSettings {
   endpoint: string;
-  /** Other managers of the swarm that the endpoint manages: asked when it does not answer. */
+  /** Other managers of the endpoint's swarm; asked when it does not answer. */
   managers?: readonly string[] | undefined;
   tls?: string | { ca: string; cert: string; key: string } | undefined;
   ssh?: SshSettings | undefined;
 }
 
-/** What every driver of this katafleet may need beside its endpoint. */
+/** What drivers may need in addition to their endpoint; the same for all drivers of this katafleet. */
 export interface DriverSurroundings {
   uids: Uids;
   /** The Docker network of sandboxes that fetch by rsync. */
   rsyncNetwork?: string | undefined;
-  /** Folder of a cache for the next process. */
+  /** Folder of a cache that outlives this process. */
   cache?: string | undefined;
-  /** Makes the driver of the swarm that an engine manages: all swarms share one port. @throws config.invalid */
+  /** Makes the driver of the swarm that an engine manages; all swarms share one port. @throws config.invalid */
   swarmOf: (engine: EngineDriver, settings: EndpointSettings) => Driver;
 }
 
-/** One endpoint with what its drivers share. Nothing connects before it is used. */
+/** An endpoint with what its drivers share. Nothing connects before it is used. */
 export interface EndpointParts extends DriverSurroundings {
   settings: EndpointSettings;
-  /** Made when it is asked for, the same each time. @throws endpoint.invalid */
+  /** Made at the first call; the same at each call. @throws endpoint.invalid */
   engine(): EngineDriver;
-  /** The same, for ssh:// endpoints. @throws endpoint.invalid */
+  /** For ssh:// endpoints. Made at the first call; the same at each call. @throws endpoint.invalid */
   transport(): SshTransport;
 }
 
@@ -44,27 +44,27 @@ interface Verdict {
   why: string;
 }
 
-/** A driver, as far as all that lists or chooses drivers needs it. */
+/** A driver, for code that lists, chooses or makes drivers. */
 export interface DriverEntry {
   readonly kind: DriverKind;
   readonly abilities: DriverAbilities;
-  /** Whether it can serve an endpoint where that was found. Pure. */
+  /** Whether it can serve an endpoint, by what was found there. Pure. */
   fits(endpoint: string, reached: Reached): Verdict;
-  /** Makes it, when it is chosen and not before. @throws what keeps it from being made */
+  /** Makes the driver, when it is chosen. @throws what keeps it from being made */
   connect(parts: EndpointParts): Driver;
   /**
    * Checks an endpoint step by step, for `katafleet doctor`; undefined where it has nothing to say of such an endpoint. Never
    * rejects: an error is a finding. Absent: the doctor probes the endpoint's driver.
    */
   readonly diagnose?: (settings: EndpointSettings, expected: Expectations) => Promise<Finding[] | undefined>;
-  /** The scheme of endpoints that no other driver serves, `local`; absent for those that are reached by an engine's API or ssh. */
+  /** The scheme of endpoints that only this driver serves, such as `local`. Absent for drivers that use an engine's API or ssh. */
   readonly scheme?: string;
 }
 
-/** Swarm services with what sandboxes need (capabilities, pids limits, jobs) exist since this API version. */
+/** The first API version whose swarm services have what sandboxes need: capabilities, pids limits, jobs. */
 const swarmApi = [1, 41] as const;
 
-/** Every driver that this katafleet has. Their order of preference is that of the kinds. */
+/** All drivers. {@link driverKinds} is their order of preference. */
 export const registry: { readonly [K in DriverKind]: DriverEntry & { readonly kind: K } } = {
   swarm: {
     kind: 'swarm',
@@ -116,7 +116,7 @@ export async function diagnoseEndpoint(settings: EndpointSettings, expected: Exp
   return undefined;
 }
 
-/** What serves an endpoint: a driver that alone knows its scheme, else one of several, chosen when it was probed. @throws endpoint.invalid */
+/** Makes the driver of an endpoint: the one that owns its scheme, else one of several, chosen by probing. @throws endpoint.invalid */
 export function connectEndpoint(settings: EndpointSettings, surroundings: DriverSurroundings): Driver {
   const parts = partsOf(settings, surroundings);
   const alone = Object.values(registry).find(({ scheme }) => scheme !== undefined && settings.endpoint.startsWith(`${scheme}:`));

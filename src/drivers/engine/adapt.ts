@@ -12,7 +12,7 @@ import { isStatus } from '../docker/errors.ts';
 import { inspectImage } from '../docker/inspect.ts';
 import { createHelper, onlyFile, type SupervisorImages } from './carried.ts';
 
-/** What an image's passwd or group may hold, bytes; a larger one is no such file. */
+/** Greatest size of an image's passwd or group file (bytes); a larger file is ignored. */
 const mostAccounts = MiB;
 
 /**
@@ -38,7 +38,7 @@ export async function adapt(
   });
 }
 
-/** Id of what was made. */
+/** Id of the adapted image. */
 async function withSupervisor(
   docker: Dockerode,
   image: Dockerode.ImageInspectInfo,
@@ -63,7 +63,7 @@ async function accountsOf(container: Dockerode.Container): Promise<Accounts> {
   return { passwd: await fileOf(container, '/etc/passwd'), group: await fileOf(container, '/etc/group') };
 }
 
-/** A small plain file of a container that was never started: empty where there is none, undefined where it is something else. */
+/** Reads a small plain file of a container that was never started: empty if it is missing, undefined if it is something else. */
 async function fileOf(container: Dockerode.Container, path: string): Promise<string | undefined> {
   try {
     return (await onlyFile((await container.getArchive({ path })) as Readable, mostAccounts))?.toString('latin1');

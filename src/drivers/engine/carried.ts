@@ -12,10 +12,10 @@ import { supervisorPath } from '../docker/isolation.ts';
 import type { SupervisorBinary } from '../docker/supervisor.ts';
 import type { Remembered } from './remembered.ts';
 
-/** Long past the time that looking into an image takes: what a dying katafleet leaves is reaped then, ms. */
+/** Deadline of the container that looks into an image (ms): far longer than a look takes. Then it is reaped if katafleet has crashed. */
 const lookingMs = 10 * minute;
 
-/** Images whose verdict is remembered: more than a node has. */
+/** Greatest number of images whose verdict is remembered: more than a node has. */
 const mostKnown = 1_000;
 
 /** os.FileMode's bit of a folder, in the header that tells of a path. Source: Go, io/fs, ModeDir. */
@@ -25,14 +25,14 @@ const modeDirectory = 0x8000_0000;
 const PathStat = z.object({ mode: z.number() });
 
 /**
- * Which images carry the supervisor, told by the bytes in them: anybody can write a label, and what an image has in the
- * supervisor's place runs as root of the container. An image's id stands for its bytes, so each is looked into once.
+ * Knows which images contain the supervisor. Compares the bytes: anybody can write a label, and the program in the supervisor's place
+ * runs as root in the container. An image's id identifies its bytes, so each image is looked into once.
  */
 export class SupervisorImages {
   readonly #verdicts = new MemoMap<string, boolean>(mostKnown);
   readonly #remembered: Remembered | undefined;
 
-  /** `remembered` has the images that were found to carry it by earlier processes, by id and supervisor. */
+  /** `remembered`: the images in which earlier processes found it, by id and supervisor. */
   constructor(remembered?: Remembered) {
     this.#remembered = remembered;
   }
@@ -60,7 +60,7 @@ async function lookInto(docker: Dockerode, image: string, supervisor: Supervisor
   }
 }
 
-/** A container of an image that is looked into, or written into, and never started. */
+/** Creates a container that is only read or written, and never started. */
 export async function createHelper(docker: Dockerode, image: string): Promise<Dockerode.Container> {
   return docker.createContainer({
     Image: image,
@@ -98,7 +98,7 @@ async function isFolder(container: Dockerode.Container, path: string): Promise<b
   return (mode & modeDirectory) !== 0;
 }
 
-/** The one plain file of an archive, undefined where it is something else or longer than `most` bytes. Reads no further. */
+/** Returns the only file of an archive; undefined if it is no plain file or longer than `most` bytes. Reads no further. */
 export async function onlyFile(archive: Readable, most: number): Promise<Buffer | undefined> {
   const entries = tar.extract();
   archive.on('error', (error) => entries.destroy(error));

@@ -35,13 +35,13 @@ export interface EngineDriverOptions {
   endpoint: string;
   /** For tcp:// with TLS: its files, or a folder with ca.pem, cert.pem and key.pem. */
   tls?: string | TlsFiles | undefined;
-  /** For ssh://, where its connections are shared. */
+  /** For ssh://: the connections, which other drivers may share. */
   transport?: SshTransport | undefined;
-  /** The Docker network of sandboxes that fetch by rsync; none if absent, and such sandboxes are refused. */
+  /** The Docker network of sandboxes that fetch by rsync. If absent, such sandboxes are refused. */
   rsyncNetwork?: string | undefined;
-  /** What its sandboxes' users are of; the default range if absent. */
+  /** The uids of its sandboxes' users; the default range if absent. */
   uids?: Uids | undefined;
-  /** Folder of a cache for the next process; nothing outlives this one if absent. */
+  /** Folder of a cache that outlives this process; no cache if absent. */
   cache?: string | undefined;
 }
 
@@ -52,7 +52,7 @@ const Version = z.object({
   MinAPIVersion: z.string().optional(),
 });
 
-/** How long an engine may take to say what it is, ms. */
+/** How long an engine may take to answer a probe (ms). */
 const probeMs = 10_000;
 
 /** The plain Engine API of one node. */
@@ -82,7 +82,7 @@ export class EngineDriver implements Driver {
     this.#probed.forget();
   }
 
-  /** The engine's client with the negotiated version, for what builds images. */
+  /** The engine's client with the negotiated API version, for building images. */
   async client(): Promise<Dockerode> {
     return (await this.#node()).docker;
   }
@@ -120,14 +120,14 @@ export class EngineDriver implements Driver {
     }
   }
 
-  /** What it says of itself, and when, Unix ms. */
+  /** The engine's `GET /info`, and the time halfway between question and answer (Unix ms). */
   async #info(docker: Dockerode, deadline: AbortSignal): Promise<{ answer: unknown; at: number }> {
     const asked = Date.now();
     const answer: unknown = await this.#inTime(deadline, docker.info());
     return { answer, at: (asked + Date.now()) / 2 };
   }
 
-  /** What takes longer than the signal allows ends for us, whether or not a silent engine lets go of it. */
+  /** Rejects when the signal is aborted, even if a silent engine never ends the call. */
   async #inTime<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
     try {
       return await abortable(signal, work);

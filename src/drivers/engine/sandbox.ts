@@ -6,7 +6,7 @@ import { engineError, isStatus } from '../docker/errors.ts';
 import { createOptions, refusesIpv6, refusesMark, type Tries } from './options.ts';
 import type { ApiVersion } from '../docker/version.ts';
 
-/** What a sandbox needs of the driver that makes it. */
+/** What a sandbox needs from its driver. */
 export interface EngineNode {
   docker: Dockerode;
   api: ApiVersion;
@@ -18,7 +18,7 @@ export interface EngineNode {
   tries: Readonly<Required<Tries>>;
 }
 
-/** Creates, attaches, starts, in this order: nothing that the supervisor says can be missed. */
+/** Creates, attaches and starts a sandbox, in this order, so that no output of the supervisor is missed. */
 export async function startSandbox(node: EngineNode, spec: SandboxSpec, signal?: AbortSignal): Promise<Sandbox> {
   for (;;) {
     const { tries } = node;
@@ -98,7 +98,7 @@ class EngineSandbox implements Sandbox {
   }
 }
 
-/** Kills and removes; resolves when the engine has confirmed that the container is gone. */
+/** Kills and removes a container. Resolves when the engine has confirmed that it is gone. */
 export async function removeContainer(container: Dockerode.Container, endpoint: string): Promise<void> {
   try {
     await container.remove({ force: true, v: true });

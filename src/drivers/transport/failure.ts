@@ -1,7 +1,7 @@
 import { type ErrorCode, KatafleetError } from '../../model/errors.ts';
 import { atOf, type SshSettings, type SshTarget } from './target.ts';
 
-/** How a host was tried to be reached, for hints that can be typed as they stand. */
+/** How a host is reached by ssh: for hints with commands that can be typed as they are. */
 type SshRoute = SshTarget & SshSettings;
 
 interface SshFailure {
@@ -15,20 +15,20 @@ const asWhom = ({ as }: SshRoute): string => (as === undefined ? '' : `sudo -u $
 const onPort = ({ port }: SshRoute): string => (port === undefined ? '' : `-p ${port} `);
 const knownHostsOf = ({ as, knownHosts }: SshRoute): string => knownHosts ?? `~${as ?? ''}/.ssh/known_hosts`;
 
-/** ssh-keyscan takes no user, and its port apart; another user's file is written as that user. */
+/** The command that adds the host's key. ssh-keyscan takes no user, and the port as an option; another user's file needs sudo. */
 function scanning(route: SshRoute): string {
   const scan = `ssh-keyscan ${onPort(route)}${route.host}`;
   return route.as === undefined ? `${scan} >> ${knownHostsOf(route)}` : `${scan} | ${asWhom(route)}tee -a ${knownHostsOf(route)}`;
 }
 
-/** ssh-keygen -R takes the name as the file has it: the port in it, unless it is ssh's own. */
+/** The command that removes the host's key. ssh-keygen -R takes the name as in the file: with the port, unless it is 22. */
 function forgetting(route: SshRoute): string {
   const { host, port, knownHosts } = route;
   const name = port === undefined || port === '22' ? host : `'[${host}]:${port}'`;
   return `${asWhom(route)}ssh-keygen -R ${name}${knownHosts === undefined ? '' : ` -f ${knownHosts}`}`;
 }
 
-/** What OpenSSH complains of (its own words, English whatever the locale), the most telling first. */
+/** Messages of OpenSSH, which are English in every locale; the most specific first. */
 const faults: readonly SshFailure[] = [
   {
     says: /REMOTE HOST IDENTIFICATION HAS CHANGED|Host key for .* has changed/,

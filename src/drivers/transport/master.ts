@@ -4,14 +4,14 @@ import { exitWords, masterWords, sshCommand, type SshSettings, type SshTarget } 
 
 /** sshd allows 10 sessions a connection (MaxSessions); two are left for those that it has not seen end yet. */
 export const sessionsPerMaster = 8;
-/** A connection that nothing runs over is closed after so long, ms. */
+/** An unused connection is closed after this time (ms). */
 const idleMs = 60_000;
-/** The longest that making a connection may take, with hosts to go through, ms. */
+/** How long it may take to connect, through jump hosts too (ms). */
 const openMs = 40_000;
-/** A session that was started and says nothing no longer holds up the next one, ms. */
+/** After this time a started session that is silent does not delay the next one any longer (ms). */
 const startMs = 100;
 
-/** ssh asks nobody anything: there is no terminal and no window to ask in. */
+/** Keeps ssh from asking questions: there is no terminal and no window. */
 export const sshEnvironment = (): NodeJS.ProcessEnv => ({ ...process.env, SSH_ASKPASS_REQUIRE: 'never' });
 
 /** One connection to a host, which up to {@link sessionsPerMaster} sessions share. */
