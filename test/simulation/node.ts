@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { KatafleetError } from '../../src/model/errors.ts';
 import type { Sandbox } from '../../src/drivers/contract.ts';
-import { type Grant, type ReadySandbox, WarmPool } from '../../src/fleet/pools/pool.ts';
+import { type Grant, WarmPool } from '../../src/fleet/pools/pool.ts';
+import type { ReadySandbox } from '../../src/fleet/pools/ready-sandbox.ts';
 import { type Claim, Starts } from '../../src/fleet/pools/starts.ts';
 import type { Conversation } from '../../src/protocol/conversation.ts';
 import type { Cluster } from '../../src/scheduler/place/cluster.ts';

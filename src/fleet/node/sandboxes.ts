@@ -6,7 +6,8 @@ import type { Driver, NodeImage, PreparedImage, Sandbox } from '../../drivers/co
 import { defaultUids, sandboxGid } from '../../model/users.ts';
 import type { PoolBounds } from '../../scheduler/targets.ts';
 import { NodePools, type PoolShape } from '../pools/node-pools.ts';
-import { type Grant, PoolRetired, type ReadySandbox, type WarmPool } from '../pools/pool.ts';
+import { type Grant, PoolRetired, type WarmPool } from '../pools/pool.ts';
+import type { ReadySandbox } from '../pools/ready-sandbox.ts';
 import type { Claim } from '../pools/starts.ts';
 import { NodeReaper } from '../upkeep/node-reaper.ts';
 import type { Doomed, JournalIdentity } from '../upkeep/reaper.ts';

@@ -4,16 +4,10 @@ import { type Clock, steadyClock, type Timer } from '../../base/clock.ts';
 import { withSignals } from '../../base/deadline.ts';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
 import type { Sandbox } from '../../drivers/contract.ts';
-import { encodeFrame, hostFrame } from '../../protocol/frames.ts';
-import { Conversation } from '../../protocol/conversation.ts';
+import type { Conversation } from '../../protocol/conversation.ts';
 import { DemandMeter, type PoolBounds, poolPlan, poolTarget } from '../../scheduler/targets.ts';
+import { breakOnAbort, doneOrLate, endSupervisor, greet, type ReadySandbox } from './ready-sandbox.ts';
 import type { Claim, Starts } from './starts.ts';
-
-/** A sandbox whose supervisor has greeted: ready for OPEN. */
-export interface ReadySandbox {
-  sandbox: Sandbox;
-  conversation: Conversation;
-}
 
 /** Memory that was booked for a run's own sandbox. The maker of the sandbox takes it over. */
 export interface Grant {
@@ -49,8 +43,6 @@ interface AcquireOptions {
 const pauses = { firstMs: 250, mostMs: 15_000 };
 /** A refill takes a CPU for a tenth of a second; most warm runs are over before it begins. */
 const refillDelayMs = 20;
-/** How long a supervisor that was told to end may take before its container is killed. */
-const closeMs = 1_000;
 /** How often a pool that holds more than its least looks whether it may shrink. */
 const lookMs = 5_000;
 
@@ -197,19 +189,9 @@ export class WarmPool {
     await this.#track(this.#retire(ready));
   }
 
-  /** A supervisor that ends by itself costs the engine less than one that it has to kill. */
-  async #retire({ sandbox, conversation }: ReadySandbox): Promise<void> {
-    // Whether it heard shows in `closed`; a stream that is stuck or gone takes no more words.
-    conversation.send(encodeFrame(hostFrame.close)).catch(() => undefined);
-    sandbox.stream.end(); // a docker command of 1.6 goes on for as long as it has input
-    await new Promise<void>((resolve) => {
-      const late = this.#clock.after(closeMs, resolve);
-      void sandbox.closed.then(() => {
-        late.cancel();
-        resolve();
-      });
-    });
-    await this.#options.remove(sandbox);
+  async #retire(ready: ReadySandbox): Promise<void> {
+    await endSupervisor(ready, this.#clock);
+    await this.#options.remove(ready.sandbox);
   }
 
   /** Waits for a start slot and for the start. The slot is given back earlier if the start takes longer than `turnMs`. */
@@ -219,13 +201,7 @@ export class WarmPool {
     const begun = await starts.add(
       async () => {
         const work = start();
-        let timer: Timer | undefined;
-        const timeUp = new Promise<void>((resolve) => (timer = this.#clock.after(turnMs, resolve)));
-        const done = work.then(
-          () => timer?.cancel(),
-          () => timer?.cancel(),
-        );
-        await Promise.race([done, timeUp]);
+        await doneOrLate(work, turnMs, this.#clock);
         return { work };
       },
       claim,
@@ -237,18 +213,13 @@ export class WarmPool {
   async #make(abort: AbortSignal, grant?: Grant): Promise<ReadySandbox> {
     const begun = this.#clock.now();
     const sandbox = await this.#options.create(abort, grant);
-    const giveUp = () => sandbox.stream.destroy();
     try {
-      abort.addEventListener('abort', giveUp, { once: true });
-      if (abort.aborted) giveUp();
-      const conversation = await (this.#options.greet ?? greet)(sandbox);
+      const conversation = await breakOnAbort(sandbox, abort, this.#options.greet ?? greet);
       this.#replacementMs += 0.2 * (this.#clock.now() - begun - this.#replacementMs);
       return { sandbox, conversation };
     } catch (error) {
       await this.#options.remove(sandbox);
       throw error;
-    } finally {
-      abort.removeEventListener('abort', giveUp);
     }
   }
 
@@ -356,10 +327,4 @@ export class WarmPool {
     this.#changed();
     while (this.#work.size > 0) await Promise.allSettled(this.#work);
   }
-}
-
-async function greet(sandbox: Sandbox): Promise<Conversation> {
-  const conversation = new Conversation(sandbox.stream);
-  await conversation.hello();
-  return conversation;
 }

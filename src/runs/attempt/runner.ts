@@ -4,7 +4,7 @@ import { KatafleetError, messageOf } from '../../model/errors.ts';
 import type { Outcome } from '../../model/outcome.ts';
 import { type Changes, noChanges, type RunResult, type StepResult } from '../../model/result.ts';
 import type { PreparedImage, SandboxEnd } from '../../drivers/contract.ts';
-import type { ReadySandbox } from '../../fleet/pools/pool.ts';
+import type { ReadySandbox } from '../../fleet/pools/ready-sandbox.ts';
 import type { Lease } from '../../fleet/node/sandboxes.ts';
 import { ConversationLost } from '../../protocol/conversation.ts';
 import { encodeOpen } from '../../protocol/requests.ts';
