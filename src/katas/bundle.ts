@@ -79,9 +79,9 @@ async function unfold(git: Git, file: string, quarantine: string): Promise<Map<s
   });
   if (!found.isFile()) throw invalid(`${file} is no file`);
   if (found.size > bundleLimits.file) throw invalid(`it is larger than ${formatBytes(bundleLimits.file)}`);
-  const told = await git.run(quarantine, ['bundle', 'list-heads', resolve(file)]).catch(notGits);
+  const listing = await git.run(quarantine, ['bundle', 'list-heads', resolve(file)]).catch(notGits);
   const heads = new Map<string, string>();
-  for (const line of told.toString('utf8').split('\n').filter(Boolean)) {
+  for (const line of listing.toString('utf8').split('\n').filter(Boolean)) {
     const [, oid = '', ref = ''] = /^([0-9a-f]{40}) (.*)$/.exec(line) ?? [];
     const name = ref.replace(/^refs\/heads\//, '');
     if (ref === 'HEAD') continue;

@@ -119,7 +119,7 @@ async function execute(args: readonly string[], options: GitOptions): Promise<Bu
         hint: 'katas are kept with git: install it',
       });
     });
-    const [output, said] = [
+    const [output, errors] = [
       collect(child.stdout, mostOutput, () => kill(printedTooMuch)),
       collect(child.stderr, 64 * KiB, () => undefined),
     ];
@@ -129,7 +129,7 @@ async function execute(args: readonly string[], options: GitOptions): Promise<Bu
     const fed = pipeline(source, child.stdin).catch((error: unknown) => error);
     const [exit] = (await ended) as [number | null];
     const fault = await fed;
-    if (exit !== 0 || stop !== undefined) throw new GitFailed(verb, exit, (await said).toString('utf8').trim().slice(0, 2_000), stop);
+    if (exit !== 0 || stop !== undefined) throw new GitFailed(verb, exit, (await errors).toString('utf8').trim().slice(0, 2_000), stop);
     if (fault instanceof Error) throw fault;
     return await output;
   } finally {
@@ -138,12 +138,12 @@ async function execute(args: readonly string[], options: GitOptions): Promise<Bu
   }
 }
 
-async function collect(stream: NodeJS.ReadableStream, most: number, over: () => void): Promise<Buffer> {
+async function collect(stream: NodeJS.ReadableStream, most: number, onTooMuch: () => void): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of stream as AsyncIterable<Buffer>) {
     size += chunk.length;
-    if (size > most) over();
+    if (size > most) onTooMuch();
     else chunks.push(chunk);
   }
   return Buffer.concat(chunks);

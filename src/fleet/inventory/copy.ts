@@ -13,8 +13,8 @@ export interface CopyOptions {
 }
 
 /**
- * The one way in which an image comes to a node. Streams it from another, and asks the node whether it has it now. A copy that breaks off leaves nothing that a later one would stumble over: an engine takes an archive's
- * layers or drops them. @throws engine.unreachable when either side breaks off, engine.timeout when nothing passes,
+ * Streams an image from one node to another, and asks the receiver whether it has it now. All copies go this way. A copy that breaks
+ * off leaves nothing that disturbs a later one: an engine takes an archive's layers or drops them. @throws engine.unreachable when either side breaks off, engine.timeout when nothing passes,
  * engine.disk_full, engine.failed, the signal's reason
  */
 export async function copyImage(
@@ -53,16 +53,16 @@ export async function copyImage(
   });
   const whose = (error: unknown): unknown => (stop.signal.aborted ? stop.signal.reason : brokenOff(from.endpoint, bytes, error));
   let faulty: unknown;
-  let over = false;
+  let imported = false;
   const exported = pipeline(source, counted, { signal: stop.signal }).catch((error: unknown) => {
-    if (!over) faulty = whose(error);
+    if (!imported) faulty = whose(error);
   });
   try {
     await to.importImage(counted);
   } catch (error) {
     faulty = counted.errored === null ? error : whose(counted.errored);
   } finally {
-    over = true;
+    imported = true;
     // Whatever is left is not wanted: by now either all has been taken, or the copy has failed.
     counted.destroy();
     source.destroy();

@@ -1,4 +1,4 @@
-/** An answer that is the same for all who ask while it is under way, and for some time after. */
+/** One answer for all callers that ask while it is under way, and for some time after. */
 export class Recent<T> {
   readonly #ask: () => Promise<T>;
   #asking: Promise<T> | undefined;
@@ -24,10 +24,10 @@ export class Recent<T> {
       return value;
     });
     this.#asking = asking;
-    const over = () => {
+    const forgetAsking = () => {
       if (this.#asking === asking) this.#asking = undefined;
     };
-    asking.then(over, over);
+    asking.then(forgetAsking, forgetAsking);
     return asking;
   }
 

@@ -51,13 +51,13 @@ export class Starts {
       };
       const begin = () => {
         signal?.removeEventListener('abort', leave);
-        const over = () => {
+        const freeSlot = () => {
           this.#busy -= 1;
           this.#grant();
         };
         const started = abortable(signal, start());
         started.then(resolve, reject);
-        started.then(over, over);
+        started.then(freeSlot, freeSlot);
       };
       if (claim) {
         signal?.addEventListener('abort', leave, { once: true });

@@ -106,18 +106,18 @@ async function pruneImages(
     lastUsed: (name: string) => uses.get(name),
     since: records.since,
   };
-  const told: string[] = [];
+  const lines: string[] = [];
   for (const { settings, sandboxes, driver, state } of fleet.nodes) {
     if (state !== 'ready' || !driver.removeImage) continue;
     for (const { name, why } of prunePlan(sandboxes.images, rules)) {
       try {
         if (!dryRun) await driver.removeImage(name);
-        told.push(`${settings.name} ${name} (${why})`);
+        lines.push(`${settings.name} ${name} (${why})`);
       } catch (error) {
-        told.push(`${settings.name} ${name} stays: ${messageOf(error)}`);
+        lines.push(`${settings.name} ${name} stays: ${messageOf(error)}`);
       }
     }
     if (!dryRun) await sandboxes.refreshImages();
   }
-  return told;
+  return lines;
 }

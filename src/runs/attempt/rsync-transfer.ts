@@ -120,7 +120,7 @@ class RsyncTransfer implements Transfer {
       const result = await this.#step(steps.push, module);
       const { outcome } = result;
       if (outcome.kind === 'exited' && outcome.code === 0) return await module.take();
-      this.#rsync.trouble(`what changed in a sandbox came without rsync, which ended with ${told(result)}`);
+      this.#rsync.trouble(`what changed in a sandbox came without rsync, which ended with ${endingOf(result)}`);
     } catch (error) {
       if (error instanceof ConversationLost || (error instanceof KatafleetError && error.code === 'protocol.broken')) throw error;
       this.#rsync.trouble(`what changed in a sandbox came without rsync: ${messageOf(error)}`);
@@ -142,7 +142,7 @@ export function pullFault(result: StepResult, image: string, path: string): Kata
   const { outcome } = result;
   const code = outcome.kind === 'exited' ? outcome.code : undefined;
   if (code === 0) return undefined;
-  const why = told(result);
+  const why = endingOf(result);
   if (outcome.kind === 'out_of_memory' || outcome.kind === 'out_of_disk' || /\(28\)|\(122\)/.test(result.stderr.toString('latin1'))) {
     return new KatafleetError('files.no_space', `the files of ${path} don't fit into the sandbox: ${why}`, {
       hint: 'give the run more memory',
@@ -158,7 +158,7 @@ export function pullFault(result: StepResult, image: string, path: string): Kata
   return new KatafleetError('rsync.failed', `the files of ${path} could not be fetched: ${why}`);
 }
 
-function told({ outcome, stderr }: StepResult): string {
+function endingOf({ outcome, stderr }: StepResult): string {
   const how =
     outcome.kind === 'exited' ? `exit code ${outcome.code}` : outcome.kind === 'signalled' ? `signal ${outcome.signal}` : outcome.kind;
   const said = stderr

@@ -189,11 +189,11 @@ function mayEverTake(cluster: Cluster, wanted: Wanted): boolean {
 /** Every node's verdict, those that pass first and the best of them foremost; marks the one that is best. */
 export function explain(cluster: Cluster, wanted: Wanted, policy: Policy): NodeVerdict[] {
   const passing: ClusterNode[] = [];
-  const over: NodeVerdict[] = [];
+  const passedOver: NodeVerdict[] = [];
   for (const node of cluster.nodes()) {
     const reasons = reasonsAgainst(node, wanted, cluster);
     if (reasons.length === 0) passing.push(node);
-    else over.push({ kind: 'passed_over', node: node.facts.name, reasons });
+    else passedOver.push({ kind: 'passed_over', node: node.facts.name, reasons });
   }
   passing.sort((a, b) => compare(a, b, wanted, policy));
   const fits = passing.map((node, index): NodeVerdict => ({
@@ -202,7 +202,7 @@ export function explain(cluster: Cluster, wanted: Wanted, policy: Policy): NodeV
     chosen: index === 0,
     ranks: ranksOf(node, wanted, policy),
   }));
-  return [...fits, ...over];
+  return [...fits, ...passedOver];
 }
 
 function ranksOf(node: ClusterNode, wanted: Wanted, { pack }: Policy): Extract<NodeVerdict, { kind: 'passes' }>['ranks'] {

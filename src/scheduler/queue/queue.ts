@@ -138,7 +138,7 @@ export class FairQueue<T> {
       this.#deadlines.keep(({ id, sequence }) => this.#items.get(id)?.sequence === sequence);
   }
 
-  /** Takes a run out, for it was cancelled. Whether it waited. */
+  /** Takes a cancelled run out. Whether it was in the queue. */
   remove(id: string): boolean {
     const item = this.#items.get(id);
     if (!item) return false;
@@ -146,9 +146,9 @@ export class FairQueue<T> {
     return true;
   }
 
-  /** Takes out those whose wait is over. */
+  /** Takes out the runs whose deadline has passed. */
   expired(now: number): QueueEntry<T>[] {
-    const over: QueueEntry<T>[] = [];
+    const expired: QueueEntry<T>[] = [];
     for (let next = this.#deadlines.peek(); next; next = this.#deadlines.peek()) {
       const item = this.#items.get(next.id);
       const current = item?.sequence === next.sequence ? item : undefined;
@@ -156,12 +156,12 @@ export class FairQueue<T> {
       this.#deadlines.pop();
       if (!current) continue;
       this.#leave(current, current.entry.since);
-      over.push(current.entry);
+      expired.push(current.entry);
     }
-    return over;
+    return expired;
   }
 
-  /** Roughly how many go before a run, itself counted; for people. */
+  /** Roughly the place of a run, 1 for the next; for people. */
   position(id: string): number | undefined {
     const item = this.#items.get(id);
     if (!item) return undefined;
