@@ -101,14 +101,14 @@ function tell(issue: z.core.$ZodIssue, given: unknown, file: string, document: D
     default: {
       const value = valueAt(given, issue.path);
       const custom = issue.code === 'custom';
-      const came = custom || issue.message.includes('got ') || value === undefined ? '' : `, got ${short(value)}`;
+      const received = custom || issue.message.includes('got ') || value === undefined ? '' : `, got ${short(value)}`;
       const first = custom ? (issue.params?.['first'] as KeyPath | undefined) : undefined;
       const other = first ? ` (the first is on line ${lineOf(document, lines, first)})` : '';
       const missing = issue.code === 'invalid_type' && value === undefined;
       const message = missing
         ? 'is missing'
         : issue.message.replace(/^(Invalid input|Invalid option|Too small|Too big): /, '').replace(/, received \w+$/, '');
-      return [`${at(issue.path)}: ${pathText(issue.path)}: ${message}${came}${other}`];
+      return [`${at(issue.path)}: ${pathText(issue.path)}: ${message}${received}${other}`];
     }
   }
 }

@@ -128,8 +128,8 @@ async function drainServices(docker: Dockerode, services: readonly Part[], until
 /** Until the nodes have said that they ended: networks and volumes are in use till then. */
 async function tasksGone(docker: Dockerode, services: ReadonlySet<string>, until: number, say: (line: string) => void): Promise<void> {
   if (services.size === 0) return;
-  const told = new ToldOnce<string>(say);
-  const tell = (line: string) => told.tell(line, line);
+  const reported = new ToldOnce<string>(say);
+  const tell = (line: string) => reported.tell(line, line);
   await waitFor(until, async () => {
     const [all, nodes] = await Promise.all([docker.listTasks() as Promise<ServiceTask[]>, docker.listNodes() as Promise<NodeStatus[]>]);
     const tasks = all.filter((task) => services.has(task.ServiceID) && isUnderWay(task.Status.State));

@@ -164,8 +164,8 @@ export class OwnDaemon implements RsyncDaemon {
     });
     process.once('exit', this.#killNow);
     this.#child = child;
-    const gone = once(child, 'close').catch(() => undefined); // an error of spawn's shows as no pid
-    void gone.then(() => this.#ended(child, said));
+    const closed = once(child, 'close').catch(() => undefined); // an error of spawn's shows as no pid
+    void closed.then(() => this.#ended(child, said));
     try {
       await greeting(listen, () => child.exitCode === null && child.signalCode === null && child.pid !== undefined);
     } catch (error) {
@@ -218,8 +218,8 @@ export class OwnDaemon implements RsyncDaemon {
     this.#closing = true;
     const child = this.#child;
     if (!child) return;
-    const gone = once(child, 'close');
+    const closed = once(child, 'close');
     child.kill('SIGKILL');
-    await gone;
+    await closed;
   }
 }

@@ -149,7 +149,7 @@ export class Rsync {
     await this.ready();
     const credentials = newCredentials();
     const path = `${this.#options.folder}/drops/${credentials.module}`;
-    const over = new AbortController();
+    const finished = new AbortController();
     try {
       await mkdir(path, { mode: 0o700 });
       await chown(path, sandboxUser.uid, sandboxUser.gid);
@@ -158,9 +158,9 @@ export class Rsync {
       await removeDrops(path);
       throw error;
     }
-    const watching = this.#watch(path, listed, over.signal);
+    const watching = this.#watch(path, listed, finished.signal);
     let sealed: Promise<void> | undefined;
-    const seal = () => (sealed ??= this.#seal(credentials, path, over, watching));
+    const seal = () => (sealed ??= this.#seal(credentials, path, finished, watching));
     const names = listed.map((file) => encodePath(file.path));
     return {
       command: pushCommand(this.#advertised, credentials, names),
@@ -179,8 +179,8 @@ export class Rsync {
   }
 
   /** Nothing more can be written from here on. */
-  async #seal(credentials: Credentials, path: string, over: AbortController, watching: Promise<void>): Promise<void> {
-    over.abort();
+  async #seal(credentials: Credentials, path: string, finished: AbortController, watching: Promise<void>): Promise<void> {
+    finished.abort();
     try {
       await this.#remove(credentials);
     } finally {
@@ -190,11 +190,11 @@ export class Rsync {
   }
 
   /** A sandbox that sends more than it listed is cut off: the daemon itself has no bound on what it takes. */
-  async #watch(path: string, listed: readonly ListedFile[], over: AbortSignal): Promise<void> {
+  async #watch(path: string, listed: readonly ListedFile[], finished: AbortSignal): Promise<void> {
     const bounds = dropBounds(listed);
-    while (!over.aborted) {
-      await sleep(watchMs, undefined, { signal: over }).catch(() => undefined); // over
-      if (over.aborted || !(await exceeds(path, bounds))) continue;
+    while (!finished.aborted) {
+      await sleep(watchMs, undefined, { signal: finished }).catch(() => undefined); // it is finished
+      if (finished.aborted || !(await exceeds(path, bounds))) continue;
       this.trouble('a sandbox sent more than it had listed; its connection is ended');
       await endConnections(path);
     }

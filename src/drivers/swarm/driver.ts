@@ -49,7 +49,7 @@ export class SwarmDriver implements Driver, SwarmSide {
   readonly #pools: ServicePools;
   readonly #closing = new AbortController();
   readonly #rounds: Rounds;
-  readonly #departures = new Departures({ over: (tasks) => this.#over(tasks), signal: this.#closing.signal });
+  readonly #departures = new Departures({ endedOf: (tasks) => this.#endedTasks(tasks), signal: this.#closing.signal });
   #nodes: Machine[] = [];
   readonly #probed = new Memo(() => this.#probe());
   #pressureUntil = 0;
@@ -185,7 +185,7 @@ export class SwarmDriver implements Driver, SwarmSide {
   }
 
   /** Returns those of the tasks that have ended, or whose node is not ready, as the swarm reports it. */
-  async #over(ids: readonly string[]): Promise<string[]> {
+  async #endedTasks(ids: readonly string[]): Promise<string[]> {
     const found = await tasksById(this.#managers, ids);
     this.#nodes = await swarmNodes(this.#managers);
     const ready = new Set(this.#nodes.filter(({ state }) => state === 'ready').map(({ id }) => id));

@@ -68,16 +68,16 @@ export class Master {
         child.stderr.destroy();
       }, ms);
       child.stderr.on('data', (chunk: Buffer) => (stderr = (stderr + chunk.toString()).slice(-16_384)));
-      const over = (code: number | null) => {
+      const ended = (code: number | null) => {
         clearTimeout(timer);
         this.#calls.delete(child);
         resolve({ code, stderr, late });
       };
       child.on('error', (error) => {
         stderr += error.message;
-        if (child.pid === undefined) over(null);
+        if (child.pid === undefined) ended(null);
       });
-      child.on('close', over);
+      child.on('close', ended);
     });
   }
 

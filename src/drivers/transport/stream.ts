@@ -21,7 +21,7 @@ export class SshStream extends Duplex {
   readonly #judge: (end: SessionEnd) => Error | undefined;
   #child: ChildProcessWithoutNullStreams | undefined;
   #complaint = '';
-  #over = false;
+  #ended = false;
   #settle!: (end: SessionEnd) => void;
   #leave!: () => void;
   /** Resolves when all that the command said has been read and ssh has ended, or was never started. */
@@ -74,8 +74,8 @@ export class SshStream extends Duplex {
   }
 
   #finish(end: SessionEnd): void {
-    if (this.#over) return;
-    this.#over = true;
+    if (this.#ended) return;
+    this.#ended = true;
     this.#leave();
     this.#settle(end);
     const error = this.#judge(end);
@@ -93,7 +93,7 @@ export class SshStream extends Duplex {
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
     const stdin = this.#child?.stdin;
     // A command that takes no more input is about to end, and its end tells why: until then its input is dropped.
-    if (!stdin || this.#over || stdin.destroyed || stdin.write(chunk)) {
+    if (!stdin || this.#ended || stdin.destroyed || stdin.write(chunk)) {
       done();
       return;
     }
@@ -112,7 +112,7 @@ export class SshStream extends Duplex {
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
     const child = this.#child;
     if (!child) this.#finish({ code: undefined, stderr: error?.message ?? '' });
-    else if (!this.#over) {
+    else if (!this.#ended) {
       // The far side sees its input end. Ssh that runs as another user is not ours to kill; it ends with its pipes.
       child.stdin.destroy();
       child.stdout.destroy();

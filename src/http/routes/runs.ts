@@ -76,12 +76,12 @@ async function waitFor(
   request: FastifyRequest,
   room: (bytes: number) => Promise<void>,
 ): Promise<KeptRecord> {
-  const gone = new AbortController();
-  const leave = () => gone.abort();
+  const clientGone = new AbortController();
+  const leave = () => clientGone.abort();
   request.raw.socket.once('close', leave);
   if (request.raw.socket.destroyed) leave();
   try {
-    await runs.ended(id, seconds * 1000, gone.signal);
+    await runs.ended(id, seconds * 1000, clientGone.signal);
     await room(runs.resultBytes(id));
     return runs.look(id);
   } finally {

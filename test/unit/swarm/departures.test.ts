@@ -11,7 +11,7 @@ describe('tasks whose end their connection has not told', () => {
       asked.push([...tasks]);
       return Promise.resolve(asked.length === 1 ? ['a', 'b'] : tasks);
     };
-    const departures = new Departures({ over, signal: open, everyMs: 1 });
+    const departures = new Departures({ endedOf: over, signal: open, everyMs: 1 });
     const told: string[] = [];
     const first = departures.of('first').then(() => told.push('first'));
     await Promise.all(['a', 'b', 'c', 'c'].map((task) => departures.of(task).then(() => told.push(task))));
@@ -25,21 +25,21 @@ describe('tasks whose end their connection has not told', () => {
   it('a swarm that does not answer is asked again; one that says nothing in time is told of', async () => {
     let asked = 0;
     const failing = new Departures({
-      over: () => ((asked += 1) < 3 ? Promise.reject(new Error('no leader')) : Promise.resolve(['a'])),
+      endedOf: () => ((asked += 1) < 3 ? Promise.reject(new Error('no leader')) : Promise.resolve(['a'])),
       signal: open,
       everyMs: 1,
     });
     await failing.of('a');
     assert.equal(asked, 3);
-    const never = new Departures({ over: () => Promise.resolve([]), signal: open, everyMs: 1, longestMs: 5 });
+    const never = new Departures({ endedOf: () => Promise.resolve([]), signal: open, everyMs: 1, longestMs: 5 });
     await assert.rejects(never.of('a'), (error) => error instanceof KatafleetError && error.code === 'engine.timeout');
-    const broken = new Departures({ over: () => Promise.reject(new Error('no leader')), signal: open, everyMs: 1, longestMs: 5 });
+    const broken = new Departures({ endedOf: () => Promise.reject(new Error('no leader')), signal: open, everyMs: 1, longestMs: 5 });
     await assert.rejects(broken.of('a'), /no leader/);
   });
 
   it('nobody waits when it is over', async () => {
     const closing = new AbortController();
-    const departures = new Departures({ over: () => Promise.resolve([]), signal: closing.signal, everyMs: 1 });
+    const departures = new Departures({ endedOf: () => Promise.resolve([]), signal: closing.signal, everyMs: 1 });
     const gone = departures.of('a');
     closing.abort();
     await gone;

@@ -154,8 +154,8 @@ const tables: Record<string, Case[]> = {
   ],
   'when its service is taken away': [
     { it: 'tells the swarm nothing meanwhile', state: has(0, { busy: 'retiring' }), event: { type: 'woken' }, seen: waits(0), then: { busy: 'retiring' }, effects: [] },
-    { it: 'makes it anew for who came meanwhile', state: has(0, { busy: 'retiring' }), event: { type: 'retired', gone: true }, seen: waits(0), then: { busy: 'no', applied: { replicas: 0, hash: undefined, excluded: [], at: now } }, effects: ['wake 100'] },
-    { it: 'forgets nothing where it could not be', state: has(0, { busy: 'retiring' }), event: { type: 'retired', gone: false }, then: { busy: 'no', applied: { ...target(0), at: now } }, effects: [] },
+    { it: 'makes it anew for who came meanwhile', state: has(0, { busy: 'retiring' }), event: { type: 'retired', removed: true }, seen: waits(0), then: { busy: 'no', applied: { replicas: 0, hash: undefined, excluded: [], at: now } }, effects: ['wake 100'] },
+    { it: 'forgets nothing where it could not be', state: has(0, { busy: 'retiring' }), event: { type: 'retired', removed: false }, then: { busy: 'no', applied: { ...target(0), at: now } }, effects: [] },
   ],
   'when it is closed': [
     { it: 'refuses who waits and lets the tasks go', state: has(2), event: { type: 'closed' }, seen: waits(0), then: { closed: true }, effects: ['refuse all node.lost', 'give up spares but none'] },

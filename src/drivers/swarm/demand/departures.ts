@@ -3,7 +3,7 @@ import { KatafleetError } from '../../../model/errors.ts';
 
 export interface DeparturesOptions {
   /** Returns those of the tasks that have ended, or whose node is not ready. @throws engine.*, swarm.* */
-  over: (tasks: readonly string[]) => Promise<Iterable<string>>;
+  endedOf: (tasks: readonly string[]) => Promise<Iterable<string>>;
   /** When it is aborted, all waits end. */
   signal: AbortSignal;
   /** How often the swarm is asked while a task is waited for (ms); a second if absent. */
@@ -55,7 +55,7 @@ export class Departures {
   }
 
   async #look(): Promise<void> {
-    const { over, longestMs } = this.#options;
+    const { endedOf: over, longestMs } = this.#options;
     const asked = [...this.#waiting];
     let failure: unknown;
     try {

@@ -59,7 +59,7 @@ export function next(state: PoolState, event: PoolEvent): Transition {
       return become({ ...state, busy: 'retiring' });
     case 'retired': {
       const none = { replicas: 0, hash: undefined, excluded: [], at: seen.now };
-      return settle({ ...state, busy: 'no', applied: event.gone ? none : state.applied }, seen);
+      return settle({ ...state, busy: 'no', applied: event.removed ? none : state.applied }, seen);
     }
     case 'reported':
       return reported(state, event.report, seen);

@@ -100,7 +100,7 @@ export type Happening =
   | { type: 'applied'; target: ServiceTarget }
   | { type: 'apply failed'; error: unknown }
   | { type: 'retiring' }
-  | { type: 'retired'; gone: boolean }
+  | { type: 'retired'; removed: boolean }
   | { type: 'reported'; report: TaskReport }
   | { type: 'closed' };
 export type PoolEvent = Happening & { seen: Seen };

@@ -165,8 +165,8 @@ export class ServicePool {
     const removal = remove();
     // No other call is made meanwhile. `close` waits only for its end, not for its result.
     this.#work = removal.then(
-      () => this.#handle({ type: 'retired', gone: true }),
-      () => this.#handle({ type: 'retired', gone: false }),
+      () => this.#handle({ type: 'retired', removed: true }),
+      () => this.#handle({ type: 'retired', removed: false }),
     );
     await this.#work;
     await removal;

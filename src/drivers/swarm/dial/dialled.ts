@@ -26,7 +26,7 @@ export class DialledStream extends Duplex {
   /** Whether bytes were sent to it: it serves a run, or has served one. */
   spokenTo = false;
   #written: ((error?: Error) => void) | undefined;
-  #over!: (how: ConnectionEnd) => void;
+  #resolveClosed!: (how: ConnectionEnd) => void;
   /** Resolves when the connection has ended, even if received bytes have not been read yet. */
   readonly carrierClosed: Promise<ConnectionEnd>;
 
@@ -36,13 +36,13 @@ export class DialledStream extends Duplex {
     this.#now = now;
     this.#heard = now();
     this.carrierClosed = new Promise((resolve) => {
-      this.#over = resolve;
+      this.#resolveClosed = resolve;
     });
     this.on('error', () => undefined);
     socket.on('data', (chunk: Buffer) => this.#take(chunk));
     socket.on('end', () => this.#ended());
     socket.on('error', (error) => {
-      this.#over('broken');
+      this.#resolveClosed('broken');
       this.destroy(error);
     });
     socket.on('drain', () => this.#writable());
@@ -61,7 +61,7 @@ export class DialledStream extends Duplex {
 
   /** Ends the connection because the peer is silent. */
   giveUp(): void {
-    this.#over('silent');
+    this.#resolveClosed('silent');
     this.destroy(new Error(`no word from the sandbox for ${Math.round(this.silentMs())} ms`));
   }
 
@@ -104,7 +104,7 @@ export class DialledStream extends Duplex {
 
   /** The peer's process has ended: what was still to be sent is dropped. */
   #ended(): void {
-    this.#over('ended');
+    this.#resolveClosed('ended');
     this.#pass(this.#header, 0, this.#headerFilled);
     this.push(null);
     this.#socket.destroy();
@@ -137,7 +137,7 @@ export class DialledStream extends Duplex {
   }
 
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
-    this.#over('dropped');
+    this.#resolveClosed('dropped');
     this.#socket.destroy();
     done(error);
   }

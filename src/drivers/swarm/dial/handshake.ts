@@ -57,17 +57,17 @@ export class Stranger<Ring extends KeyRing> {
   readonly since: number;
   readonly #socket: Socket;
   readonly #door: Door<Ring>;
-  readonly #over: (outcome: HandshakeResult<Ring>) => void;
+  readonly #onResult: (outcome: HandshakeResult<Ring>) => void;
   readonly #nonce = randomBytes(nonceBytes);
   #held: Buffer | undefined;
   #done = false;
 
-  constructor(socket: Socket, remote: string, since: number, door: Door<Ring>, over: (outcome: HandshakeResult<Ring>) => void) {
+  constructor(socket: Socket, remote: string, since: number, door: Door<Ring>, onResult: (outcome: HandshakeResult<Ring>) => void) {
     this.#socket = socket;
     this.remote = remote;
     this.since = since;
     this.#door = door;
-    this.#over = over;
+    this.#onResult = onResult;
     socket.on('error', this.#left).on('close', this.#left).on('end', this.#left).on('data', this.#take);
     socket.write(encodeChallenge(this.#nonce));
   }
@@ -111,8 +111,8 @@ export class Stranger<Ring extends KeyRing> {
 
   #refuse(why: RefusalReason, answer: ChallengeAnswer): void {
     this.#socket.pause();
-    const told = why === 'busy' ? why : 'unproved';
-    this.#socket.end(encodeRefused(told, words[told]));
+    const refusal = why === 'busy' ? why : 'unproved';
+    this.#socket.end(encodeRefused(refusal, words[refusal]));
     this.#socket.destroySoon();
     this.#finish({ kind: 'refused', why, answer });
   }
@@ -121,7 +121,7 @@ export class Stranger<Ring extends KeyRing> {
     if (this.#done) return;
     this.#done = true;
     this.#held = undefined;
-    this.#over(outcome);
+    this.#onResult(outcome);
   }
 }
 

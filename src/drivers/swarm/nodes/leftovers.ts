@@ -16,13 +16,13 @@ export class Leftovers {
   /** When each finished container of an engine was first seen. */
   readonly #seen = new Map<Driver, ReadonlyMap<string, number>>();
   readonly #byNode = new Map<string, { images: number; leftOver: number }>();
-  readonly #told: ToldOnce<Driver>;
+  readonly #reported: ToldOnce<Driver>;
 
   /** `engines` are those of the swarm's nodes that can be reached directly. */
   constructor(stack: string, engines: readonly Driver[], onTrouble: (message: string) => void) {
     this.#stack = stack;
     this.#engines = engines;
-    this.#told = new ToldOnce(onTrouble);
+    this.#reported = new ToldOnce(onTrouble);
   }
 
   /** What is known of a node by its host name. */
@@ -48,13 +48,13 @@ export class Leftovers {
       const failed = removals.filter((one) => one.status === 'rejected');
       this.#byNode.set(node, { images: (await engine.images()).length, leftOver: failed.length });
       const [first] = failed;
-      if (first) this.#told.tell(engine, `${failed.length} finished containers stay at ${engine.endpoint}: ${messageOf(first.reason)}`);
-      else this.#told.over(engine);
+      if (first) this.#reported.tell(engine, `${failed.length} finished containers stay at ${engine.endpoint}: ${messageOf(first.reason)}`);
+      else this.#reported.over(engine);
     } catch (error) {
       // It is looked at again; until then what was known of it is not.
       engine.forget();
       if (node !== undefined) this.#byNode.delete(node);
-      this.#told.tell(engine, `what is left over at ${engine.endpoint} could not be looked at: ${messageOf(error)}`);
+      this.#reported.tell(engine, `what is left over at ${engine.endpoint} could not be looked at: ${messageOf(error)}`);
     }
   }
 }

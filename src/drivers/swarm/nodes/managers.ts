@@ -40,7 +40,7 @@ export class Managers {
   async ask<T>(body: (engine: ManagerEngine) => Promise<T>): Promise<T> {
     const first = this.#current;
     const order = [...this.engines.slice(first), ...this.engines.slice(0, first)];
-    let told: KatafleetError | undefined;
+    let reported: KatafleetError | undefined;
     for (const [tries, engine] of order.entries()) {
       const at = (first + tries) % order.length;
       try {
@@ -49,11 +49,11 @@ export class Managers {
         return answer;
       } catch (error) {
         if (!(error instanceof KatafleetError) || !elsewhere.includes(error.code)) throw error;
-        if (!told?.code.startsWith('swarm.')) told = error;
+        if (!reported?.code.startsWith('swarm.')) reported = error;
         if (this.#current === at && tries + 1 < order.length) this.#current = (at + 1) % order.length;
       }
     }
-    throw told ?? new KatafleetError('internal', 'there is no manager to ask');
+    throw reported ?? new KatafleetError('internal', 'there is no manager to ask');
   }
 
   /**

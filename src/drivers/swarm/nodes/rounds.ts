@@ -19,13 +19,13 @@ export interface RoundsOptions {
 export class Rounds {
   readonly #options: RoundsOptions;
   readonly #clock: Clock;
-  readonly #told: ToldOnce<string>;
+  readonly #reported: ToldOnce<string>;
   #next: Timer | undefined;
   #stopped = false;
 
   constructor(options: RoundsOptions) {
     this.#options = options;
-    this.#told = new ToldOnce(options.onTrouble);
+    this.#reported = new ToldOnce(options.onTrouble);
     this.#clock = options.clock ?? steadyClock;
   }
 
@@ -48,9 +48,9 @@ export class Rounds {
           clock: this.#clock,
           late: () => new Error(`it has not ended within ${longestMs / 1000} s`),
         });
-        this.#told.over(name);
+        this.#reported.over(name);
       } catch (error) {
-        this.#told.tell(name, `${name}: ${messageOf(error)}`);
+        this.#reported.tell(name, `${name}: ${messageOf(error)}`);
       }
     }
     this.#next = undefined;
