@@ -213,14 +213,16 @@ export class WarmPool {
   async #make(abort: AbortSignal, grant?: Grant): Promise<ReadySandbox> {
     const begun = this.#clock.now();
     const sandbox = await this.#options.create(abort, grant);
-    try {
-      const conversation = await breakOnAbort(sandbox, abort, this.#options.greet ?? greet);
-      this.#replacementMs += 0.2 * (this.#clock.now() - begun - this.#replacementMs);
-      return { sandbox, conversation };
-    } catch (error) {
-      await this.#options.remove(sandbox);
-      throw error;
-    }
+    return breakOnAbort(sandbox, abort, async () => {
+      try {
+        const conversation = await (this.#options.greet ?? greet)(sandbox);
+        this.#replacementMs += 0.2 * (this.#clock.now() - begun - this.#replacementMs);
+        return { sandbox, conversation };
+      } catch (error) {
+        await this.#options.remove(sandbox);
+        throw error;
+      }
+    });
   }
 
   #adjust(): void {

@@ -19,13 +19,13 @@ export async function greet(sandbox: Sandbox): Promise<Conversation> {
   return conversation;
 }
 
-/** Calls `work` with the sandbox; the abort breaks its stream meanwhile. @throws what the work throws */
-export async function breakOnAbort<T>(sandbox: Sandbox, abort: AbortSignal, work: (sandbox: Sandbox) => Promise<T>): Promise<T> {
+/** Does work on a sandbox; an abort meanwhile breaks its stream. @throws what the work throws */
+export async function breakOnAbort<T>(sandbox: Sandbox, abort: AbortSignal, work: () => Promise<T>): Promise<T> {
   const breakOff = () => sandbox.stream.destroy();
   try {
     abort.addEventListener('abort', breakOff, { once: true });
     if (abort.aborted) breakOff();
-    return await work(sandbox);
+    return await work();
   } finally {
     abort.removeEventListener('abort', breakOff);
   }
