@@ -9,16 +9,16 @@ import { logLines } from './log-lines.ts';
 import { stackFile } from './stack.ts';
 import { cpusHint, tooManyCpus } from './task-words.ts';
 
-/** How often the engine is asked after a container, ms. */
+/** How often the engine is asked for a container's state (ms). */
 const everyMs = 250;
-/** A container that was started again so often does not get well by itself. */
+/** The wait fails when a container has restarted this often: it will not recover by itself. */
 const mostRestarts = 3;
 
 export interface ComposeDeployment {
   docker: Dockerode;
-  /** The engine's endpoint, unix:// of this machine: the configuration is mounted from its files. */
+  /** The engine's endpoint: a unix:// socket of this machine, because the container mounts the configuration's files. */
   endpoint: string;
-  /** Of the project. */
+  /** The project's name. */
   name: string;
   variables: Variables;
   timeoutMs: number;
@@ -28,7 +28,7 @@ export interface ComposeDeployment {
 type Executable = NonNullable<dockerCompose.IDockerComposeOptions['executable']>;
 
 /**
- * How this machine's Compose is called: the plugin of the docker command, else the program of its own that Debian has.
+ * Finds the command of this machine's Compose: the plugin of the docker command, else Debian's separate program.
  * @throws compose.missing
  */
 export function findCompose(works = answers): Executable | undefined {
@@ -44,7 +44,7 @@ function answers(command: string, words: readonly string[]): boolean {
   return error === undefined && status === 0;
 }
 
-/** Brings the project up and waits until its container is healthy. @throws compose.missing, deploy.failed */
+/** Starts the project and waits until its container is healthy. @throws compose.missing, deploy.failed */
 export async function deployCompose(deployment: ComposeDeployment): Promise<void> {
   const { docker, endpoint, name, variables, timeoutMs, say } = deployment;
   const executable = findCompose();
@@ -65,11 +65,11 @@ export async function deployCompose(deployment: ComposeDeployment): Promise<void
           .forEach((line) => say(line.trim())),
     });
   } catch (cause) {
-    // It rejects with what it was told, which is no Error.
+    // It rejects with the program's result, which is not an Error.
     const { err = '' } = cause as { err?: string };
     const why = err.trim().split('\n').slice(-3).join('\n') || messageOf(cause);
     const taken = /address already in use|port is already allocated/i.test(err);
-    throw new KatafleetError('deploy.failed', `Compose could not bring ${name} up: ${why}`, {
+    throw new KatafleetError('deploy.failed', `Compose could not start ${name}: ${why}`, {
       cause,
       ...(taken ? { hint: 'choose another port with --listen, or stop the program that uses it' } : {}),
       ...(tooManyCpus.test(err) ? { hint: cpusHint } : {}),
@@ -98,7 +98,7 @@ async function untilContainerHealthy(docker: Dockerode, name: string, timeoutMs:
       const time = late ? ` after ${Math.round(timeoutMs / 1000)} s` : '';
       throw new KatafleetError(
         'deploy.failed',
-        `${Name.slice(1)} is not healthy${time}: it ${words}${last ? `; its last words:\n  ${last}` : ''}`,
+        `${Name.slice(1)} is not healthy${time}: it ${words}${last ? `; its last output:\n  ${last}` : ''}`,
       );
     }
     await sleep(everyMs);
@@ -112,7 +112,7 @@ interface StateView {
   Health?: { Status: string; Log?: readonly { Output: string }[] | null } | undefined;
 }
 
-/** What becomes of a container, in words. */
+/** Describes a container's state, and says whether the wait goes on. */
 export function containerWords(state: StateView, restarts: number): { words: string; verdict: 'healthy' | 'waiting' | 'failed' } {
   const { Status, ExitCode, Error: error, Health } = state;
   const again = restarts >= mostRestarts ? 'failed' : 'waiting';

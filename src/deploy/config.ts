@@ -6,25 +6,25 @@ import { parseConfig } from '../config/parse.ts';
 import { requireContainerPaths } from './paths.ts';
 import { stackFile } from './stack.ts';
 
-/** The configuration that goes into the container. */
+/** The configuration that is put into the container. */
 export interface DeployedConfig {
   file: string;
   text: string;
-  /** A hash of the text: what it says can't be changed under one name. */
+  /** A hash of the text: a config cannot be changed under the same name. */
   version: string;
-  /** What runs at SIGTERM gets so long, ms. */
+  /** Time that runs get to end after SIGTERM (ms). */
   graceMs: number;
 }
 
-/** Where katafleet listens for tasks in its container. */
+/** The port in the container where katafleet listens for tasks. */
 const usualDialPort = 7421;
-/** Where a stack has its secret. */
+/** The path of the stack's secret in the container. */
 const keyFile = '/run/secrets/katafleet_key';
 
 /**
- * The configuration as every command finds it, else the one that comes with the stacks; checked, as the container will read it: the
- * files that it names are the container's. In a
- * swarm it is told the stack's name, network, key and, where it is an unusual one, port for tasks, unless it names its own.
+ * Returns the configuration that every command would find, else the one that comes with the stacks. It is checked as the container will
+ * read it: the files that it names are files in the container. For a swarm, the stack's name is set, and the network, the key and an
+ * unusual port for tasks are added unless the configuration names its own.
  * @throws config.missing, config.invalid
  */
 export function deployedConfig(of: ConfigPlace, swarm?: { stack: string; dialPort?: number }): DeployedConfig {

@@ -1,12 +1,12 @@
 import type Dockerode from 'dockerode';
 import type { StackKind } from './stack.ts';
 
-/** CPUs that katafleet takes at most, where its nodes have them and KATAFLEET_CPUS says nothing else. */
+/** CPUs that katafleet may use, unless its nodes have fewer or KATAFLEET_CPUS is set. */
 const most = 2;
-/** What the stack asks for beside the role, unless KATAFLEET_CONSTRAINT says something else. */
+/** The stack's constraint beside the role, unless KATAFLEET_CONSTRAINT is set. */
 const usualConstraint = 'node.platform.os == linux';
 
-/** What is read of a swarm's node: what it is called and has. */
+/** The fields of a swarm's node that are read: its names and its CPUs. */
 export interface SwarmNodeCpus {
   ID: string;
   Spec: { Role: string; Labels?: Record<string, string> | null };
@@ -19,8 +19,8 @@ export interface SwarmNodeCpus {
 }
 
 /**
- * The limit of CPUs, as KATAFLEET_CPUS has it: an engine refuses a container that may use more than it has. In a swarm the smallest
- * node counts of those that may get the task, now or when it moves.
+ * Returns the limit of CPUs, in the form of KATAFLEET_CPUS. An engine refuses a container that may use more CPUs than it has. In a
+ * swarm, the smallest of the nodes that may get the task decides, because the task may move to it later.
  */
 export async function usualCpus(docker: Dockerode, kind: StackKind, constraint: string | undefined): Promise<string> {
   if (kind === 'compose') {
@@ -31,18 +31,18 @@ export async function usualCpus(docker: Dockerode, kind: StackKind, constraint: 
   return cpuLimit(nodes.map(({ Description }) => (Description.Resources?.NanoCPUs ?? most * 1e9) / 1e9));
 }
 
-/** Of what each node has. Where there is none, the service's own words tell that later. */
+/** Returns the limit for nodes with these CPUs. If there is no node, the service reports that later. */
 export function cpuLimit(cpus: readonly number[]): string {
   return String(Math.min(most, ...cpus));
 }
 
-/** Whether the stack's constraints let a node have the task; one that can't be told counts as one that does. */
+/** Whether the stack's constraints allow the task on a node. A constraint that cannot be checked here counts as met. */
 export function mayGetIt(node: SwarmNodeCpus, constraint: string): boolean {
   if (node.Spec.Role !== 'manager') return false;
   const [, key = '', operator, value = ''] = /^\s*(\S+?)\s*(==|!=)\s*(.*?)\s*$/.exec(constraint) ?? [];
   const found = attribute(node, key);
   if (operator === undefined || found === undefined) return true;
-  // swarmkit compares without regard to case, see its manager/constraint.
+  // swarmkit ignores case in comparisons, see its manager/constraint.
   return (found.toLowerCase() === value.toLowerCase()) === (operator === '==');
 }
 

@@ -19,32 +19,32 @@ import { isDeployed, undeploy } from './undeploy.ts';
 
 export interface DeployOptions {
   driver: EngineDriver;
-  /** The endpoint as it was given, with its password. */
+  /** The endpoint as the user gave it, with its password. */
   endpoint: string;
-  /** As the engine is if absent: a member of a swarm gets the service of a swarm. */
+  /** If absent, the engine decides: a member of a swarm gets a service of the swarm. */
   kind?: StackKind | undefined;
   name: string;
   image: string;
-  /** Where the API is published; of a swarm's node all addresses are. */
+  /** Where the API is published. In a swarm, each node publishes it at all its addresses. */
   listen: { host: string | undefined; port: number };
-  /** Where the tasks of a swarm dial in. */
+  /** The port where a swarm's tasks dial in. */
   dialPort: number;
   publish: 'host' | 'ingress';
-  /** The engine's socket on its own host; the one of a unix:// endpoint, else /var/run/docker.sock if absent. */
+  /** The engine's socket on its own host. If absent: the path of a unix:// endpoint, else /var/run/docker.sock. */
   socket?: string | undefined;
-  /** The group of that socket; asked of a container if absent. */
+  /** The group of that socket. If absent, a container looks it up. */
   socketGroup?: number | undefined;
   timeoutMs: number;
-  /** Where the configuration is looked for. */
+  /** Where to look for the configuration. */
   config: { file?: string | undefined; env: NodeJS.ProcessEnv; cwd: string };
   say: (line: string) => void;
 }
 
-/** What a drained server needs beyond its grace to remove its sandboxes and close its journal, ms. */
+/** Time that a drained server needs beyond its grace to remove its sandboxes and close its journal (ms). */
 const closingMs = 40_000;
-/** How long it may take to remove what a first deployment made in vain, ms. */
+/** Time limit for removing what a failed first deployment created (ms). */
 const takingBackMs = 60_000;
-/** How long its nodes may take to answer it before that is told, ms. */
+/** How long to wait for the server's nodes to answer before that is reported (ms). */
 const nodesMs = 10_000;
 
 /**
@@ -122,8 +122,9 @@ function requireThisMachine({ endpoint, publish }: DeployOptions): void {
 }
 
 /**
- * By what tasks name an image so that no registry is asked for what is there: the digest that a registry knows it by, where there is
- * one, for managers that lack it; else its id. @throws image.unknown
+ * Returns the name by which tasks use an image, so that no registry is asked for an image that is already there: the digest of a
+ * registry, if the image has one, for managers that lack the image; else its id.
+ * @throws image.unknown
  */
 async function pinnedImage(docker: Dockerode, name: string, endpoint: string): Promise<string> {
   const image = await inspectImage(docker, name);
@@ -137,8 +138,8 @@ async function pinnedImage(docker: Dockerode, name: string, endpoint: string): P
 }
 
 /**
- * A first deployment that fails takes back what it made, but for its state: it would fail for ever, and have the ports. What was there
- * before stays as the update left it.
+ * Removes what a failed first deployment created, except its state: it would restart for ever and occupy the ports. If something was
+ * deployed before, nothing is removed: the update leaves it as it is.
  */
 async function allOrNothing<T>({ driver, name, say }: DeployOptions, wasThere: boolean, work: () => Promise<T>): Promise<T> {
   try {
@@ -153,24 +154,27 @@ async function allOrNothing<T>({ driver, name, say }: DeployOptions, wasThere: b
     try {
       await undeploy({ driver, name, volumes: false, dryRun: false, timeoutMs: takingBackMs, say });
     } catch (cause) {
-      say(`not everything was removed: ${messageOf(cause)}; ${byHand}`); // the first error is the one that is thrown
+      say(`not everything was removed: ${messageOf(cause)}; ${byHand}`); // the error of the deployment is thrown
     }
     throw error;
   }
 }
 
-/** The name by which people reach the engine's host, and so what is deployed there; empty where it is none. */
+/** Returns the host name or address of an engine's endpoint, where the API will be reached too; empty for an endpoint without one. */
 function endpointName(endpoint: string): string {
   return parseHostName(new URL(endpoint).hostname) ?? '';
 }
 
-/** Where a node is reached by whoever reaches the manager at an endpoint; a swarm of one machine may not say. */
+/**
+ * Returns the address at which the user reaches a node: the node's own, if it can be used elsewhere (a swarm of one machine may report
+ * another), else the host of the manager's endpoint.
+ */
 function reachable(address: string, endpoint: string): string {
   if (address !== '' && address !== '0.0.0.0' && !address.startsWith('127.')) return address.includes(':') ? `[${address}]` : address;
   return endpoint.startsWith('unix:') ? '127.0.0.1' : new URL(endpoint).hostname;
 }
 
-/** Tells whether the deployed one is reached from here and has a node to run on, which its own health does not depend on. */
+/** Reports whether the API is reached from here and has a ready node. The container's health check does not cover either. */
 async function answered(address: string, say: (line: string) => void): Promise<string> {
   const until = performance.now() + nodesMs;
   for (;;) {
@@ -191,7 +195,7 @@ async function answered(address: string, say: (line: string) => void): Promise<s
       return address;
     }
     if (performance.now() > until) {
-      say(`it serves, but no node is ready: katafleet --server ${address} nodes shows why`);
+      say(`the API answers, but no node is ready: katafleet --server ${address} nodes shows why`);
       return address;
     }
     await sleep(200);

@@ -3,8 +3,9 @@ import { KatafleetError } from '../model/errors.ts';
 export type Variables = Readonly<Record<string, string | undefined>>;
 
 /**
- * A value of YAML with the variables of its texts filled in, as Docker does it: `${NAME}`, `${NAME:-default}` where it is unset or
- * empty, `$$` for a dollar. Keys are left alone. @throws config.invalid for any other dollar, and a variable without value or default
+ * Fills in the variables in the texts of a YAML value, as Docker does: `${NAME}`, `${NAME:-default}` if it is unset or empty, `$$` for
+ * a dollar. Keys stay as they are.
+ * @throws config.invalid for any other dollar, and for a variable without value or default
  */
 export function interpolate(value: unknown, variables: Variables, at = ''): unknown {
   if (typeof value === 'string') return fill(value, variables, at);

@@ -1,4 +1,4 @@
-/** The lines of the engine's log frames: 8 bytes of head, of which the last four are the length. */
+/** Returns the lines in frames of the engine's log. A frame has a head of 8 bytes; the last four are its length. */
 export function logLines(bytes: Buffer): string[] {
   let text = '';
   for (let at = 0; at + 8 <= bytes.length;) {

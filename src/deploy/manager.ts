@@ -2,10 +2,10 @@ import type Dockerode from 'dockerode';
 import { KatafleetError } from '../model/errors.ts';
 import { atLeast, parseApiVersion } from '../drivers/docker/version.ts';
 
-/** Capabilities of services came with this API, engine 20.10. */
+/** The first API that lets services have capabilities (engine 20.10). */
 const leastApi = [1, 41] as const;
 
-/** What is read of an engine's swarm. */
+/** The fields of an engine's swarm that are read. */
 export interface SwarmView {
   LocalNodeState?: string;
   ControlAvailable?: boolean;
@@ -13,7 +13,7 @@ export interface SwarmView {
   RemoteManagers?: readonly { Addr: string }[] | null;
 }
 
-/** Why an engine is no manager that can deploy, or undefined for one that is. */
+/** Returns why an engine is no manager that can deploy; undefined if it is one. */
 export function noManager(swarm: SwarmView | undefined, api: string, endpoint: string): KatafleetError | undefined {
   const not = (message: string, hint: string) => new KatafleetError('swarm.unavailable', `the engine at ${endpoint} ${message}`, { hint });
   const state = swarm?.LocalNodeState ?? 'inactive';

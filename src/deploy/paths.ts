@@ -10,14 +10,14 @@ interface Named {
   value: string | undefined;
 }
 
-/** What the stacks mount: see stacks/compose.yaml and stacks/swarm.yaml. All else is the image's, and read-only. */
+/** The paths that the stacks mount: see stacks/compose.yaml and stacks/swarm.yaml. All others belong to the image and are read-only. */
 const [state, temporary, secrets, socket] = ['/var/lib/katafleet', '/tmp', '/run/secrets', '/var/run/docker.sock'];
-/** Where the container has its configuration: relative paths begin there. */
+/** The folder of the configuration in the container: relative paths begin there. */
 const configFolder = '/etc/katafleet';
 
 /**
- * That each path which a configuration names is one that the container has: its volumes and, in a swarm, its secrets.
- * @throws config.invalid with every path that is not, a line each
+ * Checks that each path in a configuration is one that the container has: its volumes and, in a swarm, its secrets.
+ * @throws config.invalid with a line for each other path
  */
 export function requireContainerPaths(config: Parsed['value'], kind: StackKind, fault: Parsed['fault']): void {
   const readable = kind === 'swarm' ? [state, temporary, secrets] : [state, temporary];
@@ -44,7 +44,7 @@ function outside(named: readonly Named[], among: readonly string[]): (Named & { 
   return named.filter(({ value }) => value !== undefined && !within(value)).map((one) => ({ ...one, among }));
 }
 
-/** What katafleet makes and writes. */
+/** Paths that katafleet creates and writes. */
 function written({ journal, katas, rsync }: Parsed['value']): Named[] {
   return [
     { path: ['journal', 'file'], value: journal.file },
@@ -53,7 +53,7 @@ function written({ journal, katas, rsync }: Parsed['value']): Named[] {
   ];
 }
 
-/** What must be there already. The program rsync is the image's own. */
+/** Paths that must exist already. The program rsync comes with the image. */
 function read({ nodes = [], swarm, rsync }: Parsed['value']): Named[] {
   const reached = [
     ...nodes.map((node, index) => ({ node, at: ['nodes', index] })),
@@ -71,7 +71,7 @@ function read({ nodes = [], swarm, rsync }: Parsed['value']): Named[] {
   ];
 }
 
-/** Engines of the container's own host: their socket is mounted. */
+/** Engines on the container's own host: their socket is mounted. */
 function sockets({ nodes = [], swarm }: Parsed['value']): Named[] {
   return [
     ...nodes.map(({ endpoint }, index) => ({ path: ['nodes', index, 'endpoint'], value: socketPath(endpoint) })),

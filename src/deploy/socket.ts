@@ -2,8 +2,9 @@ import type Dockerode from 'dockerode';
 import { KatafleetError, messageOf } from '../model/errors.ts';
 
 /**
- * The group of the engine's socket as a container sees it, which no other machine can tell: a container looks, and goes.
- * @throws engine.failed where the engine's host has no socket there
+ * Returns the group of the engine's socket as a container sees it. Only the engine's host knows it, so a short-lived container looks it
+ * up.
+ * @throws engine.failed if the engine's host has no socket there
  */
 export async function socketGroup(docker: Dockerode, image: string, socket: string): Promise<number> {
   const failed = (why: string, cause?: unknown) =>
@@ -16,7 +17,7 @@ export async function socketGroup(docker: Dockerode, image: string, socket: stri
       Image: image,
       Entrypoint: ['stat', '--format', '%g %F', '/socket'],
       Cmd: [],
-      Tty: true, // its output as it is, without frames
+      Tty: true, // gives the output without frames
       HostConfig: {
         NetworkMode: 'none',
         ReadonlyRootfs: true,

@@ -2,25 +2,25 @@ import { createHash } from 'node:crypto';
 import type Dockerode from 'dockerode';
 import type { Stack, StackService } from './stack.ts';
 
-/** Labels that `docker stack` knows its own by: what either deploys, the other updates and shows. */
+/** Labels by which `docker stack` finds a stack's objects: each of the two commands can update and show what the other deployed. */
 export const stackLabels = { namespace: 'com.docker.stack.namespace', image: 'com.docker.stack.image' } as const;
 
-/** On each container: a hash of what it was deployed by, which tells a new one from the one before. */
+/** A label of each container: a hash of its configuration, which differs between the new and the previous container. */
 export const deployedLabel = 'katafleet.deployed';
 
-/** Ids of what a service stands on, by their keys in the stack. */
+/** Ids of the objects that a service uses, by their keys in the stack. */
 export interface Ids {
   networks: ReadonlyMap<string, string>;
   configs: ReadonlyMap<string, string>;
   secrets: ReadonlyMap<string, string>;
 }
 
-/** What the Engine API takes for a service. */
+/** A service as the Engine API takes it. */
 export type ServiceSpec = Dockerode.CreateServiceOptions & { Name: string };
 
 export const serviceName = (stack: string, key: string): string => `${stack}_${key}`;
 
-/** Networks of a stack by key, as the Engine API creates them. */
+/** Returns the stack's networks by key, as the Engine API creates them. */
 export function networkSpecs(name: string, { networks }: Stack): Map<string, Dockerode.NetworkCreateOptions & { Name: string }> {
   return new Map(
     Object.entries(networks).map(([key, network]) => [
@@ -37,7 +37,10 @@ export function networkSpecs(name: string, { networks }: Stack): Map<string, Doc
   );
 }
 
-/** A service as `docker stack deploy` makes it of the same lines. `image` is what its tasks use in place of the name in the stack. */
+/**
+ * Returns the service that `docker stack deploy` would create of the same lines. Its tasks use `image` instead of the name in the
+ * stack.
+ */
 export function serviceSpec(name: string, key: string, stack: Stack, image: string, ids: Ids): ServiceSpec {
   const service = stack.services[key];
   if (!service) throw new Error(`the stack has no service ${key}`);
@@ -88,7 +91,7 @@ export function serviceSpec(name: string, key: string, stack: Stack, image: stri
   };
   const hash = createHash('sha256').update(JSON.stringify(spec)).digest('hex').slice(0, 16);
   spec.TaskTemplate.ContainerSpec.Labels[deployedLabel] = hash;
-  return spec as ServiceSpec; // its types lack some of what the API has
+  return spec as ServiceSpec; // dockerode's types lack some fields of the API
 }
 
 function containerSpec(name: string, service: StackService, stack: Stack, image: string, ids: Ids) {

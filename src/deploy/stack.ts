@@ -11,11 +11,11 @@ import { interpolate, type Variables } from './interpolate.ts';
 export type StackKind = 'compose' | 'swarm';
 
 /**
- * What of Compose's format stacks/swarm.yaml uses. Any other key is an error: the Docker command would act on it and we would not,
- * and both must deploy the same.
+ * The part of Compose's format that stacks/swarm.yaml uses. Any other key is an error: the Docker command would act on it and katafleet
+ * would not, and both must deploy the same.
  */
 
-/** A text or number in words, read by one of core's parsers. */
+/** A text or a number, read by a parser of the model. */
 const inWords = (parsed: (text: string) => number) =>
   z.union([z.string(), z.number()]).transform((given, context): number => {
     try {
@@ -25,11 +25,11 @@ const inWords = (parsed: (text: string) => number) =>
       return z.NEVER;
     }
   });
-/** Bytes. */
+/** Bytes, from text such as 512M. */
 const size = inWords(parseBytes);
-/** Nanoseconds, as the Engine API has them. */
+/** Nanoseconds, as the Engine API counts time, from text such as 10s. */
 const nanoseconds = inWords((text) => parseDuration(text) * 1_000_000);
-/** 0 is no limit. */
+/** 0 means no limit. */
 const nanoCpus = z.coerce
   .number()
   .min(0)
@@ -127,20 +127,20 @@ const Stack = z
 export type Stack = z.output<typeof Stack>;
 export type StackService = z.output<typeof Service>;
 
-/** Where the stacks lie. */
+/** Returns the path of a file of the stacks. */
 export const stackFile = (name: 'swarm.yaml' | 'compose.yaml' | 'katafleet.swarm.yaml' | 'katafleet.compose.yaml'): string =>
   inPackage(`stacks/${name}`);
 
-/** stacks/swarm.yaml with its variables filled in. @throws config.invalid */
+/** Returns stacks/swarm.yaml with its variables filled in. @throws config.invalid */
 export function readStack(variables: Variables, file = stackFile('swarm.yaml')): Stack {
   return parseStack(readFileSync(file, 'utf8'), variables, file);
 }
 
-/** @throws config.invalid, every fault on a line */
+/** Returns a stack from its YAML. @throws config.invalid with a line for each fault */
 export function parseStack(text: string, variables: Variables, file: string): Stack {
   let read: unknown;
   try {
-    read = parse(text, { version: '1.1' }); // modes are octal, as Docker reads them
+    read = parse(text, { version: '1.1' }); // version 1.1, like Docker: file modes are octal
   } catch (cause) {
     throw new KatafleetError('config.invalid', `${file}: ${messageOf(cause)}`, { cause });
   }

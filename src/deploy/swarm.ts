@@ -9,25 +9,26 @@ import { untilHealthy } from './watch.ts';
 
 export interface SwarmDeployment {
   docker: Dockerode;
-  /** Of the stack: its objects are called after it. */
+  /** The stack's name, which its objects' names begin with. */
   name: string;
   stack: Stack;
-  /** An id or a digest: no registry is asked for what is there. */
+  /** An id or a digest, so that no registry is asked for an image that is there. */
   image: string;
   /** The text of each config, by its key in the stack. */
   configs: Readonly<Record<string, string>>;
   timeoutMs: number;
-  /** Told of each step, a line. */
+  /** Called with a line for each step. */
   say: (line: string) => void;
 }
 
-/** Bytes of a key that is made. */
+/** Length of a new key (bytes). */
 const keyBytes = 32;
 const service = 'katafleet';
 
 /**
- * Creates or updates what a stack is made of, through a manager, and waits until it is healthy. Resolves with the node that
- * it runs on. @throws deploy.failed
+ * Creates or updates a stack's objects through a manager, and waits until the service is healthy. Resolves with the node that it runs
+ * on.
+ * @throws deploy.failed
  */
 export async function deploySwarm(deployment: SwarmDeployment): Promise<{ address: string; node: string }> {
   const { docker, name, stack, image, say } = deployment;
@@ -54,7 +55,7 @@ export async function deploySwarm(deployment: SwarmDeployment): Promise<{ addres
 
 const escape = (text: string) => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
 
-/** The engine's filters match beginnings: of what they found, the one of exactly this name. */
+/** Returns the object of exactly this name. The engine's filters match the beginning of a name. */
 function find<T>(found: readonly T[], nameOf: (one: T) => string | undefined, name: string): T | undefined {
   return found.find((one) => nameOf(one) === name);
 }
@@ -89,14 +90,14 @@ async function configs({ docker, name, stack, configs: texts, say }: SwarmDeploy
       Labels: { ...config.labels, [stackLabels.namespace]: name },
       Data: Buffer.from(texts[key] ?? '').toString('base64'),
     };
-    // Its answer has the id; the types of dockerode say otherwise.
+    // The answer has `id`; dockerode's types are wrong here.
     ids.set(key, ((await docker.createConfig(spec)) as unknown as { id: string }).id);
     say(`config ${config.name}: created`);
   }
   return ids;
 }
 
-/** A secret can't be read back: the one that is there stays. */
+/** Creates the missing secrets. A secret cannot be read back, so an existing one stays. */
 async function secrets({ docker, name, stack, say }: SwarmDeployment): Promise<Map<string, string>> {
   const ids = new Map<string, string>();
   for (const [key, secret] of Object.entries(stack.secrets)) {
@@ -111,20 +112,20 @@ async function secrets({ docker, name, stack, say }: SwarmDeployment): Promise<M
       Data: randomBytes(keyBytes).toString('base64'),
     });
     ids.set(key, (made as { id: string }).id);
-    say(`secret ${secret.name}: made of ${keyBytes} random bytes`);
+    say(`secret ${secret.name}: created from ${keyBytes} random bytes`);
   }
   return ids;
 }
 
-/** Configs of former deployments, or of one that was rolled back, which no service uses any more. */
+/** Removes configs of earlier deployments and of rolled-back ones, which no service uses. */
 async function removeUnused({ docker, name, say }: SwarmDeployment, own: RegExp): Promise<void> {
   for (const { ID, Spec } of await docker.listConfigs({ filters: { label: [`${labels.stack}=${name}`] } })) {
     if (!own.test(Spec?.Name ?? '')) continue;
     try {
       await docker.getConfig(ID).remove();
-      say(`config ${Spec?.Name ?? ID}: removed, nothing uses it any more`);
+      say(`config ${Spec?.Name ?? ID}: removed, because no service uses it`);
     } catch (error) {
-      if (!isStatus(error, 400, 404, 409)) throw error; // in use
+      if (!isStatus(error, 400, 404, 409)) throw error; // those are in use
       if (!/in use|not found/i.test(messageOf(error))) throw error;
     }
   }

@@ -1,6 +1,6 @@
 import { phaseOf } from '../drivers/docker/task-states.ts';
 
-/** What is read of a swarm's task. */
+/** The fields of a swarm's task that are read. */
 export interface TaskView {
   ID: string;
   CreatedAt: string;
@@ -12,7 +12,7 @@ export interface TaskView {
 export const hasFailed = ({ Status, DesiredState }: TaskView): boolean =>
   phaseOf(Status.State) === 'failed' || (Status.State === 'complete' && DesiredState !== 'remove');
 
-/** Where a task is, in words; what is wrong, where something is. */
+/** Describes a task's state, and its failure if it has failed. */
 export function taskWords(task: TaskView, node: string): string {
   const { State, Err, ContainerStatus } = task.Status;
   switch (State) {
@@ -39,7 +39,10 @@ export function taskWords(task: TaskView, node: string): string {
   }
 }
 
-/** swarmkit's reasons, such as `no suitable node (host-mode port already in use on 1 node; scheduling constraints not satisfied on 2 nodes)`. */
+/**
+ * Rewords swarmkit's reasons, such as `no suitable node (host-mode port already in use on 1 node; scheduling constraints not satisfied
+ * on 2 nodes)`.
+ */
 function pendingWords(error: string): string {
   return (/no suitable node \((.*)\)$/.exec(error)?.[1] ?? error)
     .replace(/scheduling constraints not satisfied/g, 'its constraints are not met')
@@ -54,11 +57,11 @@ function failureWords(error: string, exitCode: number | undefined): string {
   return error;
 }
 
-/** What an engine says to a container that may use more CPUs than it has. */
+/** The engine's error for a container that may use more CPUs than the engine has. */
 export const tooManyCpus = /range of cpus is from/i;
 export const cpusHint = 'KATAFLEET_CPUS says how many CPUs it may use: no more than the node has';
 
-/** What mends it, where that is known. */
+/** Returns what the user can do about a known failure. */
 export function taskHint(task: TaskView): string | undefined {
   const error = task.Status.Err ?? '';
   if (/no such image|pull access denied|manifest unknown/i.test(error))

@@ -11,11 +11,11 @@ import type { TaskView } from './task-words.ts';
 
 export interface UndeployOptions {
   driver: EngineDriver;
-  /** Of the stack. */
+  /** The stack's name. */
   name: string;
-  /** Whether its state goes too. */
+  /** Whether to remove its state too. */
   volumes: boolean;
-  /** Nothing is removed, and what would be is told. */
+  /** Reports what would be removed, and removes nothing. */
   dryRun: boolean;
   timeoutMs: number;
   say: (line: string) => void;
@@ -23,18 +23,18 @@ export interface UndeployOptions {
 
 type PartKind = 'service' | 'container' | 'secret' | 'config' | 'network' | 'volume';
 
-/** Something of a stack. */
+/** An object of a stack. */
 export interface Part {
   kind: PartKind;
   id: string;
   name: string;
-  /** The value of katafleet.role. */
+  /** The value of the label katafleet.role. */
   role: string | undefined;
 }
 
 const everyMs = 200;
 
-/** The order in which parts go: katafleet itself first, so that nothing is made any more; what others use last. */
+/** Sorts parts into the order of removal: katafleet first, so that it creates nothing more; what others use last. */
 export function removalOrder(parts: readonly Part[]): Part[] {
   const order: readonly PartKind[] = ['service', 'container', 'secret', 'config', 'network', 'volume'];
   const rank = ({ kind, role }: Part) => (role === 'server' ? -1 : order.indexOf(kind));
@@ -42,9 +42,9 @@ export function removalOrder(parts: readonly Part[]): Part[] {
 }
 
 /**
- * Takes away all that carries a stack's label, in its swarm and on the engine itself. Resolves with what was removed, when the tasks
- * and containers have gone; nothing is there the second time.
- * @throws deploy.failed for what stays; swarm.unavailable where the engine can't see what its swarm has; engine.*
+ * Removes every object with a stack's label, from its swarm and from the engine itself. Resolves with what was removed, after the tasks
+ * and containers have ended; a second call finds nothing.
+ * @throws deploy.failed for an object that cannot be removed; swarm.unavailable if the engine cannot list its swarm's objects; engine.*
  */
 export async function undeploy(options: UndeployOptions): Promise<Part[]> {
   const { driver, name, dryRun, volumes, timeoutMs, say } = options;
@@ -53,10 +53,10 @@ export async function undeploy(options: UndeployOptions): Promise<Part[]> {
     const { Swarm } = (await docker.info()) as { Swarm?: SwarmView & { NodeID?: string } };
     const state = Swarm?.LocalNodeState ?? 'inactive';
     const unable = state === 'inactive' ? undefined : noManager(Swarm, (await driver.probe()).apiVersion, driver.endpoint);
-    if (unable && state !== 'active') throw unable; // nobody could see what there is
+    if (unable && state !== 'active') throw unable; // the swarm's objects cannot be listed
     const manager = state === 'active' && unable === undefined;
     const all = await partsOf(docker, name, manager);
-    if (unable && all.length === 0) throw unable; // it may be in the swarm
+    if (unable && all.length === 0) throw unable; // the stack may be in the swarm
     if (unable) say(`only what is on this engine itself is removed: ${unable.message}`);
     const parts = removalOrder(volumes ? all : all.filter(({ kind }) => kind !== 'volume'));
     for (const { name: volume } of all.filter(({ kind }) => !volumes && kind === 'volume'))
@@ -69,7 +69,7 @@ export async function undeploy(options: UndeployOptions): Promise<Part[]> {
     await drainServices(docker, servers, until, say);
     for (const part of services) await remove(docker, part, until, say);
     await tasksGone(docker, new Set(services.map(({ id }) => id)), until, say);
-    // What the server made while it drained is found now.
+    // The server may have created objects while it drained.
     const rest = removalOrder(await partsOf(docker, name, manager)).filter(({ kind }) => volumes || kind !== 'volume');
     for (const part of rest) await remove(docker, part, until, say);
     await tasksGone(docker, new Set(rest.flatMap(({ kind, id }) => (kind === 'service' ? [id] : []))), until, say);
@@ -81,7 +81,7 @@ export async function undeploy(options: UndeployOptions): Promise<Part[]> {
   }
 }
 
-/** Whether anything but its state is there of a stack. */
+/** Whether a stack has any object beside its state. */
 export async function isDeployed(docker: Dockerode, name: string, manager: boolean): Promise<boolean> {
   return (await partsOf(docker, name, manager)).some(({ kind }) => kind !== 'volume');
 }
@@ -91,7 +91,7 @@ async function partsOf(docker: Dockerode, name: string, manager: boolean): Promi
   const mine = (own: Readonly<Record<string, string>> | null | undefined) => own?.[labels.stack] === name;
   const parts: Part[] = [];
   const add = (kind: PartKind, id: string, called: string, own: Readonly<Record<string, string>> | null | undefined) => {
-    // A filter that an engine does not know is ignored in silence: what is not ours must never be removed.
+    // An engine ignores a filter that it does not know, and nothing of others may be removed.
     if (mine(own)) parts.push({ kind, id, name: called, role: own?.[labels.role] });
   };
   if (manager) {
@@ -115,7 +115,7 @@ interface NodeStatus {
   Status: { State: string };
 }
 
-/** To no replicas, which ends them as an update would: each gets its grace. */
+/** Scales services to zero replicas. As with an update, each task gets its grace. */
 async function drainServices(docker: Dockerode, services: readonly Part[], until: number, say: (line: string) => void): Promise<void> {
   for (const { id, name } of services) {
     const { Version, Spec } = (await docker.getService(id).inspect()) as { Version: { Index: number }; Spec: Dockerode.ServiceSpec };
@@ -125,7 +125,7 @@ async function drainServices(docker: Dockerode, services: readonly Part[], until
   await tasksGone(docker, new Set(services.map(({ id }) => id)), until, say);
 }
 
-/** Until the nodes have said that they ended: networks and volumes are in use till then. */
+/** Waits until the nodes have reported the tasks' end: until then their networks and volumes are in use. */
 async function tasksGone(docker: Dockerode, services: ReadonlySet<string>, until: number, say: (line: string) => void): Promise<void> {
   if (services.size === 0) return;
   const reported = new ToldOnce<string>(say);
@@ -140,7 +140,7 @@ async function tasksGone(docker: Dockerode, services: ReadonlySet<string>, until
     }
     const left = tasks.filter(({ NodeID }) => !away.some(({ ID }) => ID === NodeID));
     if (left.length === 0) return undefined;
-    tell(`${left.length} tasks still end`);
+    tell(`${left.length} tasks are still ending`);
     return `${left.length} tasks do not end`;
   });
 }
@@ -167,7 +167,7 @@ async function remove(docker: Dockerode, part: Part, until: number, say: (line: 
       return undefined;
     } catch (error) {
       if (isStatus(error, 404)) return undefined;
-      if (isStatus(error, 400, 403, 409)) return `the ${part.kind} ${part.name} stays: ${messageOf(error)}`; // in use, for a moment yet
+      if (isStatus(error, 400, 403, 409)) return `the ${part.kind} ${part.name} stays: ${messageOf(error)}`; // it may be in use for a moment yet
       throw error;
     }
   });
@@ -178,7 +178,7 @@ function unlessGone(error: unknown): void {
   if (!isStatus(error, 304, 404)) throw error;
 }
 
-/** Looks again and again until there is nothing in the way. @throws deploy.failed with what is, when the time is over */
+/** Waits until `look` returns nothing. @throws deploy.failed with what it returned, when the time is over */
 async function waitFor(until: number, look: () => Promise<string | undefined>): Promise<void> {
   for (;;) {
     const why = await look();
@@ -192,7 +192,7 @@ async function waitFor(until: number, look: () => Promise<string | undefined>): 
   }
 }
 
-/** Names of the other nodes where the server was: its volume may lie there. */
+/** Returns the names of the other nodes where the server ran: its volume may be there. */
 async function otherNodes(docker: Dockerode, servers: readonly Part[], own: string | undefined): Promise<string[]> {
   const tasks = ((await docker.listTasks()) as ServiceTask[]).filter((task) => servers.some(({ id }) => id === task.ServiceID));
   const ids = new Set(tasks.flatMap(({ NodeID }) => (NodeID === undefined || NodeID === '' || NodeID === own ? [] : [NodeID])));

@@ -12,26 +12,26 @@ interface ServiceView {
   UpdateStatus?: { State?: string; Message?: string };
 }
 
-/** How often the swarm is asked, ms: it tells of no task by itself. */
+/** How often the swarm is asked for the tasks' states (ms): it does not report changes by itself. */
 const everyMs = 250;
-/** A task that failed so often fails again. */
+/** The wait fails after this many failed tasks: the next one would fail too. */
 const mostFailures = 3;
 
 export interface Watched {
   docker: Dockerode;
-  /** Of the service. */
+  /** The service's name. */
   name: string;
-  /** What tells the tasks of this deployment. */
+  /** The label's value that marks the tasks of this deployment. */
   hash: string;
-  /** Tasks of before: their failures are old ones, also where nothing was changed since. */
+  /** Ids of tasks of earlier deployments: their failures are ignored, even if this deployment changed nothing. */
   known: ReadonlySet<string>;
   timeoutMs: number;
   say: (line: string) => void;
 }
 
 /**
- * Waits until the task of a deployment is healthy, and tells in words what becomes of it.
- * @throws deploy.failed with the reason: it fails again and again, was rolled back, or the time is over
+ * Waits until the task of a deployment is healthy, and reports its progress.
+ * @throws deploy.failed with the reason: it failed several times, was rolled back, or the time is over
  */
 export async function untilHealthy({ docker, name, hash, known, timeoutMs, say }: Watched): Promise<{ address: string; node: string }> {
   const until = performance.now() + timeoutMs;
@@ -55,10 +55,10 @@ export async function untilHealthy({ docker, name, hash, known, timeoutMs, say }
       const last = failed[0] ?? current;
       const hint = last && taskHint(last);
       const log = failed.length > 0 ? await lastWords(docker, service.ID, failed[0]?.ID ?? '') : '';
-      return new KatafleetError('deploy.failed', `${name} ${why}${log === '' ? '' : `; its last words:\n${log}`}`, { hint });
+      return new KatafleetError('deploy.failed', `${name} ${why}${log === '' ? '' : `; its last output:\n${log}`}`, { hint });
     };
     if (/^rollback/.test(service.UpdateStatus?.State ?? ''))
-      throw await fail(`was rolled back to what ran before: ${failed[0] ? words(failed[0]) : (service.UpdateStatus?.Message ?? '')}`);
+      throw await fail(`was rolled back to the previous version: ${failed[0] ? words(failed[0]) : (service.UpdateStatus?.Message ?? '')}`);
     if (current?.Status.State === 'running' && current.DesiredState === 'running') {
       tell(`${name} ${words(current)}`);
       const node = nodes.get(current.NodeID ?? '');
@@ -69,9 +69,9 @@ export async function untilHealthy({ docker, name, hash, known, timeoutMs, say }
     const shown =
       failed[0] && current && !hasFailed(current) ? `${words(current)}, after it ${words(failed[0])}` : current && words(current);
     if (shown !== undefined && current?.Status.State !== 'new') tell(`${name} ${shown}`);
-    else if (former) tell(`${name}: the former one drains on ${nodes.get(former.NodeID ?? '')?.name ?? 'a node'}`);
+    else if (former) tell(`${name}: the previous task drains on ${nodes.get(former.NodeID ?? '')?.name ?? 'a node'}`);
     if (performance.now() > until) {
-      const where = current ? words(current) : former ? 'still waits for the former one to drain' : 'has no task';
+      const where = current ? words(current) : former ? 'still waits for the previous task to drain' : 'has no task';
       throw await fail(`is not healthy after ${Math.round(timeoutMs / 1000)} s: it ${where}`);
     }
     await sleep(everyMs);
@@ -83,12 +83,12 @@ async function nodesOf(docker: Dockerode): Promise<Map<string, { name: string; a
   return new Map(nodes.map(({ ID, Description, Status }) => [ID, { name: Description.Hostname, address: Status.Addr }]));
 }
 
-/** What the container of a task printed last, wherever it ran; nothing where the engine can't tell. */
+/** Returns the last output of a task's container, on any node; nothing if the engine cannot give it. */
 async function lastWords(docker: Dockerode, service: string, task: string): Promise<string> {
   const raw: unknown = await docker
     .getService(service)
     .logs({ stdout: true, stderr: true, tail: 40, details: true, follow: false })
-    .catch(() => undefined); // the failure itself is told; its log is a help only
+    .catch(() => undefined); // the failure is reported without the log then
   if (!Buffer.isBuffer(raw)) return '';
   return logLines(raw)
     .filter((line) => line.includes(task))

@@ -71,7 +71,7 @@ describe('katafleet as a service of a real swarm', function () {
     const { code, stdout, stderr } = await katafleet('h1', 'deploy');
     assert.deepEqual([code, stdout], [0, `http://${bed.address('h1')}:7420\n`], stderr);
     // That it has started and is not healthy yet is told too, unless it has become so before the first look.
-    assert.match(stderr, /secret katafleet_key: made of 32 random bytes\n[^]*is healthy on h1\n/);
+    assert.match(stderr, /secret katafleet_key: created from 32 random bytes\n[^]*is healthy on h1\n/);
     assert.deepEqual(
       { ...(await left('katafleet')), config: [] },
       {
@@ -172,9 +172,9 @@ describe('katafleet as a service of a real swarm', function () {
     assert.equal(code, 69, stderr);
     assert.match(
       stderr,
-      /was rolled back to what ran before: failed on h1: it ended with 74; its last words:\n[^]*\/var\/lib\/katafleet can't be used/,
+      /was rolled back to the previous version: failed on h1: it ended with 74; its last output:\n[^]*\/var\/lib\/katafleet can't be used/,
     );
-    await eventually('what ran before runs again', 120, async () => {
+    await eventually('the previous version runs again', 120, async () => {
       const { ready } = await new ApiClient(`http://${bed.address('h1')}:7420`).call<{ ready: boolean }>('GET', '/health/ready');
       assert.ok(ready);
     });
