@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { Light } from './lights.ts';
 
 /** How a step or a run ended. Whether output was cut is a flag of the result, see model/result.ts. */
 export const Outcome = z.discriminatedUnion('kind', [
@@ -28,22 +29,99 @@ export const ReadOutcome = z.union([
     .transform(({ kind }): Outcome => ({ kind: 'lost', reason: `it ended in a way that this release does not know: ${kind}` })),
 ]);
 
-/** Returns in words how a run ended. */
-export function sayOutcome(outcome: Outcome): string {
-  switch (outcome.kind) {
-    case 'exited':
-      return `exited with ${outcome.code}`;
-    case 'signalled':
-      return `killed by signal ${outcome.signal}`;
-    case 'timed_out':
-      return outcome.clock === 'wall' ? 'timed out' : 'used up its CPU time';
-    case 'out_of_memory':
-      return 'out of memory';
-    case 'out_of_disk':
-      return 'out of disk';
-    case 'cancelled':
-      return 'cancelled';
-    case 'lost':
-      return `lost: ${outcome.reason}`;
-  }
+/** What a kind of outcome means to everything that must treat kinds differently. */
+interface OutcomeFacts<O extends Outcome> {
+  /** Says in words how it ended. */
+  words(outcome: O): string;
+  /** The exit code of `katafleet run`. A fixed one is above 123, apart from the codes of errors (model/errors.ts). */
+  readonly exit: number | { of(outcome: O): number };
+  /**
+   * Whether a step that ended so may be followed by others whose outcome is then the run's. If not, the first step that ended so gives
+   * the run's outcome.
+   */
+  readonly passes: boolean;
+  /** The light of a run that ended so; `rules`: the image's rules give it. */
+  readonly light: Light | 'rules';
+  /** Whether the sandbox survived whole, so that it can serve its session's next run. */
+  readonly reusable: boolean;
+  /** Whether the sandbox's memory or disk was too small. Where katafleet fetched files, they do not fit. */
+  readonly noSpace: boolean;
+  /** Whether the command may have gone on and exited by itself; reports then add its exit code. */
+  readonly exitsToo: boolean;
 }
+
+/**
+ * All kinds of outcomes. A kind that is added to {@link Outcome} is a row here, and whatever decides by kind follows. Each row has every
+ * member, without defaults: the compiler asks for each decision.
+ */
+const table: { readonly [K in Outcome['kind']]: OutcomeFacts<Extract<Outcome, { kind: K }>> } = {
+  exited: {
+    words: ({ code }) => `exited with ${code}`,
+    exit: { of: ({ code }) => code },
+    passes: true,
+    light: 'rules',
+    reusable: true,
+    noSpace: false,
+    exitsToo: false,
+  },
+  signalled: {
+    words: ({ signal }) => `killed by signal ${signal}`,
+    exit: { of: ({ signal }) => 128 + signal }, // as shells have it
+    passes: false,
+    light: 'amber',
+    reusable: true,
+    noSpace: false,
+    exitsToo: false,
+  },
+  timed_out: {
+    words: ({ clock }) => (clock === 'wall' ? 'timed out' : 'used up its CPU time'),
+    exit: 124, // as timeout(1) has it
+    passes: false,
+    light: 'amber',
+    reusable: true,
+    noSpace: false,
+    exitsToo: false,
+  },
+  out_of_memory: {
+    words: () => 'out of memory',
+    exit: 137, // as after SIGKILL, with which the kernel ends what takes too much
+    passes: false,
+    light: 'amber',
+    reusable: false,
+    noSpace: true,
+    exitsToo: true,
+  },
+  out_of_disk: {
+    words: () => 'out of disk',
+    exit: 153, // as after SIGXFSZ, with which the kernel ends what writes too much
+    passes: false,
+    light: 'amber',
+    reusable: false,
+    noSpace: true,
+    exitsToo: false,
+  },
+  cancelled: {
+    words: () => 'cancelled',
+    exit: 130, // as after Ctrl-C
+    passes: false,
+    light: 'amber',
+    reusable: false,
+    noSpace: false,
+    exitsToo: false,
+  },
+  lost: {
+    words: ({ reason }) => `lost: ${reason}`,
+    exit: 125,
+    passes: false,
+    light: 'amber',
+    reusable: false,
+    noSpace: false,
+    exitsToo: false,
+  },
+};
+
+/** Returns what the outcome's kind means. Its members are methods, so that a row for one kind counts as one for any. */
+export const outcomeFacts = ({ kind }: Pick<Outcome, 'kind'>): OutcomeFacts<Outcome> => table[kind];
+
+/** Returns in words how a run ended. */
+export const sayOutcome = (outcome: Outcome): string => outcomeFacts(outcome).words(outcome);

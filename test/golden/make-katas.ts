@@ -147,8 +147,6 @@ function words(outcome: Outcome): string {
       return 'cancelled';
     case 'lost':
       return `lost: ${outcome.reason.replaceAll('\n', '\\u000a').replaceAll('\u001b', '\\u001b')}`;
-    default: // a kind that inputs.ts does not have yet
-      throw new Error(`no words for ${JSON.stringify(outcome)}`);
   }
 }
 

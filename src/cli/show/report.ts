@@ -1,5 +1,5 @@
 import { omittedBytes } from '../../model/output.ts';
-import { sayOutcome } from '../../model/outcome.ts';
+import { outcomeFacts, sayOutcome } from '../../model/outcome.ts';
 import { formatBytes, formatDuration } from '../../model/quantity.ts';
 import type { Changes, RunResult } from '../../model/result.ts';
 import { resultJson } from '../../model/json.ts';
@@ -22,8 +22,7 @@ export function report(
   const light = result.light ? `${paint[result.light](`● ${result.light}`)}  ` : '';
   const omitted = steps.reduce((sum, step) => sum + omittedBytes(step, 'stdout') + omittedBytes(step, 'stderr'), 0);
   const cut = omitted > 0 ? `, output cut: ${omitted} bytes left out` : '';
-  const handled =
-    result.outcome.kind === 'out_of_memory' && last?.exitCode !== undefined ? `, the command exited with ${last.exitCode}` : '';
+  const handled = outcomeFacts(result.outcome).exitsToo && last?.exitCode !== undefined ? `, the command exited with ${last.exitCode}` : '';
   const sandbox = `${result.warm ? 'warm' : 'cold'} sandbox ${formatDuration(timings.acquireMs)}`;
   const memory = last && last.peakMemory > 0 ? ` · memory ${formatBytes(last.peakMemory)}` : '';
   const cpu = last ? ` · ran ${formatDuration(last.wallMs)} (CPU ${formatDuration(last.userMs + last.systemMs)})${memory}` : '';

@@ -2,7 +2,7 @@ import { RE2JS } from 're2js';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
 import type { Light, LightRule, LightRules } from '../../model/lights.ts';
 import { judgedOutput } from '../../model/output.ts';
-import type { Outcome } from '../../model/outcome.ts';
+import { type Outcome, outcomeFacts } from '../../model/outcome.ts';
 
 const compiled = new Map<string, RE2JS>();
 
@@ -22,13 +22,15 @@ export function compilePattern(pattern: string): RE2JS {
   return expression;
 }
 
-/** The light of a step, by the beginning and the end of what it printed. A run that did not exit by itself has none of its own colours: it is amber. */
+/** Returns the light of a step. If the outcome's kind leaves it to the rules, they judge the exit code, and the beginning and the end of what was printed. */
 export function lightOf(rules: LightRules, outcome: Outcome, step: Parameters<typeof judgedOutput>[0]): Light {
-  if (outcome.kind !== 'exited') return 'amber';
+  const { light } = outcomeFacts(outcome);
+  if (light !== 'rules') return light;
+  const code = outcome.kind === 'exited' ? outcome.code : undefined;
   const stdout = judgedOutput(step, 'stdout');
   const stderr = judgedOutput(step, 'stderr');
   const holds = (rule: LightRule) =>
-    (rule.exit?.includes(outcome.code) ?? true) &&
+    (rule.exit === undefined || (code !== undefined && rule.exit.includes(code))) &&
     (rule.stdout === undefined || compilePattern(rule.stdout).test(stdout)) &&
     (rule.stderr === undefined || compilePattern(rule.stderr).test(stderr)) &&
     (rule.output === undefined || compilePattern(rule.output).test(stdout) || compilePattern(rule.output).test(stderr));

@@ -1,6 +1,7 @@
 import { KiB } from '../../base/units.ts';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
 import { limits } from '../../model/limits.ts';
+import { outcomeFacts } from '../../model/outcome.ts';
 import { profileOf } from '../../model/profile.ts';
 import type { Step } from '../../model/request.ts';
 import type { Changes, ListedFile, ReturnedFile, StepResult } from '../../model/result.ts';
@@ -143,7 +144,7 @@ export function pullFault(result: StepResult, image: string, path: string): Kata
   const code = outcome.kind === 'exited' ? outcome.code : undefined;
   if (code === 0) return undefined;
   const why = endingOf(result);
-  if (outcome.kind === 'out_of_memory' || outcome.kind === 'out_of_disk' || /\(28\)|\(122\)/.test(result.stderr.toString('latin1'))) {
+  if (outcomeFacts(outcome).noSpace || /\(28\)|\(122\)/.test(result.stderr.toString('latin1'))) {
     return new KatafleetError('files.no_space', `the files of ${path} don't fit into the sandbox: ${why}`, {
       hint: 'give the run more memory',
     });

@@ -1,7 +1,7 @@
 import type { Room } from '../../base/byte-budget.ts';
 import { within } from '../../base/deadline.ts';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
-import type { Outcome } from '../../model/outcome.ts';
+import { type Outcome, outcomeFacts } from '../../model/outcome.ts';
 import { type Changes, noChanges, type RunResult, type StepResult } from '../../model/result.ts';
 import type { PreparedImage, SandboxEnd } from '../../drivers/contract.ts';
 import type { ReadySandbox } from '../../fleet/pools/ready-sandbox.ts';
@@ -194,7 +194,7 @@ const resultOf = (served: Served, image: PreparedImage) => ({ result: summary(se
 function summary(served: Served, image: PreparedImage): RunEnd {
   const { steps, changes } = served;
   const last = steps.at(-1);
-  const abnormal = steps.find(({ outcome }) => outcome.kind !== 'exited')?.outcome;
+  const abnormal = steps.find((step) => !outcomeFacts(step.outcome).passes)?.outcome;
   const outcome = served.ending ?? abnormal ?? last?.outcome ?? { kind: 'lost', reason: 'no step ran' };
   const light = image.lights && last ? { light: lightOf(image.lights, outcome, last) } : {};
   return { outcome, steps, changes, ...light };

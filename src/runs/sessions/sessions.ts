@@ -1,3 +1,4 @@
+import { outcomeFacts } from '../../model/outcome.ts';
 import type { RunResult } from '../../model/result.ts';
 import type { Lease } from '../../fleet/node/sandboxes.ts';
 import type { Job } from '../job.ts';
@@ -170,8 +171,7 @@ export class Sessions {
 
 /** Whether a sandbox in which a run ended so can serve another one: it survived whole, and all that lies in it is known. */
 export function mayServeAgain({ collect }: Pick<Job, 'collect'>, { outcome, changes }: Pick<RunResult, 'outcome' | 'changes'>): boolean {
-  const whole = outcome.kind === 'exited' || outcome.kind === 'signalled' || outcome.kind === 'timed_out';
-  return whole && collect && changes.omittedCount === changes.omitted.length;
+  return outcomeFacts(outcome).reusable && collect && changes.omittedCount === changes.omitted.length;
 }
 
 const keyOf = ({ request, placing }: Job): string | undefined =>
