@@ -11,20 +11,20 @@ import { makeFolder } from '../files/make-folder.ts';
 import { daemonText } from './modules.ts';
 import { checkRsyncVersion, parseRsyncVersion } from './version.ts';
 
-/** A daemon that serves the modules that are published to it. */
+/** An rsync daemon that serves the published modules. */
 export interface RsyncDaemon {
-  /** Resolves when it answers. @throws rsync.daemon */
+  /** Resolves when the daemon answers. @throws rsync.daemon */
   ready(): Promise<void>;
-  /** The modules from here on, as the text of rsyncd.conf; those that are not among them are refused. */
+  /** Replaces the served modules by these, given as parts of rsyncd.conf. Any other module is refused. */
   publish(modules: readonly string[]): Promise<void>;
   close(): Promise<void>;
 }
 
 export interface DaemonSettings {
-  /** The rsync to run, or whose version the machine's daemon has. */
+  /** The rsync program to run; for the machine's daemon, the one whose version is checked. */
   program: string;
   accept: readonly string[];
-  /** Of katafleet alone, 0700. */
+  /** A folder that only katafleet uses, with mode 0700. */
   folder: string;
   listen: { host: string; port: number };
   onTrouble?: (message: string) => void;
@@ -33,7 +33,7 @@ export interface DaemonSettings {
 const pauses = { firstMs: 50, mostMs: 5_000 };
 const answerMs = 10_000;
 
-/** Version of an rsync. @throws rsync.daemon when there is none, or one with known holes */
+/** Checks the version of the rsync program. @throws rsync.daemon if it is missing or has known holes */
 async function checkProgram({ program, accept }: DaemonSettings): Promise<void> {
   let said: string;
   try {
@@ -47,13 +47,13 @@ async function checkProgram({ program, accept }: DaemonSettings): Promise<void> 
   checkRsyncVersion(parseRsyncVersion(said), accept);
 }
 
-/** Written whole under another name first: the daemon reads it anew for every connection. */
+/** Replaces a file in one step, because the daemon reads it for every connection. */
 async function replaceFile(path: string, text: string): Promise<void> {
   await writeFile(`${path}.new`, text, { mode: 0o600 });
   await rename(`${path}.new`, path);
 }
 
-/** Waits for the greeting of a daemon. @throws rsync.daemon when none comes in time */
+/** Waits for a daemon's greeting. @throws rsync.daemon if none comes in time */
 async function greeting({ host, port }: DaemonSettings['listen'], alive: () => boolean): Promise<void> {
   const until = performance.now() + answerMs;
   let last = 'nothing';
@@ -73,20 +73,20 @@ async function greeting({ host, port }: DaemonSettings['listen'], alive: () => b
   throw new KatafleetError('rsync.daemon', `no rsync daemon answers at ${host}:${port} (${last})`);
 }
 
-/** Whether something listens there already: our own would end at once, and the other's greeting be taken for it. */
+/** Whether another program listens there. Our daemon would fail to start, and the other's greeting would pass for ours. */
 async function occupied(listen: DaemonSettings['listen']): Promise<boolean> {
   const socket = connect(listen);
   try {
     await once(socket, 'connect', { signal: AbortSignal.timeout(answerMs) });
     return true;
   } catch {
-    return false; // what else is wrong with the address, the daemon says
+    return false; // the daemon reports any other fault of the address
   } finally {
     socket.destroy();
   }
 }
 
-/** The daemon that the machine runs: its rsyncd.conf includes the file that katafleet keeps its modules in. */
+/** The machine's daemon: its rsyncd.conf includes the file where katafleet writes its modules. */
 export class MachineDaemon implements RsyncDaemon {
   readonly #settings: DaemonSettings;
   readonly #file: string;
@@ -115,13 +115,16 @@ export class MachineDaemon implements RsyncDaemon {
   }
 }
 
-/** Whether a process is more than a zombie. Its command line goes before its sockets do; a zombie has neither (proc(5), stat). */
+/**
+ * Whether a process runs and is no zombie. Its state is read, because a process loses its command line before its sockets, and a zombie
+ * has neither (proc(5), stat).
+ */
 async function lives(pid: number): Promise<boolean> {
   const stat = await readFile(`/proc/${pid}/stat`, 'latin1').catch(() => '');
   return stat !== '' && !/^[ZX]/.test(stat.slice(stat.lastIndexOf(')') + 2));
 }
 
-/** A daemon of katafleet's own, started again whenever it dies. */
+/** katafleet's own daemon, which is started again whenever it ends. */
 export class OwnDaemon implements RsyncDaemon {
   readonly #settings: DaemonSettings;
   readonly #files: { conf: string; pidFile: string; logFile: string };
@@ -136,7 +139,7 @@ export class OwnDaemon implements RsyncDaemon {
     this.#files = { conf: `${folder}/rsyncd.conf`, pidFile: `${folder}/rsyncd.pid`, logFile: `${folder}/rsyncd.log` };
   }
 
-  /** Its process, where there is one. */
+  /** The process id of the daemon while it runs. */
   get pid(): number | undefined {
     return this.#child?.pid;
   }
@@ -164,7 +167,7 @@ export class OwnDaemon implements RsyncDaemon {
     });
     process.once('exit', this.#killNow);
     this.#child = child;
-    const closed = once(child, 'close').catch(() => undefined); // an error of spawn's shows as no pid
+    const closed = once(child, 'close').catch(() => undefined); // if spawn failed, there is no pid
     void closed.then(() => this.#ended(child, said));
     try {
       await greeting(listen, () => child.exitCode === null && child.signalCode === null && child.pid !== undefined);
@@ -175,7 +178,7 @@ export class OwnDaemon implements RsyncDaemon {
         hint: `see ${this.#files.logFile}, or set rsync.listen in the configuration to another address`,
       });
     }
-    // One that lives for a while is no longer held to have failed.
+    // A daemon that has run for this long counts as started, which resets the backoff.
     setTimeout(() => {
       if (this.#child === child) this.#backoff.succeeded();
     }, pauses.mostMs).unref();
@@ -195,7 +198,7 @@ export class OwnDaemon implements RsyncDaemon {
     this.ready().catch((error: unknown) => this.#settings.onTrouble?.(messageOf(error)));
   }
 
-  /** One that a katafleet left that was killed: it would hold the port, and serve what it served. */
+  /** Kills the daemon of a katafleet that was killed: it would hold the port and serve the old modules. */
   async #endOld(): Promise<void> {
     const pid = Number(await readFile(this.#files.pidFile, 'utf8').catch(() => ''));
     if (!Number.isInteger(pid) || pid <= 1) return;
@@ -204,7 +207,7 @@ export class OwnDaemon implements RsyncDaemon {
     try {
       process.kill(pid, 'SIGKILL');
     } catch {
-      return; // it ended by itself
+      return; // it has ended by itself
     }
     while (await lives(pid)) await sleep(5);
   }

@@ -9,9 +9,9 @@ import { readExactly, Way } from '../files/way.ts';
 const atOnce = 16;
 
 /**
- * Reads from a drop the files that the supervisor listed, and nothing else: each by its checked name, through no symbolic
- * link, a regular file with one name and of exactly the listed size. Kind, mode and time stamp are the list's. Undefined
- * where one of them is not so: then the drop is not to be used at all.
+ * Reads the files that the supervisor listed from a drop, and no others. Each must have its checked name, be reached through no
+ * symbolic link, and be a regular file with one name and of exactly the listed size. Its kind of change, mode and time stamp come from
+ * the list. Returns undefined if one of the files differs: then the drop must not be used.
  */
 export async function readDrop(folder: string, listed: readonly ListedFile[]): Promise<ReturnedFile[] | undefined> {
   const files = new Map<string, ReturnedFile>();
@@ -31,7 +31,7 @@ export async function readDrop(folder: string, listed: readonly ListedFile[]): P
   return listed.flatMap(({ path }) => files.get(path) ?? []);
 }
 
-/** Names and files by the folder that holds them, so that each way is gone once. */
+/** Groups the files by folder, so that each folder's path is walked once. */
 function byFolder(listed: readonly ListedFile[]): Map<string, { name: Buffer; file: ListedFile }[]> {
   const folders = new Map<string, { name: Buffer; file: ListedFile }[]>();
   for (const file of listed) {
@@ -56,7 +56,7 @@ async function contentOf(way: Way, name: Buffer, size: number): Promise<Buffer |
   }
 }
 
-/** What a drop may hold at most: what was listed, a temporary file more, and the folders on the way. */
+/** The most that a drop may hold: the listed files, one temporary file, and the folders of their paths. */
 export interface DropBounds {
   bytes: number;
   entries: number;
@@ -71,7 +71,10 @@ export function dropBounds(listed: readonly ListedFile[]): DropBounds {
   return { bytes: sum + largest + MiB, entries: listed.length + folders.size + 16 };
 }
 
-/** Whether a drop holds more than it may, or what can't be counted: a tree deeper than a path can say. Looks no further once it does. */
+/**
+ * Whether a drop holds more than its bounds, or cannot be counted because its tree is deeper than a path can be. Stops as soon as a
+ * bound is passed.
+ */
 export async function exceeds(folder: string, bounds: DropBounds): Promise<boolean> {
   let { bytes, entries } = bounds;
   const waiting = [Buffer.from(folder)];
@@ -92,14 +95,14 @@ export async function exceeds(folder: string, bounds: DropBounds): Promise<boole
 }
 
 /**
- * Removes a folder of drops with all that is in it, if it is there. By rm, which goes folder by folder: Node's own removal fails
- * on a tree that is deeper than a path can say.
+ * Removes a folder of drops with all its contents, if it exists. It uses rm, which walks folder by folder: Node's own removal fails if
+ * the tree is deeper than a path can be.
  */
 export async function removeDrops(path: string): Promise<void> {
   await promisify(execFile)('rm', ['-rf', '--', path]);
 }
 
-/** Undefined for what is not there any more: a temporary file has its name by now. */
+/** Returns undefined for an entry that is gone: a temporary file may have been renamed. */
 async function unlessGone<T>(asked: Promise<T>): Promise<T | 'unknown' | undefined> {
   try {
     return await asked;

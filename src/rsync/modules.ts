@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 
-/** Who may use a module: made for one transfer of one run, and worthless after it. */
+/** The credentials of a module. They are made for one transfer of one run and are useless after it. */
 export interface Credentials {
   module: string;
   user: string;
@@ -11,31 +11,31 @@ export interface Credentials {
 export interface DaemonModule {
   kind: 'pull' | 'drop';
   credentials: Credentials;
-  /** The folder that is the daemon's root while it serves this module. */
+  /** The daemon's root folder while it serves this module. */
   path: string;
-  /** As whom the daemon reads or writes there. */
+  /** The user and group with which the daemon reads or writes there. */
   uid: number;
   gid: number;
 }
 
-/** What all modules have in common. */
+/** Settings that all modules share. */
 export interface ModuleSettings {
-  /** Networks whose hosts may connect, as rsyncd.conf's `hosts allow` has them. */
+  /** Networks whose hosts may connect, in the form of rsyncd.conf's `hosts allow`. */
   hostsAllow: readonly string[];
-  /** Where secrets and lock files lie. */
+  /** The folder of secrets and lock files. */
   folder: string;
   logFile: string;
-  /** A client that is silent for so long is left, s. */
+  /** The daemon closes a connection that is silent for this long (s). */
   timeout: number;
 }
 
-/** Options that a client may use, all others are refused: what katafleet's own commands below send to the daemon. */
+/** The options that a client may use; the daemon refuses all others. They are the ones of katafleet's own commands below. */
 const allowed = {
   pull: ['recursive', 'times', 'perms', 'whole-file', 'timeout'],
   drop: ['relative', 'no-implied-dirs', 'whole-file', 'timeout'],
 } as const;
 
-/** A name of 128 random bits, a user, and a secret of 256. */
+/** Returns a module name of 128 random bits, a user, and a secret of 256 random bits. */
 export function newCredentials(random: (bytes: number) => Buffer = randomBytes): Credentials {
   return {
     module: `kf-${random(16).toString('hex')}`,
@@ -44,17 +44,17 @@ export function newCredentials(random: (bytes: number) => Buffer = randomBytes):
   };
 }
 
-/** Where a module's secret lies. */
+/** Returns the path of a module's secret. */
 export const secretsFile = ({ folder }: ModuleSettings, { module }: Credentials): string => `${folder}/${module}.secrets`;
 export const secretsText = ({ user, secret }: Credentials): string => `${user}:${secret}\n`;
 export const lockFile = ({ folder }: ModuleSettings, { module }: Credentials): string => `${folder}/${module}.lock`;
 
-/** Whether rsyncd.conf can say this path as it is: it expands `%NAME%`, trims blanks, and joins lines at a backslash. */
+/** Whether rsyncd.conf can express this path: it expands `%NAME%`, trims blanks, and joins lines at a backslash. */
 export function canBePath(path: string): boolean {
   return path.startsWith('/') && path.isWellFormed() && !/[\x00-\x1f\x7f%]|^\s|\s$|\\$|\/\.\//.test(path);
 }
 
-/** The module's part of rsyncd.conf. */
+/** Returns the module's part of rsyncd.conf. */
 export function moduleText(module: DaemonModule, settings: ModuleSettings): string {
   const { kind, credentials, path, uid, gid } = module;
   const lines = [
@@ -84,14 +84,14 @@ export function moduleText(module: DaemonModule, settings: ModuleSettings): stri
   return `[${credentials.module}]\n${lines.map((line) => `  ${line}\n`).join('')}`;
 }
 
-/** The whole rsyncd.conf of a daemon of katafleet's own. */
+/** Returns the rsyncd.conf of katafleet's own daemon. */
 export function daemonText(modules: readonly string[], { folder, logFile, pidFile }: { folder: string; logFile: string; pidFile: string }) {
   const head = [
     '# Written by katafleet, anew with each module that comes or goes.',
     `pid file = ${pidFile}`,
     `log file = ${logFile}`,
     `lock file = ${folder}/rsyncd.lock`,
-    // Its small frames wait for the other side's delayed acknowledgements without: 40 ms each time.
+    // Without this, rsync's small frames wait for the other side's delayed acknowledgements: 40 ms each time.
     'socket options = TCP_NODELAY',
     'list = no',
     'use chroot = yes',
@@ -101,14 +101,14 @@ export function daemonText(modules: readonly string[], { folder, logFile, pidFil
   return `${head.join('\n')}\n${modules.join('')}`;
 }
 
-/** A command of katafleet's own in a sandbox. */
+/** One of katafleet's own commands in a sandbox. */
 export interface RsyncCommand {
   argv: string[];
   env: Record<string, string>;
   stdin?: Buffer<ArrayBuffer>;
 }
 
-/** How a sandbox reaches the daemon. */
+/** The address at which sandboxes reach the daemon. */
 export interface Advertised {
   host: string;
   port: number;
@@ -117,7 +117,7 @@ export interface Advertised {
 
 const options = ({ timeout }: Advertised) => [
   '/usr/bin/rsync',
-  // Time stamps have nanoseconds from this version on; a client that is older says so and ends.
+  // The first version whose time stamps have nanoseconds; an older client reports that and ends.
   '--protocol=31',
   '--sockopts=TCP_NODELAY',
   '--whole-file',
@@ -133,8 +133,8 @@ function url({ host, port }: Advertised, { module, user }: Credentials): string 
 }
 
 /**
- * The secret is in the environment of katafleet's own command and nowhere else. rsync's option parser reads ~/.popt: the
- * home is a folder that nobody can have made.
+ * The secret is only in the environment of katafleet's own command. rsync's option parser reads ~/.popt, so the home is a folder that
+ * no one can create.
  */
 const environment = ({ secret }: Credentials) => ({
   RSYNC_PASSWORD: secret,
@@ -143,13 +143,16 @@ const environment = ({ secret }: Credentials) => ({
   LC_ALL: 'C',
 });
 
-/** Fetches the module's files into the sandbox folder, where it runs. */
+/** Returns the command that fetches the module's files into its working directory, the sandbox folder. */
 export function pullCommand(at: Advertised, credentials: Credentials): RsyncCommand {
   const argv = [...options(at), '--recursive', '--times', '--perms', url(at, credentials), './'];
   return { argv, env: environment(credentials) };
 }
 
-/** Sends files of the sandbox folder by name, and nothing but them; paths are bytes as the protocol has them. */
+/**
+ * Returns the command that sends the files with these names, and no others, from the sandbox folder. Paths are bytes, as in the
+ * protocol.
+ */
 export function pushCommand(at: Advertised, credentials: Credentials, paths: readonly Buffer[]): RsyncCommand {
   const argv = [...options(at), '--files-from=-', '--from0', '--no-implied-dirs', './', url(at, credentials)];
   const stdin = Buffer.concat(paths.flatMap((path) => [path, Buffer.from([0])]));

@@ -28,37 +28,37 @@ import { openSource } from './source.ts';
 export interface RsyncOptions {
   daemon: 'own' | 'machine';
   program: string;
-  /** Versions that are taken though they are below the security fixes. */
+  /** Versions that are accepted although they are below the security fixes. */
   accept: readonly string[];
-  /** Where configuration, secrets and drops lie; absolute, without blanks at its ends. */
+  /** The folder of configuration, secrets and drops: an absolute path without blanks at its ends. */
   folder: string;
-  /** Where the daemon listens, as katafleet reaches it. */
+  /** The daemon's address for katafleet. */
   listen: { host: string; port: number };
-  /** As sandboxes reach it. */
+  /** The daemon's address for sandboxes. */
   advertise: { host: string; port: number };
   hostsAllow: readonly string[];
-  /** Folders below which sources may lie; absolute. */
+  /** Folders below which sources may lie (absolute paths). */
   roots: readonly string[];
-  /** Longest time of one transfer, ms. */
+  /** Time limit of one transfer (ms). */
   timeoutMs: number;
-  /** Bytes of changes from which on they come back by rsync. */
+  /** Changed files come back by rsync from this size on (bytes). */
   pushFrom: number;
   onTrouble?: (message: string) => void;
 }
 
-/** A module while it lives: the command that uses it, and its end. */
+/** A module while it exists: the command that uses it. Disposing it ends the module. */
 export interface Pull extends AsyncDisposable {
   command: RsyncCommand;
 }
 
 export interface Drop extends Pull {
-  /** Ends the module, and reads what came; undefined where it is not what was listed. */
+  /** Ends the module and reads the files that came; undefined if they are not the listed ones. */
   take(): Promise<ReturnedFile[] | undefined>;
 }
 
 const watchMs = 100;
 
-/** Modules of an rsync daemon that come and go with the transfers of runs. */
+/** Adds a module to the rsync daemon for each transfer of a run, and removes it after the transfer. */
 export class Rsync {
   readonly #options: RsyncOptions;
   readonly #daemon: RsyncDaemon;
@@ -67,7 +67,7 @@ export class Rsync {
   #writing: Promise<void> = Promise.resolve();
   readonly #prepared = new Memo(() => this.#prepare());
 
-  /** Starts nothing yet. */
+  /** Starts nothing: `ready` does. */
   constructor(options: RsyncOptions, daemon?: RsyncDaemon) {
     const { folder, hostsAllow, timeoutMs } = options;
     this.#options = options;
@@ -92,7 +92,7 @@ export class Rsync {
     this.#options.onTrouble?.(message);
   }
 
-  /** Resolves when the daemon answers; starts it where it is our own. @throws rsync.daemon */
+  /** Resolves when the daemon answers; starts katafleet's own daemon if that is configured. @throws rsync.daemon */
   async ready(): Promise<void> {
     await this.#prepared.get();
     await this.#daemon.ready();
@@ -108,21 +108,21 @@ export class Rsync {
     if (!canBePath(folder)) {
       throw new KatafleetError('rsync.daemon', `rsync.folder ${JSON.stringify(folder)} has a character that rsyncd.conf cannot express`);
     }
-    await rm(`${folder}/secrets`, { recursive: true, force: true }); // of a katafleet that was killed
+    await rm(`${folder}/secrets`, { recursive: true, force: true }); // left by a katafleet that was killed
     await removeDrops(`${folder}/drops`);
     for (const made of [folder, `${folder}/secrets`, `${folder}/drops`]) await makeFolder(made, 0o700);
     await chmod(folder, 0o700);
     await this.#publish();
   }
 
-  /** Whether a run may name this folder. @throws rsync.source, rsync.daemon */
+  /** Checks that a run may name this folder. @throws rsync.source, rsync.daemon */
   async check(path: string): Promise<void> {
     const source = await openSource(path, this.#options.roots);
     await source[Symbol.asyncDispose]();
     await this.ready();
   }
 
-  /** A module that shows a folder, to be read by one sandbox. @throws rsync.source, rsync.daemon */
+  /** Adds a module from which one sandbox can read a folder. @throws rsync.source, rsync.daemon */
   async pull(path: string): Promise<Pull> {
     const source = await openSource(path, this.#options.roots);
     try {
@@ -144,7 +144,7 @@ export class Rsync {
     }
   }
 
-  /** An empty folder that takes these files from one sandbox. @throws rsync.daemon */
+  /** Adds a module with an empty folder, to which one sandbox can write these files. @throws rsync.daemon */
   async drop(listed: readonly ListedFile[]): Promise<Drop> {
     await this.ready();
     const credentials = newCredentials();
@@ -178,7 +178,7 @@ export class Rsync {
     };
   }
 
-  /** Nothing more can be written from here on. */
+  /** Ends the module: after this, nothing can be written to its folder. */
   async #seal(credentials: Credentials, path: string, finished: AbortController, watching: Promise<void>): Promise<void> {
     finished.abort();
     try {
@@ -189,11 +189,11 @@ export class Rsync {
     }
   }
 
-  /** A sandbox that sends more than it listed is cut off: the daemon itself has no bound on what it takes. */
+  /** Disconnects a sandbox that sends more than it listed: the daemon itself has no such bound. */
   async #watch(path: string, listed: readonly ListedFile[], finished: AbortSignal): Promise<void> {
     const bounds = dropBounds(listed);
     while (!finished.aborted) {
-      await sleep(watchMs, undefined, { signal: finished }).catch(() => undefined); // it is finished
+      await sleep(watchMs, undefined, { signal: finished }).catch(() => undefined); // aborted at the end of the transfer
       if (finished.aborted || !(await exceeds(path, bounds))) continue;
       this.trouble('a sandbox sent more than it had listed; its connection is ended');
       await endConnections(path);
@@ -211,13 +211,13 @@ export class Rsync {
       this.#modules.set(credentials.module, moduleText(module, this.#settings));
       await this.#publish();
     } catch (error) {
-      this.#modules.delete(credentials.module); // else the next one that is published would show it
+      this.#modules.delete(credentials.module); // else the next publication would include it
       await rm(secretsFile(this.#settings, credentials), { force: true });
       throw error;
     }
   }
 
-  /** Without its secret a module opens to nobody, whether or not the daemon hears that it is gone. */
+  /** Removes a module. Without its secret no one can use it, even if the daemon still serves it. */
   async #remove(credentials: Credentials): Promise<void> {
     this.#modules.delete(credentials.module);
     try {
@@ -228,17 +228,17 @@ export class Rsync {
     }
   }
 
-  /** One write after the other; each has all that changed before it began. */
+  /** Writes the modules, one write after another. Each write contains every change that was made before it began. */
   #publish(): Promise<void> {
     const written = this.#writing.then(() => this.#daemon.publish(Array.from(this.#modules.values())));
-    this.#writing = written.catch(() => undefined); // told to whoever asked for it
+    this.#writing = written.catch(() => undefined); // the caller gets the error
     return written;
   }
 
-  /** Ends the daemon, where it is our own, and every module. */
+  /** Removes every module, and ends katafleet's own daemon. */
   async close(): Promise<void> {
     if (!this.#prepared.current) return;
-    await this.#prepared.current.catch(() => undefined); // told before
+    await this.#prepared.current.catch(() => undefined); // `ready` reported it
     this.#modules.clear();
     await this.#publish();
     await this.#daemon.close();

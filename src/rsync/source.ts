@@ -3,17 +3,18 @@ import { isAbsolute, join, normalize, relative } from 'node:path';
 import { KatafleetError, messageOf } from '../model/errors.ts';
 import { Way } from '../files/way.ts';
 
-/** A folder that a module may show, and whose it is. It is held open until it is disposed. */
+/** A folder that a module may serve, and its owner. It stays open until it is disposed. */
 export interface Source extends AsyncDisposable {
-  /** The way to the open folder by /proc: the daemon comes to what was checked, whatever has the folder's name by then. */
+  /** The open folder's path in /proc: the daemon reaches the checked folder, even if its name belongs to another by then. */
   path: string;
   uid: number;
   gid: number;
 }
 
 /**
- * Opens the folder that a run names, when it lies below a configured root, no part of the way is a symbolic link, and it is no
- * part of a git repository's own files. The way is gone part by part, each from the one before. @throws rsync.source
+ * Opens the folder that a run names. It must lie below a configured root, be reached through no symbolic link, and not be part of a
+ * .git folder. Each part of the path is opened from the part before.
+ * @throws rsync.source
  */
 export async function openSource(path: string, roots: readonly string[]): Promise<Source> {
   const refuse = (why: string, cause?: unknown) =>
@@ -34,7 +35,7 @@ export async function openSource(path: string, roots: readonly string[]): Promis
   }
 }
 
-/** Words for a folder that was not reached; they decide nothing. */
+/** Explains why a folder was not reached. No decision depends on it. */
 async function whyNot(root: string, path: string): Promise<string> {
   if ((await realpath(path)) !== join(await realpath(root), relative(root, path))) return 'is reached through a symbolic link';
   return (await stat(path)).isDirectory() ? "can't be used: it has too many parts, or is another by now" : 'is not a folder';

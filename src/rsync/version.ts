@@ -1,9 +1,9 @@
 import { KatafleetError } from '../model/errors.ts';
 
-/** Below it rsync has holes that let a client or a daemon write where it should not, or read memory (fixed up to 3.4.3). */
+/** Versions below this have holes that let a client or a daemon write where it should not, or read memory (fixed up to 3.4.3). */
 const least = [3, 4, 3] as const;
 
-/** The version in what `rsync --version` says: `3.4.1+ds1`. @throws rsync.daemon */
+/** Returns the version in the output of `rsync --version`, such as `3.4.1+ds1`. @throws rsync.daemon */
 export function parseRsyncVersion(said: string): string {
   const version = /^rsync\s+version\s+v?(\d+\.\d+\.\d+\S*)/.exec(said)?.[1];
   if (version === undefined) {
@@ -13,8 +13,9 @@ export function parseRsyncVersion(said: string): string {
 }
 
 /**
- * Refuses versions below the security fixes. A distribution that mends an older one keeps its number: `accept` names such
- * versions, in full (`3.2.7-1+deb12u4` is not told by rsync itself, `3.2.7` is). @throws rsync.daemon
+ * Refuses versions below the security fixes. A distribution that patches an older version keeps its number, so `accept` names such
+ * versions in full, as rsync itself reports them (`3.2.7`, not the package's `3.2.7-1+deb12u4`).
+ * @throws rsync.daemon
  */
 export function checkRsyncVersion(version: string, accept: readonly string[]): void {
   if (accept.includes(version)) return;
