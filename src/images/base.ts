@@ -9,10 +9,10 @@ import { inspectImage } from '../drivers/docker/inspect.ts';
 
 export type Progress = (line: string) => void;
 
-/** How long a registry may take to answer at all, ms; the download itself may take longer. */
+/** How long a registry may take to begin its answer (ms); the download itself may take longer. */
 const registryMs = 60_000;
 
-/** The id of a Debian base on this node: there already, pulled, or made by debootstrap. @throws base.unavailable */
+/** Returns the id of a Debian base on this node: one that is there, pulled, or made by debootstrap. @throws base.unavailable */
 export async function debianBase(docker: Dockerode, suite: string, progress: Progress): Promise<string> {
   const [official, own] = [`debian:${suite}-slim`, `katafleet/debian:${suite}`];
   const there = (await inspectImage(docker, official)) ?? (await inspectImage(docker, own));
@@ -68,7 +68,7 @@ async function debootstrap(docker: Dockerode, suite: string, tag: string, progre
   }
 }
 
-/** debootstrap's own list of sources has no security updates: they lie beside the suite, on the same mirror. */
+/** Adds the security updates, which lie beside the suite on the same mirror: debootstrap's own list of sources lacks them. */
 async function addSecurity(file: string, suite: string): Promise<void> {
   const lines = (await readFile(file, 'utf8')).split('\n').filter((line) => line.startsWith('deb '));
   const mirror = lines[0]?.split(' ')[1];

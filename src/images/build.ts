@@ -15,18 +15,18 @@ import { contextBytes, type ContextFile, projectContext } from './context.ts';
 import { hostNode, type NodePlan, planNode } from './host-node.ts';
 import type { Recipe } from './recipe.ts';
 
-/** Where a recipe's image is tagged, as `latest`, once it was proved. */
+/** The repository where a recipe's image gets the tag `latest`, after it was proved. */
 export const imageRepository = (name: string): string => `katafleet/${name}`;
 
 export interface Built {
   id: string;
-  /** Whether the tagged image is already what the recipe makes. */
+  /** Whether the tagged image is up to date with the recipe. */
   fresh: boolean;
 }
 
-/** Builds a recipe's image, without a tag: it gets one when it is proved. @throws build.failed, base.unavailable */
+/** Builds a recipe's image without a tag: it gets one after it is proved. @throws build.failed, base.unavailable */
 export async function build(docker: Dockerode, node: Fingerprint, recipe: Recipe, progress: Progress): Promise<Built> {
-  // What this machine can't give is told before a base is made, which takes minutes.
+  // Fails at once if this machine lacks something: making a base takes minutes.
   const plan = recipe.context?.node ? planNode(await hostNode()) : undefined;
   const context = await contextOf(recipe, node, plan);
   const base = await baseOf(docker, recipe, plan, progress);
@@ -37,7 +37,7 @@ export async function build(docker: Dockerode, node: Fingerprint, recipe: Recipe
   const stream = await docker.buildImage(pack(context), {
     buildargs: { BASE: base },
     labels: await labelsOf(recipe, hash, node),
-    // The node's own network: an engine without a bridge can build, and the node's resolver is used.
+    // Uses the node's own network: an engine without a bridge can build then, and the node's resolver is used.
     networkmode: 'host',
     rm: true,
     forcerm: true,
@@ -55,7 +55,7 @@ async function baseOf(docker: Dockerode, { from, name }: Recipe, plan: NodePlan 
 async function contextOf(recipe: Recipe, node: Fingerprint, plan: NodePlan | undefined): Promise<ContextFile[]> {
   const context: ContextFile[] = [];
   for (const entry of (await readdir(recipe.folder, { withFileTypes: true })).sort((a, b) => (a.name < b.name ? -1 : 1))) {
-    // Folders hold start-points and cases: the proof's matter, not the image's.
+    // Folders hold start-points and cases. The proof uses those; the image does not.
     if (entry.isFile() && entry.name !== 'recipe.yaml')
       context.push(contextBytes(entry.name, 0o644, await readFile(join(recipe.folder, entry.name))));
   }
@@ -89,7 +89,7 @@ async function labelsOf(recipe: Recipe, hash: string, node: Fingerprint): Promis
   };
 }
 
-/** The context as a tar, one file after another as the engine takes it. */
+/** Packs the context as a tar, one file after another at the pace of the engine. */
 function pack(context: readonly ContextFile[]): Readable {
   const archive = tar.pack();
   void (async () => {

@@ -9,11 +9,11 @@ import type { ProjectContext } from './recipe.ts';
 
 /** A file of a build's context. */
 export interface ContextFile {
-  /** Where it lies in the context. */
+  /** Its path in the context. */
   name: string;
   mode: number;
   size: number;
-  /** Read when it is wanted: a whole project need not be in memory. */
+  /** Reads the file when it is needed, so that the whole project need not be in memory. */
   read: () => AsyncIterable<Buffer>;
 }
 
@@ -32,10 +32,10 @@ export function contextBytes(name: string, mode: number, bytes: Buffer): Context
 }
 
 /**
- * What of katafleet itself goes into a recipe's build context: `project/` with what is named of it and `node_modules/`,
- * and `node/`, which belongs to the image's /usr/local: `bin/node`, and `share/katafleet/packages`
- * with Debian's packages that are to be installed, where Node comes by those. Whoever reads it is another user than the owner: modes are made readable to all.
- * @throws build.failed for what is not there, or does not fit the node
+ * Returns the files of katafleet itself that a recipe's build context gets: `project/` with the named files and `node_modules/`, and
+ * `node/`, the content of the image's /usr/local. That is `bin/node`, or `share/katafleet/packages` with the names of Debian's
+ * packages, if Node is installed from those. In the image another user reads the files, so their modes allow all to read.
+ * @throws build.failed for a file that is missing or does not fit the node
  */
 export async function projectContext(
   given: ProjectContext,
@@ -77,7 +77,7 @@ async function namedFiles(project: readonly string[], root: string): Promise<Con
   return files;
 }
 
-/** Types, maps and what native packages are compiled from are of no use to what runs. */
+/** Whether a path is needed at run time: types, maps and the sources of native packages are not. */
 function isNeeded(path: string): boolean {
   if (/\.(d\.[cm]?ts|map|md|markdown|o|a|cc|cpp|c|h|gypi?|mk)$/i.test(path)) return false;
   return !/(^|\/)(deps|obj|obj\.target|\.deps)\//.test(path) || /\.(node|[cm]?js|json)$/.test(path);
@@ -98,7 +98,7 @@ async function contextFile(file: string, name: string): Promise<ContextFile> {
   return { name, size, mode: mode & 0o100 || name.endsWith('/dist/main.js') ? 0o755 : 0o644, read: () => createReadStream(file) };
 }
 
-/** The node that runs this: no registry need have one, and its packages were installed for it. */
+/** Returns the Node that runs this process: no registry is needed for it, and the packages were installed for it. */
 async function nodeBinary({ architecture, node }: Fingerprint): Promise<ContextFile> {
   const own = process.arch === 'x64' ? 'amd64' : process.arch;
   if (process.platform !== 'linux' || own !== architecture) {
@@ -111,15 +111,16 @@ async function nodeBinary({ architecture, node }: Fingerprint): Promise<ContextF
   return { ...(await contextFile(await realpath(process.execPath), 'node/bin/node')), mode: 0o755 };
 }
 
-/** A package that runs need: where it lies, and its place below the project. */
+/** A package that the project needs to run: its folder, and its place below the project. */
 export interface PlacedPackage {
   folder: string;
   place: string;
 }
 
 /**
- * What the project depends on in production, and what that depends on, found as Node finds it: below the project, or beside
- * it where the project is itself an installed package. @throws build.failed for one that is not installed
+ * Returns the packages that the project depends on in production, and their dependencies. They are found as Node finds them: below the
+ * project, or beside it if the project is itself an installed package.
+ * @throws build.failed for a package that is not installed
  */
 export async function productionPackages(root = projectRoot): Promise<PlacedPackage[]> {
   const base = root.endsWith(sep) ? root.slice(0, -1) : root;
@@ -158,13 +159,13 @@ interface PackageJson {
 async function resolvePackage(name: string, from: string): Promise<string | undefined> {
   for (let folder = from; ; folder = dirname(folder)) {
     const at = join(folder, 'node_modules', name);
-    const there = await stat(join(at, 'package.json')).catch(() => undefined); // the next folder up may have it
+    const there = await stat(join(at, 'package.json')).catch(() => undefined); // it may be in the next folder up
     if (there) return at;
     if (dirname(folder) === folder) return undefined;
   }
 }
 
-/** What lies below the project stays where it is; what lies beside it comes into its node_modules. */
+/** A package below the project keeps its place; a package beside the project is placed in its node_modules. */
 function placeOf(at: string, root: string): string {
   const within = at.startsWith(root + sep) ? at.slice(root.length + 1) : at.slice(at.indexOf(`${sep}node_modules${sep}`) + 1);
   return within.split(sep).join('/');

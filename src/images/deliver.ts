@@ -2,12 +2,12 @@ import PQueue from 'p-queue';
 import { KatafleetError, messageOf } from '../model/errors.ts';
 import type { PlannedStep } from './distribute.ts';
 
-/** What is told of a copy. */
+/** An event of a copy. */
 export type CopyEvent = { image: string; node: string } & (
   | { kind: 'begun'; from: string; attempt: number }
   /** Bytes of this attempt so far. */
   | { kind: 'passed'; bytes: number }
-  /** It broke off and begins anew. */
+  /** The copy broke off and begins again. */
   | { kind: 'again'; error: KatafleetError; attempt: number }
   | Delivered
 );
@@ -16,13 +16,13 @@ type Delivered = { kind: 'done'; from: string; bytes: number; ms: number } | { k
 export type Delivery = { image: string; node: string } & Delivered;
 
 export interface DeliverOptions {
-  /** Nodes that are brought images at a time. */
+  /** Number of nodes that get images at the same time. */
   parallel: number;
-  /** Tries at one copy. */
+  /** Most attempts at one copy. */
   attempts: number;
-  /** Copies, and asks the node whether it has it now. */
+  /** Copies an image, and checks that the node has it then. */
   bring: (image: string, to: string, from: string, onBytes: (bytes: number) => void) => Promise<void>;
-  /** Waits before another try. */
+  /** Waits before another attempt. */
   pause: (attempt: number) => Promise<void>;
   onEvent?: (event: CopyEvent) => void;
 }
@@ -30,9 +30,9 @@ export interface DeliverOptions {
 type Bring = Extract<PlannedStep, { kind: 'bring' }>;
 
 /**
- * Carries out what a plan brings: several nodes at a time, the images of one node one after another, each from the source
- * that is least busy; a node that has got an image is a source as well. One failure stops nothing else, but a node whose
- * disk is full gets no more. Never rejects: what failed is told.
+ * Carries out the copies of a plan. Several nodes get images at the same time; one node gets its images one after another, each from
+ * the least busy source. A node that has received an image becomes a source of it. A failed copy does not stop the others, but a node
+ * with a full disk gets no more images. Never rejects: a failure is part of the result.
  */
 export async function deliver(plan: readonly PlannedStep[], options: DeliverOptions): Promise<Delivery[]> {
   const steps = plan.filter((step): step is Bring => step.kind === 'bring');
@@ -74,7 +74,7 @@ async function bringOne(step: Bring, sources: Sources, { attempts, bring, pause,
       return { kind: 'done', from, bytes, ms: performance.now() - begun };
     } catch (thrown) {
       const error = thrown instanceof KatafleetError ? thrown : new KatafleetError('internal', messageOf(thrown), { cause: thrown });
-      // What an engine says twice of the same archive, numbers of its own aside, it would say a third time.
+      // If an engine refuses an archive twice with the same message (numbers ignored), a third attempt would fail too.
       const refusal = error.code === 'engine.failed' ? error.message.replace(/\d+/g, '') : undefined;
       const again = error.retry && error.code !== 'engine.disk_full' && (refusal === undefined || refusal !== before);
       if (attempt >= attempts || !again) return { kind: 'failed', error };
@@ -88,7 +88,7 @@ async function bringOne(step: Bring, sources: Sources, { attempts, bring, pause,
   }
 }
 
-/** Who has which image now, and how many copies each hands out. */
+/** The nodes that have each image now, and the number of copies that each node is sending. */
 class Sources {
   readonly #having = new Map<string, Set<string>>();
   readonly #busy = new Map<string, number>();
@@ -107,7 +107,7 @@ class Sources {
     return having;
   }
 
-  /** The least busy one; one that broke off only if there is no other. */
+  /** Returns the least busy source; the source that broke off only if there is no other. */
   take(step: Bring, brokeOff: string | undefined): string {
     const load = (name: string) => (this.#busy.get(name) ?? 0) + (name === brokeOff ? 1_000_000 : 0);
     const from = [...this.#of(step)].reduce((best, name) => (load(name) < load(best) ? name : best));

@@ -3,11 +3,11 @@ import { canonicalImage, imageIndex } from '../model/image-name.ts';
 import { labels } from '../model/labels.ts';
 import type { NodeImage } from '../drivers/contract.ts';
 
-/** What of a node decides whether images come to it, or from it. */
+/** The facts of a node that decide whether it receives images, or sends them. */
 export interface ReceivingNode {
   name: string;
   ready: boolean;
-  /** Why it is not ready. */
+  /** Why the node is not ready. */
   trouble: string;
   architecture: string | undefined;
   images: readonly NodeImage[];
@@ -16,9 +16,9 @@ export interface ReceivingNode {
 }
 
 export interface Wish {
-  /** As people name them; all for runs that recipes made if empty. */
+  /** Names of images as users write them; if empty, all images of recipes for runs. */
   images: readonly string[];
-  /** Nodes; all if empty. */
+  /** Names of the target nodes; if empty, all. */
   to: readonly string[];
 }
 
@@ -26,21 +26,21 @@ export interface Wish {
 export type PlannedStep = { image: string; node: string } & (
   | {
       kind: 'bring';
-      /** Nodes that have it now. */
+      /** Names of the nodes that have it now. */
       from: readonly string[];
       architecture: string | undefined;
-      /** Of its archive, about; 0 where that can't be told. */
+      /** About the size of its archive; 0 if unknown. */
       bytes: number;
-      /** Whether the node can be copied from once it has it. */
+      /** Whether the image can be copied from the node once it is there. */
       handsOn: boolean;
     }
   | { kind: 'keep'; why: string }
-  /** It does not fit there, and nobody asked for it by name. */
+  /** It does not fit the node, and the user did not name the node. */
   | { kind: 'leave'; why: string }
   | { kind: 'unable'; why: string }
 );
 
-/** Which node gets which image, from where, and why not. @throws node.unknown, image.unknown */
+/** Decides which node gets which image and from where, or why it does not. @throws node.unknown, image.unknown */
 export function planDistribution(nodes: readonly ReceivingNode[], wish: Wish): PlannedStep[] {
   const views = nodes.map((node) => ({ ...node, index: imageIndex(node.images) }));
   const unknown = wish.to.filter((name) => !nodes.some((node) => node.name === name));
@@ -59,8 +59,8 @@ export function planDistribution(nodes: readonly ReceivingNode[], wish: Wish): P
 }
 
 /**
- * A plan with the bytes that travel, where those are not what the image takes on its source: that is asked what its archive has,
- * which it may leave unanswered.
+ * Corrects the bytes of a plan's copies. A source may know that its archive differs in size from the image; it is asked, and need not
+ * know.
  */
 export async function measured(
   plan: readonly PlannedStep[],
@@ -72,7 +72,8 @@ export async function measured(
       const [from] = step.kind === 'bring' ? step.from : [];
       if (step.kind !== 'bring' || from === undefined) return step;
       const key = JSON.stringify([step.image, from]);
-      // A progress that is not known stops no copy; what is wrong with the source shows in that.
+      // The size is for the progress only, so a failure to get it does not stop the copy. If the source is at fault, the copy will fail
+      // too.
       const bytes = asked.get(key) ?? archiveBytes(step.image, from).catch(() => 0);
       asked.set(key, bytes);
       return { ...step, bytes: (await bytes) ?? step.bytes };
@@ -110,14 +111,14 @@ function stepFor(node: ReceivingNode, having: readonly Having[], named: boolean)
   return { kind: named ? 'unable' : 'leave', why: `the node is ${node.architecture ?? 'unknown'}, the image ${architectures}` };
 }
 
-/** By the recipe that they were made of, else by their ids; Docker 1.6's ids can't be compared with later ones'. */
+/** Compares the recipes' hashes if both images have one, else the ids. Docker 1.6's ids cannot be compared with those of later versions. */
 function sameBuild(a: NodeImage, b: NodeImage): boolean {
   const [one, other] = [a.labels[labels.recipeHash], b.labels[labels.recipeHash]];
   if (one !== undefined && other !== undefined) return one === other;
   return a.id === b.id || !a.id.startsWith('sha256:') || !b.id.startsWith('sha256:');
 }
 
-/** Canonical tags of the images that are wished for, sorted. */
+/** Returns the canonical tags of the wanted images, sorted. */
 function wanted(views: readonly (ReceivingNode & { index: Map<string, string> })[], names: readonly string[]): string[] {
   const tags = new Set<string>();
   if (names.length === 0) {

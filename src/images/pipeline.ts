@@ -7,7 +7,7 @@ import { build, imageRepository } from './build.ts';
 import { prove } from './prove.ts';
 import { buildOrder, readRecipes } from './recipe.ts';
 
-/** What the pipeline needs of a node: its engine to build with, and runs to prove with. */
+/** What the pipeline needs of a node: its engine for building, and runs for proving. */
 export interface BuildNode {
   endpoint: string;
   docker: Dockerode;
@@ -16,13 +16,16 @@ export interface BuildNode {
 }
 
 export interface ImageEvents {
-  /** A recipe's work begins. */
+  /** Called when the work on a recipe begins. */
   begin(name: string, index: number, count: number): void;
   progress(name: string, line: string): void;
   done(name: string, how: 'built' | 'up to date', ms: number): void;
 }
 
-/** Builds, proves and tags the named recipes, or all, in the order that they stand on each other. @throws recipe.*, build.failed, proof.failed */
+/**
+ * Builds, proves and tags the named recipes, or all. A recipe comes after those that it is based on.
+ * @throws recipe.*, build.failed, proof.failed
+ */
 export async function buildImages(node: BuildNode, names: readonly string[], events: ImageEvents, folder?: string): Promise<void> {
   const recipes = await readRecipes(folder);
   const order = buildOrder(recipes, names);

@@ -7,10 +7,10 @@ import type { Progress } from './base.ts';
 import type { Recipe } from './recipe.ts';
 import { startPointFiles } from './start-point.ts';
 
-/** Longest time of one proof, ms: a build machine may be slow. */
+/** Time limit of one proof (ms); build machines may be slow. */
 const proofMs = 60_000;
 
-/** Runs an image's proofs and cases in sandboxes. @throws proof.failed at the first that doesn't come out as declared */
+/** Runs an image's proofs and cases in sandboxes. @throws proof.failed at the first one whose result is not the declared one */
 export async function prove(
   recipe: Recipe,
   image: string,

@@ -16,19 +16,22 @@ const Pattern = z.string().refine((pattern) => {
   }
 }, 'is no RE2 expression');
 
-/** A path inside the recipe's folder. */
+/** A path in the recipe's folder. */
 const Inside = z.string().regex(/^[\w-]+(\/[\w-]+)*$/, 'must be a folder below the recipe');
 
-/** A path in the project; with `!` in front, what of the others is left out. */
+/** A path in the project. With `!` in front, it is left out of the other paths. */
 const InProject = z.string().regex(/^!?[\w-][\w.-]*(\/[\w-][\w.-]*)*$/, 'must be a path in the project, or one with ! in front');
 
-/** What of katafleet itself goes into the build context. */
+/** The files of katafleet itself that the build context gets. */
 const ProjectContext = z.strictObject({
-  /** Files and folders, which come to `project/`. */
+  /** Files and folders, which are placed in `project/`. */
   project: z.array(InProject).default([]),
-  /** Whether the packages that it needs in production come to `project/node_modules/`. */
+  /** Whether the packages that it needs in production are placed in `project/node_modules/`. */
   packages: z.boolean().default(false),
-  /** Whether the Node that builds comes below `node/`, or Debian's in its place: then the image's release is this machine's. */
+  /**
+   * Whether Node is placed in `node/`: the one that runs the build, or Debian's instead. The image is then based on this machine's
+   * release.
+   */
   node: z.boolean().default(false),
 });
 export type ProjectContext = z.output<typeof ProjectContext>;
@@ -38,29 +41,29 @@ export const Recipe = z.strictObject({
   description: z.string().min(1),
   /** Another recipe, or a Debian suite to start from. */
   from: z.union([z.strictObject({ recipe: z.string().min(1) }), z.strictObject({ debian: z.string().regex(/^[a-z]+$/) })]),
-  /** Whether the supervisor is put into the build context, for the recipe's Dockerfile to copy. */
+  /** Whether the supervisor is added to the build context, so that the recipe's Dockerfile can copy it. */
   supervisor: z.boolean().default(false),
   context: ProjectContext.optional(),
-  /** Whether it is for a service of katafleet's own and not for runs: built when it is named, and brought nowhere unasked. */
+  /** Whether it is for one of katafleet's own services, not for runs. It is built and distributed only if it is named. */
   service: z.boolean().default(false),
-  /** What a run executes where no command is given. */
+  /** The command of a run that names none. */
   command: z.array(z.string()).min(1).optional(),
   lights: LightRules.optional(),
-  /** Folder with a start-point in cyber-dojo's format. */
+  /** A folder with a start-point in cyber-dojo's format. */
   start_point: Inside.optional(),
-  /** Commands that must exit with 0, and print what the pattern says; `hint` says what to do where one does not. */
+  /** Commands that must exit with 0 and print text that matches the pattern; `hint` says what to do if one does not. */
   proofs: z
     .array(z.strictObject({ argv: z.array(z.string()).min(1), stdout: Pattern.optional(), hint: z.string().optional() }))
     .default([]),
-  /** The start-point with other files in it, and the light that it must show. */
+  /** The start-point with some files replaced, and the light that it must show. */
   cases: z.array(z.strictObject({ light: Light, files: Inside.optional() })).default([]),
 });
 export type Recipe = z.output<typeof Recipe> & { name: string; folder: string };
 
-/** Where the recipes are, the same from src/ and from dist/. */
+/** The folder of the recipes, the same from src/ and from dist/. */
 export const recipesFolder = inPackage('images/');
 
-/** Every recipe below a folder, by name. @throws recipe.invalid */
+/** Reads every recipe below a folder, by name. @throws recipe.invalid */
 export async function readRecipes(folder = recipesFolder): Promise<Map<string, Recipe>> {
   const recipes = new Map<string, Recipe>();
   for (const entry of await readdir(folder, { withFileTypes: true })) {
@@ -88,7 +91,10 @@ export function parseRecipe(text: string, name: string): z.output<typeof Recipe>
   return parsed.data;
 }
 
-/** The wanted recipes (all that are for runs, if none is named) with all that they stand on, bases first. @throws recipe.unknown, recipe.invalid */
+/**
+ * Returns the wanted recipes (if none is named, all that are for runs) and those that they are based on, bases first.
+ * @throws recipe.unknown, recipe.invalid
+ */
 export function buildOrder(
   recipes: ReadonlyMap<string, Pick<Recipe, 'from'> & { service?: boolean }>,
   wanted: readonly string[],

@@ -7,8 +7,8 @@ import type { SandboxFile } from '../model/request.ts';
 import { FilesBelow, startPointLimits } from '../files/below.ts';
 
 /**
- * The manifest in a folder, undefined where there is none that is a plain file. Web pages, browser extensions and others have a
- * manifest.json as well: where one may be there, only what names an image or visible files counts as a start-point's.
+ * Reads the manifest in a folder; undefined if it has none that is a plain file. Web pages, browser extensions and others have a
+ * manifest.json too: where one of those may be, only a manifest with an image or visible files counts as a start-point's.
  * @throws recipe.invalid, files.too_large
  */
 export async function readManifest(folder: string, kinds: 'our kind' | 'or another kind' = 'our kind'): Promise<Manifest | undefined> {
@@ -31,7 +31,7 @@ async function manifestOf(below: FilesBelow, at: string, kinds: 'our kind' | 'or
   throw new KatafleetError('recipe.invalid', `${file} is no start-point's manifest: ${faultsOf(parsed.error, 'manifest')}`);
 }
 
-/** What is no JSON has none of the keys either. */
+/** Text that is not JSON gives an object without keys. */
 function parseJson(text: string): object {
   try {
     const value: unknown = JSON.parse(text);
@@ -42,8 +42,8 @@ function parseJson(text: string): object {
 }
 
 /**
- * The visible files of a recipe's start-point, with those of another of its folders in place of, or beside, its own. Nothing is
- * read through a link below the recipe's folder. @throws recipe.invalid, files.path, files.too_many, files.too_large
+ * Returns the visible files of a recipe's start-point. Files of another of the recipe's folders replace them or are added to them. No
+ * link below the recipe's folder is followed. @throws recipe.invalid, files.path, files.too_many, files.too_large
  */
 export async function startPointFiles(recipe: string, startPoint: string, instead?: string): Promise<SandboxFile[]> {
   const below = new FilesBelow(recipe, startPointLimits);
@@ -51,7 +51,7 @@ export async function startPointFiles(recipe: string, startPoint: string, instea
   if (!manifest) throw new KatafleetError('recipe.invalid', `${join(recipe, startPoint)} has no plain file manifest.json`);
   const sources = new Map<string, string>();
   for (const name of manifest.visible_filenames) {
-    sandboxPath(name); // beneath the start-point, not beneath the recipe alone
+    sandboxPath(name); // the file must be below the start-point, not only below the recipe
     sources.set(name, `${startPoint}/${name}`);
   }
   if (instead !== undefined) {
