@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { messageOf } from '../model/errors.ts';
 import { exactDuration, formatBytes, parseBytes, parseDuration } from '../model/quantity.ts';
 
-/** Fields that people write in words: sizes, times, schedules. Each says what it expected and what came. */
+/** Fields that are text for people: sizes, times, schedules. Each error says what was expected and what was given. */
 
 const shown = (value: unknown): string => {
   const text = JSON.stringify(value) ?? String(value);
@@ -41,7 +41,7 @@ export const size = (least: number, most: number) => inWords('a size', '512m', p
 /** Milliseconds: `10s`, or a number of ms. */
 export const duration = (least: number, most: number) => inWords('a time', '10s', parseDuration, least, most, exactDuration);
 
-/** {@link duration}, or `off`, which is undefined and what it is by itself unless said otherwise. */
+/** A {@link duration}, or `off`, which gives undefined. `byItself` is the value of an absent field. */
 export const durationOrOff = (least: number, most: number, byItself: number | 'off' = 'off') => {
   const time = duration(least, most);
   return z
@@ -56,7 +56,7 @@ export const durationOrOff = (least: number, most: number, byItself: number | 'o
     });
 };
 
-/** From 0 to 1: `50%`. */
+/** A share from 0 to 1, written as `50%`. */
 export const share = z
   .string({ error: (issue) => `expected a share such as 50%, got ${shown(issue.input)}` })
   .transform((given, context): number => {

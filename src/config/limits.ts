@@ -5,7 +5,7 @@ import type { z } from 'zod';
 import { duration, size } from './fields.ts';
 import { nearest } from './nearest.ts';
 
-/** A limit as the configuration takes it: sizes and times may be written in words. */
+/** A limit as the configuration takes it: sizes and times may be texts with a unit. */
 export function limitField(name: LimitName): z.ZodType {
   const { kind, schema, min = 0, max = 0 } = limitOf(name);
   if (kind === 'size') return size(min, max).optional();
@@ -13,8 +13,8 @@ export function limitField(name: LimitName): z.ZodType {
 }
 
 /**
- * Limits from `NAME=VALUE`, each value as the configuration takes it; the last of the same name holds.
- * @throws limits.invalid, for an unknown name with the near one and all that there are
+ * Reads limits of the form `NAME=VALUE`, each value as the configuration takes it. If a name comes twice, the last value counts.
+ * @throws limits.invalid; for an unknown name, with the most similar name and all known ones
  */
 export function limitsSaid(texts: readonly string[]): z.output<typeof ProfileFields> {
   return Object.fromEntries(texts.map(limitSaid));

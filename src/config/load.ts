@@ -10,18 +10,18 @@ import { type Config, ConfigFile, type NodeConfig } from './schema.ts';
 
 export interface Loaded {
   config: Config;
-  /** The file that it came from; undefined when there is none, which is the local engine. */
+  /** Path of the file that it was read from; undefined if there is none, and the local engine is used. */
   source: string | undefined;
 }
 
-/** Where a configuration is looked for. */
+/** Where to look for a configuration. */
 export interface ConfigPlace {
   file?: string | undefined;
   env: NodeJS.ProcessEnv;
   cwd: string;
 }
 
-/** The text of the configuration that {@link loadConfig} loads; `shown` is how faults name its file. @throws config.missing */
+/** Returns the text of the configuration that {@link loadConfig} loads; error messages name its file by `shown`. @throws config.missing */
 export function readConfig({ file, env, cwd }: ConfigPlace): { source: string; shown: string; text: string } | undefined {
   const named = file ?? (env['KATAFLEET_CONFIG'] || undefined);
   const source =
@@ -38,8 +38,9 @@ export function readConfig({ file, env, cwd }: ConfigPlace): { source: string; s
 }
 
 /**
- * The configuration: of the file that is named, else KATAFLEET_CONFIG, else ./katafleet.yaml, else
- * /etc/katafleet/katafleet.yaml, else none. @throws config.missing, config.invalid with every fault on a line of its own
+ * Loads the configuration from the named file, else from the one in KATAFLEET_CONFIG, else from ./katafleet.yaml, else from
+ * /etc/katafleet/katafleet.yaml; without a file, everything is a default.
+ * @throws config.missing; config.invalid with a line for each fault
  */
 export function loadConfig(place: ConfigPlace): Loaded {
   const { env, cwd } = place;
@@ -53,19 +54,19 @@ export function loadConfig(place: ConfigPlace): Loaded {
   return { config, source };
 }
 
-/** @throws the fault of the first file that is not there */
+/** Checks that the files of an entry exist. @throws config.invalid for the first one that does not */
 function checkFiles({ tls, ssh }: ReachConfig, path: readonly PropertyKey[], fault: ReturnType<typeof parseConfig>['fault']): void {
   const files =
     typeof tls === 'string' ? ['ca.pem', 'cert.pem', 'key.pem'].map((part) => join(tls, part)) : tls ? [tls.ca, tls.cert, tls.key] : [];
   for (const name of files) if (!existsSync(name)) throw fault([...path, 'tls'], `there is no file ${name}`);
-  // Those of another user may be out of our sight.
+  // This process may not see files of another user.
   for (const field of ['config', 'identity', 'knownHosts'] as const) {
     const name = ssh?.as === undefined ? ssh?.[field] : undefined;
     if (name !== undefined && !existsSync(name)) throw fault([...path, 'ssh', field], `there is no file ${name}`);
   }
 }
 
-/** Defaults that depend on other fields or on the machine; paths made absolute. */
+/** Adds the defaults that depend on other fields or on the machine, and makes paths absolute. */
 function complete(given: ReturnType<typeof ConfigFile.parse>, folder: string, env: NodeJS.ProcessEnv): Config {
   const { defaults, journal, katas, nodes, profiles, queue, rsync, server, swarm } = given;
   const memory = serverMemory();

@@ -1,4 +1,4 @@
-/** The known word that takes the fewest slips to come to, when they are few. */
+/** Returns the known word that differs from this one by the fewest typing errors, if they are few. */
 export function nearest(word: string, known: readonly string[]): string | undefined {
   const scored = known
     .map((candidate) => ({ candidate, slips: distance(word.toLowerCase(), candidate.toLowerCase()) }))
@@ -7,7 +7,7 @@ export function nearest(word: string, known: readonly string[]): string | undefi
   return best && best.slips <= Math.max(1, Math.floor(word.length / 3)) ? best.candidate : undefined;
 }
 
-/** Letters added, left out, changed, or swapped with their neighbour (optimal string alignment); both words are short. */
+/** Counts the letters added, left out, changed, or swapped with their neighbour (optimal string alignment). Both words are short. */
 function distance(a: string, b: string): number {
   let [older, row] = [[] as number[], Array.from({ length: b.length + 1 }, (_, index) => index)];
   for (let i = 1; i <= Math.min(a.length, 100); i += 1) {

@@ -4,13 +4,13 @@ import { KatafleetError, messageOf } from '../model/errors.ts';
 import { nearest } from './nearest.ts';
 import { ConfigFile } from './schema.ts';
 
-/** The keys that lead to a value in the configuration, from its root. */
+/** The keys that lead from the configuration's root to a value. */
 export type KeyPath = readonly PropertyKey[];
 
-/** Aliases may blow a small file up; a configuration needs few. */
+/** Aliases can make a small file very large; a configuration needs few. */
 const mostAliases = 100;
 
-/** Reads YAML and checks it. Each fault is a line: file, line, path, what was expected, what came. @throws config.invalid */
+/** Reads YAML and checks it. Each fault is a line: file, line, path, what was expected, what was given. @throws config.invalid */
 export function parseConfig(
   text: string,
   file: string,
@@ -25,16 +25,16 @@ export function parseConfig(
   throw failure(checked.error.issues.flatMap((issue) => tell(issue, given, file, document, lines)));
 }
 
-/** @throws config.invalid for what is not one document of plain YAML */
+/** Parses the text. @throws config.invalid if it is not one document of plain YAML */
 function read(text: string, file: string, lines: LineCounter): Document {
   let document: Document;
   try {
     document = parseDocument(text, { lineCounter: lines, prettyErrors: false, strict: true, uniqueKeys: true });
   } catch (error) {
-    throw failure([`${file}: can't be read as YAML: ${messageOf(error)}`]); // nested deeper than any configuration
+    throw failure([`${file}: can't be read as YAML: ${messageOf(error)}`]); // it is nested too deeply
   }
   const at = (offset: number) => `${file}:${lines.linePos(offset).line}`;
-  // A tag that is not known would be left out in silence.
+  // YAML would ignore an unknown tag silently, so its warning counts as a fault.
   const faults = [...document.errors, ...document.warnings].map(({ code, pos, message }) => {
     const said = code === 'MULTIPLE_DOCS' ? 'a second document begins here; expected one' : (message.split('\n', 1)[0] ?? '');
     return `${at(pos[0])}: ${said}`;
@@ -52,7 +52,10 @@ function read(text: string, file: string, lines: LineCounter): Document {
   return document;
 }
 
-/** Its plain values; an empty file is an empty configuration. @throws config.invalid for aliases that lead nowhere or are too many */
+/**
+ * Returns the document's plain values; an empty file is an empty configuration.
+ * @throws config.invalid for aliases without an anchor, and for too many aliases
+ */
 function plain(document: Document, file: string, lines: LineCounter): unknown {
   try {
     return document.toJS({ maxAliasCount: mostAliases }) ?? {};
@@ -88,7 +91,7 @@ function tell(issue: z.core.$ZodIssue, given: unknown, file: string, document: D
         return `${at(path)}: ${pathText(path)}: unknown key${help}`;
       });
     case 'invalid_union': {
-      // The branch that went furthest knows best what is wrong.
+      // The branch that failed deepest in the value describes the fault best.
       const deepest = issue.errors.flat().sort((a, b) => b.path.length - a.path.length)[0];
       if (deepest && deepest.path.length > 0)
         return tell({ ...deepest, path: [...issue.path, ...deepest.path] }, given, file, document, lines);
@@ -113,7 +116,7 @@ function tell(issue: z.core.$ZodIssue, given: unknown, file: string, document: D
   }
 }
 
-/** Line of what a path names, or of the nearest thing around it that is there. */
+/** Returns the line of the value at a path; if it is absent, of the nearest value around it. */
 function lineOf(document: Document, lines: LineCounter, path: KeyPath): number {
   for (let length = path.length; length >= 0; length -= 1) {
     const part = path.slice(0, length);
@@ -149,7 +152,7 @@ function short(value: unknown): string {
   return text.length > 60 ? `${text.slice(0, 57)}…` : text;
 }
 
-/** The keys that an object of the schema may have; none where the path leads to no object. */
+/** Returns the keys that an object at this path may have; none if the schema has no object there. */
 function keysAt(path: KeyPath): string[] {
   let schema: unknown = ConfigFile;
   for (const step of [...path, undefined]) {

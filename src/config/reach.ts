@@ -5,7 +5,7 @@ import { endpointForms, isEndpoint } from '../model/driver-kind.ts';
 import { maskEndpoint } from '../model/endpoint.ts';
 import { duration } from './fields.ts';
 
-/** How an engine is reached: its endpoint, and the keys and options that go with it. */
+/** How an engine is reached: its endpoint, with its keys and options. */
 
 export const file = z.string().min(1).max(4_095);
 
@@ -14,29 +14,29 @@ export const endpoint = z.string().superRefine((text, context) => {
     context.addIssue({ code: 'custom', message: `expected ${endpointForms}, got ${JSON.stringify(maskEndpoint(text))}` });
 });
 
-/** How ssh is called for an ssh:// endpoint; what is absent is left to the person's own ssh configuration. */
+/** Options of ssh for an ssh:// endpoint. If one is absent, the user's own ssh configuration decides. */
 const SshEntry = z.strictObject({
-  /** A file to read in place of ~/.ssh/config. */
+  /** A file that replaces ~/.ssh/config. */
   config: file.optional(),
-  /** A private key, and no other. */
+  /** A private key; no other is used. */
   identity: file.optional(),
   knownHosts: file.optional(),
-  /** Hosts to go through. */
+  /** Hosts to jump through. */
   jump: z
     .string()
     .regex(/^[\w.@:%[\]][\w.@:%[\],-]{0,1023}$/, 'must be [user@]host[:port], several separated by commas')
     .optional(),
-  /** The local user whose ssh it is, by sudo. */
+  /** The local user who runs ssh, by sudo. */
   as: z
     .string()
     .regex(/^[a-z_][a-z0-9_-]{0,31}$/, 'must be the name of a user of this machine')
     .optional(),
-  /** A connection that is silent for so long is asked whether it lives; it is given up after two questions without an answer. */
+  /** A connection that is silent for this long is asked whether it lives; after two unanswered questions it is closed. */
   keepalive: duration(second, hour).optional(),
 });
 type SshEntry = z.output<typeof SshEntry>;
 
-/** Fields of an entry that names an endpoint. */
+/** Fields of each entry that has an endpoint. */
 export const reachFields = {
   endpoint,
   /** A folder with ca.pem, cert.pem and key.pem, or the three files. */
@@ -45,7 +45,7 @@ export const reachFields = {
 };
 export type ReachEntry = z.output<z.ZodObject<typeof reachFields>>;
 
-/** Keys go with the kind of endpoint that they are for. */
+/** Refuses keys and options that do not belong to the endpoint's scheme. */
 export function checkReach({ tls, ssh, endpoint: at }: ReachEntry, context: z.RefinementCtx): void {
   const misplaced = (field: string, scheme: string) =>
     context.addIssue({ code: 'custom', message: `goes with ${scheme} only, got the endpoint ${maskEndpoint(at)}`, path: [field] });
@@ -53,7 +53,7 @@ export function checkReach({ tls, ssh, endpoint: at }: ReachEntry, context: z.Re
   if (ssh !== undefined && !at.startsWith('ssh:')) misplaced('ssh', 'ssh://');
 }
 
-/** How ssh is called: paths absolute, times in ms. */
+/** Options of ssh, with absolute paths and times in ms. */
 export interface SshConfig {
   config?: string | undefined;
   identity?: string | undefined;
@@ -63,14 +63,14 @@ export interface SshConfig {
   keepaliveMs?: number | undefined;
 }
 
-/** An endpoint with what it takes to reach it; paths absolute. */
+/** An endpoint and what is needed to reach it, with absolute paths. */
 export interface ReachConfig {
   endpoint: string;
   tls?: string | { ca: string; cert: string; key: string } | undefined;
   ssh?: SshConfig | undefined;
 }
 
-/** The entry with its paths made absolute. */
+/** Returns the entry with its paths made absolute. */
 export function reachOf({ endpoint, tls, ssh }: ReachEntry, at: (path: string) => string): ReachConfig {
   return {
     endpoint,

@@ -8,12 +8,12 @@ const address = z.string().refine((text) => parseListen(text) !== undefined, {
   error: (issue) => `expected HOST:PORT such as 172.17.0.1:8730, got ${JSON.stringify(issue.input)}`,
 });
 
-/** One interface and not all of them: the daemon is for sandboxes. */
+/** The daemon serves sandboxes only, so it listens on one interface, not on all. */
 const oneInterface = address.refine((text) => !['0.0.0.0', '::'].includes(parseListen(text)?.host ?? ''), {
   error: () => 'expected the address of one interface, docker0’s for instance, and not of all of them',
 });
 
-/** Shorter prefixes are half of the world. */
+/** A shorter prefix would allow too large a part of the internet. */
 const shortestPrefix = 8;
 
 const network = z.string().refine(isNetwork, {
@@ -35,9 +35,9 @@ const folder = z.string().min(1).max(4_095);
 export const RsyncEntry = z
   .strictObject({
     daemon: z.enum(['off', 'own', 'machine']).default('off'),
-    /** The rsync to run; a name is looked up on the PATH. */
+    /** The rsync program; a name is looked up on the PATH. */
     program: folder.default('rsync'),
-    /** Versions below the security fixes that the distribution has mended under their old numbers. */
+    /** Versions below the security fixes that the distribution has patched without a new number. */
     accept: z
       .array(z.string().regex(/^\d+\.\d+\.\d+\S*$/, 'expected a version as rsync --version tells it, such as 3.2.7'))
       .max(100)

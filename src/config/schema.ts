@@ -66,7 +66,7 @@ const schedule = (often: string) =>
     .default(often)
     .transform((text) => (text === 'off' ? undefined : text));
 
-/** katafleet.yaml, whole. Every field has a default; docs/config.md has them with their bounds. */
+/** The whole katafleet.yaml. Every field has a default; docs/config.md lists them with their bounds. */
 export const ConfigFile = z
   .strictObject({
     nodes: z.array(NodeEntry).min(1).max(10_000).optional(),
@@ -104,7 +104,7 @@ export const ConfigFile = z
     queue: z
       .strictObject({
         runs: z.int().min(1).max(1_000_000).default(usual.queue.runs),
-        /** Absent, a share of the server's memory. */
+        /** If absent, a share of the server's memory. */
         bytes: size(MiB, 1024 * GiB).optional(),
         perTenant: z.int().min(1).max(1_000_000).default(usual.queue.perTenant),
         wait: duration(0, day).default(minute),
@@ -133,7 +133,7 @@ export const ConfigFile = z
       .strictObject({
         file: file.optional(),
         keepResults: duration(minute, 3_650 * day).default(7 * day),
-        /** Bytes of all results. */
+        /** Bytes of all results together. */
         keepBytes: size(MiB, 1024 * GiB).default(4 * GiB),
         keepEvents: duration(minute, 3_650 * day).default(30 * day),
       })
@@ -160,9 +160,9 @@ export const ConfigFile = z
             error: (issue) => `expected HOST:PORT such as 127.0.0.1:7420, got ${JSON.stringify(issue.input)}`,
           })
           .default('127.0.0.1:7420'),
-        /** By which it is asked, beside addresses, localhost and its host's own. */
+        /** Host names that clients use for the API, beside addresses, localhost and the host's own name. */
         names: z.array(hostName).max(100).default([]),
-        /** Absent, a share of the server's memory. */
+        /** If absent, a share of the server's memory. */
         bodyLimit: size(KiB, GiB).optional(),
         grace: duration(0, hour).default(20 * second),
       })
@@ -171,7 +171,7 @@ export const ConfigFile = z
   .superRefine(crossCheck);
 type ConfigFile = z.output<typeof ConfigFile>;
 
-/** What no field can tell alone. */
+/** Checks what concerns several fields. */
 function crossCheck(config: z.output<z.ZodObject<Record<string, never>>> | object, context: z.RefinementCtx): void {
   const { nodes = [], pools, profiles } = config as Pick<ConfigFile, 'nodes' | 'pools' | 'profiles'>;
   const twice = (what: string, path: (string | number)[], first: (string | number)[]) =>
@@ -216,11 +216,11 @@ export interface NodeConfig extends ReachConfig {
   cordoned: boolean;
 }
 
-/** The configuration as katafleet uses it: sizes in bytes, times in ms, nothing left open. */
+/** The configuration as katafleet uses it: sizes in bytes, times in ms, all defaults filled in. */
 export type Config = Omit<ConfigFile, 'nodes' | 'profiles' | 'queue' | 'server' | 'journal' | 'katas' | 'rsync' | 'swarm'> & {
-  /** Undefined is the local engine. */
+  /** Undefined means the local engine. */
   nodes: NodeConfig[] | undefined;
-  /** `default` among them. */
+  /** Includes `default`. */
   profiles: Record<string, Profile>;
   journal: ConfigFile['journal'] & { file: string };
   queue: ConfigFile['queue'] & { bytes: number };

@@ -10,9 +10,9 @@ const listen = z.string().refine((text) => parseListen(text) !== undefined, {
   error: (issue) => `expected HOST:PORT such as 0.0.0.0:7421, got ${JSON.stringify(issue.input)}`,
 });
 
-/** What the supervisor takes. */
+/** The most addresses that the supervisor takes. */
 const mostAdvertised = 16;
-/** One address, or those of all katafleets that share a key, with commas. */
+/** One address, or several separated by commas: one for each katafleet that shares the key. */
 const advertise = z.string().superRefine((text, context) => {
   const fault = (message: string) => context.addIssue({ code: 'custom', message });
   const each = text.split(',');
@@ -24,7 +24,7 @@ const advertise = z.string().superRefine((text, context) => {
   }
 });
 
-/** Without a dot or a port Docker would look for it on its own hub. */
+/** Docker looks up a name without a dot or a port on Docker Hub, so such a name is refused. */
 const registry = z
   .string()
   .max(200)
@@ -33,10 +33,10 @@ const registry = z
     'expected HOST[:PORT][/PATH] of a registry, such as registry.local:5000/katafleet',
   );
 
-/** Swarms whose managers are among the nodes; docs/config.md tells what each field is for. */
+/** Settings for the swarms whose managers are among the nodes; docs/config.md explains each field. */
 export const SwarmEntry = z
   .strictObject({
-    /** Begins the names of all that katafleet makes in a swarm, which are bounded to 63 characters. */
+    /** The prefix of all names that katafleet creates in a swarm. Swarm bounds names to 63 characters. */
     stack: z
       .string()
       .regex(/^[a-z0-9][a-z0-9_-]{0,31}$/, 'must be 1 to 32 small letters, digits, - or _, and begin with a letter or digit')
