@@ -1,6 +1,6 @@
 import { type ErrorCode, KatafleetError, messageOf } from '../../model/errors.ts';
 
-/** What docker-modem puts on its errors. */
+/** The fields that docker-modem sets on its errors. */
 interface EngineError {
   statusCode?: number;
   code?: string;
@@ -18,7 +18,7 @@ const certificateFaults: Record<string, string> = {
   ERR_TLS_CERT_ALTNAME_INVALID: 'is for another host name',
 };
 
-/** What the engine said, or why it said nothing, as one of our errors. `doing` completes "can't …". */
+/** Converts an engine's error, or the failure to reach the engine, to a KatafleetError. `doing` completes "can't …". */
 export function engineError(error: unknown, endpoint: string, doing: string): KatafleetError {
   if (error instanceof KatafleetError) return error;
   const { statusCode, code, json }: EngineError = typeof error === 'object' && error !== null ? error : {};

@@ -12,7 +12,7 @@ export function imageArchitecture(architecture: string, name: string): 'amd64' |
   throw new KatafleetError('image.unknown', `the image ${name} is for ${architecture}; katafleet runs amd64 and arm64`);
 }
 
-/** What an image says of itself in its labels: checked, for anyone can write a label. @throws recipe.invalid */
+/** Returns what an image declares in its labels, after checks: anyone can write a label. @throws recipe.invalid */
 export function declared(own: Readonly<Record<string, string>>, name: string): Pick<PreparedImage, 'lights' | 'command' | 'user'> {
   const read = <T>(label: string, schema: z.ZodType<T>): T | undefined => {
     const text = own[label];
@@ -45,7 +45,7 @@ interface ImageCommand {
   Cmd?: string | readonly string[] | null | undefined;
 }
 
-/** What an image runs by itself, as `docker run` would: its ENTRYPOINT with its CMD behind it. */
+/** Returns the command that `docker run` would run without one: the image's ENTRYPOINT followed by its CMD. */
 export function imageCommandOf({ Entrypoint, Cmd }: ImageCommand): Pick<PreparedImage, 'imageCommand'> {
   const imageCommand = [Entrypoint ?? [], Cmd ?? []].flat();
   return imageCommand.length === 0 || imageCommand[0] === supervisorPath ? {} : { imageCommand };

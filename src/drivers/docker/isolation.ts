@@ -1,24 +1,25 @@
 import { KiB } from '../../base/units.ts';
 
-/** What every driver gives a sandbox, in its own engine's words. */
+/** The isolation that every driver gives a sandbox, in the terms of its engine. */
 
-/** Where the supervisor lies in every image. */
+/** The supervisor's path in every image. */
 export const supervisorPath = '/.katafleet/supervisor';
 
 /**
- * What the supervisor needs as root in its container, and nothing more: to become the user, to kill what the user
- * runs, to write and read the user's files whatever their modes, and to drop all this for the user's code.
+ * The capabilities that the supervisor needs as root in its container, and no more: to change to the user, to kill the user's
+ * processes, and to write and read the user's files whatever their modes. It drops them all for the user's code.
  */
 export const capabilities = ['SETUID', 'SETGID', 'SETPCAP', 'KILL', 'CHOWN', 'FOWNER', 'DAC_OVERRIDE'] as const;
 
 /**
- * Makes the mark by which the kernel ends a program for memory, and not its supervisor, the least that the program may have.
- * Asked for only where the kernel has no other way to keep it: many engines can't give it (rootless ones, and those in containers).
+ * With it, the supervisor raises the oom_score_adj of the user's programs together with the lowest value that they may set, so that the
+ * kernel kills them before the supervisor when memory runs out. Added only if the kernel has no other way to protect that value,
+ * because many engines cannot give it (rootless ones and those in containers).
  */
 export const markCapability = 'SYS_RESOURCE';
 
 /**
- * Whether a kernel of this release has no Landlock that keeps the mark: before 5.19 (docs/protocol.md). False where the release can't
+ * Whether a kernel lacks the Landlock that protects this value: releases before 5.19 do (docs/protocol.md). False if the release cannot
  * be read.
  */
 export function lacksLandlock(kernel: string): boolean {
@@ -27,34 +28,34 @@ export function lacksLandlock(kernel: string): boolean {
 }
 
 /**
- * The name of a sandbox, which its hosts file gives to its own loopback: the machine's name and addresses are not for
- * programs to know. In a swarm it is the task's id, and this one where the supervisor can't write a hosts file.
- * images/supervisor/etc.c has the same.
+ * The host name of a sandbox, which its hosts file maps to its own loopback: programs need not know the machine's name and addresses.
+ * In a swarm, the host name is the task's id; this one is used if the supervisor cannot write a hosts file. images/supervisor/etc.c has
+ * the same name.
  */
 export const hostName = 'sandbox';
 
-/** Where names are looked up that no hosts file has: nobody listens there, and that is told at once. */
+/** The resolver for names that are not in a hosts file. Nothing listens there, so that a lookup fails at once. */
 export const noResolver = { server: '127.0.0.1', search: '.' } as const;
 
 /**
- * No core dumps, and no queues of POSIX messages, which outlive the process. 1 byte of a core, not 0: where core_pattern is
- * a pipe, only that keeps the kernel from starting its handler, as root on the host (core(5)).
+ * No core dumps, and no POSIX message queues, which outlive a process. The core limit is 1 byte, not 0: if core_pattern is a pipe, only
+ * 1 keeps the kernel from starting its handler as root on the host (core(5)).
  */
 export const ulimits = [
   { Name: 'core', Soft: 1, Hard: 1 },
   { Name: 'msgqueue', Soft: 0, Hard: 0 },
 ] as const;
 
-/** Share of the memory limit that each tmpfs may take; below 1 in sum, so that a full disk is ENOSPC and not the OOM killer. */
+/** The share of the memory limit that each tmpfs may take. The sum is below 1, so that a full disk gives ENOSPC and not the OOM killer. */
 const tmpfsShare = { '/sandbox': 0.5, '/tmp': 0.25 } as const;
 
-/** An inode costs the kernel about 1 KiB of the sandbox's memory. */
+/** The kernel uses about 1 KiB of the sandbox's memory for an inode. */
 export const bytesPerInode = 8 * KiB;
 
-/** Least size of /dev/shm: where a sandbox is to have none and the engine can't do without, it is a page. */
+/** The least size of /dev/shm: one page, for an engine that cannot leave it out. */
 export const leastShm = 4096;
 
-/** Bytes of a tmpfs in a sandbox with so much memory: whole pages. */
+/** Returns the size of a tmpfs in a sandbox with this much memory: whole pages. */
 export function tmpfsBytes(memory: number, at: keyof typeof tmpfsShare): number {
   return Math.floor((memory * tmpfsShare[at]) / 4096) * 4096;
 }

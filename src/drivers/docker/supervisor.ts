@@ -4,21 +4,21 @@ import { inPackage } from '../../base/package-folder.ts';
 import { MemoMap } from '../../base/memo.ts';
 import { KatafleetError } from '../../model/errors.ts';
 
-/** The supervisor as built for one architecture. */
+/** The supervisor's program for one architecture. */
 export interface SupervisorBinary {
   bytes: Buffer;
   sha256: string;
 }
 
-/** One that is built in the meantime is found the next time. */
+/** A failure is not cached: a supervisor that is built later is found. */
 const cache = new MemoMap<string, SupervisorBinary>();
 
-/** Path of the built supervisor, the same from src/ and from dist/. */
+/** Returns the path of the built supervisor, the same from src/ and from dist/. */
 export function supervisorFile(architecture: 'amd64' | 'arm64'): string {
   return inPackage(`images/supervisor/build/${architecture}/supervisor`);
 }
 
-/** The supervisor for an architecture, read once. @throws supervisor.missing */
+/** Returns the supervisor for an architecture; it is read once. @throws supervisor.missing */
 export function supervisorBinary(architecture: 'amd64' | 'arm64'): Promise<SupervisorBinary> {
   return cache.get(architecture, () => load(architecture));
 }

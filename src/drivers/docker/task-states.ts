@@ -1,6 +1,6 @@
 /**
- * What a swarm task's state means, see swarmkit's api/types.proto: a task only moves forward, and has not ended before it is
- * `complete` or later. A state that is not listed is none that we know, and counts as neither under way nor over.
+ * The phase of each state of a swarm task, see swarmkit's api/types.proto. States only move forward, and a task has not ended before
+ * `complete`. An unknown state counts neither as under way nor as over.
  */
 const phases = {
   new: 'waits',
@@ -24,13 +24,13 @@ type Phase = (typeof phases)[keyof typeof phases];
 export const phaseOf = (state: string): Phase | undefined =>
   Object.hasOwn(phases, state) ? phases[state as keyof typeof phases] : undefined;
 
-/** Whether a task in that state has not ended. */
+/** Whether a task in this state has not ended. */
 export function isUnderWay(state: string): boolean {
   const phase = phaseOf(state);
   return phase === 'waits' || phase === 'prepares' || phase === 'runs';
 }
 
-/** Whether a task in that state runs no more, and never will. */
+/** Whether a task in this state has ended. */
 export function isOver(state: string): boolean {
   const phase = phaseOf(state);
   return phase === 'ended' || phase === 'failed';

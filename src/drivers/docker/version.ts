@@ -1,6 +1,6 @@
 import { KatafleetError } from '../../model/errors.ts';
 
-/** The newest API that katafleet was written against, and the oldest that can hold a sandbox (engine 1.12). */
+/** The newest API that katafleet supports, and the oldest that can run a sandbox (engine 1.12). */
 const newest: ApiVersion = [1, 51];
 const oldest: ApiVersion = [1, 24];
 
