@@ -55,12 +55,12 @@ export const outcomes: readonly Outcome[] = [
 /** A step's result without what is optional. */
 export const plainStep = (outcome: Outcome): StepResult => aStepResult({ outcome, stdout: 'All tests passed\n' });
 
-/** A step's result with every field. */
+/** A step's result with every field, also each optional one: the compiler asks for a field that is added. */
 export const fullStep = (outcome: Outcome): StepResult =>
   aStepResult({
     outcome,
     stdout: Buffer.from([0, 0xff, 0x80, 0x0a, 0xc3]),
-    stderr: 'größer\u0000',
+    stderr: Buffer.from('größer\u0000'),
     stdoutTail: Buffer.from([0xa9, 0x0a]),
     stderrTail: Buffer.from('end\n'),
     stdoutOmitted: 5_000_000_000,
@@ -75,14 +75,14 @@ export const fullStep = (outcome: Outcome): StepResult =>
     peakMemory: 1_099_511_627_776,
     oomKills: 3,
     exitCode: 137,
-  });
+  } satisfies Required<StepResult>);
 
 /** A result without what is optional. */
 export const plainResult = (id: string, outcome: Outcome): RunResult =>
   aRunResult({ id, warm: false, outcome, steps: [plainStep(outcome)] });
 
 /** A result with every field, and a file for each hostile name. */
-export const fullResult = (id: string, outcome: Outcome, more: readonly ReturnedFile[] = []): RunResult => ({
+export const fullResult = (id: string, outcome: Outcome, more: readonly ReturnedFile[] = []): Required<RunResult> => ({
   id,
   image: 'registry.example:5000/kata/gcc-assert:1.2@sha256:' + 'ab'.repeat(32),
   node: 'nöde "1"',
