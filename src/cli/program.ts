@@ -2,6 +2,7 @@ import { defined } from '../base/defined.ts';
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { inPackage } from '../base/package-folder.ts';
+import { endpointForms } from '../model/driver-kind.ts';
 import { errorKinds, type KatafleetError, messageOf } from '../model/errors.ts';
 import { commands } from './commands.ts';
 import { readersGone, watchReaders } from './files/readers.ts';
@@ -14,10 +15,7 @@ export async function program(words: readonly string[] | 'all' = 'all'): Promise
   const root = new Command('katafleet')
     .description("Runs other people's code safely and at once on Docker hosts.")
     .version(version)
-    .option(
-      '-H, --host <endpoint>',
-      'use a single engine: unix:///path, tcp://host:port or ssh://user@host (default: the configuration, else DOCKER_HOST)',
-    )
+    .option('-H, --host <endpoint>', `use a single engine: ${endpointForms} (default: the configuration, else DOCKER_HOST)`)
     .option('-c, --config <file>', 'file of the configuration (default: KATAFLEET_CONFIG, ./katafleet.yaml, /etc/katafleet/katafleet.yaml)')
     .option('-s, --server <url>', 'use a running katafleet serve (default: KATAFLEET_SERVER, else the server of the configuration)')
     .showHelpAfterError('(katafleet --help shows how it is used)')

@@ -1,4 +1,5 @@
-import type { DriverAbilities, DriverKind } from '../model/driver-kind.ts';
+import { type DriverAbilities, type DriverKind, type EndpointScheme, isEndpoint } from '../model/driver-kind.ts';
+import { invalidEndpoint } from '../model/endpoint.ts';
 import type { Uids } from '../model/users.ts';
 import type { Driver, Reached } from './contract.ts';
 import { EndpointDriver } from './endpoint-driver.ts';
@@ -57,8 +58,8 @@ export interface DriverEntry {
    * rejects: an error is a finding. Absent: the doctor probes the endpoint's driver.
    */
   readonly diagnose?: (settings: EndpointSettings, expected: Expectations) => Promise<Finding[] | undefined>;
-  /** The scheme of endpoints that only this driver serves, such as `local`. Absent for drivers that use an engine's API or ssh. */
-  readonly scheme?: string;
+  /** The scheme of endpoints that only this driver serves. Absent for drivers that use an engine's API or ssh. */
+  readonly scheme?: EndpointScheme;
 }
 
 /** The first API version whose swarm services have what sandboxes need: capabilities, pids limits, jobs. */
@@ -117,9 +118,15 @@ export async function diagnoseEndpoint(settings: EndpointSettings, expected: Exp
 }
 
 /** Makes the driver of an endpoint: the one that owns its scheme, else one of several, chosen by probing. @throws endpoint.invalid */
-export function connectEndpoint(settings: EndpointSettings, surroundings: DriverSurroundings): Driver {
+export function connectEndpoint(
+  settings: EndpointSettings,
+  surroundings: DriverSurroundings,
+  entries: readonly DriverEntry[] = Object.values(registry),
+): Driver {
+  if (!isEndpoint(settings.endpoint)) throw invalidEndpoint(settings.endpoint);
   const parts = partsOf(settings, surroundings);
-  const alone = Object.values(registry).find(({ scheme }) => scheme !== undefined && settings.endpoint.startsWith(`${scheme}:`));
+  const protocol = new URL(settings.endpoint).protocol;
+  const alone = entries.find(({ scheme }) => scheme !== undefined && protocol === `${scheme}:`);
   if (alone) return alone.connect(parts);
   const connect = (kind: DriverKind) => registry[kind].connect(parts);
   // Over ssh the host's own docker command is asked first, and says whether its engine can be reached.

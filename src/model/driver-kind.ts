@@ -23,18 +23,23 @@ export interface DriverAbilities {
 export const driverPolicies = ['auto', ...driverKinds] as const;
 export type DriverPolicy = (typeof driverPolicies)[number];
 
-/** Schemes of endpoints: whether each names a path or a host, and its form in messages, if it is shown. */
-const schemes: Readonly<Record<string, { names: 'path' | 'host'; form?: string }>> = {
+/** A scheme of endpoints: whether it names a path or a host, and its form in messages and help, if it is shown. */
+interface Scheme {
+  readonly names: 'path' | 'host';
+  readonly form?: string;
+}
+const schemes = {
   unix: { names: 'path', form: 'unix:///path' },
   tcp: { names: 'host', form: 'tcp://host:port' },
   http: { names: 'host' },
   https: { names: 'host' },
   ssh: { names: 'host', form: 'ssh://user@host' },
-};
+} as const satisfies Record<string, Scheme>;
+export type EndpointScheme = keyof typeof schemes;
 
 /** The forms of an endpoint, for messages. */
 export const endpointForms = new Intl.ListFormat('en-GB', { type: 'disjunction' }).format(
-  Object.values(schemes).flatMap(({ form }) => form ?? []),
+  Object.values<Scheme>(schemes).flatMap(({ form }) => form ?? []),
 );
 
 /** Whether a text is an endpoint of a known scheme. */
@@ -43,5 +48,5 @@ export function isEndpoint(text: string): boolean {
   const { protocol, pathname, hostname } = new URL(text);
   const scheme = protocol.slice(0, -1);
   if (!Object.hasOwn(schemes, scheme)) return false;
-  return schemes[scheme]?.names === 'path' ? pathname.length > 1 : hostname !== '';
+  return schemes[scheme as EndpointScheme].names === 'path' ? pathname.length > 1 : hostname !== '';
 }

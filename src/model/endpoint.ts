@@ -1,7 +1,14 @@
+import { endpointForms } from './driver-kind.ts';
+import { KatafleetError } from './errors.ts';
+
 /** Returns an endpoint without its password. */
 export function maskEndpoint(endpoint: string): string {
   return endpoint.replace(/^([\w+.-]+:\/\/[^/@:]*):[^/]*@/, '$1:***@');
 }
+
+/** Returns the error for a text that is no endpoint of a known scheme. */
+export const invalidEndpoint = (endpoint: string): KatafleetError =>
+  new KatafleetError('endpoint.invalid', `"${maskEndpoint(endpoint)}" is no endpoint: expected ${endpointForms}`);
 
 /** Returns the path of a `unix://` endpoint's socket exactly as it is written; undefined for another kind of endpoint. */
 export const socketPath = (endpoint: string): string | undefined => /^unix:(?:\/\/[^/]*)?(\/.+)$/is.exec(endpoint)?.[1];

@@ -9,6 +9,7 @@ import { loadConfig } from '../../src/config/load.ts';
 import { nearest } from '../../src/config/nearest.ts';
 import { parseConfig } from '../../src/config/parse.ts';
 import type { Config } from '../../src/config/schema.ts';
+import { endpointForms } from '../../src/model/driver-kind.ts';
 import { maskEndpoint } from '../../src/model/endpoint.ts';
 import { KatafleetError } from '../../src/model/errors.ts';
 import { poolKey, profileOf, sandboxLimits } from '../../src/model/profile.ts';
@@ -78,10 +79,14 @@ describe('configuration: what is wrong is named with file, line and path', () =>
     [
       'an endpoint that is none',
       'nodes:\n  - name: a\n    endpoint: banana',
-      'k.yaml:3: nodes[0].endpoint: expected unix:///path, tcp://host:port or ssh://user@host, got "banana"',
+      `k.yaml:3: nodes[0].endpoint: expected ${endpointForms}, got "banana"`,
     ],
-    ['an endpoint of another kind', 'nodes:\n  - name: a\n    endpoint: ftp://x', 'k.yaml:3: nodes[0].endpoint: expected unix:///path'],
-    ['a port beyond all ports', 'nodes:\n  - name: a\n    endpoint: tcp://h:99999', 'k.yaml:3: nodes[0].endpoint: expected unix:///path'],
+    ['an endpoint of another kind', 'nodes:\n  - name: a\n    endpoint: ftp://x', `k.yaml:3: nodes[0].endpoint: expected ${endpointForms}`],
+    [
+      'a port beyond all ports',
+      'nodes:\n  - name: a\n    endpoint: tcp://h:99999',
+      `k.yaml:3: nodes[0].endpoint: expected ${endpointForms}`,
+    ],
     ['an endpoint with a password', 'nodes:\n  - name: a\n    endpoint: ftp://u:hunter2@h', 'got "ftp://u:***@h"'],
     ['TLS over a unix socket', node('tls: /certs'), 'k.yaml:4: nodes[0].tls: goes with tcp:// only, got the endpoint unix:///a.sock'],
     ['TLS with one file of three', node('tls:', '  ca: x'), 'nodes[0].tls.cert: is missing'],

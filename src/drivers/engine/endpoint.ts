@@ -4,8 +4,7 @@ import https from 'node:https';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import type Dockerode from 'dockerode';
-import { endpointForms } from '../../model/driver-kind.ts';
-import { maskEndpoint, socketPath } from '../../model/endpoint.ts';
+import { invalidEndpoint, socketPath } from '../../model/endpoint.ts';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
 import { SshTransport } from '../transport/transport.ts';
 import { SshAgent } from './ssh-agent.ts';
@@ -70,7 +69,7 @@ export function connect(endpoint: string, tls?: string | TlsFiles, transport?: S
       };
     }
     default:
-      throw invalid(endpoint);
+      throw invalidEndpoint(endpoint);
   }
 }
 
@@ -92,13 +91,9 @@ function parse(endpoint: string): URL {
     const url = new URL(endpoint);
     if (url.protocol === 'unix:' ? url.pathname.length > 1 : url.hostname !== '') return url;
   } catch {
-    throw invalid(endpoint);
+    throw invalidEndpoint(endpoint);
   }
-  throw invalid(endpoint);
-}
-
-function invalid(endpoint: string): KatafleetError {
-  return new KatafleetError('endpoint.invalid', `"${maskEndpoint(endpoint)}" is no endpoint: expected ${endpointForms}`);
+  throw invalidEndpoint(endpoint);
 }
 
 const filesIn = (folder: string): TlsFiles => ({

@@ -3,7 +3,7 @@ import { steadyClock } from '../../base/clock.ts';
 import { within } from '../../base/deadline.ts';
 import { KatafleetError } from '../../model/errors.ts';
 import type { Sandbox, SandboxEnd, SandboxSpec } from '../contract.ts';
-import type { SshStream } from '../transport/stream.ts';
+import type { ProcessStream } from '../transport/process-stream.ts';
 import { dockerError } from './errors.ts';
 import { containerName, hasPidsLimit, type NodeAbilities, runWords } from './flags.ts';
 import type { RemoteDocker } from './remote.ts';
@@ -24,7 +24,7 @@ const endMs = 5_000;
 /** Pauses between checks whether a container has ended, ms: short at first, then longer. */
 const looks = { firstMs: 20, factor: 1.5, mostMs: 500 };
 
-async function firstWord(remote: RemoteDocker, stream: SshStream, signal?: AbortSignal): Promise<void> {
+async function firstWord(remote: RemoteDocker, stream: ProcessStream, signal?: AbortSignal): Promise<void> {
   let failure: Error | undefined;
   stream.on('error', (error: Error) => {
     failure ??= error;
@@ -44,7 +44,7 @@ async function firstWord(remote: RemoteDocker, stream: SshStream, signal?: Abort
 }
 
 /** Removes the container of a start that failed. A cancelled start may still create one, which ends when its input ends. */
-async function clear(remote: RemoteDocker, stream: SshStream, name: string, why: unknown): Promise<void> {
+async function clear(remote: RemoteDocker, stream: ProcessStream, name: string, why: unknown): Promise<void> {
   stream.end();
   await within(endMs, () => stream.ended, { clock: steadyClock }).catch(() => undefined); // the stream is destroyed in any case
   stream.destroy();
@@ -60,7 +60,7 @@ export class SshSandbox implements Sandbox {
   readonly id: string;
   readonly name: string;
   readonly node: string;
-  readonly stream: SshStream;
+  readonly stream: ProcessStream;
   readonly closed: Promise<void>;
   readonly processes?: number;
   readonly #remote: RemoteDocker;

@@ -5,31 +5,32 @@ import { KiB } from '../../base/units.ts';
 /** Bytes kept of what comes on stderr. */
 const complaintBytes = 64 * KiB;
 
-/** How a remote command ended. */
-export interface SessionEnd {
-  /** The command's own exit code; undefined where ssh was killed. 255 is ssh's own failure. */
+/** How a process ended. */
+export interface ProcessEnd {
+  /** Its exit code; undefined if it was killed or never started. With ssh it is the remote command's, and 255 is ssh's own failure. */
   code: number | undefined;
   stderr: string;
 }
 
 /**
- * The stdin and stdout of a remote command. It may be written to before ssh has been started. Reading stops while nobody
- * reads; it ends when the command has, and breaks with the error that `judge` makes of the end.
+ * The stdin and stdout of a child process, such as ssh with a remote command. It may be written to before the process has started.
+ * The process is read only as fast as the stream is. The stream ends when the process has ended, and breaks with the error that
+ * `judge` makes of that end.
  */
-export class SshStream extends Duplex {
+export class ProcessStream extends Duplex {
   readonly #start: () => Promise<ChildProcessWithoutNullStreams>;
-  readonly #judge: (end: SessionEnd) => Error | undefined;
+  readonly #judge: (end: ProcessEnd) => Error | undefined;
   #child: ChildProcessWithoutNullStreams | undefined;
   #complaint = '';
   #ended = false;
-  #settle!: (end: SessionEnd) => void;
+  #settle!: (end: ProcessEnd) => void;
   #leave!: () => void;
-  /** Resolves when all that the command said has been read and ssh has ended, or was never started. */
-  readonly ended: Promise<SessionEnd>;
-  /** Resolves when ssh has ended, whether or not what it brought has been read. */
+  /** Resolves when all that the process printed has been read and it has ended, or was never started. */
+  readonly ended: Promise<ProcessEnd>;
+  /** Resolves when the process has ended, whether or not its output has been read. */
   readonly carrierClosed: Promise<void>;
 
-  constructor(start: () => Promise<ChildProcessWithoutNullStreams>, judge: (end: SessionEnd) => Error | undefined) {
+  constructor(start: () => Promise<ChildProcessWithoutNullStreams>, judge: (end: ProcessEnd) => Error | undefined) {
     super({ allowHalfOpen: true });
     this.#start = start;
     this.#judge = judge;
@@ -73,7 +74,7 @@ export class SshStream extends Duplex {
     child.on('close', (code) => this.#finish({ code: code ?? undefined, stderr: this.#complaint }));
   }
 
-  #finish(end: SessionEnd): void {
+  #finish(end: ProcessEnd): void {
     if (this.#ended) return;
     this.#ended = true;
     this.#leave();
@@ -113,7 +114,7 @@ export class SshStream extends Duplex {
     const child = this.#child;
     if (!child) this.#finish({ code: undefined, stderr: error?.message ?? '' });
     else if (!this.#ended) {
-      // The far side sees its input end. Ssh that runs as another user is not ours to kill; it ends with its pipes.
+      // The far side sees its input end. A process that runs as another user is not ours to kill; it ends with its pipes.
       child.stdin.destroy();
       child.stdout.destroy();
       child.kill();

@@ -13,7 +13,7 @@ import { KatafleetError } from '../../model/errors.ts';
 import { sshError } from './failure.ts';
 import { Master, sshEnvironment } from './master.ts';
 import { commandLine } from './quote.ts';
-import { type SessionEnd, SshStream } from './stream.ts';
+import { type ProcessEnd, ProcessStream } from './process-stream.ts';
 import { atOf, sessionWords, sshCommand, type SshSettings, type SshTarget, sshTarget } from './target.ts';
 
 /** What a remote command said. */
@@ -54,7 +54,7 @@ export class SshTransport {
   /** Sessions whose end is near: when all places are taken, theirs are waited for. */
   #short = 0;
   readonly #waiting = new Set<() => void>();
-  readonly #streams = new Set<SshStream>();
+  readonly #streams = new Set<ProcessStream>();
   #epoch = 0;
   #closed = false;
   readonly #id = randomBytes(4).toString('hex');
@@ -76,14 +76,14 @@ export class SshTransport {
    * A command whose stdin and stdout are the stream. How it ended is judged by `judge`; that ssh itself failed is an
    * error in any case.
    */
-  open(words: readonly string[], judge: (end: SessionEnd) => Error | undefined = () => undefined): SshStream {
+  open(words: readonly string[], judge: (end: ProcessEnd) => Error | undefined = () => undefined): ProcessStream {
     return this.#open(words, false, judge);
   }
 
-  #open(words: readonly string[], short: boolean, judge: (end: SessionEnd) => Error | undefined): SshStream {
+  #open(words: readonly string[], short: boolean, judge: (end: ProcessEnd) => Error | undefined): ProcessStream {
     const line = commandLine(words);
     const epoch = this.#epoch;
-    const stream: SshStream = new SshStream(
+    const stream: ProcessStream = new ProcessStream(
       () => this.#start(line, short, () => epoch === this.#epoch && !stream.destroyed),
       (end) => {
         if (end.code === undefined && end.stderr === '') return this.#brokenOff();
@@ -210,7 +210,7 @@ export class SshTransport {
     words: readonly string[],
     { input, signal, timeoutMs = defaultTimeoutMs, long = false }: CommandOptions,
   ): Promise<CommandResult> {
-    let end: SessionEnd | undefined;
+    let end: ProcessEnd | undefined;
     const stream = this.#open(words, !long, (seen) => {
       end = seen;
       return undefined;
@@ -230,7 +230,7 @@ export class SshTransport {
     }
   }
 
-  async #read(stream: SshStream, what: string): Promise<string> {
+  async #read(stream: ProcessStream, what: string): Promise<string> {
     const parts: Buffer[] = [];
     let size = 0;
     for await (const chunk of stream) {

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { driverKinds, driverPolicies, endpointForms, isEndpoint } from '../../../src/model/driver-kind.ts';
 import { KatafleetError } from '../../../src/model/errors.ts';
 import { defaultUids } from '../../../src/model/users.ts';
-import { connectEndpoint, diagnoseEndpoint, type DriverSurroundings, registry } from '../../../src/drivers/registry.ts';
+import { connectEndpoint, diagnoseEndpoint, type DriverEntry, type DriverSurroundings, registry } from '../../../src/drivers/registry.ts';
 import { FakeDriver } from '../../support/fake-driver.ts';
 
 const surroundings: DriverSurroundings = { uids: defaultUids, swarmOf: () => assert.fail('nobody chose the swarm') };
@@ -75,6 +75,16 @@ describe('the registry of drivers', () => {
         (error) => error instanceof KatafleetError && error.code === 'endpoint.invalid' && error.message.includes(endpointForms),
       );
     }
-    assert.equal(endpointForms, 'unix:///path, tcp://host:port or ssh://user@host');
+  });
+
+  it('has the only driver of a scheme serve its endpoints, without probing, and refuses what is no endpoint of that scheme', async () => {
+    const local = new FakeDriver('tcp://h:1');
+    const entry: DriverEntry = { ...registry.engine, scheme: 'tcp', connect: () => local };
+    const connect = (endpoint: string) => connectEndpoint({ endpoint }, surroundings, [entry]);
+    assert.equal(connect('tcp://h:1'), local);
+    assert.throws(() => connect('tcp:'), { code: 'endpoint.invalid' });
+    const other = connect('unix:///s');
+    assert.notEqual(other, local);
+    await other.close();
   });
 });

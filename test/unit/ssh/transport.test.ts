@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { KatafleetError } from '../../../src/model/errors.ts';
 import { masterWords, sessionWords, sshCommand, sshTarget } from '../../../src/drivers/transport/target.ts';
-import { type SshStream } from '../../../src/drivers/transport/stream.ts';
+import { type ProcessStream } from '../../../src/drivers/transport/process-stream.ts';
 import { SshTransport } from '../../../src/drivers/transport/transport.ts';
 import { fakeSsh } from '../../support/fake-ssh.ts';
 
@@ -16,7 +16,7 @@ describe('remote commands over shared connections', () => {
   const log = () => join(folder, 'log');
   const calls = () => readFileSync(log(), 'utf8').trim().split('\n');
   const masters = () => calls().filter((line) => line.startsWith('master')).length;
-  const open: SshStream[] = [];
+  const open: ProcessStream[] = [];
   const held = () => {
     const stream = transport.open(['cat']);
     stream.on('error', () => undefined);
@@ -24,7 +24,7 @@ describe('remote commands over shared connections', () => {
     return stream;
   };
   /** Resolves when the far side lives. */
-  const echoed = async (stream: SshStream) => {
+  const echoed = async (stream: ProcessStream) => {
     stream.write('x');
     for await (const chunk of stream.iterator({ destroyOnReturn: false })) return String(chunk);
     return undefined;
