@@ -89,7 +89,7 @@ describe('katafleet doctor, of nodes over ssh', function () {
     writeFileSync(keyless, readFileSync(config, 'utf8').replace(key, join(scratch, 'nokey')));
     bad(doctor({ config: keyless }), /✗ old: no key: none of \S+nokey is there\n +scripts\/server-setup/);
     bad(doctor({ as: 'nosuchuser' }), /✗ old: ssh can't be called as nosuchuser \(.*\)\n +scripts\/server-setup/);
-    bad(doctor({ config }, { endpoint: `ssh://nobody@h1` }), /✗ old: nobody@h1 refuses us/);
+    bad(doctor({ config }, { endpoint: `ssh://nobody@h1` }), /✗ old: nobody@h1 refuses the login/);
 
     const lacking = bed.path('h1', '/etc/docker-1.6');
     mkdirSync(lacking);

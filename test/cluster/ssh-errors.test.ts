@@ -66,7 +66,7 @@ describe('what keeps a node over ssh from serving is told apart, and what mends 
   });
 
   it('a user that is not there, and a key that is not let in', async () => {
-    await refused('ssh.refused', /no such user, or that user's authorized_keys lack our key/, 'ssh://nobody-here@h1');
+    await refused('ssh.refused', /no such user, or that user's authorized_keys lack katafleet's key/, 'ssh://nobody-here@h1');
     const identity = join(folder, 'stranger');
     await execute('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', identity]);
     const config = join(folder, 'config');

@@ -17,8 +17,8 @@ export function atLeast(version: ApiVersion, [major, minor]: ApiVersion): boolea
 }
 
 /**
- * The version to speak with an engine, from what it says of itself: the lower of ours and its newest.
- * @throws engine.too_old when it is below 1.24; engine.failed when it no longer takes ours
+ * Returns the API version for an engine, from its own report: katafleet's newest or the engine's newest, whichever is lower.
+ * @throws engine.too_old if that is below 1.24; engine.failed if the engine needs a newer one than katafleet supports
  */
 export function negotiate(engine: { Version?: string; ApiVersion: string; MinAPIVersion?: string | undefined }): ApiVersion {
   const theirs = parseApiVersion(engine.ApiVersion);

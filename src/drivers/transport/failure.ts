@@ -1,7 +1,7 @@
 import { type ErrorCode, KatafleetError } from '../../model/errors.ts';
 import { atOf, type SshSettings, type SshTarget } from './target.ts';
 
-/** How a host is reached by ssh: for hints with commands that can be typed as they are. */
+/** How ssh reaches a host: for hints with commands that can be typed as they are. */
 type SshRoute = SshTarget & SshSettings;
 
 interface SshFailure {
@@ -15,44 +15,47 @@ const asWhom = ({ as }: SshRoute): string => (as === undefined ? '' : `sudo -u $
 const onPort = ({ port }: SshRoute): string => (port === undefined ? '' : `-p ${port} `);
 const knownHostsOf = ({ as, knownHosts }: SshRoute): string => knownHosts ?? `~${as ?? ''}/.ssh/known_hosts`;
 
-/** The command that adds the host's key. ssh-keyscan takes no user, and the port as an option; another user's file needs sudo. */
+/**
+ * Returns the command that adds the host's key. ssh-keyscan takes no user, and takes the port as an option; another user's file needs
+ * sudo.
+ */
 function scanning(route: SshRoute): string {
   const scan = `ssh-keyscan ${onPort(route)}${route.host}`;
   return route.as === undefined ? `${scan} >> ${knownHostsOf(route)}` : `${scan} | ${asWhom(route)}tee -a ${knownHostsOf(route)}`;
 }
 
-/** The command that removes the host's key. ssh-keygen -R takes the name as in the file: with the port, unless it is 22. */
+/** Returns the command that removes the host's key. ssh-keygen -R takes the name as it is in the file: with the port, unless that is 22. */
 function forgetting(route: SshRoute): string {
   const { host, port, knownHosts } = route;
   const name = port === undefined || port === '22' ? host : `'[${host}]:${port}'`;
   return `${asWhom(route)}ssh-keygen -R ${name}${knownHosts === undefined ? '' : ` -f ${knownHosts}`}`;
 }
 
-/** Messages of OpenSSH, which are English in every locale; the most specific first. */
+/** Messages of OpenSSH, which are English in every locale. The most specific ones come first. */
 const faults: readonly SshFailure[] = [
   {
     says: /REMOTE HOST IDENTIFICATION HAS CHANGED|Host key for .* has changed/,
     code: 'ssh.host_key',
-    message: (at) => `the host key of ${at} is another one than the one that is known: the host was set up anew, or somebody is in between`,
+    message: (at) => `the host key of ${at} differs from the known one: the host was installed again, or another host answers in its place`,
     hint: (route) =>
       `compare it with the host's own (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub there); then ${forgetting(route)}, and add the new one: ${scanning(route)}`,
   },
   {
     says: /Host key verification failed|No .* host key is known|host key .* revoked/i,
     code: 'ssh.host_key',
-    message: (at) => `the host key of ${at} is not known here, and katafleet trusts no stranger`,
+    message: (at) => `the host key of ${at} is not known here, and katafleet does not connect to unknown hosts`,
     hint: (route) => `${scanning(route)}, after you have compared it with the host's own`,
   },
   {
     says: /sudo: |is not in the sudoers file/,
     code: 'ssh.refused',
-    message: (at) => `sudo does not let katafleet call ssh as another user, to reach ${at}`,
+    message: (at) => `sudo does not let katafleet run ssh as another user to reach ${at}`,
     hint: () => 'scripts/server-setup writes the line for sudoers',
   },
   {
     says: /Permission denied|Too many authentication failures|No supported authentication methods|agent refused operation/,
     code: 'ssh.refused',
-    message: (at) => `${at} refuses us: it has no such user, or that user's authorized_keys lack our key`,
+    message: (at) => `${at} refuses the login: it has no such user, or that user's authorized_keys lack katafleet's key`,
     hint: (route) => `${asWhom(route)}ssh-copy-id ${onPort(route)}${atOf(route)}, or scripts/node-setup on the node`,
   },
   {
@@ -71,19 +74,16 @@ const faults: readonly SshFailure[] = [
     says: /timed out|Timeout, server|No route to host|Network is unreachable|Host is down/i,
     code: 'engine.unreachable',
     message: (at) => `${at} does not answer`,
-    hint: () => 'see whether it is on, and whether a firewall lies in between',
+    hint: () => 'check whether it is switched on, and whether a firewall blocks the connection',
   },
   {
     says: /Bad owner or permissions|Bad configuration option|no such identity|Can't open user config file|invalid format|too long for Unix domain socket/i,
     code: 'endpoint.invalid',
-    message: (at) => `ssh can't begin to reach ${at} with the files and options that it was given`,
+    message: (at) => `ssh can't connect to ${at} with these files and options`,
   },
 ];
 
-/**
- * Why ssh itself failed, as one of our errors. `complaint` is what came on stderr. Always an error: what nobody foresaw is a
- * connection that broke.
- */
+/** Converts ssh's own failure to an error. `complaint` is ssh's output on stderr. An unknown complaint counts as a broken connection. */
 export function sshError(complaint: string, target: SshTarget, settings: SshSettings = {}): KatafleetError {
   const at = atOf(target);
   const said = complaint

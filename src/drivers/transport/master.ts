@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { sshError } from './failure.ts';
 import { exitWords, masterWords, sshCommand, type SshSettings, type SshTarget } from './target.ts';
 
-/** sshd allows 10 sessions a connection (MaxSessions); two are left for those that it has not seen end yet. */
+/** sshd allows 10 sessions per connection (MaxSessions). Two are left for sessions whose end sshd has not noticed yet. */
 export const sessionsPerMaster = 8;
 /** An unused connection is closed after this time (ms). */
 const idleMs = 60_000;
@@ -23,7 +23,7 @@ export class Master {
   readonly #settings: SshSettings;
   readonly #onIdle: (master: Master) => void;
   #sessions = 0;
-  /** Gives room to nobody any more; it is closed when its last session ends. */
+  /** Whether it takes no new sessions; it is closed when its last session ends. */
   retired = false;
   #starting: Promise<void> = Promise.resolve();
   #idle: NodeJS.Timeout | undefined;
@@ -50,7 +50,7 @@ export class Master {
   }
 
   async #open(): Promise<void> {
-    // When it returns with 0, the connection stands and goes on in the background.
+    // ssh exits with 0 when it has connected; the connection goes on in the background.
     const { code, stderr, late } = await this.#call(masterWords(this.#target, this.#settings, this.control), openMs);
     if (code !== 0) throw sshError(late ? `${stderr}\ntimed out after ${openMs} ms` : stderr, this.#target, this.#settings);
   }
@@ -81,7 +81,7 @@ export class Master {
     });
   }
 
-  /** Takes one of the places for a session; {@link leave} gives it back. */
+  /** Takes a place for a session; {@link leave} gives it back. */
   enter(): void {
     this.#sessions += 1;
     clearTimeout(this.#idle);
@@ -95,7 +95,10 @@ export class Master {
     else this.#idle = setTimeout(() => this.#onIdle(this), idleMs).unref();
   }
 
-  /** Starts are one after the other: `start` is called when the one before has spoken, has ended, or is merely silent. */
+  /**
+   * Runs starts one after another: calls `start` when the session before has sent output, has ended, or has been silent for {@link
+   * startMs}.
+   */
   async inTurn<T>(start: () => { started: T; spoke: Promise<unknown> }): Promise<T> {
     const before = this.#starting;
     let done!: () => void;
@@ -117,14 +120,14 @@ export class Master {
     }
   }
 
-  /** Ends the connection and all that runs over it, and resolves when ssh has been told. */
+  /** Closes the connection and all sessions of it. Resolves when ssh has answered. */
   close(): Promise<void> {
     this.retired = true;
     clearTimeout(this.#idle);
-    if (!this.#closing) for (const opening of this.#calls) opening.kill(); // nobody waits for a connection that is still being made
+    if (!this.#closing) for (const opening of this.#calls) opening.kill(); // no caller waits for a connection that is still being opened
     this.#closing ??= this.ready.then(
       async () => {
-        // Its socket may be gone already, with the connection: then there is nobody to tell.
+        // The connection, and its socket with it, may be gone already: then this call fails at once.
         await this.#call(exitWords(this.#target, this.#settings, this.control), 5_000);
       },
       () => undefined,

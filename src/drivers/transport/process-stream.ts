@@ -2,7 +2,7 @@ import { type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { Duplex } from 'node:stream';
 import { KiB } from '../../base/units.ts';
 
-/** Bytes kept of what comes on stderr. */
+/** Bytes of stderr that are kept. */
 const complaintBytes = 64 * KiB;
 
 /** How a process ended. */
@@ -13,9 +13,9 @@ export interface ProcessEnd {
 }
 
 /**
- * The stdin and stdout of a child process, such as ssh with a remote command. It may be written to before the process has started.
- * The process is read only as fast as the stream is. The stream ends when the process has ended, and breaks with the error that
- * `judge` makes of that end.
+ * The stdin and stdout of a child process, such as ssh with a remote command. It takes writes before the process has started. The
+ * process is read only as fast as the stream is. The stream ends when the process has ended, or is destroyed with the error that
+ * `judge` returns for that end.
  */
 export class ProcessStream extends Duplex {
   readonly #start: () => Promise<ChildProcessWithoutNullStreams>;
@@ -52,7 +52,7 @@ export class ProcessStream extends Duplex {
         this.#attach(child);
         done();
       },
-      (error: unknown) => done(this.destroyed ? null : (error as Error)), // why it was given up is known
+      (error: unknown) => done(this.destroyed ? null : (error as Error)), // whoever destroyed it has the reason
     );
   }
 
@@ -64,7 +64,7 @@ export class ProcessStream extends Duplex {
     child.stderr.on('data', (chunk: Buffer) => {
       this.#complaint = (this.#complaint + chunk.toString()).slice(-complaintBytes);
     });
-    // A pipe that broke: how the command ended tells why.
+    // Ignores a broken pipe: the end of the command has the reason.
     child.stdin.on('error', () => undefined);
     child.stdout.on('error', () => undefined);
     child.on('error', (error) => {
@@ -93,7 +93,7 @@ export class ProcessStream extends Duplex {
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
     const stdin = this.#child?.stdin;
-    // A command that takes no more input is about to end, and its end tells why: until then its input is dropped.
+    // A command that closed its input is about to end, and its end has the reason: until then its input is dropped.
     if (!stdin || this.#ended || stdin.destroyed || stdin.write(chunk)) {
       done();
       return;
@@ -114,7 +114,7 @@ export class ProcessStream extends Duplex {
     const child = this.#child;
     if (!child) this.#finish({ code: undefined, stderr: error?.message ?? '' });
     else if (!this.#ended) {
-      // The far side sees its input end. A process that runs as another user is not ours to kill; it ends with its pipes.
+      // The process sees the end of its input. A process of another user cannot be killed; it ends when its pipes are closed.
       child.stdin.destroy();
       child.stdout.destroy();
       child.kill();
@@ -122,7 +122,7 @@ export class ProcessStream extends Duplex {
     done(error);
   }
 
-  // What node:http calls on a socket.
+  // The methods that node:http calls on a socket.
   setKeepAlive(): this {
     return this;
   }

@@ -1,41 +1,41 @@
 import { maskEndpoint } from '../../model/endpoint.ts';
 import { KatafleetError } from '../../model/errors.ts';
 
-/** Where an `ssh://` endpoint leads. */
+/** The host and user of an `ssh://` endpoint. */
 export interface SshTarget {
   host: string;
   port?: string;
   user?: string;
 }
 
-/** `user@host` as people write it, for messages. */
+/** Returns `user@host`, for messages. */
 export const atOf = ({ host, user }: SshTarget): string => (user === undefined ? host : `${user}@${host}`);
 
-/** How katafleet's ssh is to reach a node; what is absent is left to the person's own ssh configuration. */
+/** How ssh reaches a node. If a setting is absent, the user's own ssh configuration decides. */
 export interface SshSettings {
-  /** A file to read in place of ~/.ssh/config (`ssh -F`). */
+  /** A file that replaces ~/.ssh/config (`ssh -F`). */
   config?: string | undefined;
-  /** A private key, and no other. */
+  /** A private key; no other is used. */
   identity?: string | undefined;
   knownHosts?: string | undefined;
-  /** Hosts to go through, `[user@]host[:port]`, comma-separated (`ssh -J`). */
+  /** Hosts to jump through, `[user@]host[:port]`, comma-separated (`ssh -J`). */
   jump?: string | undefined;
-  /** The local user whose keys are used, by `sudo -n -u`. */
+  /** The local user who runs ssh with their keys, by `sudo -n -u`. */
   as?: string | undefined;
-  /** How often a silent connection is asked whether it lives, ms; after two questions without an answer it is given up. */
+  /** How often a silent connection is asked whether it lives (ms); after two unanswered questions it is closed. */
   keepaliveMs?: number | undefined;
 }
 
-/** A connection that takes so long to be made is none, s. */
+/** Time limit for making a connection (s). */
 const connectSeconds = 10;
 const defaultKeepaliveMs = 3_000;
-/** Questions without an answer before a connection is given up. */
+/** Number of unanswered questions before a connection is closed. */
 const unanswered = 2;
 
-/** @throws endpoint.invalid */
+/** Parses an ssh:// endpoint. @throws endpoint.invalid */
 export function sshTarget(endpoint: string): SshTarget {
   const url = URL.canParse(endpoint) ? new URL(endpoint) : undefined;
-  // An IPv6 address comes in brackets, which ssh doesn't take.
+  // The URL has an IPv6 address in brackets, which ssh does not take.
   const host = url?.hostname.replace(/^\[(.*)\]$/, '$1') ?? '';
   if (url?.protocol !== 'ssh:' || !/^[\w.:%-]+$/.test(host) || host.startsWith('-')) {
     throw new KatafleetError(
@@ -47,10 +47,10 @@ export function sshTarget(endpoint: string): SshTarget {
   return { host, ...(url.port === '' ? {} : { port: url.port }), ...(user === '' ? {} : { user }) };
 }
 
-/** The command that is ssh: itself, or itself as another user. */
+/** Returns the command for ssh: ssh itself, or sudo that runs it as another user. */
 export const sshCommand = ({ as }: SshSettings): string[] => (as === undefined ? ['ssh'] : ['sudo', '-n', '-u', as, '--', 'ssh']);
 
-/** What holds for every call of ssh: nobody is there to be asked, nothing of ours is forwarded, no stranger is trusted. */
+/** Options of every call of ssh: it asks no questions, forwards nothing, and trusts no unknown host. */
 const always = [
   'BatchMode=yes',
   'StrictHostKeyChecking=yes',
@@ -67,10 +67,10 @@ const always = [
 
 const options = (list: readonly string[]): string[] => list.flatMap((option) => ['-o', option]);
 
-/** Paths are read as in ssh_config: quotes keep blanks, %% is a percent sign. */
+/** Quotes a path for ssh_config: quotes keep blanks, %% is a percent sign. */
 const path = (text: string): string => `"${text.replaceAll('%', '%%')}"`;
 
-/** The words after ssh that open a connection for others to share, and leave it in the background. */
+/** Returns ssh's arguments for a connection that sessions share and that stays in the background. */
 export function masterWords(target: SshTarget, settings: SshSettings, control: string): string[] {
   const { config, identity, knownHosts, jump, keepaliveMs = defaultKeepaliveMs } = settings;
   return [
@@ -82,7 +82,7 @@ export function masterWords(target: SshTarget, settings: SshSettings, control: s
     control,
     ...options([
       ...always,
-      // Should katafleet die, its connections end by themselves.
+      // If katafleet dies, its connections end by themselves.
       'ControlPersist=120',
       `ConnectTimeout=${connectSeconds}`,
       'ConnectionAttempts=1',
@@ -97,14 +97,14 @@ export function masterWords(target: SshTarget, settings: SshSettings, control: s
   ];
 }
 
-/** The words after ssh that run one command over a connection that is there: without it they fail, and log in nowhere. */
+/** Returns ssh's arguments for one command over an existing connection. Without the connection ssh fails and does not log in. */
 export function sessionWords(target: SshTarget, settings: SshSettings, control: string, line: string): string[] {
   const { config } = settings;
   const shared = options([...always, 'ControlMaster=no', 'ProxyCommand=false']);
   return [...(config === undefined ? [] : ['-F', config]), '-T', '-S', control, ...shared, ...destination(target), line];
 }
 
-/** The words after ssh that end a connection and all that runs over it. */
+/** Returns ssh's arguments that end a connection and all its sessions. */
 export function exitWords(target: SshTarget, settings: SshSettings, control: string): string[] {
   const { config } = settings;
   return [...(config === undefined ? [] : ['-F', config]), '-q', '-S', control, '-O', 'exit', ...destination(target)];

@@ -16,7 +16,7 @@ import { commandLine } from './quote.ts';
 import { type ProcessEnd, ProcessStream } from './process-stream.ts';
 import { atOf, sessionWords, sshCommand, type SshSettings, type SshTarget, sshTarget } from './target.ts';
 
-/** What a remote command said. */
+/** The result of a remote command. */
 export interface CommandResult {
   code: number;
   stdout: string;
@@ -27,21 +27,21 @@ export interface CommandOptions {
   /** Standard input; empty if absent. */
   input?: Readable | Buffer;
   signal?: AbortSignal;
-  /** Longest time from its start, ms; 30 s if absent. */
+  /** Time limit of the command, from its start (ms); 30 s if absent. */
   timeoutMs?: number;
-  /** It may take minutes: others don't wait for its place. */
+  /** Whether it may take minutes: other commands do not wait for its place then. */
   long?: boolean;
 }
 
-/** Longest path of a unix socket; ssh appends a dot and 16 letters while it makes one. Source: unix(7), OpenSSH's muxclient. */
+/** Most bytes in the path of a unix socket. ssh appends a dot and 16 letters while it creates one. Source: unix(7), OpenSSH's muxclient. */
 const longestPath = 107 - 17;
-/** What a command may print at most, bytes. */
+/** Most bytes that a command may print. */
 const mostOutput = 64 * MiB;
 const defaultTimeoutMs = 30_000;
-/** ssh's exit code when it failed itself. */
+/** ssh's exit code for a failure of its own. */
 const sshFailed = 255;
 
-/** Remote commands over few connections to one host, by the system's ssh. Connects when there is something to run. */
+/** Runs remote commands over few connections to one host, with the system's ssh. It connects when there is a command to run. */
 export class SshTransport {
   readonly endpoint: string;
   /** `user@host`, for messages. */
@@ -51,7 +51,7 @@ export class SshTransport {
   #masters: Master[] = [];
   #made = 0;
   #folder: string | undefined;
-  /** Sessions whose end is near: when all places are taken, theirs are waited for. */
+  /** Sessions that will end soon: when all places are taken, a new session waits for one of theirs. */
   #short = 0;
   readonly #waiting = new Set<() => void>();
   readonly #streams = new Set<ProcessStream>();
@@ -67,14 +67,14 @@ export class SshTransport {
     this.at = atOf(this.#target);
   }
 
-  /** How many connections stand or are being made. */
+  /** Number of connections that are open or being opened. */
   get connections(): number {
     return this.#masters.length;
   }
 
   /**
-   * A command whose stdin and stdout are the stream. How it ended is judged by `judge`; that ssh itself failed is an
-   * error in any case.
+   * Starts a command and returns its stdin and stdout as a stream. `judge` decides whether the command's end is an error; a failure of
+   * ssh itself always is.
    */
   open(words: readonly string[], judge: (end: ProcessEnd) => Error | undefined = () => undefined): ProcessStream {
     return this.#open(words, false, judge);
@@ -109,14 +109,14 @@ export class SshTransport {
           ...sshCommand(this.#settings),
           ...sessionWords(this.#target, this.#settings, master.control, line),
         ];
-        // A session of its own: Ctrl-C in the terminal is for katafleet, which then ends what it began.
+        // The child has a process group of its own: Ctrl-C in the terminal goes to katafleet, which ends its commands itself.
         const child = spawn(command, rest, { stdio: 'pipe', detached: true, env: sshEnvironment() });
         const ended = new Promise<number | null>((resolve) => {
           child.once('exit', resolve);
           child.once('error', () => child.pid === undefined && resolve(null));
         });
         void ended.then((code) => {
-          // One that we killed says nothing of its connection.
+          // The exit of a killed ssh says nothing about its connection.
           if (code === sshFailed && !child.killed) this.#retire(master);
           this.#leave(master, short);
         });
@@ -129,7 +129,10 @@ export class SshTransport {
     }
   }
 
-  /** A place on the fullest connection that has one, so that others can be closed; else on a new one, unless one gets free soon. */
+  /**
+   * Returns a connection with a free place: the fullest one, so that others can be closed; else a new one, unless a place will be free
+   * soon.
+   */
   async #place(short: boolean, wanted: () => boolean): Promise<Master> {
     for (;;) {
       if (!wanted()) throw this.#brokenOff();
@@ -155,8 +158,8 @@ export class SshTransport {
   }
 
   /**
-   * Where a connection's socket lies: in a folder of ours that nobody else can enter, or, where ssh runs as another user,
-   * in that user's own ~/.ssh, which sshd and ssh demand to be theirs alone.
+   * Returns the path of a connection's socket. It is in a folder that no other user can enter; if ssh runs as another user, in that
+   * user's ~/.ssh, which sshd and ssh require to be private.
    */
   #control(number: number): string {
     if (this.#settings.as !== undefined) return `~/.ssh/katafleet-${this.#id}-${number}`;
@@ -178,7 +181,7 @@ export class SshTransport {
     this.#waiting.clear();
   }
 
-  /** Takes a connection out of use; with its last session it is closed. */
+  /** Takes a connection out of use. It is closed when its last session ends. */
   #retire(master: Master): void {
     master.retired = true;
     if (master.sessions === 0) {
@@ -189,8 +192,9 @@ export class SshTransport {
   }
 
   /**
-   * Runs a command to its end. A connection that turns out to be dead is made anew, once: `words` must bear to be run
-   * again. @throws ssh.*, engine.unreachable, engine.timeout, the signal's reason
+   * Runs a command until it ends. If the connection turns out to be dead, connects again and runs it a second time, so running `words`
+   * twice must be harmless.
+   * @throws ssh.*, engine.unreachable, engine.timeout, the signal's reason
    */
   async run(words: readonly string[], options: CommandOptions = {}): Promise<CommandResult> {
     options.signal?.throwIfAborted();
@@ -216,12 +220,13 @@ export class SshTransport {
       return undefined;
     });
     const what = words.slice(0, 2).join(' ');
-    const late = () => new KatafleetError('engine.timeout', `${this.at} takes the command ${what} and does not end it`);
-    // A command that ends before it has read all its input says why; so does an input that breaks off, by ending the command.
+    const late = () => new KatafleetError('engine.timeout', `${this.at} has not ended the command ${what} in time`);
+    // Errors of the input are ignored: a command that ends before it has read all its input reports why, and input that breaks off ends
+    // the command.
     if (input === undefined || Buffer.isBuffer(input)) stream.end(input);
     else pipeline(input, stream, { end: true }).catch(() => undefined);
     try {
-      // A stream that has no connection yet can't be destroyed: it is not waited for.
+      // A stream without a connection yet cannot be destroyed, so its end is not awaited.
       const stdout = await within(timeoutMs, () => this.#read(stream, what), { signals: [signal], late });
       if (!end) throw this.#brokenOff();
       return { code: end.code ?? sshFailed, stdout, stderr: end.stderr };
@@ -242,12 +247,12 @@ export class SshTransport {
     return Buffer.concat(parts).toString();
   }
 
-  /** Connections are made anew for what comes; those that stand end with what runs over them. Who may do what is only read at login. */
+  /** Lets new commands use new connections; the existing ones close when their sessions end. sshd reads a user's rights only at login. */
   renew(): void {
     for (const master of [...this.#masters]) this.#retire(master);
   }
 
-  /** Breaks off all that is under way; calls after that connect anew. Resolves when ssh has been told. */
+  /** Breaks off all commands; later commands connect anew. Resolves when ssh has closed the connections. */
   async disconnect(): Promise<void> {
     this.#epoch += 1;
     const [masters, folder] = [this.#masters, this.#folder];
@@ -259,7 +264,7 @@ export class SshTransport {
     if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
   }
 
-  /** Breaks off all that is under way, and connects no more. */
+  /** Breaks off all commands, and does not connect any more. */
   async close(): Promise<void> {
     this.#closed = true;
     await this.disconnect();

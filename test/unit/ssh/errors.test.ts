@@ -78,7 +78,7 @@ describe('errors of ssh', () => {
   it('get a code from ssh’s words', () => {
     const changed = '@@@@@@@@@@@\n@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\n@@@@@@@@\nHost key verification failed.\n';
     const cases: [string, string, RegExp][] = [
-      [changed, 'ssh.host_key', /another one/],
+      [changed, 'ssh.host_key', /differs from the known one/],
       [
         'No ED25519 host key is known for node and you have requested strict checking.\nHost key verification failed.',
         'ssh.host_key',
