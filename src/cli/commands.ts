@@ -1,10 +1,10 @@
 import type { Command } from 'commander';
 import type { At } from './where.ts';
 
-/** A command as the list of all shows it; the rest is in a file of its own, which is read only when the command is meant. */
+/** A command as the list of commands shows it. Its own file has the rest and is loaded only when the command is used. */
 export interface CommandEntry {
   name: string;
-  /** What is said behind its name, as commander derives it from its options and arguments. */
+  /** The text after its name, as commander derives it from its options and arguments. */
   usage: string;
   summary: string;
   load: (at: At, root: Command) => Promise<Command>;

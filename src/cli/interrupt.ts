@@ -1,6 +1,6 @@
 /**
- * Does work that Ctrl-C and SIGTERM end in order: the signal is aborted once, and what the work holds is given back before
- * the process ends. A second Ctrl-C ends it at once.
+ * Runs work that Ctrl-C and SIGTERM end in order. The first signal aborts it, and the process ends after the work has released what it
+ * holds. A second Ctrl-C ends the process at once.
  */
 export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const ending = new AbortController();

@@ -8,20 +8,20 @@ import type { Profile } from '../model/profile.ts';
 import type { RunRequest } from '../model/request.ts';
 import type { RemoteRequest } from '../model/request-json.ts';
 
-/** `--limit`, of every command that runs something. */
+/** The option `--limit` of every command that runs programs. */
 export const limitOption = (): Option =>
   new Option(
     '--limit <name=value>',
     `a limit, such as openFiles=64 or stack=8m, in the units of the configuration; may be repeated. Limits: ${saidLimits.join(', ')}`,
   ).argParser((limit: string, all: string[] | undefined) => [...(all ?? []), limit]);
 
-/** `--profile`, of the same commands. @param absent what holds if it is not given */
+/** The option `--profile` of the same commands. @param absent the help's text for the value without the option */
 export const profileOption = (absent: string): Option =>
   new Option('--profile <name>', `take the limits of a configured profile; other options override them (default: ${absent})`);
 
 /**
- * The limits that a run begins with: those of the named profile, else of the profile `default` where there is one.
- * @throws limits.invalid, for a name that the configuration does not have
+ * Returns the limits that a run begins with: those of the named profile, else those of the profile `default` if there is one.
+ * @throws limits.invalid for a name that the configuration does not have
  */
 export function profileNamed(name: string | undefined, config: Config | undefined): Profile | undefined {
   if (name === undefined) return config?.profiles['default'];
@@ -39,8 +39,8 @@ export function profileNamed(name: string | undefined, config: Config | undefine
 }
 
 /**
- * The request for a server that has the profile itself; unchanged where no profile is named. @throws limits.invalid for limits that
- * the server does not take beside the name
+ * Returns the request for a server, which has the profile itself; unchanged if no profile is named.
+ * @throws limits.invalid for limits that the server does not take together with a profile
  */
 export function withProfile(request: RunRequest, name: string | undefined): RemoteRequest {
   if (name === undefined) return request;
@@ -51,8 +51,9 @@ export function withProfile(request: RunRequest, name: string | undefined): Remo
 const isOwn = (limit: string) => (ownLimits as readonly string[]).includes(limit);
 
 /**
- * The API takes a profile's name or limits, not both; only limits that a step may have of its own can go with the steps.
- * @throws limits.invalid for any other limit beside the name
+ * Refuses limits that cannot be sent with a profile's name. The API takes a profile or limits, not both; only limits that a step can
+ * have may be given with the steps.
+ * @throws limits.invalid for any other limit
  */
 export function refuseBeside(name: string, limits: z.input<typeof Profile>): void {
   const others = Object.keys(limits).filter((limit) => !isOwn(limit));
@@ -66,7 +67,7 @@ export function refuseBeside(name: string, limits: z.input<typeof Profile>): voi
   );
 }
 
-/** The request with a profile of the server's. Limits that a step may have of its own go to the steps, the profile gives the others. */
+/** Returns the request with a profile of the server. Limits that a step can have are set on the steps; the profile gives the others. */
 export function onProfile(request: RunRequest, name: string): RemoteRequest {
   const limits = Object.fromEntries(Object.entries(request.profile ?? {}).filter(([limit]) => isOwn(limit)));
   return { ...request, profile: name, steps: request.steps.map((step) => ({ ...step, limits: { ...limits, ...step.limits } })) };

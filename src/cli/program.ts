@@ -9,7 +9,10 @@ import { readersGone, watchReaders } from './files/readers.ts';
 import { colours, escapeControls } from './show/terminal.ts';
 import type { At } from './where.ts';
 
-/** The command line. Each command has a file beside this one; only those whose names are among the words are read, else their summaries do. */
+/**
+ * Creates the command line. Each command has its own file, which is loaded only if the words contain the command's name; else its
+ * summary is enough.
+ */
 export async function program(words: readonly string[] | 'all' = 'all'): Promise<Command> {
   const { version } = JSON.parse(readFileSync(inPackage('package.json'), 'utf8')) as { version: string };
   const root = new Command('katafleet')
@@ -27,7 +30,7 @@ export async function program(words: readonly string[] | 'all' = 'all'): Promise
       ...defined({ endpoint: host, config, server }),
     };
   };
-  // Completion is made from all the others.
+  // The completion script is generated from all other commands.
   const all = words === 'all' || words.includes('completion');
   for (const { name, usage, summary, load } of commands) {
     const meant = all || words.includes(name);
@@ -35,7 +38,7 @@ export async function program(words: readonly string[] | 'all' = 'all'): Promise
     root.addCommand(inherit(root, command.summary(summary)));
   }
   refuseUnknown(root);
-  // A stub has no arguments to tell; its usage says them.
+  // A command that was not loaded has no arguments to show; its usage has them.
   root.configureHelp({ subcommandTerm: (command) => `${command.name()} ${command.usage()}` });
   return root;
 }
@@ -47,7 +50,7 @@ function inherit(root: Command, command: Command): Command {
   return command;
 }
 
-/** Help on a word that is no command is the error that the word alone gives, not the help on all commands. */
+/** Makes `--help` after an unknown command give the error for that command, instead of the help of all commands. */
 function refuseUnknown(command: Command): void {
   if (command.commands.length === 0 || command.registeredArguments.length > 0) return;
   command.addHelpText('before', () => {
@@ -58,7 +61,7 @@ function refuseUnknown(command: Command): void {
   });
 }
 
-/** Runs a command line and gives its exit code; errors are told on stderr. */
+/** Runs a command line and returns its exit code. Errors are printed on stderr. */
 export async function main(argv: readonly string[]): Promise<number> {
   const readers = watchReaders();
   try {
@@ -69,7 +72,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
-/** By its name: the test runner loads modules by require, and what is imported at run time once more. */
+/** Compares by name: the test runner loads modules by require, and modules imported at run time are then loaded a second time. */
 const isOurs = (error: unknown): error is KatafleetError => error instanceof Error && error.name === 'KatafleetError';
 
 function tell(error: unknown): number {

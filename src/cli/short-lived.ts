@@ -1,7 +1,7 @@
 import { config } from 'zod';
 
 /**
- * zod makes a parser of its own for each schema of an object and has it compiled, which pays from some ten uses on; a command that
- * ends after one run uses each once. To be imported before all else: a schema heeds it as it is made.
+ * Turns off zod's compiled parsers. zod compiles one for each object schema, which pays after some ten uses; a command that ends after
+ * one run uses each schema once. Must be imported first, because a schema reads this setting when it is created.
  */
 config({ jitless: true });

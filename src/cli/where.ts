@@ -5,7 +5,7 @@ import { Katafleet } from '../app/library.ts';
 import { optionsOf } from '../app/options.ts';
 import { Client } from '../client/client.ts';
 
-/** The options that every command shares. */
+/** The options that all commands share. */
 export interface Where {
   /** `--host`: a single engine. */
   endpoint?: string;
@@ -21,20 +21,20 @@ export function configOf({ config }: Where): Config {
   return loadConfig({ env: process.env, cwd: process.cwd(), file: config }).config;
 }
 
-/** The fleet of the configuration, which who has read it already gives along, or the single engine that `--host` names. */
+/** Returns the fleet of the configuration (`config`, if the caller has loaded it), or the single engine of `--host`. */
 export function fleetOf(where: Where, config?: Config): Katafleet {
   const cache = cacheFolder(process.env);
   if (where.endpoint !== undefined) return new Katafleet({ endpoint: where.endpoint, cache });
   return new Katafleet({ ...optionsOf(config ?? configOf(where)), cache });
 }
 
-/** The server that was named, by `--server` or KATAFLEET_SERVER. */
+/** Returns the server that `--server` or KATAFLEET_SERVER names. */
 export function namedServer({ server }: Where): Client | undefined {
   const url = server ?? process.env['KATAFLEET_SERVER'];
   return url === undefined || url === '' ? undefined : new Client(url);
 }
 
-/** The server that was named, else the one that the configuration would start. */
+/** Returns the named server, else the one that the configuration would start. */
 export function serverOf(where: Where): Client {
   return (
     namedServer(where) ??
@@ -46,7 +46,10 @@ export function serverOf(where: Where): Client {
   );
 }
 
-/** A server that runs here, unless a single engine was named; commands that only look go to the nodes themselves without one. */
+/**
+ * Returns a server that runs on this machine, unless `--host` names a single engine. Without one, commands that only read ask the nodes
+ * themselves.
+ */
 export async function runningServer(where: Where): Promise<Client | undefined> {
   const named = namedServer(where);
   if (named) return named;

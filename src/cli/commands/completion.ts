@@ -1,6 +1,10 @@
 import { Argument, Command } from 'commander';
 
-/** `katafleet completion bash|zsh|fish`: a script made from the commands themselves. */
+/**
+ * `katafleet completion bash
+ * zsh
+ * fish`: a script generated from the commands themselves.
+ */
 export function completionCommand(root: Command): Command {
   return new Command('completion')
     .description('Prints a completion script: eval "$(katafleet completion bash)", or zsh; katafleet completion fish | source.')
@@ -11,7 +15,7 @@ export function completionCommand(root: Command): Command {
 }
 
 interface Words {
-  /** Words before the cursor, `katafleet images` as `images`. */
+  /** The words before the cursor without the program's name: `images` for `katafleet images`. */
   path: string;
   words: string[];
 }
@@ -24,7 +28,7 @@ function wordsOf(command: Command, path: string[] = []): Words[] {
   return [here, ...command.commands.flatMap((child) => wordsOf(child, [...path, child.name()]))];
 }
 
-/** Every word that is a command, or a command of one. */
+/** Returns every word that is the name of a command or of a subcommand. */
 const names = (root: Command): string[] =>
   [...new Set([...wordsOf(root).flatMap(({ path }) => path.split(' ')), 'help'])].filter((word) => word !== '');
 

@@ -33,7 +33,7 @@ export function configCommand(at: At): Command {
   return command;
 }
 
-/** As a file would say it: what is undefined is off, and without nodes there is no list of them. */
+/** Returns the configuration as a file would have it: an undefined value is `off`, and absent nodes stay absent. */
 export function shownConfig(config: Config): unknown {
   const off = (fields: object) => Object.fromEntries(Object.entries(fields).map(([key, value]) => [key, (value as unknown) ?? 'off']));
   const { nodes, images, schedules, swarm, ...rest } = config;
@@ -43,7 +43,7 @@ export function shownConfig(config: Config): unknown {
 
 const secret = /(password|passwd|secret|token|credential)/i;
 
-/** A copy in which whatever is named like a secret, and the password of every endpoint, is hidden. */
+/** Returns a copy that hides every value whose name says that it is secret, and the password of every endpoint. */
 export function redact(value: unknown, name = ''): unknown {
   if (secret.test(name) && value !== null && value !== undefined && typeof value !== 'object') return '***';
   if (typeof value === 'string') return maskEndpoint(value);

@@ -103,7 +103,10 @@ export function undeployCommand(at: At): Command {
     });
 }
 
-/** The engine that --host names, else Docker's own variables: the configuration's nodes are those of the one that is deployed. */
+/**
+ * Returns the engine of --host, else that of Docker's own variables. The configuration is for the deployed server, so its nodes are not
+ * used.
+ */
 function engineOf({ endpoint }: Where): { driver: EngineDriver; endpoint: string } {
   const { endpoint: usual, certPath } = endpointFromEnvironment(process.env);
   if (endpoint !== undefined) return { driver: new EngineDriver({ endpoint }), endpoint };

@@ -10,9 +10,9 @@ import { type At, fleetOf } from '../where.ts';
 
 const mostParallel = 64;
 const attempts = 3;
-/** Before the second try; twice that before the third. */
+/** Pause before the second attempt (ms); it is twice that before the third. */
 const pauseMs = 1_000;
-/** Exit code where a node could not be brought what it was to have and nothing more precise is known. */
+/** Exit code if an image could not be copied to a node and there is no more precise error. */
 const unable = 69;
 
 interface DistributeFlags {
@@ -62,13 +62,13 @@ function parallel(text: string): number {
   return number;
 }
 
-/** The first failure's code, else that of a node that could not even be tried, else 0. */
+/** Returns the exit code of the first failure, else that of a node that could not be tried, else 0. */
 export function exitOf(plan: readonly PlannedStep[], deliveries: readonly Delivery[]): number {
   const failed = deliveries.find((delivery) => delivery.kind === 'failed');
   return failed ? failed.error.exitCode : plan.some(({ kind }) => kind === 'unable') ? unable : 0;
 }
 
-/** The plan, and what came of each of its steps that was carried out. */
+/** Returns the plan with the result of each step that was carried out. */
 export function report(plan: readonly PlannedStep[], deliveries: readonly Delivery[]): object[] {
   return plan.map((step) => {
     const delivery = deliveries.find(({ image, node }) => image === step.image && node === step.node);

@@ -26,10 +26,13 @@ export function doctorCommand(at: At): Command {
     });
 }
 
-/** `health.timeout` where there is no configuration, ms. */
+/** The value of `health.timeout` if there is no configuration (ms). */
 const usualTimeoutMs = 2_000;
 
-/** The configuration's folders, then each node whose driver has a diagnosis. The engine that builds images stands for all others. */
+/**
+ * Checks the configuration's folders, then each node whose driver has a diagnosis. One engine builds the images, and its diagnosis
+ * covers the other engines.
+ */
 async function configured(at: Where): Promise<Finding[]> {
   const config = at.endpoint === undefined ? configOf(at) : undefined;
   const nodes: readonly DiagnosedNode[] =
@@ -46,16 +49,16 @@ async function configured(at: Where): Promise<Finding[]> {
   ];
 }
 
-/** A node as the configuration names it. */
+/** A node of the configuration. */
 type DiagnosedNode = EndpointSettings & { name: string; withoutMemoryLimits?: boolean };
 
-/** The findings of the driver that has a diagnosis for the node, each with the node's name; undefined where none has. */
+/** Returns the findings of the node's driver, with the node's name in each; undefined if the driver has no diagnosis. */
 async function diagnoseNode(node: DiagnosedNode, timeoutMs: number, images: readonly string[]): Promise<Finding[] | undefined> {
   const findings = await diagnoseEndpoint(node, { timeoutMs, withoutMemoryLimits: node.withoutMemoryLimits === true, images });
   return findings?.map((finding) => ({ ...finding, what: `${node.name}: ${finding.what}` }));
 }
 
-/** The recipes whose images run commands; a finding where a recipe can't be read. */
+/** Returns the recipes whose images run commands; a finding if a recipe cannot be read. */
 async function imagesForRuns(): Promise<[names: string[], unread: Finding[]]> {
   try {
     return [Array.from((await readRecipes()).values()).flatMap(({ name, service }) => (service ? [] : [name])), []];

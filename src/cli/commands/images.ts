@@ -48,7 +48,7 @@ export function imagesCommand(at: At): Command {
     .action(async (_options: object, command: Command) => {
       const options = command.optsWithGlobals<{ json?: boolean }>();
       await using fleet = fleetOf(at());
-      await fleet.open(); // the way to each node is known then: one with the docker command alone has no API to ask
+      await fleet.open(); // the driver is known then: a node with only the docker command has no API
       const there = await fleet.driver.images();
       const rows = Array.from((await readRecipes()).values(), ({ name, description }) => {
         const image = there.find(

@@ -90,13 +90,13 @@ export function kataCommand(at: At): Command {
         options: { json?: boolean; write: boolean; quiet?: boolean; allowDotfiles?: boolean; limit?: string[]; profile?: string },
       ) => {
         await interruptible(async (signal) => {
-          // A katafleet that serves keeps the avatar's sandbox between tests.
+          // A running server keeps the avatar's sandbox between tests.
           const where = at();
           const server = await runningServer(where);
           const config = server || where.endpoint !== undefined ? undefined : configOf(where);
           const limits = limitsSaid(options.limit ?? []);
           const { profile } = options;
-          // A fault in them ends the command before the test is written down.
+          // A fault in the limits must end the command before the test is recorded.
           if (server && profile !== undefined) refuseBeside(profile, limits);
           const usual = server || profile === undefined ? undefined : profileNamed(profile, config);
           await using fleet = server ? undefined : fleetOf(where, config);
@@ -115,11 +115,11 @@ export function kataCommand(at: At): Command {
           const out = dir !== undefined && options.write ? dir : undefined;
           const left = out === undefined ? [] : await writeBack(out, tested.shown, { dotfiles: options.allowDotfiles });
           process.exitCode = exitCodeOf(tested.result.outcome);
-          // The result is told first: on a full disk the commits take their time, or fail.
+          // Reports the result before the commits: on a full disk they are slow, or fail.
           if (!options.json && !options.quiet) report(tested.result, out, tested.shown, [...notesOf(tested), ...sayNotWritten(left)]);
           const commits = await tested.committed.catch((error: unknown) => {
             if (!options.json) throw error;
-            return null; // told as a trouble
+            return null; // the JSON reports it as a trouble
           });
           if (options.json) {
             const { hidden, ignored, test } = tested;
@@ -212,7 +212,7 @@ export function kataCommand(at: At): Command {
   return kata;
 }
 
-/** @throws kata.invalid */
+/** Returns the folder of a start-point. @throws kata.invalid */
 function startPointAt(given: string): string {
   const own = join(startPoints, given);
   return !existsSync(join(given, 'manifest.json')) && /^[\w-]+$/.test(given) && existsSync(own) ? own : given;

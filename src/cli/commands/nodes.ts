@@ -39,7 +39,7 @@ export function nodesCommand(at: At): Command {
     });
 }
 
-/** Shows it again and again: in place on a terminal, one after another elsewhere. */
+/** Shows the nodes repeatedly: in place on a terminal, one after another elsewhere. */
 async function watch(intervalMs: number, show: () => Promise<void> | void, json: boolean): Promise<void> {
   const stop = new AbortController();
   const end = () => stop.abort();
@@ -47,7 +47,7 @@ async function watch(intervalMs: number, show: () => Promise<void> | void, json:
   while (!stop.signal.aborted) {
     if (process.stdout.isTTY && !json) process.stdout.write('\u001b[H\u001b[2J');
     await show();
-    await sleep(Math.max(100, intervalMs), undefined, { signal: stop.signal }).catch(() => undefined); // it is over
+    await sleep(Math.max(100, intervalMs), undefined, { signal: stop.signal }).catch(() => undefined); // Ctrl-C ends it
   }
   process.off('SIGINT', end).off('SIGTERM', end);
   process.exitCode = 0;
@@ -60,12 +60,15 @@ function stateOf(node: NodeSummary): string {
 const kept = { active: '', pause: ', cordoned', drain: ', draining' } as const;
 const quiet = ({ sandboxes: { idle, busy } }: Machine): boolean => idle + busy === 0;
 
-/** A machine's state, as a node's is told. */
+/** Returns a machine's state in the words that a node's state has. */
 function machineState(machine: Machine): string {
   return `${machine.state}${machine.availability === 'drain' && quiet(machine) ? ', drained' : kept[machine.availability]}`;
 }
 
-/** A machine below its node. Memory is all that it has; nobody but the swarm knows what of it is booked. */
+/**
+ * Returns the row of a machine below its node. It shows the machine's memory only: katafleet does not know how much of it the swarm has
+ * booked.
+ */
 function machineRow(machine: Machine, wide: boolean): string[] {
   const { id, name, role, leader, engineVersion, memory, sandboxes, images, leftOver, message, architecture, cpus, address, labels } =
     machine;
@@ -145,7 +148,7 @@ export function nodesTable(nodes: readonly NodeSummary[], wide: boolean, now = D
   return table(head, rows, (row, column, cell) => (column === 1 ? paint[lines[row]?.state ?? 'down'](cell) : cell));
 }
 
-/** `cordon`, `drain`, `uncordon`: what a person decides about a node, kept by the running katafleet. `what` says it in a few words. */
+/** `cordon`, `drain`, `uncordon`: a user's decision about a node, which the running katafleet stores. `what` is the summary. */
 export function cordonCommand(at: At, how: 'cordon' | 'drain' | 'uncordon', what: string): Command {
   const command = new Command(how)
     .description(
@@ -165,7 +168,7 @@ export function cordonCommand(at: At, how: 'cordon' | 'drain' | 'uncordon', what
   });
 }
 
-/** How far a drain has come, of a node or of the machine behind it that the name means; and what to tell. */
+/** Whether the drain of the node, or of the machine behind it, has ended; and the line that reports its progress. */
 export function decided(name: string, summary: NodeSummary): { over: boolean; said: string } {
   const { node, machine } = splitMachine(name);
   const told = (state: string, { idle, busy }: NodeSummary['sandboxes']) => `${name}: ${state}, ${busy} running, ${idle} idle`;
@@ -174,6 +177,6 @@ export function decided(name: string, summary: NodeSummary): { over: boolean; sa
   return { over: found.availability === 'drain' && quiet(found), said: told(machineState(found), found.sandboxes) };
 }
 
-/** Old engines don't tell the version of their control groups. */
+/** The version of an engine's control groups; old engines do not report it. */
 export const cgroupOf = (version: string | undefined): string =>
   version === '1' || version === '2' ? `cgroup v${version}` : 'cgroup version unknown';

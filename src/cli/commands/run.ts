@@ -79,7 +79,7 @@ export function runCommand(at: At): Command {
       };
       const where = at();
       const server = namedServer(where);
-      // A server has a configuration of its own.
+      // A server uses its own configuration.
       const config = where.endpoint === undefined && !server ? configOf(where) : undefined;
       const usual = server ? undefined : profileNamed(options.profile, config);
       const request = await requestOf(dir, command, options, usual, tell);
@@ -127,7 +127,7 @@ async function requestOf(
   };
 }
 
-/** The limits that the options give; what `--limit` says wins over a short option. @throws limits.invalid */
+/** Returns the limits of the options; `--limit` overrides a short option. @throws limits.invalid */
 function limitsOf(options: RunFlags, tell: (text: string) => void): z.input<typeof Profile> {
   const number = (name: string, text: string) => {
     if (!/^\d+(\.\d+)?$/.test(text)) throw new KatafleetError('limits.invalid', `${name}: "${text}" is not a number`);
@@ -156,7 +156,7 @@ function limitsOf(options: RunFlags, tell: (text: string) => void): z.input<type
   };
 }
 
-/** The command that was not given: what the image's recipe says, else the folder's cyber-dojo.sh, else the image's own. */
+/** Adds the command to a request without one: that of the image's recipe, else the folder's cyber-dojo.sh, else the image's own. */
 async function withCommand(fleet: Katafleet | undefined, request: RunRequest, dir: string): Promise<RunRequest> {
   if (request.steps.length > 0) return request;
   const { command, imageCommand } = fleet ? await fleet.commandsOf(request.image) : {};

@@ -6,7 +6,7 @@ import { Daemon } from '../../app/daemon.ts';
 import { escapeLine } from '../show/terminal.ts';
 import { type At, configOf } from '../where.ts';
 
-/** Faults of katafleet's own that are told before it ends. */
+/** Most internal errors that are logged before the process ends. */
 const mostFaults = 10;
 
 export function serveCommand(at: At): Command {
@@ -34,10 +34,10 @@ export function serveCommand(at: At): Command {
         log,
       });
       const broken = new Promise<never>((_resolve, reject) => {
-        // A fault of katafleet's own: what runs gets its end, and the process its own, with the reason in the log.
+        // After an internal error, the server stops in order, and the log has the reason.
         let faults = 0;
         const fault = (error: unknown) => {
-          if ((faults += 1) > mostFaults) return; // a log that can't be written is a fault too
+          if ((faults += 1) > mostFaults) return; // a failure to write the log would be an error too
           log(`error in katafleet itself: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
           reject(error instanceof Error ? error : new Error(String(error)));
         };
@@ -55,7 +55,10 @@ export function serveCommand(at: At): Command {
     });
 }
 
-/** Names of the variable that the stacks set. One that can't be a name, as a node's may be, does not keep the server from serving. */
+/**
+ * Returns the names in the variable that the stacks set. One that is no host name, such as a node's name may be, is skipped with a
+ * message.
+ */
 function namesOf(variable: string, log: (line: string) => void): string[] {
   return variable.split(/[\s,]+/).flatMap((text) => {
     if (text === '') return [];

@@ -2,7 +2,10 @@ import { defined } from '../../base/defined.ts';
 import { hostNodeFault } from '../../images/host-node.ts';
 import type { Finding } from '../../drivers/finding.ts';
 
-/** Why this machine's Node can't go into katafleet's own image, which `deploy` needs. The build would fail after minutes. */
+/**
+ * Reports why this machine's Node cannot be put into katafleet's own image, which `deploy` needs. The build itself would fail only
+ * after minutes.
+ */
 export async function ownImageFindings(look: typeof hostNodeFault = hostNodeFault): Promise<Finding[]> {
   const fault = await look();
   if (!fault) return [];

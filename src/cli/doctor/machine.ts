@@ -6,17 +6,18 @@ import { messageOf } from '../../model/errors.ts';
 import { supervisorFile } from '../../drivers/docker/supervisor.ts';
 import type { Finding } from '../../drivers/finding.ts';
 
-/** Folders of programs for administrators, which an ordinary user's PATH lacks on Debian. */
+/** Folders of administration programs, which are not on an ordinary user's PATH on Debian. */
 const systemFolders = ['/usr/local/sbin', '/usr/sbin', '/sbin'];
 
-/** Whether a program is installed, also where it is not on the user's own PATH. */
+/** Whether a program is installed, even if it is not on the user's PATH. */
 export function isInstalled(program: string, path = process.env['PATH'] ?? ''): boolean {
   const folders = [...path.split(delimiter).filter((folder) => folder !== ''), ...systemFolders];
   return folders.some((folder) => may(join(folder, program), constants.X_OK));
 }
 
 /**
- * What a core_pattern (core(5)) means for programs that crash. A sandbox over ssh has no core limit that a handler heeds.
+ * Returns findings about what a core_pattern (core(5)) does when a program crashes. Over ssh, a sandbox cannot have a core limit that a
+ * handler obeys.
  */
 export function coreDumps(pattern: string): Finding[] {
   if (!/^[|@]/.test(pattern)) return [];
@@ -38,7 +39,7 @@ function may(path: string, mode: number): boolean {
   }
 }
 
-/** Findings about this machine: Node, the supervisors, core dumps, and the tools that build images. */
+/** Returns findings about this machine: Node, the supervisors, core dumps, and the tools that build images. */
 export function machineFindings(): Finding[] {
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
   const current = major > 20 || (major === 20 && minor >= 19);
@@ -64,7 +65,7 @@ export function machineFindings(): Finding[] {
   return findings;
 }
 
-/** Whether this user can write the journal and the katas, which `katafleet serve` and `katafleet kata` need. */
+/** Returns findings about the folders of the journal and the katas, which `katafleet serve` and `katafleet kata` must be able to write. */
 export function folderFindings({ journal, katas }: Pick<Config, 'journal' | 'katas'>): Finding[] {
   return [place('the journal', 'journal.file', journal.file), place('the folder of the katas', 'katas.folder', katas.folder)];
 }
@@ -72,7 +73,7 @@ export function folderFindings({ journal, katas }: Pick<Config, 'journal' | 'kat
 function place(what: string, key: string, path: string): Finding {
   let there = path;
   while (!existsSync(there) && dirname(there) !== there) there = dirname(there);
-  // SQLite makes files beside the journal.
+  // SQLite creates files beside the journal, so its folder is checked too.
   const needed = there === path && key === 'journal.file' ? [path, dirname(path)] : [there];
   const closed = needed.find((one) => !may(one, constants.R_OK | constants.W_OK) || (one !== path && !statSync(one).isDirectory()));
   if (closed === undefined) return { what: `${what} can be written (${path})`, state: 'good' };
@@ -92,7 +93,7 @@ function nameOfUser(): string {
   }
 }
 
-/** The kernel's core_pattern; empty if it can't be read. */
+/** Returns the kernel's core_pattern; empty if it cannot be read. */
 function corePattern(): string {
   try {
     return readFileSync('/proc/sys/kernel/core_pattern', 'utf8');

@@ -7,23 +7,24 @@ import { formatBytes } from '../../model/quantity.ts';
 import type { SandboxFile, SandboxFolder } from '../../model/request.ts';
 import { namesGitFolder } from '../../katas/names.ts';
 
-/** Bounds of what is sent. */
+/** Bounds of the files that are sent. */
 export const uploadLimits = { files: 100_000, bytes: GiB } as const;
-/** Files up to this size are read at once, larger ones as they are sent. */
+/** Files up to this size (bytes) are read at once; larger ones are read while they are sent. */
 const atOnce = MiB;
 
 export interface FolderContent {
   files: SandboxFile[];
   folders: SandboxFolder[];
-  /** What is neither file nor folder and stays behind. */
+  /** Paths that are neither file nor folder and are not sent. */
   skipped: string[];
-  /** Repositories of git's that stay behind. */
+  /** Paths of git repositories, which are not sent. */
   repositories: string[];
 }
 
 /**
- * Reads a folder of the caller's own for a run; links and special files are left out, and so is what is named `.git`, unless it is
- * asked for: a repository holds more than anybody means to hand out. @throws folder.*, file.unreadable, files.*
+ * Reads a folder of the user's for a run. Links and special files are left out. Entries with the name `.git` are left out unless `git`
+ * is set: a repository holds more than a user means to send.
+ * @throws folder.*, file.unreadable, files.*
  */
 export async function readFolder(folder: string, { git = false }: { git?: boolean | undefined } = {}): Promise<FolderContent> {
   const content: FolderContent = { files: [], folders: [], skipped: [], repositories: [] };
@@ -81,7 +82,7 @@ async function walk(root: Buffer, below: Buffer, content: FolderContent, total: 
   }
 }
 
-/** Undefined for a file that is gone. @throws file.unreadable */
+/** Reads a file; undefined if it is gone. @throws file.unreadable */
 function read(file: Buffer, path: string): Promise<Buffer | undefined> {
   return readFile(file).catch((cause: unknown) => {
     if (vanished(cause)) return undefined;
@@ -89,7 +90,10 @@ function read(file: Buffer, path: string): Promise<Buffer | undefined> {
   });
 }
 
-/** Editors and build tools make and remove files at any time: what is gone before it was read was never there. */
+/**
+ * Whether a file is gone. Editors and build tools create and remove files at any time, so a file that is gone before it was read is
+ * skipped.
+ */
 const vanished = (error: unknown): boolean => ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '');
 
 function unreadable(path: string, cause: unknown): KatafleetError {

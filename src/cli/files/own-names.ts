@@ -1,19 +1,22 @@
 import { namesGitFolder } from '../../katas/names.ts';
 
 /**
- * What a program in a sandbox may not put into a person's folder: files that tools of the person's run unasked, the moment somebody
- * enters the folder or says `git status` there. No list of them is ever complete (.envrc, .vscode, .bashrc, .mise.toml,
- * .cargo/config.toml, …), but by their convention their names begin with a dot. What only runs when a person says so, such as a
- * Makefile, is theirs to look at.
+ * Why a file of a sandbox's program is not written to the user's folder. The user's tools execute such files without being asked, as
+ * soon as the user enters the folder or types `git status` there. No list of those files would be complete (.envrc, .vscode, .bashrc,
+ * .mise.toml, .cargo/config.toml, …), but by convention their names begin with a dot. A file that only runs when the user starts it,
+ * such as a Makefile, is written.
  */
 export type KeptBack = 'git' | 'dotfile';
 
-/** Code points that HFS+ leaves out when it compares names. */
+/** Code points that HFS+ ignores when it compares names. */
 const ignoredByHfs = /[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]/g;
-/** What git takes for the HEAD of a repository: setup.c, validate_headref. With `refs` and `objects` beside it, any folder is one. */
+/**
+ * Content that git accepts in the HEAD of a repository (setup.c, validate_headref). A folder with `refs` and `objects` beside such a
+ * HEAD is a repository.
+ */
 const headOfRepository = /^(ref:\s|[0-9a-f]{40})/;
 
-/** Why a file may not be written, or a path deleted; undefined where it may. `content` where there is one. */
+/** Returns why a file must not be written, or a path must not be deleted; undefined if it may. `content` is given for files. */
 export function keptBack(path: string, content?: Uint8Array): KeptBack | undefined {
   if (namesGitFolder(path)) return 'git';
   const parts = path.split(/[/\\]/).map((part) => part.replace(ignoredByHfs, ''));

@@ -1,6 +1,6 @@
 import { constants } from 'node:os';
 
-/** Exit code where nobody reads what is printed any more: what a shell tells of a program that SIGPIPE ended. */
+/** Exit code if the reader of the output has closed it: the one that a shell gives a program that SIGPIPE ended. */
 export const readersGone = 128 + constants.signals.SIGPIPE;
 
 interface Readers {
@@ -10,9 +10,8 @@ interface Readers {
 let watched: Readers | undefined;
 
 /**
- * Whoever reads the standard output may leave, as `head` does. Then a command that heeds Ctrl-C ends as after Ctrl-C, in
- * order and with its sandboxes removed, and any other at once. Nothing is said: nobody asked for more. What can't be
- * written on stderr is dropped.
+ * Handles a reader that closes the standard output, as `head` does. A command that handles Ctrl-C then ends as after Ctrl-C, so that
+ * its sandboxes are removed; any other command ends at once. It prints no error. Output that stderr does not take is dropped.
  */
 export function watchReaders(): Readonly<Readers> {
   if (watched) return watched;

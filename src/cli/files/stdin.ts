@@ -3,15 +3,15 @@ import { MiB } from '../../base/units.ts';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
 import { formatBytes } from '../../model/quantity.ts';
 
-/** What a step's standard input may hold: the protocol's own bound (docs/protocol.md, STDIN). */
+/** Most bytes of a step's standard input: the protocol's bound (docs/protocol.md, STDIN). */
 const mostBytes = 64 * MiB;
-/** After so long without its end, the person is told what is waited for, ms. */
+/** After this time without the end of the input, the user is told what the command waits for (ms). */
 const patienceMs = 2_000;
 
 /**
- * The bytes for a run's first step: of the named file, `-` for our own standard input. Where none is named, our own is
- * taken if it is a pipe or a file, as every filter does; a terminal and a socket are left alone, for nobody knows whether
- * they ever end. @throws file.unreadable, files.too_large
+ * Reads the input of a run's first step from the named file, or from our own standard input if it is `-`. If no file is named, our own
+ * input is read if it is a pipe or a file, as filters do. A terminal or a socket is not read then, because it may never end.
+ * @throws file.unreadable, files.too_large
  */
 export async function readInput(named: string | undefined, tell: (text: string) => void): Promise<Buffer<ArrayBuffer> | undefined> {
   const own = named === undefined || named === '-';

@@ -12,18 +12,19 @@ import { type KeptBack, keptBack } from './own-names.ts';
 
 const slash = Buffer.from('/');
 
-/** What was neither written nor deleted, and why. */
+/** A path that was neither written nor deleted, and why. */
 export interface NotWritten {
   path: string;
   reason: KeptBack;
 }
 
 /**
- * Writes a run's files below a folder and nowhere else: paths were checked by the protocol, a link in the way of a
- * folder is an error, a link in the way of a file is replaced. Set-user and set-group bits are dropped. What was
- * deleted in the sandbox is deleted here, but for a folder that holds a repository: it was not sent, and is not the program's
- * to delete or to put a file in the place of. What could be a repository of git's is left alone, and so are dotfiles unless
- * they are allowed: both are run by tools of the person's. Tells what it left. @throws output.unwritable
+ * Writes a run's files below a folder and nowhere else. The protocol has checked the paths. A link in place of a folder is an error; a
+ * link in place of a file is replaced. Set-user and set-group bits are dropped. A path that was deleted in the sandbox is deleted here,
+ * unless it is a folder with a repository: that was never sent, so the program may not delete or replace it. Paths that could make a
+ * git repository are not written, and dotfiles only if they are allowed, because the user's tools execute both. Returns what was not
+ * written.
+ * @throws output.unwritable
  */
 export async function writeBack(
   folder: string,
@@ -46,7 +47,7 @@ export async function writeBack(
   return left;
 }
 
-/** What was left, in a line for each reason. */
+/** Returns a line for each reason, with the paths that were not written. */
 export function sayNotWritten(left: readonly NotWritten[]): string[] {
   const lines = (reason: KeptBack, why: string) => {
     const paths = left.filter((one) => one.reason === reason).map(({ path }) => path);
@@ -100,7 +101,7 @@ async function write(
   }
 }
 
-/** Removes what is there, unless it holds a repository. Whether nothing is there any more. */
+/** Removes a path unless it holds a repository. Returns whether it is removed. */
 async function cleared(at: Buffer): Promise<boolean> {
   if (await holdsRepository(at)) return false;
   await rm(at, { force: true, recursive: true });
@@ -108,7 +109,7 @@ async function cleared(at: Buffer): Promise<boolean> {
 }
 
 async function holdsRepository(at: Buffer): Promise<boolean> {
-  const found = await lstat(at).catch(() => undefined); // what can't be looked at, rm tells of
+  const found = await lstat(at).catch(() => undefined); // rm reports a path that cannot be read
   if (!found?.isDirectory()) return false;
   for await (const entry of await opendir(at, { encoding: 'buffer' as BufferEncoding })) {
     const name = entry.name as unknown as Buffer;
@@ -117,7 +118,7 @@ async function holdsRepository(at: Buffer): Promise<boolean> {
   return false;
 }
 
-/** Where a path lies, its folders checked one by one, made if wanted; undefined where they are absent. */
+/** Returns the absolute path, after a check of each of its folders, which are created if `make` is set; undefined if one is absent. */
 async function place(root: Buffer, path: string, make: boolean): Promise<Buffer | undefined> {
   const bytes = encodePath(path);
   for (let at = bytes.indexOf(0x2f); at >= 0; at = bytes.indexOf(0x2f, at + 1)) {
@@ -140,20 +141,20 @@ async function folderAt(path: Buffer): Promise<void> {
   });
 }
 
-/** Node sets times as floating point seconds, which lose some 100 ns; GNU touch keeps them all, and serves where it is. */
+/** Sets time stamps. Node takes them as floating point seconds, which loses some 100 ns; GNU touch, if it is there, sets them exactly. */
 async function stamp(stamps: readonly { path: Buffer; mtimeNs: bigint }[]): Promise<void> {
   if (stamps.length === 0) return;
   for (const { path, mtimeNs } of stamps) await utimes(path, Number(mtimeNs) / 1e9, Number(mtimeNs) / 1e9);
   if (process.platform !== 'linux') return;
   const child = spawn('xargs', ['-0', '-n', '3', 'touch', '--no-create', '--no-dereference'], { stdio: ['pipe', 'ignore', 'ignore'] });
-  child.stdin.on('error', () => undefined); // a tool that is absent or ends early leaves the time stamps of above
+  child.stdin.on('error', () => undefined); // if the tool is missing or ends early, Node's time stamps stay
   for (const { path, mtimeNs } of stamps)
     child.stdin.write(Buffer.concat([Buffer.from(`-d\0@${seconds(mtimeNs)}\0`), path, Buffer.from([0])]));
   child.stdin.end();
-  await once(child, 'close').catch(() => undefined); // absent: as above
+  await once(child, 'close').catch(() => undefined); // the tool is missing
 }
 
-/** As a decimal number, for times before 1970 too: -1.5 is half a second before the last but one. */
+/** Returns decimal seconds, for times before 1970 too: -1.5 is half a second before the last but one. */
 function seconds(ns: bigint): string {
   const size = ns < 0n ? -ns : ns;
   return `${ns < 0n ? '-' : ''}${size / 1_000_000_000n}.${String(size % 1_000_000_000n).padStart(9, '0')}`;

@@ -8,7 +8,7 @@ import type { ShownTest } from '../../katas/store.ts';
 import { table } from './table.ts';
 import { colours, escapeControls, outputTo } from './terminal.ts';
 
-/** How katas look on a terminal and as JSON. */
+/** How katas are shown on a terminal and as JSON. */
 
 export function notesOf({ test, hidden, ignored }: Tested): string[] {
   return [
@@ -18,7 +18,7 @@ export function notesOf({ test, hidden, ignored }: Tested): string[] {
   ];
 }
 
-/** A row for each test: the lines of its two commits. */
+/** Returns a table with a row for each of a test's two commits. */
 export function logTable(entries: readonly LogEntry[], most: number): string {
   const c = colours(process.stdout);
   const tests = entries.filter(({ kind }) => kind === 'tested').slice(0, most);
@@ -65,7 +65,7 @@ export async function showTest({ record, stdout, stderr }: ShownTest): Promise<v
 
 export const sorted = <T>(entries: ReadonlyMap<string, T>) => [...entries].sort(([a], [b]) => (a < b ? -1 : 1));
 
-/** A time as UTC to the second; the number of ns where it is beyond what a Date holds. */
+/** Returns a time as UTC with seconds; as a number of ns if a Date cannot hold it. */
 function moment(ns: bigint): string {
   const date = new Date(Number(ns / 1_000_000n));
   return Number.isNaN(date.getTime()) ? `${ns} ns` : date.toISOString().slice(0, -5);

@@ -5,10 +5,10 @@ import type { Changes, RunResult } from '../../model/result.ts';
 import { resultJson } from '../../model/json.ts';
 import { colours, escapeControls } from './terminal.ts';
 
-/** What is shown of a run's changes; a kata may have left out more than the run did. */
+/** The changes of a run that are shown. A kata may have omitted more than the run did. */
 export type ShownChanges = Omit<Changes, 'omitted'> & { omitted: { path: string; reason: string }[] };
 
-/** A run in a few lines on stderr: light, ending, timings, what changed, and `notes`. */
+/** Prints a run in a few lines on stderr: light, outcome, timings, changes, and `notes`. */
 export function report(
   result: RunResult,
   out: string | undefined,
@@ -41,5 +41,8 @@ export function report(
   process.stderr.write(`${lines.join('\n')}\n`);
 }
 
-/** The result as plain JSON: output as text, with its bytes beside it where it is none; files in base64, time stamps as decimal ns. */
+/**
+ * Returns the result as plain JSON: output as text, with its bytes beside it if it is not text; files in base64; time stamps as decimal
+ * ns.
+ */
 export const asJson = (result: RunResult, changes: ShownChanges = result.changes): object => resultJson({ ...result, changes }, 'base64');

@@ -1,6 +1,6 @@
 import { escapeControls } from './terminal.ts';
 
-/** A table of plain text: columns as wide as their widest cell, the last one as long as it likes. */
+/** Returns a plain text table. Each column is as wide as its widest cell; the last one is not padded. */
 export function table(
   head: readonly string[],
   rows: readonly (readonly string[])[],

@@ -1,15 +1,15 @@
 import { StringDecoder } from 'node:string_decoder';
 import pc from 'picocolors';
 
-/** Colours for a stream: only where it is a terminal and nobody asked for none (NO_COLOR, TERM=dumb). */
+/** Returns colours for a stream: none if it is not a terminal, or if NO_COLOR or TERM=dumb is set. */
 export function colours(stream: NodeJS.WriteStream): ReturnType<typeof pc.createColors> {
   const plain = process.env['NO_COLOR'] || process.env['TERM'] === 'dumb';
-  // Elsewhere isTTY is absent, whatever its type says, and picocolors would guess by itself.
+  // Its type says otherwise, but isTTY is absent for other streams, and picocolors would then decide by itself.
   const terminal = (stream as { isTTY?: boolean }).isTTY ?? false;
   return pc.createColors(terminal && !plain);
 }
 
-/** Text with control characters shown escaped, line feeds and tabs apart: what a program prints must not steer the terminal. */
+/** Escapes control characters except line feeds and tabs: a program's output must not control the terminal. */
 export function escapeControls(text: string): string {
   return text
     .replace(/\r\n/g, '\n')
@@ -19,12 +19,15 @@ export function escapeControls(text: string): string {
     });
 }
 
-/** {@link escapeControls} on one line: a message must not look like two lines of a log, or two rows of a table. */
+/** As {@link escapeControls}, on one line: a message must not look like two lines of a log or two rows of a table. */
 export function escapeLine(text: string): string {
   return escapeControls(text).replace(/[\n\u2028\u2029]/g, (character) => (character === '\n' ? '\\n' : ' '));
 }
 
-/** Hands a program's output on: as it is to a pipe or a file, escaped to a terminal. Waits for a slow reader, not for one that left. */
+/**
+ * Returns a function that writes a program's output: unchanged to a pipe or a file, escaped to a terminal. It waits for a slow reader,
+ * but not for one that has closed the stream.
+ */
 export function outputTo(stream: NodeJS.WriteStream): (bytes: Buffer) => Promise<void> {
   const decoder = new StringDecoder('utf8');
   return async (bytes) => {

@@ -2,23 +2,26 @@ import { formatBytes, formatDuration } from '../../model/quantity.ts';
 import type { CopyEvent } from '../../images/deliver.ts';
 import { escapeControls } from './terminal.ts';
 
-/** A copy under way, as it was last heard of. */
+/** The latest progress of a copy under way. */
 interface CopyProgress {
   image: string;
   node: string;
   from: string;
-  /** Of the image on its source. */
+  /** Bytes of the image on its source. */
   expected: number;
   bytes: number;
   since: number;
 }
 
-/** How often a copy under way gets a line where lines can't be drawn over, ms. */
+/** How often a copy gets a line if the output is not a terminal (ms). */
 const everyMs = 10_000;
-/** How often lines are drawn over, ms. */
+/** How often lines are redrawn on a terminal (ms). */
 const redrawMs = 200;
 
-/** `12 MiB of 532 MiB, 2%, 40 MiB/s`. An archive is a little larger than its image: 100% is not said before the end. */
+/**
+ * Returns text such as `12 MiB of 532 MiB, 2%, 40 MiB/s`. An archive is a little larger than its image, so 100% is only shown at the
+ * end.
+ */
 export function progress({ bytes, expected, since }: Pick<CopyProgress, 'bytes' | 'expected' | 'since'>, now: number): string {
   const seconds = (now - since) / 1000;
   const rate = bytes > 0 && seconds >= 0.2 ? `, ${formatBytes(Math.round(bytes / seconds))}/s` : '';
@@ -26,7 +29,7 @@ export function progress({ bytes, expected, since }: Pick<CopyProgress, 'bytes' 
   return `${formatBytes(bytes)}${share}${rate}${expected > 0 && bytes >= expected ? ', unpacking' : ''}`;
 }
 
-/** What comes of an event for good; undefined for one that is only progress. */
+/** Returns the line that stays for an event; undefined for mere progress. */
 export function lineOf(event: CopyEvent): string | undefined {
   const what = `${event.image} → ${event.node}`;
   switch (event.kind) {
@@ -43,7 +46,7 @@ export function lineOf(event: CopyEvent): string | undefined {
   }
 }
 
-/** Shows copies: in place on a terminal, elsewhere a line at each turn and now and then. */
+/** Shows copies: redrawn in place on a terminal; elsewhere a line for each event and at intervals. */
 export class TransferView {
   readonly #stream: NodeJS.WriteStream;
   readonly #sizes: ReadonlyMap<string, number>;
@@ -52,7 +55,7 @@ export class TransferView {
   #drawn = 0;
   #at = -Infinity;
 
-  /** `sizes`: bytes of an image on its source, by its name. */
+  /** `sizes`: an image's bytes on its source, by the image's name. */
   constructor(stream: NodeJS.WriteStream, sizes: ReadonlyMap<string, number>, now: () => number = () => performance.now()) {
     this.#stream = stream;
     this.#sizes = sizes;
