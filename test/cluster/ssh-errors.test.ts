@@ -62,7 +62,7 @@ describe('what keeps a node over ssh from serving is told apart, and what mends 
     const address = /HostName (\S+)/.exec(await readFile(bed.sshConfig, 'utf8'))?.[1] ?? '';
     const knownHosts = join(folder, 'known changed');
     await writeFile(knownHosts, `${address} ${(await readFile(`${key}.pub`, 'utf8')).split(' ').slice(0, 2).join(' ')}\n`);
-    await refused('ssh.host_key', /another one than the one that is known/, undefined, { knownHosts });
+    await refused('ssh.host_key', /differs from the known one/, undefined, { knownHosts });
   });
 
   it('a user that is not there, and a key that is not let in', async () => {
