@@ -53,8 +53,17 @@ export const created = (path: string, content: string | Uint8Array = path, mode 
 });
 export const changed = (path: string, content: string) => ({ ...created(path, content), change: 'changed' as const });
 
+interface TestStore {
+  katas: Katas;
+  folder: string;
+  requests: RunRequest[];
+  troubles: string[];
+  script: { run: RunTest };
+  dispose(): Promise<void>;
+}
+
 /** A store in a folder of its own, whose runs are scripted; requests are kept. */
-export async function testStore(options: Partial<KatasOptions> = {}) {
+export async function testStore(options: Partial<KatasOptions> = {}): Promise<TestStore> {
   const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'katafleet-katas-')));
   const requests: RunRequest[] = [];
   const troubles: string[] = [];
