@@ -4,10 +4,10 @@ import type { KeptResult, Pieces, RunResult } from '../model/result.ts';
 
 /** A file of at least `apartFrom` bytes is stored apart from its result, and so is each file after `mostWithin` bytes of smaller ones. */
 const [apartFrom, mostWithin] = [256 * KiB, MiB];
-/** Bytes of a row at most; a multiple of three, so that each can be told in base64 by itself. */
+/** Most bytes of a row; a multiple of three, so that each row can be converted to base64 by itself. */
 const pieceBytes = 768 * KiB;
 
-/** What stands in a result for a file's content: its rows from `first` on. */
+/** Replaces a file's content in a result: its rows begin at `first`. */
 interface Apart {
   first: number;
   count: number;
@@ -15,14 +15,14 @@ interface Apart {
   utf8: boolean;
 }
 
-/** A result as it is written down: the large files stand beside it in rows of their own. */
+/** A result as it is stored: large files have rows of their own. */
 export type SplitResult = Omit<RunResult, 'changes'> & {
   changes: Omit<RunResult['changes'], 'files'> & {
     files: (Omit<RunResult['changes']['files'][number], 'content'> & { content: Buffer | Apart })[];
   };
 };
 
-/** Which contents, asked for one after another, stand in the result. */
+/** Returns a function that decides for one content after another whether it stays in the result. */
 function within(): (content: Buffer) => boolean {
   let bytes = 0;
   return ({ length }) => {
@@ -32,7 +32,10 @@ function within(): (content: Buffer) => boolean {
   };
 }
 
-/** Parts a result from its large files; `pieces` share their memory. Every copy of a whole result is one that the server's memory must have. */
+/**
+ * Splits a result from its large files. `pieces` share the files' memory: each copy of a whole result would need that much memory
+ * again.
+ */
 export function split(result: RunResult): { result: SplitResult; pieces: Buffer[] } {
   const pieces: Buffer[] = [];
   const fits = within();
@@ -46,7 +49,7 @@ export function split(result: RunResult): { result: SplitResult; pieces: Buffer[
   return { result: { ...result, changes: { ...result.changes, files } }, pieces };
 }
 
-/** A result whose large files are read when they are wanted. @param piece reads one row */
+/** Returns a result whose large files are read when they are needed. @param piece reads one row */
 export function keptResult(result: SplitResult, piece: (number: number) => Buffer): KeptResult {
   const fits = within();
   const files = result.changes.files.map(({ content, ...file }) => {
@@ -66,7 +69,7 @@ function later({ first, count, bytes, utf8 }: Apart, piece: (number: number) => 
   };
 }
 
-/** A large file of a result that an older release wrote. */
+/** Cuts a large file of a result that an older release wrote. */
 function cut(content: Buffer): Pieces {
   return {
     bytes: content.length,
@@ -77,7 +80,7 @@ function cut(content: Buffer): Pieces {
   };
 }
 
-/** The result with all its files in memory. */
+/** Returns the result with all its files in memory. */
 export function whole(result: KeptResult): RunResult {
   const files = result.changes.files.map((file) => ({
     ...file,

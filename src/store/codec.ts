@@ -7,10 +7,10 @@ import { RunResult } from '../model/result.ts';
 import { youngerFields } from '../model/younger.ts';
 import type { SplitResult } from './apart.ts';
 
-/** Before each value, so that another form can be told from this one. */
+/** The first byte of each value, so that another format can be told from this one. */
 const version = 1;
 
-/** @throws request.invalid for files that are streams: what is accepted must be whole */
+/** Encodes a request. @throws request.invalid for files that are streams: an accepted request must be complete */
 export function encodeRequest(request: RunRequest): Buffer {
   for (const { path, content } of request.files) {
     if (!(content instanceof Uint8Array)) {
@@ -22,19 +22,19 @@ export function encodeRequest(request: RunRequest): Buffer {
 
 export const encodeResult = (result: SplitResult): Buffer => encode(result);
 
-/** Bytes and bigints stay what they are: V8's own form, which later versions read. */
+/** Encodes in V8's own format, which keeps bytes and bigints and which later versions read. */
 function encode(value: object): Buffer {
   const serializer = new DefaultSerializer();
-  serializer.writeRawBytes(Buffer.from([version])); // in place of a concatenation, which would copy it all
+  serializer.writeRawBytes(Buffer.from([version])); // a concatenation would copy everything
   serializer.writeHeader();
   serializer.writeValue(value);
   return serializer.releaseBuffer();
 }
 
-/** @throws journal.broken */
+/** Decodes a request. @throws journal.broken */
 export const decodeRequest = (bytes: Buffer): RunRequest => decode(bytes) as RunRequest;
 const withYounger = youngerFields(RunResult);
-/** One that an older release wrote has all its files in it, and lacks fields that are younger. */
+/** Decodes a result. One of an older release has all its files in it, and lacks newer fields. */
 export const decodeResult = (bytes: Buffer): SplitResult => withYounger(decode(bytes) as SplitResult);
 
 function decode(bytes: Buffer): unknown {
@@ -47,7 +47,7 @@ function decode(bytes: Buffer): unknown {
   }
 }
 
-/** Buffers come back as plain Uint8Arrays in older forms; the rest of katafleet counts on Buffers. */
+/** Converts Uint8Arrays, which older formats have, to Buffers, which the rest of katafleet needs. */
 function revive(value: unknown): unknown {
   if (value instanceof Uint8Array) return Buffer.isBuffer(value) ? value : Buffer.from(value.buffer, value.byteOffset, value.byteLength);
   if (Array.isArray(value)) return value.map(revive);
@@ -58,8 +58,8 @@ function revive(value: unknown): unknown {
 }
 
 /**
- * SHA-256 of what a value says: the same for the same content, whatever the order of its keys and the version of V8.
- * Fields that are undefined count as absent.
+ * Returns the SHA-256 of a value. It is the same for the same content, whatever the order of the keys and the version of V8. Undefined
+ * fields count as absent.
  */
 export function hashOf(value: unknown): Buffer {
   const hash = createHash('sha256');
@@ -67,7 +67,7 @@ export function hashOf(value: unknown): Buffer {
   return hash.digest();
 }
 
-/** Each part with its kind and length before it, so that no two values read alike. */
+/** Adds each part after its kind and its length, so that no two values give the same bytes. */
 function digest(value: unknown, add: (kind: string, bytes: Uint8Array) => void): void {
   if (value instanceof Uint8Array) {
     add('b', value);
@@ -83,7 +83,7 @@ function digest(value: unknown, add: (kind: string, bytes: Uint8Array) => void):
     }
   } else {
     const text = String(value);
-    // Lone halves of surrogates have no UTF-8; encodePath keeps them apart, letter by letter.
+    // Lone surrogates have no UTF-8; encodePath gives each of them its own bytes.
     add(typeof value, text.isWellFormed() ? Buffer.from(text) : encodePath(text));
   }
 }

@@ -8,8 +8,8 @@ import { migrations } from './migrations.ts';
 export type Db = Database.Database;
 
 /**
- * Opens the database, alone: WAL, so that accepting a run takes no fsync and a killed process loses nothing that it told.
- * A power cut may lose the last moments (synchronous = NORMAL), never the whole.
+ * Opens the database for this process only. With WAL, accepting a run needs no fsync, and a killed process loses nothing that it has
+ * confirmed. A power cut may lose the last moments (synchronous = NORMAL), but not the whole database.
  * @throws journal.locked, journal.broken, journal.newer
  */
 export function openDatabase(file: string): Db {
@@ -18,8 +18,8 @@ export function openDatabase(file: string): Db {
     if (file !== ':memory:') create(file);
     db = new Database(file, { timeout: 2_000 });
     db.pragma('locking_mode = EXCLUSIVE');
-    refuseNewer(db, file); // before anything is written
-    if (versionOf(db) === 0) db.pragma('auto_vacuum = INCREMENTAL'); // before the first table, or it is not heard
+    refuseNewer(db, file); // before any write
+    if (versionOf(db) === 0) db.pragma('auto_vacuum = INCREMENTAL'); // it only works before the first table
     db.pragma('journal_mode = WAL');
     db.pragma('synchronous = NORMAL');
     db.pragma('foreign_keys = ON');
@@ -31,7 +31,7 @@ export function openDatabase(file: string): Db {
   }
 }
 
-/** Only we may read it: it holds what people wrote. */
+/** Creates the file with access for this user only: it holds users' files. */
 function create(file: string): void {
   makeFolderSync(dirname(file), 0o700);
   if (!existsSync(file)) closeSync(openSync(file, 'wx', 0o600));
@@ -57,7 +57,7 @@ function migrate(db: Db): void {
   upgrade.exclusive();
 }
 
-/** It can't be read or written where it is, which says nothing about what is in it. */
+/** Errors of the path or the file system. They do not mean that the content is broken. */
 const outOfReach = /^(E(NOENT|EXIST|ACCES|PERM|ROFS|NOTDIR|ISDIR|LOOP|NAMETOOLONG)|SQLITE_(CANTOPEN|READONLY|PERM).*)$/;
 
 function journalError(error: unknown, file: string): KatafleetError {

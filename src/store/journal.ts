@@ -14,21 +14,21 @@ import { isSameRequest, RequestHashes } from './request-hash.ts';
 import { attemptOf, summaryOf } from './run-rows.ts';
 import { statements, stoppedInIt } from './run-statements.ts';
 
-/** Results forgotten for the sake of one. */
+/** Most results that are removed to make room for one. */
 const mostForgotten = 16;
-/** Rows forgotten in one transaction. */
+/** Rows that are removed in one transaction. */
 const batch = 500;
 
 /**
- * What must outlive the process: accepted runs, their attempts, their one result; what happened to nodes; maintenance.
- * Times are Unix ms. Every call is one transaction, and done when it returns.
+ * Stores what must outlive the process: accepted runs, their attempts and results, events of nodes, maintenance. Times are Unix ms.
+ * Each call is one transaction, which is complete when the call returns.
  */
 export class Journal extends NodeBook implements Disposable {
-  /** Made once per journal: which fleet its containers belong to. */
+  /** Created once per journal: it marks the containers of this fleet. */
   readonly identity: string;
-  /** Counts up with each opening: what carries an older one is left over. */
+  /** Increases at each opening: a container with an older one is a leftover. */
   readonly epoch: number;
-  /** When the journal was made, Unix ms. */
+  /** When the journal was created (Unix ms). */
   readonly since: number;
   readonly #db: Db;
   readonly #hashes = new RequestHashes();
@@ -59,14 +59,18 @@ export class Journal extends NodeBook implements Disposable {
     this.#sequence = db.prepare<[], { last: number | null }>('SELECT max(sequence) AS last FROM runs').get()?.last ?? 0;
   }
 
-  /** `:memory:` keeps it nowhere. Beyond `keepBytes` of results the oldest are forgotten, with their runs. @throws journal.locked, journal.broken, journal.newer */
+  /**
+   * Opens a journal; `:memory:` stores nothing on disk. If the results exceed `keepBytes`, the oldest runs are removed with their
+   * results.
+   * @throws journal.locked, journal.broken, journal.newer
+   */
   static open(file: string, { keepBytes = Infinity }: { keepBytes?: number } = {}): Journal {
     return new Journal(openDatabase(file), keepBytes);
   }
 
   /**
-   * Writes a run down, or finds the one that the same tenant's same key was given to.
-   * @throws request.conflict when that one was another; request.invalid
+   * Stores a run, or returns the run that has the same tenant and key.
+   * @throws request.conflict if that run's request differs; request.invalid
    */
   accept(run: { id: string; tenant: string; key?: string; said?: object; request: RunRequest; placing: Placing; at: number }): {
     id: string;
@@ -86,7 +90,7 @@ export class Journal extends NodeBook implements Disposable {
     })();
   }
 
-  /** The run that a tenant's key was given to. @throws request.conflict when that was another request */
+  /** Returns the run that has a tenant's key. @throws request.conflict if that run's request differs */
   known(tenant: string, key: string, said: object): string | undefined {
     return this.#known(tenant, key, this.#hashes.of(said));
   }
@@ -99,7 +103,7 @@ export class Journal extends NodeBook implements Disposable {
     });
   }
 
-  /** An attempt begins; numbers only grow. @throws internal for a run that is over or a number that is not the next */
+  /** Stores that an attempt begins. @throws internal for a run that has ended, or for a number that is not the next */
   begin(id: string, attempt: number, where: { node: string; warm?: boolean; resumed?: boolean }, at: number): void {
     this.#db.transaction(() => {
       if (this.#sql.begin.run(attempt, id, attempt).changes !== 1) {
@@ -116,7 +120,7 @@ export class Journal extends NodeBook implements Disposable {
     })();
   }
 
-  /** An attempt is over without a result, and the run waits again. False when it was not the current one any more. */
+  /** Stores that an attempt ended without a result; the run waits again. Returns false if it was not the current attempt. */
   lost(id: string, attempt: number, reason: string, at: number): boolean {
     return this.#db.transaction(() => {
       this.#sql.endAttempt.run('lost', reason, at, id, attempt);
@@ -124,12 +128,12 @@ export class Journal extends NodeBook implements Disposable {
     })();
   }
 
-  /** A katafleet that ends in peace leaves the run to the next one: this attempt counts as no try. */
+  /** Stores that katafleet ended before the attempt did. The next katafleet runs it again, and this attempt does not count. */
   stopped(id: string, attempt: number, at: number): boolean {
     return this.lost(id, attempt, stoppedInIt, at);
   }
 
-  /** Accepts the one result. False, and nothing is kept, when the run is over or a newer attempt has begun. */
+  /** Accepts a run's only result. Returns false and stores nothing if the run has ended or a newer attempt has begun. */
   finish(id: string, attempt: number, result: RunResult, at: number): boolean {
     return this.#db.transaction(() => {
       if (this.#sql.finish.run(at, id, attempt).changes !== 1) return false;
@@ -145,7 +149,7 @@ export class Journal extends NodeBook implements Disposable {
     })();
   }
 
-  /** Makes room for a result: a few of the oldest go for each that comes, so that no call takes long. */
+  /** Removes a few of the oldest results for each new one, so that no call takes long. */
   #forgetOldest(but: string): void {
     if (this.#resultBytes <= this.#keepBytes) return;
     for (const { run, bytes } of this.#sql.oldestResults.all(but, mostForgotten)) {
@@ -155,7 +159,7 @@ export class Journal extends NodeBook implements Disposable {
     }
   }
 
-  /** The run is over without a result. False when it was over before, or the attempt is not the current one. */
+  /** Stores that a run ended without a result. Returns false if it had ended before, or the attempt is not the current one. */
   fail(id: string, attempt: number | undefined, error: { code: string; message: string; hint?: string }, at: number): boolean {
     return this.#db.transaction(() => {
       if (this.#sql.fail.run({ state: 'failed', error: JSON.stringify(error), at, id, attempt: attempt ?? null }).changes !== 1)
@@ -175,13 +179,13 @@ export class Journal extends NodeBook implements Disposable {
     })();
   }
 
-  /** A run with all of its result in memory. */
+  /** Returns a run with its whole result in memory. */
   get(id: string): RunRecord | undefined {
     const record = this.look(id);
     return record && { ...record, result: record.result && whole(record.result) };
   }
 
-  /** A run without its large files in memory. */
+  /** Returns a run without its large files in memory. */
   look(id: string): KeptRecord | undefined {
     const row = this.#sql.byId.get(id);
     if (!row) return undefined;
@@ -199,7 +203,7 @@ export class Journal extends NodeBook implements Disposable {
     return row.bytes;
   }
 
-  /** Bytes of memory that it takes to tell a run's result as JSON, where its large files go piece by piece; 0 where there is none. */
+  /** Returns the memory that a run's result needs as JSON (bytes), if its large files are sent piece by piece; 0 if it has no result. */
   resultBytes(id: string): number {
     return this.#sql.resultBytes.get(id)?.bytes ?? 0;
   }
@@ -208,20 +212,20 @@ export class Journal extends NodeBook implements Disposable {
     return this.#sql.attempts.all(id).map(attemptOf);
   }
 
-  /** What a run that is not over asked for. */
+  /** Returns the request of a run that has not ended. */
   request(id: string): RunRequest | undefined {
     const row = this.#sql.request.get(id);
     return row && decodeRequest(row.bytes);
   }
 
-  /** Newest first, without results. */
+  /** Lists runs without their results, newest first. */
   list({ limit, state, tenant }: { limit: number; state?: RunState; tenant?: string }): RunSummary[] {
     return this.#sql.list.all({ limit, state: state ?? null, tenant: tenant ?? null }).map(summaryOf);
   }
 
   /**
-   * Runs that are not over, in the order of their acceptance. `abandoned`: attempts that katafleet itself died in; `stopped`:
-   * those that it ended in peace, or that were none of the run's tries.
+   * Returns the runs that have not ended, in the order of acceptance. `abandoned`: attempts during which katafleet itself died;
+   * `stopped`: attempts that katafleet ended in order, or that do not count for another reason.
    */
   *unfinished(): Generator<UnendedRun> {
     for (const row of this.#sql.open.all()) {
@@ -236,17 +240,17 @@ export class Journal extends NodeBook implements Disposable {
     return counts;
   }
 
-  /** When each image, by its canonical name, was last asked for. */
+  /** Returns the time of the last request for each image, by the image's canonical name. */
   imageUses(): Map<string, number> {
     return new Map(this.#sql.uses.all().map(({ image, used_at }) => [image, used_at]));
   }
 
-  /** Forgets runs that were over, and events that happened, before a time; keys of forgotten runs can be used again. */
+  /** Removes runs that ended, and events that happened, before a time. Keys of removed runs can be used again. */
   async prune({ resultsBefore, eventsBefore }: { resultsBefore: number; eventsBefore: number }): Promise<{ runs: number; events: number }> {
     let runs = 0;
     for (let gone = batch; gone === batch && this.#db.open; runs += gone) {
       gone = this.#sql.pruneRuns.run(resultsBefore, batch).changes;
-      await setImmediate(); // runs go on in between
+      await setImmediate(); // lets other work run in between
     }
     if (!this.#db.open) return { runs, events: 0 };
     this.#resultBytes = this.#sql.allResultBytes.get()?.bytes ?? 0;

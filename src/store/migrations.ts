@@ -1,4 +1,4 @@
-/** The tables, forward only: each entry takes the version before it one further. Entries are never changed. */
+/** The SQL of each schema version: each entry upgrades from the version before. Existing entries are never changed. */
 export const migrations: readonly string[] = [
   `
   CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -41,7 +41,7 @@ export const migrations: readonly string[] = [
   CREATE TABLE nodes (name TEXT PRIMARY KEY, cordoned INTEGER NOT NULL, draining INTEGER NOT NULL) WITHOUT ROWID;
   CREATE TABLE maintenance (job TEXT PRIMARY KEY, started_at INTEGER, ended_at INTEGER, outcome TEXT, detail TEXT) WITHOUT ROWID;
   `,
-  // Large files of results, in pieces: no result is in memory as one value of SQLite's, which copies it twice and bounds it.
+  // Large files of results, in pieces: SQLite bounds a value and copies it twice, so no whole result is one value.
   `
   CREATE TABLE pieces (run TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE, number INTEGER NOT NULL, bytes BLOB NOT NULL);
   CREATE UNIQUE INDEX pieces_run ON pieces (run, number);

@@ -8,7 +8,7 @@ export interface MaintenanceRecord {
   detail: string | undefined;
 }
 
-/** The journal's smaller books: what happened to nodes, what people decided about them, how maintenance went. Times are Unix ms. */
+/** The journal's tables of node events, users' decisions about nodes, and maintenance. Times are Unix ms. */
 export class NodeBook {
   readonly #sql;
 
@@ -38,7 +38,7 @@ export class NodeBook {
     this.#sql.event.run(at, node, kind, detail.slice(0, 2_000));
   }
 
-  /** Newest first. */
+  /** Lists events, newest first. */
   events({ node, limit }: { node?: string; limit: number }): NodeEvent[] {
     return this.#sql.events.all({ node: node ?? null, limit });
   }
@@ -47,7 +47,7 @@ export class NodeBook {
     return this.#sql.prune.run(before).changes;
   }
 
-  /** What people decided, of every node that anybody ever decided about. */
+  /** Returns the decisions about every node that has had one. */
   nodeSettings(): { name: string; cordoned: boolean; draining: boolean }[] {
     return this.#sql.nodes.all().map(({ name, cordoned, draining }) => ({ name, cordoned: cordoned === 1, draining: draining === 1 }));
   }

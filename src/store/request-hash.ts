@@ -1,12 +1,15 @@
 import { hashOf } from './codec.ts';
 
 /**
- * The first byte of a hash over what a client said. Earlier releases wrote the bare 32 bytes of a hash over the request as it was
- * understood.
+ * The first byte of a hash of a request as the client sent it. Earlier releases stored the bare 32 bytes of a hash of the parsed
+ * request.
  */
 const overWhatWasSaid = Buffer.from([2]);
 
-/** Hashes over what clients said, before any default: the defaults may be others by the time a client asks again. Once for each value. */
+/**
+ * Hashes requests as clients sent them, before defaults are filled in: defaults may change before a client repeats a request. Each
+ * value is hashed once.
+ */
 export class RequestHashes {
   readonly #known = new WeakMap<object, Buffer>();
 
@@ -20,7 +23,7 @@ export class RequestHashes {
 }
 
 /**
- * Whether a key's earlier request was the same. A hash of an earlier release is over the request with its defaults, which are not
- * known any more: then the key's word is enough.
+ * Whether the earlier request of a key was the same. A hash of an earlier release includes the defaults of that time, which are unknown
+ * now: then the same key is enough.
  */
 export const isSameRequest = (earlier: Buffer, hash: Buffer): boolean => earlier.length !== hash.length || earlier.equals(hash);

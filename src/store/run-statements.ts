@@ -5,15 +5,15 @@ import type { AttemptRow, RunRow } from './run-rows.ts';
 
 /** The reason of an attempt that was lost because katafleet died. */
 const diedInIt = 'katafleet ended in the middle of it';
-/** The reason of an attempt that was lost because katafleet was told to end and could not wait for it. */
+/** The reason of an attempt that was lost because katafleet was stopped and could not wait for it. */
 export const stoppedInIt = 'katafleet was stopped in the middle of it';
-/** How many times its size a result takes when it becomes JSON as a whole: its bytes twice, base64, the text twice, bytes again. */
+/** Memory for a result as JSON, as a multiple of its size: its bytes twice, base64, the text twice, bytes again. */
 const asJson = 8;
-/** Bytes of a result's pieces that are in memory at once on their way to a client. */
+/** Bytes of a result's pieces that are in memory at once while they are sent to a client. */
 const onTheirWay = 4 * MiB;
 
 /**
- * The journal's statements on runs, attempts, requests and results.
+ * Prepares the journal's statements on runs, attempts, requests and results.
  * @internal the types of better-sqlite3 that it returns have no name that a declaration file could use
  */
 export function statements(db: Db) {
@@ -32,7 +32,7 @@ export function statements(db: Db) {
     endAttempt: db.prepare("UPDATE attempts SET state = ?, reason = ?, ended_at = ? WHERE run = ? AND number = ? AND state = 'running'"),
     endAttempts: db.prepare("UPDATE attempts SET state = ?, reason = ?, ended_at = ? WHERE run = ? AND state = 'running'"),
     lost: db.prepare("UPDATE runs SET state = 'waiting' WHERE id = ? AND ended_at IS NULL AND state = 'running' AND attempt = ?"),
-    // One journal has one katafleet: what was under way when it is opened is under way no more.
+    // Only one katafleet uses a journal: an attempt that was under way when it is opened has ended.
     orphanAttempts: db.prepare(
       `UPDATE attempts SET state = 'lost', reason = '${diedInIt}', ended_at = ?
         WHERE state = 'running' AND run IN (SELECT id FROM runs WHERE ended_at IS NULL)`,
