@@ -6,8 +6,8 @@ import { encodeBack } from '../../protocol/requests.ts';
 import type { Job } from '../job.ts';
 
 /**
- * Tells the supervisor what shall come back, where it understands. In a session's sandbox it forgets so what the run before
- * wanted. Whether it sends no more than that.
+ * Tells the supervisor which files shall come back, if it can limit them. In a session's sandbox this replaces the limits of the run
+ * before. Returns whether it will send only those.
  */
 export async function askBack(conversation: Conversation, { back }: Job, session: boolean): Promise<boolean> {
   if (!conversation.can(ability.back)) return false;
@@ -16,14 +16,14 @@ export async function askBack(conversation: Conversation, { back }: Job, session
 }
 
 /**
- * Instructions of its globs that a run has for all the names of an answer: half a second, in which nobody else is served. Who wrote both
- * the globs and the program could need minutes.
+ * Bound on the steps that matching a run's globs against all names of an answer may take: half a second, which blocks all other work. A
+ * hostile client controls the globs and the names, and could make it minutes.
  */
 const mostSteps = 50_000_000;
 
 /**
- * What was wanted of what came: an older supervisor sends all, and none is trusted. What there is no more time for is taken as it came:
- * what is not wanted does no harm.
+ * Returns the wanted part of the changes: an older supervisor sends everything, and no supervisor is trusted. Changes beyond {@link
+ * mostSteps} stay unfiltered, which is harmless.
  */
 export function wantedOf<T extends Omit<Changes, 'files'> & { files: { path: string }[] }>(
   changes: T,

@@ -7,30 +7,30 @@ import { failure } from './execute.ts';
 import type { PacedRoom } from '../room/paced-room.ts';
 
 /**
- * What one answer may hold beside the contents of files, whose bounds are the profile's: the one place where lists and strings
- * that a sandbox sends are bounded. What is beyond `names` and `listed` is counted as omitted: a program can bring it about, and
- * an older supervisor sends it. What is beyond `entries` only a supervisor in hostile hands sends.
+ * Bounds of one answer beside the contents of files, which the profile bounds. All lists and strings that a sandbox sends are bounded
+ * here. Names beyond `names` and `listed` are counted as omitted: a program can cause them, and an older supervisor sends them. Only a
+ * compromised supervisor sends more than `entries`.
  */
 export const answerLimits = {
   /** Bytes of the names of all files and folders. */
   names: 8 * MiB,
-  /** What is told of by name as omitted, and its bytes. */
+  /** Most omissions that are listed by name, and the bytes of their names. */
   listed: 1_000,
   listedBytes: MiB,
-  /** Folders, deletions and omissions in all. */
+  /** Folders, deletions and omissions together. */
   entries: 1_000_000,
 } as const;
 
-/** The files and folders that were there before, so that they can be deleted: how many, and the bytes of their names. */
+/** The files and folders that were there before and can be deleted: their number, and the bytes of their names. */
 export interface Before {
   entries: number;
   bytes: number;
 }
 
-/** As much as a supervisor remembers at all: docs/protocol.md. */
+/** The most that a supervisor remembers (docs/protocol.md). */
 const anythingBefore: Before = { entries: answerLimits.entries, bytes: 64 * MiB };
 
-/** The entries of a sandbox's folder as a bound on what can be deleted from it. */
+/** Returns the bound on deletions from a sandbox's folder that has these entries. */
 export function beforeOf(paths: Iterable<string>): Before {
   const before = { entries: 0, bytes: 0 };
   for (const path of paths) {
@@ -40,13 +40,13 @@ export function beforeOf(paths: Iterable<string>): Before {
   return before;
 }
 
-/** What changed, without the bytes. */
+/** Changes without the contents of files. */
 export interface Listing extends Omit<Changes, 'files'> {
   files: ListedFile[];
 }
 
 /**
- * Reads the answer to COLLECT, holding the supervisor to the bounds that OPEN gave it.
+ * Reads the answer to COLLECT, and checks it against the bounds that OPEN gave.
  * @throws ConversationLost, protocol.broken, what the room throws
  */
 export async function download(
@@ -128,24 +128,24 @@ async function answer(
         others += 1;
         break;
       case 'collected':
-        if (reply.files !== files || reply.bytes !== bytes) throw conversation.break('a count of files that is not what it sent');
+        if (reply.files !== files || reply.bytes !== bytes) throw conversation.break('a count of files that differs from what it sent');
         changes.omittedCount = reply.omitted + left;
         return changes;
       case 'fail': {
-        // The steps are over: what they printed is kept.
+        // The steps have ended, and their output is kept.
         const error = failure(reply);
         throw new ConversationLost(error.message, error);
       }
       default:
         throw conversation.break(`"${reply.kind}" among the changed files`);
     }
-    if (others > answerLimits.entries) throw conversation.break('more folders and omissions than a sandbox is looked through for');
+    if (others > answerLimits.entries) throw conversation.break('more folders and omissions than a sandbox may have');
   }
 }
 
 /**
- * A file's bytes; they are read and dropped where the file is not wanted. The size is within the profile's bounds and there is room
- * for it, so that one buffer takes them all: a buffer that grows leaves as much again behind.
+ * Reads a file's bytes; drops them if the file is not wanted. The size is within the profile's bounds and has room, so one buffer of
+ * that size takes them all: a growing buffer would leave as much garbage again.
  */
 async function content(conversation: Conversation, size: number, wanted: boolean): Promise<Buffer> {
   const bytes = wanted ? Buffer.allocUnsafeSlow(size) : Buffer.alloc(0);

@@ -13,12 +13,12 @@ import { encodeFrame, hostFrame } from '../../protocol/frames.ts';
 import type { OutputRoom } from '../room/output-budget.ts';
 import { fieldsOf, StepOutput, tailOf } from './step-output.ts';
 
-/** Bytes of one step's standard input at most: STDIN's bound in docs/protocol.md. */
+/** Most bytes of a step's standard input: STDIN's bound in docs/protocol.md. */
 export const mostStdin = 64 * MiB;
-/** What FAIL says where not the sandbox's disk is full but what the supervisor remembers of names: E2BIG. */
+/** The errno of FAIL (E2BIG) if the supervisor's memory of names is full, and not the sandbox's disk. */
 const tooManyNames = 7;
 
-/** Runs one step to its end. Reads nothing beyond RESULT. @throws request.invalid, sandbox.failed, protocol.broken */
+/** Runs one step until it ends. Reads nothing after RESULT. @throws request.invalid, sandbox.failed, protocol.broken */
 export async function executeStep(
   conversation: Conversation,
   index: number,
@@ -26,14 +26,14 @@ export async function executeStep(
   profile: Profile,
   options: {
     collect: boolean;
-    /** For steps of katafleet's own, and where the profile has a network. */
+    /** For katafleet's own steps, and if the profile has a network. */
     keepNetwork?: boolean;
-    /** Processes that the sandbox's uid may have on the whole node, where the container has no pids limit; 0 if absent: no such limit. */
+    /** Most processes of the sandbox's uid on the whole node, if the container has no pids limit; 0 or absent means no such limit. */
     processes?: number;
     signal?: AbortSignal | undefined;
     onOutput?: OnOutput | undefined;
     onStarted?: () => void;
-    /** Where the output is counted; there is room for all if absent. */
+    /** Counts the output; if absent, all output is kept. */
     output?: OutputRoom | undefined;
   },
 ): Promise<StepResult> {
@@ -46,7 +46,7 @@ export async function executeStep(
   const tell = async (stream: Stream, bytes: Buffer) => {
     if (bytes.length > 0) await options.onOutput?.(index, stream, bytes);
   };
-  const kill = () => void conversation.send(encodeFrame(hostFrame.kill)).catch(() => undefined); // a lost stream shows in next()
+  const kill = () => void conversation.send(encodeFrame(hostFrame.kill)).catch(() => undefined); // next() reports a lost stream
   if (options.signal?.aborted) kill();
   options.signal?.addEventListener('abort', kill, { once: true });
   try {
@@ -93,7 +93,7 @@ export async function executeStep(
   }
 }
 
-/** As execve(2) takes them. */
+/** Returns environment variables in the form of execve(2). */
 export const variablesOf = (env: Readonly<Record<string, string>>): string[] =>
   Object.entries(env).map(([name, value]) => `${name}=${value}`);
 
@@ -124,12 +124,12 @@ async function sendStep(
   await conversation.send(exec);
 }
 
-/** The profile with what the step says for itself. */
+/** Returns the profile with the step's own limits. */
 function limitsOf({ limits }: Step, profile: Profile): Profile {
   return { ...profile, ...eachLimit(ownLimits, (name) => limits?.[name] ?? profile[name]) };
 }
 
-/** Out of memory wins: whatever else is seen after the kernel killed a process follows from that. */
+/** Out of memory comes first: the other signs follow from the process that the kernel killed. */
 function outcomeOf(result: RawResult): Outcome {
   if (result.oomKills > 0) return { kind: 'out_of_memory' };
   switch (result.how) {
@@ -147,7 +147,7 @@ function outcomeOf(result: RawResult): Outcome {
   }
 }
 
-/** FAIL as an error of ours. */
+/** Converts FAIL to an error. */
 export function failure(reply: { reason: string; errno: number; message: string; path: string }): KatafleetError {
   const about = reply.path === '' ? '' : ` (${reply.path})`;
   if (reply.reason === 'no_space' && reply.errno === tooManyNames) {

@@ -1,22 +1,22 @@
 import { KiB } from '../../base/units.ts';
 
-/** Bytes that are set aside at once: as many as came already, within these bounds. */
+/** Bytes that are allocated ahead: as many as have come so far, within these bounds. */
 const spare = { least: 1_024, most: 256 * KiB };
 const nothing = Buffer.alloc(0);
 
 /**
- * Bytes that come in pieces of any size, kept in a few blocks: a million pieces of one byte take a megabyte, where a list of them
- * would take a hundred. At most 256 KiB more than what came are set aside.
+ * Gathers bytes that come in pieces of any size in a few blocks: a million pieces of one byte take a megabyte, where a list of them
+ * would take a hundred. Allocates at most 256 KiB more than has come.
  */
 export class Gathered {
   readonly #most: number;
   readonly #full: Buffer[] = [];
   #block = nothing;
-  /** Bytes in the block. */
+  /** Bytes used in the block. */
   #used = 0;
   #length = 0;
 
-  /** @param most bytes that will come at most; the caller checks that no more do */
+  /** @param most most bytes that will come; the caller checks that */
   constructor(most: number) {
     this.#most = most;
   }
@@ -25,7 +25,7 @@ export class Gathered {
     return this.#length;
   }
 
-  /** @throws RangeError beyond the most */
+  /** Adds a piece. @throws RangeError beyond `most` */
   add(piece: Uint8Array): void {
     const length = this.#length + piece.length;
     if (length > this.#most) throw new RangeError(`${length} bytes where at most ${this.#most} were to come`);
@@ -46,13 +46,13 @@ export class Gathered {
     this.#used = 0;
   }
 
-  /** The last bytes, at most `most` of them, which are no more than a block has at least. */
+  /** Returns the last bytes, at most `most`, which must not exceed the least size of a block. */
   last(most: number): Buffer {
     const end = this.#block.subarray(Math.max(0, this.#used - most), this.#used);
     return end.length === most ? end : Buffer.concat([this.#full.at(-1)?.subarray(end.length - most) ?? nothing, end]);
   }
 
-  /** All that came, without spare room. */
+  /** Returns all bytes, without spare memory. */
   done(): Buffer {
     return Buffer.concat([...this.#full, this.#block.subarray(0, this.#used)], this.#length);
   }

@@ -1,4 +1,4 @@
-/** The last bytes, at most so many, of what comes in pieces of any size. They take as much memory from the beginning on. */
+/** Keeps the last bytes of what comes in pieces of any size. Its memory is allocated at the beginning and does not grow. */
 export class LastBytes {
   readonly #ring: Buffer;
   #received = 0;
@@ -18,7 +18,7 @@ export class LastBytes {
     this.#ring.set(last.subarray(first.length), 0);
   }
 
-  /** They are the caller's own: without spare room. */
+  /** Returns the bytes in a buffer that belongs to the caller, without spare memory. */
   done(): Buffer {
     const at = this.#received % this.#ring.length;
     if (this.#received <= this.#ring.length) return Buffer.from(this.#ring.subarray(0, this.#received));

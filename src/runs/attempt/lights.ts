@@ -6,7 +6,7 @@ import { type Outcome, outcomeFacts } from '../../model/outcome.ts';
 
 const compiled = new Map<string, RE2JS>();
 
-/** A pattern, compiled once, multi-line. @throws recipe.invalid */
+/** Compiles a multi-line pattern; each is compiled once. @throws recipe.invalid */
 export function compilePattern(pattern: string): RE2JS {
   let expression = compiled.get(pattern);
   if (!expression) {

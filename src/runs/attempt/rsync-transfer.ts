@@ -20,24 +20,24 @@ interface Module extends AsyncDisposable {
   command: { argv: string[]; env: Record<string, string>; stdin?: NonNullable<Step['stdin']> };
 }
 
-/** What the transfer needs of the rsync house: modules that live as long as one transfer. */
+/** What a transfer needs of rsync: modules that exist as long as one transfer. */
 export interface RsyncModules {
   readonly timeoutMs: number;
-  /** Changes of fewer bytes come on the conversation, where so few are back sooner. */
+  /** Changes of fewer bytes are sent over the conversation, which is faster for them. */
   readonly pushFrom: number;
   check(path: string): Promise<void>;
   pull(path: string): Promise<Module>;
   drop(listed: readonly ListedFile[]): Promise<Module & { take(): Promise<ReturnedFile[] | undefined> }>;
-  /** Told of what went wrong and was made good. */
+  /** Reports a failure that the transfer worked around. */
   trouble(message: string): void;
 }
 
-/** What rsync itself may say, bytes. */
+/** Most bytes of rsync's own output. */
 const saidCap = 16 * KiB;
-/** Numbers of steps that are not the run's. */
+/** Numbers of katafleet's own steps; a run's steps are numbered from 0. */
 const steps = { pull: 0xffff_fff0, push: 0xffff_fff1 } as const;
 
-/** Runs whose request names an rsync source have it fetched; all others travel on the conversation. */
+/** Fetches the files by rsync if the request names an rsync source; otherwise they travel over the conversation. */
 export function transfersWith(rsync: RsyncModules | undefined): Transfers {
   return {
     check: async ({ request }) => {
@@ -58,9 +58,9 @@ export function transfersWith(rsync: RsyncModules | undefined): Transfers {
 }
 
 /**
- * Before the user's first step a step of katafleet's own fetches the files, after the last one another sends back what the
- * supervisor lists as changed: both with the container's network, which the user's steps don't have. Each uses a module
- * that is made for it and is gone before anything else runs.
+ * Before the user's first step, a step of katafleet's own fetches the files. After the last one, another sends back the files that the
+ * supervisor lists as changed. Both have the container's network, which the user's steps do not have. Each uses its own module, which
+ * is removed before anything else runs.
  */
 class RsyncTransfer implements Transfer {
   readonly collectsWithStep = false;
@@ -90,7 +90,7 @@ class RsyncTransfer implements Transfer {
     {
       await using module = await this.#rsync.pull(this.#path);
       const result = await this.#step(steps.pull, module, this.#signal);
-      // What was cancelled goes on to its first step, which is ended at once.
+      // A cancelled run goes on to its first step, which ends at once.
       const fault = result.outcome.kind === 'cancelled' ? undefined : pullFault(result, this.#job.image, this.#path);
       if (fault) throw fault;
     }
@@ -110,7 +110,7 @@ class RsyncTransfer implements Transfer {
     await room?.take(bytes, this.#rsync.timeoutMs);
     const files = listed.files.length === 0 ? [] : little ? undefined : await this.#push(listed.files);
     if (files) return { ...listed, files };
-    // What rsync could not bring, a file that its owner may not read for instance, comes as from any other sandbox.
+    // Files that rsync could not send, such as one that its owner may not read, are sent over the conversation.
     await conversation.send(encodeFrame(hostFrame.collect));
     return wantedOf(await download(conversation, this.#job.profile, undefined, room), this.#job.back);
   }
@@ -121,24 +121,24 @@ class RsyncTransfer implements Transfer {
       const result = await this.#step(steps.push, module);
       const { outcome } = result;
       if (outcome.kind === 'exited' && outcome.code === 0) return await module.take();
-      this.#rsync.trouble(`what changed in a sandbox came without rsync, which ended with ${endingOf(result)}`);
+      this.#rsync.trouble(`the changes of a sandbox came without rsync, which ended with ${endingOf(result)}`);
     } catch (error) {
       if (error instanceof ConversationLost || (error instanceof KatafleetError && error.code === 'protocol.broken')) throw error;
-      this.#rsync.trouble(`what changed in a sandbox came without rsync: ${messageOf(error)}`);
+      this.#rsync.trouble(`the changes of a sandbox came without rsync: ${messageOf(error)}`);
     }
     return undefined;
   }
 
   #step(number: number, { command }: Module, signal?: AbortSignal): Promise<StepResult> {
     const { profile } = this.#job;
-    // The program's own limits are not rsync's; System V IPC stays as closed as the profile has it.
+    // The program's limits do not apply to rsync, but System V IPC stays as limited as in the profile.
     const own = profileOf({ wallMs: this.#rsync.timeoutMs, stdout: saidCap, stderr: saidCap, fileSize: limits.fileSize.max });
     const step = { ...command, required: false };
     return executeStep(this.#lease.conversation, number, step, { ...own, shm: profile.shm }, { collect: false, keepNetwork: true, signal });
   }
 }
 
-/** What a pull that did not succeed means, by rsync's exit codes (rsync(1), EXIT VALUES). */
+/** Returns the error of a failed pull, by rsync's exit codes (rsync(1), EXIT VALUES). */
 export function pullFault(result: StepResult, image: string, path: string): KatafleetError | undefined {
   const { outcome } = result;
   const code = outcome.kind === 'exited' ? outcome.code : undefined;
@@ -154,7 +154,8 @@ export function pullFault(result: StepResult, image: string, path: string): Kata
       hint: 'install rsync in it, or give the files with the run',
     });
   }
-  if (code === 1 || code === 2 || code === 4) return new KatafleetError('rsync.image', `the rsync of ${image} does not do: ${why}`);
+  if (code === 1 || code === 2 || code === 4)
+    return new KatafleetError('rsync.image', `the rsync of the image ${image} can't be used: ${why}`);
   if (code === 23 || code === 24) return new KatafleetError('file.unreadable', `not all files of ${path} could be read: ${why}`);
   return new KatafleetError('rsync.failed', `the files of ${path} could not be fetched: ${why}`);
 }

@@ -20,38 +20,41 @@ import { streamTransfer, type Transfer } from './transfer.ts';
 export interface AttemptOptions extends RunOptions {
   /** Whether the sandbox has served its session before. */
   resumed?: boolean;
-  /** How long the sandbox may serve beyond this run, ms; 0 if absent. */
+  /** How long the sandbox may serve after this run (ms); 0 if absent. */
   sessionMs?: number;
-  /** Where what comes back is counted. It is closed as soon as the attempt fails; else by the caller, when the result is written down. */
+  /** Counts the bytes that come back. It is closed as soon as the attempt fails; else the caller closes it, when the result is stored. */
   room?: Room | undefined;
-  /** Where its output is counted; there is room for all if absent. */
+  /** Counts the output; if absent, all output is kept. */
   output?: OutputRoom | undefined;
 }
 
-/** A timer of Node's that is asked for longer fires at once. */
+/** A Node timer with a longer time fires at once (ms). */
 const longestTimerMs = 2 ** 31 - 1;
-/** Past all its steps' time a sandbox gets this long to receive, collect and say so, ms. */
+/** Time that a sandbox gets beyond the time of its steps, to receive and send files (ms). */
 const graceMs = 60_000;
 
-/** What one attempt came to. */
+/** The result of one attempt. */
 export type Attempt =
-  /** `ended`: its sandbox has ended with it, and no session has a use for it. */
+  /** `ended`: the sandbox has ended, so a session cannot use it again. */
   | { kind: 'done'; result: RunEnd; executedAt: number; ended: boolean }
-  /** The sandbox went away, and nothing shows that the run is to blame. `started`: its command had begun. `result`: what came of it until then. */
+  /** The sandbox ended, and nothing shows that the run caused it. `started`: its command had begun. `result`: the result so far. */
   | { kind: 'lost'; reason: string; started: boolean; silent: boolean; result: RunEnd; executedAt: number };
 
-/** What the sandbox has to say of a run. */
+/** The part of a run's result that the sandbox gives. */
 type RunEnd = Pick<RunResult, 'outcome' | 'light' | 'steps' | 'changes'>;
 
 interface Served {
   steps: StepResult[];
   changes: Changes;
   executedAt: number;
-  /** The last outcome, where it is not that of a step. */
+  /** The last outcome, if it is not that of a step. */
   ending?: Outcome;
 }
 
-/** One attempt at a run in a sandbox of its own. @throws for what is no outcome and not the node's fault: a file that does not fit */
+/**
+ * Makes one attempt at a run in a sandbox of its own.
+ * @throws a fault that is neither an outcome nor the node's, such as a file that does not fit
+ */
 export async function attempt(
   lease: Lease,
   job: Job,
@@ -83,7 +86,7 @@ class AttemptLost extends Error {
   }
 }
 
-/** Fills in what comes of the run as it comes. @throws AttemptLost */
+/** Serves the run and fills in its results as they come. @throws AttemptLost */
 async function serve(
   { sandbox, conversation, lost, user }: Lease,
   job: Job,
@@ -93,19 +96,19 @@ async function serve(
 ): Promise<void> {
   const { profile, steps } = job;
   const budget = steps.reduce((sum, step) => sum + (step.limits?.wallMs ?? profile.wallMs), graceMs + transfer.extraMs);
-  // The supervisor keeps the deadlines; this is for a node that stops answering.
+  // The supervisor enforces the deadlines; this ends an attempt on a node that has stopped answering.
   const watch = () => setTimeout(() => sandbox.stream.destroy(), Math.min(budget, longestTimerMs)).unref();
   let watchdog = watch();
   let started = false;
   const onStarted = () => {
     started = true;
   };
-  const late = () => new AttemptLost('for too long there was no room for what it changed', false);
+  const late = () => new AttemptLost('there was no room for its changes for too long', false);
   const room =
     options.room &&
     new PacedRoom(options.room, {
       wait: async (ms, granted) => {
-        clearTimeout(watchdog); // others are waited for, not this node
+        clearTimeout(watchdog); // other runs are waited for, not this node
         try {
           await within(ms, () => granted, { signals: [options.signal, lost], late });
         } finally {
@@ -142,16 +145,16 @@ async function serve(
     served.executedAt = performance.now();
     if (job.collect) served.changes = await transfer.collect(asked, room);
   } catch (error) {
-    options.room?.close(); // others wait for it, and the engine may take its time to say what happened
+    options.room?.close(); // other runs wait for this room, and the engine may take long to report the end
     if (options.signal?.aborted && error === options.signal.reason) {
       served.ending = { kind: 'cancelled' };
       return;
     }
     if (lost.aborted && error === lost.reason) throw new AttemptLost(messageOf(error), started);
-    // What a session left behind may be what is in the way: a fresh sandbox will show.
+    // Something that the session left behind may be the cause: another attempt uses a fresh sandbox.
     if (options.resumed && !started) throw new AttemptLost(messageOf(error), false);
     if (!(error instanceof ConversationLost)) {
-      // What breaks once the program runs may be the program's doing: it is bounded as a loss is.
+      // After the program has started, it may be the cause of the failure. The number of lost attempts is bounded, so it counts as one.
       if (started && error instanceof KatafleetError && error.fault === 'node') throw new AttemptLost(error.message, true);
       throw error;
     }
@@ -164,19 +167,20 @@ async function serve(
   }
 }
 
-/** How long the engine may take to say how a container ended, ms. */
+/** Time limit for the engine to report how a container ended (ms). */
 const wordMs = 10_000;
 
 /**
- * Exit codes of a container that was killed from outside, or told to end. 0: an older supervisor gives it when it is told to
- * end or its stream is gone, and an engine that was started again shows it for what it lost. None at all: nobody knows.
+ * Exit codes of a container that was killed, or told to end, from outside. 0: an older supervisor exits with it if it is told to end or
+ * its stream closes, and a restarted engine reports it for containers that it lost. Undefined: the engine does not know.
  */
 const endedFromOutside: readonly unknown[] = [0, 137, 143, undefined];
 
 /**
- * The supervisor vanished in the middle of a run: the engine knows whether it was for want of memory. Where the engine
- * does not answer, or the container was ended from outside, the run can be tried again; where the supervisor ended by itself,
- * the same could happen anywhere. @throws AttemptLost
+ * Finds out why the supervisor ended in the middle of a run; the engine knows whether memory ran out. If the engine does not answer, or
+ * the container was ended from outside, the run may be tried again. If the supervisor ended by itself, the same could happen on any
+ * node.
+ * @throws AttemptLost
  */
 async function wordOfTheEngine(sandbox: ReadySandbox['sandbox'], lost: ConversationLost, nodeLost: AbortSignal): Promise<Outcome> {
   const end = await within(wordMs, (signal) => sandbox.ended(signal), { signals: [nodeLost] }).catch((error: unknown) => {

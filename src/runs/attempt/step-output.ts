@@ -6,22 +6,22 @@ import { LastBytes } from './last-bytes.ts';
 import { endlessRoom, type OutputRoom } from '../room/output-budget.ts';
 
 const nothing = Buffer.alloc(0);
-/** Bytes of a stream's end that are kept where there is no room at all: 5 MiB of as many steps as a run may have. */
+/** Bytes of a stream's end that are kept even without room: 5 MiB for the most steps of a run. */
 const leastEnd = 256;
 
 /**
- * What a step prints on one stream, within its bounds: the first bytes up to the cap as they come, and of what was cut the last
- * ones. Letters of several bytes are kept whole at both cuts. Where there is no room for more it is cut before its cap, in the same
- * way; the program is not held up.
+ * The output of a step on one stream, within its bounds: the first bytes up to the cap, as they come, and the last bytes of what was
+ * cut. Letters of several bytes stay whole at both cuts. If there is no room for more, the output is cut before its cap in the same
+ * way; the program is not slowed down.
  */
 export class StepOutput {
   readonly #conversation: Conversation;
   readonly #cap: number;
   readonly #room: OutputRoom;
   readonly #head: Gathered;
-  /** Made when something is cut. */
+  /** Created when output is cut. */
   #end: LastBytes | undefined;
-  /** Bytes that came: up to the cap, and of the end. */
+  /** Bytes that have come: up to the cap, and of the end. */
   readonly #received = { head: 0, tail: 0 };
   /** Bytes of the head that were not passed on yet: an unfinished letter at the cap. */
   #withheld = nothing;
@@ -34,7 +34,7 @@ export class StepOutput {
     this.#head = new Gathered(cap);
   }
 
-  /** Takes the next bytes, and gives back those to tell of now. @throws protocol.broken beyond the cap */
+  /** Takes the next bytes, and returns those to pass on now. @throws protocol.broken beyond the cap */
   add(bytes: Buffer): Buffer {
     this.#received.head += bytes.length;
     if (this.#cut || this.#received.head > this.#cap) throw this.#conversation.break('more output than its cap');
@@ -45,7 +45,7 @@ export class StepOutput {
     return Buffer.from(kept.subarray(0, kept.length - withheld));
   }
 
-  /** Keeps what there is room for; a letter whose beginning was told of is kept whole. */
+  /** Keeps the bytes that have room. If the first bytes of a letter were passed on, the rest of it is kept too. */
   #keep(bytes: Buffer): Buffer {
     const room = this.#room.keep(bytes.length, 'beginning');
     this.#head.add(bytes.subarray(0, room));
@@ -64,17 +64,17 @@ export class StepOutput {
     this.#cut = true;
   }
 
-  /** @throws protocol.broken beyond what was asked for */
+  /** Takes bytes of the end. @throws protocol.broken for more than was asked for */
   addTail(bytes: Buffer): void {
     this.#received.tail += bytes.length;
     if (!this.#cut || this.#received.tail > tailOf(this.#cap)) throw this.#conversation.break('more of the output’s end than asked for');
     this.#ending().add(bytes);
   }
 
-  /** `bytes`: what was printed in all, by the supervisor's word. */
+  /** Returns the stream's output. `bytes`: the number of bytes printed, as the supervisor reports it. */
   done(bytes: number): PrintedStream {
     const head = this.#head.done();
-    // An older supervisor sends no end: what came last is not the end then.
+    // An older supervisor sends no end, so the last bytes that came are not the end.
     const endless = this.#received.tail === 0 && bytes > this.#received.head;
     const tail = (endless ? undefined : this.#end?.done()) ?? nothing;
     if (!this.#cut && !this.#end) return { beginning: head, bytes, cut: false, rest: this.#withheld };
@@ -87,12 +87,12 @@ export class StepOutput {
   }
 }
 
-/** What a step printed on one stream. */
+/** The output of a step on one stream. */
 type PrintedStream = { beginning: Buffer; bytes: number; /** Bytes that were not passed on yet. */ rest: Buffer } & (
   { cut: false } | { cut: true; omitted: number; tail: Buffer }
 );
 
-/** The fields of a step's result. */
+/** Returns the output's fields in a step's result. */
 export function fieldsOf(stdout: PrintedStream, stderr: PrintedStream): Pick<StepResult, Extract<keyof StepResult, `std${string}`>> {
   return {
     stdout: stdout.beginning,
@@ -106,5 +106,5 @@ export function fieldsOf(stdout: PrintedStream, stderr: PrintedStream): Pick<Ste
   };
 }
 
-/** Bytes of a stream's end that are kept beside as many as `cap` of its beginning. */
+/** Bytes of a stream's end that are kept in addition to `cap` bytes of its beginning. */
 export const tailOf = (cap: number): number => Math.min(cap, mostTail);

@@ -1,6 +1,6 @@
 import type { Timings } from '../../model/result.ts';
 
-/** The moments of a run and its last attempt, ms of one monotonic clock. */
+/** The moments of a run and its last attempt (ms of one monotonic clock). */
 export interface Moments {
   submitted: number;
   begun: number;

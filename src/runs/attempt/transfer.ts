@@ -12,16 +12,16 @@ import type { PacedRoom } from '../room/paced-room.ts';
 import type { SandboxState } from '../sessions/sandbox-state.ts';
 import { upload } from './upload.ts';
 
-/** How the files of one attempt come into its sandbox, and what it changed comes back. */
+/** How the files of one attempt come into its sandbox, and how its changes come back. */
 export interface Transfer {
-  /** Whether the last step may be told to collect at once. */
+  /** Whether the last step may ask for the changes at once. */
   readonly collectsWithStep: boolean;
-  /** Time that it may take beyond that of the steps, ms. */
+  /** Time that it may take beyond that of the steps (ms). */
   readonly extraMs: number;
-  /** Puts the files there, after OPEN: what lies there then is what changes are measured against. */
+  /** Puts the files into the sandbox, after OPEN. Changes are relative to the files that are there afterwards. */
   send(): Promise<void>;
   /**
-   * What changed, after the last step. `asked`: the step was told to collect. `room`: where what comes back is counted.
+   * Returns the changes after the last step. `asked`: the step asked for them already. `room`: counts the bytes that come back.
    * @throws ConversationLost, what the room throws
    */
   collect(asked: boolean, room?: PacedRoom): Promise<Changes>;
@@ -29,18 +29,18 @@ export interface Transfer {
 
 export interface TransferOptions {
   signal?: AbortSignal | undefined;
-  /** What a session's sandbox holds, kept up to date. */
+  /** The files in a session's sandbox, kept up to date. */
   state?: SandboxState | undefined;
 }
 
-/** The ways that a katafleet knows. */
+/** The ways of transfer that this katafleet offers. */
 export interface Transfers {
-  /** @throws KatafleetError when the run asks for a way that can't be had */
+  /** Checks that a run's transfer is possible. @throws KatafleetError if it is not */
   check(job: Job): Promise<void>;
   of(lease: Lease, job: Job, how?: TransferOptions): Transfer;
 }
 
-/** Files travel on the conversation itself: all of them, or what a session's sandbox lacks. */
+/** Sends files over the conversation: all of them, or those that a session's sandbox lacks. */
 export function streamTransfer({ conversation }: Lease, job: Job, { state }: TransferOptions = {}): Transfer {
   const { request, profile } = job;
   let partly = false;
@@ -71,7 +71,7 @@ export function streamTransfer({ conversation }: Lease, job: Job, { state }: Tra
   };
 }
 
-/** A stream that broke while we wrote: the supervisor may have said why. */
+/** Returns the supervisor's reason if a write failed, since it may have sent one; else the failure itself. */
 async function lastWords(conversation: Conversation, lost: ConversationLost): Promise<Error> {
   try {
     for (;;) {

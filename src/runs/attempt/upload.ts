@@ -5,14 +5,17 @@ import type { Conversation } from '../../protocol/conversation.ts';
 import { encodeData, encodeDelete, encodeDir, encodeFile, type EntryHeader } from '../../protocol/requests.ts';
 import type { Delta } from '../sessions/sandbox-state.ts';
 
-/** What the client left open is settled here, when the run has its place: it is no part of what was asked for. */
+/** Sets what the client left out, now that the run is placed, so that it does not become part of the request. */
 const header = ({ path, mode, mtimeNs }: SandboxFolder, kind: keyof typeof defaultModes, atNs: bigint): EntryHeader => ({
   path: sandboxPath(path),
   mode: mode ?? defaultModes[kind],
   mtimeNs: mtimeNs ?? atNs,
 });
 
-/** Sends what makes a sandbox's folder what it should be; folders last, for their time stamps. `atNs`: when the run is placed. */
+/**
+ * Sends the changes that give a sandbox's folder its files. Folders come last, because of their time stamps. `atNs`: when the run is
+ * placed.
+ */
 export async function upload(conversation: Conversation, { remove, files, folders }: Delta, atNs = placedNs(Date.now())): Promise<void> {
   for (const path of remove) await conversation.queue(encodeDelete(sandboxPath(path)));
   for (const file of files) {

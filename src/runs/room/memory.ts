@@ -4,16 +4,16 @@ import type { Lease } from '../../fleet/node/sandboxes.ts';
 import { encodeFrame, hostFrame } from '../../protocol/frames.ts';
 import { ability } from '../../protocol/replies.ts';
 
-/** How long the engine may take to tell, ms. */
+/** Time limit for the engine to answer (ms). */
 const wordMs = 10_000;
 
 const well = ({ outcome }: StepResult) => outcome.kind === 'exited' && outcome.code === 0;
 
 /**
- * The engine's word on memory, where the supervisor can't see the counter of its control group. The engine tells at the
- * container's end, and not which step it was: the first one that did not end well is taken for it, else the last. A run
- * of a session whose steps all ended well is not asked about, because its sandbox is worth more to it. An engine that does
- * not answer changes nothing. Resolves to whether the sandbox was ended for it.
+ * Asks the engine whether memory ran out, if the supervisor cannot read its control group's counter. The engine only answers when the
+ * container has ended, and does not know the step: the first step that failed gets the outcome, else the last one. A session's run
+ * whose steps all succeeded is not asked about, because its sandbox would be lost. If the engine does not answer, nothing changes.
+ * Resolves with whether the sandbox was ended for the question.
  */
 export async function askAboutMemory({ sandbox, conversation, lost }: Lease, steps: StepResult[], session: boolean): Promise<boolean> {
   const word = sandbox.outOfMemory?.bind(sandbox);
@@ -28,7 +28,7 @@ export async function askAboutMemory({ sandbox, conversation, lost }: Lease, ste
       if (step) steps[at] = { ...step, outcome: { kind: 'out_of_memory' }, oomKills: 1 };
     }
   } catch {
-    // The run has its result; nobody can say more of it.
+    // The run has its result without the answer.
   }
   return true;
 }

@@ -1,20 +1,23 @@
 import { KiB } from '../../base/units.ts';
 
-/** Bytes of output that each run may keep whatever the others hold: of the beginnings of its streams, and of the ends of those that are cut. */
+/**
+ * Bytes of output that each run may keep, however much others hold: of the beginnings of its streams, and of the ends of streams that
+ * are cut.
+ */
 export const freeOutput = { beginning: 2 * KiB * KiB, end: 256 * KiB };
 
-/** Where the output of one run is counted. */
+/** Counts the output of one run. */
 export interface OutputRoom {
-  /** How many of so many bytes more there is room for. */
+  /** Returns how many of these bytes may be kept. */
   keep(bytes: number, part: keyof typeof freeOutput): number;
 }
 
-/** What has room for all. */
+/** Keeps all output. */
 export const endlessRoom: OutputRoom = { keep: (bytes) => bytes };
 
 /**
- * Bytes of output that the runs hold, beside what is free for each, until their results are written down. Nobody waits for them: what finds
- * no room is not kept. A run gets no more than it leaves to others, so that there is something left for the next one.
+ * Bounds the bytes of output that all runs hold beyond each run's free share, until their results are stored. No run waits: output
+ * without room is not kept. A run gets at most as much as it leaves free, so that the next run finds some.
  */
 export class OutputBudget {
   readonly #most: number;
@@ -28,7 +31,7 @@ export class OutputBudget {
     return this.#held;
   }
 
-  /** The room of one run; `close` gives all of it back. */
+  /** Returns the room of one run; `close` releases all of it. */
   open(): OutputRoom & { close(): void } {
     const free = { ...freeOutput };
     let held = 0;

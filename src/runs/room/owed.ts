@@ -1,19 +1,19 @@
 import { KatafleetError, messageOf } from '../../model/errors.ts';
 
-/** How often what is owed is written again, ms. */
+/** How often owed writes are tried again (ms). */
 const againMs = 1_000;
-/** What a disk says that has no room, or can't be written for now. What a write itself is wrong in is none of these. */
+/** SQLite's errors if the disk is full, or cannot be written at present. A faulty write gives none of these. */
 const passing = /^SQLITE_(FULL|IOERR|READONLY|CANTOPEN|NOMEM|BUSY)/;
 
-/** Whether the journal's disk is what kept a write from being done. */
+/** Whether a write failed because of the journal's disk. */
 export function isDisk(error: unknown): boolean {
   const { code } = (error ?? {}) as { code?: unknown };
   return typeof code === 'string' && passing.test(code);
 }
 
 /**
- * Writes that the journal would not take: kept in their order, and written again until it does. Nothing new is begun meanwhile,
- * so that no more can be owed than what was under way.
+ * Writes that the journal could not take. They are kept in their order and tried again until they succeed. No new run is begun
+ * meanwhile, so only runs that are under way can owe writes.
  */
 export class Owed {
   readonly #writes: { id: string; write: () => unknown }[] = [];
@@ -27,7 +27,7 @@ export class Owed {
     this.#onTrouble = onTrouble;
   }
 
-  /** How many writes are owed. */
+  /** Number of owed writes. */
   get size(): number {
     return this.#writes.length;
   }
@@ -37,12 +37,12 @@ export class Owed {
     return !this.#broken;
   }
 
-  /** @throws journal.full while it does not */
+  /** @throws journal.full while the journal takes no writes */
   check(): void {
     if (!this.takes) throw full();
   }
 
-  /** A write that must be done now or not at all. @throws journal.full; what the write throws */
+  /** Does a write that must succeed now. @throws journal.full; what the write throws */
   now<T>(write: () => T): T {
     this.check();
     try {
@@ -54,7 +54,10 @@ export class Owed {
     }
   }
 
-  /** A write that must be done: what the journal answers, or that it will be. @throws what a write throws that can never be done */
+  /**
+   * Does a write that must not be lost. Returns the journal's answer, or true if the write is owed.
+   * @throws what a write throws that can never succeed
+   */
   write(id: string, write: () => boolean): boolean {
     if (this.#writes.length === 0) {
       try {
@@ -68,7 +71,7 @@ export class Owed {
     return true;
   }
 
-  /** Resolves when nothing of the run is owed. */
+  /** Resolves when the run owes no writes. */
   async settled(id: string): Promise<void> {
     if (!this.#writes.some((write) => write.id === id)) return;
     await new Promise<void>((resolve) => this.#waiting.set(id, [...(this.#waiting.get(id) ?? []), resolve]));
@@ -99,12 +102,12 @@ export class Owed {
           this.#fails(error);
           return;
         }
-        this.#onTrouble(`the run ${next.id}: what the journal was owed can't be written: ${messageOf(error)}`);
+        this.#onTrouble(`the run ${next.id}: an owed write to the journal failed: ${messageOf(error)}`);
       }
       this.#writes.shift();
       this.#release(next.id);
     }
-    this.#broken = false; // the next write shows
+    this.#broken = false; // the next write shows whether the journal takes it
   }
 
   #release(id: string): void {
@@ -114,12 +117,12 @@ export class Owed {
     for (const wake of waiting ?? []) wake();
   }
 
-  /** The end: tries once more. What is owed still is left to the next katafleet, which makes those runs anew. */
+  /** Tries the owed writes once more. What fails again is dropped: the next katafleet runs those runs again. */
   close(): void {
     if (this.#writes.length > 0) this.#again();
     clearTimeout(this.#timer);
     if (this.#writes.length > 0)
-      this.#onTrouble(`the ends of ${this.#waiting.size} runs could not be written; they are made anew at the next start`);
+      this.#onTrouble(`the ends of ${this.#waiting.size} runs could not be written; these runs run again after the next start`);
     this.#writes.length = 0;
     for (const id of [...this.#waiting.keys()]) this.#release(id);
   }
