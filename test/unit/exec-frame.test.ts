@@ -30,7 +30,7 @@ const goldenPayload = [
 ].join('');
 
 describe('EXEC', () => {
-  it('is what it was in the first release, byte for byte', () => {
+  it('has the bytes that docs/protocol.md describes, number by number in the order of their places', () => {
     const length = (goldenPayload.length / 2).toString(16).padStart(8, '0');
     assert.equal(encodeExec(golden)?.toString('hex'), hostFrame.exec.toString(16).padStart(2, '0') + length + goldenPayload);
   });

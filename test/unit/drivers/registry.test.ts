@@ -75,6 +75,7 @@ describe('the registry of drivers', () => {
         (error) => error instanceof KatafleetError && error.code === 'endpoint.invalid' && error.message.includes(endpointForms),
       );
     }
+    assert.match(endpointForms, /^unix:\/\/\/path, tcp:\/\/host:port.* or \S+$/);
   });
 
   it('has the only driver of a scheme serve its endpoints, without probing, and refuses what is no endpoint of that scheme', async () => {
