@@ -9,31 +9,31 @@ export type Placed = Extract<Decision, { kind: 'place' }>;
 
 export interface SchedulerOptions {
   policy: Policy;
-  /** From 0 to 1, 1 excluded. */
+  /** Returns numbers from 0 up to, but not including, 1. */
   random: () => number;
-  /** How long a shape may be passed over for want of memory until a node's memory is saved for it, ms. */
+  /** How long a shape may lack memory before a node's memory is held for it (ms). */
   patienceMs?: number;
 }
 
-/** Share of the nodes, at least one, whose memory may be saved for runs that were passed over for long. */
+/** Share of the nodes that may be held for runs that were passed over for long; at least one may. */
 const heldShare = 0.1;
-/** How often a node to hold is looked for where there was none, ms. */
+/** How often to look for a node to hold, if none was found (ms). */
 const lookMs = 1_000;
 
 const waits: Decision = { kind: 'wait' };
 
-/** A shape that has had no room since some time, ms, and the foremost run of it. */
+/** A shape that has found no room since a time (ms), and its foremost run. */
 interface PassedOver {
   id: string;
   wanted: Wanted;
   since: number;
   lookedAt: number;
-  /** What had happened to the nodes when it was last passed over. */
+  /** The state of the nodes when it was last passed over. */
   topology: number;
   mark: number;
 }
 
-/** The queue and the cluster joined: who goes next, and where. Knows no clock and no network; the simulation uses it as it is. */
+/** Joins the queue and the cluster: which run goes next, and where. It uses no clock and no network; the simulation uses it unchanged. */
 export class Scheduler<T> {
   readonly queue: FairQueue<T>;
   readonly #cluster: Cluster;
@@ -54,12 +54,12 @@ export class Scheduler<T> {
     return this.#options.patienceMs ?? 5_000;
   }
 
-  /** Where it would go now. Nothing is booked. */
+  /** Returns where a run would go now. Books nothing. */
   decide(wanted: Wanted): Decision {
     return place(this.#cluster, wanted, this.#options.policy, this.#options.random);
   }
 
-  /** The next run that has a place, its memory booked there; or one that no node can take any more. It has left the queue. */
+  /** Takes out and returns the next run that has a place, after booking its memory there; or a run that no node can ever take. */
   next(now: number): { entry: QueueEntry<T>; decision: Placed | { kind: 'reject' } } | undefined {
     let decided: Placed | { kind: 'reject' } = { kind: 'reject' };
     const entry = this.queue.next(now, (candidate) => {
@@ -83,7 +83,7 @@ export class Scheduler<T> {
     return { entry, decision: decided };
   }
 
-  /** The foremost run of a shape may be another than before: what was saved for its like is now saved for it. */
+  /** Transfers a held node to the foremost run of a shape, if that is another run than before. */
   #inherit({ id, shape }: QueueEntry<T>): void {
     const passed = this.#passedOver.get(shape);
     if (!passed || passed.id === id) return;
@@ -95,14 +95,14 @@ export class Scheduler<T> {
     passed.id = id;
   }
 
-  /** Whether nothing has happened since its shape was passed over, and no node is to be held for it yet. */
+  /** Whether nothing has changed since the run's shape was passed over, and it is too early to hold a node for it. */
   #nothingNew({ id, shape }: QueueEntry<T>, now: number): boolean {
     const passed = this.#passedOver.get(shape);
     if (!passed || passed.topology !== this.#cluster.topology || passed.mark !== this.#cluster.gains.mark) return false;
     return (now - passed.since < this.#patienceMs || now - passed.lookedAt < lookMs) && !this.#cluster.heldNode(id);
   }
 
-  /** Whether no node had room for its shape before, and none has gained what would help. */
+  /** Whether no node had room for the run's shape before, and no node has gained enough room since. */
   #stillNone({ id, shape }: QueueEntry<T>, wanted: Wanted): boolean {
     const passed = this.#passedOver.get(shape);
     if (!passed || passed.topology !== this.#cluster.topology || this.#cluster.heldNode(id)) return false;
@@ -113,7 +113,7 @@ export class Scheduler<T> {
     return !this.#cluster.gains.some(passed.mark, helps);
   }
 
-  /** Reserves the likeliest node for a large run, so that it does not starve behind small runs that always fit first. */
+  /** Holds the likeliest node for a large run, so that it does not starve behind small runs that always fit first. */
   #pass({ id, shape }: QueueEntry<T>, wanted: Wanted, now: number): void {
     const seen = { wanted, topology: this.#cluster.topology, mark: this.#cluster.gains.mark };
     const passed = this.#passedOver.get(shape);
@@ -127,7 +127,7 @@ export class Scheduler<T> {
     const held = this.#cluster.heldNode(id);
     if (held) {
       if (passesButForMemory(held, wanted, this.#cluster)) return;
-      this.#cluster.unhold(id); // the node was lost meanwhile
+      this.#cluster.unhold(id); // the node was lost in the meantime
     }
     if (now - passed.lookedAt < lookMs) return;
     passed.lookedAt = now;
@@ -139,18 +139,18 @@ export class Scheduler<T> {
     if (best) this.#cluster.hold(best.facts.name, id);
   }
 
-  /** What the foremost run of each shape that was passed over wants. */
+  /** Returns the foremost run of each shape that was passed over. */
   *waiting(): Generator<Wanted> {
     for (const { wanted } of this.#passedOver.values()) yield wanted;
   }
 
-  /** Whether a node would take it if its memory were free. */
+  /** Whether a node would take the run if its memory were free. */
   lacksOnlyMemory(name: string, wanted: Wanted): boolean {
     const node = this.#cluster.state(name);
     return node !== undefined && !passes(node, wanted, this.#cluster) && passesButForMemory(node, wanted, this.#cluster);
   }
 
-  /** A run left the queue in another way: cancelled, or too late. */
+  /** Forgets a run that left the queue in another way: cancelled, or past its deadline. */
   forget(id: string): void {
     const shape = this.#shapes.get(id);
     if (shape === undefined) return;

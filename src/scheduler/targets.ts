@@ -1,23 +1,23 @@
-/** What a pool has seen lately. */
+/** The recent demand on a pool. */
 export interface Demand {
-  /** Sandboxes taken per second, lately. */
+  /** Sandboxes taken per second. */
   rate: number;
-  /** How long it takes to make one, ms. */
+  /** Time to create a sandbox (ms). */
   replacementMs: number;
-  /** Most sandboxes that were in use at once, lately. */
+  /** Most sandboxes in use at once. */
   peak: number;
 }
 
 export interface PoolBounds {
-  /** Idle sandboxes without any demand. */
+  /** Idle sandboxes to keep without demand. */
   min: number;
-  /** Never more idle than this. */
+  /** Most idle sandboxes. */
   max: number;
 }
 
 /**
- * How many idle sandboxes a pool should hold: what is taken while one is being made (Little's law), twice over for
- * bursts, and no less than a quarter of the highest number in use at once.
+ * Returns the number of idle sandboxes that a pool should hold: twice what is taken while one is created (Little's law, doubled for
+ * bursts), but at least a quarter of the most that were in use at once.
  */
 export function poolTarget(demand: Demand, bounds: PoolBounds): number {
   const inFlight = (demand.rate * demand.replacementMs) / 1000;
@@ -27,15 +27,15 @@ export function poolTarget(demand: Demand, bounds: PoolBounds): number {
 
 export interface ShareNode {
   name: string;
-  /** Bytes. */
+  /** Free memory (bytes). */
   free: number;
   hasImage: boolean;
   ready: boolean;
 }
 
 /**
- * A fleet-wide number of idle sandboxes, spread evenly over the nodes that are ready, have the image and have room; where
- * it does not divide, those with the most free memory get one more. Names to numbers; nodes without any are absent.
+ * Spreads a fleet-wide number of idle sandboxes evenly over the nodes that are ready, have the image and have room. If it does not
+ * divide evenly, the nodes with the most free memory get one more. Returns the number by node name; nodes without any are absent.
  */
 export function shareTargets(total: number, nodes: readonly ShareNode[]): Map<string, number> {
   const able = nodes
@@ -49,7 +49,7 @@ export function shareTargets(total: number, nodes: readonly ShareNode[]): Map<st
   return shares;
 }
 
-/** What a pool should do now: how many sandboxes it starts, and how many idle ones it discards. One of the two is 0. */
+/** Decides how many sandboxes a pool starts now, and how many idle ones it discards; one of the two is 0. */
 export function poolPlan({ idle, filling, target, paused }: { idle: number; filling: number; target: number; paused: boolean }): {
   start: number;
   discard: number;
@@ -57,7 +57,7 @@ export function poolPlan({ idle, filling, target, paused }: { idle: number; fill
   return { start: paused ? 0 : Math.max(0, target - idle - filling), discard: Math.max(0, idle - target) };
 }
 
-/** A rate and a peak that fade with time. Times in ms on any steady clock. */
+/** Measures a rate and a peak that fade with time. Times are ms of any steady clock. */
 export class DemandMeter {
   readonly #halfLifeMs: number;
   #rate = 0;
@@ -75,7 +75,7 @@ export class DemandMeter {
     this.#at = now;
   }
 
-  /** A sandbox was taken. `inUse`: how many are in use now. */
+  /** Counts a sandbox that was taken. `inUse`: number of sandboxes in use now. */
   taken(now: number, inUse: number): void {
     this.#fade(now);
     this.#rate += (Math.LN2 / this.#halfLifeMs) * 1000;

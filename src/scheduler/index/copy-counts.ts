@@ -1,4 +1,4 @@
-/** How many nodes of one architecture have an image: all of them, and those that are ready and can give it. */
+/** Numbers of the nodes of one architecture that have an image: all of them, and the ready ones, from which it can be copied. */
 export interface Copies {
   all: number;
   ready: number;
@@ -7,7 +7,7 @@ export interface Copies {
 const noCopies: Readonly<Copies> = { all: 0, ready: 0 };
 const keyOf = (image: string, architecture: string) => `${architecture} ${image}`;
 
-/** How many copies of each image there are, by architecture. */
+/** The number of copies of each image, by architecture. */
 export class CopyCounts {
   readonly #copies = new Map<string, Copies>();
 
@@ -15,7 +15,7 @@ export class CopyCounts {
     return this.#copies.get(keyOf(image, architecture)) ?? noCopies;
   }
 
-  /** Adds a node's images to the counts, or takes them away. */
+  /** Adds a node's images to the counts, or subtracts them. */
   count(images: Iterable<string>, { architecture, ready }: { architecture: string; ready: boolean }, one: 1 | -1): void {
     for (const image of images) {
       const key = keyOf(image, architecture);

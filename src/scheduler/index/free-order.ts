@@ -1,21 +1,21 @@
 /**
- * Slots ordered by free memory, in sorted arrays: which has the least that still suffices, and how many suffice at all,
- * take logarithmic time. A change moves what lies between the old place and the new one, which for ten thousand slots is a
- * few microseconds at most.
+ * Slots ordered by free memory, in sorted arrays. Finding the slot with the least sufficient memory, and counting those with enough,
+ * takes logarithmic time. A change moves the entries between the old place and the new one: for ten thousand slots a few microseconds
+ * at most.
  */
 export class FreeOrder {
   #free = new Float64Array(16);
   #slots = new Int32Array(16);
-  /** Free memory by slot; absent below 0. */
+  /** Free memory by slot; below 0 for an absent slot. */
   readonly #known: number[] = [];
   #size = 0;
 
-  /** Slots in use. */
+  /** Number of slots in use. */
   get size(): number {
     return this.#size;
   }
 
-  /** Sets a slot; one with less than 0 is out of use. */
+  /** Sets a slot's free memory; less than 0 takes the slot out of use. */
   set(slot: number, free: number): void {
     const before = this.#known[slot] ?? -1;
     if (before === free) return;
@@ -39,27 +39,27 @@ export class FreeOrder {
     if (before < 0) this.#size += 1;
   }
 
-  /** The place of the first slot with at least so much room; {@link size} when none has. */
+  /** Returns the place of the first slot with at least this much free; {@link size} if none has. */
   first(room: number): number {
     return this.#place(room, -1);
   }
 
-  /** How many slots have at least so much room. */
+  /** Returns the number of slots with at least this much free. */
   count(room: number): number {
     return this.#size - this.first(room);
   }
 
-  /** The slot at a place between 0 and size - 1. */
+  /** Returns the slot at a place from 0 to size - 1. */
   at(place: number): number {
     return this.#slots[place] ?? -1;
   }
 
-  /** Slots with at least so much room, those with the least first; nothing may be set meanwhile. */
+  /** Returns the slots with at least this much free, least first. No slot may be set meanwhile. */
   *from(room: number): Generator<number> {
     for (let place = this.first(room); place < this.#size; place += 1) yield this.at(place);
   }
 
-  /** Where (free, slot) is or would be. */
+  /** Returns the place where (free, slot) is or would be. */
   #place(free: number, slot: number): number {
     let [low, high] = [0, this.#size];
     while (low < high) {
@@ -71,7 +71,7 @@ export class FreeOrder {
     return low;
   }
 
-  /** Moves the places from `begin` to `end`, `end` excluded, to `target`. */
+  /** Moves the places from `begin` to `end` (excluded) to `target`. */
   #move(target: number, begin: number, end: number): void {
     this.#free.copyWithin(target, begin, end);
     this.#slots.copyWithin(target, begin, end);

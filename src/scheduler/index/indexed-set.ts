@@ -1,4 +1,4 @@
-/** A set of small integers that can be sampled: add, delete, has and pick in constant time. */
+/** A set of small integers that can be sampled: add, delete, has and pick take constant time. */
 export class IndexedSet {
   readonly #items: number[] = [];
   readonly #at = new Map<number, number>();
@@ -30,7 +30,7 @@ export class IndexedSet {
     return this.#at.has(item);
   }
 
-  /** The item at a place between 0 and size - 1; places change with every delete. */
+  /** Returns the item at a place from 0 to size - 1; places change with every delete. */
   pick(at: number): number {
     return this.#items[at] ?? -1;
   }

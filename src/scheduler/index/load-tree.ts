@@ -1,7 +1,6 @@
 /**
- * Slots ordered by load, with the free memory of each: a tree of tournaments over two arrays. Finding the least loaded
- * slot that has room takes logarithmic time where those with less load have room too, and telling that none has takes
- * constant time.
+ * Slots ordered by load, with the free memory of each: a tournament tree over two arrays. Finding the least loaded slot with enough
+ * room takes logarithmic time if less loaded slots have room too. Finding that no slot has enough room takes constant time.
  */
 export class LoadTree {
   #size = 1;
@@ -40,14 +39,14 @@ export class LoadTree {
     for (let slot = 0; slot < size; slot += 1) this.set(slot, least[size + slot] ?? Infinity, free[size + slot] ?? -1);
   }
 
-  /** The most free memory that any slot has; -1 when none is in use. */
+  /** The most free memory of any slot; -1 if none is in use. */
   get mostFree(): number {
     return this.#freeAt(1);
   }
 
   /**
-   * Slots with at least so much room, the least loaded first. Where much that is little loaded has no room (small machines
-   * beside big ones) finding the next can take long: it ends after so many steps, each a level down the tree.
+   * Returns the slots with at least this much room, least loaded first. If many slots with little load have no room (small machines
+   * beside large ones), the next one may take long to find, so the search ends after this many steps; each step is a level of the tree.
    */
   *leastLoaded(room: number, steps = Infinity): Generator<number> {
     if (this.#freeAt(1) < room) return;

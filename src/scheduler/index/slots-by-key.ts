@@ -2,7 +2,7 @@ import { IndexedSet } from './indexed-set.ts';
 
 const none = new IndexedSet();
 
-/** Slots of nodes by a key: an image that they have, a label, a pool. Keys without a slot take no room. */
+/** Slots of nodes by a key: an image, a label or a pool that they have. A key without slots takes no memory. */
 export class SlotsByKey {
   readonly #sets = new Map<string, IndexedSet>();
 

@@ -1,60 +1,60 @@
 import type { DriverKind, SandboxNetwork } from '../../model/driver-kind.ts';
 import type { HealthState } from '../../model/node.ts';
 
-/** What is known of a node until it is probed again. Memory is bytes. */
+/** The facts of a node, until its next probe. Memory is in bytes. */
 export interface NodeFacts {
   name: string;
-  /** Whether it has ever told what it is; of one that has not only labels are known. */
+  /** Whether it has ever been probed; before that only its labels are known. */
   probed: boolean;
   architecture: 'amd64' | 'arm64' | 'other';
   labels: Readonly<Record<string, string>>;
   /**
-   * Where several machines stand behind it: the labels of each that is in use, the node's own laid over them; undefined until they are
+   * If several machines are behind it: the labels of each machine in use, with the node's own added on top; undefined until they are
    * known.
    */
   machines?: readonly Readonly<Record<string, string>>[];
-  /** Those too that are not in use now. */
+  /** The same of all machines, including those not in use. */
   machinesOfAll?: readonly Readonly<Record<string, string>>[];
   cpus: number;
-  /** What sandboxes may book: the machine's less what is left free. */
+  /** Memory that sandboxes may book: the machine's, without the reserve. */
   memory: number;
-  /** The machine's. */
+  /** The machine's memory. */
   total: number;
-  /** Where several machines stand behind it: what the largest that is in use has for sandboxes, for none is larger. */
+  /** If several machines are behind it: what the largest one in use has for sandboxes. No sandbox can be larger. */
   largest?: { memory: number; cpus: number };
-  /** The same of all machines, also those not in use now: a run that is larger need not wait for one to return. */
+  /** The same over all machines, including those not in use: a run that is larger need not wait for one to return. */
   largestOfAll?: { memory: number; cpus: number };
-  /** Undefined until it was probed. */
+  /** Undefined before the first probe. */
   driver: DriverKind | undefined;
   /** Networks that its driver can give to a sandbox. */
   networks: readonly SandboxNetwork[];
-  /** Whether machines with labels of their own stand behind it. */
+  /** Whether several machines with labels of their own are behind it. */
   severalMachines: boolean;
-  /** Waived: its configuration lets it serve without. */
+  /** `waived`: the configuration allows the node to serve without memory limits. */
   memoryLimits: 'enforced' | 'waived' | 'missing';
-  /** Whether images can be brought to it. */
+  /** Whether images can be copied to it or pulled by it. */
   canObtain: boolean;
 }
 
-/** A node with its books. */
+/** A node with its bookings. */
 export interface NodeView {
   readonly facts: NodeFacts;
   readonly health: HealthState;
   readonly why: string | undefined;
   readonly cordoned: 'no' | 'cordoned' | 'draining';
-  /** Bytes. */
+  /** Booked memory (bytes). */
   readonly booked: number;
   readonly free: number;
   readonly memory: number;
-  /** Runs on it. */
+  /** Number of runs on it. */
   readonly running: number;
-  /** Idle sandboxes of all pools. */
+  /** Number of idle sandboxes of all pools. */
   readonly idle: number;
-  /** Which waiting run its memory is saved for. */
+  /** The id of the waiting run that its memory is held for. */
   readonly heldFor: string | undefined;
 }
 
-/** A node as the scheduler's own functions see it. */
+/** A node as the scheduler's own functions use it. */
 export class ClusterNode implements NodeView {
   readonly slot: number;
   facts: NodeFacts;
@@ -65,7 +65,7 @@ export class ClusterNode implements NodeView {
   running = 0;
   idle = 0;
   heldFor: string | undefined;
-  /** Free memory as it is in the order of the nodes that take runs; -1 when it is not among them. */
+  /** Its free memory as it is in the order of the nodes that take runs; -1 if it takes none. */
   open = -1;
   readonly pools = new Map<string, number>();
   images: ReadonlySet<string> = new Set();
@@ -87,7 +87,7 @@ export class ClusterNode implements NodeView {
     return this.health === 'ready' && this.cordoned === 'no';
   }
 
-  /** Share of its memory that is booked, with `more` bytes. */
+  /** Returns the share of its memory that is booked, with `more` bytes added. */
   load(more = 0): number {
     return this.facts.memory > 0 ? (this.booked + more) / this.facts.memory : Infinity;
   }

@@ -8,7 +8,7 @@ import { LoadTree } from '../index/load-tree.ts';
 import { SlotsByKey } from '../index/slots-by-key.ts';
 import { ClusterNode, type NodeFacts, type NodeView } from './cluster-node.ts';
 
-/** The scheduler's view of the fleet. Each change is reported to it; its indexes let a placement take less than linear time. */
+/** The scheduler's view of the fleet. Each change is reported to it; with its indexes, a placement takes less than linear time. */
 export class Cluster {
   readonly #slots: (ClusterNode | undefined)[] = [];
   readonly #freeSlots: number[] = [];
@@ -18,12 +18,12 @@ export class Cluster {
   readonly #byPool = new SlotsByKey();
   readonly #held = new Map<string, ClusterNode>();
   readonly #copies = new CopyCounts();
-  /** The nodes that take runs, by load; and the same by free memory. */
+  /** The nodes that take runs: `tree` orders them by load, `order` by free memory. */
   readonly tree = new LoadTree();
   readonly order = new FreeOrder();
-  /** Nodes where more fits than before, apart from what {@link topology} tells of. */
+  /** Nodes that have gained room, except by changes that {@link topology} counts. */
   readonly gains = new Gains();
-  /** Grows with each change of what nodes are and have, not of what they have booked. */
+  /** Counts the changes of what nodes are and have, but not of their bookings. */
   topology = 0;
   #probing = 0;
 
@@ -36,7 +36,7 @@ export class Cluster {
     return this.#probing > 0;
   }
 
-  /** Adds a node, or says anew what it is: its bookings, health and images stay. */
+  /** Adds a node, or updates its facts; its bookings, health and images stay. */
   setNode(facts: NodeFacts): void {
     const there = this.#byName.get(facts.name);
     if (there) {
@@ -89,7 +89,7 @@ export class Cluster {
     this.#changed(node);
   }
 
-  /** Every name by which an image on the node can be asked for. */
+  /** Sets every name by which an image on the node may be requested. */
   setImages(name: string, images: Iterable<string>): void {
     const node = this.#get(name);
     const now = new Set(images);
@@ -107,7 +107,7 @@ export class Cluster {
     this.topology += 1;
   }
 
-  /** How many idle sandboxes of a pool wait on the node. */
+  /** Sets the number of idle sandboxes that a pool has on the node. */
   setIdle(name: string, pool: string, count: number): void {
     const node = this.#get(name);
     const before = node.pools.get(pool) ?? 0;
@@ -118,7 +118,7 @@ export class Cluster {
     this.#byPool[count > 0 ? 'add' : 'delete'](pool, node.slot);
   }
 
-  /** Books memory, unless there is too little. Bytes, 0 or more. */
+  /** Books memory (bytes, 0 or more). Returns false if there is too little. */
   reserve(name: string, bytes: number): boolean {
     const node = this.#get(name);
     if (bytes > node.free) return false;
@@ -127,16 +127,16 @@ export class Cluster {
     return true;
   }
 
-  /** Gives memory back. @throws internal for more than was booked */
+  /** Releases booked memory. @throws internal for more than was booked */
   release(name: string, bytes: number): void {
     const node = this.#byName.get(name);
-    if (!node) return; // it was taken out of the fleet
+    if (!node) return; // the node was removed from the fleet
     if (bytes > node.booked) throw new KatafleetError('internal', `${name}: ${bytes} bytes given back, ${node.booked} were booked`);
     node.booked -= bytes;
     this.#place(node);
   }
 
-  /** A run begins on the node. */
+  /** Counts a run that begins on the node. */
   started(name: string): void {
     this.#get(name).running += 1;
   }
@@ -146,7 +146,10 @@ export class Cluster {
     if (node) node.running -= 1;
   }
 
-  /** Saves a node's memory for one waiting run, until {@link unhold}. A run holds one node, and a node is held for one run: the last word counts. */
+  /**
+   * Holds a node's memory for one waiting run, until {@link unhold}. A run holds one node, and a node is held for one run: the last
+   * call counts.
+   */
   hold(name: string, id: string): void {
     const node = this.#get(name);
     this.unhold(id);
@@ -176,7 +179,7 @@ export class Cluster {
     return this.#byName.get(name);
   }
 
-  /** The same, for the scheduler's own functions. */
+  /** As {@link node}, for the scheduler's own functions. */
   state(name: string): ClusterNode | undefined {
     return this.#byName.get(name);
   }
@@ -201,7 +204,7 @@ export class Cluster {
     return this.#byPool.get(pool);
   }
 
-  /** Nodes of one architecture that have the image. */
+  /** Returns the number of nodes of one architecture that have the image. */
   copies(image: string, architecture: NodeFacts['architecture']): Readonly<Copies> {
     return this.#copies.get(image, architecture);
   }
@@ -217,7 +220,7 @@ export class Cluster {
     this.#place(node);
   }
 
-  /** Its place in the tree: nowhere while it takes no runs, or saves its memory. */
+  /** Updates its place in the tree: it has none while it takes no runs, or is held. */
   #place(node: ClusterNode): void {
     const takes = node.usable && node.heldFor === undefined;
     const open = takes ? node.free : -1;
@@ -227,7 +230,7 @@ export class Cluster {
     this.order.set(node.slot, open);
   }
 
-  /** Adds the node to the counts of copies, or takes it from them, as it is now. */
+  /** Adds the node to the counts of copies, or subtracts it, with its present facts. */
   #count({ images, facts: { architecture }, health }: ClusterNode, one: 1 | -1): void {
     this.#copies.count(images, { architecture, ready: health === 'ready' }, one);
   }

@@ -5,24 +5,24 @@ import type { Reason } from '../../model/verdict.ts';
 import type { Cluster } from './cluster.ts';
 import type { NodeFacts, ClusterNode } from './cluster-node.ts';
 
-/** What is to be placed. Memory is bytes. */
+/** The run that is to be placed. Memory is in bytes. */
 export interface Wanted {
-  /** Canonical name. */
+  /** The image's canonical name. */
   image: string;
-  /** The pool whose idle sandboxes would serve it. */
+  /** The pool whose idle sandboxes can serve it. */
   pool: string;
   memory: number;
   cpus: number;
-  /** What an idle sandbox has booked already. */
+  /** Memory that an idle sandbox has booked already. */
   idleMemory: number;
   /** As in model/placing.ts; all must hold. */
   constraints: readonly string[];
   architecture?: 'amd64' | 'arm64';
   /** Networks that its sandbox needs, which not every driver can give; none if absent. */
   networks?: readonly SandboxNetwork[];
-  /** Nodes where an earlier attempt was lost: taken only when nothing else can. */
+  /** Nodes where an earlier attempt was lost: used only if no other can take it. */
   avoid?: ReadonlySet<string>;
-  /** For whom a node may have been held. */
+  /** The id of the run, for nodes that are held for it. */
   id?: string;
 }
 
@@ -40,8 +40,10 @@ export type ReasonCode =
   | 'image'
   | 'memory';
 
-/** Why a node is passed over. Permanent: no change of load or health can mend it. */
-/** One test that a node must pass. The cheap answer is apart from the words, for placing asks often and explains seldom. */
+/**
+ * A test that a node must pass. The decision is separate from its words: placing is frequent, explaining is rare. `permanent`: no
+ * change of load or health can make the node pass.
+ */
 interface Filter {
   code: ReasonCode;
   refuses: (node: ClusterNode, wanted: Wanted, cluster: Cluster) => boolean;
@@ -51,18 +53,21 @@ interface Filter {
 
 const always = () => true;
 const never = () => false;
-/** Of a node that has never answered nothing is known but its labels, and machines behind it may have others. */
+/** Before a node's first probe only its labels are known, and machines behind it may have others. */
 const ifProbed = (node: ClusterNode) => node.facts.probed;
 
-/** What waits behind several machines may wait on one that the constraints keep the run off. */
+/**
+ * Whether an idle sandbox can serve it. With constraints, it cannot on a node with several machines: the sandbox may be on a machine
+ * where they do not hold.
+ */
 export const isWarm = (node: ClusterNode, { pool, constraints }: Wanted): boolean =>
   (node.pools.get(pool) ?? 0) > 0 && (constraints.length === 0 || node.facts.machines === undefined);
 
-/** Bytes that a run would book beyond what is booked: an idle sandbox has its own share already. */
+/** Returns the bytes that a run would book on the node: an idle sandbox has booked its share already. */
 export const needed = (node: ClusterNode, wanted: Wanted): number =>
   isWarm(node, wanted) ? wanted.memory - wanted.idleMemory : wanted.memory;
 
-/** Whether all constraints hold of the node, or of one of the machines behind it, where its swarm can be asked for that. */
+/** Whether all constraints hold for the node, or for one of the machines behind it if its swarm can place by them. */
 function admits({ labels, machines }: NodeFacts, constraints: readonly string[], among = machines): boolean {
   if (constraints.length === 0) return true;
   const fits = (of: Readonly<Record<string, string>>) => constraints.every((constraint) => holds(constraint, of));
@@ -70,7 +75,7 @@ function admits({ labels, machines }: NodeFacts, constraints: readonly string[],
   return unsaid(labels, constraints).length === 0 && among.some(fits);
 }
 
-/** What the node itself can't answer, and its swarm can't be asked. */
+/** Returns the constraints that neither the node nor its swarm can decide. */
 function unsaid(labels: Readonly<Record<string, string>>, constraints: readonly string[]): string[] {
   return constraints.filter((constraint) => !Object.hasOwn(labels, splitConstraint(constraint).key) && !hasSwarmWords(constraint));
 }
@@ -92,12 +97,12 @@ function obtainable(node: ClusterNode, { image }: Wanted, cluster: Cluster, from
   return node.facts.canObtain && cluster.copies(image, node.facts.architecture)[from] > 0;
 }
 
-/** The first of the networks that the node's driver can't give; undefined if it can give all. */
+/** Returns the first of the networks that the node's driver cannot give; undefined if it can give all. */
 function missingNetwork(facts: NodeFacts, networks: readonly SandboxNetwork[] = []): SandboxNetwork | undefined {
   return networks.find((network) => !facts.networks.includes(network));
 }
 
-/** In the order in which they are told. */
+/** The filters, in the order in which their reasons are reported. */
 export const filters: readonly Filter[] = [
   {
     code: 'unusable',
@@ -121,7 +126,7 @@ export const filters: readonly Filter[] = [
   {
     code: 'labels',
     refuses: ({ facts }, { constraints }) => !admits(facts, constraints),
-    // It is not known whether a node that was not probed has machines behind it, with labels of their own.
+    // A node that was not probed may have machines behind it, with labels of their own.
     permanent: ({ facts }, { constraints }) =>
       facts.machinesOfAll ? !admits(facts, constraints, facts.machinesOfAll) : facts.probed && !facts.severalMachines,
     text: ({ facts }, { constraints }) => unmet(facts, constraints),
@@ -193,7 +198,7 @@ export function passes(node: ClusterNode, wanted: Wanted, cluster: Cluster): boo
   return true;
 }
 
-/** Every reason against a node, none if it passes. */
+/** Returns every reason against a node; none if it passes. */
 export function reasonsAgainst(node: ClusterNode, wanted: Wanted, cluster: Cluster): Reason[] {
   return filters
     .filter((filter) => filter.refuses(node, wanted, cluster))

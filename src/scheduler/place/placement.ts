@@ -9,24 +9,30 @@ import type { IndexedSet } from '../index/indexed-set.ts';
 export type { ReasonCode, Wanted } from './filters.ts';
 
 export interface Policy {
-  /** Spread: the least loaded node that fits. Binpack: the node on which it leaves the least memory free, so that others stay empty. */
+  /**
+   * Spread: the least loaded node that fits. Binpack: the node that keeps the least free memory afterwards, so that other nodes stay
+   * empty.
+   */
   pack: 'spread' | 'binpack';
 }
 
-/** Wait: some node may take it later. Reject: none ever will as things are; {@link explain} says why. */
+/** Wait: a node may take it later. Reject: as things are, no node ever will; {@link explain} says why. */
 export type Decision = { kind: 'place'; node: string; warm: boolean; imagePresent: boolean } | { kind: 'wait' } | { kind: 'reject' };
 
-/** Fleets and sets up to this size are looked at whole, and the best is found. */
+/** In fleets and sets up to this size every node is compared, and the best is found. */
 const small = 64;
-/** How many of a larger set are looked at before one is taken; the best of so many is nearly the best of all. */
+/** Number of nodes of a larger set that are compared; the best of them is nearly the best of all. */
 const sample = 32;
-/** How many nodes are tried in the order of the policy, where one in {@link common} or more can be expected to do. */
+/** Most nodes that are tried in the order of the policy, if at least one in {@link common} is likely to fit. */
 const walk = 64;
-/** Steps down the tree of loads until the walk is given up. */
+/** Most steps down the load tree before this is given up. */
 const steps = 256;
 const common = 8;
 
-/** Which node, or wait, or reject. Nothing is booked. `random` gives numbers from 0 to 1, 1 excluded. */
+/**
+ * Decides on which node a run goes, or that it waits, or is rejected. Books nothing. `random` returns numbers from 0 up to, but not
+ * including, 1.
+ */
 export function place(cluster: Cluster, wanted: Wanted, policy: Policy, random: () => number): Decision {
   const node = choose({ cluster, wanted, policy, random });
   if (node) return { kind: 'place', node: node.facts.name, warm: isWarm(node, wanted), imagePresent: node.images.has(wanted.image) };
@@ -45,7 +51,7 @@ function choose(view: View): ClusterNode | undefined {
   const { cluster, wanted } = view;
   const held = wanted.id === undefined ? undefined : cluster.heldNode(wanted.id);
   if (held && passes(held, wanted, cluster)) return held;
-  // The cheap test first: not even a warm start fits on any node.
+  // A cheap test first: not even a warm start fits on any node.
   if (cluster.tree.mostFree < wanted.memory - wanted.idleMemory) return undefined;
   if (cluster.size <= small) return bestOf(cluster.nodes(), view, () => true);
   const { avoid } = wanted;
@@ -53,7 +59,7 @@ function choose(view: View): ClusterNode | undefined {
   return search(view, (node) => !avoid.has(node.facts.name)) ?? search(view, (node) => avoid.has(node.facts.name));
 }
 
-/** Nodes that come into question: those of the smallest set that they must be in, or those with room where they are fewer. */
+/** The nodes to consider: those of the smallest set that the node must be in, or those with enough room if they are fewer. */
 interface Candidates {
   few: IndexedSet | undefined;
   room: number;
@@ -63,8 +69,8 @@ interface Candidates {
 }
 
 /**
- * Nodes with a warm sandbox before those with the image, and those before all others: first where a few tries tell, then,
- * for nothing was found, to the last node.
+ * Prefers nodes with a warm sandbox, then nodes with the image, then all others. The first round only tries a few nodes of each; if it
+ * finds none, the second tries every node.
  */
 function search(view: View, also: Test): ClusterNode | undefined {
   const { cluster, wanted } = view;
@@ -72,7 +78,7 @@ function search(view: View, also: Test): ClusterNode | undefined {
   const stages = [
     candidates(cluster.withIdle(wanted.pool), wanted.memory - wanted.idleMemory, view, also),
     candidates(holders, wanted.memory, view, also),
-    ...(holders.size > 0 ? [candidates(undefined, wanted.memory, view, also)] : []), // else it can't be brought anywhere
+    ...(holders.size > 0 ? [candidates(undefined, wanted.memory, view, also)] : []), // else no node has the image to copy
   ].filter(({ count }) => count > 0);
   for (const stage of stages) {
     const found = stage.count > small ? glance(stage, view) : bestOf(all(stage, view), view, stage.test);
@@ -92,14 +98,14 @@ function candidates(set: IndexedSet | undefined, room: number, view: View, also:
   return { few, room, byRoom, count: byRoom ? roomy : few.size, test: (node) => (set?.has(node.slot) ?? true) && also(node) };
 }
 
-/** One of many candidates, nearly the best where many pass. */
+/** Returns one of many candidates; if many pass, it is nearly the best. */
 function glance(stage: Candidates, view: View): ClusterNode | undefined {
   const { few, test } = stage;
   const isCommon = few === undefined || few.size * common >= view.cluster.size;
   return (isCommon ? firstInOrder(stage, view) : undefined) ?? bestOf(sampled(stage, view), view, test);
 }
 
-/** The smallest of the sets that the node must be in; undefined for the whole fleet. */
+/** Returns the smallest of the sets that the node must be in; undefined for the whole fleet. */
 function mostSelective(set: IndexedSet | undefined, { cluster, wanted }: View): IndexedSet | undefined {
   let few = set;
   for (const constraint of wanted.constraints) {
@@ -111,7 +117,7 @@ function mostSelective(set: IndexedSet | undefined, { cluster, wanted }: View): 
   return few;
 }
 
-/** The first that passes in the order of the policy, if it is among the foremost. */
+/** Returns the first node that passes in the order of the policy, if it is among the first {@link walk}. */
 function firstInOrder({ room, test }: Candidates, { cluster, wanted, policy }: View): ClusterNode | undefined {
   let tries = 0;
   for (const slot of policy.pack === 'spread' ? cluster.tree.leastLoaded(room, steps) : cluster.order.from(room)) {
@@ -122,7 +128,7 @@ function firstInOrder({ room, test }: Candidates, { cluster, wanted, policy }: V
   return undefined;
 }
 
-/** Candidates taken by chance. */
+/** Returns candidates at random. */
 function* sampled({ few, room, byRoom, count }: Candidates, { cluster, random }: View): Generator<ClusterNode> {
   const first = byRoom ? cluster.order.first(room) : 0;
   for (let tries = 0; tries < sample; tries += 1) {
@@ -142,13 +148,13 @@ function* all({ few, room, byRoom }: Candidates, { cluster }: View): Generator<C
 function bestOf(nodes: Iterable<ClusterNode>, { cluster, wanted, policy }: View, also: Test): ClusterNode | undefined {
   let best: ClusterNode | undefined;
   for (const node of nodes) {
-    // Compare first, test second: only about log n nodes are better than all before them.
+    // Compares before it tests: only about log n nodes are better than all before them.
     if ((best === undefined || compare(node, best, wanted, policy) < 0) && also(node) && passes(node, wanted, cluster)) best = node;
   }
   return best;
 }
 
-/** Which of two nodes that pass is better; below 0 for the first. The ranks in their order; of equals, the older slot. */
+/** Compares two nodes that pass by the ranks, in their order; below 0 if the first is better. Of equal nodes the older slot is better. */
 function compare(a: ClusterNode, b: ClusterNode, wanted: Wanted, policy: Policy): number {
   if (wanted.id !== undefined && a.heldFor !== b.heldFor) return a.heldFor === wanted.id ? -1 : 1;
   const avoided = Number(isAvoided(a, wanted)) - Number(isAvoided(b, wanted));
@@ -166,7 +172,7 @@ const isAvoided = (node: ClusterNode, { avoid }: Wanted) => avoid?.has(node.fact
 
 const rejections = new WeakMap<Cluster, { topology: number; known: Map<string, boolean> }>();
 
-/** Whether any node might take it some day; remembered until what nodes are or have changes. */
+/** Whether any node may ever take the run. The answer is cached until the facts or images of nodes change. */
 function mayEverTake(cluster: Cluster, wanted: Wanted): boolean {
   let memory = rejections.get(cluster);
   if (memory?.topology !== cluster.topology || memory.known.size > 10_000) {
@@ -186,7 +192,7 @@ function mayEverTake(cluster: Cluster, wanted: Wanted): boolean {
   return may;
 }
 
-/** Every node's verdict, those that pass first and the best of them foremost; marks the one that is best. */
+/** Returns every node's verdict. Nodes that pass come first, the best of them foremost and marked. */
 export function explain(cluster: Cluster, wanted: Wanted, policy: Policy): NodeVerdict[] {
   const passing: ClusterNode[] = [];
   const passedOver: NodeVerdict[] = [];

@@ -1,19 +1,19 @@
-/** A run that waits in the queue. All times are ms on one clock, whichever. */
+/** A run that waits in the queue. All times are ms of the same clock. */
 export interface QueueEntry<T> {
   id: string;
   tenant: string;
-  /** 0 to 9; higher goes first. */
+  /** 0 to 9; a higher one goes first. */
   priority: number;
-  /** Bytes of its sandbox: what its tenant is charged with. */
+  /** Bytes of its sandbox, which its tenant is charged for. */
   memory: number;
   /** Bytes of its request. */
   bytes: number;
-  /** Runs of one shape can be placed alike: where one has no room, the others have none. */
+  /** Runs of the same shape can use the same nodes: if one finds no room, the others find none. */
   shape: string;
   since: number;
   /** When it has waited too long. */
   deadline: number;
-  /** Until then it goes to no node that it avoids: it found no room there a moment ago. */
+  /** Until then it goes to none of the nodes that it avoids, because it has just found no room there. */
   pause?: number;
   value: T;
 }

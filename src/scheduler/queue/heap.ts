@@ -1,4 +1,4 @@
-/** A binary heap: the least item by `before` first. */
+/** A binary heap: the least item by `before` is first. */
 export class Heap<T> {
   readonly #items: T[] = [];
   readonly #before: (a: T, b: T) => boolean;
@@ -47,7 +47,7 @@ export class Heap<T> {
     return top;
   }
 
-  /** Drops every item that is not to be kept. Linear time. */
+  /** Drops all items but those that `kept` accepts. Takes linear time. */
   keep(kept: (item: T) => boolean): void {
     const items = this.#items.filter(kept);
     this.#items.length = 0;

@@ -7,7 +7,7 @@ export interface Item<T> {
   readonly entry: QueueEntry<T>;
   readonly lane: Lane<T>;
   readonly sequence: number;
-  /** Whether its tenant has paid for it already. */
+  /** Whether its tenant has been charged for it already. */
   readonly charged: boolean;
   gone: boolean;
 }
@@ -19,11 +19,11 @@ export interface Lane<T> {
   readonly priority: number;
   readonly shape: string;
   items: Item<T>[];
-  /** Items that are not gone. */
+  /** Number of items that are not gone. */
   waiting: number;
   level: number;
   group: Group<T> | undefined;
-  /** Its place in its group and its next rise bear this number; those with another are stale. */
+  /** The number of its current entries in its group and among the rises; entries with another number are outdated. */
   ticket: number;
 }
 
@@ -42,23 +42,23 @@ interface Group<T> {
   lanes: number;
 }
 
-/** After each such time without a run of a priority served, a tenant's runs of that priority rise by one level, ms. */
+/** After each such time without a served run of a priority, a tenant's runs of that priority rise by one level (ms). */
 const agingMs = 30_000;
 export const topLevel = 9;
 
-/** Lanes on their levels: who may be next, and nothing of those that are gone. */
+/** The lanes by level. Keeps little of lanes and items that are gone. */
 export class Lanes<T> {
   readonly #all = new Map<string, Lane<T>>();
   readonly #levels: Map<string, Group<T>>[] = Array.from({ length: topLevel + 1 }, () => new Map<string, Group<T>>());
   readonly #rises = new Heap<{ at: number; lane: Lane<T>; ticket: number }>((a, b) => a.at < b.at);
 
-  /** How much is kept, to prove that it does not grow: lanes, and places of lanes, stale ones among them. */
+  /** Number of lanes, and of entries including outdated ones: shows that they do not grow without bound. */
   get bookSizes(): { lanes: number; places: number } {
     const groups = this.#levels.flatMap((level) => Array.from(level.values()));
     return { lanes: this.#all.size, places: groups.reduce((sum, { heap }) => sum + heap.size, this.#rises.size) };
   }
 
-  /** The lane of a tenant; its tenant waits as long as the lane is there. */
+  /** Returns the lane of a tenant, priority and shape; creates it if needed. */
   lane(tenant: Tenant, priority: number, shape: string): Lane<T> {
     const key = JSON.stringify([tenant.name, priority, shape]);
     let lane = this.#all.get(key);
@@ -69,7 +69,7 @@ export class Lanes<T> {
     return lane;
   }
 
-  /** Adds an item at its end; or, for one that comes back, among those that came before others, by when they came. */
+  /** Adds an item at the end of its lane. An item that comes back is added by its age, before those that came later. */
   add(item: Item<T>, where: 'last' | 'by age', now: number): void {
     const { lane } = item;
     const last = lane.items.at(-1);
@@ -84,7 +84,7 @@ export class Lanes<T> {
     if (head(lane) === item) this.#place(lane, now);
   }
 
-  /** An item is gone: so is its lane when it was the last, and if it was the head another takes its place. */
+  /** Drops an item. The lane goes with its last item; a new first item gives the lane a new place. */
   drop(item: Item<T>, now: number): void {
     const { lane } = item;
     const wasHead = head(lane) === item;
@@ -100,7 +100,7 @@ export class Lanes<T> {
     if (wasHead) this.#place(lane, now);
   }
 
-  /** Lanes that have not been served for long go up. */
+  /** Raises the lanes that have not been served for long. */
   rise(now: number): void {
     for (let rise = this.#rises.peek(); rise && rise.at <= now; rise = this.#rises.peek()) {
       this.#rises.pop();
@@ -108,7 +108,7 @@ export class Lanes<T> {
     }
   }
 
-  /** Of one level the next lane of each shape, by virtual time and then by who came first. */
+  /** Returns the next lane of each shape on one level, by virtual time and then by the order of their first items. */
   heads(level: number, without: ReadonlySet<string>, now: number): Lane<T>[] {
     const lanes: Lane<T>[] = [];
     for (const group of this.#levels[level]?.values() ?? []) {
@@ -118,14 +118,14 @@ export class Lanes<T> {
     return lanes.sort((a, b) => a.tenant.time - b.tenant.time || (head(a)?.sequence ?? 0) - (head(b)?.sequence ?? 0));
   }
 
-  /** The lane that is next in a group: its place up to date. */
+  /** Returns the next lane of a group; updates the places of lanes on the way. */
   #top(group: Group<T>, now: number): Lane<T> | undefined {
     for (let place = group.heap.peek(); place; place = group.heap.peek()) {
       const { lane } = place;
       if (place.ticket !== lane.ticket) {
         group.heap.pop();
       } else if (this.#level(lane, now).level < group.level) {
-        this.#place(lane, now); // its tenant was served meanwhile
+        this.#place(lane, now); // its tenant was served in the meantime
       } else if (place.time !== lane.tenant.time) {
         group.heap.pop();
         group.heap.push({ ...place, time: lane.tenant.time });
@@ -136,7 +136,7 @@ export class Lanes<T> {
     return undefined;
   }
 
-  /** Where a lane belongs now, and when it rises from there. */
+  /** Returns a lane's present level, and when it rises from there. */
   #level(lane: Lane<T>, now: number): { level: number; risesAt: number } {
     const from = Math.max(head(lane)?.entry.since ?? now, lane.tenant.servedAt[lane.priority] ?? -Infinity);
     const risen = Math.max(0, Math.floor((now - from) / agingMs));
@@ -173,13 +173,13 @@ export class Lanes<T> {
   }
 }
 
-/** The first item of a lane; those before it that are gone are dropped. */
+/** Returns the first item of a lane; drops those before it that are gone. */
 export function head<T>(lane: Lane<T>): Item<T> | undefined {
   while (lane.items[0]?.gone) lane.items.shift();
   return lane.items[0];
 }
 
-/** Whether it belongs before one that is there: it was accepted earlier, or at the same time and has been served before. */
+/** Whether an item belongs before another: it was accepted earlier, or at the same time and has been served before. */
 function goesBefore<T>(item: Item<T>, there: Item<T>): boolean {
   return item.entry.since < there.entry.since || (item.entry.since === there.entry.since && item.charged && !there.charged);
 }

@@ -3,10 +3,10 @@ import { Heap } from './heap.ts';
 import { head, type Item, Lanes, topLevel } from './lanes.ts';
 import { Tenants } from './tenants.ts';
 
-/** Bounds of what may wait. */
+/** Bounds of the queue. */
 export interface QueueLimits {
   runs: number;
-  /** Of all requests together. */
+  /** Bytes of all requests together. */
   bytes: number;
   /** Runs of one tenant. */
   perTenant: number;
@@ -15,20 +15,20 @@ export interface QueueLimits {
 export type Admission = { admitted: true } | { admitted: false; why: 'runs' | 'bytes' | 'tenant'; retryAfterMs: number };
 
 const [leastRetryMs, mostRetryMs] = [1_000, 60_000];
-/** Weight of the newest departure in the mean time between two. */
+/** Weight of the latest departure in the mean time between two departures. */
 const departureWeight = 0.05;
 
 /**
- * Who goes next. Levels of priority first, and those who were not served for long are lifted; inside a level tenants take
- * turns by the memory that they were given (start-time fair queueing), so that one tenant's thousand runs don't delay
- * another's one; inside a tenant first come, first served. A shape that has no room is passed over, and others go ahead.
+ * Decides which run goes next. Higher priority levels go first, and runs that were not served for long rise. Inside a level, tenants
+ * take turns by the memory that their runs were given (start-time fair queueing), so that a thousand runs of one tenant do not delay a
+ * single run of another. Inside a tenant, the first run goes first. A shape without room is passed over, and other runs go ahead.
  */
 export class FairQueue<T> {
   readonly #limits: QueueLimits;
   readonly #items = new Map<string, Item<T>>();
   readonly #tenants = new Tenants();
   readonly #lanes = new Lanes<T>();
-  /** By number, not by item: a request that has left is not kept until its deadline. */
+  /** Refers to runs by number, so that a request that has left the queue is not kept until its deadline. */
   readonly #deadlines = new Heap<{ at: number; id: string; sequence: number }>((a, b) => a.at < b.at);
   #bytes = 0;
   #last = 0;
@@ -48,7 +48,7 @@ export class FairQueue<T> {
     return this.#bytes;
   }
 
-  /** Entries of the books behind the queue; they stay in proportion to what waits. */
+  /** Sizes of the queue's internal tables; they stay in proportion to the waiting runs. */
   get bookSizes(): { tenants: number; lanes: number; places: number; deadlines: number } {
     return { ...this.#lanes.bookSizes, tenants: this.#tenants.size, deadlines: this.#deadlines.size };
   }
@@ -58,9 +58,9 @@ export class FairQueue<T> {
   }
 
   /**
-   * Takes a run in, or says when to come back. Ids are unique among those that wait. Where several tenants wait, none may have
-   * more than there is room left (dynamic thresholds, Choudhury and Hahne 1998): however many runs some send, the queue is never
-   * full for one that sends its first.
+   * Admits a run, or says when to come back. Ids are unique among waiting runs. If several tenants wait, none may have more runs
+   * waiting than there are places left (dynamic thresholds, Choudhury and Hahne 1998): however many runs some tenants send, the queue
+   * is never full for a tenant's first one.
    */
   admit(entry: QueueEntry<T>): Admission {
     const { runs, bytes, perTenant } = this.#limits;
@@ -78,12 +78,12 @@ export class FairQueue<T> {
     return { admitted: true };
   }
 
-  /** A run that was admitted before a restart waits again: it is not refused, and has its place by its age. */
+  /** Adds a run that was admitted before a restart: it is not refused, and takes its place by its age. */
   restore(entry: QueueEntry<T>): void {
     this.#add(entry, { sequence: (this.#last += 1), charged: false }, 'by age');
   }
 
-  /** A run that was served and lost comes back, before its like; it is neither admitted nor charged anew. */
+  /** Adds a run that was served and then lost. It goes before the other runs of its lane and is neither admitted nor charged again. */
   requeue(entry: QueueEntry<T>): void {
     this.#add(entry, { sequence: (this.#first -= 1), charged: true }, 'by age');
   }
@@ -98,8 +98,8 @@ export class FairQueue<T> {
   }
 
   /**
-   * The next run for which `tryPlace` finds room; it leaves the queue. One that it refuses is passed over in this call
-   * with all of its shape.
+   * Takes out and returns the next run for which `tryPlace` finds room. If it refuses one, the whole shape is passed over for the rest
+   * of this call.
    */
   next(now: number, tryPlace: (entry: QueueEntry<T>) => boolean): QueueEntry<T> | undefined {
     if (this.#items.size === 0) return undefined;
@@ -138,7 +138,7 @@ export class FairQueue<T> {
       this.#deadlines.keep(({ id, sequence }) => this.#items.get(id)?.sequence === sequence);
   }
 
-  /** Takes a cancelled run out. Whether it was in the queue. */
+  /** Takes out a cancelled run. Returns whether it was in the queue. */
   remove(id: string): boolean {
     const item = this.#items.get(id);
     if (!item) return false;
@@ -161,7 +161,7 @@ export class FairQueue<T> {
     return expired;
   }
 
-  /** Roughly the place of a run, 1 for the next; for people. */
+  /** Returns a run's approximate place for display; 1 is the next. */
   position(id: string): number | undefined {
     const item = this.#items.get(id);
     if (!item) return undefined;

@@ -1,24 +1,24 @@
 import { GiB } from '../../base/units.ts';
 
-/** A tenant with runs that wait, or with more given lately than others were. */
+/** A tenant with waiting runs, or one that was recently given more than others. */
 export interface Tenant {
   readonly name: string;
-  /** Virtual time: GiB of sandboxes that it has been given, no less than what the others had when it came. */
+  /** Virtual time: GiB of sandboxes that it has been given; at its arrival, at least as much as the others had. */
   time: number;
   waiting: number;
-  /** When a run of each priority was last served, ms. */
+  /** When a run of each priority was last served (ms). */
   readonly servedAt: number[];
 }
 
-/** What a tenant that was served nothing for a while, for no node had room for its shapes, may catch up on, GiB. */
+/** How far a tenant may catch up that was not served for a while because its shapes had no room (GiB). */
 const credit = 4;
-/** Tenants that may be remembered beside those with runs that wait. */
+/** Most tenants without waiting runs that are remembered. */
 const spare = 1_000;
 
-/** Who was given how much: start-time fair queueing over tenants, in GiB of sandboxes. */
+/** Accounts for what each tenant was given: start-time fair queueing over tenants, in GiB of sandboxes. */
 export class Tenants {
   readonly #all = new Map<string, Tenant>();
-  /** Virtual time of what was served last. */
+  /** Virtual time of the run that was served last. */
   #now = 0;
   #waiting = 0;
 
@@ -30,7 +30,7 @@ export class Tenants {
     return this.#all.get(name)?.waiting ?? 0;
   }
 
-  /** One more of its runs waits. */
+  /** Counts another waiting run of a tenant. */
   joins(name: string): Tenant {
     let tenant = this.#all.get(name);
     if (!tenant) this.#all.set(name, (tenant = { name, time: this.#now, waiting: 0, servedAt: [] }));
@@ -40,14 +40,14 @@ export class Tenants {
     return tenant;
   }
 
-  /** Its run's turn has come. Bytes that it is charged with, ms. */
+  /** Charges a tenant for a served run: `bytes` of memory, at `now` (ms). */
   served(tenant: Tenant, priority: number, bytes: number, now: number): void {
     tenant.servedAt[priority] = now;
     this.#now = Math.max(this.#now, tenant.time);
     if (bytes > 0) tenant.time = Math.max(tenant.time, this.#now - credit) + bytes / GiB;
   }
 
-  /** One of its runs left the queue. Drops a tenant whose virtual time is not ahead; when the queue is empty, resets all. */
+  /** Counts a run that left the queue. Drops a tenant whose virtual time is not ahead; resets all tenants when the queue is empty. */
   leaves(tenant: Tenant): void {
     tenant.waiting -= 1;
     this.#waiting -= 1;
@@ -56,7 +56,7 @@ export class Tenants {
     else if (this.#all.size > 2 * (this.#waiting + spare)) this.#trim();
   }
 
-  /** Thousands came once and went: those that owe the least are forgotten. */
+  /** Drops the tenants that owe the least, after thousands have come once and left. */
   #trim(): void {
     const gone = Array.from(this.#all.values()).filter(({ waiting }) => waiting === 0);
     gone.sort((a, b) => a.time - b.time);
