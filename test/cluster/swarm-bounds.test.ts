@@ -102,7 +102,7 @@ describe('the bounds of a swarm', function () {
       (error) =>
         error instanceof KatafleetError &&
         error.code === 'placement.impossible' &&
-        /none of its machines in use has all of it/.test(error.message),
+        /they hold together for none of its machines in use/.test(error.message),
     );
   });
 

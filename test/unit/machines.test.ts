@@ -311,17 +311,19 @@ describe('constraints of a run over the machines behind a node', () => {
     assert.deepEqual(against('zone==b'), []);
     assert.deepEqual(against('zone==b', 'disk==ssd', 'zone!=c'), []);
     assert.deepEqual(against('node.hostname==big', 'node.role==worker'), []);
-    assert.deepEqual(against('zone==d'), [['zone==d wanted, which none of its machines in use is', true]]);
-    assert.deepEqual(against('zone==c', 'disk==ssd'), [['zone==c, disk==ssd wanted, and none of its machines in use has all of it', true]]);
+    assert.deepEqual(against('zone==d'), [['zone==d wanted, which holds for none of its machines in use', true]]);
+    assert.deepEqual(against('zone==c', 'disk==ssd'), [
+      ['zone==c, disk==ssd wanted, and they hold together for none of its machines in use', true],
+    ]);
     await fleet.close();
   });
 
-  it('wait for a machine that is not in use now, and are refused where a swarm has no words for them', async () => {
+  it('wait for a machine that is not in use now, and are refused if a swarm can’t check them', async () => {
     const { fleet, against, big, look } = await labelled({ site: 'a,b' });
     big.availability = 'drain';
     await look('swarm');
-    assert.deepEqual(against('zone==c'), [['zone==c wanted, which none of its machines in use is', false]]);
-    assert.deepEqual(against('zone!='), [['zone!= wanted, for which a swarm has no words', true]]);
+    assert.deepEqual(against('zone==c'), [['zone==c wanted, which holds for none of its machines in use', false]]);
+    assert.deepEqual(against('zone!='), [["zone!= wanted, which a swarm can't check", true]]);
     assert.deepEqual(against('site==a,b'), [], 'the node itself answers');
     await fleet.close();
   });

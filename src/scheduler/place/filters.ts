@@ -86,10 +86,10 @@ function unmet({ labels, machines }: NodeFacts, constraints: readonly string[]):
     return failed.map((constraint) => `${constraint} wanted, its label is "${labels[splitConstraint(constraint).key] ?? ''}"`).join(', ');
   }
   const mute = unsaid(labels, constraints);
-  if (mute.length > 0) return `${mute.join(', ')} wanted, for which a swarm has no words`;
+  if (mute.length > 0) return `${mute.join(', ')} wanted, which a swarm can't check`;
   const failed = constraints.filter((constraint) => !machines.some((of) => holds(constraint, of)));
-  if (failed.length === 0) return `${constraints.join(', ')} wanted, and none of its machines in use has all of it`;
-  return failed.map((constraint) => `${constraint} wanted, which none of its machines in use is`).join(', ');
+  if (failed.length === 0) return `${constraints.join(', ')} wanted, and they hold together for none of its machines in use`;
+  return failed.map((constraint) => `${constraint} wanted, which holds for none of its machines in use`).join(', ');
 }
 
 /** Whether the image can be brought to a node that lacks it: from a ready node of its architecture, or from any that may come back. */
@@ -121,7 +121,7 @@ export const filters: readonly Filter[] = [
     code: 'held',
     refuses: (node, { id }) => node.heldFor !== undefined && node.heldFor !== id,
     permanent: never,
-    text: (node) => `its memory is saved for the run ${node.heldFor ?? ''}, which has waited for long`,
+    text: (node) => `its memory is held for the run ${node.heldFor ?? ''}, which has waited long`,
   },
   {
     code: 'labels',

@@ -166,7 +166,7 @@ const ownWords: readonly string[] = ['node.id', 'node.hostname', 'node.role'];
 export function swarmConstraint(constraint: string): string {
   const { key, equal, value } = splitConstraint(constraint);
   if (!hasSwarmWords(constraint)) {
-    throw new KatafleetError('limits.invalid', `constraints: a swarm has no words for ${JSON.stringify(constraint)}`, {
+    throw new KatafleetError('limits.invalid', `constraints: a swarm can't check ${JSON.stringify(constraint)}`, {
       hint: 'labels of its nodes are asked for by a name of two letters or more and a value of letters, digits and : - _ . /',
     });
   }
