@@ -137,7 +137,7 @@ async function sentRequest(): Promise<object> {
   return JSON.parse(sent) as object;
 }
 
-/** Writes what a client is told and tells, as client.json. */
+/** Writes client.json: what the server answers to a client, and what the client sends. */
 export async function makeClient(folder: string): Promise<void> {
   const expectation: ClientExpectation = { ...(await answers()), request, sent: await sentRequest() };
   writeFileSync(join(folder, 'client.json'), goldenJson(expectation));

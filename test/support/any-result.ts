@@ -5,7 +5,7 @@ import { decodePath, pathFault } from '../../src/model/paths.ts';
 import { omissions, type RunResult, StepResult } from '../../src/model/result.ts';
 import { result } from './katas.ts';
 
-/** Any result that a run can come to, with hostile names, times and output. */
+/** Any result that a run can have, with hostile names, times and output. */
 
 export const int64 = fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n });
 export const mode = fc.nat(0o7777);
@@ -20,7 +20,7 @@ export const path = fc
   .map(decodePath);
 export const paths = fc.uniqueArray(path, { maxLength: 5 });
 
-/** One of each kind: a kind that is added is missing here, and the types say so. */
+/** An outcome of each kind: the compiler asks for a kind that is added. */
 export const anyOutcome: { [kind in Outcome['kind']]: fc.Arbitrary<Extract<Outcome, { kind: kind }>> } = {
   exited: fc.nat(255).map((code) => ({ kind: 'exited', code })),
   signalled: fc.nat(64).map((signal) => ({ kind: 'signalled', signal })),

@@ -72,7 +72,7 @@ describe('EXEC', () => {
     );
   });
 
-  it('fails to be read with bytes too few or too many', () => {
+  it('is refused if it has too few or too many bytes', () => {
     const payload = (encodeExec(golden) ?? assert.fail()).subarray(5);
     assert.throws(() => decodeExec(payload.subarray(0, -1)), /too short/);
     assert.throws(() => decodeExec(Buffer.concat([payload, Buffer.alloc(1)])), /left over/);

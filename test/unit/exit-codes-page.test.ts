@@ -34,7 +34,7 @@ const outcomes: { [K in Outcome['kind']]: { outcome: Extract<Outcome, { kind: K 
 
 describe('the exit codes in docs/cli.md', () => {
   for (const [kind, { outcome, code, meaning }] of Object.entries(outcomes)) {
-    it(`tell the code of the outcome ${kind}`, () => {
+    it(`have a row for the outcome ${kind}`, () => {
       const row = rows.find(([, words]) => meaning.test(words)) ?? assert.fail(`no row says ${String(meaning)}`);
       assert.equal(row[0], code);
       const expected = { "the program's own": 3, '128 + N': 128 + 9 }[code] ?? Number(code);
@@ -42,7 +42,7 @@ describe('the exit codes in docs/cli.md', () => {
     });
   }
 
-  it('tell every code of an error', () => {
+  it('have a row for every exit code of an error', () => {
     const told = new Set(rows.map(([code]) => code));
     for (const [code, { exit }] of Object.entries(errorKinds)) assert.ok(told.has(String(exit)), `${code} exits with ${exit}`);
   });

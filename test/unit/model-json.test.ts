@@ -19,7 +19,7 @@ describe('the JSON of a result', () => {
     });
   }
 
-  it('of each kind of outcome is read back', () => {
+  it('is read as it was written for each kind of outcome', () => {
     for (const outcome of outcomes) {
       const result = fullResult('r', outcome);
       assert.deepEqual(ResultJson.parse(sent(resultJson(result))), result);
@@ -29,13 +29,13 @@ describe('the JSON of a result', () => {
       assert.ok(given.includes(kind), `add an outcome of the kind ${kind} to outcomes in test/golden/inputs.ts`);
   });
 
-  it('of a release that said no encoding has its files in base64', () => {
+  it('has its files in base64 if the release that wrote it named no encoding', () => {
     const printed = sent(resultJson(full, 'base64')) as { changes: { files: { encoding?: string }[] } };
     for (const file of printed.changes.files) delete file.encoding;
     assert.deepEqual(ResultJson.parse(printed), full);
   });
 
-  it('of a younger katafleet is read: fields, kinds of outcomes and reasons that nobody knows do no harm', () => {
+  it('is read if a later release wrote it: unknown fields are dropped, unknown kinds and reasons replaced', () => {
     const json = sent(resultJson(full)) as Record<string, unknown> & { steps: object[]; changes: object };
     const read = ResultJson.parse({
       ...json,
@@ -49,7 +49,7 @@ describe('the JSON of a result', () => {
     assert.deepEqual(read.steps, full.steps);
   });
 
-  it('is refused where what every release has is not there, and where a known kind of outcome lacks what it has', () => {
+  it('is refused if it lacks a field that every release wrote, or if a known kind of outcome lacks one of its fields', () => {
     const { steps: _steps, ...rest } = sent(resultJson(full)) as { steps: object[] };
     assert.ok(!ResultJson.safeParse(rest).success);
     assert.ok(!ReadOutcome.safeParse({ kind: 'exited' }).success);
@@ -67,7 +67,7 @@ describe('the JSON of a result', () => {
 describe('the JSON of a run', () => {
   const record = { id: 'r', tenant: 't', image: 'i', placing: unplaced, acceptedAt: 1, attempts: [] };
 
-  it('is read in each state, as much as each has', () => {
+  it('is read in each state', () => {
     for (const state of RunState.options) {
       const said = { ...record, state, ...(state === 'finished' ? { endedAt: 2, result: resultJson(full) } : {}) };
       const read = RecordJson.parse(sent(said));
@@ -75,14 +75,14 @@ describe('the JSON of a run', () => {
     }
   });
 
-  it('gives an attempt of a release that knew no sessions its default', () => {
+  it('gives an attempt its default if the release that wrote it had no sessions', () => {
     const attempt = { number: 1, node: 'n', startedAt: 1, state: 'running' };
     assert.equal(RecordJson.parse({ ...record, state: 'running', attempts: [attempt] }).attempts[0]?.resumed, false);
   });
 });
 
 describe('the schema of results', () => {
-  it('takes every result that a run can come to', () => {
+  it('takes every result that a run can have', () => {
     fc.assert(fc.property(anyResult, (result) => assert.deepEqual(RunResult.parse(result), result)));
   });
 

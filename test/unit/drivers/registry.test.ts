@@ -18,7 +18,7 @@ describe('the registry of drivers', () => {
     );
   });
 
-  it('takes the words for a driver that docs/config.md lists', () => {
+  it('has the kinds and the order that docs/config.md lists', () => {
     const page = readFileSync(new URL('../../../docs/config.md', import.meta.url), 'utf8');
     const row = (key: string) => page.split('\n').find((line) => line.startsWith(`| \`${key}\``)) ?? assert.fail(key);
     const words = row('defaults.driver').split('|').at(-2) ?? '';
@@ -29,7 +29,7 @@ describe('the registry of drivers', () => {
     assert.ok(row('nodes[].driver').includes(`(${driverKinds.join(' before ')})`));
   });
 
-  it('connects an endpoint lazily: nothing of a swarm is made before it is chosen', async () => {
+  it('makes the driver of a swarm when it is chosen, and once', async () => {
     const swarm = new FakeDriver('fake://swarm');
     let made = 0;
     const driver = connectEndpoint({ endpoint: 'tcp://h:1' }, { ...surroundings, swarmOf: () => (++made, swarm) });
@@ -41,7 +41,7 @@ describe('the registry of drivers', () => {
     await driver.close();
   });
 
-  it('asks the docker command of an ssh:// endpoint what answers there', async () => {
+  it('asks the docker command of an ssh:// endpoint whether an engine answers there', async () => {
     const driver = connectEndpoint({ endpoint: 'ssh://u:secret@h' }, surroundings);
     assert.deepEqual([typeof driver.reach, driver.endpoint], ['function', 'ssh://u:***@h']);
     driver.use?.('ssh');
@@ -49,7 +49,7 @@ describe('the registry of drivers', () => {
     await driver.close();
   });
 
-  it('has the ssh driver diagnose ssh:// endpoints, and no driver any other', async () => {
+  it('has the ssh driver diagnose ssh:// endpoints, and no driver diagnose others', async () => {
     const expected = { timeoutMs: 1_000, withoutMemoryLimits: false, images: [] };
     for (const endpoint of ['unix:///run/docker.sock', 'tcp://h:1'])
       assert.equal(await diagnoseEndpoint({ endpoint }, expected), undefined);
@@ -61,13 +61,13 @@ describe('the registry of drivers', () => {
     assert.match(findings?.[0]?.what ?? '', /^ssh can't be called as no-such-user-of-ours/);
   });
 
-  it('tells a faulty ssh:// endpoint as a finding', async () => {
+  it('reports a faulty ssh:// endpoint as a finding', async () => {
     const expected = { timeoutMs: 1_000, withoutMemoryLimits: false, images: [] };
     const findings = await diagnoseEndpoint({ endpoint: 'ssh://-oProxyCommand=x' }, expected);
     assert.match(findings?.[0]?.what ?? '', /expected ssh:\/\/user@host/);
   });
 
-  it('refuses what is no endpoint', () => {
+  it('refuses a text that is not an endpoint', () => {
     for (const endpoint of ['nonsense', 'ftp://h', 'constructor://h', 'unix://', 'tcp://']) {
       assert.equal(isEndpoint(endpoint), false, endpoint);
       assert.throws(
