@@ -2,15 +2,15 @@ import { placedNs } from '../model/request.ts';
 import type { KataFile, KataFiles } from './kata-files.ts';
 
 const nsPerSecond = 1_000_000_000n;
-/** The last time stamp that 64 bits of ns hold. */
+/** The last time stamp that 64 bits of ns can hold. */
 const latestNs = 2n ** 63n - 1n;
 
 /**
- * Time stamps of the files that a person handed in at `at`, in ms. What tools built in earlier tests lies beside them, and make
- * goes by time stamps. So a file that is new, or whose content is another, is newer than what katafleet kept out of sight, also
- * where its own stamp is older: an earlier version that was put back, a clock that is behind. Its whole second is another one,
- * too, where its size is the same: Python knows a source again by these two. One that came without a stamp is newer than all
- * that was there; where its content is the same, it keeps the stamp that it had.
+ * Returns a function that sets the time stamps of files submitted at `at` (ms). Files built by earlier tests lie beside them, and make
+ * compares time stamps. So a file that is new or has changed gets a stamp newer than the hidden files, even if its own stamp is older
+ * (an earlier version was restored, or a clock is slow). If its size stays the same, the whole second changes too, because Python
+ * recognizes a source by size and second. A changed file without a stamp gets one newer than all files; an unchanged one keeps its
+ * stamp.
  */
 export function ageOf(
   before: KataFiles,
@@ -35,5 +35,5 @@ function newestOf({ files }: KataFiles, counts: (file: KataFile) => boolean): bi
   return newest;
 }
 
-/** Rounded down, before 1970 too. */
+/** Rounds down to a whole second, before 1970 too. */
 const second = (ns: bigint) => (ns - (((ns % nsPerSecond) + nsPerSecond) % nsPerSecond)) / nsPerSecond;

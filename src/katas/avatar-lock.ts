@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { KatafleetError, messageOf } from '../model/errors.ts';
 import { Lock } from './lock.ts';
 
-/** The lock on an avatar's folder, taken once for all of this process that need it at the same time. */
+/** The lock on an avatar's folder. It is taken once for all callers in this process that need it at the same time. */
 export class AvatarLock {
   readonly #folder: string;
   #lock: Lock | undefined;
@@ -13,12 +13,12 @@ export class AvatarLock {
     this.#folder = folder;
   }
 
-  /** Whether this process has it. */
+  /** Whether this process has the lock. */
   get held(): boolean {
     return this.#lock !== undefined;
   }
 
-  /** @param waitMs how long another process may have it, ms. @throws kata.busy, kata.storage */
+  /** Takes the lock. @param waitMs how long another process may keep it (ms) @throws kata.busy, kata.storage */
   async take(waitMs: number, signal?: AbortSignal): Promise<void> {
     if (this.#lock) return;
     this.#taking ??= this.#acquire(waitMs, signal).finally(() => (this.#taking = undefined));

@@ -6,18 +6,18 @@ import type { KataRecord, TestRecord } from './record.ts';
 import type { Shown } from './sandbox.ts';
 import { entriesOf } from './steps.ts';
 
-/** An avatar's test as its callers see it, and the run that it asks for. */
+/** An avatar's test as its callers see it, and the run that it requests. */
 
-/** What a test hands to the function that runs it. */
+/** Options of a test for the function that runs it. */
 export interface TestRunOptions {
   signal?: AbortSignal;
   onOutput?: (step: number, stream: 'stdout' | 'stderr', bytes: Buffer) => void | Promise<void>;
-  /** Whose test it is: what a session is kept by. */
+  /** The test, by which a session is found. */
   of: { kata: string; avatar: string; test: number };
 }
 export type RunTest = (request: RunRequest, options: TestRunOptions) => Promise<RunResult>;
 
-/** What a person hands in: all files that they see, whole. What they were shown and is not among it is deleted. */
+/** The submitted files: all files that the person sees, with their contents. A visible file that is not among them is deleted. */
 export interface Given {
   files: readonly SandboxFile[];
   folders?: readonly SandboxFolder[];
@@ -26,27 +26,27 @@ export interface Given {
 export interface TestOptions {
   signal?: AbortSignal;
   onOutput?: TestRunOptions['onOutput'];
-  /** Limits of the run beyond those of the start-point. */
+  /** Limits of the run that override the start-point's. */
   profile?: NonNullable<RunRequest['profile']>;
 }
 
 export interface Tested {
   test: number;
   result: RunResult;
-  /** What the person sees of what changed. */
+  /** The changes that the person sees. */
   shown: Shown;
   hidden: string[];
   ignored: string[];
   record: TestRecord;
-  /** Resolves when both commits are on disk, with their names. @throws kata.storage when they could not be made */
+  /** Resolves with the ids of both commits when they are on disk. @throws kata.storage if they could not be made */
   committed: Promise<{ saved: string; tested: string }>;
 }
 
 const command = ['bash', './cyber-dojo.sh'];
-/** What tools may leave in one test. */
+/** Most files that the tools may create in one test. */
 const back = { filesBack: 2_000, fileBack: 8 * MiB, bytesBack: 32 * MiB };
 
-/** The run of a test: the avatar's files, and the kata's command and limits. */
+/** Returns a test's run: the avatar's files with the kata's command and limits. */
 export function testRequest({ manifest, rules }: KataRecord, files: KataFiles, profile: TestOptions['profile']): RunRequest {
   const { max_seconds: seconds, image_name: image } = manifest;
   return {
@@ -58,7 +58,7 @@ export function testRequest({ manifest, rules }: KataRecord, files: KataFiles, p
   };
 }
 
-/** What was handed in, with all contents in memory. */
+/** Returns the submitted files and folders with all contents in memory. */
 export async function whole({ files, folders = [] }: Given): Promise<{ files: WholeFile[]; folders: SandboxFolder[] }> {
   const read = files.map(async ({ content, ...file }): Promise<WholeFile> => {
     if (content instanceof Uint8Array) return { ...file, content };

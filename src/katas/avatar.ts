@@ -14,27 +14,27 @@ import { type FateOf, fateOf } from './rules.ts';
 import { anyUnfinished, type Ended, Spool, type Submission, unfinished, type UnfinishedTest } from './spool.ts';
 import { savedBefore, savedStep, testedStep } from './steps.ts';
 
-/** What an avatar's tests share with the store. */
+/** What an avatar shares with the store. */
 export interface AvatarServices {
   git: Git;
   run: RunTest;
   trouble: (message: string) => void;
   retries?: Retries;
-  /** How long another process may be at work on the avatar, ms. */
+  /** How long another process may work on the avatar (ms). */
   lockWaitMs: number;
 }
 
-/** Tests whose commits could not be made yet and that memory may hold. */
+/** Most tests in memory whose commits could not be made yet. */
 const mostWaiting = 32;
 const abandoned: Ending = { kind: 'failed', reason: 'katafleet ended while the test ran' };
 
-/** How an avatar stands after the last test that was handed in; its commits may still be in the making. */
+/** An avatar after its last submitted test, whose commits may not be made yet. */
 interface State {
   sandbox: KataFiles;
   test: number;
 }
 
-/** One participant's copy of a kata: a repository, a queue of tests, and the commits that they make beside it. */
+/** One participant's copy of a kata: its repository, its queue of tests, and the commits that are made beside them. */
 export class Avatar {
   readonly branch: Branch;
   readonly #name: string;
@@ -46,9 +46,9 @@ export class Avatar {
   readonly #committer: Committer;
   #state: State | undefined;
   readonly #lock: AvatarLock;
-  /** Tests that are not both answered and committed. */
+  /** Number of tests that are not both answered and committed. */
   #busy = 0;
-  /** Told when there are none. */
+  /** Called when there are none. */
   #leaving: (() => void)[] = [];
 
   constructor(kata: KataRecord, name: string, folder: string, start: Start, services: AvatarServices) {
@@ -69,24 +69,24 @@ export class Avatar {
     );
   }
 
-  /** Whether nothing is under way: it may be forgotten. */
+  /** Whether no test is under way, so that the avatar may leave memory. */
   get idle(): boolean {
     return this.#busy === 0;
   }
 
-  /** Bytes of contents in memory. */
+  /** Bytes of file contents in memory. */
   get contentBytes(): number {
     let bytes = 0;
     for (const { content } of this.#state?.sandbox.files.values() ?? []) bytes += content?.length ?? 0;
     return bytes;
   }
 
-  /** One test; those of an avatar wait for one another. @throws what the run throws, files.*, kata.busy, kata.storage */
+  /** Runs one test after the avatar's earlier ones. @throws what the run throws, files.*, kata.busy, kata.storage */
   async test(given: Given | undefined, options: TestOptions = {}): Promise<Tested> {
     return this.#use(() => this.#tests.add(() => this.#test(given, options), options.signal ? { signal: options.signal } : {}));
   }
 
-  /** Makes the commits that an earlier katafleet owed; how many tests there were. None where another process is at work. */
+  /** Makes the commits that an earlier katafleet left. Returns the number of their tests; 0 if another process works on the avatar. */
   async recover(): Promise<number> {
     if (!(await anyUnfinished(this.#pending))) return 0;
     return this.#use(() =>
@@ -105,7 +105,7 @@ export class Avatar {
     );
   }
 
-  /** Waits for its tests and commits; commits that can't be made are left to the spools. */
+  /** Waits for its tests and commits. Commits that cannot be made stay in the spools. */
   async close(): Promise<void> {
     await this.#tests.onIdle();
     this.#committer.stop();
@@ -144,13 +144,13 @@ export class Avatar {
     await this.#spooled(spool.end(ended));
     this.#state = { sandbox: applied.sandbox, test };
     const committed = this.#commit(spool, savedOid, plan, [saved.sandbox, applied.sandbox]);
-    committed.catch(() => undefined); // told as a trouble; the caller need not look
+    committed.catch(() => undefined); // reported as a trouble, so the caller may ignore it
     if (ending.kind === 'failed') throw failure;
     const { shown, hidden, ignored } = applied;
     return { test, result: ending.result, shown, hidden, ignored, record, committed };
   }
 
-  /** The second commit is handed over at once; both are on disk when it resolves. */
+  /** Adds the second commit at once. Resolves when both commits are on disk. */
   async #commit(
     spool: Spool,
     saved: Promise<string>,
@@ -161,13 +161,13 @@ export class Avatar {
     try {
       const [savedOid, testedOid] = await Promise.all([saved, this.#committer.add(plan, true)]);
       await spool.remove();
-      // From now on the repository has them.
+      // The repository has the contents now.
       for (const { files } of sandboxes) for (const kept of files.values()) if (!kept.hidden) kept.content = undefined;
       void this.#tidy();
       return { saved: savedOid, tested: testedOid };
     } catch (error) {
       spool.close();
-      this.#state = undefined; // what the spools have is all that is left of it
+      this.#state = undefined; // the spools have the tests; the state is read from them again
       throw error;
     } finally {
       this.#leave();
@@ -178,12 +178,12 @@ export class Avatar {
     await this.#use(() => this.branch.tidy((text) => this.#trouble(text)));
   }
 
-  /** A full disk keeps the intent from being written, not the test from being run. */
+  /** On a full disk the test's intent is not written, but the test runs. */
   async #spooled(written: Promise<void>): Promise<void> {
     await written.catch((error: unknown) => this.#trouble(`a test is in memory only until its commits are made: ${messageOf(error)}`));
   }
 
-  /** The avatar's state, with its lock held. What an earlier katafleet owed is on its way to the repository then. */
+  /** Returns the avatar's state and holds its lock. The commits that an earlier katafleet left are being made then. */
   async #hold(waitMs: number, signal?: AbortSignal): Promise<State> {
     const { held } = this.#lock;
     try {
@@ -198,7 +198,7 @@ export class Avatar {
     return this.#state;
   }
 
-  /** Owes the repository the commits that an earlier katafleet did not come to. */
+  /** Makes the commits that an earlier katafleet left. */
   #takeUp(state: State, last: LogEntry | undefined, pending: readonly UnfinishedTest[]): State {
     const open = last?.kind === 'saved' ? last.test : undefined;
     const owed = [...pending];
@@ -210,14 +210,14 @@ export class Avatar {
     return owed.reduce((now, { spool, submission, ended = { at: Date.now(), ending: abandoned } }) => {
       const half = submission.test === open;
       if (submission.test <= state.test && !half) {
-        spool.remove().catch((error: unknown) => this.#trouble(messageOf(error))); // both commits are there
+        spool.remove().catch((error: unknown) => this.#trouble(messageOf(error))); // both commits are in the repository
         return now;
       }
       const [saved, oid] = half
         ? [savedBefore(now.sandbox, submission), Promise.resolve(this.branch.tip)]
         : this.#owe(now.sandbox, submission);
       const { applied, plan } = testedStep(saved, this.#fate, submission, ended);
-      this.#commit(spool, oid, plan, [saved.sandbox, applied.sandbox]).catch(() => undefined); // told as a trouble
+      this.#commit(spool, oid, plan, [saved.sandbox, applied.sandbox]).catch(() => undefined); // reported as a trouble
       return { sandbox: applied.sandbox, test: submission.test };
     }, state);
   }

@@ -7,29 +7,29 @@ import { type LogEntry, readHistory, readSnapshot, readTip, type Snapshot, withC
 import { clearLeftovers, cloneRepository, tidy } from './repository.ts';
 import type { KataFiles } from './kata-files.ts';
 
-/** What a new avatar begins with. */
+/** The start of a new avatar. */
 export interface Start {
   repository: string;
-  /** What lies in it; it never changes, so that all avatars share it. */
+  /** Reads its files. They never change, so all avatars share them. */
   read: () => Promise<Snapshot>;
 }
 
-/** An avatar's branch: where it is, what lies there, and how it is moved on. Its user holds the avatar's lock. */
+/** An avatar's branch: its tip, its files, and new commits. The caller holds the avatar's lock. */
 export class Branch {
   readonly repository: string;
   readonly #start: Start;
   readonly #git: Git;
-  /** Where it is, as we left it. */
+  /** The tip after our last commit. */
   #tip: string | undefined;
 
-  /** @param start what a new avatar's repository is a copy of: it comes to be with the first commit */
+  /** @param start the repository that a new avatar's is copied from, at its first commit */
   constructor(git: Git, repository: string, start: Start) {
     this.#git = git;
     this.repository = repository;
     this.#start = start;
   }
 
-  /** Whether it is where we left it; another process may have been at work. */
+  /** Whether the tip is still ours: another process may have added commits. */
   get unmoved(): boolean {
     return this.#tip !== undefined && readTip(this.source) === this.#tip;
   }
@@ -38,7 +38,7 @@ export class Branch {
     return this.#tip ?? '';
   }
 
-  /** What lies there now, hidden contents at hand, with the last commit. @throws kata.* */
+  /** Reads the files at the tip, with the contents of hidden files, and the last commit. @throws kata.* */
   async read(): Promise<Snapshot & { last: LogEntry | undefined }> {
     const { source } = this;
     const tip = readTip(source);
@@ -54,7 +54,7 @@ export class Branch {
     return withContents(this.#git, this.source, sandbox, wanted);
   }
 
-  /** Makes commits on top; all or none. @throws kata.git */
+  /** Adds commits, all or none. @throws kata.git */
   async append(plans: readonly CommitPlan[]): Promise<string[]> {
     if (this.source !== this.repository) await cloneRepository(this.#start.repository, this.repository);
     const onto = (this.#tip ??= readTip(this.repository));
@@ -70,17 +70,17 @@ export class Branch {
     return oids;
   }
 
-  /** Packs many packs into few. A failure harms nothing: it is told as a trouble. */
+  /** Packs many packs into few. A failure does no harm and is reported as a trouble. */
   async tidy(onTrouble: (message: string) => void): Promise<void> {
     await tidy(this.#git, this.repository).catch((error: unknown) => onTrouble(`its packs stay many: ${messageOf(error)}`));
   }
 
-  /** Where its commits are: a new avatar has no repository before its first test. */
+  /** The repository of its commits: a new avatar has none of its own before its first test. */
   get source(): string {
     return existsSync(join(this.repository, 'HEAD')) ? this.repository : this.#start.repository;
   }
 
-  /** A git that was cut off may have moved the branch before. */
+  /** Returns the commits that a git process made before it was killed; undefined if it made none. */
   async #madeAfterAll(plans: readonly CommitPlan[], onto: string | undefined): Promise<string[] | undefined> {
     const now = readTip(this.repository);
     if (now === undefined || now === onto) return undefined;

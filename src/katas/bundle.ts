@@ -12,7 +12,7 @@ import type { KataRecord } from './record.ts';
 import { makeRepository } from './repository.ts';
 import { kataLimits } from './kata-files.ts';
 
-/** Bounds of a bundle from a stranger, and of what it may unfold to: a pack of a kilobyte can hold gigabytes of zeros. */
+/** Bounds of a bundle from an untrusted source, and of its unpacked content: a pack of a kilobyte can hold gigabytes of zeros. */
 export const bundleLimits = {
   file: 256 * MiB,
   bytes: GiB,
@@ -24,8 +24,9 @@ export const bundleLimits = {
 } as const;
 
 /**
- * A kata as one bundle: a branch for each avatar, and one for the start-point. It is written from an empty repository that
- * sees the objects of all of theirs; those are only read. @throws output.unwritable
+ * Writes a kata as one bundle, with a branch for each avatar and one for the start-point. It is written from an empty repository that
+ * borrows the objects of the others, which are only read.
+ * @throws output.unwritable
  */
 export async function exportBundle(git: Git, places: Places, kata: string, avatars: readonly string[], file: string): Promise<void> {
   const sources = [
@@ -54,9 +55,10 @@ export async function exportBundle(git: Git, places: Places, kata: string, avata
 }
 
 /**
- * Unfolds a bundle below a folder, as a kata. It is fetched into a repository that goes again, every object checked by
- * git's own fsck, held to the bounds; only then its branches are fetched into repositories of ours. A bundle holds no
- * hooks and no configuration, and nothing of it is ever checked out. @throws bundle.invalid
+ * Unpacks a bundle below a folder, as a kata. First it is fetched into a temporary repository, where git's own fsck checks every object
+ * and the bounds are applied. Only then its branches are fetched into new repositories. A bundle has no hooks and no configuration, and
+ * none of its files is checked out.
+ * @throws bundle.invalid
  */
 export async function importBundle(git: Git, file: string, folder: string, id: string | undefined): Promise<KataRecord> {
   const quarantine = join(folder, 'quarantine.git');
@@ -72,7 +74,7 @@ export async function importBundle(git: Git, file: string, folder: string, id: s
   return { ...record, ...(id === undefined ? {} : { id }) };
 }
 
-/** The branches, by name. */
+/** Returns the bundle's branches by name. */
 async function unfold(git: Git, file: string, quarantine: string): Promise<Map<string, string>> {
   const found = await stat(file).catch((cause: unknown) => {
     throw new KatafleetError('file.unreadable', `no bundle ${file}: ${messageOf(cause)}`, { cause });
@@ -95,9 +97,9 @@ async function unfold(git: Git, file: string, quarantine: string): Promise<Map<s
   return heads;
 }
 
-/** Git checks what it fetches, and takes no more memory for one object than an object may have. */
+/** Fetches with git's checks; an object takes no more memory than the bound on objects. */
 async function fetch(git: Git, repository: string, from: string, refs: string): Promise<void> {
-  // .gitmodules and .gitattributes are ordinary files of the person here: no program obeys them.
+  // .gitmodules and .gitattributes are ordinary files of the person: no program here reads them.
   const lenient = [
     'gitmodulesUrl',
     'gitmodulesPath',
@@ -127,7 +129,7 @@ async function fetch(git: Git, repository: string, from: string, refs: string): 
   );
 }
 
-/** The kata that it holds, when every branch is one of an avatar of it. */
+/** Returns the bundle's kata, after the check that every branch belongs to one of its avatars. */
 async function checked(git: Git, quarantine: string, heads: ReadonlyMap<string, string>): Promise<KataRecord> {
   const listed = await git.run(quarantine, ['cat-file', '--batch-all-objects', '--unordered', '--batch-check=%(objectsize)'], {
     timeoutMs: bundleLimits.ms,

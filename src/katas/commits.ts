@@ -3,7 +3,7 @@ import { type CommitPlan } from './fast-import.ts';
 import { filesJson, json, type KataRecord, type TestRecord } from './record.ts';
 import { noFiles, type KataFiles } from './kata-files.ts';
 
-/** Where things lie in a commit's tree. */
+/** Paths in a commit's tree. */
 export const inTree = {
   sandbox: 'sandbox',
   files: 'files.json',
@@ -13,7 +13,7 @@ export const inTree = {
   stderr: 'stderr',
 } as const;
 
-/** Lines at the end of a commit's message, for machines: git-interpret-trailers(1). */
+/** Lines at the end of a commit's message that programs read: git-interpret-trailers(1). */
 export const trailer = {
   commit: 'Katafleet-Commit',
   test: 'Katafleet-Test',
@@ -25,7 +25,7 @@ export const trailer = {
 
 const katafleet = { name: 'katafleet', email: 'katafleet@localhost' };
 
-/** The first commit of every avatar: the start-point. */
+/** Returns the first commit of every avatar: the start-point. */
 export function startCommit(kata: KataRecord, sandbox: KataFiles): CommitPlan {
   const { puts, deletes } = difference(noFiles, sandbox);
   return {
@@ -37,7 +37,7 @@ export function startCommit(kata: KataRecord, sandbox: KataFiles): CommitPlan {
   };
 }
 
-/** The first commit of a test: what the person wrote. */
+/** Returns the first commit of a test: the person's changes. */
 export function savedCommit(test: number, avatar: string, kata: string, at: number, before: KataFiles, after: KataFiles): CommitPlan {
   const { puts, deletes, created, changed } = difference(before, after);
   const lists: [string, string[]][] = [
@@ -54,7 +54,7 @@ export function savedCommit(test: number, avatar: string, kata: string, at: numb
   };
 }
 
-/** The second commit of a test: what the tools did, and how it went. */
+/** Returns the second commit of a test: the tools' changes, and the result. */
 export function testedCommit(
   record: TestRecord,
   output: { stdout: Uint8Array; stderr: Uint8Array },
@@ -95,7 +95,7 @@ export function testedCommit(
 const slash = `${inTree.sandbox}/`;
 const inSandbox = (path: string) => path.slice(slash.length);
 
-/** What leads from one sandbox to the other. A content that the first one has is in the repository already. */
+/** Returns the changes from one sandbox folder to another. Contents of the first one are in the repository already. */
 function difference(
   before: KataFiles,
   after: KataFiles,
@@ -116,7 +116,7 @@ function difference(
   return { puts, deletes: deletes.map((path) => slash + path), created, changed };
 }
 
-/** Names and reasons as one line: none of them may begin a trailer of its own. */
+/** Puts names and reasons on one line, so that none of them can start a trailer. */
 function line(text: string): string {
   return text
     .replace(
@@ -134,7 +134,7 @@ function summary(lists: readonly [string, string[]][]): string {
     .join(', ');
 }
 
-/** At most so many names of each list are in a message; files.json and the tree have all. */
+/** Most names of each list in a message; files.json and the tree have all of them. */
 const mostNames = 50;
 
 function message(subject: string, lists: readonly [string, string[]][], trailers: Record<string, string>): string {

@@ -3,17 +3,17 @@ import { backoffMs } from '../base/backoff.ts';
 import { KatafleetError, messageOf } from '../model/errors.ts';
 import type { CommitPlan } from './fast-import.ts';
 
-/** Tries at a commit that can't be made, such as on a full disk; the waits between them grow from the first to the last, ms. */
+/** Tries at a commit that fails, for example on a full disk. The pauses between them grow from `firstMs` to `mostMs`. */
 export interface Retries {
   tries: number;
   firstMs: number;
   mostMs: number;
 }
 
-/** About five minutes in all. */
+/** Tries for about five minutes. */
 export const retries: Retries = { tries: 15, firstMs: 100, mostMs: 30_000 };
 
-/** How long the first commit of a test waits for the second, ms: a short run's two are then made by one git. */
+/** How long a test's first commit waits for the second (ms): one git process then makes both commits of a short run. */
 const lingerMs = 25;
 
 interface QueuedCommit {
@@ -22,7 +22,7 @@ interface QueuedCommit {
   failed: (error: unknown) => void;
 }
 
-/** Makes an avatar's commits in order, beside its tests: all that wait at once are one call of git. */
+/** Makes an avatar's commits in order, beside its tests. All waiting commits are made by one call of git. */
 export class Committer {
   readonly #write: (plans: readonly CommitPlan[]) => Promise<string[]>;
   readonly #trouble: (message: string) => void;
@@ -38,12 +38,12 @@ export class Committer {
     this.#retries = how;
   }
 
-  /** Commits that are not on disk yet. */
+  /** Number of commits that are not on disk yet. */
   get waiting(): number {
     return this.#jobs.length;
   }
 
-  /** Resolves with the commit's name when it is on disk. @throws kata.storage when all tries failed */
+  /** Resolves with the commit's id when it is on disk. @throws kata.storage if all tries failed */
   add(plan: CommitPlan, last: boolean): Promise<string> {
     const made = new Promise<string>((done, failed) => this.#jobs.push({ plan, done, failed }));
     if (last) this.#hurry.abort();
@@ -51,23 +51,23 @@ export class Committer {
     return made;
   }
 
-  /** Waits for no further try: what could not be made by now is left to the spools. */
+  /** Ends the tries after one last one: commits that fail then stay in the spools. */
   stop(): void {
     this.#stopped.abort();
   }
 
-  /** Resolves when nothing is left to do. */
+  /** Resolves when no commit is waiting. */
   async idle(): Promise<void> {
     await this.#working;
   }
 
   async #work(): Promise<void> {
     while (this.#jobs.length > 0) {
-      await sleep(lingerMs, undefined, { signal: this.#hurry.signal }).catch(() => undefined); // cut short: the second is there
+      await sleep(lingerMs, undefined, { signal: this.#hurry.signal }).catch(() => undefined); // aborted: the second commit has come
       this.#hurry = new AbortController();
       await this.#flush();
     }
-    this.#working = undefined; // in the same turn as the last look, so that no job falls between
+    this.#working = undefined; // in the same turn as the last check, so that no new job is missed
   }
 
   async #flush(): Promise<void> {

@@ -2,14 +2,14 @@ import { ancestors } from '../model/entries.ts';
 import { pathBytes } from '../model/paths.ts';
 import type { KataFile, KataFiles, KataFolder } from './kata-files.ts';
 
-/** A sandbox folder in the making: what comes later wins over what stands in its way, as on a disk. */
+/** A sandbox folder that is being built. As on a disk, a later entry replaces what stands in its way. */
 export class Draft {
   readonly files: Map<string, KataFile>;
   readonly folders: Map<string, KataFolder>;
   bytes = 0;
   /** Bytes of the paths of all entries. */
   names = 0;
-  /** How many entries there are below a folder. */
+  /** Number of entries below each folder. */
   readonly #below = new Map<string, number>();
 
   constructor({ files, folders }: KataFiles) {
@@ -26,7 +26,7 @@ export class Draft {
     return this.files.size + this.folders.size;
   }
 
-  /** Tells what had to go. */
+  /** Adds a file. Returns the paths that it replaced. */
   put(path: string, file: KataFile): string[] {
     const displaced = this.#clear(path);
     this.delete(path);
@@ -45,7 +45,7 @@ export class Draft {
     return displaced;
   }
 
-  /** Whether it was there. */
+  /** Deletes a path. Returns whether it was there. */
   delete(path: string): boolean {
     const file = this.files.get(path);
     if (!file && !this.folders.has(path)) return false;
@@ -56,13 +56,13 @@ export class Draft {
     return true;
   }
 
-  /** Folders that hold something need no entry: git's tree has them. */
+  /** Returns the folder's files and its empty folders: other folders follow from the paths of files, as in git's tree. */
   done(): KataFiles {
     for (const path of this.folders.keys()) if ((this.#below.get(path) ?? 0) > 0) this.delete(path);
     return { files: this.files, folders: this.folders };
   }
 
-  /** Removes the files that stand where a folder must be, and what is below a path that becomes a file. */
+  /** Removes files that stand where a folder must be, and everything below a path that becomes a file. */
   #clear(path: string): string[] {
     const displaced = ancestors(path).filter((parent) => this.files.has(parent) && this.delete(parent));
     if ((this.#below.get(path) ?? 0) > 0) {

@@ -2,10 +2,10 @@ import { encodePath } from '../model/paths.ts';
 import type { Git } from './git.ts';
 import { GitFailed } from './git.ts';
 
-/** A commit that is to be made on the branch `main`, as changes to the one before it. */
+/** A commit to be made on the branch `main`, as changes to its parent. */
 export interface CommitPlan {
   author: { name: string; email: string };
-  /** ms since 1970. */
+  /** Unix ms. */
   at: number;
   message: string;
   deletes: readonly string[];
@@ -16,10 +16,10 @@ export const branch = 'refs/heads/main';
 const committer = 'katafleet <katafleet@localhost>';
 
 /**
- * Makes commits on top of one another with one `git fast-import`, which moves the branch once, at the end, when all is on
- * disk: either all the commits are there or none. Its answer is the commits' names.
- * @param onto the commit that the first stands on; absent in an empty repository
- * @throws kata.git, also when the branch is no longer where `onto` says
+ * Makes commits, one on top of another, with one `git fast-import`. It moves the branch once, at the end, when everything is on disk:
+ * all commits are made or none. Returns their ids.
+ * @param onto the parent of the first commit; absent in an empty repository
+ * @throws kata.git, also if the branch is not at `onto`
  */
 export async function importCommits(
   git: Git,
@@ -59,7 +59,7 @@ function* stream(plans: readonly CommitPlan[], onto: string | undefined): Genera
   yield Buffer.from(`${plans.map((_plan, index) => `get-mark :${index + 1}\n`).join('')}done\n`);
 }
 
-/** A path in fast-import's quotes, byte by byte: line ends, quotes and what is no text are octal. */
+/** Quotes a path for fast-import, byte by byte: line feeds, quotes and bytes that are not text become octal. */
 export function quote(path: string): string {
   let quoted = '';
   for (const byte of encodePath(path)) {

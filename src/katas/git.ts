@@ -8,8 +8,8 @@ import { KiB, MiB } from '../base/units.ts';
 import { KatafleetError, messageOf } from '../model/errors.ts';
 
 /**
- * What git is told of the world: nothing of the machine's, the user's or the caller's configuration, no prompt, and no
- * editor, pager or helper that any of them could name.
+ * Returns git's environment. Git reads no configuration of the machine, the user or the caller, asks no questions, and starts no
+ * editor, pager or helper that a configuration names.
  */
 export function gitEnvironment(): NodeJS.ProcessEnv {
   return {
@@ -26,7 +26,7 @@ export function gitEnvironment(): NodeJS.ProcessEnv {
   };
 }
 
-/** Settings that hold for every call, whatever a repository's own file says; see git-config(1). */
+/** Settings of every call, which override the repository's own file; see git-config(1). */
 const settings = {
   'core.hooksPath': '/dev/null',
   'core.fsync': 'all',
@@ -35,17 +35,17 @@ const settings = {
   'core.attributesFile': '/dev/null',
   'core.protectHFS': 'true',
   'core.protectNTFS': 'true',
-  // A content above this is streamed rather than held in memory, and never compared for a delta.
+  // A larger content is streamed, not held in memory, and is never compared for a delta.
   'core.bigFileThreshold': '16m',
   'gc.auto': '0',
   'maintenance.auto': 'false',
-  // fast-import keeps its pack: one file and its index to fsync, where loose objects would be a dozen.
+  // fast-import keeps its pack: one file and its index need an fsync, where loose objects would be a dozen files.
   'fastimport.unpackLimit': '1',
   'pack.threads': '1',
-  // Nothing is fetched from anywhere but a file that we name.
+  // Git fetches only from files that a call names.
   'protocol.allow': 'never',
   'protocol.file.allow': 'always',
-  // Who owns the folder says nothing here: no hook runs and no setting of the repository's is followed.
+  // The folder's owner does not matter: no hook runs and no setting of the repository is used.
   'safe.directory': '*',
 };
 
@@ -53,9 +53,9 @@ export const gitSettings: readonly string[] = Object.entries(settings).flatMap((
 
 export interface GitOptions {
   input?: Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
-  /** More output than this ends it, bytes; 64 MiB if absent. */
+  /** Most bytes of output before git is killed; 64 MiB if absent. */
   mostOutput?: number;
-  /** Longest time from its start, ms; 60 s if absent. */
+  /** Time limit (ms); 60 s if absent. */
   timeoutMs?: number;
   signal?: AbortSignal;
   env?: NodeJS.ProcessEnv;
@@ -63,11 +63,11 @@ export interface GitOptions {
 
 const printedTooMuch = 'printed too much';
 
-/** Git said no. */
+/** The error of a failed git command. */
 export class GitFailed extends KatafleetError {
   readonly exit: number | null;
   readonly said: string;
-  /** It was ended because it printed more than was asked for. */
+  /** Whether it was killed because it printed too much. */
   readonly tooMuch: boolean;
 
   constructor(verb: string, exit: number | null, said: string, why?: string) {
@@ -78,23 +78,23 @@ export class GitFailed extends KatafleetError {
   }
 }
 
-/** Runs git, a bounded number of processes at once. */
+/** Runs git, with a bounded number of processes at once. */
 export class Git {
   readonly #queue: PQueue;
 
-  /** @param processes at once; twice the CPUs and at least eight if absent: most of their time is the disk's */
+  /** @param processes number at once; if absent, twice the CPUs and at least eight, because git mostly waits for the disk */
   constructor(processes = Math.max(8, 2 * availableParallelism())) {
     this.#queue = new PQueue({ concurrency: processes });
   }
 
-  /** What git printed. @throws kata.git; rejects by the signal */
+  /** Runs git and returns its output. @throws kata.git; the signal's reason */
   async run(repository: string, args: readonly string[], options: GitOptions = {}): Promise<Buffer> {
     return this.#queue.add(() => execute([`--git-dir=${repository}`, ...args], options), {
       ...(options.signal ? { signal: options.signal } : {}),
     });
   }
 
-  /** Holds one of the places among the processes for something that lasts, such as serving a clone. */
+  /** Holds a place among the processes for a long task, such as serving a clone. */
   hold<T>(body: () => Promise<T>): Promise<T> {
     return this.#queue.add(body);
   }
@@ -125,7 +125,7 @@ async function execute(args: readonly string[], options: GitOptions): Promise<Bu
     ];
     const source =
       input instanceof Uint8Array ? Readable.from([input], { objectMode: false }) : Readable.from(input, { objectMode: false });
-    // A git that ends early closes its end; its exit code tells why.
+    // If git ends early, it closes its input; its exit code has the reason.
     const fed = pipeline(source, child.stdin).catch((error: unknown) => error);
     const [exit] = (await ended) as [number | null];
     const fault = await fed;

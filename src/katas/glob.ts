@@ -1,12 +1,12 @@
 import { RE2JS } from 're2js';
 
 /**
- * A glob as a test of paths, in the manner of .gitignore: without a `/` it looks at the last part at any depth, with one
- * at the whole path; `*` and `?` stay within a part, `**` is any number of parts, `{a,b}` either, `[a-z]` and `[!a-z]` one
- * character, `\` takes the next one as it is, and a `/` at the end means a folder and all that it holds.
+ * Compiles a glob to a test of paths, similar to .gitignore. A glob without `/` is compared with the last part of a path at any depth,
+ * one with `/` with the whole path. `*` and `?` stay within a part, `**` is any number of parts, `{a,b}` is one of both, `[a-z]` and
+ * `[!a-z]` are one character, `\` takes the next character literally, and a `/` at the end means a folder with its contents.
  *
- * Names are a hostile program's own, so it is matched by RE2, in time linear in the name, whatever the glob.
- * @throws Error saying what is wrong with it
+ * Names come from hostile programs, so RE2 matches them: the time is linear in the name for every glob.
+ * @throws Error with the fault in the glob
  */
 export function compileGlob(glob: string): (path: string) => boolean {
   const folder = glob.endsWith('/');

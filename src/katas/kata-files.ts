@@ -3,21 +3,21 @@ import { MiB } from '../base/units.ts';
 import type { SandboxFile } from '../model/request.ts';
 
 /**
- * Bounds of an avatar's sandbox folder, what the tools left in it included: files and folders, bytes of the files, bytes of all names.
+ * Bounds of an avatar's sandbox folder, including the files of tools: number of files and folders, bytes of files, bytes of all names.
  * A byte of a name takes up to six in files.json, which is read as a whole.
  */
 export const kataLimits = { files: 10_000, bytes: 128 * MiB, names: 4 * MiB } as const;
 
 /** A file of an avatar's sandbox folder. */
 export interface KataFile {
-  /** Git's name of the content. */
+  /** Git's object id of the content. */
   oid: string;
   size: number;
   mode: number;
   mtimeNs: bigint;
   /** Made by tools and not shown to the person. */
   hidden: boolean;
-  /** Undefined where it is in the repository and was not needed lately. */
+  /** Undefined if the content is in the repository and was not needed lately. */
   content: Uint8Array | undefined;
 }
 
@@ -27,7 +27,7 @@ export interface KataFolder {
   hidden: boolean;
 }
 
-/** An avatar's sandbox folder: files by path, and the folders that hold no file. Values are never changed, only replaced. */
+/** An avatar's sandbox folder: files by path, and the folders without files. Values are never changed, only replaced. */
 export interface KataFiles {
   files: ReadonlyMap<string, KataFile>;
   folders: ReadonlyMap<string, KataFolder>;
@@ -35,10 +35,10 @@ export interface KataFiles {
 
 export const noFiles: KataFiles = { files: new Map(), folders: new Map() };
 
-/** Git's name of a content. */
+/** Returns git's object id of a content. */
 export function blobId(content: Uint8Array): string {
   return createHash('sha1').update(`blob ${content.length}\0`).update(content).digest('hex');
 }
 
-/** A file whose bytes are at hand. */
+/** A file with its content in memory. */
 export type WholeFile = Omit<SandboxFile, 'content'> & { content: Uint8Array };

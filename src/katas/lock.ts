@@ -2,13 +2,13 @@ import Database from 'better-sqlite3';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KatafleetError, messageOf } from '../model/errors.ts';
 
-/** How often another process's lock is looked at again, ms. */
+/** How often another process's lock is checked (ms). */
 const lookMs = 50;
 
 /**
- * One process at a time writes to an avatar's repository. The lock is SQLite's on an empty database: the kernel's own, so
- * that it ends with its process however that ends, and Node has no other. Node's own locks are none: within a process the
- * avatar's queue sees to order.
+ * A lock that lets one process at a time write to an avatar's repository. It is SQLite's lock on an empty database. The kernel releases
+ * it when the process ends in any way, and Node offers no other lock of this kind. Within a process, the avatar's queue keeps the
+ * order.
  */
 export class Lock {
   readonly #db: Database.Database;
@@ -17,7 +17,7 @@ export class Lock {
     this.#db = db;
   }
 
-  /** @param waitMs how long another process may have it, ms. @throws kata.busy, kata.storage */
+  /** Waits for the lock. @param waitMs how long another process may keep it (ms) @throws kata.busy, kata.storage */
   static async acquire(file: string, waitMs: number, signal?: AbortSignal): Promise<Lock> {
     const until = performance.now() + waitMs;
     for (;;) {
@@ -31,7 +31,7 @@ export class Lock {
     }
   }
 
-  /** Undefined where another process has it. @throws kata.storage */
+  /** Takes the lock; returns undefined if another process has it. @throws kata.storage */
   static try(file: string): Lock | undefined {
     let db: Database.Database | undefined;
     try {

@@ -4,7 +4,7 @@ import { KatafleetError, messageOf } from '../model/errors.ts';
 import { makeFolder } from '../files/make-folder.ts';
 import { AvatarName, KataId } from './names.ts';
 
-/** Where things lie below the store's folder. */
+/** Paths below the store's folder. */
 export class Places {
   readonly root: string;
 
@@ -16,7 +16,7 @@ export class Places {
     return join(this.root, id);
   }
 
-  /** A copy of what every commit holds as kata.json, for a look without git. */
+  /** A copy of the kata.json of every commit, which is read without git. */
   record(id: string): string {
     return join(this.kata(id), 'kata.json');
   }
@@ -41,7 +41,10 @@ export class Places {
     return (await names(join(this.kata(id), 'avatars'))).filter((name) => AvatarName.safeParse(name).success).sort();
   }
 
-  /** A folder for what is not whole yet, on the same file system; it goes at the end unless it was moved away. */
+  /**
+   * Calls `body` with a new folder on the same file system, for files that are not complete yet. The folder is removed at the end
+   * unless it was moved.
+   */
   async staged<T>(body: (folder: string) => Promise<T>): Promise<T> {
     let folder: string;
     try {

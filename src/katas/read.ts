@@ -11,7 +11,7 @@ import { type Git, GitFailed } from './git.ts';
 import { type KataRecord, readKataRecord, readStamps } from './record.ts';
 import type { KataFile, KataFolder, KataFiles } from './kata-files.ts';
 
-/** The commit that `main` is at, undefined where there is none. We made the repository: its branch is a file, and never packed. */
+/** Returns the commit of `main`; undefined if there is none. katafleet made the repository, so the branch is a file and never packed. */
 export function readTip(repository: string): string | undefined {
   try {
     return /^[0-9a-f]{40}$/.exec(readFileSync(join(repository, branch), 'ascii').trim())?.[0];
@@ -21,7 +21,7 @@ export function readTip(repository: string): string | undefined {
   }
 }
 
-/** Objects by name (`COMMIT:path`, or an id), in order; undefined for those that are not there. */
+/** Returns objects by name (`COMMIT:path`, or an id), in order; undefined for missing ones. */
 export async function readObjects(
   git: Git,
   repository: string,
@@ -48,7 +48,7 @@ export async function readObjects(
   return found;
 }
 
-/** {@link readObjects}, where one that is too large to be read is as one that is not there: older releases could write such. */
+/** As {@link readObjects}; an object that is too large is undefined too: older releases could write such objects. */
 async function readDocuments(git: Git, repository: string, names: readonly string[]): Promise<(Buffer | undefined)[]> {
   try {
     return await readObjects(git, repository, names);
@@ -66,7 +66,7 @@ interface TreeEntry {
   size: number;
 }
 
-/** The plain files of a commit's sandbox folder. A repository of a stranger's may hold links: they are passed over. */
+/** Returns the plain files of a commit's sandbox folder. An untrusted repository may have links, which are skipped. */
 async function readTree(git: Git, repository: string, commit: string): Promise<TreeEntry[]> {
   const output = await git.run(repository, ['ls-tree', '-r', '-z', '-l', '--full-tree', commit, `${inTree.sandbox}/`]);
   const entries: TreeEntry[] = [];
@@ -87,7 +87,7 @@ export interface Snapshot {
   sandbox: KataFiles;
 }
 
-/** An avatar's sandbox folder at a commit, contents left where they are. @throws kata.invalid */
+/** Returns an avatar's sandbox folder at a commit, without contents. @throws kata.invalid */
 export async function readSnapshot(git: Git, repository: string, commit: string): Promise<Snapshot> {
   const [entries, [kata, stamps]] = await Promise.all([
     readTree(git, repository, commit),
@@ -118,7 +118,7 @@ export async function readSnapshot(git: Git, repository: string, commit: string)
   };
 }
 
-/** The same sandbox with the contents that `wanted` names at hand. */
+/** Returns the same sandbox folder with the contents that `wanted` selects. */
 export async function withContents(
   git: Git,
   repository: string,
@@ -145,7 +145,7 @@ export interface LogEntry {
   kind: 'start' | 'saved' | 'tested' | 'other';
   /** 0 for the start-point. */
   test: number;
-  /** ms since 1970. */
+  /** Unix ms. */
   at: number;
   subject: string;
   light?: Light;
@@ -153,7 +153,7 @@ export interface LogEntry {
   node?: string;
 }
 
-/** The history, newest first. */
+/** Returns the history, newest first. */
 export async function readHistory(git: Git, repository: string, tip: string, most = 10_000): Promise<LogEntry[]> {
   const value = (key: string) => `%(trailers:key=${key},valueonly,separator=%x20)`;
   const { commit, test, light, outcome, node } = trailer;

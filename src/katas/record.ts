@@ -12,12 +12,12 @@ import type { KataFile, KataFolder, KataFiles } from './kata-files.ts';
 import type { LeftOut } from './sandbox.ts';
 
 /**
- * The JSON documents in an avatar's repository. Bundles come from strangers, so all are checked when they are read. They are on
- * disk for ever: what any release wrote has to be read, so that a field that is added needs a default, and one of a younger
+ * The JSON documents in an avatar's repository. All are checked when they are read, because bundles may come from untrusted sources.
+ * They stay on disk for ever and every release's documents must be readable: a new field needs a default, and a field of a later
  * release is dropped.
  */
 
-/** `kata.json`: what the kata is; the same in every commit. */
+/** `kata.json`: the kata's settings, the same in every commit. */
 export const KataRecord = z.object({
   version: z.literal(1),
   id: KataId,
@@ -28,7 +28,7 @@ export const KataRecord = z.object({
 });
 export type KataRecord = z.output<typeof KataRecord>;
 
-/** Older releases kept times beyond 64 bits of ns, which no file system can hold: they are read as the nearest that fits. */
+/** Older releases stored times beyond 64 bits of ns, which no file system can hold: they are read as the nearest valid time. */
 const decimal = z
   .string()
   .regex(/^-?\d{1,40}$/)
@@ -43,10 +43,10 @@ const count = z.number().min(0);
 const Stamp = z.object({ path: z.string(), mode, mtimeNs: decimal, hidden: z.boolean().default(false) });
 type Stamp = z.output<typeof Stamp>;
 
-/** `files.json`: what git does not keep of the sandbox folder: time stamps, modes, empty folders, and what is hidden. */
+/** `files.json`: what git does not store of the sandbox folder: time stamps, modes, empty folders, and which entries are hidden. */
 const FilesRecord = z.object({ version: z.literal(1), files: z.array(Stamp), folders: z.array(Stamp) });
 
-/** An entry a line, sorted, so that the differences from commit to commit are small. */
+/** Writes each entry on a line, sorted, so that commits differ little. */
 export function filesJson({ files, folders }: KataFiles): Buffer {
   const lines = (entries: ReadonlyMap<string, KataFile | KataFolder>) =>
     Array.from(entries)
@@ -58,13 +58,13 @@ export function filesJson({ files, folders }: KataFiles): Buffer {
   return Buffer.from(`{"version":1,"files":[\n${lines(files)}\n],"folders":[\n${lines(folders)}\n]}\n`);
 }
 
-/** `test.json`: how a test went. What was printed lies beside it, as the bytes that it was, in `stdout` and `stderr`. */
+/** `test.json`: a test's result. Its output lies beside it in `stdout` and `stderr`, as unchanged bytes. */
 export const TestRecord = z.object({
   version: z.literal(1),
   test: z.int().min(1),
-  /** When the files were handed in, ISO 8601. */
+  /** When the files were submitted, ISO 8601. */
   at: z.iso.datetime(),
-  /** The run's id; absent where there was none. */
+  /** The run's id; absent if there was no run. */
   run: z.string().optional(),
   image: z.string(),
   node: z.string().optional(),
@@ -77,29 +77,29 @@ export const TestRecord = z.object({
   timings: Timings.partial().optional(),
   steps: z.array(StepFacts).max(10_000),
   /**
-   * Files that the run made, changed and deleted, those kept but hidden, those dropped by a rule: the first of each, where there
-   * are more than {@link listBytes} of them. The tree has all.
+   * Files that the run created, changed and deleted, hidden files, and files that a rule dropped. Of each list only the first entries
+   * are stored, up to {@link listBytes}. The tree has all.
    */
   created: paths,
   changed: paths,
   deleted: paths,
   hidden: paths,
   ignored: paths,
-  /** What was handed in and what was made that could not be kept. */
+  /** Submitted and created files that could not be stored. */
   leftOut: z.array(z.object({ path: z.string(), reason: z.string() })).max(100_000),
   leftOutCount: count,
 });
 export type TestRecord = z.output<typeof TestRecord>;
 
-/** What became of a test: a run's result, or why there is none. */
+/** How a test ended: a run's result, or the reason why there is none. */
 export type Ending = { kind: 'ran'; result: RunResult } | { kind: 'failed'; reason: string };
 
-/** Bytes of the names in one list of a record. A program can make far more, and a record that large would not be read. */
+/** Most bytes of the names in a list of a record. A program can create far more names, and a record of that size would not be read. */
 export const listBytes = MiB;
-/** Letters of why there is no result. */
+/** Most characters of the reason why there is no result. */
 const mostReason = 2_000;
 
-/** The first entries, within {@link listBytes} of names. */
+/** Returns the first entries, within {@link listBytes} of names. */
 function within<T>(entries: readonly T[], nameOf: (entry: T) => string): T[] {
   let bytes = 0;
   const end = entries.findIndex((entry) => (bytes += pathBytes(nameOf(entry))) > listBytes);
@@ -140,34 +140,34 @@ export function testRecord(
   };
 }
 
-/** JSON as people read it, a line end at its end. Lone surrogates, which stand for bytes that are no text, come out escaped. */
+/** Returns indented JSON that ends with a line feed. Lone surrogates, which stand for bytes that are not text, are escaped. */
 export function json(value: unknown): Buffer {
   return Buffer.from(`${JSON.stringify(value, undefined, 1)}\n`);
 }
 
-/** @throws kata.invalid */
+/** Reads `kata.json`. @throws kata.invalid */
 export function readKataRecord(bytes: Buffer, shown: string): KataRecord {
   return read(KataRecord, bytes, shown);
 }
 
-/** @throws kata.invalid */
+/** Reads `test.json`. @throws kata.invalid */
 export function readTestRecord(bytes: Buffer, shown: string): TestRecord {
   return read(TestRecord, bytes, shown);
 }
 
-/** The stamps of `files.json`; without one, or where it is broken, git's own word on modes holds. */
+/** Returns the stamps of `files.json`. If it is missing or broken, git's modes are used. */
 export function readStamps(bytes: Buffer | undefined): { files: Map<string, Stamp>; folders: Map<string, Stamp> } {
   const { files, folders } = (bytes && whole(FilesRecord, bytes)) ?? { files: [], folders: [] };
   const byPath = (stamps: Stamp[]) => new Map(stamps.map((stamp) => [stamp.path, stamp]));
   return { files: byPath(files), folders: byPath(folders) };
 }
 
-/** What can't be read is taken for absent: an avatar whose files are whole is never refused for what is written about them. */
+/** Reads a document as absent if it is broken: an avatar whose files are complete stays usable. */
 function whole<T>(schema: z.ZodType<T>, bytes: Buffer): T | undefined {
   try {
     return schema.safeParse(JSON.parse(bytes.toString('utf8'))).data;
   } catch {
-    return undefined; // no JSON
+    return undefined; // it is not JSON
   }
 }
 

@@ -5,10 +5,10 @@ import { KatafleetError, messageOf } from '../model/errors.ts';
 import { compileGlobs } from '../model/glob.ts';
 import { compileGlob } from './glob.ts';
 
-/** The file beside manifest.json that says what becomes of the files that a test makes. */
+/** The file beside manifest.json with the rules for files that a test creates. */
 export const rulesFile = 'kata.yaml';
 
-/** What becomes of a file that tools made: the person sees it; it is kept for the next test but not shown; it is dropped. */
+/** What happens to a file of the tools: it is shown to the person; it is kept for the next test but not shown; it is dropped. */
 export const Fate = z.enum(['show', 'hide', 'ignore']);
 export type Fate = z.infer<typeof Fate>;
 
@@ -33,19 +33,19 @@ const Back = Globs.superRefine((globs, context) => {
   }
 });
 
-/** Rules in order: the first whose glob fits a path decides; none leaves it to `otherwise`. */
+/** Rules in order: the first one whose glob matches a path decides, else `otherwise` does. */
 export const Rules = z.strictObject({
   rules: z
     .array(z.union([z.strictObject({ show: Globs }), z.strictObject({ hide: Globs }), z.strictObject({ ignore: Globs })]))
     .max(100)
     .default([]),
   otherwise: Fate.default('show'),
-  /** What tests bring back at all, see model/glob.ts; all if absent. What none of the globs fits is neither sent nor counted. */
+  /** Which files tests bring back, see model/glob.ts; all if absent. A file that matches no glob is neither sent nor counted. */
   back: Back.optional(),
 });
 export type Rules = z.output<typeof Rules>;
 
-/** @throws kata.invalid */
+/** Reads kata.yaml. @throws kata.invalid */
 export function parseRules(text: string, shown: string): Rules {
   try {
     return Rules.parse(parse(text) ?? {});
@@ -62,8 +62,9 @@ export function parseRules(text: string, shown: string): Rules {
 export type FateOf = (path: string) => Fate;
 
 /**
- * What decides on paths. `hidden` are cyber-dojo's hidden_filenames, expressions that fit anywhere in a path; the rules go first.
- * @throws kata.invalid for an expression that is none of RE2's
+ * Returns the function that decides on paths. `hidden` are cyber-dojo's hidden_filenames, expressions that may match anywhere in a
+ * path; the rules come first.
+ * @throws kata.invalid for an expression that RE2 does not accept
  */
 export function fateOf({ rules, otherwise }: Rules, hidden: readonly string[] = []): FateOf {
   const tests = rules.flatMap((rule) =>

@@ -10,7 +10,7 @@ import { blobId, type KataFile, type KataFiles, kataLimits, noFiles, type WholeF
 import { namesGitFolder } from './names.ts';
 import type { FateOf } from './rules.ts';
 
-/** What was not taken in, and why: a run's own reasons, and `git_folder` for a name that could pass for a repository's `.git`. */
+/** An entry that was not taken in, and the reason: one of a run's, or `git_folder` for a name that could pass for a repository's `.git`. */
 export interface LeftOut {
   path: string;
   reason: Omission | 'git_folder';
@@ -26,9 +26,10 @@ const keep = ({ mode, mtimeNs, content }: Omit<ReturnedFile, 'change' | 'path'>,
 });
 
 /**
- * What a person handed in takes the place of all that they were shown; what they did not hand in is deleted. Hidden files
- * stay, but where a file of theirs stands in the way. `at`, in ms, is when it was handed in:
- * their time stamps are those of {@link ageOf}, and a mode that is not given is the one that was there. @throws files.path, files.too_many, files.too_large
+ * Replaces all visible files by the submitted ones; a visible file that was not submitted is deleted. Hidden files stay, unless a
+ * submitted file stands in their way. `at` is the time of the submission (ms); {@link ageOf} sets the time stamps, and a file without a
+ * mode keeps its old mode.
+ * @throws files.path, files.too_many, files.too_large
  */
 export function submit(
   before: KataFiles,
@@ -81,10 +82,10 @@ export function submit(
   return { sandbox: draft.done(), leftOut };
 }
 
-/** What the person sees of a run's changes; more can be left out than the run itself left out. */
+/** The changes of a run that the person sees. More may be omitted than the run itself omitted. */
 export type Shown = Omit<Changes, 'omitted'> & { omitted: LeftOut[] };
 
-/** What a run did to a sandbox, by the rules. */
+/** The effect of a run on a sandbox folder, by the rules. */
 export interface Applied {
   sandbox: KataFiles;
   shown: Shown;
@@ -94,14 +95,14 @@ export interface Applied {
   ignored: string[];
 }
 
-/** Takes in what came back from a run. What the person was shown stays shown, whatever a rule says of its name. */
+/** Applies the changes of a run. A file that was visible stays visible, whatever the rules say about its name. */
 export function apply(before: KataFiles, changes: Changes, fate: FateOf): Applied {
   const draft = new Draft(before);
   const shown: Shown = { files: [], folders: [], deleted: [], omitted: [...changes.omitted], omittedCount: changes.omittedCount };
   const [hidden, ignored]: [string[], string[]] = [[], []];
   const wasShown = (path: string) => (before.files.get(path) ?? before.folders.get(path))?.hidden === false;
   const gone = new Set<string>();
-  /** Whether a path is for us to keep, and how; said where it is not. */
+  /** Whether a path is kept, and how; adds it to `omitted` or `ignored` if it is not. */
   const verdict = (path: string, size: number): 'show' | 'hide' | undefined => {
     const fault = namesGitFolder(path)
       ? 'git_folder'

@@ -7,23 +7,23 @@ import { MiB } from '../base/units.ts';
 import { KatafleetError, messageOf } from '../model/errors.ts';
 import { type Git, gitEnvironment, gitSettings } from './git.ts';
 
-/** What a client may send to ask for commits, bytes: a line of some 50 for each that it wants or has. */
+/** Most bytes of a client's request for commits: it sends a line of some 50 bytes for each commit that it wants or has. */
 const mostAsked = 4 * MiB;
-/** Longest time of one answer, ms. */
+/** Time limit for one answer (ms). */
 const mostMs = 120_000;
 
 export interface ServeOptions {
-  /** One of its own, so that slow clones do not hold up commits. */
+  /** A Git of its own, so that slow clones do not delay commits. */
   git: Git;
-  /** The repository of an avatar. @throws kata.unknown */
+  /** Returns the repository of an avatar. @throws kata.unknown */
   repository: (kata: string, avatar: string) => Promise<string>;
   trouble: (message: string) => void;
 }
 
 /**
- * Answers `git clone http://…/KATA/AVATAR.git` and fetches, by git's smart protocol (gitprotocol-http(5)), read only: there
- * is no receive-pack to ask for. `path` is what follows the place where it is mounted, without its query.
- * Whether the path was one of git's; if not, nothing was answered.
+ * Answers `git clone http://…/KATA/AVATAR.git` and fetches, by git's smart protocol (gitprotocol-http(5)). It is read only:
+ * receive-pack is not offered. `path` is the rest of the request's path, without its query. Returns whether the path was one of git's;
+ * if not, no answer was sent.
  */
 export function serveClones({ git, repository, trouble }: ServeOptions) {
   return async (path: string, request: IncomingMessage, response: ServerResponse): Promise<boolean> => {
@@ -54,7 +54,7 @@ async function uploadPack(repository: string, refs: boolean, request: IncomingMe
   const args = ['upload-pack', '--stateless-rpc', '--strict', '--timeout=30', ...(refs ? ['--http-backend-info-refs'] : []), repository];
   const child = spawn('git', [...gitSettings, '-c', 'uploadpack.hideRefs=refs/katafleet', ...args], {
     stdio: 'pipe',
-    // Anything but a version is for nobody to hand to a program's environment.
+    // Only a version may come from a client into a program's environment.
     env: { ...gitEnvironment(), ...(typeof protocol === 'string' && /^version=[0-2]$/.test(protocol) ? { GIT_PROTOCOL: protocol } : {}) },
   });
   const kill = () => child.kill('SIGKILL');
@@ -67,7 +67,7 @@ async function uploadPack(repository: string, refs: boolean, request: IncomingMe
     response.setHeader('cache-control', 'no-cache');
     response.setHeader('content-type', `application/x-git-upload-pack-${refs ? 'advertisement' : 'result'}`);
     if (refs) response.write('001e# service=git-upload-pack\n0000');
-    const asked = pipeline(body(request), child.stdin).catch((error: unknown) => error); // a git that ends early has said why
+    const asked = pipeline(body(request), child.stdin).catch((error: unknown) => error); // if git ends early, it has reported why
     await pipeline(child.stdout, response, { end: false });
     const [code] = await ended;
     const fault = await asked;

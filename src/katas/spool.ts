@@ -10,21 +10,21 @@ import type { Ending } from './record.ts';
 import type { WholeFile } from './kata-files.ts';
 
 /**
- * A test's intent. Its two commits are made by git beside the run, and katafleet can end at any moment; what it was told and
- * what it has answered is therefore first written to a file of the test's own, one write each, before the run starts and
- * before the answer is given. The file goes when both commits are on disk. One that is there at start is a test whose
- * commits have to be made, and they come out the same, for they follow from these two sections and the commit before.
+ * A test's intent. Git makes a test's two commits beside the run, and katafleet can end at any moment. Therefore the submission and the
+ * answer are first written to a file of the test's own, one write each: before the run starts, and before the answer is given. The file
+ * is removed when both commits are on disk. If it exists at start, the test's commits must be made. They come out the same, because
+ * they follow from the two sections and the commit before.
  *
- * Why a file and not a ref: a ref could only name what git has already written, which takes tens of milliseconds and would
- * be waited for. Why without an fsync: the write is in the kernel's hands, so the death of katafleet loses nothing; against
- * a power cut it would be in time no sooner than git's own fsync of the commits, and would cost every test as much again.
+ * Why a file and not a ref: a ref could only name what git has already written, which takes tens of milliseconds that the test would
+ * wait for. Why no fsync: the kernel has the write, so nothing is lost if katafleet dies. Against a power cut an fsync would protect no
+ * earlier than git's own fsync of the commits, and would double the cost of every test.
  */
 export interface Submission {
   test: number;
-  /** ms since 1970. */
+  /** Unix ms. */
   at: number;
   image: string;
-  /** Undefined: the avatar's own files as they were. */
+  /** Undefined: the avatar's files as they were. */
   given: { files: WholeFile[]; folders: SandboxFolder[] } | undefined;
 }
 
@@ -34,13 +34,13 @@ export interface Ended {
 }
 
 const writev = promisify(writevWithCallback);
-/** The first bytes of a section: `KATA`, the length of what follows, its CRC-32. */
+/** Bytes of a section's head: `KATA`, the length of the body, its CRC-32. */
 const headBytes = 12;
 const magic = Buffer.from('KATA');
 
 /**
- * Sections up to this size are written at once. A hop to another thread costs more than the write, at a moment when the
- * sandbox that replaces the one just used is being started; larger ones must not hold up the others.
+ * Sections up to this size (bytes) are written synchronously. A switch to another thread would cost more than the write, just when a
+ * new sandbox is being started. Larger sections must not block other work.
  */
 const atOnce = MiB;
 
@@ -55,25 +55,25 @@ export class Spool {
     this.#file = join(folder, String(test).padStart(9, '0'));
   }
 
-  /** In the kernel's hands when it resolves. Rejects as the file system does. */
+  /** Writes the submission. Resolves when the kernel has it. Rejects with the file system's error. */
   async begin(submission: Submission): Promise<void> {
     mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
     this.#fd = openSync(this.#file, 'wx', 0o600);
     await this.#write(this.#fd, submission);
   }
 
-  /** Only after `begin`. */
+  /** Writes the answer; only after `begin`. */
   async end(ended: Ended): Promise<void> {
     if (this.#fd !== undefined) await this.#write(this.#fd, ended);
   }
 
-  /** Both commits are on disk. */
+  /** Removes the file, after both commits are on disk. */
   async remove(): Promise<void> {
     this.close();
     await rm(this.#file, { force: true });
   }
 
-  /** Leaves it to a later start. */
+  /** Closes the file, and leaves it to a later start. */
   close(): void {
     if (this.#fd !== undefined) closeSync(this.#fd);
     this.#fd = undefined;
@@ -94,7 +94,7 @@ export class Spool {
   }
 }
 
-/** A test whose commits are not known to be made. Without `ended`, katafleet ended before the run did. */
+/** A test whose commits may be missing. Without `ended`, katafleet ended before the run did. */
 export interface UnfinishedTest {
   spool: Spool;
   submission: Submission;
@@ -107,8 +107,8 @@ export async function anyUnfinished(folder: string): Promise<boolean> {
 }
 
 /**
- * The tests that are left in a folder of spools, in order. A spool that was never whole was never acknowledged: it is removed. The caller has the
- * avatar's lock: without it, a spool may be one that another process is just writing.
+ * Returns the tests in a folder of spools, in order. A spool that is not complete was never acknowledged and is removed. The caller has
+ * the avatar's lock: without it, another process may just be writing the spool.
  */
 export async function unfinished(folder: string): Promise<UnfinishedTest[]> {
   const found: UnfinishedTest[] = [];

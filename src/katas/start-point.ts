@@ -13,8 +13,8 @@ export interface StartPoint {
 }
 
 /**
- * A folder with manifest.json in cyber-dojo's format, the visible files that it names, and kata.yaml where the files that
- * tools make are to be treated by rules. Nothing is read through a link below the folder: it could lead to any file of the machine.
+ * Reads a folder with manifest.json in cyber-dojo's format, the visible files that it names, and kata.yaml, if there are rules for the
+ * tools' files. No link below the folder is followed: it could lead to any file of the machine.
  * @throws kata.invalid, files.path, files.too_many, files.too_large
  */
 export async function readStartPoint(folder: string): Promise<StartPoint> {
@@ -35,13 +35,16 @@ async function textOf(below: FilesBelow, name: string): Promise<string | undefin
   return (await below.read(name, startPointLimits.manifest))?.content.toString('utf8');
 }
 
-/** Rules that are there and can't be read are not the same as none. @throws kata.invalid */
+/** Returns no rules if there is no kata.yaml. A kata.yaml that cannot be read is an error. @throws kata.invalid */
 async function withoutRules(below: FilesBelow): Promise<string> {
   if ((await below.names(''))?.includes(rulesFile) !== true) return '';
   throw new KatafleetError('kata.invalid', `${join(below.folder, rulesFile)} is no plain file`);
 }
 
-/** What is not executable for its owner gets 0644, what is gets 0755: the rest of a mode is the checkout's, not the author's. */
+/**
+ * Sets the mode to 0755 if the owner may execute the file, else to 0644: the rest of the mode comes from the checkout, not from the
+ * author.
+ */
 async function startFile(below: FilesBelow, path: string): Promise<WholeFile> {
   const names = `the start-point ${below.folder} names ${JSON.stringify(path)}`;
   const found = await below.read(path).catch((cause: unknown) => {

@@ -10,7 +10,7 @@ import { noFiles, type KataFiles } from './kata-files.ts';
 import { type Applied, apply, type LeftOut, submit } from './sandbox.ts';
 import type { Ended, Submission } from './spool.ts';
 
-/** The two steps of a test as plain data: what follows from what was handed in and from how it ended, now or after a crash. */
+/** The two steps of a test as plain data: they follow from the submission and from how it ended, also after a crash. */
 
 export interface Saved {
   sandbox: KataFiles;
@@ -18,13 +18,13 @@ export interface Saved {
   plan: CommitPlan;
 }
 
-/** @throws files.* */
+/** Returns the first step. @throws files.* */
 export function savedStep({ id }: KataRecord, avatar: string, before: KataFiles, { given, test, at }: Submission): Saved {
   const { sandbox, leftOut } = given ? submit(before, given.files, given.folders, at) : { sandbox: before, leftOut: [] };
   return { sandbox, leftOut, plan: savedCommit(test, avatar, id, at, before, sandbox) };
 }
 
-/** The first step where its commit is in the repository already. */
+/** Returns the first step of a test whose first commit is in the repository already. */
 export function savedBefore(sandbox: KataFiles, { given, at }: Submission): Omit<Saved, 'plan'> {
   return { sandbox, leftOut: given ? submit(noFiles, given.files, given.folders, at).leftOut : [] };
 }
@@ -65,7 +65,7 @@ export function testedStep(
   return { applied, record, plan: testedCommit(record, printed, endedAt, saved.sandbox, applied.sandbox) };
 }
 
-/** A sandbox folder as a run takes it. */
+/** Returns a sandbox folder in the form of a run's request. */
 export function entriesOf({ files, folders }: KataFiles): { files: SandboxFile[]; folders: SandboxFolder[] } {
   return {
     files: Array.from(files, ([path, { mode, mtimeNs, content, oid }]) => {

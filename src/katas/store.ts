@@ -23,28 +23,28 @@ import { submit } from './sandbox.ts';
 import { readStartPoint, type StartPoint } from './start-point.ts';
 
 export interface KatasOptions {
-  /** Where the katas lie; made when the first one is. */
+  /** The folder of the katas; created with the first kata. */
   folder: string;
-  /** Runs a test; whatever takes a request and gives a result. */
+  /** Runs a test's request and returns its result. */
   run: RunTest;
-  /** Called with what goes wrong beside a test, one line each. */
+  /** Reports a failure beside a test, in one line. */
   trouble?: (message: string) => void;
   git?: Git;
   retries?: Retries;
-  /** How long another process may be at work on an avatar before a test is refused, ms; two minutes if absent. */
+  /** How long another process may work on an avatar before a test is refused (ms); two minutes if absent. */
   lockWaitMs?: number;
 }
 
-/** A test as it went: its record and what was printed. */
+/** A test's record and its output. */
 export interface ShownTest {
   record: TestRecord;
   stdout: Buffer;
   stderr: Buffer;
 }
 
-/** Avatars that are kept in memory at most while nothing is under way, and what their contents may take, bytes. */
+/** Most idle avatars in memory, and most bytes of their contents. */
 const mostKept = { avatars: 500, bytes: 64 * MiB };
-/** Without letters that are easily taken for others when an id is read out. */
+/** Without letters that are easily confused when an id is read aloud. */
 const letters = 'abcdefghjkmnpqrstuvwxyz23456789';
 
 /** The katas of a folder. */
@@ -63,7 +63,7 @@ export class Katas implements AsyncDisposable {
     this.#services = { git, run, trouble, lockWaitMs, ...(retries ? { retries } : {}) };
   }
 
-  /** Makes the commits that an earlier katafleet did not come to; how many tests they are of. */
+  /** Makes the commits that an earlier katafleet left. Returns the number of their tests. */
   async recover(): Promise<number> {
     const queue = new PQueue({ concurrency: 8 });
     let found = 0;
@@ -72,7 +72,7 @@ export class Katas implements AsyncDisposable {
         void queue.add(async () => {
           try {
             const owed = await (await this.#avatar(kata, name)).recover();
-            found += owed; // in one step: avatars are taken up side by side
+            found += owed; // in one step, because avatars are recovered side by side
           } catch (error) {
             this.#services.trouble(`${kata}/${name}: its last test is not taken up: ${messageOf(error)}`);
           }
@@ -83,7 +83,7 @@ export class Katas implements AsyncDisposable {
     return found;
   }
 
-  /** @param id made up if absent. @throws kata.invalid, kata.exists, files.*, kata.git */
+  /** Creates a kata. @param id random if absent @throws kata.invalid, kata.exists, files.*, kata.git */
   async create(startPoint: string | StartPoint, id = newId()): Promise<KataRecord> {
     kataId(id);
     const { manifest, rules, files } = typeof startPoint === 'string' ? await readStartPoint(startPoint) : startPoint;
@@ -99,7 +99,7 @@ export class Katas implements AsyncDisposable {
     return record;
   }
 
-  /** The katas, oldest first, with their avatars. */
+  /** Lists the katas, oldest first, with their avatars. */
   async list(): Promise<{ kata: KataRecord; avatars: string[] }[]> {
     const found = await Promise.all(
       (await this.#places.katas()).map(async (id) => ({ kata: await this.kata(id), avatars: await this.#places.avatars(id) })),
@@ -107,7 +107,7 @@ export class Katas implements AsyncDisposable {
     return found.sort((a, b) => (a.kata.created < b.kata.created ? -1 : 1));
   }
 
-  /** @throws kata.unknown */
+  /** Returns a kata. @throws kata.unknown */
   async kata(id: string): Promise<KataRecord> {
     kataId(id);
     return this.#records.get(id, () => this.#read(id));
@@ -125,21 +125,21 @@ export class Katas implements AsyncDisposable {
   }
 
   /**
-   * A test: what is given takes the place of the avatar's files (none given: they are as they are), is run, and what came
-   * back is kept by the rules. The answer does not wait for git. An avatar comes to be with its first test.
+   * Runs a test. The submitted files replace the avatar's (if none are given, its own are used), and the changes are kept by the rules.
+   * The answer does not wait for git. An avatar is created with its first test.
    * @throws what the run throws, kata.*, files.*
    */
   async test(kata: string, avatar: string, given: Given | undefined, options: TestOptions = {}): Promise<Tested> {
     return (await this.#avatar(kata, avatar)).test(given, options);
   }
 
-  /** An avatar's history, newest first; tests whose commits are still in the making are not in it. @throws kata.unknown */
+  /** Returns an avatar's history, newest first, without tests whose commits are not made yet. @throws kata.unknown */
   async log(kata: string, avatar: string, most?: number): Promise<LogEntry[]> {
     const { repository, tip } = await this.#tip(kata, avatar);
     return readHistory(this.#git, repository, tip, most);
   }
 
-  /** A test of an avatar's, the last if none is named. @throws kata.unknown */
+  /** Returns a test of an avatar, the last one by default. @throws kata.unknown */
   async show(kata: string, avatar: string, test?: number): Promise<ShownTest> {
     const { repository, tip } = await this.#tip(kata, avatar);
     const { commit } = await this.#entry(
@@ -162,7 +162,7 @@ export class Katas implements AsyncDisposable {
     };
   }
 
-  /** The sandbox folder after a test, now if none is named: what the person sees, or hidden files too. @throws kata.unknown */
+  /** Returns the sandbox folder after a test, by default the last one: the visible files, or the hidden ones too. @throws kata.unknown */
   async files(kata: string, avatar: string, { test, hidden = false }: { test?: number; hidden?: boolean } = {}): Promise<KataFiles> {
     const { repository, tip } = await this.#tip(kata, avatar);
     const commit = test === undefined ? tip : (await this.#entry(kata, avatar, (entry) => entry.test === test, test)).commit;
@@ -179,7 +179,7 @@ export class Katas implements AsyncDisposable {
     await exportBundle(this.#git, this.#places, kata, names, file);
   }
 
-  /** Takes a kata in from a bundle that anybody may have made. @throws bundle.invalid, kata.exists */
+  /** Imports a kata from a bundle, which may come from an untrusted source. @throws bundle.invalid, kata.exists */
   async import(file: string, id?: string): Promise<KataRecord> {
     if (id !== undefined) kataId(id);
     return this.#places.staged(async (folder) => {
@@ -189,7 +189,7 @@ export class Katas implements AsyncDisposable {
     });
   }
 
-  /** The repository of an avatar, for one that hands it out. @throws kata.unknown */
+  /** Returns the repository of an avatar, to serve clones. @throws kata.unknown */
   async repository(kata: string, avatar: string): Promise<string> {
     return (await this.#tip(kata, avatar)).repository;
   }
@@ -219,7 +219,7 @@ export class Katas implements AsyncDisposable {
     return { repository, read: () => this.#starts.get(kata, read) };
   }
 
-  /** Lets go of idle avatars, those not used for longest first, while there are too many. */
+  /** Removes idle avatars from memory while there are too many, least recently used first. */
   #forget(): void {
     let bytes = 0;
     for (const avatar of this.#avatars.values()) bytes += avatar.contentBytes;
@@ -252,7 +252,7 @@ export class Katas implements AsyncDisposable {
     });
   }
 
-  /** Puts a kata where it belongs, whole, or not at all. */
+  /** Moves a kata to its place, as a whole or not at all. */
   async #install(folder: string, record: KataRecord): Promise<void> {
     await mkdir(join(folder, 'avatars'), { recursive: true });
     await writeFile(join(folder, 'kata.json'), json(record), { flush: true });
