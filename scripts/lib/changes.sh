@@ -1,15 +1,15 @@
 # shellcheck shell=sh
-# Changes of a machine that are said line by line, made once, kept in a list and undone from it. Plain sh, because nodes
-# may be old. Needs: CHANGES, the file with the list; DRY, `yes` when nothing may be changed.
+# Changes a machine: prints each change, makes it once, records it in a list, and can undo the list. Plain sh, because nodes
+# may be old. Needs: CHANGES, the file with the list; DRY, `yes` if nothing may be changed.
 #
-# The list has a line for each change, oldest first: `file PATH`, `folder PATH`, `kept PATH` (what was there lies at
+# The list has a line for each change, oldest first: `file PATH`, `folder PATH`, `kept PATH` (the former file is at
 # PATH.before-katafleet), `user NAME`, `group NAME`, `member USER GROUP`, `service NAME`.
 
 die() { printf '%s: %s\n' "$(basename -- "$0")" "$1" >&2; exit 1; }
 warn() { printf '! %s\n' "$1" >&2; }
 already() { printf '= %s\n' "$1"; }
 
-# change TEXT COMMAND…: says it and, unless this is a dry run, does it.
+# change TEXT COMMAND…: prints TEXT and, unless this is a dry run, runs COMMAND.
 change() {
   if [ "$DRY" = yes ]; then printf '? would %s\n' "$1"; return 0; fi
   text=$1; shift
@@ -17,7 +17,7 @@ change() {
   printf '+ %s\n' "$text"
 }
 
-# The list is written before the change is made: what an interruption leaves half done is undone as well.
+# Adds a line to the list. This is done before the change, so that a change that was interrupted can be undone too.
 remember() {
   [ "$DRY" != yes ] || return 0
   [ -d "${CHANGES%/*}" ] || { mkdir -p "${CHANGES%/*}" && echo "folder ${CHANGES%/*}" >"$CHANGES"; } || die "could not make ${CHANGES%/*}"
@@ -26,15 +26,15 @@ remember() {
 }
 was_changed() { grep -qxF -- "$1" "$CHANGES" 2>/dev/null; }
 
-# Until this a power cut leaves files of no bytes under their new names. An old sync knows no file: it writes all there is.
+# Writes a file to disk: without this, a power cut may leave it empty under its new name. An old sync takes no file and writes all.
 on_disk() { sync "$1" 2>/dev/null || sync; }
-# At a script's end: what it made, of every kind.
+# Writes all changes to disk, at the end of a script.
 all_on_disk() { [ "$DRY" = yes ] || sync -f /etc 2>/dev/null || sync; }
 
 is_as() { [ -e "$1" ] && [ "$(stat -c '%a %U:%G' -- "$1")" = "$2 $3" ]; }
 set_as() { chown "$3" "$1" && chmod "$2" "$1"; }
 
-# make_folder PATH MODE OWNER:GROUP. A folder that is there keeps its mode and owner; those above it are root's.
+# make_folder PATH MODE OWNER:GROUP. An existing folder keeps its mode and owner; new folders above it belong to root.
 make_folder() {
   if [ -d "$1" ]; then already "the folder $1 is there"; return; fi
   [ -d "${1%/*}/" ] || [ "$DRY" = yes ] || make_folder_above "${1%/*}"
@@ -48,8 +48,8 @@ make_folder_above() {
   change "make the folder $1" make_folder_now "$1" 755 root:root
 }
 
-# put_file PATH MODE OWNER:GROUP, the content on stdin. It is there whole or not at all, after a power cut too. $written has
-# the paths that were not as they should be.
+# put_file PATH MODE OWNER:GROUP, with the content on stdin. Writes the file as a whole or not at all, even if the power fails.
+# $written has the paths that were changed.
 written=' '
 put_file() {
   new=$(mktemp) || die 'mktemp failed'
@@ -72,7 +72,7 @@ has_group() { getent group "$1" >/dev/null; }
 is_member() { case " $(id -nG "$1" 2>/dev/null) " in *" $2 "*) return 0 ;; *) return 1 ;; esac; }
 home_of() { getent passwd "$1" | cut -d: -f6; }
 
-# A user whose password opens nothing. `*` and not `!`: sshd turns away accounts that are locked.
+# Creates a user without a valid password. It is `*` and not `!`, because sshd refuses locked accounts.
 make_user() {
   if has_user "$1"; then already "the user $1 is there"; return; fi
   remember "user $1"
@@ -89,8 +89,8 @@ make_member() {
   change "put $1 into the group $2" usermod -a -G "$2" "$1"
 }
 
-# start_service NAME [later]: from now on at boot, by a unit on systemd, else by an init script; either was put where it
-# belongs. systemd starts it now as well, unless it is to start later, and then started=yes.
+# start_service NAME [later]: starts the service at boot, by its systemd unit, else by its init script, which must be installed.
+# Without `later`, systemd starts it now too, and sets started=yes.
 started=no
 uses_systemd() { [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1; }
 start_service() {
@@ -100,13 +100,13 @@ start_service() {
   if uses_systemd && [ -n "${2:-}" ]; then change "have $1 start at boot" enable_unit "$1"
   elif uses_systemd; then
     change "start $1, now and at boot" enable_unit "$1" --now
-    # shellcheck disable=SC2034  # for who sources this
+    # shellcheck disable=SC2034  # for scripts that source this
     started=yes
   elif command -v update-rc.d >/dev/null 2>&1; then change "have $1 start at boot" update-rc.d "$1" defaults
   elif command -v chkconfig >/dev/null 2>&1; then change "have $1 start at boot" chkconfig --add "$1"
   else warn "neither systemd, update-rc.d nor chkconfig is here: have /etc/init.d/$1 start called at boot yourself"; fi
 }
-# A unit that was written anew has to be read first, and one whose start was never systemd's has to be started.
+# Whether systemd has enabled the service and, without `later`, started it. A unit that was just written must be read again first.
 is_started() {
   case $written in *"/$1.service "*) return 1 ;; esac
   systemctl --quiet is-enabled "$1" 2>/dev/null && { [ -n "${2:-}" ] || systemctl --quiet is-active "$1"; }
@@ -118,10 +118,10 @@ forget_service() {
   if command -v update-rc.d >/dev/null 2>&1; then update-rc.d -f "$1" remove
   elif command -v chkconfig >/dev/null 2>&1; then chkconfig --del "$1"; fi
 }
-# A unit whose file is gone stays in systemd's list until it reads its files anew.
+# Removes a file. After the removal of a unit, systemd must read its files again to forget it.
 forget_unit_file() { rm -f "$1" && case $1 in /etc/systemd/system/*) ! uses_systemd || systemctl daemon-reload ;; esac; }
 
-# Everything on the list, the newest first, and then the list.
+# Undoes every change on the list, the newest first, and removes the list.
 undo_changes() {
   if [ ! -f "$CHANGES" ]; then already "there is nothing to undo: no $CHANGES"; return; fi
   list=$(sed '1!G;h;$!d' "$CHANGES")
@@ -139,18 +139,18 @@ undo_changes() {
   done <<LIST
 $list
 LIST
-  # Where another of these scripts made the list's folder, the list goes here, and the folder with the last of them.
+  # If another of these scripts made the list's folder, only the list is removed here; the last script removes the folder.
   [ "$DRY" != yes ] || return 0
   if [ -f "$CHANGES" ]; then change "remove $CHANGES" rm -f "$CHANGES"; fi
   if [ -d "${CHANGES%/*}" ] && [ -z "$(ls -A "${CHANGES%/*}")" ]; then change "remove the folder ${CHANGES%/*}" rmdir "${CHANGES%/*}"; fi
 }
 remove_member() { gpasswd -d "$1" "$2" >/dev/null; }
-# userdel complains of a mail box that nobody has: only what keeps the user is told.
+# userdel complains about a missing mail box, so its output is printed only if the user is still there.
 remove_user() {
   said=$(userdel -r "$1" 2>&1) || ! has_user "$1" || { printf '%s\n' "$said" >&2; return 1; }
 }
 
-# A user with processes can't be removed: what is left are connections whose key is gone. They are ended by pid.
+# Ends a user's processes, by pid, because they would keep the user from being removed: connections whose key is removed.
 end_processes() {
   pids=$(pids_of "$1")
   [ -n "$pids" ] || return 0
@@ -173,7 +173,7 @@ end_processes_now() {
   echo "processes $pids of $1 do not end" >&2
   return 1
 }
-# Those of containers that happen to have the same number have another root, and are other people's.
+# Prints the pids of a user's processes. Processes with another root belong to containers that use the same number.
 pids_of() {
   id=$(id -u "$1") || return
   root=$(stat -L -c %d:%i /)
@@ -184,7 +184,7 @@ pids_of() {
   done
 }
 
-# The folder of the list itself is the last.
+# Removes a folder from the list; the folder of the list itself comes last.
 undo_folder() {
   if [ "$1" = "${CHANGES%/*}" ]; then change "remove $CHANGES" rm -f "$CHANGES"; fi
   [ -d "$1" ] || return 0

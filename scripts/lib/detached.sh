@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 
-# Starts a program that outlives this script, in a session of its own and without this script's open files and locks.
-# Its output is appended to a log. Its pid is in $! afterwards.
+# Starts a program that goes on after this script ends: in its own session, without this script's open files and locks.
+# Appends its output to a log. Afterwards $! has its pid.
 start_detached() {
   local log=$1; shift
   (

@@ -1,13 +1,13 @@
 # shellcheck shell=bash
-# A private Docker engine that lives in one folder: its socket, its containerd, its data, its processes, its mounts.
-# Needs messages.sh and detached.sh. Every function takes that folder, absolute.
+# A private Docker engine in one folder: its socket, its containerd, its data, its processes, its mounts.
+# Needs messages.sh and detached.sh. Every function takes the absolute path of that folder.
 #
-#   FOLDER/docker.sock   where it answers              FOLDER/data   images and containers: a folder, or a symlink to one
-#   FOLDER/run           what lives while it runs      FOLDER/*.log  dockerd's and containerd's words
+#   FOLDER/docker.sock   the socket of its API         FOLDER/data   images and containers: a folder, or a symlink to one
+#   FOLDER/run           files while it runs           FOLDER/*.log  logs of dockerd and containerd
 #
-# It has a containerd of its own, given by name: a dockerd that is not told takes the machine's, if one runs, and would
-# share the machine's engine's containers. It has no bridge and leaves the machine's firewall, forwarding and
-# daemon.json alone: containers have the network `none` or `host`, and builds that need the network use `host`.
+# dockerd is given its own containerd: otherwise it would use the machine's, if one runs, and share its containers. It has no
+# bridge and does not change the machine's firewall, forwarding and daemon.json: containers have the network `none` or `host`,
+# and builds that need the network use `host`.
 
 LONGEST_SOCKET=107          # sun_path on Linux, without its closing zero
 READY_SECONDS=60
@@ -16,15 +16,15 @@ engine_socket() { echo "$1/docker.sock"; }
 engine_containerd() { echo "$1/run/containerd.sock"; }
 engine_data() { readlink -f "$1/data" 2>/dev/null || echo "$1/data"; }
 
-# Whether a folder leaves room for the longest of the engine's sockets, containerd's second one.
+# Whether a folder's path is short enough for the longest of the engine's sockets, containerd's second one.
 engine_folder_fits() {
   local longest
   longest=$(engine_containerd "$1").ttrpc
   [ "$(printf '%s' "$longest" | wc -c)" -le "$LONGEST_SOCKET" ]
 }
 
-# The folder for an engine whose data lies in a cache folder: that one itself or, where it is too long for sockets,
-# a short one whose data/ leads there.
+# Prints the folder for an engine with its data in a cache folder: the cache folder itself or, if its path is too long for
+# sockets, a short one whose data/ links to it.
 engine_folder_for() {
   local cache=$1 folder
   if engine_folder_fits "$cache"; then mkdir -p "$cache"; echo "$cache"; return; fi
@@ -34,7 +34,7 @@ engine_folder_for() {
   echo "$folder"
 }
 
-# Prints VERSION API when an engine answers at a socket within 3 s, else fails with the error's code on stderr.
+# Prints VERSION API if an engine answers at a socket within 3 s, else fails with the error's code on stderr.
 engine_version() {
   node -e '
     const fail = (why) => { console.error(why); process.exit(1); };
@@ -53,7 +53,7 @@ engine_version() {
 
 engine_answers() { engine_version "$1" >/dev/null 2>&1; }
 
-# The processes that were started with an option and exactly this value behind it.
+# Prints the pids of processes that were started with an option followed by exactly this value.
 processes_with_option() {
   local option=$1 value=$2 pid i arguments
   for pid in /proc/[0-9]*; do
@@ -69,7 +69,7 @@ engine_dockerd_pids() { processes_with_option --exec-root "$1/run"; }
 engine_containerd_pids() { processes_with_option --address "$(engine_containerd "$1")"; }
 engine_shim_pids() { processes_with_option -address "$(engine_containerd "$1")"; }
 
-# The processes whose root file system is a container's of this engine: found however their parents died.
+# Prints the pids of processes whose root file system belongs to a container of this engine, even if their parents are dead.
 engine_container_pids() {
   local data
   data=$(engine_data "$1")
@@ -77,7 +77,7 @@ engine_container_pids() {
     | { grep -F "upperdir=${data// /\\040}/overlay2/" || true; } | cut -d/ -f3 | sort -u
 }
 
-# Kills what a function of this file lists, by pid, until it lists nothing more. Bounded.
+# Kills the processes that a function of this file lists, by pid, until it lists none. Fails after a number of seconds.
 kill_listed() {
   local list=$1 folder=$2 signal=$3 seconds=$4 pids deadline
   deadline=$((SECONDS + seconds))
@@ -90,7 +90,7 @@ kill_listed() {
   done
 }
 
-# Unmounts all that is mounted below a folder, the innermost first.
+# Unmounts all mounts below a folder, the innermost first.
 unmount_below() {
   local folder=$1 point
   while read -r point; do
@@ -99,7 +99,7 @@ unmount_below() {
   done < <(awk '{ print $5 }' /proc/self/mountinfo | tac)
 }
 
-# Ends everything that an engine left behind, and nothing of another one. Its data stays.
+# Ends all processes and mounts of this engine, and of no other. Its data stays.
 engine_clear() {
   local folder=$1 data
   data=$(engine_data "$folder")
@@ -136,7 +136,7 @@ start_dockerd() {
     ${more[@]+"${more[@]}"}
 }
 
-# Waits until the engine answers. A dockerd that ends before is an error at once, with what it said.
+# Waits until the engine answers. Fails at once, with dockerd's output, if dockerd ends before.
 await_engine() {
   local folder=$1 deadline=$((SECONDS + READY_SECONDS))
   until [ -S "$(engine_socket "$folder")" ] && engine_answers "$(engine_socket "$folder")"; do
@@ -149,5 +149,5 @@ await_engine() {
 engine_failed() {
   tail -n 15 "$1/dockerd.log" >&2 || true
   engine_clear "$1"
-  die "$2; its last words are above, the rest in $1/dockerd.log"
+  die "$2; its last output is above, the rest is in $1/dockerd.log"
 }

@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# What the scripts say. Everything goes to stderr, so that stdout stays what a script was asked for.
+# Prints the scripts' messages. All go to stderr, so that stdout has only a script's result.
 
 heading() { printf '\n== %s\n' "$*" >&2; }
 note() { printf '   %s\n' "$*" >&2; }
 die() { printf '%s: %s\n' "$(basename -- "$0")" "$*" >&2; exit 1; }
 
-# The comment at the head of a script is its help: from the second line to `set -euo pipefail`.
+# Prints a script's help: the comment at its head, from the second line to `set -euo pipefail`.
 print_help() { sed -n '2,/^set -/p' "$1" | sed '$d; s/^# \{0,1\}//'; }

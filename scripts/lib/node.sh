@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# Node and the packages of npm. Needs messages.sh and packages.sh.
+# Checks Node and installs the packages of npm. Needs messages.sh and packages.sh.
 
 LEAST_NODE=20.19.0
 
-# Ends the script when there is no Node, or one that is too old.
+# Ends the script if Node is missing or too old.
 require_node() {
   local found
   command -v node >/dev/null || die "Node.js is not installed. $(how_to_get_node)"
@@ -17,12 +17,12 @@ how_to_get_node() {
   echo "Get the long-term version from https://nodejs.org/en/download; under sudo keep it on the path: sudo env \"PATH=\$PATH\" $0"
 }
 
-# `npm ci` in the current folder, when package-lock.json or Node's ABI is another than at the last time.
+# Runs `npm ci` in the current folder if package-lock.json or Node's ABI has changed since the last time.
 install_node_modules() {
   local stamp=node_modules/.installed-from now
   now="$(sha256sum < package-lock.json | cut -d' ' -f1) $(node -p 'process.versions.modules + process.platform + process.arch')"
   if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$now" ]; then return 0; fi
-  # better-sqlite3 is compiled where no prebuilt one can be had.
+  # better-sqlite3 is compiled if no prebuilt one is available.
   provide_packages make:build-essential g++:build-essential python3:python3 || note "without make, g++ and python3 only prebuilt packages can be installed"
   note "npm ci"
   export_node_headers
@@ -30,7 +30,7 @@ install_node_modules() {
   echo "$now" > "$stamp"
 }
 
-# node-gyp fetches Node's headers unless it is told where they are; Node's own archives carry them.
+# Tells node-gyp where Node's headers are, so that it does not download them; Node's own archives contain them.
 export_node_headers() {
   local prefix
   if [ "$(npm config get nodedir 2>/dev/null)" != undefined ]; then return 0; fi

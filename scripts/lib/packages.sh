@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# Debian packages that a script needs. Needs messages.sh.
-# A need is written COMMAND:PACKAGE or /FILE:PACKAGE, fulfilled when the command or the file is there, whoever brought it:
-# docker-ce has a dockerd too, and would have to go if docker.io came.
+# Installs the Debian packages that a script needs. Needs messages.sh.
+# A need is COMMAND:PACKAGE or /FILE:PACKAGE. It is met if the command or the file exists, from any package: docker-ce has a
+# dockerd too, and docker.io would replace it.
 
-# The packages among the needs that are missing, one a line.
+# Prints the packages of the needs that are not met, one per line.
 missing_packages() {
   local need
   for need in "$@"; do
@@ -14,7 +14,7 @@ missing_packages() {
 has_apt() { command -v apt-get >/dev/null && [ -e /etc/debian_version ]; }
 is_root() { [ "$(id -u)" = 0 ]; }
 
-# Installs what is missing among the needs. Answers 1, with a message that says what to do, when it can't.
+# Installs the missing packages of the needs. Returns 1, with a message that says what to do, if it can't.
 provide_packages() {
   local missing
   mapfile -t missing < <(missing_packages "$@" | sort -u)
@@ -31,7 +31,7 @@ provide_packages() {
   local log
   log=$(mktemp)
   if [ -z "$(find /var/lib/apt/lists -name '*_Packages*' -print -quit 2>/dev/null)" ]; then run_apt update >"$log" 2>&1 || true; fi
-  # Old lists name files that the mirror has replaced: the second try has fresh ones.
+  # Old package lists name files that the mirror has replaced: the second try updates the lists first.
   if run_apt install "${missing[@]}" >>"$log" 2>&1 \
     || { run_apt update >>"$log" 2>&1 && run_apt install "${missing[@]}" >>"$log" 2>&1; }; then
     rm -f "$log"
@@ -44,8 +44,8 @@ provide_packages() {
   return 1
 }
 
-# PROGRAM:PACKAGE into a folder, and its place on the PATH: a daemon that its package would start, and at every boot, is unpacked and
-# not installed. Answers 1, with a message that says what to do, when it can't.
+# Unpacks PROGRAM:PACKAGE into a folder and adds that to the PATH. This is for daemons that an installed package would start, now and
+# at every boot. Returns 1, with a message that says what to do, if it can't.
 provide_unpacked() {
   local program=${1%%:*} package=${1#*:} folder=$2
   command -v "$program" >/dev/null && return 0
@@ -71,7 +71,7 @@ unpack() {
   return "$status"
 }
 
-# --no-remove: a package that can only come by throwing out another one (docker.io for docker-ce) does not come.
+# --no-remove: a package that would remove another one (docker.io removes docker-ce) is not installed.
 run_apt() {
   local verb=$1; shift
   local options=(-q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0)

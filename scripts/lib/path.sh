@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# `katafleet` on the PATH. Needs messages.sh.
+# Puts `katafleet` on the PATH. Needs messages.sh.
 
-# Links the clone ROOT's bin/katafleet into FOLDER, which a shell searches, or prints the line that puts it on the PATH. Replaces
-# nothing but a link to a clone that is gone.
+# Links the clone ROOT's bin/katafleet into FOLDER, a folder of the PATH, or prints the line that adds it to the PATH. Only
+# replaces a link to a clone that is gone.
 # Usage: offer_katafleet ROOT FOLDER
 offer_katafleet() {
   local launcher=$1/bin/katafleet folder=$2 link=$2/katafleet
@@ -18,19 +18,19 @@ offer_katafleet() {
 
 is_on_path() { case :$PATH: in *":$1:"*) return 0 ;; *) return 1 ;; esac; }
 
-# Nothing is there, or a link of ours whose clone is gone; and no other katafleet is found before or behind it.
+# Whether the path is free (or a link to a clone that is gone), and no other katafleet is on the PATH.
 is_free() {
   if command -v katafleet >/dev/null; then return 1; fi
   if [ -L "$1" ]; then [ ! -e "$1" ] && [[ $(readlink -- "$1") == */bin/katafleet ]]; else [ ! -e "$1" ]; fi
 }
 
-# Only the user who runs this and root can change the file, or a folder above it: all users of the machine may run it then.
+# Whether only this user and root can change the file and the folders above it, so that all users of the machine may run it.
 is_safe_for_all() {
   local at=$1 owner mode
   while :; do
     read -r owner mode < <(stat -c '%u %a' -- "$at") || return 1
     if [ "$owner" != 0 ] && [ "$owner" != "$EUID" ]; then return 1; fi
-    # Others may write into a folder with the sticky bit, and replace nothing of it.
+    # In a folder with the sticky bit, others may create files but not replace them.
     if (( (8#$mode & 8#022) != 0 && (8#$mode & 8#1000) == 0 )); then return 1; fi
     if [ "$at" = / ]; then return 0; fi
     at=$(dirname -- "$at")

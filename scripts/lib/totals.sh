@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Runs checks and suites, counts how they came out, and goes on after a failure. Needs messages.sh.
+# Runs checks and suites, counts their results, and goes on after a failure. Needs messages.sh.
 
 LONGEST_SUITE=7200         # seconds; the reporter ends a suite that hangs, unless its process can do nothing any more
 PASSED=0
@@ -7,12 +7,12 @@ FAILED=0
 SKIPPED=0
 FAILURES=()
 LEFT_OUT=()
-FAILURE_FILES=()           # the file of tests of each of FAILURES, empty where it is none
-FAILED_FILES=()            # PASSED FAILED SKIPPED PATH, each file of tests in which one failed
-MOST_TRIED_AGAIN=3         # of those; where more failed it is no accident
+FAILURE_FILES=()           # the test file of each of FAILURES; empty for a check
+FAILED_FILES=()            # PASSED FAILED SKIPPED PATH of each file with a failed test
+MOST_TRIED_AGAIN=3         # files; more failed files are no accident
 UNSTEADY=()
 
-# A command that counts as one test. Answers as the command did.
+# Runs a command that counts as one test. Returns 1 if it failed.
 check() {
   local name=$1; shift
   if "$@"; then
@@ -31,25 +31,25 @@ fail() {
   note "✗ $1"
 }
 
-# What this machine can't do counts as one skipped test, whose reason stands at the end.
+# Counts a skipped test that this machine can't run. The reason is printed again at the end.
 leave_out() {
   SKIPPED=$((SKIPPED + 1))
   LEFT_OUT+=("$1: $2")
   note "– $1 left out: $2"
 }
 
-# The tests in files and below folders. A suite that dies before it can count, or fails without a failed test, is a failure.
+# Runs the tests in files and below folders. A suite that dies before it counts, or fails without a failed test, is a failure.
 mocha_suite() { # NAME FILE-OR-FOLDER...
   local file status=0
   file=$(mktemp)
   mocha_words "$file" "${@:2}"
-  # Waited for, so that a signal to this shell is heeded at once: `timeout` keeps those of the terminal from the suite.
+  # In the background, so that this shell handles a signal at once: `timeout` keeps the terminal's signals from the suite.
   "${MOCHA[@]}" &
   wait "$!" || status=$?
   count_mocha "$1" "$file" "$status"
 }
 
-# The same beside what comes next, until `join_beside`, which prints what it said. As many as are wanted.
+# Runs a suite beside the next ones, until `join_beside`, which prints its output. Several may run at once.
 mocha_suite_beside() { # NAME FILE-OR-FOLDER...
   local file log
   file=$(mktemp) log=$(mktemp)
@@ -58,8 +58,8 @@ mocha_suite_beside() { # NAME FILE-OR-FOLDER...
   BESIDE_PIDS+=("$!") BESIDE_NAMES+=("$1") BESIDE_FILES+=("$file") BESIDE_LOGS+=("$log")
 }
 
-# A function beside what comes next, which counts as one test when it is joined. It gives its commands to `endable`, so that
-# they end when this script does.
+# Runs a function beside the next suites; it counts as one test when it is joined. The function runs its commands by `endable`,
+# so that they end with this script.
 check_beside() { # NAME COMMAND...
   local log
   log=$(mktemp)
@@ -69,7 +69,7 @@ check_beside() { # NAME COMMAND...
 endable() { "$@" & wait "$!"; }
 BESIDE_PIDS=() BESIDE_NAMES=() BESIDE_FILES=() BESIDE_LOGS=()
 
-# Waits for those that run beside, all or the one of that name, and counts them. Answers 1 when one of them ended badly.
+# Waits for the suites that run beside, all or the one with this name, and counts them. Returns 1 if one failed.
 join_beside() { # [NAME]
   local at status answer=0
   for at in ${BESIDE_PIDS[@]+"${!BESIDE_PIDS[@]}"}; do
@@ -87,21 +87,21 @@ join_beside() { # [NAME]
   return "$answer"
 }
 
-# Which part of the whole comes now, and how long the parts before it took together.
+# Prints the name of the next part, and the time since the start.
 part() { heading "$1, after $((SECONDS / 60)) min $((SECONDS % 60)) s"; }
 
-# Ends the suites that run, for a script that ends early. The shell knows each from its start on: no signal comes too soon.
+# Ends the running suites, for a script that ends early. The shell knows each suite from its start, so none is missed.
 mocha_suite_ended() {
   local pid
   for pid in $(jobs -rp); do
-    # To the whole group of `timeout`, which passes on no signal that comes before it knows its suite.
+    # Signals the whole process group: `timeout` does not pass on a signal that comes before it has started its suite.
     kill -- "-$pid" 2>/dev/null || kill "$pid" 2>/dev/null || true
     wait "$pid" 2>/dev/null || true
   done
   BESIDE_PIDS=()
 }
 
-# The command, not a function that calls it: what is sent to its process id reaches it.
+# Sets MOCHA to the command itself, not to a function, so that a signal to its process id reaches it.
 mocha_words() { # TOTALS FILE-OR-FOLDER...
   MOCHA=(timeout --kill-after=10 "$LONGEST_SUITE" node_modules/.bin/mocha --recursive
     --reporter scripts/lib/mocha-totals.cjs --reporter-option "totals=$1" "${@:2}")
@@ -125,9 +125,8 @@ count_mocha() { # NAME TOTALS STATUS
   if [ "$3" -ne 0 ] && [ "$failed" -eq 0 ]; then fail "$1: mocha ended with $3"; fi
 }
 
-# Tests with real engines fail once in many runs for reasons of the engine's or the machine's. Each file of tests in which
-# one failed runs once more, alone. Where all of it passes now it counts as it came out now, and the totals name what
-# failed before as unsteady.
+# Runs each file with a failed test once more, alone: a test with real engines may fail because of the engine or the machine.
+# If the whole file passes now, its new result counts, and the totals call the failures of before unsteady.
 try_again() {
   local entry path passed failed skipped passed_now failed_now skipped_now file status
   if [ "${#FAILED_FILES[@]}" -eq 0 ]; then return 0; fi
@@ -153,7 +152,7 @@ try_again() {
   done
 }
 
-# What failed in a file is unsteady.
+# Moves the failures of a file to the unsteady ones.
 forgive() {
   local at failures=() files=()
   for at in "${!FAILURES[@]}"; do
@@ -164,8 +163,7 @@ forgive() {
   FAILURE_FILES=(${files[@]+"${files[@]}"})
 }
 
-# Says again what failed, for whoever sees the end alone. Ends with the totals, alone on the last line of stdout.
-# Answers 1 when anything failed.
+# Repeats the skipped and failed tests, then prints the totals alone on the last line of stdout. Returns 1 if a test failed.
 print_totals() {
   local line
   for line in ${LEFT_OUT[@]+"${LEFT_OUT[@]}"}; do printf 'left out – %s\n' "$line"; done

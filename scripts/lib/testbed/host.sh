@@ -99,7 +99,7 @@ await_host() {
   until engine "$host" version >/dev/null 2>&1; do
     if [ "$SECONDS" -ge "$deadline" ]; then
       tail -n 5 "$TESTBED/$host/boot.log" "$TESTBED/$host/disk/var/log/dockerd.log" >&2 || true
-      die "$host's engine does not answer after $BOOT_SECONDS s; its last words are above"
+      die "$host's engine does not answer after $BOOT_SECONDS s; its last output is above"
     fi
     sleep 0.1
   done

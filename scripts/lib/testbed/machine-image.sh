@@ -30,7 +30,7 @@ machine_image() {
     if ! (fill_disk "$work" "$@") > "$work/log" 2>&1; then
       tail -n 15 "$work/log" >&2
       rm -rf --one-file-system "$work"
-      die "the disk was not built; its last words are above"
+      die "the disk was not built; its last output is above"
     fi
     rm -rf --one-file-system "$work/root" "$folder"
     mv "$work" "$folder"

@@ -28,7 +28,7 @@ make_machine_network() {
   start_detached "$MACHINES/slirp.log" slirp4netns --configure --cidr="$MACHINE_SLIRP.0/24" --mtu=1500 --disable-host-loopback \
     --netns-type=path "/run/netns/$MACHINE_NAMESPACE" way-out
   until in_machine_network ip -4 addr show dev way-out 2>/dev/null | grep -q inet; do
-    [ "$SECONDS" -lt "$deadline" ] || { tail -n 5 "$MACHINES/slirp.log" >&2; die "slirp4netns does not start; its last words are above"; }
+    [ "$SECONDS" -lt "$deadline" ] || { tail -n 5 "$MACHINES/slirp.log" >&2; die "slirp4netns does not start; its last output is above"; }
     sleep 0.1
   done
   in_machine_network iptables -t nat -A POSTROUTING -s "$MACHINE_SUBNET.0/24" -o way-out -j MASQUERADE

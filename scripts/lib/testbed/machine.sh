@@ -98,7 +98,7 @@ await_machine() {
   until machine_ssh "$name" true </dev/null >/dev/null 2>&1; do
     if [ "$SECONDS" -ge "$deadline" ] || ! machine_is_on "$name"; then
       tail -n 15 "$MACHINES/$name/console" >&2
-      die "$name does not come up; the last words of its console are above"
+      die "$name does not come up; its console's last output is above"
     fi
     sleep 0.5
   done
