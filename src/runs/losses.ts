@@ -11,7 +11,7 @@ const rest = { firstMs: 250, mostMs: 1_000, many: 20, after: 5_000 };
 /** How long a run avoids a node that is well and lost its sandbox, ms. */
 const endingMs = 1_000;
 
-/** An attempt that came to nothing, and what that means for its run. */
+/** An attempt that failed before or while its command ran, and what follows for its run. */
 export interface Loss {
   error: KatafleetError;
   /** Whether it counts as one of the run's tries. */
@@ -20,11 +20,11 @@ export interface Loss {
   avoid: boolean;
   /** How long the run stays away from the nodes that it avoids, ms. */
   pauseMs: number;
-  /** The program itself may be what ends its sandboxes: the run is over. */
+  /** The program itself may have ended its sandboxes, so the run ends. */
   own: boolean;
 }
 
-/** Errors by which a node is not there, so that nothing of the run was tried. */
+/** Errors that mean that the node is not there, so nothing of the run was tried. */
 const absent: ReadonlySet<string> = new Set(['engine.unreachable', 'engine.timeout', 'node.lost', 'swarm.leaderless']);
 
 /** How long to wait after `times` attempts in a row that came to nothing, ms. */
@@ -33,10 +33,10 @@ export function restMs(times: number): number {
 }
 
 /**
- * A sandbox that was there and went away under its run. Lost with its node, it is a try that any run may lose: as many as there
- * are tries; `nodeLost` says that the node was given up, or on a swarm the sandbox's machine. Lost while the node lives on, the run
- * itself may have done it: the second such loss after the command began is the run's own. Before that nothing was done: it does not
- * count, unless that happens again and again on a node that is well.
+ * Judges an attempt whose sandbox ended under its run. If it was lost with its node, it counts as a try, and any run may lose as many
+ * as there are tries; `nodeLost` says that the node, or in a swarm the sandbox's machine, was given up. If the node lives on, the run
+ * itself may be the cause: the second such loss after the command began ends the run. A loss before the command began does not count,
+ * unless it happens repeatedly on a node that is well.
  */
 export async function sandboxLost(
   ticket: Pick<Ticket, 'own' | 'setbacks' | 'unbegun'>,
@@ -50,7 +50,7 @@ export async function sandboxLost(
   if (tried.started) {
     ticket.setbacks = 0;
     if (well) ticket.own += 1;
-    // An engine that is ending still answers while it ends its containers: the next try is not to be made into that.
+    // An engine that is stopping still answers while it ends its containers, so the next try must wait.
     return {
       error,
       counts: !tried.resumed,
@@ -63,25 +63,25 @@ export async function sandboxLost(
   ticket.setbacks += 1;
   const spared = !well || ticket.unbegun < attempts;
   if (well) ticket.unbegun += 1;
-  // Another idle sandbox of the same node is as good as any.
+  // Another idle sandbox of the same node is equally good.
   return { error, counts: !spared, avoid: !tried.warm || !well, pauseMs: well ? 0 : restMs(ticket.setbacks), own: false };
 }
 
-/** No sandbox came. Undefined where that is the end of the run: the fault is the user's, or katafleet's own. */
+/** Judges an attempt that got no sandbox. Returns undefined if the run ends: the fault is the user's, or katafleet's own. */
 export async function noSandbox(ticket: Ticket, node: Node, error: unknown): Promise<Loss | undefined> {
   if (!(error instanceof KatafleetError)) return undefined;
   const base = { error, avoid: true, own: false };
   if (error.code === 'node.full') {
-    // There was no room after all. Where something gave way the same node will do, else others are better, or a later time.
+    // There was no room after all. After an eviction the same node will do; otherwise other nodes, or a later time, are better.
     const { retryAfterMs } = error;
     ticket.full += 1;
     const pauseMs = retryAfterMs === undefined ? 0 : backoffMs(ticket.full, { firstMs: retryAfterMs, mostMs: rest.after });
     return { ...base, counts: false, avoid: retryAfterMs !== undefined, pauseMs };
   }
-  // It was not begun: nothing of it is written down, and no node is to blame.
+  // The attempt did not begin: it is not stored, and no node is at fault.
   if (error.code === 'journal.full') return { ...base, counts: false, avoid: false, pauseMs: 0 };
   if (error.code === 'image.unknown') {
-    // The node's word is about the node: its books are set right, and what is left of them decides.
+    // The error is about the node: its books are corrected, and then they decide.
     const had = node.sandboxes.imageId(ticket.job.image) !== undefined;
     await node.refreshImages();
     ticket.setbacks += 1;
@@ -95,9 +95,9 @@ export async function noSandbox(ticket: Ticket, node: Node, error: unknown): Pro
     if (error.code !== 'node.lost') node.doubt(error);
     return { ...base, counts: false, pauseMs };
   }
-  // An engine that is ending fails in many words. Asked again, it is silent.
+  // An engine that is stopping fails in many ways, and does not answer when it is asked again.
   return { ...base, counts: await node.answers(), pauseMs };
 }
 
-/** The same words for a run that never finds a place. */
+/** The same message for a run that never finds a place. */
 export const wordsOf = (node: string, { error }: Loss) => `${node}: ${messageOf(error)}`;

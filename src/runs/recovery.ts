@@ -1,27 +1,27 @@
 import type { UnendedRun } from '../model/record.ts';
 
-/** What the recovery needs to know of a run. */
+/** What the recovery needs to know about a run. */
 export type Recoverable = Pick<UnendedRun, 'id' | 'bytes' | 'abandoned'>;
 
 export interface RecoveryOptions<T extends Recoverable> {
-  /** Bytes of requests that may be in memory at once; one is taken up in any case. */
+  /** Bytes of requests that may be in memory at once; one run is always taken up. */
   mostBytes: number;
-  /** A run with this many deaths of katafleet is taken up only while no other such run is. */
+  /** A run during which katafleet died this often is taken up only while no other such run is. */
   suspectFrom: number;
-  /** Takes a run up; resolves when it is over, and never rejects. */
+  /** Takes a run up. Resolves when the run has ended, and never rejects. */
   start: (run: T) => Promise<void>;
 }
 
 /**
- * Takes up what an earlier katafleet left, the oldest first, as much as there is memory for, the rest as those end. Runs in which
- * katafleet died again and again go one after another: the one that ends the server is found, and those that ran beside it are not
- * taken for it.
+ * Takes up the runs that an earlier katafleet left, oldest first: as many as fit into memory, and the others as those end. Runs during
+ * which katafleet died repeatedly are taken up one after another. So the run that ends the server is found, and runs beside it are not
+ * blamed.
  */
 export class Recovery<T extends Recoverable> {
   readonly #options: RecoveryOptions<T>;
   readonly #plain: T[] = [];
   readonly #suspects: T[] = [];
-  /** Their ids, of those that are not taken up yet. */
+  /** Ids of the runs that are not taken up yet. */
   readonly #waiting = new Set<string>();
   #bytes = 0;
   #suspect = false;
@@ -40,18 +40,18 @@ export class Recovery<T extends Recoverable> {
     return this.#waiting.has(id);
   }
 
-  /** Leaves a run out, for it was cancelled. */
+  /** Leaves out a run that was cancelled. */
   remove(id: string): void {
     this.#waiting.delete(id);
   }
 
-  /** Takes up what there is room for. */
+  /** Takes up the runs that have room. */
   go(): void {
     if (!this.#suspect) this.#next(this.#suspects, true);
     while (this.#next(this.#plain, false));
   }
 
-  /** Takes nothing up any more. */
+  /** Stops taking runs up. */
   stop(): void {
     this.#stopped = true;
   }

@@ -8,13 +8,13 @@ import type { Job } from './job.ts';
 
 const shown = 20;
 
-/** The first nodes, each with its words. */
+/** Lists the first nodes, each with its reason. */
 function list(nodes: readonly { node: string; reasons: readonly Reason[] }[]): string {
   const words = nodes.map(({ node, reasons }) => `${node}: ${reasons.map(({ text }) => text).join(', ')}`);
   return listed(words, shown, { separator: '; ', and: '; and ' });
 }
 
-/** The queue does not take the run now. */
+/** The queue does not take the run at present. */
 export function queueFull(job: Job, { why, retryAfterMs }: Extract<Admission, { admitted: false }>): KatafleetError {
   const what = {
     runs: 'the queue has as many runs as it may',
@@ -24,7 +24,10 @@ export function queueFull(job: Job, { why, retryAfterMs }: Extract<Admission, { 
   return new KatafleetError('queue.full', what[why], { hint: 'try again later', retryAfterMs });
 }
 
-/** The error of a run that waited too long: the reasons of each node, and the words of the last node that refused it although it had room. */
+/**
+ * Returns the error of a run that waited too long: the reasons of each node, and the message of the last node that refused the run
+ * although it had room.
+ */
 export function tooLate(job: Job, wanted: Wanted, fleet: Fleet, full?: string): KatafleetError {
   const inTheWay = fleet.explain(wanted).flatMap((verdict) => (verdict.kind === 'passed_over' ? [verdict] : []));
   const words = [...(inTheWay.length > 0 ? [list(inTheWay)] : []), ...(full === undefined ? [] : [full])];
@@ -34,7 +37,7 @@ export function tooLate(job: Job, wanted: Wanted, fleet: Fleet, full?: string): 
   });
 }
 
-/** No node can ever take the run: in the words of the one reason that all share, else node by node. */
+/** Returns the error of a run that no node can ever take: the one reason that all nodes share, else the reasons node by node. */
 export function rejection(job: Job, wanted: Wanted, fleet: Fleet): KatafleetError {
   const { image } = job.request;
   const verdicts = fleet.explain(wanted).flatMap((verdict) => (verdict.kind === 'passed_over' ? [verdict] : []));

@@ -12,7 +12,7 @@ import { Recovery } from './recovery.ts';
 import type { Recorder, SubmitOptions } from './ticket.ts';
 import { Waiters } from './waiters.ts';
 
-/** What the service needs of the journal. */
+/** The part of the journal that the service uses. */
 export interface RunJournal {
   accept(run: { id: string; tenant: string; key?: string; said?: object; request: RunRequest; placing: Placing; at: number }): {
     id: string;
@@ -27,17 +27,17 @@ export interface RunJournal {
   look(id: string): KeptRecord | undefined;
   request(id: string): RunRequest | undefined;
   resultBytes(id: string): number;
-  /** The run that the tenant's key was given to. @throws request.conflict when something else was said with it */
+  /** Returns the run that has the tenant's key. @throws request.conflict if its request differs */
   known(tenant: string, key: string, said: object): string | undefined;
-  /** A katafleet that is told to end leaves an attempt, and its run to the next one. */
+  /** Stores that a stopping katafleet left an attempt, and its run to the next one. */
   stopped(id: string, attempt: number, at: number): boolean;
   unfinished(): Iterable<UnendedRun>;
 }
 
-/** How long a cancel waits for the run to be over, ms. */
+/** How long a cancel waits for the end of the run (ms). */
 const cancelMs = 30_000;
 
-/** Runs that outlive the process: each is in the journal before its acceptance is told, and its one result before that is. */
+/** Runs that outlive the process: the journal has each run before its acceptance is reported, and its result before that is reported. */
 export class RunService {
   readonly #dispatcher: Dispatcher;
   readonly #journal: RunJournal;
@@ -50,7 +50,7 @@ export class RunService {
   readonly #onTrouble: (message: string) => void;
   #bytes = 0;
 
-  /** @param mostBytes of the requests of all runs that wait or run: they are in memory */
+  /** @param mostBytes most bytes of the requests of all runs that wait or run: they are in memory */
   constructor(
     journal: RunJournal,
     dispatcher: (recorder: Recorder) => Dispatcher,
@@ -69,7 +69,7 @@ export class RunService {
       finish: (...of) => owed.write(of[0], () => journal.finish(...of)),
       fail: (id, attempt, error, at) => {
         if (error.code === 'run.cancelled') return owed.write(id, () => journal.cancel(id, at));
-        // A katafleet that ends leaves the run to the next one.
+        // A stopping katafleet leaves the run to the next one.
         if (error.code === 'service.stopping') return attempt !== undefined && owed.write(id, () => journal.stopped(id, attempt, at));
         const { code, message, hint } = error;
         return owed.write(id, () => journal.fail(id, attempt, { code, message, ...(hint === undefined ? {} : { hint }) }, at));
@@ -82,9 +82,9 @@ export class RunService {
   }
 
   /**
-   * Takes up what an earlier katafleet accepted and did not end, now or when there is room. One in which katafleet itself died as
-   * often as a run is tried is not tried again: it may be what ended it. Tells how many.
-   * @param mostBytes of requests in memory at once
+   * Takes up the runs that an earlier katafleet accepted and did not end, now or when there is room. A run during which katafleet
+   * itself died as often as a run is tried is not tried again, because it may be the cause. Returns the number of runs.
+   * @param mostBytes most bytes of requests in memory at once
    */
   recover(mostBytes = this.#mostBytes): number {
     const { attempts } = this.#dispatcher;
@@ -107,7 +107,7 @@ export class RunService {
       this.#start(id, checkJob(request, placing), { attempts: lastAttempt, uncounted: stopped, acceptedAt, recovered: true });
       await this.#live.get(id)?.ended;
     } catch (error) {
-      // A katafleet that ends leaves it to the next one.
+      // A stopping katafleet leaves it to the next one.
       if (!(error instanceof KatafleetError && error.code === 'service.stopping')) this.#end(id, error);
     }
   }
@@ -118,16 +118,16 @@ export class RunService {
     try {
       this.#owed.write(id, () => this.#journal.fail(id, undefined, { code, message: messageOf(error) }, at));
     } catch (cause) {
-      // A journal that is damaged there must not keep the others from being taken up.
+      // Damage to one run in the journal must not keep the other runs from being taken up.
       this.#onTrouble(`the run ${id} can't be ended: ${messageOf(cause)} (${messageOf(error)})`);
     }
     void this.#owed.settled(id).then(() => this.#waiters.ended(id));
   }
 
   /**
-   * Accepts a run, or finds the one that the same tenant's same key was given to. `said` is what the client asked for in its
-   * own words, before defaults: by it the same request is told from another.
-   * @throws request.conflict when that one was another; what {@link Dispatcher.check} throws; queue.full; journal.full
+   * Accepts a run, or returns the run that has the same tenant and key. `said` is the request as the client sent it, before defaults:
+   * it decides whether two requests are the same.
+   * @throws request.conflict if that run's request differs; what {@link Dispatcher.check} throws; queue.full; journal.full
    */
   async accept(
     request: RunRequest,
@@ -174,26 +174,26 @@ export class RunService {
       this.#live.delete(id);
       this.#waiters.ended(id);
     };
-    // Its end is told when it is written down, and not before.
+    // The end is reported only after it is stored.
     this.#live.set(id, { job, cancel, ended: end.then(() => this.#owed.settled(id)).finally(gone) });
   }
 
-  /** A run with all of its result in memory. @throws run.unknown */
+  /** Returns a run with its whole result in memory. @throws run.unknown */
   get(id: string): RunRecord {
     return this.#journal.get(id) ?? unknown(id);
   }
 
-  /** A run without its large files in memory. @throws run.unknown */
+  /** Returns a run without its large files in memory. @throws run.unknown */
   look(id: string): KeptRecord {
     return this.#journal.look(id) ?? unknown(id);
   }
 
-  /** Bytes of memory that it takes to tell a run's result as JSON; 0 where there is none. */
+  /** Returns the memory that a run's result needs as JSON (bytes); 0 if it has none. */
   resultBytes(id: string): number {
     return this.#journal.resultBytes(id);
   }
 
-  /** What a run that is not over asks for; undefined for any other. */
+  /** Returns the request of a run that has not ended; undefined for any other. */
   jobOf(id: string): Job | undefined {
     return this.#live.get(id)?.job;
   }
@@ -207,31 +207,32 @@ export class RunService {
   /** Resolves when the run ends, `ms` have passed or the signal aborts. @throws run.unknown */
   async ended(id: string, ms: number, signal?: AbortSignal): Promise<void> {
     if (this.look(id).endedAt !== undefined || ms <= 0 || this.#ending) return;
-    // Also for a run that is left to the next katafleet: who asks again and again must not be answered at once each time.
+    // This also holds for a run that is left to the next katafleet: a client that asks repeatedly must not get an answer at once each
+    // time.
     await this.#waiters.wait(id, ms, signal);
   }
 
-  /** Requests that wait for a run to end. */
+  /** Number of requests that wait for a run to end. */
   get waiters(): number {
     return this.#waiters.size;
   }
 
-  /** Ends a run: one that waits never begins, one that runs is killed and keeps what it printed. @throws run.unknown */
+  /** Ends a run: a waiting one never begins; a running one is killed and keeps its output so far. @throws run.unknown */
   async cancel(id: string): Promise<KeptRecord> {
     const record = this.look(id);
     const live = this.#live.get(id);
     if (this.#recovery?.has(id)) {
-      this.#owed.now(() => this.#journal.cancel(id, Date.now())); // where that can't be written, the run is taken up still
+      this.#owed.now(() => this.#journal.cancel(id, Date.now())); // if this can't be written, the run will still be taken up
       this.#recovery.remove(id);
       this.#waiters.ended(id);
     } else if (live && record.endedAt === undefined) {
       live.cancel.abort(new KatafleetError('run.cancelled', 'the run was cancelled'));
-      await this.#waiters.wait(id, cancelMs); // a node or a disk may be slow to let go of it
+      await this.#waiters.wait(id, cancelMs); // a node or a disk may be slow to release it
     }
     return this.look(id);
   }
 
-  /** Resolves when no run is under way any more, or the time is over; what waits stays in the journal. */
+  /** Resolves when no run is under way, or the time is over. Waiting runs stay in the journal. */
   async settle(ms: number): Promise<void> {
     const idle = async (signal: AbortSignal) => {
       while (this.#dispatcher.running > 0 && !signal.aborted) await this.#dispatcher.idle();
@@ -239,19 +240,19 @@ export class RunService {
     await within(ms, idle).catch(() => undefined); // the time is over
   }
 
-  /** Takes up no more of what an earlier katafleet left. */
+  /** Stops taking up runs that an earlier katafleet left. */
   stop(): void {
     this.#recovery?.stop();
     this.#dispatcher.stop();
   }
 
-  /** Ends all waits for runs, and takes no more: the service ends. */
+  /** Ends all waits for runs, and accepts no more: the service ends. */
   release(): void {
     this.#ending = true;
     this.#waiters.all();
   }
 
-  /** Resolves when every run that was under way has been written down, or left for the next katafleet. */
+  /** Resolves when every run that was under way is stored, or left for the next katafleet. */
   async allEnded(): Promise<void> {
     await this.#dispatcher.idle();
     this.#owed.close();

@@ -1,4 +1,4 @@
-/** Waits for the end of runs. A wait that is over leaves nothing behind, however it ended. */
+/** Waits for the end of runs. A wait that has ended leaves nothing in memory, however it ended. */
 export class Waiters {
   readonly #waiting = new Map<string, Set<() => void>>();
 

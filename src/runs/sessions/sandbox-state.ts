@@ -3,46 +3,46 @@ import { defaultModes, placedNs, type SandboxFile, type SandboxFolder } from '..
 import type { Changes } from '../../model/result.ts';
 
 interface Known {
-  /** SHA-256 of its bytes; undefined if they are not known. */
+  /** SHA-256 of its bytes; undefined if unknown. */
   hash: string | undefined;
   mode: number;
-  /** The time stamp that it was sent or came back with. The sandbox may have given it a newer one. */
+  /** The time stamp that it was sent or returned with. The sandbox may have given it a newer one. */
   mtimeNs: bigint | undefined;
-  /** Whether the caller gave it; else a tool made it. */
+  /** Whether the caller sent it; else a tool made it. */
   given: boolean;
 }
 
-/** What turns a sandbox's folder into what a run wants it to be: first the removals, in their order, then files, then folders. */
+/** The changes that give a sandbox's folder the files of a run: first the removals, in their order, then files, then folders. */
 export interface Delta {
   remove: readonly string[];
   files: readonly SandboxFile[];
   folders: readonly SandboxFolder[];
 }
 
-/** The clock, in ns, for files that are sent. */
+/** The clock for files that are sent (ns). */
 export interface FileClock {
-  /** What a file gets that came without a time stamp. */
+  /** The time stamp of a file that has none. */
   placed: bigint;
-  /** Later than what any earlier run built; absent where the supervisor sees to that, whose clock is the better one. */
+  /** Later than everything that an earlier run built; absent if the supervisor ensures this, by its more exact clock. */
   now?: bigint | undefined;
 }
 
 /**
- * What a kept sandbox's folder holds, as far as its host knows: what was sent there and what came back. What tools made
- * stays, so that a build goes on where it was; what the caller gave and no longer gives goes.
+ * The content of a kept sandbox's folder, as far as the host knows it: files that were sent and returned. Files of tools stay, so that
+ * a build can continue; files that the caller no longer sends are removed.
  */
 export class SandboxState {
   readonly #files = new Map<string, Known>();
-  /** Folders that tools made, and that may not be swept away with what they lie in. */
+  /** Folders of tools, which must not be removed together with the folder around them. */
   readonly #folders = new Set<string>();
-  /** Folders that the caller gave; the supervisor tells when they are gone. */
+  /** Folders that the caller sent; the supervisor reports their removal. */
   readonly #asked = new Set<string>();
-  /** What did not come back from the last run, and may not be swept away either. */
+  /** Paths that the last run did not return, which must not be removed either. */
   #omitted = new Set<string>();
-  /** Whether a run has been over here. */
+  /** Whether a run has ended here. */
   #served = false;
 
-  /** The paths that a run can delete: what the supervisor knows. */
+  /** Returns the paths that a run can delete, which the supervisor knows. */
   *known(): Generator<string> {
     yield* this.#files.keys();
     yield* this.#folders;
@@ -54,8 +54,8 @@ export class SandboxState {
   }
 
   /**
-   * What has to travel. Changes nothing; {@link sent} tells that it did. A file whose content is another than that which lies
-   * there gets a time stamp that is newer than what was built from that one, whatever its own.
+   * Returns what must be sent. Changes nothing; {@link sent} records it. A file whose content differs from the one in the folder gets a
+   * time stamp newer than anything built from that one, whatever its own is.
    */
   delta(files: readonly SandboxFile[], folders: readonly SandboxFolder[], clock: FileClock = { placed: placedNs(Date.now()) }): Delta {
     const wanted = new Set(files.map(({ path }) => path));
@@ -97,7 +97,7 @@ export class SandboxState {
     return { ...file, mtimeNs: this.#served && now !== undefined && now > own ? now : own };
   }
 
-  /** Folders in which nothing is left once some files have gone. */
+  /** Returns the folders that are empty once some files are removed. */
   #emptied(gone: readonly string[], needed: (path: string) => boolean): string[] {
     const going = new Set(gone);
     const alive = new Set([...this.#files.keys()].filter((path) => !going.has(path)).flatMap(above));
@@ -105,7 +105,7 @@ export class SandboxState {
     return gone.flatMap(above).filter((folder) => !alive.has(folder) && !needed(folder));
   }
 
-  /** The delta has arrived, and the folder holds the wanted files: from here on they are the caller's, whoever made them. */
+  /** Records that the delta has arrived: the folder has the wanted files, which now count as the caller's. */
   sent(delta: Delta, wanted: readonly SandboxFile[]): void {
     this.#forget(delta.remove);
     for (const { path } of delta.folders) this.#asked.add(path);
@@ -120,7 +120,7 @@ export class SandboxState {
     }
   }
 
-  /** A run is over, and this came back. */
+  /** Records the changes that a run returned. */
   returned(changes: Changes): void {
     this.#served = true;
     this.#forget(changes.deleted);
@@ -135,12 +135,12 @@ export class SandboxState {
     }
   }
 
-  /** Not all that changed was told: what the files hold is not known any more, and they are sent again. */
+  /** Records that not all changes were returned: the contents of files are unknown then, and they are sent again. */
   doubt(): void {
     for (const known of this.#files.values()) known.hash = undefined;
   }
 
-  /** Forgets paths and all that lies below them, in one pass: a run can delete as much as there is. */
+  /** Forgets paths and everything below them in one pass, because a run can delete all files. */
   #forget(gone: readonly string[]): void {
     if (gone.length === 0) return;
     const paths = new Set(gone);
@@ -150,7 +150,7 @@ export class SandboxState {
   }
 }
 
-/** The folders that a path lies in, the outermost first. */
+/** Returns the folders of a path, the outermost first. */
 function above(path: string): string[] {
   const folders: string[] = [];
   for (let at = path.indexOf('/'); at > 0; at = path.indexOf('/', at + 1)) folders.push(path.slice(0, at));

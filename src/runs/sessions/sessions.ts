@@ -70,12 +70,12 @@ export class Sessions {
     return this.#options.limits.ageMs;
   }
 
-  /** Whether any is on its way out, so that room is about to come. */
+  /** Whether any sandbox is being released, so that there will be room soon. */
   get leaving(): boolean {
     return this.#leaving.size > 0;
   }
 
-  /** The sandbox of a job's session, which is the job's from here on; undefined where there is none that still fits. */
+  /** Takes the sandbox of a job's session; undefined if there is none that still fits. */
   take(job: Job): SessionSandbox | undefined {
     const key = keyOf(job);
     const entry = key === undefined ? undefined : this.#entries.get(key);
@@ -87,7 +87,7 @@ export class Sessions {
     return undefined;
   }
 
-  /** Keeps a sandbox for its session's next run, or releases it where that may not be. */
+  /** Keeps a sandbox for its session's next run, or releases it if it must not be kept. */
   keep(job: Job, kept: SessionSandbox): void {
     const key = keyOf(job);
     if (key === undefined || this.#closed || this.#options.limits.most === 0 || this.#now() - kept.born >= this.ageMs) {
@@ -105,7 +105,7 @@ export class Sessions {
     this.#sweep ??= setInterval(() => this.sweep(), sweepMs).unref();
   }
 
-  /** What a new one makes too many goes, the longest unused first. */
+  /** Releases sandboxes beyond the bounds, the longest unused first. */
   #bound({ tenant, node }: SessionEntry): void {
     const { most, perTenant, memory } = this.#options.limits;
     const of = (mine: (entry: SessionEntry) => boolean) => Array.from(this.#entries.values()).filter(mine);
@@ -127,7 +127,7 @@ export class Sessions {
     );
   }
 
-  /** Memory is wanted on one of the nodes: the longest unused sandbox there goes. Whether there was one. */
+  /** Releases the longest unused sandbox on one of the nodes, because memory is needed. Returns whether there was one. */
   makeRoom(helps: (node: string) => boolean): boolean {
     for (const entry of this.#entries.values()) {
       if (!helps(entry.node)) continue;
@@ -137,7 +137,7 @@ export class Sessions {
     return false;
   }
 
-  /** Releases those whose time is over, or whose node takes no runs any more. */
+  /** Releases sandboxes whose time is over, or whose node takes no runs. */
   sweep(): void {
     const now = this.#now();
     const { idleMs, ageMs } = this.#options.limits;
@@ -155,12 +155,12 @@ export class Sessions {
   }
 
   #release({ lease }: SessionSandbox): void {
-    const leaving = lease.release().catch(() => undefined); // the reaper sees to what the engine wouldn't remove
+    const leaving = lease.release().catch(() => undefined); // the reaper removes what the engine would not
     this.#leaving.add(leaving);
     void leaving.finally(() => this.#leaving.delete(leaving));
   }
 
-  /** Releases all, and resolves when they are gone. */
+  /** Releases all sandboxes. Resolves when they are gone. */
   async close(): Promise<void> {
     this.#closed = true;
     clearInterval(this.#sweep);
@@ -169,7 +169,7 @@ export class Sessions {
   }
 }
 
-/** Whether a sandbox in which a run ended so can serve another one: it survived whole, and all that lies in it is known. */
+/** Whether a sandbox can serve another run after a run with this end: it survived, and its whole content is known. */
 export function mayServeAgain({ collect }: Pick<Job, 'collect'>, { outcome, changes }: Pick<RunResult, 'outcome' | 'changes'>): boolean {
   return outcomeFacts(outcome).reusable && collect && changes.omittedCount === changes.omitted.length;
 }
@@ -177,7 +177,7 @@ export function mayServeAgain({ collect }: Pick<Job, 'collect'>, { outcome, chan
 const keyOf = ({ request, placing }: Job): string | undefined =>
   request.session === undefined ? undefined : JSON.stringify([placing.tenant, request.session]);
 
-/** The pool that its sandbox is of, what OPEN said, and where it may run. */
+/** The pool of its sandbox, the values of OPEN, and where it may run. */
 function shapeOf({ pool, profile, placing }: Job): string {
   const { filesBack, fileBack, bytesBack } = profile;
   return JSON.stringify([pool, filesBack, fileBack, bytesBack, placing.constraints, placing.architecture]);
