@@ -70,7 +70,7 @@ function plain(document: Document, file: string, lines: LineCounter): unknown {
       },
     });
     const what =
-      name === undefined ? `aliases stand for too much (${messageOf(error)})` : `the alias *${name} stands for nothing before it`;
+      name === undefined ? `the aliases expand to too many values (${messageOf(error)})` : `the alias *${name} has no anchor before it`;
     throw failure([`${file}:${lines.linePos(offset).line}: ${what}`]);
   }
 }

@@ -69,7 +69,7 @@ export function testedStep(
 export function entriesOf({ files, folders }: KataFiles): { files: SandboxFile[]; folders: SandboxFolder[] } {
   return {
     files: Array.from(files, ([path, { mode, mtimeNs, content, oid }]) => {
-      if (!content) throw new KatafleetError('internal', `the content ${oid} of ${JSON.stringify(path)} is not at hand`);
+      if (!content) throw new KatafleetError('internal', `the content ${oid} of ${JSON.stringify(path)} is not in memory`);
       return { path, mode, mtimeNs, content };
     }),
     folders: Array.from(folders, ([path, { mode, mtimeNs }]) => ({ path, mode, mtimeNs })),

@@ -238,7 +238,7 @@ export class Katas implements AsyncDisposable {
     if (tip !== undefined) return { repository, tip };
     const known = await this.#places.avatars(kata);
     throw new KatafleetError('kata.unknown', `the kata ${kata} has no avatar ${avatar}`, {
-      hint: known.length > 0 ? `there are: ${known.join(', ')}` : 'an avatar comes to be with its first test',
+      hint: known.length > 0 ? `there are: ${known.join(', ')}` : 'an avatar is created with its first test',
     });
   }
 

@@ -107,7 +107,7 @@ export class MachineDaemon implements RsyncDaemon {
   }
 
   publish(modules: readonly string[]): Promise<void> {
-    return replaceFile(this.#file, `# Written by katafleet, anew with each module that comes or goes.\n${modules.join('')}`);
+    return replaceFile(this.#file, `# Written by katafleet, again with each module that it adds or removes.\n${modules.join('')}`);
   }
 
   close(): Promise<void> {

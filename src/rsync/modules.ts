@@ -87,7 +87,7 @@ export function moduleText(module: DaemonModule, settings: ModuleSettings): stri
 /** Returns the rsyncd.conf of katafleet's own daemon. */
 export function daemonText(modules: readonly string[], { folder, logFile, pidFile }: { folder: string; logFile: string; pidFile: string }) {
   const head = [
-    '# Written by katafleet, anew with each module that comes or goes.',
+    '# Written by katafleet, again with each module that it adds or removes.',
     `pid file = ${pidFile}`,
     `log file = ${logFile}`,
     `lock file = ${folder}/rsyncd.lock`,

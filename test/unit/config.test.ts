@@ -205,7 +205,7 @@ describe('configuration: what is wrong is named with file, line and path', () =>
     ['tabs', 'queue:\n\truns: 1', 'k.yaml:2: Tabs are not allowed'],
     ['a key twice', 'queue:\n  runs: 1\n  runs: 2', 'k.yaml:3: Map keys must be unique'],
     ['two documents', 'queue: {}\n---\nqueue: {}', 'k.yaml:2: a second document begins here'],
-    ['an alias of nothing', 'queue: {}\nimages: *nope', 'k.yaml:2: the alias *nope stands for nothing before it'],
+    ['an alias of nothing', 'queue: {}\nimages: *nope', 'k.yaml:2: the alias *nope has no anchor before it'],
     ['a tag that would be left out in silence', 'queue: {}\ndefaults: !js {}', 'k.yaml:2: Unresolved tag: !js'],
   ];
   for (const [what, text, fault] of cases) {
@@ -232,7 +232,7 @@ describe('configuration: what is wrong is named with file, line and path', () =>
     const bomb = ['a: &a [x, x, x, x, x, x, x, x, x]'];
     for (const [from, to] of ['ab', 'bc', 'cd', 'de', 'ef', 'fg', 'gh', 'hi'])
       bomb.push(`${to}: &${to} [${Array(9).fill(`*${from}`).join()}]`);
-    assert.match(faults(bomb.join('\n')).join(), /^k\.yaml:2: aliases stand for too much/);
+    assert.match(faults(bomb.join('\n')).join(), /^k\.yaml:2: the aliases expand to too many values/);
   });
 
   it('what is nested deeper than anything is refused in words', () => {

@@ -349,7 +349,7 @@ describe('showing copies', () => {
       'x → c: from a',
       'x → c: 10 MiB of 100 MiB, 10%, 1 MiB/s',
       'x → c: 20 MiB of 100 MiB, 20%, 1 MiB/s',
-      'x → c: cut\\x1b[2J; it begins anew',
+      'x → c: cut\\x1b[2J; it begins again',
       'x → c: from b, try 2',
       'x → c: 101 MiB in 30.00 s',
       '',

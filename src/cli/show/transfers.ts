@@ -38,7 +38,7 @@ export function lineOf(event: CopyEvent): string | undefined {
     case 'passed':
       return undefined;
     case 'again':
-      return `${what}: ${escapeControls(event.error.message)}; it begins anew`;
+      return `${what}: ${escapeControls(event.error.message)}; it begins again`;
     case 'done':
       return `${what}: ${formatBytes(event.bytes)} in ${formatDuration(event.ms)}`;
     case 'failed':
