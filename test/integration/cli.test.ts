@@ -122,7 +122,7 @@ describe('katafleet run, as people call it', () => {
       assert.deepEqual([code, steps[0]?.stdout], [3, 'in3000000\n']);
       assert.equal(((await (await fetch(`${url}/v1/runs/${id}`)).json()) as { state: string }).state, 'finished');
       assert.equal((await shell(`KATAFLEET_SERVER=${url} katafleet run -q large -- echo there`, folder)).stdout, 'there\n');
-      assert.match((await shell(`katafleet --server ${url} run large`, folder)).stderr, /no command: a server does not tell/);
+      assert.match((await shell(`katafleet --server ${url} run large`, folder)).stderr, /no command: a server does not give the command of an image/);
     } finally {
       serve.kill('SIGTERM');
       await once(serve, 'close');
