@@ -187,7 +187,7 @@ export class Daemon {
     this.#runs.stop();
     await this.#maintenance.stop();
     await this.#runs.settle(this.#config.server.grace);
-    for (const { sandboxes } of this.#katafleet.fleet.nodes) sandboxes.breakOff(); // the next katafleet runs them again
+    for (const { sandboxes } of this.#katafleet.fleet.all) sandboxes.breakOff(); // the next katafleet runs them again
     this.#runs.release();
     await this.#app.close();
     await this.#katafleet.close();

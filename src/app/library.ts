@@ -131,7 +131,7 @@ export class Katafleet implements AsyncDisposable {
 
   /** The driver of the first node that has an Engine API. @throws driver.unavailable */
   get driver(): EngineDriver {
-    for (const { driver } of this.fleet.nodes) {
+    for (const { driver } of this.fleet.all) {
       if (driver instanceof EndpointDriver && registry[driver.kind].abilities.engineApi) return driver.engine;
     }
     throw new KatafleetError('driver.unavailable', 'no node has an Engine API: all are served by their docker command over ssh', {
@@ -164,7 +164,7 @@ export class Katafleet implements AsyncDisposable {
 
   async #open(): Promise<void> {
     await this.fleet.open();
-    if (this.fleet.nodes.some(({ state }) => state === 'ready')) return;
+    if (this.fleet.all.some(({ state }) => state === 'ready')) return;
     throw this.fleet.trouble ?? new KatafleetError('engine.unreachable', 'no node is ready');
   }
 
@@ -191,7 +191,7 @@ export class Katafleet implements AsyncDisposable {
   async idle(image: string, profile: Partial<Profile> = {}): Promise<number> {
     await this.open();
     const limits = sandboxLimits(profileOf(profile));
-    return this.fleet.nodes.reduce((sum, { sandboxes }) => sum + sandboxes.idleOf(canonicalImage(image), limits), 0);
+    return this.fleet.all.reduce((sum, { sandboxes }) => sum + sandboxes.idleOf(canonicalImage(image), limits), 0);
   }
 
   /** Returns the commands that run in an image if none is given: its recipe's, and its own ENTRYPOINT and CMD. @throws image.unknown */
@@ -199,7 +199,7 @@ export class Katafleet implements AsyncDisposable {
     await this.open();
     const name = canonicalImage(image);
     await this.fleet.findImage(name);
-    const node = this.fleet.nodes.find(({ sandboxes }) => sandboxes.imageId(name) !== undefined) ?? this.fleet.nodes[0];
+    const node = this.fleet.all.find(({ sandboxes }) => sandboxes.imageId(name) !== undefined) ?? this.fleet.all[0];
     return (await node?.sandboxes.image(name)) ?? {};
   }
 
@@ -220,7 +220,7 @@ export class Katafleet implements AsyncDisposable {
   /** Plans which node gets which image from where, with the reasons. @throws node.unknown, image.unknown; engine.* if no node is ready */
   async planDistribution(wish: Wish): Promise<PlannedStep[]> {
     await this.open();
-    const views = this.fleet.nodes.map(({ settings, state, trouble, fingerprint, sandboxes, driver }) => ({
+    const views = this.fleet.all.map(({ settings, state, trouble, fingerprint, sandboxes, driver }) => ({
       name: settings.name,
       ready: state === 'ready',
       trouble: trouble?.message ?? `it is ${state}`,
@@ -230,7 +230,7 @@ export class Katafleet implements AsyncDisposable {
       imports: driver.importImage !== undefined,
     }));
     return measured(planDistribution(views, wish), async (image, from) => {
-      const { driver } = this.fleet.nodes.find(({ settings }) => settings.name === from) ?? {};
+      const { driver } = this.fleet.all.find(({ settings }) => settings.name === from) ?? {};
       return driver?.archiveBytes?.(image);
     });
   }

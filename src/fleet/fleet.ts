@@ -39,11 +39,11 @@ const freshMs = 1_000;
 /** All nodes, their books, and which of them may be used. */
 export class Fleet {
   readonly cluster = new Cluster();
-  readonly nodes: readonly Node[];
+  readonly all: readonly Node[];
   readonly #byName: ReadonlyMap<string, Node>;
   readonly #options: FleetOptions;
   readonly #copies = new ImageCopies();
-  readonly #search = new ImageSearch(() => this.nodes);
+  readonly #search = new ImageSearch(() => this.all);
   readonly #cordoned = new Map<string, 'cordoned' | 'draining'>();
   readonly #pools = new Map<string, FleetPool>();
   readonly #listeners = new Set<() => void>();
@@ -62,14 +62,14 @@ export class Fleet {
         this.#room();
       },
     };
-    this.nodes = options.nodes.map((settings) => new Node(settings, nodeOptions));
-    this.#byName = new Map(this.nodes.map((node) => [node.settings.name, node]));
-    for (const { settings } of this.nodes) if (settings.cordoned) this.#cordoned.set(settings.name, 'cordoned');
+    this.all = options.nodes.map((settings) => new Node(settings, nodeOptions));
+    this.#byName = new Map(this.all.map((node) => [node.settings.name, node]));
+    for (const { settings } of this.all) if (settings.cordoned) this.#cordoned.set(settings.name, 'cordoned');
   }
 
   /** Looks at every node once; goes on looking. Resolves when each has answered or was given up for now. */
   async open(): Promise<void> {
-    await Promise.all(this.nodes.map((node) => node.check()));
+    await Promise.all(this.all.map((node) => node.check()));
   }
 
   /** Calls back when something may fit that did not before. */
@@ -89,18 +89,18 @@ export class Fleet {
   node(name: string): Node {
     const node = this.#byName.get(name);
     if (node) return node;
-    const names = this.nodes.map(({ settings }) => settings.name);
+    const names = this.all.map(({ settings }) => settings.name);
     throw new KatafleetError('node.unknown', `no node "${name}"; there are: ${listed(names, 20)}`);
   }
 
   /** Whether any node is ready, or may be soon. */
   get mayBecomeReady(): boolean {
-    return this.nodes.some(({ state }) => state === 'ready' || state === 'suspect' || state === 'probing');
+    return this.all.some(({ state }) => state === 'ready' || state === 'suspect' || state === 'probing');
   }
 
   /** What the first node that is not ready complains of. */
   get trouble(): KatafleetError | undefined {
-    return this.nodes.find(({ trouble }) => trouble !== undefined)?.trouble;
+    return this.all.find(({ trouble }) => trouble !== undefined)?.trouble;
   }
 
   /** A sandbox on a node for a run, see {@link NodeSandboxes.lease}; brings the image there first where it is missing. */
@@ -115,7 +115,7 @@ export class Fleet {
     const node = this.node(name);
     if (node.sandboxes.imageId(image) === undefined) {
       try {
-        await this.#copies.bring(image, node, this.nodes);
+        await this.#copies.bring(image, node, this.all);
       } catch (error) {
         this.cluster.release(name, granted);
         throw error;
@@ -181,7 +181,7 @@ export class Fleet {
 
   /** Shares the wanted idle sandboxes out over the nodes that are ready now. Troubles are told, not thrown. */
   async retarget(): Promise<WarmPool[]> {
-    const nodes = this.nodes.map((node) => ({ node, cordoned: this.#cordoned.has(node.settings.name) }));
+    const nodes = this.all.map((node) => ({ node, cordoned: this.#cordoned.has(node.settings.name) }));
     const { idleMemory, onTrouble } = this.#options;
     const shared = Array.from(this.#pools.values(), (pool) => sharePool(pool, nodes, { cluster: this.cluster, idleMemory, onTrouble }));
     return (await Promise.all(shared)).flat();
@@ -189,16 +189,16 @@ export class Fleet {
 
   /** Copies an image from one node to another. @throws node.unknown; what {@link ImageCopies.bring} throws */
   bring(image: string, to: string, from: string, options: CopyOptions = {}): Promise<void> {
-    return this.#copies.bring(image, this.node(to), this.nodes, { ...options, from: this.node(from) });
+    return this.#copies.bring(image, this.node(to), this.all, { ...options, from: this.node(from) });
   }
 
   /** Asks every ready node for its images. */
   async refreshImages(): Promise<void> {
-    await Promise.all(this.nodes.map((node) => node.refreshImages()));
+    await Promise.all(this.all.map((node) => node.refreshImages()));
   }
 
   images(): FleetImage[] {
-    return fleetImages(this.nodes, (name) => this.#cordoned.has(name), this.#options.copy);
+    return fleetImages(this.all, (name) => this.#cordoned.has(name), this.#options.copy);
   }
 
   /** Whether any node had the image when the nodes were last asked. */
@@ -214,7 +214,7 @@ export class Fleet {
 
   /** Removes what is left over on the ready nodes, or only lists it in a dry run. A node that fails is told as a trouble. */
   async reap(dryRun: boolean): Promise<{ node: string; doomed: Doomed[] }[]> {
-    const ready = this.nodes.filter(({ state }) => state === 'ready');
+    const ready = this.all.filter(({ state }) => state === 'ready');
     return Promise.all(
       ready.map(async ({ settings: { name }, sandboxes }) => {
         try {
@@ -227,21 +227,22 @@ export class Fleet {
     );
   }
 
-  summaries(): NodeSummary[] {
-    return this.nodes.map((node) => {
+  /** What people are told of each node. */
+  nodes(): NodeSummary[] {
+    return this.all.map((node) => {
       const { name } = node.settings;
       return nodeSummary(node, this.cluster.node(name), this.#cordoned.get(name));
     });
   }
 
   /** The same, with the machines behind them as they are now. */
-  async freshSummaries(): Promise<NodeSummary[]> {
-    await Promise.all(this.nodes.map((node) => node.lookAtMachines(freshMs)));
-    return this.summaries();
+  async freshNodes(): Promise<NodeSummary[]> {
+    await Promise.all(this.all.map((node) => node.lookAtMachines(freshMs)));
+    return this.nodes();
   }
 
   async close(): Promise<void> {
     this.#listeners.clear();
-    await Promise.all(this.nodes.map((node) => node.close()));
+    await Promise.all(this.all.map((node) => node.close()));
   }
 }

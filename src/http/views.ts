@@ -12,7 +12,7 @@ const handlers: { readonly [P in ViewPath]: Handler<P> } = {
     counts: journal.counts(),
   }),
   '/v1/images': ({ fleet }) => ({ images: fleet.images() }),
-  '/v1/nodes': async ({ fleet }) => ({ nodes: await fleet.freshSummaries() }),
+  '/v1/nodes': async ({ fleet }) => ({ nodes: await fleet.freshNodes() }),
   '/v1/events': ({ journal }, query) => ({ events: journal.events(query) }),
   '/v1/maintenance': ({ maintenance }) => ({ jobs: maintenance.states() }),
 };

@@ -185,8 +185,8 @@ for (const blow of ['freeze', 'cut'] as const) {
     await using katafleet = new Katafleet({ endpoint });
     await katafleet.warm(image, 6, profile);
     await eventually('idle sandboxes on h2 and elsewhere', 60, async () => {
-      await katafleet.fleet.nodes[0]?.freshMachines();
-      const [node] = katafleet.fleet.summaries();
+      await katafleet.fleet.all[0]?.freshMachines();
+      const [node] = katafleet.fleet.nodes();
       const on = (name: string) => node?.members?.find((one) => one.name === name)?.sandboxes.idle ?? 0;
       if (on('h2') === 0 || others.every((name) => on(name) === 0))
         throw new Error(JSON.stringify(node?.members?.map(({ sandboxes }) => sandboxes)));

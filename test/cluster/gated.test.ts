@@ -43,7 +43,7 @@ describe('a legacy node behind its gate', function () {
     fleet.run({ image: 'build-essential', files: [], steps: [{ argv: ['bash', '-c', script] }], ...more }, onLegacy);
 
   it('is ready, served by its docker command', () => {
-    const node = fleet.fleet.summaries().find(({ name }) => name === 'h1');
+    const node = fleet.fleet.nodes().find(({ name }) => name === 'h1');
     assert.deepEqual([node?.state, node?.driver, node?.engine, node?.trouble], ['ready', 'ssh', '1.6.2', undefined]);
   });
 

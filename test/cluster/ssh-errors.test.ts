@@ -154,7 +154,7 @@ describe('what keeps a node over ssh from serving is told apart, and what mends 
           error instanceof KatafleetError && error.code === 'engine.limits' && about.test(error.message) && error.hint !== undefined,
       );
       await using waived = await sshFleet([sshNode(bed, 'h1', { withoutMemoryLimits: true })]);
-      assert.equal(waived.fleet.nodes[0]?.state, 'ready');
+      assert.equal(waived.fleet.all[0]?.state, 'ready');
       await rm(flag);
     }
   });

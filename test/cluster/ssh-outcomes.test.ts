@@ -56,7 +56,7 @@ describe('outcomes on Docker 1.6.2', function () {
 
   it('a node without memory cgroups runs what it is given, if its configuration says so', () =>
     lacking('memory', async (fleet) => {
-      const [node] = fleet.fleet.summaries();
+      const [node] = fleet.fleet.nodes();
       assert.deepEqual([node?.state, node?.trouble], ['ready', undefined]);
       assert.deepEqual((await sh(fleet, 'exit 7', small)).outcome, { kind: 'exited', code: 7 });
     }));

@@ -35,7 +35,7 @@ describe('nodes over ssh', function () {
     after(() => fleet?.close());
 
     it('is served by its docker command, and says why', () => {
-      const [node] = fleet.fleet.summaries();
+      const [node] = fleet.fleet.nodes();
       assert.deepEqual([node?.driver, node?.engine], ['ssh', '1.6.2']);
       assert.equal(node?.why, 'engine 1.6.2 has no usable API');
     });
@@ -97,7 +97,7 @@ describe('nodes over ssh', function () {
 
   it('an endpoint with a newer docker is an engine node, over the same connections', async () => {
     await using fleet = await sshFleet([sshNode(bed, 'h2')]);
-    const [node] = fleet.fleet.summaries();
+    const [node] = fleet.fleet.nodes();
     assert.deepEqual([node?.driver, node?.api], ['engine', '1.41']);
     await fleet.warm(image, 10, { memory: 16 * MiB });
     const established = await bed.sh('h2', 'ss', '-Htn', 'state', 'established', 'sport = :22');
@@ -116,7 +116,7 @@ describe('nodes over ssh', function () {
 
   it('the configuration can ask for the docker command there', async () => {
     await using fleet = await sshFleet([sshNode(bed, 'h2', { driver: 'ssh' })]);
-    const [node] = fleet.fleet.summaries();
+    const [node] = fleet.fleet.nodes();
     assert.deepEqual([node?.driver, node?.why], ['ssh', "the host's own docker command"]);
     assert.equal(withoutUid(stdout(await sh(fleet, 'id -u'))), 'UID\n');
   });
@@ -151,13 +151,13 @@ describe('nodes over ssh', function () {
         await using fleet = await sshFleet([sshNode(bed, 'h1'), sshNode(bed, 'h3')], { graceMs: 1_000 });
         await fleet.warm(image, 2);
         const member = (host: string) => {
-          const found = fleet.fleet.nodes.find(({ settings }) => settings.name === host);
+          const found = fleet.fleet.all.find(({ settings }) => settings.name === host);
           assert.ok(found);
           return found;
         };
         const run = sh(fleet, `echo begun; ${forSeconds(12)}; echo done`, {}, { limits: { wallMs: 60_000 } });
         const first = await eventually('the run is under way', 60, async () => {
-          const [busy] = fleet.fleet.nodes.filter(({ sandboxes }) => sandboxes.busy > 0);
+          const [busy] = fleet.fleet.all.filter(({ sandboxes }) => sandboxes.busy > 0);
           assert.ok(busy);
           return busy.settings.name;
         });

@@ -29,7 +29,7 @@ describe('the bounds of a swarm', function () {
   it('a worker is served by its engine, and says why', async () => {
     await using fleet = swarmFleet(bed, { node: { endpoint: bed.endpoint('h2') } });
     await fleet.open();
-    const [node] = fleet.fleet.summaries();
+    const [node] = fleet.fleet.nodes();
     assert.equal(node?.driver, 'engine');
     assert.match(node.why, /not swarm: a worker; only managers take services/);
     assert.deepEqual((await sh(fleet, 'true', { profile: small })).outcome, { kind: 'exited', code: 0 });
@@ -143,8 +143,8 @@ describe('the bounds of a swarm', function () {
     await fleet.warm('build-essential', 3, small);
     const runs = Array.from({ length: 3 }, () => sh(fleet, `${forSeconds(10)}; echo done`, { profile: { ...small, wallMs: 60_000 } }));
     await eventually('all are under way', 60, async () => {
-      await fleet.fleet.nodes[0]?.freshMachines();
-      assert.equal(fleet.fleet.summaries()[0]?.members?.find(({ name }) => name === 'h2')?.sandboxes.busy, 1);
+      await fleet.fleet.all[0]?.freshMachines();
+      assert.equal(fleet.fleet.nodes()[0]?.members?.find(({ name }) => name === 'h2')?.sandboxes.busy, 1);
     });
     await fleet.fleet.cordonMachine('swarm/h2', 'drain');
     assert.equal((await nodes(bed))['h2'], 'Ready Drain');

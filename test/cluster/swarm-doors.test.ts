@@ -149,7 +149,7 @@ describe('who dials a katafleet, and which swarm it is', function () {
     const before = await leftIn(bed);
     await using fleet = fleetOf({ node: { driver: 'engine' } });
     const { outcome } = await sh(fleet, 'true', { profile });
-    assert.deepEqual([outcome, fleet.fleet.summaries()[0]?.driver], [{ kind: 'exited', code: 0 }, 'engine']);
+    assert.deepEqual([outcome, fleet.fleet.nodes()[0]?.driver], [{ kind: 'exited', code: 0 }, 'engine']);
     assert.deepEqual(await leftIn(bed), before);
   });
 
@@ -161,7 +161,7 @@ describe('who dials a katafleet, and which swarm it is', function () {
     {
       await using fleet = fleetOf();
       const { outcome } = await sh(fleet, 'true', { profile });
-      const [node] = fleet.fleet.summaries();
+      const [node] = fleet.fleet.nodes();
       assert.deepEqual([outcome, node?.driver], [{ kind: 'exited', code: 0 }, 'engine']);
       assert.match(node?.why ?? '', /not swarm: its swarm is locked: docker swarm unlock/);
     }
@@ -169,6 +169,6 @@ describe('who dials a katafleet, and which swarm it is', function () {
     await eventually('it is unlocked', 60, async () => assert.equal((await nodes(bed))['h1'], 'Ready Active'));
     await using fleet = fleetOf();
     assert.deepEqual((await sh(fleet, 'true', { profile })).outcome, { kind: 'exited', code: 0 });
-    assert.equal(fleet.fleet.summaries()[0]?.driver, 'swarm');
+    assert.equal(fleet.fleet.nodes()[0]?.driver, 'swarm');
   });
 });

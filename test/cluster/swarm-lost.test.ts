@@ -95,7 +95,7 @@ describe('a node of a swarm is lost', function () {
       const there = await runningTasks(bed);
       assert.ok(there.size > 0 && !said.some(([, task]) => there.has(task ?? '')));
     });
-    const { members = [] } = fleet.fleet.summaries()[0] ?? {};
+    const { members = [] } = fleet.fleet.nodes()[0] ?? {};
     assert.deepEqual(
       members.map(({ name }) => name),
       bed.hosts,

@@ -51,7 +51,7 @@ describe('a swarm of three managers that loses its leader', function () {
     const leader = await bed.docker('h1', 'node', 'inspect', 'self', '--format', '{{.ManagerStatus.Leader}}');
     assert.equal(leader.trim(), 'true', 'the first endpoint is the leader');
     const under = Array.from({ length: idle }, (_, index) => run(`${forSeconds(15)}; echo ${index}`));
-    await eventually('all are under way', 60, async () => assert.equal(katafleet.fleet.summaries()[0]?.sandboxes.busy, idle));
+    await eventually('all are under way', 60, async () => assert.equal(katafleet.fleet.nodes()[0]?.sandboxes.busy, idle));
     await bed.do('kill', 'h1');
     const results = await Promise.all(under);
     for (const [index, { outcome, steps }] of results.entries()) {
@@ -64,7 +64,7 @@ describe('a swarm of three managers that loses its leader', function () {
     await eventually('another leads', 60, async () => assert.match((await nodes(bed, 'h2'))['h1'] ?? '', /^Down /));
     const { outcome } = await run('true', 'gcc-assert');
     assert.deepEqual(outcome, { kind: 'exited', code: 0 });
-    const { state } = katafleet.fleet.summaries()[0] ?? {};
+    const { state } = katafleet.fleet.nodes()[0] ?? {};
     assert.equal(state, 'ready', 'the node is served by another manager');
   });
 

@@ -41,7 +41,7 @@ describe('a swarm of one manager and two workers', function () {
   environmentFacts('swarm', () => fleet, 'katafleet/debian:bookworm');
 
   it('is taken for one by itself, and says so', () => {
-    const [node] = fleet.fleet.summaries();
+    const [node] = fleet.fleet.nodes();
     assert.deepEqual([node?.state, node?.driver], ['ready', 'swarm']);
     assert.match(JSON.stringify(node), /manager, API 1\.\d+/);
   });

@@ -55,7 +55,7 @@ export function fakeFleet(names: readonly string[], { settings = {}, ...options 
       return fleet.node(name).state;
     },
     summary: (name: string) => {
-      const found = fleet.summaries().find((node) => node.name === name);
+      const found = fleet.nodes().find((node) => node.name === name);
       if (!found) throw new Error(`no node ${name}`);
       return found;
     },

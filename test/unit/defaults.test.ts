@@ -34,7 +34,7 @@ describe('defaults', () => {
   it('of the local engine are those of an empty configuration', async () => {
     assert.deepEqual(configured().nodes, [localNode()]);
     await using fleet = new Katafleet();
-    assert.deepEqual(fleet.fleet.nodes[0]?.settings, localNode());
+    assert.deepEqual(fleet.fleet.all[0]?.settings, localNode());
   });
 
   it('name the engine that the user of the library names', () => {

@@ -57,7 +57,7 @@ describe('machines behind a node', () => {
   it('are asked for once by all who look within a second', async () => {
     const { fleet, driver } = await swarm();
     const before = driver.asked;
-    await Promise.all([fleet.freshSummaries(), fleet.freshSummaries()]);
+    await Promise.all([fleet.freshNodes(), fleet.freshNodes()]);
     assert.equal(driver.asked, before, 'the look was just now');
     await fleet.close();
   });

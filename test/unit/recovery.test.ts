@@ -55,7 +55,7 @@ describe('a run that ends the server', () => {
       else assert.equal(now.service.recover(), 1);
       await until(() => now.driver('a').holding === 1);
       now.service.stop();
-      for (const { sandboxes } of now.fleet.nodes) sandboxes.breakOff(); // the grace is over
+      for (const { sandboxes } of now.fleet.all) sandboxes.breakOff(); // the grace is over
       await now.close();
     }
     const last = await fakeService(['a'], { file });

@@ -34,8 +34,8 @@ export function nodesCommand(at: At): Command {
       }
       await using katafleet = fleetOf(where);
       await katafleet.fleet.open();
-      if (options.watch) await watch(parseDuration(options.interval), () => show(katafleet.fleet.summaries()), options.json ?? false);
-      else show(katafleet.fleet.summaries());
+      if (options.watch) await watch(parseDuration(options.interval), () => show(katafleet.fleet.nodes()), options.json ?? false);
+      else show(katafleet.fleet.nodes());
     });
 }
 

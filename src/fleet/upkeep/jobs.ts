@@ -29,7 +29,7 @@ export interface UpkeepRules {
 /** How many containers or images a job's sentence names. */
 const mostNamed = 20;
 
-type UpkeepFleet = Pick<Fleet, 'refreshImages' | 'images' | 'nodes' | 'reap' | 'retarget' | 'summaries'>;
+type UpkeepFleet = Pick<Fleet, 'refreshImages' | 'images' | 'all' | 'reap' | 'retarget' | 'nodes'>;
 
 /** The jobs that keep a fleet and its journal in order. */
 export function upkeepJobs(fleet: UpkeepFleet, records: UpkeepRecords, rules: UpkeepRules): MaintenanceJob[] {
@@ -41,7 +41,7 @@ export function upkeepJobs(fleet: UpkeepFleet, records: UpkeepRecords, rules: Up
       schedule: schedules.inventory,
       run: async (dryRun) => {
         if (!dryRun) await fleet.refreshImages();
-        return `${fleet.images().length} images on ${fleet.nodes.length} nodes`;
+        return `${fleet.images().length} images on ${fleet.all.length} nodes`;
       },
     },
     {
@@ -82,7 +82,7 @@ export function upkeepJobs(fleet: UpkeepFleet, records: UpkeepRecords, rules: Up
       schedule: schedules.pools,
       run: async (dryRun) => {
         const pools = dryRun ? [] : await fleet.retarget();
-        const idle = fleet.summaries().reduce((sum, node) => sum + node.sandboxes.idle, 0);
+        const idle = fleet.nodes().reduce((sum, node) => sum + node.sandboxes.idle, 0);
         return dryRun ? `${idle} idle sandboxes` : `${pools.length} pools, ${idle} idle sandboxes`;
       },
     },
@@ -107,7 +107,7 @@ async function pruneImages(
     since: records.since,
   };
   const lines: string[] = [];
-  for (const { settings, sandboxes, driver, state } of fleet.nodes) {
+  for (const { settings, sandboxes, driver, state } of fleet.all) {
     if (state !== 'ready' || !driver.removeImage) continue;
     for (const { name, why } of prunePlan(sandboxes.images, rules)) {
       try {

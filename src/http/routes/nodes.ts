@@ -13,7 +13,7 @@ const eventsShown = 50;
 export function nodeRoutes(app: FastifyInstance, { fleet, cordon, journal }: AppServices): void {
   const summaryOf = async (node: string): Promise<NodeSummary | undefined> => {
     await fleet.node(node).lookAtMachines(freshMs);
-    return fleet.summaries().find(({ name }) => name === node);
+    return fleet.nodes().find(({ name }) => name === node);
   };
   app.get('/v1/nodes/:name', async (request) => {
     const { name } = parse(NameInPath, request.params);
