@@ -128,7 +128,7 @@ describe('node-setup and server-setup', function () {
         [['--key', '-', '--server', '10.0.0.1; drop'], /not an IP address/],
         [['--key', '-', ...server, '--ssh-port', 'x'], /is not a port/],
         [['--key', '-', ...server, '--supervisor', '/etc/passwd'], /does not run on this machine/],
-        [['--key', '-', ...server, '--supervisor', '/nonexistent'], /is not there/],
+        [['--key', '-', ...server, '--supervisor', '/nonexistent'], /does not exist/],
         [['--key', '-', '--server'], /needs a value/],
         [['--key', '-', '--frobnicate'], /unknown option --frobnicate/],
       ];

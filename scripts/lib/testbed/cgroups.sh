@@ -1,14 +1,14 @@
 # shellcheck shell=bash
-# The control groups of the hosts: $TAG/HOST in every hierarchy. One set of functions per cgroup version, named
-# cgroup1_… and cgroup2_…; the rest of the testbed calls `cgroup VERB HOST`. Needs messages.sh, TAG.
+# The control groups of the hosts: $TAG/HOST in every hierarchy. Each cgroup version has a set of functions, cgroup1_… and
+# cgroup2_…. The rest of the testbed calls `cgroup VERB HOST`. Needs messages.sh, TAG.
 #
-#   make HOST MEMORY   a fresh group, limited when MEMORY isn't empty     join HOST     moves this process into it
-#   settle HOST        once in a cgroup namespace: makes the group fit    mount ROOT    what the host sees of its groups
-#                      to have groups below it                            freeze|thaw|frozen HOST
-#   members HOST       the pids in it, as this machine counts them        kill HOST PID1
-#   memory HOST        its limit in bytes                                 remove [HOST]
+#   make HOST MEMORY   makes the group, with a limit unless MEMORY is empty   join HOST     moves this process into the group
+#   settle HOST        prepares the group for groups below it; called once,   mount ROOT    mounts the host's view of its groups
+#                      in the host's cgroup namespace                         freeze|thaw|frozen HOST
+#   members HOST       prints the pids in the group, as this machine counts   kill HOST PID1
+#   memory HOST        prints the limit in bytes                              remove [HOST]
 #
-# Tested on machines with version 1, hybrid ones (by TESTBED_CGROUP2), and one that boots with version 2 alone.
+# Tested on machines with version 1, on hybrid machines (with TESTBED_CGROUP2), and on one that boots with version 2 only.
 
 cgroup() { "cgroup${CGROUP_VERSION}_$1" "${@:2}"; }
 
@@ -43,14 +43,14 @@ cgroup1_make() {
     top=$(cgroup1_hierarchy "$controller")/$TAG
     mkdir -p "$top/$host"
     case $controller in
-      cpuset)                                            # a new cpuset has no CPU until it is given one
+      cpuset)                                            # a new cpuset has no CPUs and no memory nodes
         for file in cpuset.cpus cpuset.mems; do
           cat "${top%/*}/$file" > "$top/$file"
           cat "$top/$file" > "$top/$host/$file"
         done ;;
       memory)
         echo 1 2>/dev/null > "$top/$host/memory.use_hierarchy" || true
-        if [ -n "$memory" ]; then echo "$memory" > "$top/$host/memory.limit_in_bytes" || die "'$memory' is no size of memory"; fi ;;
+        if [ -n "$memory" ]; then echo "$memory" > "$top/$host/memory.limit_in_bytes" || die "--memory: '$memory' is not a size of memory, such as 2g"; fi ;;
     esac
   done
 }
@@ -80,7 +80,7 @@ cgroup1_freeze() { echo FROZEN > "$(cgroup1_freezer "$1")"; }
 cgroup1_thaw() { echo THAWED > "$(cgroup1_freezer "$1")"; }
 cgroup1_frozen() { [ "$(cat "$(cgroup1_freezer "$1")" 2>/dev/null || echo THAWED)" != THAWED ]; }
 
-# PID 1 first: the kernel then ends all the others of its namespace at once, as a power cut does.
+# Kills PID 1: the kernel then kills all other processes of its namespace at once, as a power cut would.
 cgroup1_kill() { kill -9 "$2" 2>/dev/null || true; }
 
 cgroup1_remove() {
@@ -89,11 +89,11 @@ cgroup1_remove() {
 }
 
 # ---- version 2: one hierarchy -----------------------------------------------------------------------------------
-# A group whose controllers are handed on to groups below it may hold no process itself. So a host's processes live in
-# HOST/init, and its engine makes its groups beside that, in HOST, which the host sees as the root.
+# A group that passes controllers to groups below it must not have processes itself. So a host's processes are in HOST/init,
+# and its engine makes its groups beside that one, in HOST. The host sees HOST as the root.
 
-# Hands every controller on that can be. Where other processes stand in the way the kernel answers EBUSY.
-cgroup2_hand_on() {
+# Passes every possible controller to the groups below. The kernel answers EBUSY if processes of others prevent it.
+cgroup2_pass_on() {
   local controllers controller
   read -r -a controllers < "$1/cgroup.controllers" || true
   for controller in ${controllers[@]+"${controllers[@]}"}; do
@@ -104,18 +104,18 @@ cgroup2_hand_on() {
 cgroup2_make() {
   local host=$1 memory=$2 group=$CGROUPS/$TAG/$1
   mkdir -p "$CGROUPS/$TAG"
-  cgroup2_hand_on "$CGROUPS"
-  cgroup2_hand_on "$CGROUPS/$TAG"
+  cgroup2_pass_on "$CGROUPS"
+  cgroup2_pass_on "$CGROUPS/$TAG"
   mkdir -p "$group"
   [ -n "$memory" ] || return 0
-  [ -e "$group/memory.max" ] || die "--memory: the memory controller can't be had below $CGROUPS ($(cat "$CGROUPS/cgroup.controllers"))"
-  echo "$memory" > "$group/memory.max" || die "'$memory' is no size of memory"
+  [ -e "$group/memory.max" ] || die "--memory needs the memory controller, which $CGROUPS does not pass on (it has: $(cat "$CGROUPS/cgroup.controllers"))"
+  echo "$memory" > "$group/memory.max" || die "--memory: '$memory' is not a size of memory, such as 2g"
   [ ! -e "$group/memory.swap.max" ] || echo 0 > "$group/memory.swap.max"
 }
 
 cgroup2_join() {
   local group=$CGROUPS/$TAG/$1
-  # The first one goes to the top, where its cgroup namespace begins; all others, where processes live.
+  # The first process joins the top group, where the host's cgroup namespace begins. All later ones join HOST/init.
   if [ -d "$group/init" ]; then group=$group/init; fi
   echo "$BASHPID" > "$group/cgroup.procs"
 }
@@ -124,7 +124,7 @@ cgroup2_settle() {
   local group=$CGROUPS/$TAG/$1
   mkdir "$group/init"
   echo 0 > "$group/init/cgroup.procs"
-  cgroup2_hand_on "$group"
+  cgroup2_pass_on "$group"
 }
 
 cgroup2_mount() { mount -t cgroup2 cgroup2 "$1/sys/fs/cgroup"; }
@@ -135,7 +135,7 @@ cgroup2_thaw() { echo 0 > "$CGROUPS/$TAG/$1/cgroup.freeze"; }
 cgroup2_frozen() { [ "$(cat "$CGROUPS/$TAG/$1/cgroup.freeze" 2>/dev/null || echo 0)" = 1 ]; }
 cgroup2_remove() { remove_groups_below "$CGROUPS/$TAG${1:+/$1}"; }
 
-# cgroup.kill came with Linux 5.14.
+# cgroup.kill exists since Linux 5.14.
 cgroup2_kill() {
   if [ -e "$CGROUPS/$TAG/$1/cgroup.kill" ]; then echo 1 > "$CGROUPS/$TAG/$1/cgroup.kill"
   else kill -9 "$2" 2>/dev/null || true; fi

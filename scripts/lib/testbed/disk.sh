@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# What lies on a host's disk: $TESTBED/HOST/disk survives a power cut, $TESTBED/HOST/run does not.
+# The files of a host's disk. $TESTBED/HOST/disk survives a power cut, $TESTBED/HOST/run does not.
 # Needs messages.sh, network.sh.
 
 TEST_RUNNER=4242
 
-# The key that opens every host, and a configuration for ssh -F.
+# Makes the key that opens every host, and a configuration for ssh -F.
 make_keys() {
   ssh-keygen -q -t ed25519 -N '' -C testbed -f "$TESTBED/id_ed25519"
   : > "$TESTBED/known_hosts"
@@ -32,7 +32,7 @@ make_disk() {
   write_ssh "$host"
   write_engine "$host"
   if [ -n "$size" ]; then
-    truncate -s "$size" "$TESTBED/$host/docker.img" || die "--disk: '$size' is no size"
+    truncate -s "$size" "$TESTBED/$host/docker.img" || die "--disk: '$size' is not a size, such as 500M"
     mkfs.ext4 -q "$TESTBED/$host/docker.img"
   fi
   if [ -n "$seed" ]; then seed_images "$host" "$seed"; fi
@@ -41,7 +41,7 @@ make_disk() {
 write_names() {
   local host=$1 count=$2 etc=$TESTBED/$1/disk/etc n
   rm -f "$etc/resolv.conf"                               # often a symlink into /run
-  echo "nameserver 127.0.0.1" > "$etc/resolv.conf"       # refuses at once, where a silent address costs 5 s a try
+  echo "nameserver 127.0.0.1" > "$etc/resolv.conf"       # refuses at once; an address that does not answer costs 5 s for each try
   echo "$host" > "$etc/hostname"
   echo "127.0.0.1 localhost" > "$etc/hosts"
   for n in $(seq "$count"); do echo "$(address "h$n") h$n"; done >> "$etc/hosts"
@@ -80,11 +80,11 @@ Subsystem sftp internal-sftp
 CONFIG
 }
 
-# The command that starts the host's engine, at boot and after kill-engine.
+# Writes the command that starts the host's engine, at boot and after kill-engine.
 write_engine() {
   local host=$1 etc=$TESTBED/$1/disk/etc more=()
   read -r -a more <<< "$TESTBED_DOCKERD_ARGS"
-  rm -rf "$etc/docker"                                   # the machine's own daemon.json is not this engine's
+  rm -rf "$etc/docker"                                   # this engine must not read this machine's daemon.json
   mkdir -p "$etc/testbed"
   cat > "$etc/testbed/start-engine" <<SCRIPT
 #!/bin/sh
@@ -94,7 +94,7 @@ SCRIPT
   chmod +x "$etc/testbed/start-engine"
 }
 
-# Images of another engine, under the same ids.
+# Puts the images of another engine onto the disk, with the same ids.
 seed_images() {
   local host=$1 seed=$2 data=$TESTBED/$1/disk/var/lib/docker image=$TESTBED/$1/docker.img
   if [ -f "$image" ]; then mount -o loop "$image" "$data"; fi
@@ -102,13 +102,13 @@ seed_images() {
   if [ -f "$image" ]; then umount "$data"; fi
 }
 
-# FROM is the data root of an engine, which may run, but remove no image meanwhile: only layers of images are taken, which
-# nobody writes to.
+# copy_images SEED DATA: SEED is the data root of an engine. The engine may run, but must not remove an image meanwhile. Only
+# layers of images are copied, because no process writes to them.
 copy_images() {
   local seed=$1 data=$2 layers=() file layer
   [ -d "$seed/overlay2" ] && [ -d "$seed/image" ] || die "$seed is not the data root of an engine with overlay2"
   cp -a "$seed/image" "$data/"
-  rm -rf "$data/image/overlay2/layerdb/mounts"           # the other engine's containers
+  rm -rf "$data/image/overlay2/layerdb/mounts"           # these are the other engine's containers
   for file in "$data"/image/overlay2/layerdb/sha256/*/cache-id; do
     if [ -f "$file" ]; then layers+=("$(cat "$file")"); fi
   done
@@ -118,15 +118,15 @@ copy_images() {
   for layer in ${layers[@]+"${layers[@]}"}; do ln -s "../$layer/diff" "$data/overlay2/l/$(cat "$data/overlay2/$layer/link")"; done
 }
 
-# Hosts share the files by hard link where the file system is the same.
+# Makes hard links if both folders are on the same file system, else copies.
 copy_layers() {
   local from to
   from=$(realpath -- "$1"); to=$(realpath -- "$2"); shift 2
   link_layers "$from" "$to" "$@" 2>/dev/null || { (cd "$to" && rm -rf -- "$@"); (cd "$from" && cp -ax -- "$@" "$to/"); }
 }
 
-# An engine that runs has its data root mounted upon itself, and no link leads from one mount into another: both folders are
-# seen through one mount of the root, in a namespace that ends with the command.
+# A running engine mounts its data root on itself, and a hard link can't cross mounts. So the command sees both folders
+# through one bind mount of the root, in a mount namespace that ends with the command.
 link_layers() {
   # shellcheck disable=SC2016
   unshare --mount bash -c 'mount --bind / /mnt && cd "/mnt$1" && to=/mnt$2 && shift 2 && exec cp -alx -- "$@" "$to/"' link "$@"

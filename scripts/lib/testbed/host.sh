@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# A host's life: booting, running things in it, cutting its power. A host is a set of namespaces with tini as PID 1 and
-# a control group of its own. Needs messages.sh, detached.sh, cgroups.sh, network.sh, and SELF, the path of scripts/testbed.
+# Boots a host, runs commands in it, and cuts its power. A host is a set of namespaces with tini as PID 1 and a control group
+# of its own. Needs messages.sh, detached.sh, cgroups.sh, network.sh, and SELF, the path of scripts/testbed.
 
 HOST_PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 BOOT_SECONDS=90
@@ -10,11 +10,11 @@ require_host() { [ -d "$TESTBED/${1:-}/disk" ] && [ -n "${1:-}" ] || die "no hos
 is_on() { [ -n "$(cgroup members "$1")" ]; }
 require_on() { is_on "$1" || die "$1 is off; 'scripts/testbed start $1' boots it"; }
 
-# The client that came with the engine, where another one comes first on the PATH.
+# Prints the docker command of the engine's own package, even if another one is first on the PATH.
 engine_client() { if [ -x /usr/bin/docker ]; then echo /usr/bin/docker; else command -v docker; fi; }
 engine() { "$(engine_client)" -H "unix://$TESTBED/$1/run/docker.sock" "${@:2}"; }
 
-# Booting takes three steps of this script, each in more namespaces than the one before.
+# A boot takes three steps of scripts/testbed. Each step runs in more namespaces than the step before.
 boot() {
   local host=$1 dir=$TESTBED/$1
   ! is_on "$host" || die "$host is on"
@@ -42,7 +42,7 @@ boot_in_namespaces() {
 # Runs as PID 1 of the new host: builds its file system, starts its services, becomes tini.
 boot_as_init() {
   local host=$1 dir=$TESTBED/$1 root=$TESTBED/$1/mount pid part _
-  read -r pid _ < /proc/self/stat                        # the machine's /proc is still here: our pid seen from outside
+  read -r pid _ < /proc/self/stat                        # /proc is still this machine's: it has our pid as seen from outside
   hostname "$host"
   mount --make-rprivate /
   mount --bind / "$root"
@@ -59,31 +59,31 @@ boot_as_init() {
   mkdir -p "$root/run/sshd" "$root/run/lock"
   if [ -f "$dir/docker.img" ]; then mount -o loop "$dir/docker.img" "$root/var/lib/docker"; fi
   if [ -f "$dir/meminfo" ]; then mount --bind "$dir/meminfo" "$root/proc/meminfo"; fi
-  mount -o remount,rw "$root/sys" 2>/dev/null || true    # the engine makes network devices' sysfs settings
+  mount -o remount,rw "$root/sys" 2>/dev/null || true    # the engine writes settings of network devices there
   echo "$pid" > "$dir/init.pid"
   cd "$root" || exit 1
   pivot_root . .
   umount -l .
   export HOME=/root PATH=$HOST_PATH
   /usr/sbin/sshd
-  until [ -s /run/sshd.pid ]; do sleep 0.05; done        # it leaves the foreground before it listens
+  until [ -s /run/sshd.pid ]; do sleep 0.05; done        # sshd goes into the background before it listens
   /etc/testbed/start-engine
   exec tini -s -- sleep infinity
 }
 
-# The repository has its place there too, read-only, though it may lie where a host has a disk of its own.
+# Shows the repository in the host at the same path, read-only, even if the path is on a disk of the host's own.
 show_project() {
   local project shown
   project=$(dirname -- "$(dirname -- "$SELF")")
   shown=$project
-  # Below another file system, which a host has not, there is no place for it: that is shown as a whole.
+  # If the path is on another file system, the host has no folder to mount it at. Then the whole file system is shown.
   mkdir -p "$1$project" 2>/dev/null || shown=$(stat -c %m -- "$project")
-  if [ ! -d "$1$shown" ]; then note "this repository is not on the host: $shown has no place there"; return; fi
+  if [ ! -d "$1$shown" ]; then note "the host does not see this repository: it has no folder $shown to mount it at"; return; fi
   mount --bind "$shown" "$1$shown"
   mount -o remount,ro,bind "$1$shown"
 }
 
-# A command inside a host, in its control group and all its namespaces.
+# Runs a command inside a host, in its control group and all its namespaces.
 enter() {
   local host=$1; shift
   require_on "$host"
@@ -105,8 +105,8 @@ await_host() {
   done
 }
 
-# An engine that died of a fault of its own says so: whoever reads a failed test must know. One that was killed says nothing.
-tell_of_crash() {
+# Prints the crash from an engine's log, so that the reader of a failed test sees it. A killed engine logs no crash.
+report_crash() {
   local words
   words=$(grep -m 1 -A 30 -E '^(panic|fatal error|unexpected fault|runtime|SIG[A-Z]+):' "$TESTBED/$1/disk/var/log/dockerd.log" 2>/dev/null) || return 0
   printf '%s: the engine of %s crashed; its log:\n%s\n' "$(basename -- "$SELF")" "$1" "$words" >&2
@@ -122,10 +122,10 @@ power_off() {
   local host=$1 pid='' pids tries=0
   if cgroup frozen "$host"; then cgroup thaw "$host"; fi
   pid=$(cat "$TESTBED/$host/init.pid" 2>/dev/null || true)
-  # A pid file of long ago may name somebody else's process by now.
+  # The pid in an old file may belong to another process by now.
   if [ -n "$pid" ] && cgroup members "$host" | grep -qx "$pid"; then cgroup kill "$host" "$pid"; fi
   while pids=$(cgroup members "$host"); [ -n "$pids" ]; do
-    # What entered from outside is in the group too; unshare is left a moment, to reap its PID 1.
+    # Commands that `enter` runs are in the group too. unshare gets 3 s to reap its PID 1.
     # shellcheck disable=SC2086  # one pid a word
     if [ "$tries" -ge 60 ]; then kill -9 $pids 2>/dev/null || true; fi
     tries=$((tries + 1))

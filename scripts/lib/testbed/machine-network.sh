@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# The network of the ordinary machines: a namespace of its own with a bridge, and slirp4netns as the way out, which reaches
-# nothing of this machine's loopback. Needs messages.sh, detached.sh, MACHINES, TAG.
+# The network of the ordinary machines: a network namespace with a bridge. slirp4netns connects it to the outside, but not to
+# this machine's loopback. Needs messages.sh, detached.sh, MACHINES, TAG.
 
 MACHINE_SUBNET=10.89.0
 MACHINE_SLIRP=10.89.255
@@ -12,7 +12,7 @@ machine_address() { echo "$MACHINE_SUBNET.$((10 + $(cat "$MACHINES/$1/number")))
 in_machine_network() { nsenter --net="/run/netns/$MACHINE_NAMESPACE" -- "$@"; }
 machine_network_is_up() { [ -e "/run/netns/$MACHINE_NAMESPACE" ] && [ -n "$(slirp_pids)" ]; }
 
-# Found by its words: a pid file of long ago may name somebody else's process by now.
+# Finds slirp4netns by its arguments: the pid in an old file may belong to another process by now.
 slirp_pids() { grep -lzx "[/]run/netns/$MACHINE_NAMESPACE" /proc/[0-9]*/cmdline 2>/dev/null | cut -d/ -f3 || true; }
 
 make_machine_network() {
@@ -32,8 +32,8 @@ make_machine_network() {
     sleep 0.1
   done
   in_machine_network iptables -t nat -A POSTROUTING -s "$MACHINE_SUBNET.0/24" -o way-out -j MASQUERADE
-  whole_frames switch
-  whole_frames way-out
+  turn_offload_off switch
+  turn_offload_off way-out
 }
 
 remove_machine_network() {
@@ -42,14 +42,14 @@ remove_machine_network() {
   ip netns del "$MACHINE_NAMESPACE" 2>/dev/null || true
 }
 
-# UML's vector driver throws away frames that a sender left to be segmented.
-whole_frames() { in_machine_network ethtool -K "$1" tso off gso off gro off tx off >/dev/null 2>&1 || true; }
+# Turns off segmentation offload: UML's vector driver drops frames that the sender did not segment itself.
+turn_offload_off() { in_machine_network ethtool -K "$1" tso off gso off gro off tx off >/dev/null 2>&1 || true; }
 
 plug_machine_in() {
   unplug_machine "$1"
   in_machine_network ip tuntap add dev "$1" mode tap
   in_machine_network ip link set "$1" master switch up
-  whole_frames "$1"
+  turn_offload_off "$1"
 }
 
 unplug_machine() { in_machine_network ip link del "$1" 2>/dev/null || true; }

@@ -1,22 +1,22 @@
 # shellcheck shell=bash
-# Ordinary machines: Debian with a kernel of its own (user-mode-linux), systemd, cgroup v2, AppArmor and, once installed, an
-# engine of its own. `scripts/testbed machine help` prints the comment below. Needs messages.sh, detached.sh, packages.sh.
+# Ordinary machines: Debian with a kernel of its own (user-mode-linux), systemd, cgroup v2, AppArmor and, if you install it,
+# an engine of its own. `scripts/testbed machine help` prints the comment below. Needs messages.sh, detached.sh, packages.sh.
 #
-#   scripts/testbed machine up NAME [--memory 1536m] [--with PACKAGE,…]   makes and boots one; apt's nodejs, npm, git and cloud-init are there
-#   scripts/testbed machine down [NAME]                 takes it, or all of them, away, disk and network too
+#   scripts/testbed machine up NAME [--memory 1536m] [--with PACKAGE,…]   makes and boots one, with nodejs, npm, git and cloud-init
+#   scripts/testbed machine down [NAME]                 removes it, or all machines, with disk and network
 #   scripts/testbed machine status
-#   scripts/testbed machine sh [USER@]NAME [CMD…]       a command in it, or a shell, as root or as USER
+#   scripts/testbed machine sh [USER@]NAME [CMD…]       runs a command or a shell in it, as root or as USER
 #   scripts/testbed machine ssh [USER@]NAME WORD…       ssh with your own words, such as -N -L SOCKET:/var/run/docker.sock
 #   scripts/testbed machine put [USER@]NAME FILE… DEST  copies files and folders into it
 #   scripts/testbed machine kill NAME | start NAME      power cut, and boot again with the disk kept
-#   scripts/testbed machine boots NAME                  how often it was started
+#   scripts/testbed machine boots NAME                  prints how often it was started
 #
-# A machine has one CPU and is 2 to 10 times slower than this one; it reaches apt's mirror and npm by this machine's network,
-# and nothing of this machine's loopback. A power cut and a start keep its network, a reboot inside loses it. Machines of one
-# folder see each other: 10.89.0.11 and so on. The disk is built once, in about two minutes, and cached; --with makes
-# another one, with further packages. Their memory lies in /dev/shm.
-# Environment: TESTBED_MACHINES, the folder (default /tmp/katafleet-machines; short, for it holds sockets), one for machines
-# that should not see each other; KATAFLEET_CACHE, where disks are cached (default .cache).
+# A machine has one CPU and is 2 to 10 times slower than this one. It reaches apt's mirror and npm by this machine's network,
+# but not this machine's loopback. It keeps its network after `kill` and `start`, but loses it if it reboots itself. Machines of
+# one folder see each other, as 10.89.0.11 and so on. The disk is built once, in about two minutes, and cached; --with builds
+# another disk, with further packages. The machines' memory is in /dev/shm.
+# Environment: TESTBED_MACHINES, the folder (default /tmp/katafleet-machines; keep it short, because it has sockets; use
+# several folders for machines that must not see each other); KATAFLEET_CACHE, the cache of disks (default .cache).
 # Needs root, an amd64 Debian or Ubuntu; installs debootstrap, e2fsprogs, slirp4netns, iptables, ethtool, openssh-client.
 set -euo pipefail
 
@@ -37,7 +37,7 @@ require_what_machines_need() {
   [ "$(id -u)" = 0 ] || die "needs root"
   [ "$(uname -m)" = x86_64 ] || die "user-mode-linux needs an amd64 machine"
   provide_packages slirp4netns:slirp4netns iptables:iptables ethtool:ethtool ip:iproute2 nsenter:util-linux ssh:openssh-client \
-    || die "install them and come back"
+    || die "these packages are needed: install them, then try again"
   provide_unpacked linux.uml:user-mode-linux "$CACHE/machine/uml" || die "there is no kernel for the machine"
   LINUX=$(command -v linux.uml || echo "$CACHE/machine/uml/usr/bin/linux.uml")
 }
@@ -45,13 +45,14 @@ require_what_machines_need() {
 machines() { [ ! -d "$MACHINES" ] || find "$MACHINES" -mindepth 2 -maxdepth 2 -name number -printf '%h\n' | xargs -r -n 1 basename | sort -V; }
 require_machine() { [ -n "${1:-}" ] && [ -f "$MACHINES/$1/number" ] || die "no machine '${1:-}'; there are: $(machines | tr '\n' ' ')"; }
 
-# Its kernel and its kernel's helpers have its folder among their words; grep itself, with a bracket among its own, has not.
+# Prints the pids of a machine's kernel and of the kernel's helpers: the machine's folder is one of their arguments. The
+# bracket keeps grep itself out.
 machine_pids() { grep -lzx "[u]ml_dir=$MACHINES/$1/uml/" /proc/[0-9]*/cmdline 2>/dev/null | cut -d/ -f3 || true; }
 machine_is_on() { [ -n "$(machine_pids "$1")" ]; }
 
 make_machine() {
   local name=${1:-} memory=1536m packages='' image number=1
-  [[ $name =~ ^[a-z][a-z0-9]{0,8}$ ]] || die "up needs a name, of at most 9 letters and digits"
+  [[ $name =~ ^[a-z][a-z0-9]{0,8}$ ]] || die "up needs a name of at most 9 small letters and digits, which begins with a letter"
   [ ! -e "$MACHINES/$name" ] || die "$name exists: 'scripts/testbed machine down $name' first"
   shift
   while [ $# -gt 0 ]; do
@@ -66,7 +67,7 @@ make_machine() {
   # shellcheck disable=SC2086  # one package a word
   image=$(machine_image $packages)
   while grep -qx "$number" "$MACHINES"/*/number 2>/dev/null; do number=$((number + 1)); done
-  [ "$number" -le 40 ] || die "there are 40 machines"
+  [ "$number" -le 40 ] || die "there are 40 machines already, the most that are possible: remove one first"
   mkdir -p "$MACHINES/$name"
   echo "$image" > "$MACHINES/$name/image"
   echo "$memory" > "$MACHINES/$name/memory"
@@ -85,7 +86,7 @@ boot_machine() {
   make_machine_network
   plug_machine_in "$name"
   echo $(($(cat "$folder/boots") + 1)) > "$folder/boots"
-  # shellcheck disable=SC2054  # the kernel's commas
+  # shellcheck disable=SC2054  # the commas belong to the kernel's options
   words=("ubd0=$folder/disk.cow,$image/base.raw" root=/dev/ubda rw "mem=$(cat "$folder/memory")" "umid=$name" "uml_dir=$folder/uml/"
     "vec0:transport=tap,ifname=$name,depth=64,gro=1" con=null con0=null,fd:1 ssl=null security=apparmor
     "systemd.machine_id=$(machine_id "$name")" "testbed.name=$name" "testbed.address=$(machine_address "$name")" "testbed.gateway=$MACHINE_SUBNET.1")
@@ -104,10 +105,12 @@ await_machine() {
   done
 }
 
-# systemd makes the hardware address of a network card from it: machines that share a disk would share that too.
+# Prints an id that differs for each machine: systemd derives the network card's hardware address from it, and machines with
+# the same disk would otherwise have the same address.
 machine_id() { printf '%s' "$MACHINES/$1" | md5sum | cut -c1-32; }
 
-# ssh [USER@]NAME WORD…; words that come before a command are options. A machine under load may lose a connection's first frames.
+# machine_ssh [USER@]NAME WORD…: words before the command are ssh's options. It tries several times, because a machine under
+# load may lose a connection's first frames.
 machine_ssh() {
   local name=${1#*@} user=root folder
   if [[ $1 == *@* ]]; then user=${1%%@*}; fi
@@ -123,7 +126,7 @@ machine_sh() {
   if [ $# -eq 0 ]; then machine_ssh "$name" -t; else machine_ssh "$name" -- "$(printf '%q ' "$@")"; fi
 }
 
-# FILE… DEST: by tar, so that modes, times and links stay.
+# put_into_machine NAME FILE… DEST: copies by tar, which keeps modes, times and links.
 put_into_machine() {
   local name=$1 dest=${*: -1} file
   [ $# -ge 3 ] || die "put needs a machine, files, and the folder to put them in"
@@ -174,10 +177,10 @@ machine() {
   esac
   require_what_machines_need
   case $verb in
-    up | down | kill | start)                            # what changes a machine's life, one at a time
+    up | down | kill | start)                            # only one of these commands at a time
       mkdir -p "$MACHINES"
       exec 9> "$MACHINES.lock"
-      flock -w 900 9 || die "another scripts/testbed works on $MACHINES" ;;
+      flock -w 900 9 || die "another scripts/testbed is working on $MACHINES: wait until it ends" ;;
   esac
   case $verb in
     up) make_machine "$@"; exit 0 ;;

@@ -1,13 +1,13 @@
 # shellcheck shell=bash
-# The hosts' network: a switch in a network namespace of its own, because the machine's own forwarding rules may drop
-# what crosses a bridge. The machine is $TESTBED_SUBNET.1; hosts are .11, .12, … and have no route to anywhere else.
-# Needs TAG.
+# The hosts' network: a switch in a network namespace of its own, because this machine's forwarding rules may drop frames
+# that cross a bridge. This machine is $TESTBED_SUBNET.1; hosts are .11, .12, … and have no route to anything else. Needs TAG.
 
 SWITCH=$TAG-switch
 
 address() { echo "$TESTBED_SUBNET.$((10 + ${1#h}))"; }
 
-# The same after every boot, as a real machine's: others would go on writing to the old one for half a minute.
+# Prints a hardware address that stays the same after every boot, as on a real machine. If it changed, other hosts would send
+# to the old address for half a minute.
 hardware_address() {
   local octets
   IFS=. read -r -a octets <<< "$(address "$1")"
@@ -30,7 +30,7 @@ remove_switch() {
   ip netns del "$SWITCH" 2>/dev/null || true
 }
 
-# Ends with the cable plugged in, whatever it was before.
+# Plugs the cable in, after unplugging an older one.
 plug_in() {
   local host=$1 namespace=$TAG-$1
   unplug "$host"
@@ -43,7 +43,7 @@ plug_in() {
 }
 
 unplug() {
-  # The namespace itself may live on for a moment, with the last of its sockets; its cable must not.
+  # The namespace may exist a moment longer, with its last sockets. Its cable must not.
   ip -n "$SWITCH" link del "$1" 2>/dev/null || true
   ip netns del "$TAG-$1" 2>/dev/null || true
 }
@@ -52,7 +52,7 @@ cut_cable() { ip -n "$SWITCH" link set "$1" down; }
 heal_cable() { ip -n "$SWITCH" link set "$1" up; }
 cable_is_cut() { ip -n "$SWITCH" link show "$1" | grep -q 'state DOWN'; }
 
-# RATE is such as 10mbit, both ways, or off.
+# slow_cable HOST RATE: RATE is a rate for both directions, such as 10mbit, or off.
 slow_cable() {
   local host=$1 rate=$2
   tc -n "$SWITCH" qdisc del dev "$host" root 2>/dev/null || true
