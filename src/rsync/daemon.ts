@@ -149,7 +149,7 @@ export class OwnDaemon implements RsyncDaemon {
   }
 
   async #start(): Promise<void> {
-    if (this.#closing) throw new KatafleetError('service.stopping', 'katafleet is ending');
+    if (this.#closing) throw new KatafleetError('service.stopping', 'katafleet is stopping');
     await sleep(this.#backoff.ms, undefined, { ref: false });
     await checkProgram(this.#settings);
     await this.#endOld();

@@ -9,20 +9,20 @@ import type { Recorder } from './ticket.ts';
 export interface DispatcherOptions {
   limits: QueueLimits;
   policy: Policy;
-  /** Tries at a run whose node was lost after its command had begun, or on whose nodes no sandbox could be made. */
+  /** The most attempts at a run whose node was lost after its command had begun, or that got no sandbox on its nodes. */
   attempts: number;
-  /** Bytes that an idle sandbox books. */
+  /** Memory that an idle sandbox books, bytes. */
   idleMemory: number;
-  /** Whether runs wait for nodes that are down; else they are refused when no node is up. */
+  /** Whether runs wait for nodes that are down. If false, runs are refused while no node is up. */
   patient: boolean;
-  /** Bounds of the sandboxes of sessions; none are kept if absent. */
+  /** Limits of the sandboxes of sessions. If absent, sessions keep no sandbox. */
   sessions?: SessionLimits;
   recorder?: Recorder | undefined;
-  /** How files travel; on the conversation alone if absent. */
+  /** How files travel. If absent, only in the conversation with the supervisor. */
   transfers?: Transfers;
-  /** What the results on their way from sandboxes may take; unbounded if absent. */
+  /** Memory for results that are on their way from sandboxes. Unlimited if absent. */
   results?: ByteBudget;
-  /** What the output of running steps may take; unbounded if absent. */
+  /** Memory for the output of running steps. Unlimited if absent. */
   output?: OutputBudget;
   random?: () => number;
 }

@@ -20,10 +20,10 @@ import { mayServeAgain, type SessionLimits, Sessions, type SessionSandbox } from
 import { asError, cancelled, entryOf, newTicket, requeued, stopping, type SubmitOptions, type Ticket, unwritten } from './ticket.ts';
 
 const noSessions: SessionLimits = { most: 0, perTenant: 0, idleMs: 0, ageMs: 0, memory: 0 };
-/** How often deadlines in the queue are looked at, ms. */
+/** How often the dispatcher checks deadlines in the queue, ms. */
 const tickMs = 100;
 
-/** From a checked run to its one result: queue, placement, attempts. */
+/** Queues a checked run, places it, makes attempts, and returns its one result. */
 export class Dispatcher {
   readonly #fleet: Fleet;
   readonly #options: DispatcherOptions;
@@ -66,12 +66,12 @@ export class Dispatcher {
     return this.#running.size;
   }
 
-  /** Tries at a run. */
+  /** The most attempts at one run; those that do not count are not among them. */
   get attempts(): number {
     return this.#options.attempts;
   }
 
-  /** Takes and begins no more runs; those that wait fail with service.stopping. */
+  /** Accepts and starts no more runs. Runs in the queue fail with service.stopping. */
   stop(): void {
     if (this.#stopping) return;
     this.#stopping = true;
@@ -79,26 +79,26 @@ export class Dispatcher {
     for (const { value } of this.#queue.expired(Infinity)) this.#fail(value, stopping());
   }
 
-  /** Ends the sandboxes of sessions. Resolves when they are gone. */
+  /** Stops, and ends the sandboxes of sessions. Resolves when they are removed. */
   async close(): Promise<void> {
     this.stop();
     await this.#sessions.close();
   }
 
-  /** Resolves when no run is under way. */
+  /** Resolves when no run is running. */
   async idle(): Promise<void> {
     if (this.#running.size > 0) await new Promise<void>((resolve) => this.#onIdle.push(resolve));
   }
 
-  /** How far from the front of the queue, 1 for the next; undefined when it does not wait. */
+  /** Returns a run's position in the queue, 1 for the next; undefined if it is not in the queue. */
   position(id: string): number | undefined {
     return this.#queue.position(id);
   }
 
   /**
-   * One run. A program that fails, hangs or eats all memory is an outcome.
-   * @throws placement.impossible, image.unknown, limits.invalid at once when no node can ever take it; queue.full; queue.deadline;
-   *   run.cancelled before it began; engine.* when its attempts are used up
+   * Runs a job. A program that fails, times out or runs out of memory is an outcome, not an error.
+   * @throws placement.impossible, image.unknown, limits.invalid at once if no node can ever take it; queue.full; queue.deadline;
+   *   run.cancelled before it began; engine.* when all attempts are used
    */
   async submit(job: Job, options: SubmitOptions = {}): Promise<RunResult> {
     await this.prepare(job);
@@ -106,11 +106,11 @@ export class Dispatcher {
     return this.enqueue(job, options);
   }
 
-  /** The part of {@link submit} that may ask nodes. @throws what it throws for a run that no node can ever take */
+  /** The part of {@link submit} that may ask nodes. @throws what {@link submit} does before the queue; engine.* if no node is up */
   async prepare(job: Job): Promise<void> {
     if (this.#stopping) throw stopping();
     await this.#transfers.check(job);
-    // Images that were made a moment ago are not in the books yet.
+    // The books do not have a very new image yet.
     await this.#fleet.findImage(job.image);
     const wanted = wantedOf(job, this.#options.idleMemory);
     const { kind } = this.#scheduler.decide(wanted);
@@ -119,7 +119,7 @@ export class Dispatcher {
     if (noNode) throw noNode;
   }
 
-  /** The part that asks no node: when this returns, the run is in the queue. @throws queue.full, service.stopping */
+  /** The part of {@link submit} that asks no node: puts the run into the queue before it returns. @throws queue.full, service.stopping */
   enqueue(job: Job, options: SubmitOptions = {}): Promise<RunResult> {
     if (this.#stopping) throw stopping();
     const { signal } = options;
@@ -136,7 +136,7 @@ export class Dispatcher {
       if (this.#queue.remove(ticket.id)) this.#fail(ticket, cancelled());
     };
     const entry = entryOf(ticket);
-    const reused = this.#sessions.take(job); // its memory is booked already: the run need not wait
+    const reused = this.#sessions.take(job); // its memory is booked already, so the run does not wait
     if (!reused) this.#admit(entry);
     try {
       options.onAdmitted?.();
@@ -151,7 +151,7 @@ export class Dispatcher {
     return result;
   }
 
-  /** Why the run need not wait: no node can become ready soon, and runs do not wait for nodes that are down. */
+  /** Returns an error if the run must not wait: no node can become ready soon, and runs do not wait for nodes that are down. */
   #noNodeError(job: Job): KatafleetError | undefined {
     if (this.#options.patient || this.#fleet.mayBecomeReady) return undefined;
     return this.#fleet.trouble ?? new KatafleetError('engine.unreachable', `no node is up to run ${job.request.image}`);
@@ -175,14 +175,14 @@ export class Dispatcher {
       const { job, avoid, why } = value;
       this.#fail(value, tooLate(job, wantedOf(job, this.#options.idleMemory, avoid), this.#fleet, why));
     }
-    this.#pump(); // patience and aging pass with time
+    this.#pump(); // time alone can make a run placeable: its patience ends, or it ages
     if (this.#queue.size === 0) {
       clearInterval(this.#tick);
       this.#tick = undefined;
     }
   }
 
-  /** Places what can be placed. A re-entrant call does not recurse: it makes the loop run once more. */
+  /** Places all runs that can be placed. A re-entrant call does not recurse: it makes the loop run once more. */
   #pump(): void {
     this.#again = true;
     if (this.#pumping) return;
@@ -203,7 +203,7 @@ export class Dispatcher {
     this.#makeRoom();
   }
 
-  /** A run that lacks only memory goes before idle sandboxes of sessions: ends one of them at a time. */
+  /** Ends an idle sandbox of a session, one at a time, if a waiting run lacks only memory. */
   #makeRoom(): void {
     if (this.#sessions.size === 0 || this.#sessions.leaving) return;
     for (const wanted of this.#scheduler.waiting()) {
@@ -219,7 +219,7 @@ export class Dispatcher {
     return this.#scheduler.next(now);
   }
 
-  /** One attempt: where the scheduler has booked memory for it, or in the sandbox that its session kept. */
+  /** Makes one attempt, on the node where the scheduler has booked memory for it, or in the sandbox that its session kept. */
   async #attempt(entry: QueueEntry<Ticket>, node: string, { warm, reused }: { warm?: boolean; reused?: SessionSandbox }): Promise<void> {
     const ticket = entry.value;
     const { id, job, options } = ticket;
@@ -231,7 +231,7 @@ export class Dispatcher {
     this.#fleet.cluster.started(node);
     try {
       const begun = performance.now();
-      // The journal writes while the node is asked.
+      // The journal writes while the node makes the lease.
       const lease = await leaseWhile(reused ? Promise.resolve(reused.lease) : this.#lease(ticket, node, warm ?? false), () => {
         recorder?.begin(id, number, { node, ...(warm === undefined ? {} : { warm }), resumed }, Date.now());
         options.onAttempt?.(number, node);
@@ -268,7 +268,7 @@ export class Dispatcher {
         room?.close();
         output?.close();
         if (again) this.#sessions.keep(job, again);
-        else void lease.release().catch(() => undefined); // the reaper sees to what the engine wouldn't remove
+        else void lease.release().catch(() => undefined); // the reaper removes it later
       }
       if (!lost) return;
       const how = { ...lost, nodeLost: lost.silent || lease.lost.aborted, resumed, warm: lease.warm };
@@ -291,7 +291,7 @@ export class Dispatcher {
     return this.#fleet.lease(node, job.image, job.limits, granted, options.signal, job.placing);
   }
 
-  /** Handles an attempt that ended in an error. If the node is to blame the run is tried again, else it ends. Never throws. */
+  /** Handles an attempt that ended in an error. Tries the run again if the node is to blame, else ends the run. Never throws. */
   async #failed(
     entry: QueueEntry<Ticket>,
     number: number,
@@ -341,7 +341,7 @@ export class Dispatcher {
       this.#tick ??= setInterval(() => this.#expire(), tickMs).unref();
       // The `finally` of #attempt calls #pump, which places the run again.
     } else {
-      this.#fail(ticket, error, number); // the journal says that it is over, or another's
+      this.#fail(ticket, error, number); // in the journal the run is over, or has a newer attempt
     }
   }
 
@@ -351,7 +351,7 @@ export class Dispatcher {
     try {
       this.#options.recorder?.fail(ticket.id, number, known, Date.now());
     } catch (cause) {
-      // It is not over in the journal, and will be taken up again at the next start.
+      // In the journal the run is not over: the next start of katafleet takes it up again.
       ticket.settle({ error: unwritten(cause, known) });
       return;
     }

@@ -10,7 +10,7 @@ import { fitsExec } from '../protocol/requests.ts';
 import type { Wanted } from '../scheduler/place/placement.ts';
 import { mostStdin, variablesOf } from './attempt/execute.ts';
 
-/** A run whose request has been checked. */
+/** A run with a checked request. */
 export interface Job {
   request: RunRequest;
   placing: Placing;
@@ -19,10 +19,10 @@ export interface Job {
   steps: Step[];
   profile: Profile;
   limits: SandboxLimits;
-  /** What the scheduler's pools and queue know it by. */
+  /** Key of its pool of sandboxes, also in the queue. */
   pool: string;
   collect: boolean;
-  /** What shall come back; all if absent. */
+  /** Paths of the files to send back; all if absent. */
   back?: GlobProgram;
   /** Bytes of its files and standard inputs. */
   bytes: number;
@@ -39,23 +39,26 @@ export function checkJob(request: RunRequest, placing: Placing = unplaced): Job 
   if (!isImageName(request.image)) {
     throw new KatafleetError(
       'request.invalid',
-      `image: expected a name as docker has them, REPOSITORY[:TAG][@DIGEST] or an id, of at most 512 characters, got ${JSON.stringify(request.image.slice(0, 512))}`,
+      `image: expected a docker image name, REPOSITORY[:TAG][@DIGEST] or an id, of at most 512 characters, got ${JSON.stringify(request.image.slice(0, 512))}`,
     );
   }
   if (request.session !== undefined && !/^[\x21-\x7e]{1,255}$/.test(request.session)) {
     throw new KatafleetError(
       'request.invalid',
-      `session: expected 1 to 255 printable characters of ASCII without spaces, got ${JSON.stringify(request.session)}`,
+      `session: expected 1 to 255 printable ASCII characters without spaces, got ${JSON.stringify(request.session)}`,
     );
   }
   checkEntries(request.files, request.folders ?? []);
   if (request.rsync && request.session !== undefined)
-    throw new KatafleetError('request.invalid', 'rsync: a run of a session gives its files with it, for only those that changed travel');
+    throw new KatafleetError(
+      'request.invalid',
+      'rsync: a run of a session must send its files in the request, because only changed files travel',
+    );
   if (request.rsync && request.files.length + (request.folders?.length ?? 0) > 0)
     throw new KatafleetError('request.invalid', 'rsync: give either an rsync source or files and folders, not both');
   const profile = profileOf(request.profile);
   if (request.rsync && profile.network !== undefined)
-    throw new KatafleetError('request.invalid', 'rsync: a profile whose programs have a network takes files with the run, not by rsync');
+    throw new KatafleetError('request.invalid', 'rsync: a profile with a network takes files in the request, not by rsync');
   const limits: SandboxLimits = { ...sandboxLimits(profile), ...(request.rsync ? { network: 'rsync' as const } : {}) };
   const image = canonicalImage(request.image);
   const files = request.files.reduce(
@@ -77,17 +80,16 @@ export function checkJob(request: RunRequest, placing: Placing = unplaced): Job 
   };
 }
 
-/** What no supervisor takes is refused before a sandbox is. @throws request.invalid */
+/** Refuses steps that no supervisor accepts, before a sandbox is taken. @throws request.invalid */
 function checkSteps(steps: readonly Step[]): void {
   for (const [index, { argv, env, cwd = '', stdin }] of steps.entries()) {
     if (!fitsExec({ argv, env: variablesOf(env), cwd }))
-      throw new KatafleetError('request.invalid', `steps.${index}: its arguments and environment are larger than 64 KiB together`);
-    if (stdin && stdin.length > mostStdin)
-      throw new KatafleetError('request.invalid', `steps.${index}: standard input is larger than 64 MiB`);
+      throw new KatafleetError('request.invalid', `steps.${index}: argv and env together are larger than 64 KiB`);
+    if (stdin && stdin.length > mostStdin) throw new KatafleetError('request.invalid', `steps.${index}: stdin is larger than 64 MiB`);
   }
 }
 
-/** The networks that a sandbox with these limits needs. */
+/** Returns the networks that a sandbox with these limits needs. */
 export function networksOf({ network, joins }: Pick<SandboxLimits, 'network' | 'joins'>): SandboxNetwork[] {
   return [...(network === undefined ? [] : (['rsync'] as const)), ...(joins === undefined ? [] : (['profile'] as const))];
 }

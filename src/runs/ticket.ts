@@ -5,9 +5,9 @@ import type { QueueEntry } from '../scheduler/queue/entry.ts';
 import type { Job } from './job.ts';
 import type { RunOptions } from '../model/request.ts';
 
-/** Writes down attempts and ends: the journal. Methods return whether the attempt still was the run's current one. */
+/** Records attempts and ends; the journal implements it. Methods return whether the attempt was still the run's current one. */
 export interface Recorder {
-  /** Whether an attempt can be written down now; no attempt begins while it can't. If absent, it always can. */
+  /** Whether it can record an attempt now. No attempt begins while it can't. If absent, it always can. */
   takes?(): boolean;
   begin(id: string, attempt: number, where: { node: string; warm?: boolean; resumed?: boolean }, at: number): void;
   lost(id: string, attempt: number, reason: string, at: number): boolean;
@@ -17,17 +17,17 @@ export interface Recorder {
 
 export interface SubmitOptions extends RunOptions {
   id?: string;
-  /** Attempts that were made before, by a katafleet that died. */
+  /** Attempts made by an earlier process of katafleet. */
   attempts?: number;
-  /** How many of those katafleet left because it was told to end: neither the run nor the node is to blame. */
+  /** How many of those ended because katafleet was stopped: neither the run nor the node is to blame. */
   uncounted?: number;
-  /** Unix ms; its age in the queue is counted from here. */
+  /** When the run was accepted, Unix ms. Its age in the queue counts from here. */
   acceptedAt?: number;
-  /** An earlier katafleet admitted it: it is not checked for admission again. */
+  /** An earlier process of katafleet admitted the run: the queue does not check its limits again. */
   recovered?: boolean;
-  /** The run has its place in the queue; what this throws takes it out again. */
+  /** Called when the run is in the queue. If it throws, the run is taken out again. */
   onAdmitted?: () => void;
-  /** An attempt begins; output of an earlier one is void. */
+  /** Called when an attempt begins. Output of an earlier attempt is void. */
   onAttempt?: (attempt: number, node: string) => void;
 }
 
@@ -39,18 +39,19 @@ export interface Ticket {
   attempts: number;
   /**
    * Attempts that do not count as tries of the run:
-   * - katafleet left it, because it was told to end;
+   * - katafleet was stopped;
    * - it found no node, no room or no image;
    * - it was in a session's kept sandbox (a fresh one takes its place);
    * - its sandbox was gone before the command began (the first few of those).
    */
   uncounted: number;
-  /** Those of them whose sandbox was gone before the command began, on a node that was well. */
+  /** Uncounted attempts whose sandbox was gone before the command began, on a healthy node. */
   unbegun: number;
-  /** Attempts whose sandbox went away after the command had begun, on a node that was well. */
+  /** Attempts whose sandbox was gone after the command had begun, on a healthy node. */
   own: number;
-  /** Attempts in a row that came to nothing before the command began; and until when they may go on, ms of the queue's clock. */
+  /** Attempts in a row that failed before the command began. */
   setbacks: number;
+  /** Until when such attempts may go on, ms of the queue's clock. */
   patience: number | undefined;
   submitted: number;
   avoid: Set<string>;
@@ -78,7 +79,7 @@ export const newTicket = (job: Job, options: SubmitOptions, settle: Ticket['sett
   settle,
 });
 
-/** Its place in the queue. */
+/** Returns the run's entry for the queue. */
 export function entryOf(ticket: Ticket): QueueEntry<Ticket> {
   const { job, id, options } = ticket;
   const now = Date.now();
@@ -97,8 +98,8 @@ export function entryOf(ticket: Ticket): QueueEntry<Ticket> {
 }
 
 /**
- * Its place in the queue after an attempt that was lost. After one that began, the run may wait as long again; attempts that came to
- * nothing have that time together.
+ * Returns the run's entry for the queue after a lost attempt. If the command had begun, the run may wait for its full queue time
+ * again. Attempts in a row that failed before the command began share one such time.
  */
 export function requeued(entry: QueueEntry<Ticket>, { pauseMs, error }: { pauseMs: number; error: KatafleetError }): QueueEntry<Ticket> {
   const ticket = entry.value;
@@ -114,14 +115,18 @@ export function requeued(entry: QueueEntry<Ticket>, { pauseMs, error }: { pauseM
 
 /** The error of a run whose end the journal did not take. */
 export const unwritten = (cause: unknown, end: KatafleetError) =>
-  new KatafleetError('journal.broken', `the end of the run could not be written down: ${messageOf(cause)} (it was: ${end.message})`, {
-    cause,
-  });
+  new KatafleetError(
+    'journal.broken',
+    `the end of the run could not be recorded: ${messageOf(cause)} (the run ended with: ${end.message})`,
+    {
+      cause,
+    },
+  );
 
 export const cancelled = (cause?: unknown) =>
   new KatafleetError('run.cancelled', 'the run was cancelled before it began', cause === undefined ? {} : { cause });
 
-export const stopping = () => new KatafleetError('service.stopping', 'katafleet is ending and begins no more runs');
+export const stopping = () => new KatafleetError('service.stopping', 'katafleet is stopping and starts no more runs');
 
 export const asError = (error: unknown) =>
   error instanceof KatafleetError ? error : new KatafleetError('internal', messageOf(error), { cause: error });

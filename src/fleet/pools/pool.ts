@@ -316,7 +316,7 @@ export class WarmPool {
 
   /** Removes the idle sandboxes and waits for what is under way. */
   async close(): Promise<void> {
-    const closed = new KatafleetError('service.stopping', 'katafleet is ending, and the pool is closed'); // runs are left to the next
+    const closed = new KatafleetError('service.stopping', 'katafleet is stopping, and the pool is closed'); // runs are left to the next
     this.#closing.abort(closed);
     await this.#empty(closed);
   }
