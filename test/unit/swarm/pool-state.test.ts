@@ -110,6 +110,7 @@ const tables: Record<string, Case[]> = {
     { it: 'doubles the pause', state: has(0, { busy: 'applying', pauseMs: 250 }), event: { type: 'apply failed', error: gone }, seen: waits(0), then: { pauseMs: 500 }, effects: ['trouble', 'wake 500'] },
     { it: 'bounds the pause', state: has(0, { busy: 'applying', pauseMs: 4_000 }), event: { type: 'apply failed', error: gone }, seen: waits(0), then: { pauseMs: 5_000 }, effects: ['trouble', 'wake 5000'] },
     { it: 'refuses who waits for what the swarm will never take', state: has(0, { busy: 'applying' }), event: { type: 'apply failed', error: refused }, seen: waits(0), effects: ['trouble', 'refuse all image.unknown', 'wake 250'] },
+    { it: 'does not count refused requests as use', state: has(2, { busy: 'applying', fullAt: now - 9_000, usedAt: now - 9_000 }), event: { type: 'apply failed', error: refused }, seen: waits(0, 0), then: { fullAt: now - 9_000, usedAt: now - 9_000 }, effects: ['trouble', 'refuse all image.unknown', 'wake 250'] },
   ],
   'when its shape changes': [
     { it: 'does nothing where it is the same', state: has(1), event: { type: 'reshaped', shape, onlySecret: true }, effects: [] },

@@ -134,6 +134,8 @@ function applyFailed(state: PoolState, error: unknown, seen: Seen): Transition {
   const pauseMs = Math.min(longestPauseMs, Math.max(firstPauseMs, state.pauseMs * 2));
   const after: PoolState = { ...state, busy: 'no', reapply: true, pauseMs, failure: { error } };
   const effects: PoolEffect[] = [{ do: 'trouble', message: `${state.name}: ${messageOf(error)}` }];
-  if (error instanceof KatafleetError && !transientErrors.includes(error.code)) effects.push({ do: 'refuse', whom: 'all', error });
-  return chain({ state: after, effects }, (failed) => settle(failed, seen));
+  const lasts = error instanceof KatafleetError && !transientErrors.includes(error.code);
+  if (lasts) effects.push({ do: 'refuse', whom: 'all', error });
+  // Refused requests want no replicas any more.
+  return chain({ state: after, effects }, (failed) => settle(failed, lasts ? { ...seen, waiting: [] } : seen));
 }
