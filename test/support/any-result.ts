@@ -5,12 +5,12 @@ import { decodePath, pathFault } from '../../src/model/paths.ts';
 import { omissions, type RunResult, StepResult } from '../../src/model/result.ts';
 import { result } from './katas.ts';
 
-/** Any result that a run can have, with hostile names, times and output. */
+/** An arbitrary run result, with hostile names, times and output. */
 
 export const int64 = fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n });
 export const mode = fc.nat(0o7777);
 export const whole = { noNullPrototype: true } as const;
-/** Any name that a file can have: bytes that are no text become lone surrogates. */
+/** An arbitrary file name; bytes that are not UTF-8 become lone surrogates. */
 export const path = fc
   .oneof(
     fc.uint8Array({ minLength: 1, maxLength: 20 }),
@@ -20,7 +20,7 @@ export const path = fc
   .map(decodePath);
 export const paths = fc.uniqueArray(path, { maxLength: 5 });
 
-/** An outcome of each kind: the compiler asks for a kind that is added. */
+/** An outcome of each kind. The compiler reports a new kind that is missing here. */
 export const anyOutcome: { [kind in Outcome['kind']]: fc.Arbitrary<Extract<Outcome, { kind: kind }>> } = {
   exited: fc.nat(255).map((code) => ({ kind: 'exited', code })),
   signalled: fc.nat(64).map((signal) => ({ kind: 'signalled', signal })),
@@ -33,7 +33,7 @@ export const anyOutcome: { [kind in Outcome['kind']]: fc.Arbitrary<Extract<Outco
 const outcome: fc.Arbitrary<Outcome> = fc.oneof(...Object.values(anyOutcome));
 const bytes = fc.uint8Array({ maxLength: 30 }).map((of) => Buffer.from(of));
 const number = fc.double({ min: 0, max: 1e15, noNaN: true }).map((value) => value + 0); // no -0
-/** A value of each field of a step, also of each optional one: the compiler asks for a field that is added. */
+/** A value of each field of a step, also of each optional field. The compiler reports a new field that is missing here. */
 const stepFields: { readonly [F in keyof StepResult]-?: fc.Arbitrary<Required<StepResult>[F]> } = {
   outcome,
   stdout: bytes,

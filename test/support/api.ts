@@ -6,7 +6,7 @@ import { profileOf } from '../../src/model/profile.ts';
 import { MiB } from './fake-fleet.ts';
 import { fakeService } from './fake-service.ts';
 
-/** The fields of the API's answers that tests look at. */
+/** The fields of the API's answers that tests read. */
 interface Body {
   id: string;
   state: string;
@@ -21,7 +21,7 @@ interface Body {
   jobs: { name: string; outcome?: string }[];
 }
 
-/** The API over nodes in memory. */
+/** The API over a fleet in memory. */
 export async function api(
   names: string[],
   options: Parameters<typeof fakeService>[1] & { jobs?: MaintenanceJob[]; bodyLimit?: number } = {},
@@ -53,14 +53,14 @@ export async function api(
     },
     { bodyLimit: options.bodyLimit ?? 10_000, hosts: { loopbackOnly: true, names: [] } },
   );
-  /** An answer's status, body and headers; nothing of katafleet's own workings may be in it. */
+  /** Returns an answer's status, body and headers. Fails if the answer shows katafleet's own internals. */
   const ask = async (method: 'GET' | 'POST' | 'DELETE' | 'PUT', url: string, more: Omit<InjectOptions, 'method' | 'url'> = {}) => {
     const response = await app.inject({ method, url, headers: { host: '127.0.0.1:7420' }, ...more });
     assert.match(String(response.headers['content-type']), /^application\/json/, response.body);
     assert.ok(!/\n\s+at |\.ts:\d|\.js:\d|node_modules/.test(response.body), response.body);
     return { status: response.statusCode, headers: response.headers, body: response.json<Record<string, never> & Body>() };
   };
-  /** Serves it over HTTP and returns its URL. */
+  /** Serves the API over HTTP and returns its URL. */
   const listen = () => app.listen({ host: '127.0.0.1', port: 0 });
   const close = async () => {
     await app.close();

@@ -3,12 +3,12 @@ import { Readable } from 'node:stream';
 import { gzipSync } from 'node:zlib';
 import tar from 'tar-stream';
 
-/** An image in words: what its layers hold, lowest first, and its configuration. */
+/** An image as test data: the content of its layers, lowest first, and its configuration. */
 export interface ImageSketch {
   name: string;
   layers: readonly Buffer[];
   config: Record<string, unknown>;
-  /** Whether layers lie in the archive packed. */
+  /** Whether the archive has its layers compressed. */
   gzip?: boolean;
 }
 
@@ -16,7 +16,7 @@ export const sha256 = (bytes: Uint8Array): string => createHash('sha256').update
 
 export type Entries = readonly [name: string, content: Buffer | string | { link: string }][];
 
-/** A tar of exactly these entries, in this order. */
+/** Returns a tar of exactly these entries, in this order. */
 export async function tarOf(entries: Entries): Promise<Buffer> {
   const pack = tar.pack();
   for (const [name, content] of entries) {
@@ -33,7 +33,7 @@ export async function bytesOf(stream: AsyncIterable<unknown>): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-/** Name to content of a tar's files. */
+/** Returns the content of each file of a tar by its name. */
 export async function entriesOf(archive: Buffer): Promise<Map<string, Buffer>> {
   const entries = new Map<string, Buffer>();
   const extract = tar.extract();
@@ -55,7 +55,7 @@ function configOf({ layers, config }: ImageSketch): Buffer {
   });
 }
 
-/** As `docker save` of 1.10 to 24 writes it: folders of layers with files of the v1 layout, manifest.json last. */
+/** Returns the archive as `docker save` of 1.10 to 24 writes it: folders of layers with files of the v1 layout, manifest.json last. */
 export function savedBy20(...images: readonly ImageSketch[]): Entries {
   const entries = new Map<string, Entries[number][1]>();
   const manifest = images.map((image, number) => {
@@ -74,7 +74,7 @@ export function savedBy20(...images: readonly ImageSketch[]): Entries {
   return [...entries, ['manifest.json', json(manifest)]];
 }
 
-/** As `docker save` since 25 writes it: an OCI layout, and a manifest.json that points into it. */
+/** Returns the archive as `docker save` since 25 writes it: an OCI layout, and a manifest.json that points into it. */
 export function savedBy25(...images: readonly ImageSketch[]): Entries {
   const blobs = new Map<string, Buffer>();
   const add = (bytes: Buffer) => {
@@ -102,7 +102,7 @@ export function savedBy25(...images: readonly ImageSketch[]): Entries {
   ];
 }
 
-/** As `docker save` of 1.6 writes it: ids at random, and a configuration on each layer. */
+/** Returns the archive as `docker save` of 1.6 writes it: random ids, and a configuration on each layer. */
 export function savedBy16({ name, layers, config }: ImageSketch): { entries: Entries; ids: string[] } {
   const ids = layers.map((layer, index) => sha256(json(['random', index, sha256(layer)])));
   const entries = ids.flatMap((id, index): Entries => {

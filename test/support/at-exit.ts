@@ -9,7 +9,7 @@ function end(): void {
   left.clear();
 }
 
-/** Does it when the process ends, by a signal too and the latest first, unless the function that this answers is called before. */
+/** Calls a function when the process ends, also by a signal; the latest first. The function it returns cancels the call. */
 export function atExit(body: () => void): () => void {
   if (left.size === 0) {
     process.once('exit', end);

@@ -3,15 +3,15 @@ import type { RunRequest } from '../../src/model/request.ts';
 import { noChanges, RunResult, StepResult } from '../../src/model/result.ts';
 
 /**
- * Results, requests and nodes for tests: valid ones, of which a test names the fields that it is about. The schemas fill in what has
- * a default, so that a field that is added needs no edit here.
+ * Builds valid results, requests and nodes. A test gives only the fields that it is about. The schemas fill in defaults, so a new
+ * field with a default needs no change here.
  */
 
-/** Bytes, or text for them. */
+/** Bytes, or text that stands for them. */
 type Printed = Buffer | string;
 type StepFields = Omit<Partial<StepResult>, 'stdout' | 'stderr'> & { stdout?: Printed; stderr?: Printed };
 
-/** A step that exited with 0 and printed nothing, unless said otherwise; the counts of bytes follow from what it printed. */
+/** A step that exited with 0 and printed nothing, unless given otherwise. The counts of bytes follow from the output. */
 export function aStepResult({ stdout = '', stderr = '', ...more }: StepFields = {}): StepResult {
   const [out, err] = [Buffer.from(stdout), Buffer.from(stderr)];
   const usual = { outcome: { kind: 'exited', code: 0 }, stdoutCut: false, stderrCut: false } as const;
@@ -39,7 +39,7 @@ export const aRequest = (more: Partial<RunRequest> = {}): RunRequest => ({
   ...more,
 });
 
-/** A ready node that has told nothing of itself. */
+/** A ready node that has reported nothing yet. */
 export const aNode = (more: Partial<NodeSummary> = {}): NodeSummary =>
   NodeSummary.parse({
     ...{ name: 'a', endpoint: 'unix:///a', state: 'ready', cordoned: 'no', why: 'not probed yet' },

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 
 /**
- * An authority of its own, with a server's certificate for 127.0.0.1 and a client's: ca.pem, server.pem, cert.pem and their
- * keys. With `expired` the server's and the client's were good for a day in 2020.
+ * Makes a certificate authority with a server's certificate for 127.0.0.1 and a client's: ca.pem, server.pem, cert.pem and their
+ * keys. With `expired`, the server's and the client's certificates were valid for one day in 2020.
  */
 export async function certificates(folder: string, { expired = false } = {}): Promise<void> {
   await mkdir(folder, { recursive: true });
@@ -18,7 +18,7 @@ export async function certificates(folder: string, { expired = false } = {}): Pr
     await writeFile(at('extensions'), extensions);
     const files = ['-in', at('request.pem'), '-out', at(`${name}.pem`), '-extfile', at('extensions')];
     if (expired) {
-      // x509 knows no day but those to come.
+      // x509 can't set a start date in the past
       await writeFile(at('index'), '');
       await writeFile(at('authority'), authority(at('index'), at('serial')));
       const dates = ['-startdate', '20200101000000Z', '-enddate', '20200102000000Z'];

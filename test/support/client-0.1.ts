@@ -1,4 +1,4 @@
-/** How the client of release 0.1 reads a result: kept as it was, so that what is answered today is still read by it. */
+/** The client of release 0.1 as it read a result, unchanged: it proves that this client can read today's answers. */
 
 type Json = Record<string, unknown>;
 interface StepAnswer extends Json {
@@ -31,7 +31,7 @@ function stepOf(answer: StepAnswer): Json {
   };
 }
 
-/** The `result` of an API's answer, as that client hands it on. */
+/** Returns the `result` of an API's answer as that client did. */
 export function resultByClient01(result: unknown): Json {
   const { steps, changes, ...rest } = result as ResultAnswer;
   return {
@@ -49,7 +49,7 @@ export function resultByClient01(result: unknown): Json {
   };
 }
 
-/** The document of `run --json`, as a program of that time reads it: files are always in base64. */
+/** Reads the document of `run --json` as a program of that time did: files are always in base64. */
 export function resultPrinted01(printed: unknown): Json {
   const { changes, ...rest } = printed as ResultAnswer;
   const files = changes.files.map((file) => ({ ...file, encoding: 'base64' as const }));

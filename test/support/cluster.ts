@@ -36,7 +36,7 @@ export function wanted(more: Partial<Wanted> = {}): Wanted {
   return { image: 'a', pool: 'a', memory: 512 * MiB, cpus: 1, idleMemory, constraints: [], ...more };
 }
 
-/** A node of any kind, in any state. Sizes are MiB. */
+/** A node of any kind, in any state. Sizes are in MiB. */
 interface Described {
   architecture: 'amd64' | 'arm64';
   zone: string;
@@ -51,7 +51,7 @@ interface Described {
   images: string[];
   idle: number;
   heldFor: string | undefined;
-  /** Of a swarm: its largest machine in use, and of all. */
+  /** Memory of a swarm's largest machine in use, and of all its machines. */
   machines: { largest: number; ofAll: number } | undefined;
 }
 
@@ -112,7 +112,7 @@ function build(nodes: readonly Described[]): Cluster {
   return cluster;
 }
 
-/** Fleets with so many nodes; the description is what a failure shows. */
+/** Arbitrary fleets with a number of nodes in these bounds. A failure shows the description. */
 export const anyCluster = (minLength: number, maxLength: number): fc.Arbitrary<() => Cluster> =>
   fc
     .array(anyNode, { minLength, maxLength, size: 'max' })

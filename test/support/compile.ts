@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
-/** One of the C programs of this folder by its name: static, so that it runs in any sandbox. */
+/** Builds a C program of this folder by its name. It is static, so that it runs in any sandbox. */
 export async function staticProgram(name: string): Promise<Buffer> {
   const folder = await mkdtemp(join(tmpdir(), 'katafleet-compile-'));
   try {

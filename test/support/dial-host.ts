@@ -28,10 +28,10 @@ const mac = (key: Uint8Array, version: number, who: 'task' | 'host', ...parts: U
   createHmac('sha256', key)
     .update(Buffer.concat([Buffer.from(`katafleet dial ${version} ${who}\0`), ...parts]))
     .digest();
-/** What of a CHALLENGE a version's proofs vouch for. */
+/** Returns the part of a CHALLENGE that the proofs of a version cover. */
 const asked = (version: number, sent: Uint8Array): Uint8Array => sent.subarray(version > 1 ? headerBytes : headerBytes + 8);
 
-/** What an ANSWER says, and whether its sender knows the key. */
+/** The fields of an ANSWER, and whether its sender knows the key. */
 export interface Answer {
   readonly version: number;
   readonly nonce: Buffer;
@@ -40,7 +40,7 @@ export interface Answer {
   readonly payload: Buffer;
 }
 
-/** An ANSWER's payload to this CHALLENGE. */
+/** Reads an ANSWER's payload; `sent` is the CHALLENGE before it. */
 export function readAnswer(payload: Buffer, key: Uint8Array, sent: Uint8Array): Answer {
   const names: string[] = [];
   let at = 38;
@@ -55,7 +55,7 @@ export function readAnswer(payload: Buffer, key: Uint8Array, sent: Uint8Array): 
   return { version, nonce: payload.subarray(6, 38), names, proves, payload };
 }
 
-/** To this ANSWER, which came upon this CHALLENGE. */
+/** Returns the WELCOME to this ANSWER; `sent` is the CHALLENGE before it. */
 export function welcome(
   key: Uint8Array,
   answer: Pick<Answer, 'version' | 'nonce' | 'payload'>,
@@ -77,12 +77,12 @@ export interface CallOptions {
   readonly onStarted?: () => void;
 }
 
-/** One connection that a supervisor made. Also the stream of its protocol: ALIVE is taken out and counted. */
+/** One connection from a supervisor. It is also the stream of the protocol: it takes ALIVE out and counts it. */
 export class Caller extends Duplex {
   readonly socket: Socket;
   readonly key: Uint8Array;
   readonly nonce = randomBytes(32);
-  /** The CHALLENGE that it got, or is to get. */
+  /** The CHALLENGE that it sends, or has sent. */
   asked = challenge(this.nonce);
   alive = 0;
   #bytes = Buffer.alloc(0);
@@ -128,12 +128,12 @@ export class Caller extends Duplex {
     while (!condition()) await new Promise<void>((resolve) => (this.#wake = resolve));
   }
 
-  /** Resolves when the supervisor has left. */
+  /** Resolves when the supervisor has closed the connection. */
   left(): Promise<void> {
     return this.#until(() => this.#over);
   }
 
-  /** Resolves when it has said ALIVE so often since now. */
+  /** Resolves when the supervisor has sent this many more ALIVE, or has closed the connection. */
   heartbeats(count: number): Promise<void> {
     const enough = this.alive + count;
     return this.#until(() => this.alive >= enough || this.#over);
@@ -143,7 +143,7 @@ export class Caller extends Duplex {
     this.socket.write(Buffer.concat(frames));
   }
 
-  /** Its ANSWER to our CHALLENGE; undefined where it leaves instead. */
+  /** Sends a CHALLENGE and returns the ANSWER; undefined if the supervisor closes the connection. */
   async challenged(highest?: number): Promise<Answer | undefined> {
     this.asked = challenge(this.nonce, 1, highest);
     this.say(this.asked);
@@ -158,12 +158,12 @@ export class Caller extends Duplex {
     return readAnswer(answer.payload, this.key, this.asked);
   }
 
-  /** The whole handshake; `more` goes out in one piece with WELCOME. */
+  /** Does the whole handshake; sends `more` in one piece with WELCOME. */
   async admit(heartbeatMs = 1000, ...more: Uint8Array[]): Promise<Conversation> {
     return this.welcomed(await this.challenged(), heartbeatMs, ...more);
   }
 
-  /** Its end: who proved itself is welcome. */
+  /** Ends the handshake: sends WELCOME. Fails if the ANSWER does not prove the key. */
   welcomed(answer: Answer | undefined, heartbeatMs = 1000, ...more: Uint8Array[]): Conversation {
     if (!answer?.proves) throw new Error('the supervisor proves nothing');
     this.#proved = true;
@@ -172,7 +172,7 @@ export class Caller extends Duplex {
     return new Conversation(this);
   }
 
-  /** Admits, greets, opens. */
+  /** Does the handshake, reads HELLO and sends OPEN. */
   async open(heartbeatMs?: number, lifetimeMs = 60_000): Promise<Conversation> {
     const conversation = await this.admit(heartbeatMs);
     await conversation.hello();
@@ -205,7 +205,7 @@ export function opening(lifetimeMs = 60_000): Buffer {
   return encodeOpen({ ...user, lifetimeMs, filesBack, fileBack, bytesBack });
 }
 
-/** A host that supervisors dial: a plain listener, whose every word the test says itself. */
+/** A host that supervisors dial: a plain listener. The test decides every frame that it sends. */
 export class DialHost {
   readonly key: Uint8Array;
   readonly #server: Server;
@@ -234,12 +234,12 @@ export class DialHost {
     return (this.#server.address() as AddressInfo).port;
   }
 
-  /** How many have called so far. */
+  /** How many connections there were so far. */
   get calls(): number {
     return this.#all.length;
   }
 
-  /** The next that calls. */
+  /** Resolves with the next connection. */
   async caller(): Promise<Caller> {
     for (;;) {
       const caller = this.#callers.shift();

@@ -17,22 +17,22 @@ import {
 import { encodeFrame, type Frame, FrameReader } from '../../src/protocol/frames.ts';
 
 export const aliveFrame = encodeFrame(dialFrame.alive);
-/** The contract's example. */
+/** The key of the protocol page's example. */
 export const someKey = Buffer.from(Array.from({ length: 32 }, (_, at) => at));
 export const someTask: Identity = { service: 'pool', secret: 'k-1', task: 'task-1', node: 'node-1' };
 export const someNonce = Buffer.alloc(32, 0xbb);
-/** That of a supervisor which speaks version 2 and was not offered it. */
+/** The nonce of a supervisor that speaks version 2 and was not offered it. */
 export const sentinelNonce = Buffer.from(`${'bb'.repeat(24)}${Buffer.from('KATA').toString('hex')}00000002`, 'hex');
 export const payloadOf = (frame: Buffer): Buffer => frame.subarray(5);
 
-/** The supervisor's end of a connection, word by word: what it says is the test's to decide. */
+/** The supervisor's end of a connection. The test decides every frame that it sends. */
 export class Dialer {
   readonly socket: Socket;
   readonly #reader = new FrameReader();
   readonly #frames: Frame[] = [];
   #over = false;
   #wake: (() => void) | undefined;
-  /** Resolves when the host has closed, or reset. */
+  /** Resolves when the host has closed or reset the connection. */
   readonly closed: Promise<void>;
 
   private constructor(socket: Socket) {
@@ -59,7 +59,7 @@ export class Dialer {
     return new Dialer(socket);
   }
 
-  /** The host's next frame; undefined when it has closed. */
+  /** Returns the host's next frame; undefined if the host has closed the connection. */
   async next(): Promise<Frame | undefined> {
     while (this.#frames.length === 0 && !this.#over) {
       await new Promise<void>((resolve) => {
@@ -83,7 +83,7 @@ export class Dialer {
     return decodeWelcome(await this.#expect(dialFrame.welcome));
   }
 
-  /** Why the host refused; it has closed then. */
+  /** Returns why the host refused the connection. Waits until the host has closed it. */
   async refused(): Promise<Refusal> {
     const { why } = decodeRefused(await this.#expect(dialFrame.refused));
     await this.closed;
@@ -91,7 +91,7 @@ export class Dialer {
     return why;
   }
 
-  /** The whole handshake, as a supervisor does it; resolves with WELCOME, whose proof was checked. */
+  /** Does the whole handshake as a supervisor does, checks the host's proof, and returns WELCOME. */
   async prove(identity: Partial<Identity> = {}, key: Buffer = someKey, version?: number): Promise<Welcome> {
     const { nonce } = await this.challenge();
     const answer = encodeAnswer(key, nonce, someNonce, { ...someTask, ...identity }, version);
@@ -101,7 +101,7 @@ export class Dialer {
     return welcome;
   }
 
-  /** Answers with what may not be true; what comes of it is to be read. */
+  /** Sends an ANSWER that may be false, and leaves the host's reply unread. */
   async claim(identity: Partial<Identity> = {}, key: Buffer = someKey, said = { nonce: someNonce, version: 2 }): Promise<void> {
     const { nonce } = await this.challenge();
     this.socket.write(encodeAnswer(key, nonce, said.nonce, { ...someTask, ...identity }, said.version));

@@ -4,13 +4,13 @@ import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sanitized } from './supervisor.ts';
 
-/** The names that a swarm's templates give a task. */
+/** The names that the templates of a swarm give to a task. */
 export const names = { KATAFLEET_SERVICE: 'service', KATAFLEET_SECRET: 'secret-1', KATAFLEET_TASK: 'task', KATAFLEET_NODE: 'node' };
 
-/** PID 1 of its namespace, as in a container. */
+/** Makes a command PID 1 of a namespace, as in a container. */
 export const contained = ['unshare', '--pid', '--fork', '--kill-child', '--mount-proc'];
 
-/** A real supervisor that dials. */
+/** A real supervisor that dials a host. */
 export class Dialler {
   readonly child: ChildProcess;
   readonly folder: string;
@@ -30,7 +30,7 @@ export class Dialler {
     this.exit = once(this.child, 'close').then(([code]) => code as number | null);
   }
 
-  /** Dials these addresses, with this key in its secret's file. `before` ends in becoming it. */
+  /** Starts a supervisor that dials these addresses, with this key in its secret file. `before` is a command that executes it. */
   static async start(
     to: string | number,
     key: Uint8Array,

@@ -14,7 +14,7 @@ export function jobOf(
   return checkJob(aRequest({ image, steps: [{ argv }], profile: { memory, cpus } }), Placing.parse(placing));
 }
 
-/** A dispatcher over nodes in memory, all of them ready, with a record of what it wrote down. */
+/** Returns a dispatcher over ready nodes in memory, and the list of what it recorded. */
 export async function dispatching(names: string[], options: Partial<DispatcherOptions> & FakeFleetOptions = {}) {
   const fakes = fakeFleet(names, options);
   const book: string[] = [];
@@ -36,7 +36,7 @@ export async function dispatching(names: string[], options: Partial<DispatcherOp
   });
   await fakes.fleet.open();
   const nodeOf = () => names.find((name) => fakes.driver(name).holding > 0) ?? '';
-  /** As a node that a power cut took: its streams break, its calls fail, and its health has noticed. */
+  /** Makes a node look powered off: its streams break, its calls fail, and its health check has noticed. */
   const lose = async (name: string) => {
     fakes.driver(name).faults = { unreachable: true };
     await fakes.look(name, 3);

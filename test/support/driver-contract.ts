@@ -7,7 +7,7 @@ import type { Driver } from '../../src/drivers/contract.ts';
 import { Conversation } from '../../src/protocol/conversation.ts';
 import { encodeFrame, hostFrame } from '../../src/protocol/frames.ts';
 
-/** What every driver promises, the fake one too. The image must be on the node. */
+/** The tests that every driver must pass, the fake one too. The image must be on the node. */
 export function driverContract(name: string, open: () => Driver, image: string): void {
   describe(`driver contract: ${name}`, () => {
     let driver: Driver;

@@ -3,7 +3,7 @@ import { hostname } from 'node:os';
 import type { Katafleet, RunRequest } from '../../src/app/library.ts';
 import { sh, stderr, stdout } from './fleet.ts';
 
-/** Prints what a program finds around it, a line `name=value` for each fact. */
+/** A program that prints its environment, one line `name=value` for each fact. */
 const look = `
 say() { echo "$1=$(tr -s ' \\t\\n' ' ' | sed 's/ $//')"; }
 getent ahosts localhost | cut -d' ' -f1 | sort -u | say localhost
@@ -68,7 +68,7 @@ int main(void) {
 C
 gcc p.c -o p -pthread && ./p`;
 
-/** What a program finds around it, alike on every driver. `foreign` is an image that nobody made for katafleet, with a shell. */
+/** Tests that a program finds the same environment on every driver. `foreign` is an image that katafleet did not make, with a shell. */
 export function environmentFacts(driver: string, fleet: () => Katafleet, foreign?: string): void {
   describe(`a program’s surroundings: ${driver}`, () => {
     const facts = async (request: Partial<RunRequest> = {}): Promise<Record<string, string>> => {

@@ -3,8 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 const everyMs = 50;
 
 /**
- * What `look` finds, as soon as it finds something. @throws when it has not after so many seconds, with what it said last:
- * a look that throws says what is still missing
+ * Calls `look` until it does not throw, and returns its value. The error that `look` throws says what is still missing.
+ * @throws an error with that one as its cause, after this many seconds
  */
 export async function eventually<T>(what: string, seconds: number, look: () => Promise<T>): Promise<T> {
   const until = performance.now() + seconds * 1000;

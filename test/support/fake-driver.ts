@@ -9,27 +9,27 @@ import { encodeFrame, FrameReader, hostFrame, maxPayload, supervisorFrame } from
 import { decodeExec, type Execution } from '../../src/protocol/requests.ts';
 import { PayloadWriter } from '../../src/protocol/wire.ts';
 
-/** What goes wrong on purpose. */
+/** Faults that a test sets. */
 export interface Faults {
-  /** Creates that fail before one succeeds. */
+  /** This many creates fail before one succeeds. */
   failCreates?: number;
-  /** Says no word at all. */
+  /** Supervisors send nothing. */
   mute?: boolean;
-  /** Removals are refused. */
+  /** Removals fail. */
   failRemoves?: boolean;
-  /** As a node that is down. */
+  /** The node is down. */
   unreachable?: boolean;
-  /** Takes every call and answers none, until it is disconnected. */
+  /** Calls get no answer until the driver is disconnected. */
   hang?: boolean;
-  /** What it says in place of an answer. */
+  /** Calls fail with this error. */
   probeError?: KatafleetError;
-  /** Sandboxes that die when OPEN comes. */
+  /** This many sandboxes die when they get OPEN. */
   dieOnOpen?: number;
-  /** An archive can't be had of it. */
+  /** Exports of images fail. */
   failExports?: boolean;
-  /** Creates that never come, until they are aborted: as where a swarm has no room. */
+  /** Creates that match never end until they are aborted, as in a swarm without room. */
   stall?: (spec: SandboxSpec) => boolean;
-  /** Bytes that its sandboxes may have by their limits, idle or not; beyond it creates find no room. */
+  /** Memory for its sandboxes, idle or not, bytes. A create beyond it finds no room. */
   room?: number;
 }
 
@@ -74,9 +74,9 @@ export function fakeMachine(name: string, more: Partial<Machine> = {}): Machine 
 const [exited, killed] = [0, 4];
 
 /**
- * A node in memory. Its supervisors echo the command on stdout and exit with 0, with some exceptions: `exit N` exits with
- * N, `hold` runs until {@link FakeDriver.letGo} or a KILL, `print N` prints N bytes, `give N` gives back a file of N bytes, and `announce N` announces one and
- * sends nothing of it. Faults can be set at any time.
+ * A node in memory. Its supervisors print the command on stdout and exit with 0, with some exceptions: `exit N` exits with N, `hold`
+ * runs until {@link FakeDriver.letGo} or a KILL, `print N` prints N bytes, `give N` sends a file of N bytes back, and `announce N`
+ * announces such a file and sends none of its bytes. A test can set faults at any time.
  */
 export class FakeDriver implements Driver {
   readonly kind = 'engine';
@@ -84,28 +84,28 @@ export class FakeDriver implements Driver {
   readonly containers = new Map<string, { spec: Pick<SandboxSpec, 'labels'>; end: Duplex; running: boolean; memory: number }>();
   faults: Faults = {};
   fingerprint: Fingerprint = fakeFingerprint;
-  /** Names of the images that it has; any other can be prepared too, but nobody knows it has them. */
+  /** Names of its images. Any other image can be prepared too, but the inventory does not show it. */
   tags: string[] = ['any:latest'];
-  /** In place of what {@link tags} says. */
+  /** Replaces the inventory that follows from {@link tags}. */
   inventory: NodeImage[] | undefined;
   created = 0;
   probes = 0;
   imports = 0;
-  /** Creates that were told never to come. */
+  /** How many creates {@link Faults.stall} holds back. */
   stalled = 0;
-  /** What its containers show that ended. */
+  /** Exit code of its ended containers. */
   exitCode: number | undefined = 137;
-  /** Whether sandboxes that break off do so because their machine was silent. */
+  /** Whether a broken stream counts as the silence of its machine. */
   silent = false;
   starts: number | undefined;
   machines: (() => Promise<Machine[]>) | undefined;
   setAvailability: ((machine: string, availability: Machine['availability']) => Promise<void>) | undefined;
   troubles: ((image: string, limits: SandboxLimits) => Promise<string[]>) | undefined;
-  /** The machines behind it, if {@link asSwarm} was called; sandboxes go to the first that takes any. */
+  /** The machines behind it, if {@link asSwarm} was called. A sandbox goes to the first machine that takes any. */
   standing: Machine[] = [];
-  /** How often it was asked for them. */
+  /** How often the machines were listed. */
   asked = 0;
-  /** Commands that were begun, in their order. */
+  /** Commands that began, in their order. */
   readonly executed: string[] = [];
   readonly removedImages: string[] = [];
   readonly #held = new Set<() => void>();
@@ -116,7 +116,7 @@ export class FakeDriver implements Driver {
     this.endpoint = endpoint;
   }
 
-  /** From now on it is a swarm's manager; its memory and CPUs are those of the machines that take sandboxes when it is probed. */
+  /** Makes it a swarm's manager. A probe then shows the memory and CPUs of the machines that take sandboxes. */
   asSwarm(...machines: Machine[]): void {
     this.standing = machines;
     this.machines = async () => {
@@ -154,7 +154,7 @@ export class FakeDriver implements Driver {
 
   forget(): void {}
 
-  /** As an engine that answers, or not. */
+  /** Answers, or fails or hangs, as the faults say. */
   async #answer(): Promise<void> {
     if (this.faults.hang) await new Promise<void>((_resolve, reject) => this.#hanging.add(reject));
     if (this.faults.probeError) throw this.faults.probeError;
@@ -235,7 +235,7 @@ export class FakeDriver implements Driver {
     });
   }
 
-  /** Answers with what ends it early, where it holds. */
+  /** Runs a command. Returns what ends it early, if the command holds. */
   #exec(end: Duplex, { step, argv, collect }: Execution): (() => void) | undefined {
     const said = argv.join(' ');
     this.executed.push(said);
@@ -275,12 +275,12 @@ export class FakeDriver implements Driver {
     end.write(encodeFrame(supervisorFrame.collected, counts.u32(0).done()));
   }
 
-  /** Commands that hold. */
+  /** How many commands hold. */
   get holding(): number {
     return this.#held.size;
   }
 
-  /** Ends the command that has held the longest, or all. */
+  /** Ends the command that has held the longest, or all of them. */
   letGo(which: 'one' | 'all' = 'all'): void {
     for (const goOn of [...this.#held]) {
       goOn();
@@ -288,7 +288,7 @@ export class FakeDriver implements Driver {
     }
   }
 
-  /** A container that another process, or an earlier one, left there. */
+  /** Adds a container that another process, or an earlier one, left on the node. */
   plant(id: string, labels: Readonly<Record<string, string>>, running = true): void {
     const [, end] = duplexPair();
     this.containers.set(id, { spec: { labels }, end, running, memory: 0 });
@@ -315,7 +315,7 @@ export class FakeDriver implements Driver {
     return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
   }
 
-  /** As an engine that has told of a change of its images. */
+  /** Reports a change of its images, as an engine does. */
   tellOfImages(): void {
     this.#imagesChanged?.();
   }
@@ -344,12 +344,12 @@ export class FakeDriver implements Driver {
     await Promise.race([this.#answer(), late]);
   }
 
-  /** Every container's stream breaks, as with the network. */
+  /** Breaks every container's stream, as a lost network does. */
   breakStreams(): void {
     for (const { end } of this.containers.values()) end.destroy();
   }
 
-  /** Streams are left to those who hold them. */
+  /** Fails the calls that hang. Leaves the streams open. */
   disconnect(): void {
     for (const reject of this.#hanging) reject(new KatafleetError('engine.unreachable', 'disconnected'));
     this.#hanging.clear();

@@ -6,15 +6,15 @@ import { FakeDriver } from './fake-driver.ts';
 
 export const MiB = 1024 ** 2;
 
-/** Long enough that no look happens by itself. */
+/** Long enough that no look happens by itself, ms. */
 const neverMs = 1e8;
 
 export interface FakeFleetOptions extends Partial<Omit<FleetOptions, 'nodes' | 'connect'>> {
-  /** By node, in place of what a plain node would have. */
+  /** Settings by node, instead of a plain node's. */
   settings?: Record<string, Partial<NodeSettings>>;
 }
 
-/** A fleet of nodes in memory; they are looked at only when the test says so. */
+/** A fleet of nodes in memory. It looks at them only when the test asks for it. */
 export function fakeFleet(names: readonly string[], { settings = {}, ...options }: FakeFleetOptions = {}) {
   const drivers = new Map(names.map((name) => [name, new FakeDriver(`fake://${name}`)]));
   const events: string[] = [];
@@ -49,7 +49,7 @@ export function fakeFleet(names: readonly string[], { settings = {}, ...options 
     driver,
     events,
     troubles,
-    /** Looks at a node so many times, one after another. */
+    /** Looks at a node this many times, one after another. */
     look: async (name: string, times = 1) => {
       for (let look = 0; look < times; look += 1) await fleet.node(name).check();
       return fleet.node(name).state;
@@ -66,6 +66,6 @@ export function imageOf(id: string, tags: string[], more: Partial<NodeImage> = {
   return { id: `sha256:${id}`, tags, digests: [], size: 1000, labels: {}, ...more };
 }
 
-/** An image that a recipe of ours made. */
+/** An image made from one of our recipes. */
 export const recipeImage = (id: string, tags: string[], recipe = 'gcc'): NodeImage =>
   imageOf(id, tags, { labels: { [labels.recipe]: recipe } });

@@ -7,14 +7,14 @@ import { Journal } from '../../src/store/journal.ts';
 import { aRequest } from './builders.ts';
 import { fakeFleet, type FakeFleetOptions, MiB } from './fake-fleet.ts';
 
-/** Runs over nodes in memory, written down in a journal, which may be a file that outlives the service. */
+/** A run service over nodes in memory, with a journal. The journal may be a file that outlives the service. */
 export async function fakeService(
   names: string[],
   options: Partial<DispatcherOptions> & FakeFleetOptions & { file?: string; before?: (fakes: ReturnType<typeof fakeFleet>) => void } = {},
 ) {
   const { file = ':memory:', before, ...rest } = options;
   const fakes = fakeFleet(names, rest);
-  before?.(fakes); // the nodes are looked at
+  before?.(fakes); // the nodes are probed after this
   const journal = Journal.open(file);
   const service = new RunService(
     journal,
@@ -30,7 +30,7 @@ export async function fakeService(
       }),
   );
   await fakes.fleet.open();
-  /** As a katafleet that is killed: nothing that it would still say reaches its journal. */
+  /** Ends it like a killed katafleet: nothing more reaches its journal. */
   const crash = async () => {
     journal.close();
     service.dispatcher.stop();

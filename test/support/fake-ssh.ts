@@ -1,4 +1,4 @@
-/** An `ssh` that connects nowhere: it runs the line here, and writes into the file LOG which connection it was called for. */
+/** An `ssh` that connects nowhere: it runs the line on this machine, and writes to the file LOG for which connection it was called. */
 export const fakeSsh = `#!/bin/sh
 words="$*" control= op=session
 while [ $# -gt 1 ]; do

@@ -2,7 +2,7 @@ import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 
-/** A port of loopback that nobody has now, below those that the kernel gives to whoever asks for any: nobody gets it meanwhile. */
+/** Returns a free loopback port below the kernel's ephemeral range, so that no other program gets it by chance. */
 export async function freePort(): Promise<number> {
   for (;;) {
     const port = randomInt(20_000, 32_000);

@@ -6,16 +6,16 @@ import { fileURLToPath } from 'node:url';
 
 const gateScript = fileURLToPath(new URL('../../scripts/node/katafleet-gate', import.meta.url));
 
-/** Ids of images as the recording docker's table has them. */
+/** Ids of images in the table of the recording docker. */
 export const images = {
   admitted: 'a'.repeat(64),
   adapted: 'ad'.repeat(32),
   foreign: 'f'.repeat(64),
-  /** Admitted by its name; its volumes are those of the rig. */
+  /** Its name is admitted; the rig sets its volumes. */
   voluminous: 'e0'.repeat(32),
   nameless: '0'.repeat(64),
 } as const;
-/** What the rig says is the node's own supervisor: a file that every machine has. */
+/** The path that the rig uses as the node's own supervisor: a file that every machine has. */
 export const installedSupervisor = '/bin/sh';
 /** A container with katafleet's label, and one without. */
 export const containers = { ours: 'c0'.repeat(32), foreign: 'fc'.repeat(32) } as const;
@@ -24,29 +24,29 @@ export interface Verdict {
   code: number | null;
   stdout: string;
   stderr: string;
-  /** Words of the call that was let through to docker; the gate's own questions are not among them. */
+  /** Words of the call that reached docker, without the gate's own questions. */
   admitted: string[] | undefined;
-  /** All that docker was asked, the gate's own questions too. */
+  /** All calls of docker, with the gate's own questions. */
   calls: string[][];
-  /** The environment that docker saw. */
+  /** The environment of docker. */
   environment: string[];
   logged: string;
 }
 
 export interface RigOptions {
-  /** Sandboxes that are there. */
+  /** How many sandboxes the node has. */
   sandboxes?: number;
-  /** What the engine says that it is: a version, or all that `docker version` prints. */
+  /** The engine's version, or the whole output of `docker version`. */
   release?: string;
   /** Whether the node has a supervisor of its own. */
   supervisor?: boolean;
-  /** Of the image {@link images.voluminous}, as docker's template prints them. */
+  /** Volumes of the image {@link images.voluminous}, as docker's template prints them. */
   volumes?: string;
-  /** What `docker info` warns of. */
+  /** The warning of `docker info`. */
   warning?: string;
 }
 
-/** What `docker version` prints, flat as up to 1.7 or in sections. */
+/** Returns the output of `docker version`: flat up to 1.7, else in sections. */
 function versionOf(release: string): string {
   if (release.includes('\n')) return release;
   if (/^1\.[0-7]\./.test(release))
@@ -57,7 +57,7 @@ function versionOf(release: string): string {
   return `Client:\n Version:           1.0.0\n\nServer:\n${engine}\n`;
 }
 
-/** katafleet-gate over a docker that writes down its words and runs nothing. */
+/** katafleet-gate over a docker that records its words and runs nothing. */
 export class GateRig implements Disposable {
   readonly folder = mkdtempSync(join(tmpdir(), 'katafleet-gate-'));
   readonly docker = join(this.folder, 'docker');
@@ -110,7 +110,7 @@ esac
     writeFileSync(this.config, [`DOCKER=${docker}`, `LOG=${this.#log}`, `SUPERVISOR=${own}`, 'LOAD=yes', ...config, ''].join('\n'));
   }
 
-  /** What the gate makes of `line`, under the shell given as a command and its first arguments. */
+  /** Runs the gate on `line`, under the shell given as a command and its first arguments. */
   ask(
     line: string | undefined,
     { shell = ['dash'], environment = {} }: { shell?: readonly string[]; environment?: NodeJS.ProcessEnv } = {},
@@ -144,7 +144,7 @@ esac
   }
 }
 
-/** The gate's own questions, which are asked before it decides. */
+/** The gate's own questions, which it asks before it decides. */
 export const gateQuestions =
   /^(version|info|images --no-trunc|ps -a|inspect -f \{\{(?:with|index) .*\}\} (?:[0-9a-f]{64}|katafleet-[a-z0-9-]+))$/;
 
@@ -152,7 +152,7 @@ const capabilities = ['SETUID', 'SETGID', 'SETPCAP', 'KILL', 'CHOWN', 'FOWNER', 
   .map((name) => `--cap-add ${name}`)
   .join(' ');
 const tmpfs = 'rw,exec,nosuid,nodev,size=33554432,nr_inodes=4096';
-/** What differs from release to release. */
+/** What differs between releases. */
 const byRelease = {
   '1.6.2': {
     pids: '',
@@ -189,7 +189,7 @@ const byRelease = {
 } as const;
 export type RigRelease = keyof typeof byRelease;
 
-/** The words of a run that the gate admits, as the ssh driver writes them for an engine of that release. */
+/** The words of a run that the gate admits, as the ssh driver sends them to an engine of that release. */
 export function sandboxRun(image: string = images.admitted, release: RigRelease = '1.6.2'): string[] {
   const its = byRelease[release];
   return (

@@ -5,9 +5,9 @@ import { makeRecords } from '../golden/records.ts';
 import { atExit } from './at-exit.ts';
 import { goldenFolder } from './golden.ts';
 
-/** Records that were written by one katafleet. */
+/** Records that one katafleet wrote. */
 export interface Records {
-  /** Whose they are, for the names of tests. */
+  /** Which katafleet wrote them, for the names of tests. */
   of: string;
   folder: () => Promise<string>;
 }
@@ -20,7 +20,7 @@ export function keptRecords(): Records[] {
     .sort((a, b) => (a.of < b.of ? -1 : 1));
 }
 
-/** The records of every release, and those that the code as it stands writes. */
+/** The records of every release, and those of the current code. */
 export function allRecords(): Records[] {
   return [...keptRecords(), { of: 'the code as it stands', folder: () => (made ??= makeInScratch()) }];
 }

@@ -3,13 +3,13 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-/** Where the records of each release lie, see README.md there. */
+/** The folder with the records of each release, see README.md there. */
 export const goldenFolder = fileURLToPath(new URL('../golden/', import.meta.url));
 
-/** Bytes beyond this size are told by their hash. */
+/** More bytes than this are compared by their hash. */
 const mostInline = 4_096;
 
-/** Bytes that an expectation tells by their hash. */
+/** Bytes that an expectation compares by their hash. */
 class Digest {
   readonly sha256: string;
   readonly length: number;
@@ -24,7 +24,7 @@ class Digest {
 const absent = Symbol('absent');
 const hashOf = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
 
-/** An expectation as JSON: bytes, bigints and fields that are undefined keep what they are. */
+/** Writes an expectation as JSON; bytes, bigints and undefined fields keep their type. */
 export function goldenJson(value: unknown): string {
   const tagged = function (this: unknown, key: string, said: unknown): unknown {
     const own = (this as Record<string, unknown>)[key]; // before a Buffer's own toJSON
@@ -50,7 +50,7 @@ export function readExpectation(file: string): unknown {
   });
 }
 
-/** The actual value says all that is expected; objects may have more fields, which younger releases added. */
+/** Fails if the actual value lacks something expected. Objects may have more fields, which later releases added. */
 export function assertHolds(actual: unknown, expected: unknown, where: string): void {
   if (expected === absent) {
     assert.equal(actual, undefined, where);

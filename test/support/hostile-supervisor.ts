@@ -3,7 +3,7 @@ import { Conversation } from '../../src/protocol/conversation.ts';
 import { encodeFrame, supervisorFrame } from '../../src/protocol/frames.ts';
 import { PayloadWriter } from '../../src/protocol/wire.ts';
 
-/** Frames as a supervisor in hostile hands may send them: well formed, and nothing more. */
+/** Frames that a hostile supervisor may send: they are well formed, and nothing more. */
 export const frames = {
   dir: (path: Uint8Array, seconds = 1n) =>
     encodeFrame(supervisorFrame.dir, new PayloadWriter().u8(1).u32(0o755).i64(seconds).u32(0).str(path).done()),
@@ -18,7 +18,7 @@ export const frames = {
     encodeFrame(supervisorFrame.fail, new PayloadWriter().u8(reason).u32(errno).str(message).str(path).done()),
 };
 
-/** A path of 4,090 bytes that are no UTF-8, told apart by a number. */
+/** A path of 4,090 bytes that are not UTF-8; the number makes it unique. */
 export function longPath(number: number): Buffer {
   const bytes = Buffer.alloc(4_090, 0xff);
   for (let at = 255; at < bytes.length; at += 256) bytes[at] = 0x2f;
@@ -26,7 +26,7 @@ export function longPath(number: number): Buffer {
   return bytes;
 }
 
-/** A conversation with one that sends these frames, without an end where there are no end of them, as fast as they are read. */
+/** A conversation with a supervisor that sends these frames as fast as they are read, which may be endless. */
 export function saying(sent: Iterable<Uint8Array>): Conversation {
   const frames = sent[Symbol.iterator]();
   return new Conversation(

@@ -1,4 +1,4 @@
-// A katafleet that is to be killed: tests a kata once and says how far it is. Arguments: folder, kata, hang|answer.
+// A katafleet for a test to kill: tests a kata once and prints its progress. Arguments: folder, kata, hang|answer.
 import { created, file, result } from './katas.ts';
 import { Katas } from '../../src/katas/store.ts';
 

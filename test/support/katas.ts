@@ -62,7 +62,7 @@ interface TestStore {
   dispose(): Promise<void>;
 }
 
-/** A store in a folder of its own, whose runs are scripted; requests are kept. */
+/** A store in a folder of its own, with scripted runs; it keeps the requests. */
 export async function testStore(options: Partial<KatasOptions> = {}): Promise<TestStore> {
   const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'katafleet-katas-')));
   const requests: RunRequest[] = [];
@@ -85,13 +85,13 @@ export async function testStore(options: Partial<KatasOptions> = {}): Promise<Te
     script,
     dispose: async () => {
       await katas.close();
-      // A git of a katafleet that was killed may write there for a moment yet.
+      // A git process of a killed katafleet may write there for a moment longer.
       await rm(folder, { recursive: true, force: true, maxRetries: 10 });
     },
   };
 }
 
-/** What git says of a repository. */
+/** Returns git's output for a repository. */
 export async function git(repository: string, ...args: string[]): Promise<string> {
   const { stdout } = await promisify(execFile)('git', [...gitSettings, `--git-dir=${repository}`, ...args], {
     env: gitEnvironment(),

@@ -11,24 +11,24 @@ import type { Said } from './said.ts';
 
 const script = fileURLToPath(new URL('../../scripts/testbed', import.meta.url));
 const project = fileURLToPath(new URL('../../', import.meta.url));
-/** Sockets lie below it, whose paths may have 107 bytes. */
+/** The folder of the machines. Keep its path short: a socket's path has at most 107 bytes. */
 const folder = process.env['TESTBED_MACHINES'] ?? mkdtempSync('/tmp/kfm-');
 const env = { ...process.env, TESTBED_MACHINES: folder };
-/** Machines of a folder that was named stay, and are taken as they are: a test that failed is tried again in minutes. */
+/** Keeps the machines if TESTBED_MACHINES names the folder, and reuses them: a repeated test then starts within minutes. */
 const stay = process.env['TESTBED_MACHINES'] !== undefined;
-/** How long a machine may take until its last unit is up, s: it is 2 to 10 times slower than this one. */
+/** How long a machine may take until its last unit is up, s. A machine is 2 to 10 times slower than this one. */
 const bootSeconds = 900;
 
 type Input = string | Buffer | Readable;
 
-/** A command that may take hours, its output as text; `told` gets that as it comes. */
+/** Runs a command that may take hours; returns its output as text, and copies it to `told` while it comes. */
 async function run(words: readonly string[], input: Input = '', told?: NodeJS.WritableStream): Promise<Said> {
   const child = spawn(script, ['machine', ...words], { env, stdio: 'pipe' });
   const said: Said = { code: null, stdout: '', stderr: '' };
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => (said.stdout += chunk));
   child.stderr.setEncoding('utf8').on('data', (chunk: string) => (said.stderr += chunk));
   if (told) for (const stream of [child.stdout, child.stderr]) stream.pipe(told, { end: false });
-  child.stdin.on('error', () => undefined); // a command that ends without reading it
+  child.stdin.on('error', () => undefined); // the command may end without reading its input
   if (input instanceof Readable) input.pipe(child.stdin);
   else child.stdin.end(input);
   [said.code] = (await once(child, 'close')) as [number | null];
@@ -37,7 +37,7 @@ async function run(words: readonly string[], input: Input = '', told?: NodeJS.Wr
 
 const machines = new Map<string, Promise<Machine>>();
 
-/** An ordinary machine of scripts/testbed, shared by the tests of a process, and gone with it. */
+/** An ordinary machine of scripts/testbed. The tests of a process share it; it is removed when the process ends. */
 export class Machine {
   readonly name: string;
 
@@ -45,7 +45,7 @@ export class Machine {
     this.name = name;
   }
 
-  /** Made and booted at the first call. `packages` are Debian's, on its disk before it boots. */
+  /** Returns the machine; makes and boots it at the first call. `packages` are Debian packages, installed before it boots. */
   static get(name: string, packages: readonly string[] = []): Promise<Machine> {
     const made = machines.get(name) ?? Machine.#up(name, packages);
     machines.set(name, made);
@@ -67,7 +67,7 @@ export class Machine {
     return machine;
   }
 
-  /** A command in it, as root or as somebody else; `told` gets its output as it comes. */
+  /** Runs a command in it, as root or another user; copies the output to `told` while it comes. */
   on(
     words: readonly string[],
     { user = 'root', input = '', told }: { user?: string; input?: Input; told?: NodeJS.WritableStream } = {},
@@ -75,20 +75,20 @@ export class Machine {
     return run(['sh', user === 'root' ? this.name : `${user}@${this.name}`, ...words], input, told);
   }
 
-  /** A script of bash that must end well; answers what it prints. */
+  /** Runs a bash script that must succeed; returns its output. */
   async sh(text: string, user = 'root'): Promise<string> {
     const { code, stdout, stderr } = await this.on(['bash', '-euo', 'pipefail', '-c', text], { user });
     assert.equal(code, 0, `${text} on ${this.name}: ${stderr}${stdout}`);
     return stdout;
   }
 
-  /** Copies files of the project into a folder of it, by their paths in the project. */
+  /** Copies files of the project into a folder of it; paths are relative to the project. */
   async put(files: readonly string[], into: string): Promise<void> {
     const { code, stderr } = await run(['put', this.name, ...files.map((file) => join(project, file)), into]);
     assert.equal(code, 0, stderr);
   }
 
-  /** A power cut, and boot with the disk as that left it. */
+  /** Cuts the power and boots again with the same disk. */
   async cutPower(): Promise<void> {
     for (const verb of ['kill', 'start']) {
       const { code, stderr } = await run([verb, this.name]);
@@ -97,7 +97,7 @@ export class Machine {
     await this.booted();
   }
 
-  /** Until systemd has done all that it does at boot. */
+  /** Waits until systemd has finished the boot. */
   async booted(): Promise<void> {
     await eventually(`${this.name} is up`, bootSeconds, async () => {
       const state = (await this.on(['systemctl', 'is-system-running', '--wait'])).stdout.trim();
@@ -105,7 +105,7 @@ export class Machine {
     });
   }
 
-  /** Its engine's socket on this machine, forwarded by ssh until the process ends or the function answered is called. */
+  /** Forwards its engine's socket to this machine by ssh, until the process ends or the returned function is called. */
   async engine(): Promise<{ endpoint: string; close: () => void }> {
     const socket = join(folder, this.name, `engine-${process.pid}.sock`);
     rmSync(socket, { force: true });

@@ -1,7 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import type { Clock, Timer } from '../../src/base/clock.ts';
 
-/** Time that passes when a test says so. */
+/** A clock that a test moves on. */
 export class ManualClock implements Clock {
   readonly #waiting = new Map<symbol, { at: number; call: () => void }>();
   #now = 0;
@@ -16,12 +16,12 @@ export class ManualClock implements Clock {
     return { cancel: () => void this.#waiting.delete(id) };
   }
 
-  /** How many wait to be called. */
+  /** How many calls are waiting. */
   get waiting(): number {
     return this.#waiting.size;
   }
 
-  /** Second by second, each with a turn of the event loop. */
+  /** Moves on second by second, each with a turn of the event loop. */
   async pass(seconds: number): Promise<void> {
     for (let second = 0; second < seconds; second += 1) {
       this.jump(1_000);
@@ -29,7 +29,7 @@ export class ManualClock implements Clock {
     }
   }
 
-  /** At once, as for a process that stood still: who waits is called late, and once. */
+  /** Moves on at once, as in a process that stood still: each waiting call comes late, and once. */
   jump(ms: number): void {
     this.#now += ms;
     for (const [id, { at, call }] of [...this.#waiting]) {

@@ -4,7 +4,7 @@ import { eventually } from './eventually.ts';
 
 const groups = '/sys/fs/cgroup';
 
-/** A control group that bounds memory, for processes that a test starts in it. */
+/** A control group with a memory limit, for processes that a test starts in it. */
 export class MemoryGroup implements AsyncDisposable {
   readonly #folder: string;
 
@@ -12,7 +12,7 @@ export class MemoryGroup implements AsyncDisposable {
     this.#folder = folder;
   }
 
-  /** Of version 1 or 2; undefined where none can be made. */
+  /** Makes a group of version 1 or 2; undefined if neither is possible. */
   static make(bytes: number): MemoryGroup | undefined {
     for (const [base, file] of [
       [join(groups, 'memory'), 'memory.limit_in_bytes'],
@@ -22,30 +22,30 @@ export class MemoryGroup implements AsyncDisposable {
       try {
         mkdirSync(folder);
       } catch {
-        continue; // not this version, or not for us
+        continue; // this version is not mounted, or we may not use it
       }
       try {
         writeFileSync(join(folder, file), String(bytes));
         return new MemoryGroup(folder);
       } catch {
-        rmdirSync(folder); // a group that bounds no memory
+        rmdirSync(folder); // the group can't limit memory
       }
     }
     return undefined;
   }
 
-  /** What starts a command in it. */
+  /** The words that start a command in it. */
   get command(): string[] {
     return ['sh', '-c', 'echo $$ > "$0" && exec "$@"', join(this.#folder, 'cgroup.procs')];
   }
 
-  /** Whether a process of it lives. */
+  /** Whether it has a living process. */
   get lives(): boolean {
     return readFileSync(join(this.#folder, 'cgroup.procs'), 'utf8') !== '';
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    // The kernel takes its time to see that a group is empty.
+    // The kernel takes a moment to see that a group is empty.
     await eventually('the control group is empty', 10, () => {
       rmdirSync(this.#folder);
       return Promise.resolve();

@@ -1,7 +1,7 @@
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 
-/** What a DNS server was asked: RFC 1035, one question. */
+/** A question to a DNS server (RFC 1035). */
 export interface Question {
   readonly id: number;
   readonly name: string;
@@ -11,7 +11,7 @@ export interface Question {
 
 const headerBytes = 12;
 
-/** An A record for the name that was asked. */
+/** An A record for the name in the question. */
 export const record = (address: string): Buffer =>
   Buffer.concat([Buffer.from([0xc0, headerBytes, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]), Buffer.from(address.split('.').map(Number))]);
 
@@ -22,7 +22,7 @@ export function answer({ id, bytes }: Question, records: readonly Buffer[], { fl
   return Buffer.concat([header, bytes, ...records]);
 }
 
-/** A DNS server whose every datagram the test says itself. */
+/** A DNS server. The test decides every datagram that it sends. */
 export class NameServer {
   readonly questions: Question[] = [];
   readonly #socket = createSocket('udp4');
@@ -39,7 +39,7 @@ export class NameServer {
     });
   }
 
-  /** Listens at DNS's own port of an address of this machine's, 127.x.y.z for instance. */
+  /** Listens at DNS's port of an address of this machine, such as 127.x.y.z. */
   static async listen(address: string, reply: (question: Question) => readonly Buffer[]): Promise<NameServer> {
     const made = new NameServer(reply);
     made.#socket.bind(53, address);

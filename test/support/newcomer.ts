@@ -10,15 +10,15 @@ import { Machine } from './machine.ts';
 import type { Said } from './said.ts';
 
 const project = fileURLToPath(new URL('../../', import.meta.url));
-/** Where root's clone lies: www-data, as whom the service runs, can read it there. */
+/** The folder of root's clone. The service runs as www-data, which can read it there. */
 export const clone = '/opt/katafleet';
 
 let quick: Promise<Said> | undefined;
 
-/** What an administrator has apt install on a server or on a node. Machines of the same packages share a disk. */
+/** Packages that an administrator installs by apt on a server or node. Machines with the same packages share a disk. */
 const packages = ['docker.io', 'docker-cli', 'docker-compose', 'rsync', 'debootstrap'];
 
-/** A machine as Debian's installer leaves it, with git, and apt's Node and npm, and a fresh clone of what is committed here. */
+/** A machine as Debian's installer leaves it, with git, apt's Node and npm, and a fresh clone of the commit here. */
 export async function newcomer(): Promise<Machine> {
   const machine = await Machine.get('n1');
   await putClone(machine);
@@ -38,16 +38,16 @@ async function putClone(machine: Machine): Promise<void> {
   }
 }
 
-/** scripts/quickstart there as root, once for all tests: what it said. */
+/** Runs scripts/quickstart there as root, once for all tests; returns its output. */
 export function quickstart(): Promise<Said> {
   quick ??= newcomer().then((machine) => machine.on(['bash', '-c', `cd ${clone} && scripts/quickstart`], { told: process.stderr }));
   return quick;
 }
 
-/** A machine with an engine, and nothing else of ours: a node. */
+/** A node: a machine with an engine and nothing of katafleet. */
 export const node = (): Promise<Machine> => Machine.get('m2', packages);
 
-/** A machine with an engine, and with katafleet as it was built here: a server. What a newcomer builds, test/machine/quickstart tells. */
+/** A server: a machine with an engine and the katafleet that was built here. test/machine/quickstart tests a newcomer's own build. */
 export async function server(): Promise<Machine> {
   const machine = await Machine.get('m1', packages);
   await putClone(machine);
@@ -69,8 +69,8 @@ export async function server(): Promise<Machine> {
 }
 
 /**
- * The server with images that can be run. They come from the engine in the folder KATAFLEET_TEST_ENGINE of this machine, after
- * `images build` and `images build katafleet` there: within a machine that is as slow as this one that takes hours.
+ * The server with images to run. It gets them from this machine's engine in the folder KATAFLEET_TEST_ENGINE, on which `images build`
+ * and `images build katafleet` were run: a build inside such a slow machine takes hours.
  */
 export async function settled(): Promise<Machine> {
   const machine = await server();
@@ -83,13 +83,13 @@ export async function settled(): Promise<Machine> {
   return machine;
 }
 
-/** A command on the machine whose input is what a process prints here: too much to be kept. */
+/** Runs a command on the machine; its input is the output of a process here, which is too large for memory. */
 async function fed(from: ChildProcessByStdio<null, Readable, null>, machine: Machine, words: readonly string[]): Promise<void> {
   const closed = once(from, 'close');
   const { code, stdout, stderr } = await machine.on(words, { input: from.stdout });
   assert.deepEqual([code, await closed], [0, [0, null]], stderr + stdout);
 }
 
-/** The command line of root's clone; `words` may name no file of this machine. */
+/** Runs the command line of root's clone; `words` can't name a file of this machine. */
 export const katafleet = (machine: Machine, ...words: string[]): Promise<Said> =>
   machine.on(['bash', '-c', `cd ${clone} && exec node dist/main.js "$@"`, 'katafleet', ...words]);

@@ -8,14 +8,14 @@ import type { Testbed } from './testbed.ts';
 const scripts = fileURLToPath(new URL('../../scripts', import.meta.url));
 const folder = '/tmp/katafleet';
 
-/** A command on a host that must succeed: its output. */
+/** Runs a command on a host that must succeed; returns its output. */
 export function must(bed: Testbed, host: string, words: readonly string[], input: string | Buffer = ''): string {
   const { code, stdout, stderr } = bed.on(host, words, input);
   assert.equal(code, 0, `${words.join(' ')} on ${host}: ${stderr}${stdout}`);
   return stdout;
 }
 
-/** The set-up scripts and a supervisor on a host, as docs/legacy.md brings them there. */
+/** Puts the set-up scripts and a supervisor on a host, as docs/legacy.md says. */
 export function copyScripts(bed: Testbed, host: string): void {
   must(bed, host, ['mkdir', '-p', folder]);
   const { stdout } = said('sh', ['-c', 'tar -C "$1" -c node-setup server-setup rsync-setup node lib/changes.sh | base64', 'sh', scripts]);
@@ -23,7 +23,7 @@ export function copyScripts(bed: Testbed, host: string): void {
   copyFileSync(supervisorFile('amd64'), bed.path(host, `${folder}/supervisor`));
 }
 
-/** One of the scripts on a host, by the shell given as a command and its first words. */
+/** Runs one of the scripts on a host, by the shell given as a command and its first words. */
 export function setUp(
   bed: Testbed,
   host: string,

@@ -1,6 +1,6 @@
 import type { Pulse } from '../../src/drivers/swarm/dial/listener.ts';
 
-/** Time that passes when the test says so. */
+/** A pulse that a test moves on. */
 export class ManualPulse implements Pulse {
   #now = 0;
   #beats: { ms: number; due: number; call: () => void }[] = [];
@@ -15,12 +15,12 @@ export class ManualPulse implements Pulse {
     };
   };
 
-  /** How many are called back. */
+  /** How many calls repeat. */
   get beating(): number {
     return this.#beats.length;
   }
 
-  /** Lets time pass, beat by beat. */
+  /** Moves on, beat by beat. */
   pass(ms: number): void {
     const until = this.#now + ms;
     for (;;) {
@@ -33,7 +33,7 @@ export class ManualPulse implements Pulse {
     this.#now = until;
   }
 
-  /** Lets it pass at one go: the process was held up. */
+  /** Moves on at once, as in a process that stood still. */
   skip(ms: number): void {
     this.#now += ms;
     for (const beat of this.#beats) {

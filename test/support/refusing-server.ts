@@ -1,13 +1,13 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-/** What a server is asked for, as far as tests of limits look at it. */
+/** The fields of a request that tests of limits read. */
 export interface Asked {
   profile?: unknown;
   steps?: { limits?: unknown }[];
 }
 
-/** A server that writes down each run that it is asked for, and refuses it. */
+/** A server that records each request for a run, and refuses it. */
 export async function refusingServer(): Promise<{ url: string; asked: Asked[]; close: () => Promise<void> }> {
   const asked: Asked[] = [];
   const server = createServer((request, response) => {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { eventually } from './eventually.ts';
 
-/** A registry of images, Debian's docker-registry, on an address of this machine; gone when it is disposed of. */
+/** A registry of images, Debian's docker-registry, on an address of this machine. Disposing it removes it. */
 export class Registry implements AsyncDisposable {
   /** `ADDRESS:PORT` */
   readonly name: string;
@@ -22,7 +22,7 @@ export class Registry implements AsyncDisposable {
     const folder = await mkdtemp(join(tmpdir(), 'katafleet-registry-'));
     const name = `${address}:${port}`;
     const configuration = { version: '0.1', storage: { filesystem: { rootdirectory: join(folder, 'data') } }, http: { addr: name } };
-    await writeFile(join(folder, 'registry.yml'), JSON.stringify(configuration)); // YAML holds all of JSON
+    await writeFile(join(folder, 'registry.yml'), JSON.stringify(configuration)); // YAML is a superset of JSON
     const child = spawn('docker-registry', ['serve', join(folder, 'registry.yml')], {
       stdio: 'ignore',
       env: { PATH: process.env['PATH'] },
@@ -36,13 +36,13 @@ export class Registry implements AsyncDisposable {
     return registry;
   }
 
-  /** Names of the repositories that it holds. */
+  /** Names of its repositories. */
   async repositories(): Promise<string[]> {
     const answer = await fetch(`http://${this.name}/v2/_catalog`);
     return ((await answer.json()) as { repositories: string[] }).repositories;
   }
 
-  /** It takes connections and answers none. */
+  /** Takes connections and answers none from now on. */
   freeze(): void {
     this.#child.kill('SIGSTOP');
   }

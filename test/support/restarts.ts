@@ -10,10 +10,10 @@ import type { RunAnswer, Service } from './service.ts';
 const script = fileURLToPath(new URL('../../scripts/engine', import.meta.url));
 const engine = (verb: 'up' | 'kill', folder: string) => promisify(execFile)(script, [verb, folder]);
 
-/** The ways in which an engine is started anew: as systemctl restart does, and as a crash. */
+/** How a restart ends the engine: as systemctl restart does, and as a crash does. */
 export type Manner = 'SIGTERM' | 'SIGKILL';
 
-/** Ends the private engine of a folder, and starts it again. Resolves when it answers, with the time that it was away for, ms. */
+/** Ends the private engine of a folder and starts it again. Resolves when it answers, with the times of its absence, Unix ms. */
 export async function restartEngine(folder: string, manner: Manner): Promise<{ from: number; until: number }> {
   const from = Date.now();
   if (manner === 'SIGKILL') await engine('kill', folder);
@@ -35,10 +35,10 @@ function alive(pid: number): boolean {
   }
 }
 
-/** How long each run takes by itself, ms, in turn: some are short, some are long, some have files to receive. */
+/** How long each run takes by itself, ms, in turn. Some are short, some are long, some get files. */
 const lengths = [50, 400, 1_500, 100, 3_000, 200];
 
-/** A run that lived through a restart, or not. */
+/** A run during restarts, whether it succeeded or not. */
 export interface Survivor {
   index: number;
   lengthMs: number;
@@ -50,23 +50,23 @@ export interface Storm {
   service: Service;
   restarts: number;
   clients: number;
-  /** Told after each restart. */
+  /** Called after each restart. */
   told?: (line: string) => void;
 }
 
 export interface StormResult {
   runs: Survivor[];
   failed: Survivor[];
-  /** For each run that was under way at a restart: how much later it ended than the engine's last return and its own length explain, ms. */
+  /** For each run that a restart hit: the end's delay beyond the engine's last return and the run's own length, ms. */
   late: number[];
-  /** The latest of them. */
+  /** The runs with the longest delays. */
   latest: Survivor[];
   awayMs: number[];
-  /** In which states runs were met: attempts that were lost, by their reason. */
+  /** How many attempts were lost, by their reason. */
   reasons: Map<string, number>;
 }
 
-/** Clients that ask for one run after another while the engine is started anew again and again, at any moment of a run. */
+/** Clients ask for one run after another while the engine restarts again and again, at any moment of a run. */
 export async function restartStorm({ folder, service, restarts, clients, told }: Storm): Promise<StormResult> {
   const runs: Survivor[] = [];
   let [next, over] = [0, false];
@@ -86,13 +86,13 @@ export async function restartStorm({ folder, service, restarts, clients, told }:
   const asking = Array.from({ length: clients }, client);
   const windows: { from: number; until: number }[] = [];
   for (let restart = 0; restart < restarts; restart += 1) {
-    await sleep(500 + ((restart * 7919) % 3_500)); // at any moment of what runs
+    await sleep(500 + ((restart * 7919) % 3_500)); // hits runs at any moment
     const window = await restartEngine(folder, restart % 2 === 0 ? 'SIGTERM' : 'SIGKILL');
     windows.push(window);
     const bad = runs.filter(isBad).length;
     told?.(`restart ${restart + 1}: away for ${window.until - window.from} ms; ${runs.length} runs over, ${bad} of them failed`);
     const before = runs.length;
-    while (runs.length < before + clients) await sleep(50); // a run is hit once, not again and again
+    while (runs.length < before + clients) await sleep(50); // hits a run once, not again and again
   }
   over = true;
   await Promise.all(asking);
@@ -128,11 +128,11 @@ export function percentile(values: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0;
 }
 
-/** Why each of those that failed did, for whoever asks. */
+/** Why each failed run failed, as text. */
 export const failures = ({ failed }: StormResult): string =>
   failed.map(({ index, answer }) => `run ${index}: ${JSON.stringify({ ...answer, result: answer.result?.outcome })}`).join('\n');
 
-/** The engine's folder that the tests may restart. */
+/** The folder of the engine that the tests may restart. */
 export function engineFolder(): string {
   const folder = process.env['KATAFLEET_TEST_ENGINE'];
   assert.ok(folder, 'KATAFLEET_TEST_ENGINE must name the folder of an engine that may be restarted; scripts/test sees to it');

@@ -8,7 +8,7 @@ import type { RsyncOptions } from '../../src/rsync/rsync.ts';
 import { testFleet } from './fleet.ts';
 import { freePort } from './free-port.ts';
 
-/** A folder below which sources are made, and the settings of a daemon on loopback that may show them. */
+/** A folder for sources, and the settings of a loopback daemon that may serve them. */
 export class RsyncGround implements AsyncDisposable {
   readonly folder: string;
   readonly options: RsyncOptions & { network: string };
@@ -39,7 +39,7 @@ export class RsyncGround implements AsyncDisposable {
     return new RsyncGround(folder, await freePort());
   }
 
-  /** A source with these files, all of the same time stamp unless they are folders (a name that ends in `/`). */
+  /** Makes a source with these files. All have the same time stamp, except folders (a name that ends in `/`). */
   async source(name: string, files: Readonly<Record<string, string | Uint8Array>>): Promise<string> {
     const path = join(this.folder, 'katas', name);
     await mkdir(path, { recursive: true });

@@ -6,7 +6,7 @@ export interface Said {
   stderr: string;
 }
 
-/** A command to its end, its output as text. It may end before it has read its input. */
+/** Runs a command to its end; returns its output as text. The command may end before it has read its input. */
 export function said(
   command: string,
   words: readonly string[],

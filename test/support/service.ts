@@ -12,11 +12,11 @@ import { atExit } from './at-exit.ts';
 
 const project = fileURLToPath(new URL('../../', import.meta.url));
 const fromSources = [process.execPath, '--import', 'tsx', 'src/main.ts'];
-/** Longest wait for `katafleet serve` to serve, or to end in peace, ms: its own grace is 20 s, a hanging node's 30. */
+/** Longest wait for `katafleet serve` to serve or to end, ms: its own grace is 20 s, that of a hanging node 30 s. */
 const startMs = 60_000;
 const stopMs = 60_000;
 
-/** A run as the API tells it. */
+/** A run as the API shows it. */
 export interface RunAnswer {
   id: string;
   state: 'waiting' | 'running' | 'finished' | 'failed' | 'cancelled';
@@ -44,7 +44,7 @@ export interface RunAnswer {
   error?: { code: string; message: string };
 }
 
-/** What the API said in place of what was asked for. */
+/** The API's error, instead of a result. */
 export class ApiError extends Error {
   readonly status: number;
 
@@ -54,7 +54,7 @@ export class ApiError extends Error {
   }
 }
 
-/** A katafleet that serves somewhere. */
+/** A running katafleet service. */
 export class ApiClient {
   url: string;
 
@@ -62,7 +62,7 @@ export class ApiClient {
     this.url = url;
   }
 
-  /** One call of the API. @throws ApiError for what is no success; TypeError when nobody answers */
+  /** Makes one API call. @throws ApiError if the API answers with an error; TypeError if the server does not answer */
   async call<T>(method: 'GET' | 'POST' | 'DELETE', path: string, body?: object, headers: Record<string, string> = {}): Promise<T> {
     const response = await fetch(this.url + path, {
       method,
@@ -75,12 +75,12 @@ export class ApiClient {
     return JSON.parse(text) as T;
   }
 
-  /** Accepted, and waited for until it is over. */
+  /** Submits a run and waits until it has ended. */
   async run(body: object, key?: string): Promise<RunAnswer> {
     return this.ended(await this.call<RunAnswer>('POST', '/v1/runs?wait=60', body, key === undefined ? {} : { 'idempotency-key': key }));
   }
 
-  /** A run when it is over. @throws after four minutes */
+  /** Waits until a run has ended and returns it. @throws after four minutes */
   async ended(run: RunAnswer): Promise<RunAnswer> {
     for (let asked = 0; run.endedAt === undefined; asked += 1) {
       assert.ok(asked < 4, `the run ${run.id} is still ${run.state}`);
@@ -95,7 +95,7 @@ export class ApiClient {
   }
 }
 
-/** `katafleet serve` as a process of its own, with a configuration and a journal in a folder that goes with it. */
+/** `katafleet serve` as a process of its own, with a configuration and a journal in a folder that is removed with it. */
 export class Service extends ApiClient implements AsyncDisposable {
   readonly #folder: string;
   readonly #command: readonly string[];
@@ -108,17 +108,17 @@ export class Service extends ApiClient implements AsyncDisposable {
     this.#folder = folder;
     this.#command = command;
     this.#forget = atExit(() => {
-      this.#child?.kill('SIGKILL'); // one that hangs must not outlive the tests
+      this.#child?.kill('SIGKILL'); // a hanging one must not outlive the tests
       rmSync(folder, { recursive: true, force: true });
     });
   }
 
-  /** With a free port of loopback, and the rest as the configuration says. @param command starts katafleet; from its sources if absent */
+  /** Starts it on a free loopback port, else as configured. @param command starts katafleet; from its sources if absent */
   static async start(config: object, command: readonly string[] = fromSources): Promise<Service> {
     const service = new Service(await mkdtemp(join(tmpdir(), 'katafleet-service-')), command);
     try {
       const whole = { journal: { file: 'journal.db' }, server: { listen: '127.0.0.1:0' }, ...config };
-      await writeFile(service.config, JSON.stringify(whole)); // JSON is YAML too
+      await writeFile(service.config, JSON.stringify(whole)); // YAML is a superset of JSON
       await service.start();
       return service;
     } catch (error) {
@@ -135,12 +135,12 @@ export class Service extends ApiClient implements AsyncDisposable {
     return join(this.#folder, 'journal.db');
   }
 
-  /** What it has told of itself lately, for whoever asks why. */
+  /** Its latest log, for a failure's message. */
   get log(): string {
     return this.#log.slice(-60).join('\n');
   }
 
-  /** Resolves when it serves. */
+  /** Resolves when it serves requests. */
   async start(): Promise<void> {
     const [file, ...args] = [...this.#command, '--config', this.config, 'serve'];
     const child = spawn(file, args, { cwd: project, stdio: ['ignore', 'pipe', 'pipe'] });
@@ -163,12 +163,12 @@ export class Service extends ApiClient implements AsyncDisposable {
     }
   }
 
-  /** As a crash would end it. */
+  /** Ends it as a crash would. */
   async kill(): Promise<void> {
     await this.#end('SIGKILL');
   }
 
-  /** As an administrator ends it; answers its exit code. */
+  /** Ends it as an administrator does; returns its exit code. */
   async stop(): Promise<number | null> {
     return this.#end('SIGTERM');
   }

@@ -12,7 +12,7 @@ export class SmallDisk implements Disposable {
     execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${bytes}`, 'tmpfs', this.folder]);
   }
 
-  /** From here on nothing more can be written. */
+  /** Fills the disk. */
   fill(): void {
     const { bavail, bsize } = statfsSync(this.folder);
     writeFileSync(join(this.folder, 'ballast'), Buffer.alloc(bavail * bsize));

@@ -16,7 +16,7 @@ export function sshNode(bed: Testbed, host: string, more: Partial<MemberSettings
   };
 }
 
-/** An open fleet of such nodes that looks at them often. */
+/** Opens a fleet of such nodes that looks at them often. */
 export async function sshFleet(nodes: MemberSettings[], options: KatafleetOptions = {}): Promise<Katafleet> {
   const health = { intervalMs: 500, timeoutMs: 4_000, failures: 2, successes: 1 };
   const fleet = new Katafleet({ nodes, health, attempts: 5, patient: true, ...options });

@@ -8,8 +8,8 @@ import { json } from 'node:stream/consumers';
 export type Answer = (request: http.IncomingMessage, response: http.ServerResponse) => void;
 
 /**
- * An HTTP server on a unix socket of its own that says what a modern engine says of itself, and else what it is told: by path, or
- * by what answers all else.
+ * Starts an HTTP server on a unix socket of its own. It describes itself as a modern engine does. `answers` has the answers to other
+ * requests by path, and `otherwise` answers all the rest.
  */
 export async function stubEngine(
   answers: Record<string, Answer> = {},
@@ -45,12 +45,12 @@ export async function stubEngine(
   };
 }
 
-/** What is read here of a container that is asked for. */
+/** The fields that are read from a request to create a container. */
 export interface Created {
   HostConfig: { Sysctls?: Record<string, string>; CapAdd?: string[] };
 }
 
-/** Fails to create every container, with the words that come of what was asked. */
+/** Fails to create every container, with a message that depends on the request. */
 export function creating(refusal: (created: Created) => string): Answer {
   return (request, response) => {
     const end = (status: number, message: string) =>

@@ -3,7 +3,7 @@ import { text } from 'node:stream/consumers';
 import { labels } from '../../src/model/labels.ts';
 import { type Answer, stubEngine } from './stub-engine.ts';
 
-/** What the swarm keeps of a service, secret, config or node. */
+/** What the swarm stores of a service, secret, config or node. */
 export interface Kept {
   ID: string;
   Version: { Index: number };
@@ -13,22 +13,22 @@ export interface Kept {
 
 export interface Asked {
   method: string;
-  /** With its query, without the version. */
+  /** The path with its query, without the version. */
   url: string;
   body: unknown;
 }
 
-/** In place of an answer: a status and what the engine says. */
+/** An error answer: a status and the engine's message. */
 type Fault = [status: number, message: string];
 
 const kinds = ['services', 'secrets', 'configs', 'networks'] as const;
 type Kind = (typeof kinds)[number];
 
-/** A manager's engine that keeps what it is given, as a swarm does: versions, names that are taken, references that must be there. */
+/** A manager's engine that stores objects as a swarm does: versions, unique names, and references that must exist. */
 export class StubSwarm implements AsyncDisposable {
   readonly kept: Record<Kind, Map<string, Kept>> = { services: new Map(), secrets: new Map(), configs: new Map(), networks: new Map() };
   nodes: object[] = [stubNode('n1')];
-  /** By the name of their service. */
+  /** Tasks by the name of their service. */
   tasks: Record<string, object[]> = {};
   images: Record<string, object> = {};
   info: object = {
@@ -41,7 +41,7 @@ export class StubSwarm implements AsyncDisposable {
     Swarm: { LocalNodeState: 'active', ControlAvailable: true, NodeAddr: '127.0.0.1' },
   };
   readonly asked: Asked[] = [];
-  /** Looks at a call before it is answered; what it says is the answer. `hang`: there is none. */
+  /** Sees a call before it is answered, and may return the answer. `hang`: there is no answer. */
   before: (asked: Asked) => Fault | 'hang' | undefined = () => undefined;
   endpoint = '';
   #made = 0;
@@ -61,7 +61,7 @@ export class StubSwarm implements AsyncDisposable {
     this.#engine = undefined;
   }
 
-  /** Names of what it keeps of a kind. */
+  /** Names of the stored objects of a kind. */
   names(kind: Kind): string[] {
     return Array.from(this.kept[kind].values(), ({ Spec }) => Spec.Name).sort();
   }
@@ -70,14 +70,14 @@ export class StubSwarm implements AsyncDisposable {
     return Array.from(this.kept[kind].values()).find(({ ID, Spec }) => Spec.Name === name || ID === name);
   }
 
-  /** As if somebody else had made it. */
+  /** Adds an object as another client would. */
   keep(kind: Kind, Spec: Kept['Spec']): Kept {
     const kept = { ID: `${kind}-${(this.#made += 1)}`, Version: { Index: this.#made }, UpdatedAt: new Date().toISOString(), Spec };
     this.kept[kind].set(kept.ID, kept);
     return kept;
   }
 
-  /** As if somebody else had changed it. */
+  /** Changes an object as another client would. */
   touch(kept: Kept, change: Partial<Kept['Spec']> = {}): void {
     kept.Version = { Index: (this.#made += 1) };
     Object.assign(kept.Spec, change);
@@ -105,7 +105,7 @@ export class StubSwarm implements AsyncDisposable {
     const filters = JSON.parse(searchParams.get('filters') ?? '{}') as Record<string, string[]>;
     if (kind === 'nodes') return [200, this.nodes];
     if (kind === 'tasks') {
-      // As the engine does: a service that is named has to be there.
+      // As in the engine, a referenced service must exist.
       const gone = filters['service']?.find((name) => !this.find('services', name) && !this.tasks[name]);
       return gone === undefined ? [200, this.#tasks(filters)] : [404, { message: `service ${gone} not found` }];
     }
@@ -142,7 +142,7 @@ export class StubSwarm implements AsyncDisposable {
     return [201, kind === 'networks' ? { Id: ID } : { ID }];
   }
 
-  /** In the words of Docker 20.10. */
+  /** The message of Docker 20.10. */
   #missing(spec: object): string | undefined {
     for (const id of this.#used('secrets', spec))
       if (!this.kept.secrets.has(id)) return `rpc error: code = InvalidArgument desc = secret not found: ${id}`;
@@ -190,7 +190,7 @@ function json(response: http.ServerResponse, status: number, body: object | unde
   response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
 }
 
-/** As `GET /nodes` shows one that is ready. */
+/** A ready node as `GET /nodes` shows it. */
 export function stubNode(id: string, more: object = {}): object {
   return {
     ID: id,
@@ -208,7 +208,7 @@ export function stubNode(id: string, more: object = {}): object {
   };
 }
 
-/** As `GET /images/NAME/json` shows one. */
+/** An image as `GET /images/NAME/json` shows it. */
 export const stubImage = (id: string): object => ({
   Id: id,
   Architecture: 'amd64',

@@ -17,7 +17,7 @@ import { upload } from '../../src/runs/attempt/upload.ts';
 
 export const sanitized = fileURLToPath(new URL('../../images/supervisor/build/sanitize/supervisor', import.meta.url));
 
-/** The user of the steps: another one where we may, else ourselves. */
+/** The user of the steps: another user if we are root, else ourselves. */
 export const user = process.getuid?.() === 0 ? { uid: 41966, gid: 51966 } : { uid: process.getuid?.() ?? 1, gid: process.getgid?.() ?? 1 };
 
 /** A real supervisor over a pipe, without a container, and a folder for its sandbox. */
@@ -46,18 +46,18 @@ export class PipedSupervisor {
     return new PipedSupervisor(await sandboxFolder(tmpdir()), args, []);
   }
 
-  /** Started by another command, which ends in becoming it. */
+  /** Starts it by another command, which executes it at its end. */
   static async under(before: readonly string[]): Promise<PipedSupervisor> {
     return new PipedSupervisor(await sandboxFolder('/var/tmp'), [], before);
   }
 
-  /** With its folder bounded to so many bytes, and started by another command, `unshare --mount` for instance. */
+  /** Starts it with a size limit on its folder, bytes, and by another command, such as `unshare --mount`. */
   static async bounded(bytes: number, before: readonly string[], ...args: string[]): Promise<PipedSupervisor> {
-    const folder = await sandboxFolder('/var/tmp'); // /tmp itself may be bounded as well
+    const folder = await sandboxFolder('/var/tmp'); // /tmp itself may have a size limit
     return new PipedSupervisor(folder, ['--tmpfs', `${folder}=${bytes}`, ...args], before);
   }
 
-  /** Greets and opens. */
+  /** Reads HELLO and sends OPEN. */
   async open(profile: Partial<Profile> = {}, lifetimeMs = 60_000): Promise<this> {
     await this.conversation.hello();
     return this.begin(profile, lifetimeMs);
@@ -110,14 +110,14 @@ export async function capabilities(pid: number | undefined): Promise<Map<string,
   return new Map(Array.from(status.matchAll(/^(Cap\w+):\t(\w+)$/gm), ([, name = '', hex]) => [name, BigInt(`0x${hex}`)]));
 }
 
-/** A child's input and output as one stream. That nobody reads the input any more does not end the output: its last words may still be there. */
+/** A child's input and output as one stream. A closed input does not end the output: the child's last output may still be unread. */
 class Pipes extends Duplex {
   readonly #child: ChildProcessWithoutNullStreams;
 
   constructor(child: ChildProcessWithoutNullStreams) {
     super();
     this.#child = child;
-    child.stdin.on('error', () => undefined); // what it read last shows in what it says
+    child.stdin.on('error', () => undefined); // its output shows what it read last
     child.stdout.on('data', (chunk: Buffer) => {
       if (!this.push(chunk)) child.stdout.pause();
     });

@@ -6,7 +6,7 @@ import { eventually } from './eventually.ts';
 import { importScratch } from './scratch.ts';
 import type { Testbed } from './testbed.ts';
 
-/** A host's engine, by its socket, which no cut cable concerns. */
+/** A host's engine, by its socket, which works even if the host's cable is cut. */
 export const engineOf = (bed: Testbed, host: string): Dockerode => new Dockerode({ socketPath: bed.socket(host), host: undefined });
 
 /** The node `swarm`, managed by h1. */
@@ -28,12 +28,12 @@ export interface SwarmFleetOptions extends Omit<KatafleetOptions, 'swarm' | 'nod
   node?: Partial<MemberSettings>;
 }
 
-/** A katafleet on the swarm that h1 manages, whose pools end with it unless a key is given. */
+/** A katafleet on the swarm that h1 manages. Its pools end with it unless a key is given. */
 export function swarmFleet(bed: Testbed, { swarm = {}, node = {}, ...more }: SwarmFleetOptions = {}): Katafleet {
   return new Katafleet({ ...more, nodes: [swarmNode(bed, node)], swarm: { listen: { host: bed.server, port: 0 }, ...swarm } });
 }
 
-/** On which host a command runs, known by a word of its own. */
+/** Returns the host on which a command runs; `word` is a word that only this command has. */
 export function hostOf(bed: Testbed, word: string): Promise<string> {
   return eventually(`${word} runs`, 60, () => {
     const host = bed.hosts.find((one) => bed.on(one, ['pgrep', '-f', `${word}$`]).code === 0);
@@ -42,13 +42,13 @@ export function hostOf(bed: Testbed, word: string): Promise<string> {
   });
 }
 
-/** The host of a task by its id, for as long as the swarm remembers it. */
+/** Returns the host of a task by its id, for as long as the swarm remembers the task. */
 export async function hostOfTask(bed: Testbed, task: string, manager = 'h1'): Promise<string> {
   const node = (await bed.docker(manager, 'inspect', '--type', 'task', '--format', '{{.NodeID}}', task)).trim();
   return (await bed.docker(manager, 'node', 'inspect', '--format', '{{.Description.Hostname}}', node)).trim();
 }
 
-/** Ids of the tasks of pools that run, by the swarm's word. */
+/** Ids of the running tasks of pools, as the swarm shows them. */
 export async function runningTasks(bed: Testbed, manager = 'h1'): Promise<Set<string>> {
   const names = (await services(bed, manager)).map(({ name }) => name);
   if (names.length === 0) return new Set();
@@ -57,7 +57,7 @@ export async function runningTasks(bed: Testbed, manager = 'h1'): Promise<Set<st
   return new Set(lines.filter((line) => line.includes(' Running ')).map((line) => line.slice(0, line.indexOf(' '))));
 }
 
-/** Names of all of ours in the swarm, each with its kind. */
+/** Names of all our objects in the swarm, each with its kind. */
 export async function leftIn(bed: Testbed, manager = 'h1', stack = 'katafleet'): Promise<string[]> {
   const kinds = ['service', 'secret', 'config', 'network'];
   const found = kinds.map(async (kind) => {
@@ -67,7 +67,7 @@ export async function leftIn(bed: Testbed, manager = 'h1', stack = 'katafleet'):
   return (await Promise.all(found)).flat().sort();
 }
 
-/** Nothing of ours is left in the swarm, nor a container of ours running on any of the hosts. */
+/** Fails if something of ours is left in the swarm, or a container of ours runs on one of the hosts. */
 export async function assertGone(bed: Testbed, manager = 'h1', hosts = bed.hosts): Promise<void> {
   assert.deepEqual(await leftIn(bed, manager), []);
   await eventually('no container of ours runs', 60, async () => {
@@ -95,7 +95,7 @@ export async function nodes(bed: Testbed, manager = 'h1'): Promise<Record<string
   return Object.fromEntries(lines.map((line) => /^(\S+) (.*)$/.exec(line)?.slice(1) as [string, string]));
 }
 
-/** The image with nothing but a program, under the same id on each host. */
+/** Puts an image that has only a program on each host, with the same id. */
 export async function importScratchOn(bed: Testbed, name: string, hosts: readonly string[] = bed.hosts): Promise<void> {
   const [first = 'h1', ...others] = hosts;
   const docker = engineOf(bed, first);

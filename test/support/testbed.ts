@@ -11,30 +11,30 @@ import { type Said, said } from './said.ts';
 
 const script = fileURLToPath(new URL('../../scripts/testbed', import.meta.url));
 const execute = promisify(execFile);
-/** The longest that one command of scripts/testbed may take, ms; it has shorter bounds of its own. */
+/** The longest that one command of scripts/testbed may take, ms. The script itself has shorter limits. */
 const longestMs = 240_000;
 
 export interface TestbedOptions {
-  /** They are called h1, h2, …. */
+  /** How many hosts: h1, h2, …. */
   hosts: number;
-  /** What each host has, as `1g`; all of the machine's if absent. */
+  /** Memory of each host, such as `1g`; all of the machine's if absent. */
   memory?: string;
-  /** The data root of an engine whose images the hosts get; those of the tests' private engine if absent. */
+  /** Data root of the engine whose images the hosts get; that of the tests' private engine if absent. */
   seed?: string;
-  /** So many of them are managers of one swarm, the first ones, and the rest its workers; no swarm if absent. */
+  /** The first so many hosts are managers of one swarm, the rest are workers. No swarm if absent. */
   managers?: number;
-  /** How often the swarm's nodes say that they live, as `5s`: the less, the sooner it gives one up; a second if absent. */
+  /** Heartbeat of the swarm's nodes, such as `5s`; a shorter one finds a lost node sooner. 1 s if absent. */
   heartbeat?: string;
-  /** Further words for the hosts' dockerd. */
+  /** Further arguments of the hosts' dockerd. */
   dockerd?: string;
 }
 
 export type Verb = 'kill' | 'start' | 'freeze' | 'thaw' | 'cut' | 'heal' | 'kill-engine' | 'start-engine' | 'kill-sshd' | 'start-sshd';
 
-/** The `docker` that behaves as 1.6.2 does. */
+/** The `docker` command that behaves as 1.6.2 does. */
 export const oldDocker = fileURLToPath(new URL('docker-1.6/docker', import.meta.url));
 
-/** Hosts of scripts/testbed, in a folder and a network of their own, gone when it is disposed of or the process ends. */
+/** Hosts of scripts/testbed, with a folder and a network of their own. Disposing it, or the end of the process, removes them. */
 export class Testbed implements AsyncDisposable {
   readonly hosts: readonly string[];
   readonly #folder: string;
@@ -67,17 +67,17 @@ export class Testbed implements AsyncDisposable {
     }
   }
 
-  /** What katafleet reaches a host's engine by. */
+  /** The endpoint of a host's engine. */
   endpoint(host: string): string {
     return `tcp://${this.address(host)}:2375`;
   }
 
-  /** What it is reached by over ssh: {@link sshConfig} knows it by that name. */
+  /** The endpoint of a host over ssh; {@link sshConfig} knows the name. */
   sshEndpoint(host: string): string {
     return `ssh://${host}`;
   }
 
-  /** The address that this machine has to the hosts. */
+  /** This machine's address, as the hosts see it. */
   get server(): string {
     return `${this.#subnet}.1`;
   }
@@ -86,58 +86,58 @@ export class Testbed implements AsyncDisposable {
     return `${this.#subnet}.${10 + Number(host.slice(1))}`;
   }
 
-  /** OpenSSH's configuration, in which every host is known by its name, with a key that its test-runner takes. */
+  /** A configuration for OpenSSH that knows every host by its name, with a key that test-runner accepts. */
   get sshConfig(): string {
     return join(this.#folder, 'bed/ssh_config');
   }
 
-  /** Where a file of a host's own (/etc, /home, /root, /tmp, /var, /usr/local) lies on this machine. */
+  /** Returns the path on this machine of a host's own file (/etc, /home, /root, /tmp, /var, /usr/local). */
   path(host: string, path: string): string {
     return join(this.#folder, 'bed', host, 'disk', path.replace(/^\/usr\/local\//, '/local/'));
   }
 
-  /** Puts the docker of 1.6 first on a host's PATH. */
+  /** Puts docker 1.6 first on a host's PATH. */
   async useOldDocker(host: string): Promise<void> {
     await cp(oldDocker, this.path(host, '/usr/local/bin/docker'));
   }
 
-  /** A command on a host, as root; answers what it prints. */
+  /** Runs a command on a host, as root; returns its output. */
   sh(host: string, ...words: string[]): Promise<string> {
     return this.#run('sh', host, ...words);
   }
 
-  /** A command on a host, as root, that may fail. */
+  /** Runs a command on a host, as root, that may fail. */
   on(host: string, words: readonly string[], input: string | Buffer = ''): Said {
     return said(script, ['sh', host, ...words], { input, env: this.#env });
   }
 
-  /** Its engine's socket on this machine, which no cut cable concerns. */
+  /** The socket of a host's engine on this machine; it works even if the host's cable is cut. */
   socket(host: string): string {
     return join(this.#folder, 'bed', host, 'run/docker.sock');
   }
 
-  /** Docker's client on a host; answers what it prints. */
+  /** Runs docker's client on a host; returns its output. */
   docker(host: string, ...args: string[]): Promise<string> {
     return this.#run('docker', host, ...args);
   }
 
-  /** What carries a label of katafleet's on a host, whatever its state. */
+  /** Containers on a host with a label of katafleet, in any state. */
   async containers(host: string): Promise<string[]> {
     const ids = await this.docker(host, 'ps', '--all', '--quiet', '--filter', 'label=katafleet.role');
     return ids.split('\n').filter((id) => id !== '');
   }
 
-  /** Breaks a host or mends it, see `scripts/testbed help`. */
+  /** Breaks or repairs a host, see `scripts/testbed help`. */
   async do(verb: Verb, host: string): Promise<void> {
     await this.#run(verb, host);
   }
 
-  /** A rate such as 10mbit, both ways, or off. */
+  /** Limits a host's network to a rate such as 10mbit, both ways; `off` ends the limit. */
   async slow(host: string, rate: string): Promise<void> {
     await this.#run('slow', host, rate);
   }
 
-  /** Answers what it said: which engines had crashed. */
+  /** Removes the hosts. Returns the script's output, which names crashed engines. */
   async down(): Promise<string> {
     if (!this.#isUp) return '';
     const { stderr } = await this.#execute('down');
@@ -161,7 +161,7 @@ export class Testbed implements AsyncDisposable {
   }
 }
 
-/** The images of the private engine that scripts/test starts: a copy, where other suites use the engine at the same time. */
+/** The images of the private engine that scripts/test starts, as a copy if other suites use the engine at the same time. */
 function seedOfTests(): string {
   const copy = process.env['KATAFLEET_TEST_SEED'];
   if (copy) return copy;
@@ -170,7 +170,7 @@ function seedOfTests(): string {
   return join(engine, 'data');
 }
 
-/** 10.64 to 10.127, where two processes begin their search at different places. No route of this machine leads there. */
+/** Returns a free subnet from 10.64 to 10.127: no route of this machine leads there. Processes begin their search at different places. */
 function freeSubnet(): string {
   const taken = new Set(
     Object.values(networkInterfaces())
@@ -185,7 +185,7 @@ function freeSubnet(): string {
   throw new Error('no network of 10.64 to 10.127 is free');
 }
 
-/** Whether anything but the default route leads to a network. */
+/** Whether a route other than the default one leads to a network. */
 function routed(subnet: string): boolean {
   const route = execFileSync('ip', ['-4', 'route', 'show', 'match', `${subnet}.0/24`], { encoding: 'utf8' });
   return route.split('\n').some((line) => line !== '' && !line.startsWith('default'));

@@ -1,14 +1,14 @@
 import type { RootHookObject } from 'mocha';
 
-/** How long before a test's own time limit a wait in it fails, ms: so that what is told is what was waited for. */
+/** A wait fails this long before the test's own time limit, ms, so that the error names the condition. */
 const beforeLimitMs = 500;
-/** How long a wait outside of a test may take, in a hook for instance, ms. */
+/** How long a wait outside of a test may take, such as in a hook, ms. */
 const outsideMs = 300_000;
 
-/** When the test that runs has to be over, by performance.now(). */
+/** When the running test must end, on the clock of performance.now(). */
 let limit: number | undefined;
 
-/** Mocha's hooks for every test, see .mocharc.json: a wait ends when the test that it began in has to be over. */
+/** Mocha's hooks for every test, see .mocharc.json: a wait ends before the time limit of the test that it began in. */
 export const mochaHooks: RootHookObject = {
   beforeEach(this: Mocha.Context) {
     const ms = this.currentTest?.timeout() ?? 0;
@@ -20,8 +20,8 @@ export const mochaHooks: RootHookObject = {
 };
 
 /**
- * Resolves when the condition holds. It is looked at after each turn of the event loop, or every 25 ms where it answers with a promise.
- * @throws an error with the condition's source, shortly before the test would be over its time limit
+ * Resolves when the condition holds. Checks it after each turn of the event loop, or every 25 ms if it returns a promise.
+ * @throws an error with the condition's source, shortly before the test's time limit
  */
 export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
   const deadline = limit ?? performance.now() + outsideMs;

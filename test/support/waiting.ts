@@ -2,7 +2,7 @@ import type { QueueEntry } from '../../src/scheduler/queue/entry.ts';
 
 let made = 0;
 
-/** A run that waits, of the tenant `t` and GiB, unless said otherwise. */
+/** A waiting run of the tenant `t` with 1 GiB, unless given otherwise. */
 export function waiting(more: Partial<QueueEntry<undefined>> = {}): QueueEntry<undefined> {
   return {
     id: `run-${(made += 1)}`,
