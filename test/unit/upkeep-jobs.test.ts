@@ -28,7 +28,7 @@ function fleetOf(nodes: Readonly<Record<string, { ids: string[]; state?: string;
     },
   }));
   const reap = async () => [{ node: 'a', doomed: doomed.map((id) => ({ id, why: 'expired' })) }];
-  return { asked, fleet: { nodes: all, reap } as unknown as Parameters<typeof upkeepJobs>[0] };
+  return { asked, fleet: { all, reap } as unknown as Parameters<typeof upkeepJobs>[0] };
 }
 
 const records = (): UpkeepRecords & { pruned: { resultsBefore: number; eventsBefore: number }[] } => {
