@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { defaults } from '../model/defaults.ts';
 import { KatafleetError } from '../model/errors.ts';
 import type { FleetImage } from '../model/fleet-image.ts';
 import { RecordJson } from '../model/json.ts';
@@ -69,7 +70,7 @@ export class Client {
   readonly #server: Connection;
 
   /** Connects to nothing yet. @param url where `katafleet serve` listens, `http://HOST:PORT` */
-  constructor(url = 'http://127.0.0.1:7420', { fetch: ask }: ClientOptions = {}) {
+  constructor(url = `http://127.0.0.1:${defaults.ports.api}`, { fetch: ask }: ClientOptions = {}) {
     this.#server = new Connection(url, ask);
   }
 

@@ -107,7 +107,7 @@ export const ConfigFile = z
         /** If absent, a share of the server's memory. */
         bytes: size(MiB, 1024 * GiB).optional(),
         perTenant: z.int().min(1).max(1_000_000).default(usual.queue.perTenant),
-        wait: duration(0, day).default(minute),
+        wait: duration(0, day).default(usual.queueMs),
       })
       .prefault({}),
     health: z
@@ -159,7 +159,7 @@ export const ConfigFile = z
           .refine((text) => parseListen(text) !== undefined, {
             error: (issue) => `expected HOST:PORT such as 127.0.0.1:7420, got ${JSON.stringify(issue.input)}`,
           })
-          .default('127.0.0.1:7420'),
+          .default(`127.0.0.1:${usual.ports.api}`),
         /** Host names that clients use for the API, beside addresses, localhost and the host's own name. */
         names: z.array(hostName).max(100).default([]),
         /** If absent, a share of the server's memory. */

@@ -41,7 +41,7 @@ export const SwarmEntry = z
       .string()
       .regex(/^[a-z0-9][a-z0-9_-]{0,31}$/, 'must be 1 to 32 small letters, digits, - or _, and begin with a letter or digit')
       .default(defaults.swarm.stack),
-    listen: listen.default('0.0.0.0:7421'),
+    listen: listen.default(`0.0.0.0:${defaults.ports.dial}`),
     advertise: advertise.optional(),
     published: z.int().min(1).max(65_535).optional(),
     dial: Profile.shape.dial.unwrap().default(defaults.swarm.dial),

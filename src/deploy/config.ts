@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { parseDocument } from 'yaml';
 import { type ConfigPlace, readConfig } from '../config/load.ts';
 import { parseConfig } from '../config/parse.ts';
+import { defaults } from '../model/defaults.ts';
 import { requireContainerPaths } from './paths.ts';
 import { stackFile } from './stack.ts';
 
@@ -17,7 +18,7 @@ export interface DeployedConfig {
 }
 
 /** The port in the container where katafleet listens for tasks. */
-const usualDialPort = 7421;
+const usualDialPort = defaults.ports.dial;
 /** The path of the stack's secret in the container. */
 const keyFile = '/run/secrets/katafleet_key';
 

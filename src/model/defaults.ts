@@ -1,4 +1,4 @@
-import { MiB } from '../base/units.ts';
+import { hour, MiB, minute, second } from '../base/units.ts';
 
 /** Defaults of the configuration and of the library. Sizes are bytes, times ms. */
 export const defaults = {
@@ -11,10 +11,14 @@ export const defaults = {
   copy: true,
   attempts: 3,
   /** How long a container past its deadline may stay on a node. */
-  graceMs: 60_000,
+  graceMs: minute,
   /** The queue's bytes are a share of the server's memory, see base/server-memory.ts. */
   queue: { runs: 10_000, perTenant: 5_000 },
-  health: { intervalMs: 2_000, timeoutMs: 2_000, failures: 3, successes: 2 },
-  sessions: { most: 100, perTenant: 50, idleMs: 600_000, ageMs: 3_600_000, memory: 0.5 },
-  swarm: { stack: 'katafleet', dial: 'host', lingerMs: 600_000, patienceMs: 30_000 },
+  /** Longest wait of a run in the queue. */
+  queueMs: minute,
+  health: { intervalMs: 2 * second, timeoutMs: 2 * second, failures: 3, successes: 2 },
+  sessions: { most: 100, perTenant: 50, idleMs: 10 * minute, ageMs: hour, memory: 0.5 },
+  swarm: { stack: 'katafleet', dial: 'host', lingerMs: 10 * minute, patienceMs: 30 * second },
+  /** Ports of the API, and of the tasks of swarms that dial in. */
+  ports: { api: 7420, dial: 7421 },
 } as const;

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { hour } from '../base/units.ts';
+import { defaults } from './defaults.ts';
 
 /** `key==value` or `key!=value` over a node's labels. If a node lacks the label, its value is empty. */
 export const Constraint = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}(==|!=)[^=\0]{0,255}$/, 'must be key==value or key!=value');
@@ -41,7 +42,7 @@ export const Placing = z.strictObject({
     .int()
     .min(0)
     .max(24 * hour)
-    .default(60_000),
+    .default(defaults.queueMs),
 });
 export type Placing = z.output<typeof Placing>;
 

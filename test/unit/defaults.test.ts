@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { defaultOptions } from '../../src/app/defaults.ts';
@@ -8,6 +8,7 @@ import { localNode } from '../../src/app/local-node.ts';
 import { optionsOf } from '../../src/app/options.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { defaults } from '../../src/model/defaults.ts';
+import { unplaced } from '../../src/model/placing.ts';
 
 describe('defaults', () => {
   let folder: string;
@@ -29,6 +30,20 @@ describe('defaults', () => {
   it('of swarms are those of an empty configuration', () => {
     const { stack, dial, lingerMs, patienceMs } = configured().swarm ?? {};
     assert.deepEqual({ stack, dial, lingerMs, patienceMs }, defaults.swarm);
+  });
+
+  it('of the queue are the same for a run that comes past the configuration', () => {
+    writeFileSync(join(folder, 'katafleet.yaml'), '{}');
+    const { config } = loadConfig({ env: {}, cwd: folder, file: join(folder, 'katafleet.yaml') });
+    assert.equal(unplaced.queueMs, config.queue.wait);
+  });
+
+  it('of the ports are those that the stack files publish', () => {
+    const { api, dial } = defaults.ports;
+    for (const [file, ports] of Object.entries({ 'compose.yaml': [api], 'swarm.yaml': [api, dial] })) {
+      const text = readFileSync(new URL(`../../stacks/${file}`, import.meta.url), 'utf8');
+      for (const port of ports) assert.match(text, new RegExp(`-(127\\.0\\.0\\.1:)?${port}}`), `${file} publishes ${port}`);
+    }
   });
 
   it('of the local engine are those of an empty configuration', async () => {

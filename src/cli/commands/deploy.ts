@@ -1,4 +1,5 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { defaults } from '../../model/defaults.ts';
 import { parseListen } from '../../model/endpoint.ts';
 import { KatafleetError } from '../../model/errors.ts';
 import { parseDuration } from '../../model/quantity.ts';
@@ -10,8 +11,10 @@ import { endpointFromEnvironment } from '../../drivers/engine/endpoint.ts';
 import { colours, escapeControls } from '../show/terminal.ts';
 import type { At, Where } from '../where.ts';
 
+const { ports } = defaults;
+
 const nameOption = () =>
-  new Option('--name <stack>', 'name of the deployment, and prefix of all its objects').default('katafleet').argParser(stackName);
+  new Option('--name <stack>', 'name of the deployment, and prefix of all its objects').default(defaults.swarm.stack).argParser(stackName);
 const timeoutOption = (what: string) => new Option('--timeout <time>', what).default(120_000, '2m').argParser(parseDuration);
 
 interface DeployFlags {
@@ -41,10 +44,10 @@ export function deployCommand(at: At): Command {
     .option('--image <image>', "katafleet's own image", 'katafleet/katafleet:latest')
     .addOption(
       new Option('-l, --listen <[host:]port>', 'address of the API; in a swarm only a port, published at all addresses of the node')
-        .default({ host: undefined, port: 7420 }, '127.0.0.1:7420 by Compose, 7420 in a swarm')
+        .default({ host: undefined, port: ports.api }, `127.0.0.1:${ports.api} by Compose, ${ports.api} in a swarm`)
         .argParser(listenAddress),
     )
-    .addOption(new Option('--dial-port <port>', 'port that the tasks of a swarm dial').default(7421).argParser(portNumber))
+    .addOption(new Option('--dial-port <port>', 'port that the tasks of a swarm dial').default(ports.dial).argParser(portNumber))
     .addOption(
       new Option('--publish <mode>', 'host: ports of the node that it runs on; ingress: ports of every node, by the mesh')
         .choices(['host', 'ingress'])

@@ -2,6 +2,7 @@ import { cgroupOf } from './nodes.ts';
 import { Command } from 'commander';
 import { answerTime, failure, type Finding, landlock, limit, limits } from '../../drivers/finding.ts';
 import { diagnoseEndpoint, type EndpointSettings } from '../../drivers/registry.ts';
+import { defaults } from '../../model/defaults.ts';
 import { formatBytes } from '../../model/quantity.ts';
 import { readRecipes } from '../../images/recipe.ts';
 import { ownImageFindings } from '../doctor/image.ts';
@@ -26,9 +27,6 @@ export function doctorCommand(at: At): Command {
     });
 }
 
-/** The value of `health.timeout` if there is no configuration (ms). */
-const usualTimeoutMs = 2_000;
-
 /**
  * Checks the configuration's folders, then each node whose driver has a diagnosis. One engine builds the images, and its diagnosis
  * covers the other engines.
@@ -37,7 +35,7 @@ async function configured(at: Where): Promise<Finding[]> {
   const config = at.endpoint === undefined ? configOf(at) : undefined;
   const nodes: readonly DiagnosedNode[] =
     config?.nodes ?? (at.endpoint === undefined ? [] : [{ name: at.endpoint, endpoint: at.endpoint }]);
-  const timeoutMs = config?.health.timeout ?? usualTimeoutMs;
+  const timeoutMs = config?.health.timeout ?? defaults.health.timeoutMs;
   const [images, unread] = await imagesForRuns();
   const found = await Promise.all(nodes.map((node) => diagnoseNode(node, timeoutMs, images)));
   const others = nodes.length === 0 || found.includes(undefined);

@@ -1,6 +1,7 @@
 import { defined } from '../../base/defined.ts';
 import { once } from 'node:events';
 import { Command } from 'commander';
+import { defaults } from '../../model/defaults.ts';
 import { parseHostName } from '../../model/host-name.ts';
 import { Daemon } from '../../app/daemon.ts';
 import { escapeLine } from '../show/terminal.ts';
@@ -16,7 +17,7 @@ export function serveCommand(at: At): Command {
     )
     .option(
       '-l, --listen <host:port>',
-      'address to listen on (default: server.listen of the configuration, 127.0.0.1:7420); port 0 takes a free port',
+      `address to listen on (default: server.listen of the configuration, 127.0.0.1:${defaults.ports.api}); port 0 takes a free port`,
     )
     .option('--published <host:port>', 'address that clients use, if it is another, such as the published port of a container')
     .option('--journal <file>', 'file that stores the runs (default: journal.file of the configuration)')

@@ -1,4 +1,5 @@
 import { messageOf } from '../../model/errors.ts';
+import { defaults } from '../../model/defaults.ts';
 import type { Driver } from '../../drivers/contract.ts';
 import type { SandboxLedger } from '../node/sandbox-ledger.ts';
 import { type Doomed, type JournalIdentity, reap, reapPlan } from './reaper.ts';
@@ -40,7 +41,7 @@ export class NodeReaper {
 
   /** Returns what of ours on the node is left over, and why. Removes it unless it is a dry run. @throws engine.* */
   async reap(dryRun = false): Promise<Doomed[]> {
-    const { driver, ledger, journal, graceMs = 60_000, onTrouble } = this.#options;
+    const { driver, ledger, journal, graceMs = defaults.graceMs, onTrouble } = this.#options;
     const { doubtful } = ledger;
     const view = { now: Date.now(), fleet: ledger.id, inUse: ledger.inUse, journal, endedSince: this.#endedSince, graceMs };
     if (dryRun) return reapPlan(driver, view);
