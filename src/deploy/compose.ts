@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import * as dockerCompose from 'docker-compose';
 import type Dockerode from 'dockerode';
 import { KatafleetError, messageOf } from '../model/errors.ts';
+import { inSeconds } from '../model/quantity.ts';
 import type { Variables } from './interpolate.ts';
 import { logLines } from './log-lines.ts';
 import { stackFile } from './stack.ts';
@@ -95,7 +96,7 @@ async function untilContainerHealthy(docker: Dockerode, name: string, timeoutMs:
     if (verdict === 'failed' || late) {
       const log = await container.logs({ stdout: true, stderr: true, tail: 6 });
       const last = logLines(log).slice(-6).join('\n  ');
-      const time = late ? ` after ${Math.round(timeoutMs / 1000)} s` : '';
+      const time = late ? ` after ${inSeconds(timeoutMs)}` : '';
       throw new KatafleetError(
         'deploy.failed',
         `${Name.slice(1)} is not healthy${time}: it ${words}${last ? `; its last output:\n  ${last}` : ''}`,

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type Dockerode from 'dockerode';
 import { KatafleetError } from '../model/errors.ts';
+import { inSeconds } from '../model/quantity.ts';
 import { logLines } from './log-lines.ts';
 import { deployedLabel } from './spec.ts';
 import { isUnderWay } from '../drivers/docker/task-states.ts';
@@ -72,7 +73,7 @@ export async function untilHealthy({ docker, name, hash, known, timeoutMs, say }
     else if (former) tell(`${name}: the previous task drains on ${nodes.get(former.NodeID ?? '')?.name ?? 'a node'}`);
     if (performance.now() > until) {
       const where = current ? words(current) : former ? 'still waits for the previous task to drain' : 'has no task';
-      throw await fail(`is not healthy after ${Math.round(timeoutMs / 1000)} s: it ${where}`);
+      throw await fail(`is not healthy after ${inSeconds(timeoutMs)}: it ${where}`);
     }
     await sleep(everyMs);
   }

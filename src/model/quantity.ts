@@ -58,6 +58,9 @@ export function formatDuration(ms: number): string {
   return ms < second ? `${Math.round(ms)} ms` : `${(ms / second).toFixed(2)} s`;
 }
 
+/** A time in ms in seconds, for messages: `30 s`, `1.5 s`. */
+export const inSeconds = (ms: number): string => `${Math.round(ms / 100) / 10} s`;
+
 /** How long ago, for people: `now`, `12 s`, `3 min`, `2 h`, `5 d`; `never` if undefined. `at` and `now`: ms. */
 export function ago(at: number | undefined, now: number): string {
   if (at === undefined) return 'never';

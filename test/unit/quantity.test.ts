@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { KatafleetError } from '../../src/model/errors.ts';
-import { exactBytes, exactDuration, formatBytes, formatDuration, parseBytes, parseDuration } from '../../src/model/quantity.ts';
+import { exactBytes, exactDuration, formatBytes, formatDuration, inSeconds, parseBytes, parseDuration } from '../../src/model/quantity.ts';
 
 describe('sizes and times in words', () => {
   it('parses a number with a unit', () => {
@@ -24,6 +24,7 @@ describe('sizes and times in words', () => {
   it('rounds a size and a time for people', () => {
     assert.deepEqual([0, 1_023, 1_536, 268_435_456, 3 * 1024 ** 5].map(formatBytes), ['0 B', '1023 B', '1.5 KiB', '256 MiB', '3072 TiB']);
     assert.deepEqual([4.21, 350, 1_250, 90_000].map(formatDuration), ['4.2 ms', '350 ms', '1.25 s', '90.00 s']);
+    assert.deepEqual([0, 1_500, 30_000, 90_049].map(inSeconds), ['0 s', '1.5 s', '30 s', '90 s']);
   });
 
   it('writes a size and a time exactly, in the largest unit that divides it', () => {

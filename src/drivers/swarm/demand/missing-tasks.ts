@@ -1,4 +1,5 @@
 import { KatafleetError } from '../../../model/errors.ts';
+import { inSeconds } from '../../../model/quantity.ts';
 import { noReport, type PoolEffect, type PoolState, type Seen } from './pool-state.ts';
 import type { TaskReport } from './tasks.ts';
 import { become, chain, lookMs, type Transition, wakeIn, watch } from './transition.ts';
@@ -37,7 +38,7 @@ export function watched(before: PoolState, connected: number, { now, waiting }: 
 
 function outOfPatience({ name, rules, shape, failure, report: { words } }: PoolState): KatafleetError {
   if (failure?.error instanceof KatafleetError) return failure.error;
-  const waited = `no task of ${name} has dialled in within ${rules.patienceMs / 1000} s`;
+  const waited = `no task of ${name} has dialled in within ${inSeconds(rules.patienceMs)}`;
   return new KatafleetError('sandbox.failed', `${waited}: ${words.length > 0 ? words.join('; ') : 'the swarm has not made any'}`, {
     hint: `tasks dial ${shape?.address ?? ''}: it must be reachable from every node; swarm.advertise in the configuration names another address`,
   });

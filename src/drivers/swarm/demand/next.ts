@@ -20,7 +20,6 @@ import { become, chain, type Transition, wakeIn, watch } from './transition.ts';
 const gatherMs = 100;
 /** How often a pool with replicas compares its numbers (ms). */
 const settleLookMs = 5_000;
-const [firstPauseMs, longestPauseMs] = [250, 5_000];
 
 /** Errors of the swarm that may pass. */
 const transientErrors: readonly ErrorCode[] = ['engine.unreachable', 'engine.timeout', 'engine.conflict', 'swarm.leaderless'];
@@ -118,7 +117,7 @@ function applied(state: PoolState, target: ServiceTarget, seen: Seen): Transitio
     applied: { ...target, at: seen.now },
     brake: target.replicas < before.replicas ? { ...state.brake, fewerAt: seen.now } : state.brake,
     busy: 'no',
-    pauseMs: 0,
+    failures: 0,
     failure: undefined,
   };
   // The swarm is ending tasks that dialled in with the former secret.
@@ -131,8 +130,7 @@ function applied(state: PoolState, target: ServiceTarget, seen: Seen): Transitio
 
 /** The swarm could not set the service: tries again after a pause. Refuses the requests if the error will not pass. */
 function applyFailed(state: PoolState, error: unknown, seen: Seen): Transition {
-  const pauseMs = Math.min(longestPauseMs, Math.max(firstPauseMs, state.pauseMs * 2));
-  const after: PoolState = { ...state, busy: 'no', reapply: true, pauseMs, failure: { error } };
+  const after: PoolState = { ...state, busy: 'no', reapply: true, failures: state.failures + 1, failure: { error } };
   const effects: PoolEffect[] = [{ do: 'trouble', message: `${state.name}: ${messageOf(error)}` }];
   const lasts = error instanceof KatafleetError && !transientErrors.includes(error.code);
   if (lasts) effects.push({ do: 'refuse', whom: 'all', error });

@@ -59,8 +59,8 @@ export interface PoolState {
   readonly watching: boolean;
   /** Whether the swarm is being asked for its tasks. */
   readonly looking: boolean;
-  /** How long the swarm is left alone after a failure (ms). */
-  readonly pauseMs: number;
+  /** Calls that set the service and failed, in a row; the pause before the next one follows from it. */
+  readonly failures: number;
   readonly noRoomSince: number | undefined;
   readonly failure: { readonly error: unknown } | undefined;
   /** The swarm's last report on tasks that have not dialled in. */
@@ -143,7 +143,7 @@ export function firstState(
     wakeAt: undefined,
     watching: false,
     looking: false,
-    pauseMs: 0,
+    failures: 0,
     noRoomSince: undefined,
     failure: undefined,
     report: noReport,

@@ -1,6 +1,7 @@
 import { connect } from 'node:net';
 import { z } from 'zod';
 import { KatafleetError } from '../../../model/errors.ts';
+import { inSeconds } from '../../../model/quantity.ts';
 import { engineError } from '../../docker/errors.ts';
 import type { ManagerEngine, Managers } from './managers.ts';
 
@@ -35,7 +36,7 @@ function localAddress(host: string, port: number): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = connect({ host, port });
     socket.once('error', reject);
-    socket.setTimeout(connectMs, () => socket.destroy(new Error(`no connection within ${connectMs / 1000} s`)));
+    socket.setTimeout(connectMs, () => socket.destroy(new Error(`no connection within ${inSeconds(connectMs)}`)));
     socket.once('connect', () => {
       const { localAddress: address } = socket;
       socket.destroy();

@@ -2,6 +2,7 @@ import type Dockerode from 'dockerode';
 import { z } from 'zod';
 import { within } from '../../../base/deadline.ts';
 import { type ErrorCode, KatafleetError, messageOf } from '../../../model/errors.ts';
+import { inSeconds } from '../../../model/quantity.ts';
 import { engineError } from '../../docker/errors.ts';
 import { type ApiVersion, parseApiVersion } from '../../docker/version.ts';
 import type { Driver } from '../../contract.ts';
@@ -72,7 +73,7 @@ export class Managers {
       try {
         return await within(longestMs, () => body(docker, parseApiVersion(apiVersion), late.signal), {
           late: () =>
-            new KatafleetError('engine.timeout', `${engine.endpoint} does not answer: can't ${doing} within ${longestMs / 1000} s`),
+            new KatafleetError('engine.timeout', `${engine.endpoint} does not answer: can't ${doing} within ${inSeconds(longestMs)}`),
         });
       } catch (error) {
         throw swarmError(error, engine.endpoint, doing);

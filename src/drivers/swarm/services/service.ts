@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type Dockerode from 'dockerode';
+import { hour } from '../../../base/units.ts';
 import { KatafleetError } from '../../../model/errors.ts';
 import { labels } from '../../../model/labels.ts';
 import { hasSwarmWords, splitConstraint } from '../../../model/placing.ts';
@@ -49,7 +50,7 @@ export interface ServiceNames {
 /** Path of the secret in a task; only root can read it. */
 const secretPath = '/run/secrets/katafleet';
 /** A task that is to stop ends after its run; this bound only matters if the run's own limits fail (ns). */
-const stopGraceNs = 25 * 3_600 * 1e9;
+const stopGraceNs = 25 * hour * 1e6;
 const platforms = { amd64: 'x86_64', arm64: 'aarch64' } as const;
 
 /** Hash of a shape. */
