@@ -86,7 +86,7 @@ export class SwarmConnector {
       managers: [engine, ...others],
       listener: this.#listener,
       keys: key === undefined ? SwarmKeys.ephemeral() : SwarmKeys.from(key, onTrouble),
-      ephemeral: key === undefined ? passing() : undefined,
+      ephemeral: key === undefined ? processLabels() : undefined,
       instance: (journal?.identity ?? randomUUID()).slice(0, 13),
       workers: workers.map(worker),
       ...{ stack, dial, advertise, published, network, registry, rotateMs, lingerMs, patienceMs, onTrouble },
@@ -99,7 +99,7 @@ export class SwarmConnector {
 }
 
 /** Labels of what must not outlive this process. */
-function passing(): Record<string, string> {
+function processLabels(): Record<string, string> {
   const owner = ownerOf('self');
   return { [labels.deadline]: String(Date.now() + longestMs), ...(owner === undefined ? {} : { [labels.owner]: owner }) };
 }

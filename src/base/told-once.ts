@@ -14,7 +14,7 @@ export class ToldOnce<K> {
   }
 
   /** Notes that its trouble is over: the next one is reported, even in the same words. */
-  over(of: K): void {
+  recovered(of: K): void {
     this.#last.delete(of);
   }
 }

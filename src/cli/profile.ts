@@ -3,7 +3,7 @@ import type { z } from 'zod';
 import type { Config } from '../config/schema.ts';
 import { nearest } from '../config/nearest.ts';
 import { KatafleetError } from '../model/errors.ts';
-import { ownLimits, saidLimits } from '../model/limits.ts';
+import { ownLimits, callerLimits } from '../model/limits.ts';
 import type { Profile } from '../model/profile.ts';
 import type { RunRequest } from '../model/request.ts';
 import type { RemoteRequest } from '../model/request-json.ts';
@@ -12,7 +12,7 @@ import type { RemoteRequest } from '../model/request-json.ts';
 export const limitOption = (): Option =>
   new Option(
     '--limit <name=value>',
-    `a limit, such as openFiles=64 or stack=8m, in the units of the configuration; may be repeated. Limits: ${saidLimits.join(', ')}`,
+    `a limit, such as openFiles=64 or stack=8m, in the units of the configuration; may be repeated. Limits: ${callerLimits.join(', ')}`,
   ).argParser((limit: string, all: string[] | undefined) => [...(all ?? []), limit]);
 
 /** The option `--profile` of the same commands. @param absent the help's text for the value without the option */

@@ -1,5 +1,5 @@
 import { KatafleetError } from '../model/errors.ts';
-import { type LimitName, limitNames, limitOf, saidLimits } from '../model/limits.ts';
+import { type LimitName, limitNames, limitOf, callerLimits } from '../model/limits.ts';
 import type { ProfileFields } from '../model/profile.ts';
 import type { z } from 'zod';
 import { duration, size } from './fields.ts';
@@ -16,19 +16,19 @@ export function limitField(name: LimitName): z.ZodType {
  * Reads limits of the form `NAME=VALUE`, each value as the configuration takes it. If a name comes twice, the last value counts.
  * @throws limits.invalid; for an unknown name, with the most similar name and all known ones
  */
-export function limitsSaid(texts: readonly string[]): z.output<typeof ProfileFields> {
-  return Object.fromEntries(texts.map(limitSaid));
+export function parseLimits(texts: readonly string[]): z.output<typeof ProfileFields> {
+  return Object.fromEntries(texts.map(parseLimit));
 }
 
-function limitSaid(text: string): [LimitName, unknown] {
+function parseLimit(text: string): [LimitName, unknown] {
   const at = text.indexOf('=');
   const name = (at < 0 ? text : text.slice(0, at)).trim();
   const value = at < 0 ? '' : text.slice(at + 1).trim();
   const known = limitNames.find((one) => one === name);
   if (known === undefined) {
-    const near = nearest(name, saidLimits);
+    const near = nearest(name, callerLimits);
     throw new KatafleetError('limits.invalid', `there is no limit "${name}"${near === undefined ? '' : `; did you mean ${near}?`}`, {
-      hint: `the limits are ${saidLimits.join(', ')}`,
+      hint: `the limits are ${callerLimits.join(', ')}`,
     });
   }
   const { configured } = limitOf(known);

@@ -91,7 +91,7 @@ export async function deploy(options: DeployOptions): Promise<string> {
       await deployCompose({ docker, endpoint: options.endpoint, name, variables, timeoutMs, say });
       return listen.host === undefined || listen.host === '0.0.0.0' ? '127.0.0.1' : listen.host;
     });
-    return await answered(`http://${address}:${listen.port}`, say);
+    return await waitUntilReachable(`http://${address}:${listen.port}`, say);
   } catch (error) {
     throw engineError(error, driver.endpoint, 'deploy');
   }
@@ -175,7 +175,7 @@ function reachable(address: string, endpoint: string): string {
 }
 
 /** Reports whether the API is reached from here and has a ready node. The container's health check does not cover either. */
-async function answered(address: string, say: (line: string) => void): Promise<string> {
+async function waitUntilReachable(address: string, say: (line: string) => void): Promise<string> {
   const until = performance.now() + nodesMs;
   for (;;) {
     let ready: { nodes?: { ready: number; all: number }; error?: { message: string } };

@@ -162,7 +162,7 @@ export class Avatar {
       const [savedOid, testedOid] = await Promise.all([saved, this.#committer.add(plan, true)]);
       await spool.remove();
       // The repository has the contents now.
-      for (const { files } of sandboxes) for (const kept of files.values()) if (!kept.hidden) kept.content = undefined;
+      for (const { files } of sandboxes) for (const file of files.values()) if (!file.hidden) file.content = undefined;
       void this.#tidy();
       return { saved: savedOid, tested: testedOid };
     } catch (error) {

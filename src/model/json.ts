@@ -59,10 +59,10 @@ const bytesOf = (text: string, inBase64: string | undefined) =>
   inBase64 === undefined ? Buffer.from(text) : Buffer.from(inBase64, 'base64');
 
 /** A result that becomes JSON. Its large files may not be in memory, and a kata has reasons of its own for what it leaves out. */
-export type ToldResult = Omit<KeptResult, 'changes'> & {
+export type WritableResult = Omit<KeptResult, 'changes'> & {
   changes: Omit<KeptResult['changes'], 'omitted'> & { omitted: { path: string; reason: string }[] };
 };
-type Content = ToldResult['changes']['files'][number]['content'];
+type Content = WritableResult['changes']['files'][number]['content'];
 
 /** How files are written. `text`: as text if it is UTF-8, as in the API. `base64`: always base64, as in `--json` from its first release on. */
 export type FileForm = 'text' | 'base64';
@@ -77,7 +77,7 @@ function contentJson(content: Content, form: FileForm): { content: string | Long
   return { content: content.toString(encoding), encoding };
 }
 
-export function resultJson(result: ToldResult, form: FileForm = 'text'): object {
+export function resultJson(result: WritableResult, form: FileForm = 'text'): object {
   const { changes, steps } = result;
   return {
     ...result,

@@ -7,7 +7,7 @@ import { day, GiB, KiB, MiB } from '../base/units.ts';
  */
 type LimitScope = 'container' | 'step' | 'host';
 
-interface Told {
+interface LimitFacts {
   at: LimitScope;
   /** What it bounds, for docs/config.md and for the help: one line of plain text. */
   what: string;
@@ -20,7 +20,7 @@ interface Told {
   /** Its place among EXEC's numbers, from 1, and its width in bits, if EXEC carries it. A place never changes. */
   exec?: { place: number; bits: 32 | 64 };
 }
-interface Ranged extends Told {
+interface Ranged extends LimitFacts {
   min: number;
   max: number;
   default?: number;
@@ -115,23 +115,24 @@ export const limits = {
   },
 } as const satisfies Record<
   string,
-  ((Ranged & { kind: NumberKind }) | (Told & { kind: 'choice' | 'name'; bounds: string })) & { schema: z.ZodType }
+  ((Ranged & { kind: NumberKind }) | (LimitFacts & { kind: 'choice' | 'name'; bounds: string })) & { schema: z.ZodType }
 >;
 
 type Table = typeof limits;
 export type LimitName = keyof Table;
 /** The names of the limits that have a `Fact`. */
 type NamesOf<Fact> = { [K in LimitName]: Table[K] extends Fact ? K : never }[LimitName];
-type Said = { [K in LimitName]: Table[K] extends { configured: string } ? never : K }[LimitName];
-type Asked<K extends LimitName> = Table[K] extends { default: number }
+type CallerLimit = { [K in LimitName]: Table[K] extends { configured: string } ? never : K }[LimitName];
+type FieldSchema<K extends LimitName> = Table[K] extends { default: number }
   ? z.ZodDefault<Table[K]['schema']>
   : z.ZodOptional<Table[K]['schema']>;
 
 /** Names of all limits, in the order of the table. */
 export const limitNames = Object.keys(limits) as LimitName[];
 /** One limit, with every field that any limit may have. */
-export const limitOf = (name: LimitName): Partial<Ranged> & Told & { kind: Table[LimitName]['kind']; bounds?: string; schema: z.ZodType } =>
-  limits[name];
+export const limitOf = (
+  name: LimitName,
+): Partial<Ranged> & LimitFacts & { kind: Table[LimitName]['kind']; bounds?: string; schema: z.ZodType } => limits[name];
 
 const namesOf = <K extends LimitName>(holds: (limit: ReturnType<typeof limitOf>) => boolean) =>
   limitNames.filter((name): name is K => holds(limitOf(name)));
@@ -142,7 +143,7 @@ export const containerLimits = namesOf<ContainerLimit>(({ at }) => at === 'conta
 /** Limits that a step may give itself. */
 export const ownLimits = namesOf<OwnLimit>(({ ownOfStep }) => ownOfStep === true);
 /** Limits that callers may give. */
-export const saidLimits = namesOf<Said>(({ configured }) => configured === undefined);
+export const callerLimits = namesOf<CallerLimit>(({ configured }) => configured === undefined);
 
 /** Makes an object with one field for each name. */
 export function eachLimit<K extends LimitName, T>(names: readonly K[], field: (name: K) => T): Record<K, T> {
@@ -153,7 +154,7 @@ export function eachLimit<K extends LimitName, T>(names: readonly K[], field: (n
 export const limitShape = eachLimit(limitNames, (name) => {
   const { schema, default: byItself } = limitOf(name);
   return byItself === undefined ? schema.optional() : schema.default(byItself);
-}) as { [K in LimitName]: Asked<K> };
+}) as { [K in LimitName]: FieldSchema<K> };
 
 /** Some limits as fields of a schema. All may be absent, and none has a default. */
 export const optionalShape = <K extends LimitName>(names: readonly K[]) =>

@@ -1,14 +1,14 @@
 import { z } from 'zod';
 import { MiB } from '../base/units.ts';
 import { KatafleetError } from './errors.ts';
-import { type ContainerLimit, containerLimits, limitShape, optionalShape, ownLimits, saidLimits } from './limits.ts';
+import { type ContainerLimit, containerLimits, limitShape, optionalShape, ownLimits, callerLimits } from './limits.ts';
 
 /** The limits of a sandbox and of what may come out of it: every limit of limits.ts. Sizes are bytes, times ms. */
 export const Profile = z.strictObject(limitShape);
 export type Profile = z.output<typeof Profile>;
 
 /** The limits that callers may give. An absent limit stays absent, so that these can be laid over a profile. */
-export const ProfileFields = z.strictObject(optionalShape(saidLimits));
+export const ProfileFields = z.strictObject(optionalShape(callerLimits));
 
 /** The limits that a step may give itself, in place of the profile's. */
 export const StepLimits = z.strictObject(optionalShape(ownLimits));

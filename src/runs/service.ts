@@ -14,7 +14,7 @@ import { Waiters } from './waiters.ts';
 
 /** The part of the journal that the service uses. */
 export interface RunJournal {
-  accept(run: { id: string; tenant: string; key?: string; said?: object; request: RunRequest; placing: Placing; at: number }): {
+  accept(run: { id: string; tenant: string; key?: string; sent?: object; request: RunRequest; placing: Placing; at: number }): {
     id: string;
     known: boolean;
   };
@@ -28,7 +28,7 @@ export interface RunJournal {
   request(id: string): RunRequest | undefined;
   resultBytes(id: string): number;
   /** Returns the run that has the tenant's key. @throws request.conflict if its request differs */
-  known(tenant: string, key: string, said: object): string | undefined;
+  known(tenant: string, key: string, sent: object): string | undefined;
   /** Stores that a stopping katafleet left an attempt, and its run to the next one. */
   stopped(id: string, attempt: number, at: number): boolean;
   unfinished(): Iterable<UnendedRun>;
@@ -125,7 +125,7 @@ export class RunService {
   }
 
   /**
-   * Accepts a run, or returns the run that has the same tenant and key. `said` is the request as the client sent it, before defaults:
+   * Accepts a run, or returns the run that has the same tenant and key. `sent` is the request as the client sent it, before defaults:
    * it decides whether two requests are the same.
    * @throws request.conflict if that run's request differs; what {@link Dispatcher.check} throws; queue.full; journal.full
    */
@@ -133,11 +133,11 @@ export class RunService {
     request: RunRequest,
     placing: Placing,
     key?: string,
-    said: object = { request, placing },
+    sent: object = { request, placing },
   ): Promise<{ id: string; known: boolean }> {
     const job = checkJob(request, placing);
     const { tenant } = placing;
-    const known = () => (key === undefined ? undefined : this.#journal.known(tenant, key, said));
+    const known = () => (key === undefined ? undefined : this.#journal.known(tenant, key, sent));
     let there = known();
     if (there === undefined) {
       this.#owed.check();
@@ -156,7 +156,7 @@ export class RunService {
     this.#start(id, job, {
       acceptedAt: at,
       onAdmitted: () =>
-        void this.#owed.now(() => this.#journal.accept({ id, tenant, ...(key === undefined ? {} : { key, said }), request, placing, at })),
+        void this.#owed.now(() => this.#journal.accept({ id, tenant, ...(key === undefined ? {} : { key, sent }), request, placing, at })),
     });
     return { id, known: false };
   }

@@ -72,14 +72,14 @@ export class Journal extends NodeBook implements Disposable {
    * Stores a run, or returns the run that has the same tenant and key.
    * @throws request.conflict if that run's request differs; request.invalid
    */
-  accept(run: { id: string; tenant: string; key?: string; said?: object; request: RunRequest; placing: Placing; at: number }): {
+  accept(run: { id: string; tenant: string; key?: string; sent?: object; request: RunRequest; placing: Placing; at: number }): {
     id: string;
     known: boolean;
   } {
     const bytes = encodeRequest(run.request);
     return this.#db.transaction(() => {
       const { id, tenant, key, request, placing, at } = run;
-      const hash = this.#hashes.of(run.said ?? { request, placing });
+      const hash = this.#hashes.of(run.sent ?? { request, placing });
       const known = this.#known(tenant, key, hash);
       if (known !== undefined) return { id: known, known: true };
       this.#sequence += 1;
@@ -91,8 +91,8 @@ export class Journal extends NodeBook implements Disposable {
   }
 
   /** Returns the run that has a tenant's key. @throws request.conflict if that run's request differs */
-  known(tenant: string, key: string, said: object): string | undefined {
-    return this.#known(tenant, key, this.#hashes.of(said));
+  known(tenant: string, key: string, sent: object): string | undefined {
+    return this.#known(tenant, key, this.#hashes.of(sent));
   }
 
   #known(tenant: string, key: string | undefined, hash: Buffer): string | undefined {

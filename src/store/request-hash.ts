@@ -4,7 +4,7 @@ import { hashOf } from './codec.ts';
  * The first byte of a hash of a request as the client sent it. Earlier releases stored the bare 32 bytes of a hash of the parsed
  * request.
  */
-const overWhatWasSaid = Buffer.from([2]);
+const sentRequestMark = Buffer.from([2]);
 
 /**
  * Hashes requests as clients sent them, before defaults are filled in: defaults may change before a client repeats a request. Each
@@ -13,11 +13,11 @@ const overWhatWasSaid = Buffer.from([2]);
 export class RequestHashes {
   readonly #known = new WeakMap<object, Buffer>();
 
-  of(said: object): Buffer {
-    const known = this.#known.get(said);
+  of(sent: object): Buffer {
+    const known = this.#known.get(sent);
     if (known) return known;
-    const hash = Buffer.concat([overWhatWasSaid, hashOf(said)]);
-    this.#known.set(said, hash);
+    const hash = Buffer.concat([sentRequestMark, hashOf(sent)]);
+    this.#known.set(sent, hash);
     return hash;
   }
 }

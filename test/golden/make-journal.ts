@@ -117,7 +117,7 @@ export function makeJournal(folder: string): void {
   const accept = (id: string, { tenant = 'default', key, said, request = plainRequest, placing: where = unplaced }: Accepted = {}) => {
     clock += 1_000;
     const run = { id, tenant, request, placing: where, at: clock };
-    journal.accept({ ...run, ...(key === undefined ? {} : { key }), ...(said ? { said } : {}) });
+    journal.accept({ ...run, ...(key === undefined ? {} : { key }), ...(said ? { sent: said } : {}) });
     if (key !== undefined) known.push({ tenant, key, said: withoutUndefined(said ?? { request, placing: where }), id });
     imageUses[request.image === 'gcc-assert' ? 'gcc-assert:latest' : request.image] = clock;
     return { id, tenant, key, image: request.image, placing: where, acceptedAt: clock, request };

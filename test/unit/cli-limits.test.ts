@@ -6,7 +6,7 @@ import { main, program } from '../../src/cli/program.ts';
 import { profileNamed, withProfile } from '../../src/cli/profile.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { KatafleetError } from '../../src/model/errors.ts';
-import { saidLimits } from '../../src/model/limits.ts';
+import { callerLimits } from '../../src/model/limits.ts';
 import { aRequest } from '../support/builders.ts';
 import { type Asked, refusingServer } from '../support/refusing-server.ts';
 
@@ -83,7 +83,7 @@ describe('katafleet run: limits and profiles', () => {
   it('lists every limit in its help', async () => {
     const help = (await program(['run'])).commands.find((command) => command.name() === 'run')?.helpInformation() ?? assert.fail();
     const words = help.replace(/\s+/g, ' ');
-    assert.ok(words.includes(saidLimits.join(', ')), words);
+    assert.ok(words.includes(callerLimits.join(', ')), words);
     assert.match(words, /--profile <name>/);
   });
 });

@@ -8,7 +8,7 @@ import { readFolder } from '../../src/cli/files/folder.ts';
 import { verdictTable } from '../../src/cli/commands/explain.ts';
 import { imagesTable } from '../../src/cli/commands/images.ts';
 import { jobsTable } from '../../src/cli/commands/maintenance.ts';
-import { decided, nodesTable } from '../../src/cli/commands/nodes.ts';
+import { drainProgress, nodesTable } from '../../src/cli/commands/nodes.ts';
 import { main, program } from '../../src/cli/program.ts';
 import { escapeControls, escapeLine } from '../../src/cli/show/terminal.ts';
 import { writeBack } from '../../src/cli/files/write-back.ts';
@@ -187,11 +187,11 @@ describe('command line', () => {
       fakeMachine('h3'),
     ];
     const swarm = { ...summary, state: 'ready', cordoned: 'no', members } as const;
-    assert.deepEqual(decided('a/h1', swarm), { over: false, said: 'a/h1: ready, draining, 0 running, 1 idle' });
-    assert.deepEqual(decided('a/id-h2', swarm), { over: true, said: 'a/id-h2: ready, drained, 0 running, 0 idle' });
-    assert.deepEqual([decided('a/h3', swarm).over, decided('a', swarm).over], [false, false]);
-    assert.deepEqual(decided('a', { ...swarm, cordoned: 'drained' }), { over: true, said: 'a: ready, drained, 0 running, 0 idle' });
-    assert.throws(() => decided('a/h9', swarm), code('node.unknown'));
+    assert.deepEqual(drainProgress('a/h1', swarm), { ended: false, line: 'a/h1: ready, draining, 0 running, 1 idle' });
+    assert.deepEqual(drainProgress('a/id-h2', swarm), { ended: true, line: 'a/id-h2: ready, drained, 0 running, 0 idle' });
+    assert.deepEqual([drainProgress('a/h3', swarm).ended, drainProgress('a', swarm).ended], [false, false]);
+    assert.deepEqual(drainProgress('a', { ...swarm, cordoned: 'drained' }), { ended: true, line: 'a: ready, drained, 0 running, 0 idle' });
+    assert.throws(() => drainProgress('a/h9', swarm), code('node.unknown'));
   });
 
   it('what a node says of sandboxes that don’t come is told below its verdict', () => {

@@ -330,19 +330,19 @@ describe('journal: the file', () => {
   });
 
   it('takes the word of a key that an earlier release wrote down, whose hash was over defaults of that time', () => {
-    const said = { command: ['make'] };
+    const sent = { command: ['make'] };
     const run = { tenant: 't', key: 'k', request: request(), placing: placing(), at: 1 };
     {
       using journal = Journal.open(file);
-      journal.accept({ ...run, id: 'r', said });
+      journal.accept({ ...run, id: 'r', sent });
       assert.throws(() => journal.known('t', 'k', { command: ['other'] }), refuses('request.conflict'));
     }
     const db = new Database(file);
     db.prepare('UPDATE runs SET hash = ?').run(hashOf(request()));
     db.close();
     using journal = Journal.open(file);
-    assert.equal(journal.known('t', 'k', said), 'r');
-    assert.deepEqual(journal.accept({ ...run, id: 's', said: { command: ['make'] } }), { id: 'r', known: true });
+    assert.equal(journal.known('t', 'k', sent), 'r');
+    assert.deepEqual(journal.accept({ ...run, id: 's', sent: { command: ['make'] } }), { id: 'r', known: true });
   });
 
   it('loses nothing that it told when the process is killed', async () => {

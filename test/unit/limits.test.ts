@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { limitsSaid } from '../../src/config/limits.ts';
+import { parseLimits } from '../../src/config/limits.ts';
 import { parseConfig } from '../../src/config/parse.ts';
 import { KatafleetError } from '../../src/model/errors.ts';
 import { limitNames, limitOf, limits } from '../../src/model/limits.ts';
@@ -95,25 +95,25 @@ describe('a limit that does not shape the container', () => {
 
 describe('limits that are said as NAME=VALUE', () => {
   it('take the units of the configuration, and the last of the same name holds', () => {
-    assert.deepEqual(limitsSaid(['memory=1g', 'wallMs=500ms', 'openFiles=64', 'cpus=0.5', 'wallMs=2000', 'shm=0', 'dial=overlay']), {
+    assert.deepEqual(parseLimits(['memory=1g', 'wallMs=500ms', 'openFiles=64', 'cpus=0.5', 'wallMs=2000', 'shm=0', 'dial=overlay']), {
       ...{ memory: 1024 * MiB, wallMs: 2_000, openFiles: 64, cpus: 0.5, shm: 0 },
       dial: 'overlay',
     });
   });
 
   it('fail with the near name and all names where the name is unknown', () => {
-    assert.throws(() => limitsSaid(['memroy=1g']), fails(/memory, cpus, .*stack, .*dial/, /no limit "memroy".*did you mean memory\?/));
-    assert.throws(() => limitsSaid(['toString=1']), fails(/memory, cpus/, /no limit "toString"$/));
+    assert.throws(() => parseLimits(['memroy=1g']), fails(/memory, cpus, .*stack, .*dial/, /no limit "memroy".*did you mean memory\?/));
+    assert.throws(() => parseLimits(['toString=1']), fails(/memory, cpus/, /no limit "toString"$/));
   });
 
   it('fail with what was expected where the value does not do', () => {
-    assert.throws(() => limitsSaid(['memory=1k']), fails(/^$/, /memory: expected a size from 16 MiB to/));
-    assert.throws(() => limitsSaid(['openFiles=many']), fails(/^$/, /^openFiles: /));
+    assert.throws(() => parseLimits(['memory=1k']), fails(/^$/, /memory: expected a size from 16 MiB to/));
+    assert.throws(() => parseLimits(['openFiles=many']), fails(/^$/, /^openFiles: /));
     for (const text of ['stack', 'stack=', 'pids=4.5', 'dial=moon', 'cpus=-1'])
-      assert.throws(() => limitsSaid([text]), fails(/^$/, new RegExp(text.slice(0, 4))), text);
+      assert.throws(() => parseLimits([text]), fails(/^$/, new RegExp(text.slice(0, 4))), text);
   });
 
   it('fail with the reason where only the configuration may give the limit', () => {
-    assert.throws(() => limitsSaid(['network=class']), fails(/--profile/, /the limit network can only be set in the configuration: /));
+    assert.throws(() => parseLimits(['network=class']), fails(/--profile/, /the limit network can only be set in the configuration: /));
   });
 });

@@ -5,7 +5,7 @@ import { profileOf, sandboxLimits } from '../../src/model/profile.ts';
 import { evictions } from '../../src/fleet/pools/evictions.ts';
 import { capacityOf } from '../../src/drivers/machines.ts';
 import { machineOf } from '../../src/fleet/node/machines.ts';
-import { Recent } from '../../src/fleet/node/recent.ts';
+import { CachedCall } from '../../src/fleet/node/cached-call.ts';
 import { fakeMachine } from '../support/fake-driver.ts';
 import { fakeFleet, MiB } from '../support/fake-fleet.ts';
 import { until } from '../support/until.ts';
@@ -419,7 +419,7 @@ describe('an answer for all who ask', () => {
   it('is asked for once at a time, kept for as long as it may be old, and anew on demand', async () => {
     let asked = 0;
     const answers: ((value: number) => void)[] = [];
-    const recent = new Recent(() => new Promise<number>((resolve) => answers.push(resolve) && (asked += 1)));
+    const recent = new CachedCall(() => new Promise<number>((resolve) => answers.push(resolve) && (asked += 1)));
     const both = [recent.get(0), recent.get(1_000)];
     answers[0]?.(1);
     assert.deepEqual([await Promise.all(both), asked, recent.value], [[1, 1], 1, 1]);

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { readFolder } from '../../src/cli/files/folder.ts';
-import { keptBack } from '../../src/cli/files/own-names.ts';
+import { whyWithheld } from '../../src/cli/files/own-names.ts';
 import { sayNotWritten, writeBack } from '../../src/cli/files/write-back.ts';
 import { noChanges, type ReturnedFile } from '../../src/model/result.ts';
 import { gitEnvironment } from '../../src/katas/git.ts';
@@ -35,7 +35,7 @@ describe('what a program may write into a person’s folder', () => {
       'a\\.git\\config',
       '.git',
     ];
-    for (const path of names) assert.equal(keptBack(path), 'git', path);
+    for (const path of names) assert.equal(whyWithheld(path), 'git', path);
     const left = await writeBack(
       folder,
       {
@@ -90,7 +90,7 @@ describe('what a program may write into a person’s folder', () => {
       '\u200c.profile',
       '.gitmodules',
     ];
-    for (const path of names) assert.equal(keptBack(path), 'dotfile', path);
+    for (const path of names) assert.equal(whyWithheld(path), 'dotfile', path);
     const changes = { ...noChanges(), files: [...names.map((path) => file(path)), file('plain.txt')], deleted: ['.npmrc'] };
     const left = await writeBack(folder, changes);
     assert.deepEqual(readdirSync(folder), ['plain.txt']);
@@ -102,16 +102,16 @@ describe('what a program may write into a person’s folder', () => {
 
   it('files of other names, HEAD among them where it is no repository’s', () => {
     for (const path of ['Makefile', 'a.git/x', 'git/config', 'x..', 'HEAD', 'src/config'])
-      assert.equal(keptBack(path, Buffer.from('some text')), undefined, path);
-    assert.equal(keptBack('HEAD', Buffer.from('ref: refs/heads/main\n')), 'git');
-    assert.equal(keptBack('a/head', Buffer.from(`${'0123456789'.repeat(4)}\n`)), 'git');
+      assert.equal(whyWithheld(path, Buffer.from('some text')), undefined, path);
+    assert.equal(whyWithheld('HEAD', Buffer.from('ref: refs/heads/main\n')), 'git');
+    assert.equal(whyWithheld('a/head', Buffer.from(`${'0123456789'.repeat(4)}\n`)), 'git');
   });
 
   it('nothing whose name begins with a dot gets through, whatever it is', () => {
     const part = fc.stringMatching(/^[^/\\\0]{1,8}$/);
     fc.assert(
       fc.property(fc.array(part, { maxLength: 3 }), part, fc.array(part, { maxLength: 3 }), (before, name, after) =>
-        assert.notEqual(keptBack([...before, `.${name}`, ...after].join('/')), undefined),
+        assert.notEqual(whyWithheld([...before, `.${name}`, ...after].join('/')), undefined),
       ),
     );
   });

@@ -10,7 +10,7 @@ import type { RunTest } from '../../katas/avatar-test.ts';
 import type { KataFiles } from '../../katas/kata-files.ts';
 import { Katas } from '../../katas/store.ts';
 import { outputJson } from '../../model/json.ts';
-import { limitsSaid } from '../../config/limits.ts';
+import { parseLimits } from '../../config/limits.ts';
 import { exitCodeOf } from '../exit-code.ts';
 import { readFolder } from '../files/folder.ts';
 import { interruptible } from '../interrupt.ts';
@@ -32,7 +32,7 @@ export function kataCommand(at: At): Command {
     .option('--store <folder>', 'folder of the katas (default: KATAFLEET_KATAS, else katas.folder of the configuration)');
   const folder = () => kata.opts<{ store?: string }>().store ?? (process.env['KATAFLEET_KATAS'] || configOf(at()).katas.folder);
   const trouble = (text: string) => process.stderr.write(`katafleet: ${escapeControls(text)}\n`);
-  const kept = (run: RunTest = () => Promise.reject(new KatafleetError('internal', 'this command runs nothing'))) =>
+  const openKatas = (run: RunTest = () => Promise.reject(new KatafleetError('internal', 'this command runs nothing'))) =>
     new Katas({ folder: folder(), run, trouble });
   const json = (value: unknown) => process.stdout.write(`${JSON.stringify(value)}\n`);
   const say = (text: string) => process.stdout.write(`${text}\n`);
@@ -47,7 +47,7 @@ export function kataCommand(at: At): Command {
     .option('--id <id>', 'id of the kata (default: a random one)')
     .option('--json', 'print JSON')
     .action(async (startPoint: string, options: { id?: string; json?: boolean }) => {
-      const made = await kept().create(startPointAt(startPoint), options.id);
+      const made = await openKatas().create(startPointAt(startPoint), options.id);
       if (options.json) json(made);
       else say(made.id);
     });
@@ -57,7 +57,7 @@ export function kataCommand(at: At): Command {
     .description('Lists the katas and their avatars.')
     .option('--json', 'print JSON')
     .action(async (options: { json?: boolean }) => {
-      const found = await kept().list();
+      const found = await openKatas().list();
       if (options.json) json(found.map(({ kata: record, avatars }) => ({ ...record, avatars })));
       else if (found.length === 0) say(`no katas in ${folder()}: katafleet kata create START_POINT`);
       else {
@@ -94,13 +94,13 @@ export function kataCommand(at: At): Command {
           const where = at();
           const server = await runningServer(where);
           const config = server || where.endpoint !== undefined ? undefined : configOf(where);
-          const limits = limitsSaid(options.limit ?? []);
+          const limits = parseLimits(options.limit ?? []);
           const { profile } = options;
           // A fault in the limits must end the command before the test is recorded.
           if (server && profile !== undefined) refuseBeside(profile, limits);
           const usual = server || profile === undefined ? undefined : profileNamed(profile, config);
           await using fleet = server ? undefined : fleetOf(where, config);
-          await using katas = kept((request, { signal: ending, onOutput, of }) => {
+          await using katas = openKatas((request, { signal: ending, onOutput, of }) => {
             const how = defined({ signal: ending, onOutput });
             return server
               ? server.run({ ...(profile === undefined ? request : onProfile(request, profile)), session: `${of.kata}/${of.avatar}` }, how)
@@ -142,7 +142,7 @@ export function kataCommand(at: At): Command {
     .option('-n, --number <count>', 'number of tests to show, the last ones', '50')
     .action(async (id: string, avatar: string, options: { json?: boolean; number: string }) => {
       const most = whole('number', options.number);
-      const entries = await kept().log(id, avatar, 2 * most + 1);
+      const entries = await openKatas().log(id, avatar, 2 * most + 1);
       if (options.json) json(entries.map((entry) => ({ ...entry, at: new Date(entry.at).toISOString() })));
       else say(logTable(entries, most));
     });
@@ -150,7 +150,7 @@ export function kataCommand(at: At): Command {
   avatarCommand('show', 'shows a test: its output, its outcome and the changed files')
     .argument('[test]', 'number of the test (default: the last)')
     .action(async (id: string, avatar: string, test: string | undefined, options: { json?: boolean }) => {
-      const shown = await kept().show(id, avatar, test === undefined ? undefined : whole('test', test));
+      const shown = await openKatas().show(id, avatar, test === undefined ? undefined : whole('test', test));
       if (options.json) json({ ...shown.record, ...outputJson('stdout', shown.stdout), ...outputJson('stderr', shown.stderr) });
       else await showTest(shown);
     });
@@ -166,7 +166,7 @@ export function kataCommand(at: At): Command {
         avatar: string,
         options: { json?: boolean; out?: string; test?: string; all?: boolean; allowDotfiles?: boolean },
       ) => {
-        const sandbox = await kept().files(id, avatar, {
+        const sandbox = await openKatas().files(id, avatar, {
           ...(options.test === undefined ? {} : { test: whole('test', options.test) }),
           hidden: options.all ?? false,
         });
@@ -184,7 +184,7 @@ export function kataCommand(at: At): Command {
     .option('-o, --out <file>', 'the bundle (default: KATA.bundle)')
     .action(async (id: string, avatar: string | undefined, options: { out?: string }) => {
       const file = options.out ?? `${id}.bundle`;
-      await kept().export(id, file, avatar);
+      await openKatas().export(id, file, avatar);
       say(file);
     });
 
@@ -195,7 +195,7 @@ export function kataCommand(at: At): Command {
     .option('--id <id>', 'id of the imported kata (default: the one in the bundle)')
     .option('--json', 'print JSON')
     .action(async (file: string, options: { id?: string; json?: boolean }) => {
-      const taken = await kept().import(file, options.id);
+      const taken = await openKatas().import(file, options.id);
       if (options.json) json(taken);
       else say(taken.id);
     });

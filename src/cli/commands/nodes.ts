@@ -57,12 +57,12 @@ function stateOf(node: NodeSummary): string {
   return node.cordoned === 'no' ? node.state : `${node.state}, ${node.cordoned}`;
 }
 
-const kept = { active: '', pause: ', cordoned', drain: ', draining' } as const;
+const availabilityWords = { active: '', pause: ', cordoned', drain: ', draining' } as const;
 const quiet = ({ sandboxes: { idle, busy } }: Machine): boolean => idle + busy === 0;
 
 /** Returns a machine's state in the words that a node's state has. */
 function machineState(machine: Machine): string {
-  return `${machine.state}${machine.availability === 'drain' && quiet(machine) ? ', drained' : kept[machine.availability]}`;
+  return `${machine.state}${machine.availability === 'drain' && quiet(machine) ? ', drained' : availabilityWords[machine.availability]}`;
 }
 
 /**
@@ -158,23 +158,23 @@ export function cordonCommand(at: At, how: 'cordon' | 'drain' | 'uncordon', what
   if (how === 'drain') command.option('--wait <time>', 'how long to wait at most until no run is left on it', '0s');
   return command.action(async (node: string, options: { wait?: string }) => {
     const server = namedServer(at()) ?? serverOf(at());
-    let { over, said } = decided(node, await server.decide(how, node));
+    let { ended, line } = drainProgress(node, await server.decide(how, node));
     const until = Date.now() + parseDuration(options.wait ?? '0s');
-    while (how === 'drain' && !over && Date.now() < until) {
+    while (how === 'drain' && !ended && Date.now() < until) {
       await new Promise((resolve) => setTimeout(resolve, 200));
-      ({ over, said } = decided(node, await server.node(splitMachine(node).node)));
+      ({ ended, line } = drainProgress(node, await server.node(splitMachine(node).node)));
     }
-    process.stdout.write(`${escapeControls(said)}\n`);
+    process.stdout.write(`${escapeControls(line)}\n`);
   });
 }
 
 /** Whether the drain of the node, or of the machine behind it, has ended; and the line that reports its progress. */
-export function decided(name: string, summary: NodeSummary): { over: boolean; said: string } {
+export function drainProgress(name: string, summary: NodeSummary): { ended: boolean; line: string } {
   const { node, machine } = splitMachine(name);
-  const told = (state: string, { idle, busy }: NodeSummary['sandboxes']) => `${name}: ${state}, ${busy} running, ${idle} idle`;
-  if (machine === undefined) return { over: summary.cordoned === 'drained', said: told(stateOf(summary), summary.sandboxes) };
+  const lineOf = (state: string, { idle, busy }: NodeSummary['sandboxes']) => `${name}: ${state}, ${busy} running, ${idle} idle`;
+  if (machine === undefined) return { ended: summary.cordoned === 'drained', line: lineOf(stateOf(summary), summary.sandboxes) };
   const found = machineOf(summary.members ?? [], node, machine);
-  return { over: found.availability === 'drain' && quiet(found), said: told(machineState(found), found.sandboxes) };
+  return { ended: found.availability === 'drain' && quiet(found), line: lineOf(machineState(found), found.sandboxes) };
 }
 
 /** The version of an engine's control groups; old engines do not report it. */

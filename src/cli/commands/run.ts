@@ -4,7 +4,7 @@ import { Command } from 'commander';
 import type { z } from 'zod';
 import { listed } from '../../base/listed.ts';
 import { KatafleetError } from '../../model/errors.ts';
-import { limitsSaid } from '../../config/limits.ts';
+import { parseLimits } from '../../config/limits.ts';
 import { byItself } from '../../model/limit-words.ts';
 import type { Profile } from '../../model/profile.ts';
 import { parseBytes, parseDuration } from '../../model/quantity.ts';
@@ -140,7 +140,7 @@ function limitsOf(options: RunFlags, tell: (text: string) => void): z.input<type
   };
   const given = (text: string | undefined, parse: (text: string) => number) => (text === undefined ? undefined : parse(text));
   const output = given(options.output, parseBytes);
-  const said = limitsSaid(options.limit ?? []);
+  const said = parseLimits(options.limit ?? []);
   return {
     ...defined({
       memory: given(options.memory, parseBytes),

@@ -6,7 +6,7 @@ import { namesGitFolder } from '../../katas/names.ts';
  * .mise.toml, .cargo/config.toml, …), but by convention their names begin with a dot. A file that only runs when the user starts it,
  * such as a Makefile, is written.
  */
-export type KeptBack = 'git' | 'dotfile';
+export type WithheldReason = 'git' | 'dotfile';
 
 /** Code points that HFS+ ignores when it compares names. */
 const ignoredByHfs = /[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]/g;
@@ -17,7 +17,7 @@ const ignoredByHfs = /[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]/g;
 const headOfRepository = /^(ref:\s|[0-9a-f]{40})/;
 
 /** Returns why a file must not be written, or a path must not be deleted; undefined if it may. `content` is given for files. */
-export function keptBack(path: string, content?: Uint8Array): KeptBack | undefined {
+export function whyWithheld(path: string, content?: Uint8Array): WithheldReason | undefined {
   if (namesGitFolder(path)) return 'git';
   const parts = path.split(/[/\\]/).map((part) => part.replace(ignoredByHfs, ''));
   if (content && /^head$/i.test(parts.at(-1) ?? '') && headOfRepository.test(Buffer.from(content.subarray(0, 64)).toString('latin1')))

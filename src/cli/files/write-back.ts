@@ -8,14 +8,14 @@ import { decodePath, encodePath } from '../../model/paths.ts';
 import { makeFolder } from '../../files/make-folder.ts';
 import type { Changes } from '../../model/result.ts';
 import { namesGitFolder } from '../../katas/names.ts';
-import { type KeptBack, keptBack } from './own-names.ts';
+import { type WithheldReason, whyWithheld } from './own-names.ts';
 
 const slash = Buffer.from('/');
 
 /** A path that was neither written nor deleted, and why. */
 export interface NotWritten {
   path: string;
-  reason: KeptBack;
+  reason: WithheldReason;
 }
 
 /**
@@ -33,7 +33,7 @@ export async function writeBack(
 ): Promise<NotWritten[]> {
   const left: NotWritten[] = [];
   const mine = (path: string, content?: Uint8Array) => {
-    const reason = keptBack(path, content);
+    const reason = whyWithheld(path, content);
     if (reason === undefined || (reason === 'dotfile' && dotfiles)) return true;
     left.push({ path, reason });
     return false;
@@ -49,7 +49,7 @@ export async function writeBack(
 
 /** Returns a line for each reason, with the paths that were not written. */
 export function sayNotWritten(left: readonly NotWritten[]): string[] {
-  const lines = (reason: KeptBack, why: string) => {
+  const lines = (reason: WithheldReason, why: string) => {
     const paths = left.filter((one) => one.reason === reason).map(({ path }) => path);
     return paths.length === 0 ? [] : [`not written: ${listed(paths, 5)}, for ${why}`];
   };

@@ -63,7 +63,7 @@ export class SwarmSandbox implements Sandbox {
   }
 
   /** Its task has dialled in again. A task does so only before it has served a run, so nothing of a run is left in it. */
-  cameBack(): void {
+  dialledAgain(): void {
     this.#goneBack();
     this.stream.destroy();
   }

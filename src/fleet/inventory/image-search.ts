@@ -1,5 +1,5 @@
 import { within } from '../../base/deadline.ts';
-import { Recent } from '../node/recent.ts';
+import { CachedCall } from '../node/cached-call.ts';
 
 /** A node that can be asked. */
 export interface Searched {
@@ -21,7 +21,7 @@ export class ImageSearch {
   readonly #nodes: () => readonly Searched[];
   readonly #waitMs: number;
   readonly #asking = new Map<Searched, Promise<boolean>>();
-  readonly #round = new Recent(() => this.#ask());
+  readonly #round = new CachedCall(() => this.#ask());
   /** When an image was found to be nowhere, by name, the oldest first. */
   readonly #missing = new Map<string, number>();
   #changes = 0;

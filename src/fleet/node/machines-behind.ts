@@ -5,7 +5,7 @@ import type { Driver } from '../../drivers/contract.ts';
 import type { Machine } from '../../model/node.ts';
 import type { DriverCalls } from './driver-calls.ts';
 import { machineLabels } from './facts.ts';
-import { Recent } from './recent.ts';
+import { CachedCall } from './cached-call.ts';
 
 export interface MachinesBehindOptions {
   /** The node's name. */
@@ -27,7 +27,7 @@ export interface MachinesBehindOptions {
 /** The machines behind a node: none where it is a machine itself. */
 export class MachinesBehind {
   readonly #options: MachinesBehindOptions;
-  readonly #answers = new Recent(() => this.#ask());
+  readonly #answers = new CachedCall(() => this.#ask());
   readonly #troubles = new ToldOnce<'machines'>((message) => this.#options.onTrouble?.(message));
   /** What the machines were when {@link MachinesBehindOptions.onChange} last took it in. */
   #seen: string | undefined;
@@ -51,7 +51,7 @@ export class MachinesBehind {
       const away = machines.filter(({ availability }) => availability !== 'active').flatMap((machine) => [machine.id, machine.name]);
       if (away.length > 0) onAway(new Set(away));
       await this.#compare(machines);
-      this.#troubles.over('machines');
+      this.#troubles.recovered('machines');
     } catch (error) {
       if (!isClosed()) this.#troubles.tell('machines', `${name}: its machines could not be looked at: ${messageOf(error)}`);
     }

@@ -2,7 +2,7 @@ import { within } from '../../base/deadline.ts';
 import { KatafleetError } from '../../model/errors.ts';
 import { imageIndex } from '../../model/image-name.ts';
 import type { Driver, NodeImage, PreparedImage } from '../../drivers/contract.ts';
-import { Recent } from './recent.ts';
+import { CachedCall } from './cached-call.ts';
 
 /** How long a run waits for the list of images after they have changed, ms. */
 const currentMs = 1_000;
@@ -24,7 +24,7 @@ export class NodeImages {
   /** Changes that the engine has told of, and how many of them the inventory knows. */
   #changes = 0;
   #known = 0;
-  readonly #looks = new Recent(() => this.#look());
+  readonly #looks = new CachedCall(() => this.#look());
 
   constructor(options: NodeImagesOptions) {
     this.#options = options;

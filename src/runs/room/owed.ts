@@ -3,12 +3,12 @@ import { KatafleetError, messageOf } from '../../model/errors.ts';
 /** How often owed writes are tried again (ms). */
 const againMs = 1_000;
 /** SQLite's errors if the disk is full, or cannot be written at present. A faulty write gives none of these. */
-const passing = /^SQLITE_(FULL|IOERR|READONLY|CANTOPEN|NOMEM|BUSY)/;
+const transientErrors = /^SQLITE_(FULL|IOERR|READONLY|CANTOPEN|NOMEM|BUSY)/;
 
 /** Whether a write failed because of the journal's disk. */
 export function isDisk(error: unknown): boolean {
   const { code } = (error ?? {}) as { code?: unknown };
-  return typeof code === 'string' && passing.test(code);
+  return typeof code === 'string' && transientErrors.test(code);
 }
 
 /**
@@ -21,7 +21,7 @@ export class Owed {
   readonly #onTrouble: (message: string) => void;
   #timer: NodeJS.Timeout | undefined;
   #broken = false;
-  #failureTold = false;
+  #failureReported = false;
 
   constructor(onTrouble: (message: string) => void = () => undefined) {
     this.#onTrouble = onTrouble;
@@ -78,14 +78,14 @@ export class Owed {
   }
 
   #well<T>(answer: T): T {
-    if (this.#failureTold) this.#onTrouble('the journal can be written again');
-    this.#failureTold = false;
+    if (this.#failureReported) this.#onTrouble('the journal can be written again');
+    this.#failureReported = false;
     return answer;
   }
 
   #fails(error: unknown): void {
-    if (!this.#failureTold) this.#onTrouble(`the journal can't be written, and is tried again: ${messageOf(error)}`);
-    this.#failureTold = true;
+    if (!this.#failureReported) this.#onTrouble(`the journal can't be written, and is tried again: ${messageOf(error)}`);
+    this.#failureReported = true;
     this.#broken = true;
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;

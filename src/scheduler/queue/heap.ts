@@ -47,9 +47,9 @@ export class Heap<T> {
     return top;
   }
 
-  /** Drops all items but those that `kept` accepts. Takes linear time. */
-  keep(kept: (item: T) => boolean): void {
-    const items = this.#items.filter(kept);
+  /** Drops all items but those that `accepts` takes. Takes linear time. */
+  keep(accepts: (item: T) => boolean): void {
+    const items = this.#items.filter(accepts);
     this.#items.length = 0;
     for (const item of items) this.push(item);
   }

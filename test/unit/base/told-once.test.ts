@@ -14,7 +14,7 @@ describe('ToldOnce', () => {
     const said: string[] = [];
     const told = new ToldOnce<string>((message) => said.push(message));
     told.tell('a', 'x');
-    told.over('a');
+    told.recovered('a');
     told.tell('a', 'x');
     assert.deepEqual(said, ['x', 'x']);
   });

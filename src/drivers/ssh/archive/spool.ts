@@ -96,7 +96,7 @@ export class ArchiveSpool {
       await arriving;
     } catch (error) {
       extract.destroy();
-      throw await told(error, source, arriving, signal);
+      throw await firstError(error, source, arriving, signal);
     }
   }
 
@@ -198,7 +198,7 @@ async function* measured(source: AsyncIterable<Buffer>, count: (bytes: number) =
 }
 
 /** The first error of a broken pipeline: the source's, katafleet's own, or a fault in the archive. */
-async function told(error: unknown, source: unknown, arriving: Promise<void>, signal: AbortSignal | undefined): Promise<unknown> {
+async function firstError(error: unknown, source: unknown, arriving: Promise<void>, signal: AbortSignal | undefined): Promise<unknown> {
   await arriving.catch(() => undefined);
   if (signal?.aborted) return signal.reason;
   if (source !== undefined && !(source instanceof Error && source.message === 'Premature close')) return source;

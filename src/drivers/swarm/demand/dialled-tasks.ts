@@ -85,7 +85,7 @@ export class DialledTasks {
   /** A task that dials again has lost its former connection, even if that has not been noticed here yet. */
   forsake(task: string): void {
     for (const spare of this.#spares) if (spare.task === task) this.#giveUp(spare);
-    for (const sandbox of this.#handedOut) if (sandbox.id === task) sandbox.cameBack();
+    for (const sandbox of this.#handedOut) if (sandbox.id === task) sandbox.dialledAgain();
   }
 
   /** Gives up the spare tasks whose secret's name passes the test. */

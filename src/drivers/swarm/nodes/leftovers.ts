@@ -49,7 +49,7 @@ export class Leftovers {
       this.#byNode.set(node, { images: (await engine.images()).length, leftOver: failed.length });
       const [first] = failed;
       if (first) this.#reported.tell(engine, `${failed.length} finished containers stay at ${engine.endpoint}: ${messageOf(first.reason)}`);
-      else this.#reported.over(engine);
+      else this.#reported.recovered(engine);
     } catch (error) {
       // It is looked at again; until then what was known of it is not.
       engine.forget();

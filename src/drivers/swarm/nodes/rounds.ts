@@ -3,6 +3,7 @@ import { type Clock, steadyClock, type Timer } from '../../../base/clock.ts';
 import { within } from '../../../base/deadline.ts';
 import { ToldOnce } from '../../../base/told-once.ts';
 import { messageOf } from '../../../model/errors.ts';
+import { inSeconds } from '../../../model/quantity.ts';
 
 /** How long one job may take (ms). */
 const longestMs = 2 * minute;
@@ -46,9 +47,9 @@ export class Rounds {
         // A job that hangs does not block the next ones.
         await within(longestMs, async () => job(), {
           clock: this.#clock,
-          late: () => new Error(`it has not ended within ${longestMs / 1000} s`),
+          late: () => new Error(`it has not ended within ${inSeconds(longestMs)}`),
         });
-        this.#reported.over(name);
+        this.#reported.recovered(name);
       } catch (error) {
         this.#reported.tell(name, `${name}: ${messageOf(error)}`);
       }

@@ -1,5 +1,5 @@
 /** One answer for all callers that ask while it is under way, and for some time after. */
-export class Recent<T> {
+export class CachedCall<T> {
   readonly #ask: () => Promise<T>;
   #asking: Promise<T> | undefined;
   #answered: { value: T; at: number } | undefined;
