@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { mock } from 'node:test';
+import { minute } from '../../src/base/units.ts';
 import { KatafleetError } from '../../src/model/errors.ts';
 import { profileOf, sandboxLimits } from '../../src/model/profile.ts';
 import type { Sandbox, SandboxSpec } from '../../src/drivers/contract.ts';
@@ -66,5 +68,20 @@ describe('a node that is closed', () => {
     assert.equal(driver.containers.size, 1);
     await node.close();
     assert.equal(driver.containers.size, 0);
+  });
+
+  it('stops reaping even if it came back while it was closed', async () => {
+    mock.timers.enable({ apis: ['setInterval'] });
+    try {
+      const driver = new Watched();
+      const node = new NodeSandboxes(driver, { books, idleMemory: 0 });
+      const back = node.reconcile();
+      await Promise.all([node.close(), back]);
+      const { lists } = driver;
+      mock.timers.tick(minute);
+      assert.equal(driver.lists, lists);
+    } finally {
+      mock.timers.reset();
+    }
   });
 });

@@ -290,7 +290,7 @@ export class NodeSandboxes {
   }
 
   async close(): Promise<void> {
-    this.#reaper.stop();
+    this.#reaper.close();
     // A node that takes calls and answers none must not hold up the end: what hangs is broken off.
     const begun = performance.now();
     const breaking = setInterval(() => {

@@ -21,6 +21,7 @@ export class NodeReaper {
   readonly #options: NodeReaperOptions;
   readonly #endedSince = new Map<string, number>();
   #timer: NodeJS.Timeout | undefined;
+  #closed = false;
 
   constructor(options: NodeReaperOptions) {
     this.#options = options;
@@ -31,12 +32,18 @@ export class NodeReaper {
    * pass.
    */
   start(): void {
-    this.#timer ??= setInterval(() => void this.reapQuietly(), everyMs).unref();
+    if (!this.#closed) this.#timer ??= setInterval(() => void this.reapQuietly(), everyMs).unref();
   }
 
   stop(): void {
     clearInterval(this.#timer);
     this.#timer = undefined;
+  }
+
+  /** Stops for good: the node may come back while it is closed. */
+  close(): void {
+    this.#closed = true;
+    this.stop();
   }
 
   /** Returns what of ours on the node is left over, and why. Removes it unless it is a dry run. @throws engine.* */
