@@ -23,11 +23,11 @@ import type { Doomed } from './upkeep/reaper.ts';
 export interface FleetOptions extends Omit<NodeOptions, 'cluster' | 'onState' | 'onRoom' | 'onImagesChanged'> {
   nodes: readonly NodeSettings[];
   policy: Policy;
-  /** A node's health changed, or a person cordoned it; for the journal. */
+  /** Called when a node's health changes or a person cordons it; for the journal. */
   onEvent?: (node: string, kind: string, detail: string) => void;
 }
 
-/** What a person decides about a node, or about one machine behind it. */
+/** An administrator's decision about a node, or about one machine behind it. */
 export type CordonAction = 'cordon' | 'drain' | 'uncordon';
 const availabilities = { cordon: 'pause', drain: 'drain', uncordon: 'active' } as const satisfies Record<
   CordonAction,
@@ -36,7 +36,7 @@ const availabilities = { cordon: 'pause', drain: 'drain', uncordon: 'active' } a
 /** How old the shown state of machines behind nodes may be, ms. */
 const freshMs = 1_000;
 
-/** All nodes, their books, and which of them may be used. */
+/** All nodes, their books, and which of them may serve. */
 export class Fleet {
   readonly cluster = new Cluster();
   readonly all: readonly Node[];
@@ -67,12 +67,12 @@ export class Fleet {
     for (const { settings } of this.all) if (settings.cordoned) this.#cordoned.set(settings.name, 'cordoned');
   }
 
-  /** Looks at every node once; goes on looking. Resolves when each has answered or was given up for now. */
+  /** Looks at every node once, then goes on looking. Resolves when each has answered or has failed to answer in time. */
   async open(): Promise<void> {
     await Promise.all(this.all.map((node) => node.check()));
   }
 
-  /** Calls back when something may fit that did not before. */
+  /** Registers a callback for when memory or a sandbox becomes free, so that more runs may fit. */
   onRoom(listener: () => void): void {
     this.#listeners.add(listener);
   }
@@ -93,17 +93,17 @@ export class Fleet {
     throw new KatafleetError('node.unknown', `no node "${name}"; there are: ${listed(names, 20)}`);
   }
 
-  /** Whether any node is ready, or may be soon. */
+  /** Whether a node is ready, or may be soon. */
   get mayBecomeReady(): boolean {
     return this.all.some(({ state }) => state === 'ready' || state === 'suspect' || state === 'probing');
   }
 
-  /** What the first node that is not ready complains of. */
+  /** The error of the first node that is not ready. */
   get trouble(): KatafleetError | undefined {
     return this.all.find(({ trouble }) => trouble !== undefined)?.trouble;
   }
 
-  /** A sandbox on a node for a run, see {@link NodeSandboxes.lease}; brings the image there first where it is missing. */
+  /** Leases a sandbox on a node for a run, see {@link NodeSandboxes.lease}; copies the image there first if the node lacks it. */
   async lease(
     name: string,
     image: string,
@@ -128,7 +128,7 @@ export class Fleet {
     return explain(this.cluster, wanted, this.#options.policy);
   }
 
-  /** The same, with what the nodes themselves say of sandboxes of these limits that don't come; for people, and within about a second. */
+  /** As {@link explain}, with the nodes' own reasons why they start no such sandboxes. For people; takes about a second at most. */
   verdicts(wanted: Wanted, limits: SandboxLimits): Promise<NodeVerdict[]> {
     const asked = this.explain(wanted).map(async (verdict) => {
       const node = this.node(verdict.node);
@@ -138,7 +138,7 @@ export class Fleet {
     return Promise.all(asked);
   }
 
-  /** Nothing new goes to the node; with `drain` its idle sandboxes go as well. What runs there ends in peace. */
+  /** Cordons a node: it takes nothing new. `drain` also removes its idle sandboxes. Running runs go on to their end. */
   cordon(name: string, drain = false): void {
     const node = this.node(name);
     const kind = drain ? 'draining' : 'cordoned';
@@ -160,7 +160,7 @@ export class Fleet {
   }
 
   /**
-   * The same for one machine behind a node, `NODE/MACHINE`: its swarm is told, and remembers it. What runs there ends in peace.
+   * Cordons, drains or uncordons one machine behind a node, `NODE/MACHINE`. Its swarm stores that. Running runs go on to their end.
    * @throws node.unknown, engine.*
    */
   async cordonMachine(name: string, how: CordonAction): Promise<void> {
@@ -174,12 +174,12 @@ export class Fleet {
     void this.retarget();
   }
 
-  /** Sets how many sandboxes of an image wait over the whole fleet. */
+  /** Sets how many idle sandboxes of an image the whole fleet keeps. */
   want(pool: FleetPool): void {
     this.#pools.set(poolKey(pool.image, pool.limits), pool);
   }
 
-  /** Shares the wanted idle sandboxes out over the nodes that are ready now. Troubles are told, not thrown. */
+  /** Distributes the wanted idle sandboxes over the nodes that are ready now. Reports troubles and does not throw them. */
   async retarget(): Promise<WarmPool[]> {
     const nodes = this.all.map((node) => ({ node, cordoned: this.#cordoned.has(node.settings.name) }));
     const { idleMemory, onTrouble } = this.#options;
@@ -192,7 +192,7 @@ export class Fleet {
     return this.#copies.bring(image, this.node(to), this.all, { ...options, from: this.node(from) });
   }
 
-  /** Asks every ready node for its images. */
+  /** Reads the image list of every ready node. */
   async refreshImages(): Promise<void> {
     await Promise.all(this.all.map((node) => node.refreshImages()));
   }
@@ -201,18 +201,18 @@ export class Fleet {
     return fleetImages(this.all, (name) => this.#cordoned.has(name), this.#options.copy);
   }
 
-  /** Whether any node had the image when the nodes were last asked. */
+  /** Whether a node had the image when the lists were last read. */
   hasImage(name: string): boolean {
     return this.#search.known(canonicalImage(name));
   }
 
-  /** Whether any node has the image; asks them all where that is not known, see {@link ImageSearch.look}. */
+  /** Whether a node has the image; asks all nodes if that is not known, see {@link ImageSearch.look}. */
   async findImage(name: string): Promise<boolean> {
     await this.#search.look(canonicalImage(name));
     return this.hasImage(name);
   }
 
-  /** Removes what is left over on the ready nodes, or only lists it in a dry run. A node that fails is told as a trouble. */
+  /** Removes leftovers on the ready nodes, or only lists them in a dry run. Reports a node that fails as a trouble. */
   async reap(dryRun: boolean): Promise<{ node: string; doomed: Doomed[] }[]> {
     const ready = this.all.filter(({ state }) => state === 'ready');
     return Promise.all(
@@ -227,7 +227,7 @@ export class Fleet {
     );
   }
 
-  /** What people are told of each node. */
+  /** Returns what a person sees of each node. */
   nodes(): NodeSummary[] {
     return this.all.map((node) => {
       const { name } = node.settings;
@@ -235,7 +235,7 @@ export class Fleet {
     });
   }
 
-  /** The same, with the machines behind them as they are now. */
+  /** As {@link nodes}, but with a fresh list of the machines behind the nodes. */
   async freshNodes(): Promise<NodeSummary[]> {
     await Promise.all(this.all.map((node) => node.lookAtMachines(freshMs)));
     return this.nodes();

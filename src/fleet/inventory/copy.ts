@@ -6,16 +6,17 @@ import type { Driver } from '../../drivers/contract.ts';
 
 export interface CopyOptions {
   signal?: AbortSignal | undefined;
-  /** Told of the bytes that have passed so far, at every piece of them. */
+  /** Called at every piece with the number of bytes so far. */
   onBytes?: ((bytes: number) => void) | undefined;
-  /** How long nothing may pass before the copy is given up, ms; two minutes if absent. */
+  /** After this time without a byte the copy fails, ms; two minutes if absent. */
   stallMs?: number;
 }
 
 /**
- * Streams an image from one node to another, and asks the receiver whether it has it now. All copies go this way. A copy that breaks
- * off leaves nothing that disturbs a later one: an engine takes an archive's layers or drops them. @throws engine.unreachable when either side breaks off, engine.timeout when nothing passes,
- * engine.disk_full, engine.failed, the signal's reason
+ * Streams an image from one node to another, then asks the receiver whether it has the image. All copies use this function. A broken
+ * copy does not disturb a later one: an engine takes an archive's layers or drops them.
+ * @throws engine.unreachable if either side breaks off, engine.timeout if no byte comes for too long, engine.disk_full, engine.failed,
+ *   the signal's reason
  */
 export async function copyImage(
   name: string,
@@ -47,7 +48,7 @@ export async function copyImage(
       done(null, chunk);
     },
     flush(done) {
-      clearTimeout(stall); // the engine may unpack for long; should it go away meanwhile, its driver breaks off the call
+      clearTimeout(stall); // the engine may unpack for long; if it goes away meanwhile, its driver breaks off the call
       done();
     },
   });
@@ -63,7 +64,7 @@ export async function copyImage(
     faulty = counted.errored === null ? error : whose(counted.errored);
   } finally {
     imported = true;
-    // Whatever is left is not wanted: by now either all has been taken, or the copy has failed.
+    // The rest of the stream is not needed: the engine has taken everything, or the copy has failed.
     counted.destroy();
     source.destroy();
     await exported;

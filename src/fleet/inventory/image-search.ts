@@ -1,28 +1,28 @@
 import { within } from '../../base/deadline.ts';
 import { CachedCall } from '../node/cached-call.ts';
 
-/** A node that can be asked. */
+/** A node to ask. */
 export interface Searched {
   readonly sandboxes: { imageId(name: string): string | undefined };
-  /** Asks it for its images. Whether it answered; never rejects. */
+  /** Reads its image list. Returns whether it answered; never rejects. */
   refreshImages(): Promise<boolean>;
 }
 
-/** How long an image that no node had is not searched for again, ms. */
+/** How long an image that no node has is not searched again, ms. */
 const missingMs = 5_000;
-/** Names come from callers: no more of them are remembered. */
+/** Most names that are remembered, because they come from callers. */
 const mostMissing = 10_000;
 
 /**
- * Looks for images that are not in the books, for they may have been made a moment ago. All who look at one time share one
- * round over the nodes, and a node is never asked twice at a time: any caller may ask for names that do not exist.
+ * Searches images that are not in the books, because they may be very new. All searches at one time share one round over the nodes,
+ * and a node is never asked twice at a time: otherwise callers who ask for missing names could overload the nodes.
  */
 export class ImageSearch {
   readonly #nodes: () => readonly Searched[];
   readonly #waitMs: number;
   readonly #asking = new Map<Searched, Promise<boolean>>();
   readonly #round = new CachedCall(() => this.#ask());
-  /** When an image was found to be nowhere, by name, the oldest first. */
+  /** When an image was last found on no node, by name, oldest first. */
   readonly #missing = new Map<string, number>();
   #changes = 0;
 
@@ -32,14 +32,14 @@ export class ImageSearch {
     this.#waitMs = waitMs;
   }
 
-  /** Whether the books say that a node has an image, by its canonical name. */
+  /** Whether the books show the image on a node, by its canonical name. */
   known(name: string): boolean {
     return this.#nodes().some(({ sandboxes }) => sandboxes.imageId(name) !== undefined);
   }
 
   /**
-   * Resolves when the image is in the books, or every node was asked for it within the last 5 s. A round takes 1 s at most, and
-   * longer only while no node at all has answered; there is a second where images change during the first.
+   * Resolves when the image is in the books, or when every node was asked for it within the last 5 s. A round takes 1 s at most, or
+   * longer while no node has answered. If images change during the round, there is a second one.
    */
   async look(name: string): Promise<void> {
     if (this.known(name) || performance.now() - (this.#missing.get(name) ?? -Infinity) < missingMs) return;
@@ -64,7 +64,7 @@ export class ImageSearch {
     }
   }
 
-  /** One round over all nodes; those that still owe an answer to an earlier one are not asked again. */
+  /** Asks all nodes once, except those that still owe an answer to an earlier round. */
   async #ask(): Promise<void> {
     const answers = this.#nodes().map((node) => this.#askOne(node));
     const all = Promise.all(answers);
@@ -87,7 +87,7 @@ export class ImageSearch {
     return asking;
   }
 
-  /** Images of a node have changed: an answer to an earlier question may be old, and what was nowhere may be there. */
+  /** Notes that a node's images have changed: earlier answers may be old, and a missing image may exist now. */
   changed(node: Searched): void {
     this.#changes += 1;
     this.#missing.clear();

@@ -6,7 +6,7 @@ import type { NodeImage } from '../../drivers/contract.ts';
 import { copyImage, type CopyOptions } from './copy.ts';
 import type { Node } from '../node/node.ts';
 
-/** Which image is where, by tag. Adapted images are katafleet's own affair and left out. */
+/** Which node has which image, by tag. Leaves out adapted images, which are internal to katafleet. */
 export function fleetImages(nodes: readonly Node[], cordoned: (name: string) => boolean, copy: boolean): FleetImage[] {
   const byName = new Map<string, { images: NodeImage[]; have: Set<string>; architectures: Set<string> }>();
   for (const node of nodes) {
@@ -42,21 +42,21 @@ export function fleetImages(nodes: readonly Node[], cordoned: (name: string) => 
 }
 
 export interface BringOptions extends CopyOptions {
-  /** The node to copy from; the first ready one that has it if absent. */
+  /** The node to copy from; if absent, the first ready node that has the image. */
   from?: Node;
 }
 
-/** How many sources are tried in turn if the caller names none. */
+/** How many sources are tried in turn if the caller names no source. */
 const mostSources = 3;
 
-/** Copies images from nodes that have them to nodes that lack them: each image once at a time, one after another per node. */
+/** Copies images to nodes that lack them. Copies an image to a node only once at a time, and to each node one image after another. */
 export class ImageCopies {
   readonly #underWay = new Map<string, Promise<void>>();
   readonly #queues = new Map<string, PQueue>();
 
   /**
-   * Resolves when the node has the image. A second caller waits for the copy under way, and is not told its bytes.
-   * @throws image.unknown when no ready node of its architecture has it; what {@link copyImage} throws
+   * Resolves when the node has the image. A second caller waits for the copy under way, and does not see its progress.
+   * @throws image.unknown if no ready node of its architecture has it; what {@link copyImage} throws
    */
   bring(image: string, to: Node, nodes: readonly Node[], options: BringOptions = {}): Promise<void> {
     const node = to.settings.name;
@@ -91,7 +91,7 @@ export class ImageCopies {
   }
 }
 
-/** Whether a node can hand out an image to one of an architecture. */
+/** Whether a node can export an image for an architecture. */
 function hands({ state, fingerprint, sandboxes, driver }: Node, image: string, architecture: string | undefined): boolean {
   return (
     state === 'ready' &&

@@ -1,7 +1,7 @@
-/** A machine on which one sandbox broke off under its run may take its other sandboxes with it within this time, ms. */
+/** After a sandbox broke off under its run, the machine may lose its other sandboxes within this time, ms. */
 const spreadMs = 5_000;
 
-/** Machines on which a sandbox broke off under its run a moment ago: the next attempt must not be lost with the same machine. */
+/** Remembers machines on which a sandbox has just broken off under its run, so that the next attempt avoids them. */
 export class BrokenMachines {
   readonly #since = new Map<string, number>();
 

@@ -1,4 +1,4 @@
-/** One answer for all callers that ask while it is under way, and for some time after. */
+/** Gives one answer to all callers that ask at the same time, and keeps it for a while. */
 export class CachedCall<T> {
   readonly #ask: () => Promise<T>;
   #asking: Promise<T> | undefined;
@@ -13,7 +13,7 @@ export class CachedCall<T> {
     return this.#answered?.value;
   }
 
-  /** An answer that is no older, ms; or one to a question that is asked now, whatever is under way. @throws what asking throws */
+  /** Returns an answer that is at most this old, ms, or asks anew, even if a call is under way. @throws what the call throws */
   get(maxAgeMs: number | 'anew'): Promise<T> {
     if (maxAgeMs !== 'anew') {
       if (this.#asking) return this.#asking;
@@ -31,7 +31,7 @@ export class CachedCall<T> {
     return asking;
   }
 
-  /** Drops the last answer; one that is under way is not kept. */
+  /** Drops the last answer, and does not keep the answer of a call under way. */
   forget(): void {
     this.#asking = undefined;
     this.#answered = undefined;

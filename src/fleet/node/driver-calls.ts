@@ -2,12 +2,12 @@ import { within } from '../../base/deadline.ts';
 import { KatafleetError } from '../../model/errors.ts';
 import type { Driver, Fingerprint } from '../../drivers/contract.ts';
 
-/** Calls of a node's driver, each bounded in time. */
+/** Calls of a node's driver, each with a time limit. */
 export class DriverCalls {
   readonly #driver: Driver;
-  /** What `health.timeout` says, ms. */
+  /** The configuration's `health.timeout`, ms. */
   readonly timeoutMs: number;
-  /** How long a probe may take, ms: it asks more than once. */
+  /** How long a probe may take, ms: a probe makes several calls. */
   readonly probeMs: number;
 
   constructor(driver: Driver, timeoutMs: number) {

@@ -6,15 +6,15 @@ import type { Machine } from '../../model/node.ts';
 import type { NodeFacts } from '../../scheduler/place/cluster-node.ts';
 import type { NodeSettings } from './settings.ts';
 
-/** What probing a node found. */
+/** The findings of a node's probe. */
 export interface Found {
   fingerprint: Fingerprint;
   driver: DriverKind;
-  /** Whether the driver tells of machines behind the node. */
+  /** Whether the driver lists machines behind the node. */
   severalMachines: boolean;
-  /** Whether images can be brought to it. */
+  /** Whether images can be copied to it. */
   canObtain: boolean;
-  /** The machines behind it, once they are known, and the largest of all of them. */
+  /** The machines behind it, once they are known, and the largest of them. */
   machines?: readonly Machine[];
   largestOfAll?: MachineSize;
 }
@@ -26,7 +26,7 @@ const larger = (a: MachineSize, b: MachineSize): MachineSize => ({
   cpus: Math.max(a.cpus, b.cpus),
 });
 
-/** A machine's labels, with what swarms themselves call it. */
+/** Returns a machine's labels, with those that a swarm itself gives it. */
 export const machineLabels = ({ id, name, role, labels }: Machine): Record<string, string> => ({
   ...labels,
   'node.hostname': name,
@@ -35,13 +35,12 @@ export const machineLabels = ({ id, name, role, labels }: Machine): Record<strin
 });
 
 /**
- * Whether the memory of sandboxes is bounded. Without swap limits a program gets round its memory limit, if the machine has any
- * swap.
+ * Whether the memory of sandboxes is limited. Without swap limits a program can exceed its memory limit, if the machine has swap.
  */
 export const boundsMemory = ({ enforces }: Fingerprint, driver: DriverKind): boolean =>
   enforces.memory && (enforces.swap || !registry[driver].abilities.needsSwapLimits);
 
-/** What the scheduler knows of a node that was not probed yet. */
+/** Returns the scheduler's facts about a node that is not probed yet. */
 export const unprobedFacts = ({ name, labels }: NodeSettings): NodeFacts => ({
   name,
   probed: false,
@@ -57,13 +56,13 @@ export const unprobedFacts = ({ name, labels }: NodeSettings): NodeFacts => ({
   canObtain: false,
 });
 
-/** What the scheduler knows of a probed node. Until the largest of its machines is known, no run counts as too large for it. */
+/** Returns the scheduler's facts about a probed node. Until its largest machine is known, no run counts as too large for it. */
 export function nodeFacts({ name, labels, withoutMemoryLimits, reserve }: NodeSettings, found: Found): NodeFacts {
   const { driver, fingerprint, machines, largestOfAll, severalMachines, canObtain } = found;
   const { memory, cpus, architecture, largest } = fingerprint;
   const left = 'bytes' in reserve ? reserve.bytes : Math.round(memory * reserve.share);
   const bookable = Math.max(0, memory - left);
-  // Of each machine the same share is left free.
+  // The same share of each machine stays free.
   const part = ({ memory: whole, cpus: each }: MachineSize) => ({
     memory: memory > 0 ? Math.floor(whole * (bookable / memory)) : whole,
     cpus: each,

@@ -3,15 +3,15 @@ import type { HealthState } from '../../model/node.ts';
 export interface HealthRules {
   /** Failures in a row until a node is down. */
   failures: number;
-  /** Successes in a row until it is back; each fall within {@link HealthRules.flapMs} doubles them, up to 8 times. */
+  /** Successes in a row until a node is up again. Each fall within {@link HealthRules.flapMs} doubles them, up to 8 times. */
   successes: number;
-  /** A node that stays up this long does not count as flapping any more, ms. */
+  /** A node that stays up this long stops counting as flapping, ms. */
   flapMs: number;
 }
 
 /**
- * A node's health with damping. One failure makes it suspect: nothing new goes there, what runs goes on. Some in a row
- * make it down: what runs there is given up. Coming back takes successes in a row, more each time that it flaps.
+ * A node's health, with damping. One failure makes the node suspect: it takes nothing new, and its runs go on. Several failures in a
+ * row make it down: its runs are lost. It is up again after several successes in a row, more each time that it flaps.
  */
 export class Health {
   readonly #rules: HealthRules;
@@ -29,7 +29,7 @@ export class Health {
     return this.#state;
   }
 
-  /** Successes in a row that it still takes to be ready. */
+  /** Successes in a row that the node still needs to be ready. */
   get missing(): number {
     if (this.#state === 'ready') return 0;
     return Math.max(0, (this.#state === 'down' ? this.#wanted() : 1) - this.#successes);
@@ -39,7 +39,7 @@ export class Health {
     return this.#rules.successes * 2 ** Math.min(3, Math.max(0, this.#falls - 1));
   }
 
-  /** It answered. Returns the state after that; a node that was down is `ready` only after enough successes in a row. */
+  /** Notes that the node answered. Returns its new state: a node that was down is `ready` only after enough successes in a row. */
   good(now: number): HealthState {
     this.#failures = 0;
     this.#successes += 1;
@@ -54,18 +54,18 @@ export class Health {
     return this.#state;
   }
 
-  /** A run could not reach it between two looks. Nothing new goes there until it has answered; this does not count as a failed look. */
+  /** Notes that a run could not reach the node. It takes nothing new until it answers; this does not count as a failed look. */
   doubt(): HealthState {
     if (this.#state === 'ready') this.#state = 'suspect';
     return this.#state;
   }
 
-  /** It did not answer. */
+  /** Notes that the node did not answer. */
   bad(): HealthState {
     this.#successes = 0;
     this.#failures += 1;
     if (this.#state === 'down') return this.#state;
-    // A node that serves nothing goes down at the first failure: it loses nothing, and is probed when it is back.
+    // A node without runs goes down at the first failure: nothing is lost, and it is probed again when it answers.
     if (this.#failures >= this.#rules.failures || this.#state === 'probing' || this.#state === 'unusable') {
       this.#falls += 1;
       this.#state = 'down';
@@ -75,7 +75,7 @@ export class Health {
     return this.#state;
   }
 
-  /** It answers and may not serve: too old, no memory limits. */
+  /** Notes that the node answers but must not serve: its engine is too old, or its kernel has no memory limits. */
   refuse(): HealthState {
     this.#successes = 0;
     this.#state = 'unusable';

@@ -4,16 +4,16 @@ export interface ImageWatchOptions {
   driver: Driver;
   /** Ends the watch. */
   signal: AbortSignal;
-  /** The engine has told of a change. */
+  /** Called at each reported change. */
   onChanged: () => void;
-  /** No further change was told for a moment: it is time to ask for the images. */
+  /** Called when no further change was reported for a moment: time to read the image list. */
   onSettled: () => void;
 }
 
-/** Changes often come several at once, ms. */
+/** How long to wait for further changes, ms: often several come at once. */
 const settleMs = 200;
 
-/** Follows what an engine tells of changes of its images. */
+/** Watches the changes of images that an engine reports. */
 export class ImageWatch {
   readonly #options: ImageWatchOptions;
   #watching = false;
@@ -22,7 +22,7 @@ export class ImageWatch {
     this.#options = options;
   }
 
-  /** Begins to follow the engine's events, unless that is under way. When their stream breaks, it takes another call. */
+  /** Starts to follow the engine's events, unless it does so already. After a broken stream it must be called again. */
   follow(): void {
     const { driver, signal, onChanged, onSettled } = this.#options;
     if (this.#watching || !driver.watchImages) return;

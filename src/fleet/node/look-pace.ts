@@ -1,24 +1,24 @@
 import type { HealthState } from '../../model/node.ts';
 
-/** A node that may not serve is looked at less often. */
+/** Factor of the interval for a node that must not serve. */
 const unusableFactor = 5;
-/** A suspect node is looked at this many times in one interval, so that it serves again as soon as it can. */
+/** Looks at a suspect node in one interval, so that it serves again as soon as possible. */
 const looksOfSuspect = 4;
 
 /**
- * When a node is looked at next. Extra looks at a suspect node can only find that it is well: their failures are not counted, so
- * that it is not down any sooner.
+ * Decides when to look at a node again. An extra look at a suspect node can only make it ready: its failure does not count, so that
+ * extra looks do not bring the node down sooner.
  */
 export class LookPace {
   readonly #intervalMs: number;
-  /** Looks at a suspect node since the last one that counted. */
+  /** Looks at a suspect node since the last look that counted. */
   #looks = 0;
 
   constructor(intervalMs: number) {
     this.#intervalMs = intervalMs;
   }
 
-  /** The time until the next look, ms, and whether that is an extra look. */
+  /** Returns the time until the next look, ms, and whether that is an extra look. */
   next(state: HealthState): { ms: number; extra: boolean } {
     this.#looks = state === 'suspect' ? (this.#looks + 1) % looksOfSuspect : 0;
     const intervalMs = this.#intervalMs;

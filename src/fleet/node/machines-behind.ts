@@ -14,34 +14,34 @@ export interface MachinesBehindOptions {
   calls: DriverCalls;
   isReady: () => boolean;
   isClosed: () => boolean;
-  /** These, by id and name, take nothing new. */
+  /** Called with machines, by id and name, that take nothing new. */
   onAway: (machines: ReadonlySet<string>) => void;
   /**
-   * Machines have come or gone, or take sandboxes again or no more. Whether that was taken in; if not, or if it rejects, it is
-   * called again with the next look.
+   * Called when the list of machines has changed, or which of them take sandboxes. Returns whether the change was applied. If it was
+   * not, or if the call rejects, the next look calls it again.
    */
   onChange: (machines: readonly Machine[], usable: Capacity, largestOfAll: Capacity['largest']) => Promise<boolean>;
   onTrouble?: ((message: string) => void) | undefined;
 }
 
-/** The machines behind a node: none where it is a machine itself. */
+/** The machines behind a swarm's node; empty for any other node. */
 export class MachinesBehind {
   readonly #options: MachinesBehindOptions;
   readonly #answers = new CachedCall(() => this.#ask());
   readonly #troubles = new ToldOnce<'machines'>((message) => this.#options.onTrouble?.(message));
-  /** What the machines were when {@link MachinesBehindOptions.onChange} last took it in. */
+  /** The machines at the last successful {@link MachinesBehindOptions.onChange}. */
   #seen: string | undefined;
 
   constructor(options: MachinesBehindOptions) {
     this.#options = options;
   }
 
-  /** As they were when last asked for; undefined if that is not known. */
+  /** The last known machines; undefined if they are not known. */
   get known(): readonly Machine[] | undefined {
     return this.#answers.value;
   }
 
-  /** Asks a ready node for them, unless the last answer is younger than this, ms. Never rejects: an error is told as a trouble. */
+  /** Asks a ready node for its machines, unless the last answer is younger than this, ms. Never rejects: reports errors as troubles. */
   async look(maxAgeMs: number | 'anew'): Promise<void> {
     const { name, driver, isReady, isClosed, onAway } = this.#options;
     if (!isReady() || !driver.machines) return;
@@ -57,19 +57,19 @@ export class MachinesBehind {
     }
   }
 
-  /** As they are now, whatever was asked before. @throws node.unknown for a node that is one machine, engine.* */
+  /** Asks for the machines now. @throws node.unknown for a node that has no machines behind it, engine.* */
   async fresh(): Promise<readonly Machine[]> {
     const { name, driver } = this.#options;
     if (!driver.machines) throw new KatafleetError('node.unknown', `${name} is one machine, with none behind it`);
     return this.#answers.get('anew');
   }
 
-  /** Drops the answer. */
+  /** Drops the last answer. */
   forget(): void {
     this.#answers.forget();
   }
 
-  /** The next look calls {@link MachinesBehindOptions.onChange}, whether or not they have changed. */
+  /** Makes the next look call {@link MachinesBehindOptions.onChange}, even if nothing has changed. */
   compareAnew(): void {
     this.#seen = undefined;
   }

@@ -2,13 +2,13 @@ import { listed } from '../../base/listed.ts';
 import { KatafleetError } from '../../model/errors.ts';
 import type { Machine } from '../../model/node.ts';
 
-/** `NODE/MACHINE` in its two parts; the machine is undefined for a node's name alone. */
+/** Splits `NODE/MACHINE`; the machine is undefined if there is only a node's name. */
 export function splitMachine(name: string): { node: string; machine: string | undefined } {
   const at = name.indexOf('/');
   return at < 0 ? { node: name, machine: undefined } : { node: name.slice(0, at), machine: name.slice(at + 1) };
 }
 
-/** A machine by its host name, its id, or what only its id begins with. @throws node.unknown, with the machines that there are */
+/** Finds a machine by its host name, its id, or the unique beginning of its id. @throws node.unknown, with a list of the machines */
 export function machineOf<T extends Pick<Machine, 'id' | 'name'>>(machines: readonly T[], node: string, wanted: string): T {
   const whole = machines.filter(({ id, name }) => id === wanted || name === wanted);
   const found = whole.length > 0 || wanted === '' ? whole : machines.filter(({ id }) => id.startsWith(wanted));

@@ -4,24 +4,24 @@ import { imageIndex } from '../../model/image-name.ts';
 import type { Driver, NodeImage, PreparedImage } from '../../drivers/contract.ts';
 import { CachedCall } from './cached-call.ts';
 
-/** How long a run waits for the list of images after they have changed, ms. */
+/** How long a run waits for the image list after a change, ms. */
 const currentMs = 1_000;
 
 export interface NodeImagesOptions {
   driver: Driver;
   onImages?: ((names: Iterable<string>) => void) | undefined;
-  /** These images, by canonical name, were built anew or are gone; {@link NodeImages.id} tells which. */
+  /** Called with the canonical names of images that were rebuilt or removed; {@link NodeImages.id} tells which. */
   onChanged: (names: readonly string[]) => void;
 }
 
-/** The images of one node: which there are, and those that are ready for sandboxes. */
+/** The images of one node: the list, and the images that are ready for sandboxes. */
 export class NodeImages {
   readonly #options: NodeImagesOptions;
   readonly #asked = new Map<string, Promise<PreparedImage>>();
-  /** Those of them that are known already: a warm run waits for nothing, not even a turn of the event loop. */
+  /** Images that are ready already: a warm run waits for nothing, not even a turn of the event loop. */
   readonly #prepared = new Map<string, PreparedImage>();
   #inventory: { list: NodeImage[]; names: Map<string, string>; at: number } = { list: [], names: new Map(), at: 0 };
-  /** Changes that the engine has told of, and how many of them the inventory knows. */
+  /** How many changes the engine has reported, and how many of them the list has. */
   #changes = 0;
   #known = 0;
   readonly #looks = new CachedCall(() => this.#look());
@@ -34,17 +34,17 @@ export class NodeImages {
     return this.#inventory.list;
   }
 
-  /** Unix ms of the last look, 0 if never. */
+  /** When the list was last read, Unix ms; 0 if never. */
   get at(): number {
     return this.#inventory.at;
   }
 
-  /** The id of an image by a canonical name, as of the last look. */
+  /** Returns the id of an image by its canonical name, from the last list. */
   id(name: string): string | undefined {
     return this.#inventory.names.get(name);
   }
 
-  /** Asks the engine which images it has. @throws engine.* */
+  /** Reads the engine's image list. @throws engine.* */
   refresh(): Promise<void> {
     return this.#looks.get('anew');
   }
@@ -62,19 +62,19 @@ export class NodeImages {
     if (changed.length > 0) onChanged(changed);
   }
 
-  /** The engine has told that its images change: the list is old until the engine is asked again. */
+  /** Notes that the engine has reported a change: the list is stale until it is read again. */
   changed(): void {
     this.#changes += 1;
   }
 
-  /** Whether images have changed since the last look. */
+  /** Whether images have changed since the list was read. */
   get stale(): boolean {
     return this.#known < this.#changes;
   }
 
   /**
-   * Waits until the list is not {@link stale}: a run that was asked for after an image was built anew gets the new one. An engine
-   * that is slow to answer is waited for a second at most. Never rejects.
+   * Waits until the list is not {@link stale}, so that a run submitted after a rebuild gets the new image. Waits a second at most for
+   * a slow engine. Never rejects.
    */
   async current(): Promise<void> {
     const look = async () => {
@@ -83,12 +83,12 @@ export class NodeImages {
     await within(currentMs, look).catch(() => undefined);
   }
 
-  /** The image, if it is ready already. */
+  /** Returns the image if it is ready already. */
   ready(name: string): PreparedImage | undefined {
     return this.#prepared.get(name);
   }
 
-  /** The image, made ready once. Its name is canonical. @throws image.unknown */
+  /** Prepares an image by its canonical name, once, and returns it. @throws image.unknown */
   prepare(name: string): Promise<PreparedImage> {
     const known = this.#asked.get(name);
     if (known) return known;
@@ -107,19 +107,19 @@ export class NodeImages {
     return asked;
   }
 
-  /** Whether an answer of {@link prepare} was not forgotten meanwhile, because the image was built anew. */
+  /** Whether an answer of {@link prepare} is still valid: the image was not rebuilt meanwhile. */
   isCurrent(name: string, asked: Promise<PreparedImage>): boolean {
     return this.#asked.get(name) === asked;
   }
 
-  /** The next {@link prepare} asks the driver again. */
+  /** Makes the next {@link prepare} ask the driver again. */
   forget(name: string): void {
     this.#asked.delete(name);
     this.#prepared.delete(name);
   }
 }
 
-/** An error about an image by the name that it was asked for by: its id tells a person nothing. */
+/** Returns an error that names the image as the caller did, because an id tells a person nothing. */
 function withNameForId(name: string, id: string, error: unknown): unknown {
   if (!(error instanceof KatafleetError) || !error.message.includes(id) || id === name) return error;
   const { code, message, hint, retryAfterMs } = error;

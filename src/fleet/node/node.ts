@@ -21,24 +21,24 @@ export interface NodeOptions extends Omit<NodeSandboxesOptions, 'books' | 'start
   cluster: Cluster;
   connect: (settings: NodeSettings) => Driver;
   rules: HealthRules & { intervalMs: number; timeoutMs: number };
-  /** Whether images can be brought to it from other nodes. */
+  /** Whether images can be copied to it from other nodes. */
   copy: boolean;
   onState?: (node: Node, from: HealthState, to: HealthState) => void;
   onTrouble?: (message: string) => void;
-  /** Its engine has told that its images change. */
+  /** Called when the engine reports a change of its images. */
   onImagesChanged?: (node: Node) => void;
 }
 
-/** A node that has not answered after this time is taken for lost, with what was lost on it, ms. */
+/** After this time without an answer a node is lost, with its runs, ms. */
 const answerMs = 1_000;
-/** How long a reconciliation may take, ms: it removes what is left over and may wait for the engine to kill it. */
+/** How long a reconciliation may take, ms: it removes leftovers, and may wait for the engine to kill them. */
 const reconcileMs = 60_000;
-/** How long a driver may take to say why sandboxes do not come, ms. */
+/** How long a driver may take to say why it starts no sandboxes, ms. */
 const troublesMs = 1_000;
 /** How long a list of images may take, ms. */
 const imagesMs = 10_000;
 
-/** A node of the fleet: its health and what was found of it, kept current in the scheduler's {@link Cluster}. */
+/** A node of the fleet: checks its health, probes it, and keeps the scheduler's {@link Cluster} up to date. */
 export class Node {
   readonly settings: NodeSettings;
   readonly driver: Driver;
@@ -48,9 +48,9 @@ export class Node {
   readonly #ending = new AbortController();
   fingerprint: Fingerprint | undefined;
   choice: Choice | undefined;
-  /** Why it is not ready, in words; the error that it was met with, where there was one. */
+  /** Why the node is not ready, in words, and the error, if there was one. */
   trouble: KatafleetError | undefined;
-  /** Unix ms of its last answer. */
+  /** When the node last answered, Unix ms. */
   lastSeen: number | undefined;
   readonly #calls: DriverCalls;
   readonly #machines: MachinesBehind;
@@ -106,7 +106,7 @@ export class Node {
     return this.#health.state;
   }
 
-  /** Looks at the node now, or waits for the look under way; then goes on looking. Never rejects: {@link trouble} tells. */
+  /** Looks at the node now, or waits for the look under way, then goes on looking. Never rejects: {@link trouble} has the error. */
   check(): Promise<void> {
     this.#checking ??= this.#look().finally(() => {
       this.#checking = undefined;
@@ -126,7 +126,7 @@ export class Node {
     this.#timer.unref();
   }
 
-  /** A run could not reach it: nothing new goes there until it has answered. */
+  /** Notes that a run could not reach the node: it takes nothing new until it answers. */
   doubt(error: KatafleetError): void {
     if (this.state === 'ready') {
       this.trouble = error;
@@ -136,12 +136,11 @@ export class Node {
   }
 
   /**
-   * Whether it answers, asked after this call and for a second at most: what was lost on a node that answers was not lost
-   * with the node.
+   * Asks the node, for a second at most, and returns whether it answers. If it does, a lost sandbox was not lost with the node.
    */
   async answers(): Promise<boolean> {
     const asked = async () => {
-      if (this.#checking) await this.#checking; // begun before: what it heard may be old
+      if (this.#checking) await this.#checking; // its answer may be older than this call
       if (this.state === 'ready') await this.check();
       return this.state === 'ready';
     };
@@ -175,7 +174,7 @@ export class Node {
     return extra && this.state === 'suspect' ? this.state : this.#health.bad();
   }
 
-  /** Finds out what it is and which driver serves it. @throws engine.*, driver.unavailable */
+  /** Probes the node and chooses its driver. @throws engine.*, driver.unavailable */
   async #probe(): Promise<void> {
     const { withoutMemoryLimits, endpoint, driver: policy } = this.settings;
     this.driver.forget();
@@ -187,14 +186,14 @@ export class Node {
       throw reached.error ?? new KatafleetError('driver.unavailable', `no driver serves ${this.driver.endpoint}: ${this.choice.why}`);
     }
     this.driver.use?.(this.choice.driver);
-    // The fingerprint of one engine is not that of all machines behind the node.
+    // One engine's fingerprint does not describe all machines behind the node.
     const known = this.driver.machines ? undefined : reached.fingerprint;
     const fingerprint = known ?? (await this.#calls.probe());
     this.#learn(fingerprint);
     if (!boundsMemory(fingerprint, this.choice.driver) && !withoutMemoryLimits) throw withoutLimits(fingerprint);
   }
 
-  /** Writes down what it is, for the scheduler too. */
+  /** Stores the probe's findings, for the scheduler too. */
   #learn(fingerprint: Fingerprint, behind: { machines?: readonly Machine[]; largestOfAll?: Capacity['largest'] } = {}): void {
     this.fingerprint = fingerprint;
     const driver = this.choice?.driver ?? this.driver.kind;
@@ -203,25 +202,25 @@ export class Node {
     this.#options.cluster.setNode(nodeFacts(this.settings, { fingerprint, driver, severalMachines, canObtain, ...behind }));
   }
 
-  /** The machines behind it, as they were when last asked for; undefined where it is a machine itself. */
+  /** The last known machines behind the node; undefined if it has none behind it. */
   get machines(): readonly Machine[] | undefined {
     return this.#machines.known;
   }
 
   /**
-   * Asks a ready node for the machines behind it, unless the last answer is younger than this, ms. If they have changed, the node is
-   * probed anew. Never rejects: an error is told as a trouble.
+   * Asks a ready node for the machines behind it, unless the last answer is younger than this, ms. If they have changed, probes the
+   * node again. Never rejects: reports errors as troubles.
    */
   lookAtMachines(maxAgeMs: number | 'anew' = 0): Promise<void> {
     return this.#machines.look(maxAgeMs);
   }
 
-  /** The machines as they are now, whatever was asked before. @throws node.unknown for a node that is one machine, engine.* */
+  /** Asks for the machines now. @throws node.unknown for a node that has no machines behind it, engine.* */
   freshMachines(): Promise<readonly Machine[]> {
     return this.#machines.fresh();
   }
 
-  /** What its machines have together is what it has. Runs that it has keep what they have booked. False if it is not ready any more. */
+  /** Sets the node's size to the sum of its machines. Running runs keep their bookings. Returns false if the node is no longer ready. */
   async #machinesChanged(machines: readonly Machine[], usable: Capacity, largestOfAll: Capacity['largest']): Promise<boolean> {
     const found = this.fingerprint;
     if (!found) return false;
@@ -235,13 +234,13 @@ export class Node {
     return true;
   }
 
-  /** The limits of a run's sandbox here. On a swarm they also carry the constraints that its machine must satisfy. */
+  /** Returns the limits of a run's sandbox on this node. On a swarm they also have the constraints that its machine must satisfy. */
   limitsFor(limits: SandboxLimits, constraints: readonly string[]): SandboxLimits {
     if (!this.driver.machines || constraints.length === 0) return limits;
     return constrainedLimits(limits, constraints, { labels: this.settings.labels, machines: this.machines });
   }
 
-  /** Why sandboxes that were asked for have not come, in its own words; none of a node that is not ready, which says that itself. */
+  /** Returns why a ready node starts no sandboxes, in the driver's words; nothing for another node, which has its own trouble. */
   async troubles(image: string, limits: SandboxLimits): Promise<string[]> {
     if (this.state !== 'ready' || !this.driver.troubles) return [];
     const { driver } = this;
@@ -265,7 +264,7 @@ export class Node {
     if (to === 'ready' && from !== 'ready') this.#options.onRoom?.();
   }
 
-  /** Asks for its images; a node that does not answer is looked at. Whether it was ready and answered; never rejects. */
+  /** Reads the image list, and looks at a node that does not answer. Returns whether it was ready and answered; never rejects. */
   async refreshImages(): Promise<boolean> {
     if (this.state !== 'ready') return false;
     try {

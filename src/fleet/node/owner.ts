@@ -1,24 +1,24 @@
 import { readFileSync, readlinkSync } from 'node:fs';
 
 /**
- * Which process made a container, as a label's value: boot, PID namespace, PID and start time. Whether that process
- * still lives can be told on the same machine only; elsewhere the deadline decides. Undefined where there is no /proc.
+ * Returns the label's value for the process that made a container: boot, PID namespace, PID and start time. Only on the same machine
+ * can katafleet check whether that process still lives; elsewhere the deadline decides. Undefined without /proc.
  */
 export function ownerOf(pid: number | 'self'): string | undefined {
   try {
     const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
     const namespace = readlinkSync(`/proc/self/ns/pid`);
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    // The name in parentheses may hold anything; the start time is the 20th field after it. Source: proc(5).
+    // The name in parentheses may have any characters. The start time is the 20th field after it. Source: proc(5).
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     if (fields[0] === 'Z') return undefined;
     return [boot, namespace, stat.split(' ', 1)[0], fields[19]].join('/');
   } catch {
-    return undefined; // the process is gone, or this is no Linux
+    return undefined; // the process has ended, or this is not Linux
   }
 }
 
-/** Whether the owner is a process of this machine and this PID namespace that no longer lives. */
+/** Whether the owner was a process of this machine and this PID namespace, and has ended. */
 export function ownerIsGone(owner: string, self: string | undefined = ownerOf('self')): boolean {
   if (self === undefined) return false;
   const [boot, namespace, pid] = owner.split('/');

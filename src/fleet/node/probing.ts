@@ -25,7 +25,7 @@ export async function reach(driver: Driver, calls: DriverCalls): Promise<Reach> 
   }
 }
 
-/** The error of a node whose kernel does not bound the memory of sandboxes. */
+/** Returns the error of a node whose kernel does not limit the memory of sandboxes. */
 export function withoutLimits({ node, enforces }: Fingerprint): KatafleetError {
   const why = enforces.memory ? 'its kernel does not account for swap, so that programs could fill it' : 'its kernel has no memory cgroup';
   const boot = enforces.memory ? 'swapaccount=1' : 'cgroup_enable=memory swapaccount=1';
@@ -34,7 +34,7 @@ export function withoutLimits({ node, enforces }: Fingerprint): KatafleetError {
   });
 }
 
-/** Errors that only a change on the node can mend. */
+/** Errors that only a change on the node can repair. */
 const refusals: ReadonlySet<string> = new Set([
   'engine.too_old',
   'engine.limits',

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import type { HeldUid, UidBook } from './uids.ts';
 
-/** Where a node books memory; the scheduler's own books. */
+/** The node's account of memory, in the scheduler's books. */
 export interface Books {
-  /** Whether there was room. Bytes. */
+  /** Reserves bytes; returns whether there was room. */
   reserve(bytes: number): boolean;
   release(bytes: number): void;
 }
@@ -11,21 +11,21 @@ export interface Books {
 export interface SandboxLedgerOptions {
   books: Books;
   uids: UidBook;
-  /** Memory has become free. */
+  /** Called when memory becomes free. */
   onRoom?: (() => void) | undefined;
 }
 
-/** The sandboxes that may exist on a node: their names, the memory that they book, the uids that they have. */
+/** The sandboxes that may exist on a node: their names, booked memory and uids. */
 export class SandboxLedger {
-  /** What the names begin with, before a slash. Unique to this object: another of the same process leaves our sandboxes alone. */
+  /** Prefix of all names, before a slash. Unique to this object: other objects of the process do not touch our sandboxes. */
   readonly id = randomUUID();
   readonly #options: SandboxLedgerOptions;
   #named = 0;
-  /** Names of the sandboxes that are being made, idle, running or being removed. */
+  /** Names of sandboxes that are starting, idle, running or being removed. */
   readonly #inUse = new Set<string>();
-  /** Bytes booked by each sandbox, until its removal is confirmed. */
+  /** Memory that each sandbox books until its removal is confirmed, bytes. */
   readonly #booked = new Map<string, number>();
-  /** Uids of the sandboxes that serve, or served and are not confirmed to be gone. */
+  /** Uids of sandboxes that serve, or that have served and whose removal is not confirmed. */
   readonly #uids = new Map<string, HeldUid>();
 
   constructor(options: SandboxLedgerOptions) {
@@ -36,12 +36,12 @@ export class SandboxLedger {
     return this.#inUse;
   }
 
-  /** Names that are not in use and still book memory: katafleet does not know whether the sandbox is gone. */
+  /** Returns unused names that still book memory: katafleet does not know whether their sandboxes exist. */
   get doubtful(): string[] {
     return Array.from(this.#booked.keys()).filter((name) => !this.#inUse.has(name));
   }
 
-  /** Names a sandbox that is about to be made. The bytes are reserved already. */
+  /** Names a new sandbox. Its memory is reserved already. */
   begin(bytes: number): string {
     const name = `${this.id}/${(this.#named += 1)}`;
     this.#inUse.add(name);
@@ -49,24 +49,24 @@ export class SandboxLedger {
     return name;
   }
 
-  /** A sandbox books other bytes than before. The books know already. */
+  /** Changes the bytes that a sandbox books here; the scheduler's books have the change already. */
   rebook(name: string, bytes: number): void {
     this.#booked.set(name, bytes);
   }
 
-  /** A uid that the sandbox has until it is gone. */
+  /** Gives the sandbox a uid until its removal is confirmed. */
   uid(name: string, machine: string): number {
     const held = this.#options.uids.take(machine);
     this.#uids.set(name, held);
     return held.uid;
   }
 
-  /** A sandbox is not needed any more. Its memory stays booked until it is known to be gone. */
+  /** Notes that a sandbox is not used any more. Its memory stays booked until its removal is confirmed. */
   abandon(name: string): void {
     this.#inUse.delete(name);
   }
 
-  /** A sandbox is known to be gone: its memory and its uid are free. */
+  /** Notes that a sandbox is removed: frees its memory and its uid. */
   gone(name: string): void {
     this.#inUse.delete(name);
     const bytes = this.#booked.get(name);

@@ -11,17 +11,17 @@ export interface SandboxMakerOptions {
   driver: Driver;
   books: Books;
   ledger: SandboxLedger;
-  /** Bytes that an idle sandbox books. */
+  /** Memory that an idle sandbox books, bytes. */
   idleMemory: number;
   journal?: JournalIdentity | undefined;
-  /** A create failed in a way that may have left a container. */
+  /** Called when a create has failed and may have left a container. */
   onDoubt: () => void;
 }
 
-/** How long a sandbox can be needed after it was taken, ms: a run of a day and the way back. */
+/** How long a sandbox can be needed after its creation, ms: a run of a day, and its transfers. */
 const longestUseMs = 25 * hour;
 
-/** Errors of a create after which there is no container. */
+/** Errors of a create that leave no container. */
 const refusals: ReadonlySet<string> = new Set(['engine.failed', 'engine.disk_full', 'image.unknown', 'node.full']);
 
 export const nodeLost = () => new KatafleetError('node.lost', 'the node was given up');
@@ -30,7 +30,7 @@ export const nodeLost = () => new KatafleetError('node.lost', 'the node was give
 export class SandboxMaker {
   readonly #options: SandboxMakerOptions;
   readonly #owner = ownerOf('self');
-  /** Sandboxes from their creation until their removal is asked for. */
+  /** Sandboxes from their creation until katafleet asks for their removal. */
   readonly #living = new Set<Sandbox>();
   #suspended = false;
   #failed = false;
@@ -39,17 +39,17 @@ export class SandboxMaker {
     this.#options = options;
   }
 
-  /** Whether the node is given up. */
+  /** Whether creates are suspended because the node is lost. */
   get suspended(): boolean {
     return this.#suspended;
   }
 
-  /** Whether a create or a removal has failed: something may be left over. */
+  /** Whether a create or a removal has failed: a container may be left on the node. */
   get failed(): boolean {
     return this.#failed;
   }
 
-  /** Breaks the stream of every sandbox and creates no more, until {@link resume}. */
+  /** Breaks the stream of every sandbox and creates none, until {@link resume}. */
   suspend(): void {
     this.#suspended = true;
     for (const sandbox of this.#living) sandbox.stream.destroy();
@@ -60,7 +60,7 @@ export class SandboxMaker {
   }
 
   /**
-   * Creates a sandbox. Without a grant it is one that waits, and its memory is booked here.
+   * Creates a sandbox. Without a grant it is an idle one, and its memory is booked here.
    * @throws node.lost, node.full, sandbox.failed, engine.*
    */
   async create(spec: Omit<SandboxSpec, 'name' | 'labels'>, signal: AbortSignal, grant?: Grant): Promise<Sandbox> {
@@ -95,7 +95,7 @@ export class SandboxMaker {
     ledger.gone(sandbox.name);
   }
 
-  /** A create that failed may have left a container, unless the engine itself refused: its memory is booked until the reaper knows. */
+  /** Keeps the memory booked until the reaper knows more: a failed create may have left a container, unless the engine refused it. */
   #notCreated(name: string, error: unknown): void {
     const { ledger } = this.#options;
     this.#failed = true;

@@ -19,23 +19,23 @@ import { UidBook } from './uids.ts';
 
 export interface NodeSandboxesOptions {
   books: Books;
-  /** Bytes that an idle sandbox books; the supervisor takes less than one MiB, the engine's own processes the rest. */
+  /** Memory that an idle sandbox books, bytes: less than one MiB for the supervisor, the rest for the engine's own processes. */
   idleMemory: number;
-  /** Bounds of each pool that has none of its own; no idle sandboxes if absent. */
+  /** Bounds of each pool without bounds of its own; no idle sandboxes if absent. */
   pool?: PoolBounds;
-  /** Sandboxes started at once on the node; what its driver says, else twice its CPUs, if absent. */
+  /** How many sandboxes may start at once on the node. If absent, as many as its driver says, else twice its CPUs. */
   startParallelism?: number;
   /** How long an idle sandbox waits before it ends and is replaced, ms. */
   idleMs?: number;
   journal?: JournalIdentity | undefined;
-  /** How long a sandbox that is past its deadline may stay, ms. */
+  /** How long a sandbox may stay past its deadline, ms. */
   graceMs?: number;
-  /** Shared by all nodes: one machine may stand behind several. */
+  /** Uids in use, shared by all nodes, because several nodes may be the same machine. */
   uids?: UidBook;
   onTrouble?: (message: string) => void;
   onIdle?: (pool: string, idle: number) => void;
   onImages?: (names: Iterable<string>) => void;
-  /** Memory or a sandbox has become free. */
+  /** Called when memory or a sandbox becomes free. */
   onRoom?: () => void;
 }
 
@@ -43,20 +43,20 @@ export interface NodeSandboxesOptions {
 export interface Lease extends ReadySandbox {
   warm: boolean;
   image: PreparedImage;
-  /** The user that its programs run as: no other sandbox of the machine has the same, unless the image names one. */
+  /** The user of its programs. No other sandbox of the machine has the same uid, unless the image names a user. */
   user: { uid: number; gid: number };
-  /** Aborts when the node is given up: the sandbox does not answer any more. */
+  /** Aborts when the node is lost: the sandbox no longer answers. */
   lost: AbortSignal;
-  /** Destroys the sandbox, at the end of the run. Resolves when the engine has confirmed it. */
+  /** Removes the sandbox at the end of the run. Resolves when the engine has confirmed it. */
   release(): Promise<void>;
 }
 
-/** After this time a run that found no room, and nothing to evict, is tried again, ms. */
+/** After this time a run that found no room and nothing to evict is tried again, ms. */
 const fullMs = 500;
-/** How long removals may take when katafleet ends, ms. */
+/** How long removals may take when katafleet stops, ms. */
 const longestCloseMs = 30_000;
 
-/** The sandboxes of one node: leases them to runs, keeps idle ones, and removes what is left over. */
+/** The sandboxes of one node: leases them to runs, keeps idle ones, and removes leftovers. */
 export class NodeSandboxes {
   readonly driver: Driver;
   readonly #options: NodeSandboxesOptions;
@@ -89,12 +89,12 @@ export class NodeSandboxes {
     });
   }
 
-  /** How many runs are on it now. */
+  /** How many runs the node has now. */
   get busy(): number {
     return this.#leases.size;
   }
 
-  /** Idle sandboxes of all its pools. */
+  /** Returns the idle sandboxes of all pools. */
   get idle(): number {
     return this.#pools.idle;
   }
@@ -103,17 +103,17 @@ export class NodeSandboxes {
     return this.#images.list;
   }
 
-  /** Unix ms of the last look at its images, 0 if never. */
+  /** When the image list was last read, Unix ms; 0 if never. */
   get imagesAt(): number {
     return this.#images.at;
   }
 
-  /** The id of an image by a canonical name, as of the last look. */
+  /** Returns the id of an image by its canonical name, from the last image list. */
   imageId(name: string): string | undefined {
     return this.#images.id(name);
   }
 
-  /** Before its first use, and when it comes back: removes what is left over, learns its images, fills its pools. @throws engine.* */
+  /** Removes leftovers, reads the image list and fills the pools: before the node's first use, and when it is back. @throws engine.* */
   async reconcile(): Promise<void> {
     const { cpus } = await this.driver.probe();
     this.widen(cpus);
@@ -123,17 +123,17 @@ export class NodeSandboxes {
     this.#pools.resume();
   }
 
-  /** Sets how many sandboxes start at once from the node's CPUs, unless the configuration or the driver says it. */
+  /** Sets from the node's CPUs how many sandboxes start at once, unless the configuration or the driver sets it. */
   widen(cpus: number): void {
     this.#pools.widen(cpus);
   }
 
-  /** Machines behind the node take nothing new any more, by id or name: idle sandboxes there are replaced elsewhere. */
+  /** Replaces the idle sandboxes on machines behind the node that take nothing new, by id or name. */
   leave(machines: ReadonlySet<string>): void {
     this.#pools.leave(machines);
   }
 
-  /** The node is lost: breaks every stream of it, loses what runs there, and starts nothing. */
+  /** Breaks every stream of a lost node, which ends its runs, and starts nothing. */
   suspend(): void {
     this.#reaper.stop();
     this.#pools.suspend();
@@ -142,27 +142,27 @@ export class NodeSandboxes {
     this.driver.disconnect();
   }
 
-  /** Loses what still runs on it, when an end has waited long enough. The node itself and its pools stay. */
+  /** Breaks the streams of running sandboxes after a stop has waited long enough. The node and its pools stay. */
   breakOff(): void {
     for (const [{ sandbox }, lost] of this.#leases) lose(sandbox, lost);
   }
 
-  /** Whether its pools are kept empty, for a drain. */
+  /** Whether the pools stay empty, for a drain. */
   empty(emptied: boolean): void {
     this.#pools.empty(emptied);
   }
 
-  /** Asks the engine which images it has. @throws engine.* */
+  /** Reads the engine's image list. @throws engine.* */
   refreshImages(): Promise<void> {
     return this.#images.refresh();
   }
 
-  /** The engine has told that its images change. */
+  /** Notes that the engine has reported a change of its images. */
   imagesChanged(): void {
     this.#images.changed();
   }
 
-  /** Replaces the idle sandboxes of images that were built anew by sandboxes of the new ones. */
+  /** Replaces the idle sandboxes of rebuilt images. */
   #renew(changed: readonly string[]): void {
     const shapes = changed.flatMap((name) => this.#pools.retire(name));
     for (const shape of shapes) if (this.#images.id(shape.image) !== undefined) void this.#refill(shape);
@@ -178,12 +178,12 @@ export class NodeSandboxes {
     }
   }
 
-  /** The image, made ready; looked up once. Its name is canonical. @throws image.unknown */
+  /** Prepares an image by its canonical name, once, and returns it. @throws image.unknown */
   image(name: string): Promise<PreparedImage> {
     return this.#images.prepare(name);
   }
 
-  /** Idle sandboxes of one pool. */
+  /** Returns the idle sandboxes of one pool. */
   idleOf(image: string, limits: SandboxLimits): number {
     return this.#pools.idleOf(image, limits);
   }
@@ -192,7 +192,7 @@ export class NodeSandboxes {
     return this.#pools.has(image, limits);
   }
 
-  /** Sets how many sandboxes of an image and limits wait here. @throws image.unknown, engine.* */
+  /** Sets how many idle sandboxes of an image and limits the node keeps. @throws image.unknown, engine.* */
   async target(image: string, limits: SandboxLimits, bounds: PoolBounds): Promise<WarmPool> {
     this.#pools.bound({ image, limits }, bounds);
     const pool = this.#pools.of(await this.image(image), limits);
@@ -201,10 +201,11 @@ export class NodeSandboxes {
   }
 
   /**
-   * A sandbox for a run. `granted` bytes have been booked for it: all of its limit, or the limit less what an idle sandbox books.
-   * From here on the node gives them back. If a sandbox must be started, the run's tenant and priority decide when.
-   * @throws node.full when an idle sandbox was counted on and is gone, or when the engine has no room for another: with a time to
-   *   come back in, unless room has been made; engine.*
+   * Leases a sandbox to a run. The caller has booked `granted` bytes for it: its whole limit, or the limit without the memory that an
+   * idle sandbox books. From now on the node returns them to the books. If a sandbox must be started, the run's tenant and priority
+   * decide when.
+   * @throws node.full if the expected idle sandbox is gone, or if the engine has no room for a new one: with a time to try again, unless
+   *   sandboxes were evicted for the run; engine.*
    */
   async lease(
     name: string,
@@ -251,11 +252,11 @@ export class NodeSandboxes {
     void sandbox.closed.then(() => {
       if (this.#leases.has(lease)) this.#broken.brokeOff(sandbox.node);
     });
-    if (this.#maker.suspended) lose(sandbox, lost); // the node was given up meanwhile
+    if (this.#maker.suspended) lose(sandbox, lost); // the node was lost meanwhile
     return lease;
   }
 
-  /** From the image's pool. If that was renewed before the sandbox was begun, from the new one. `cold` books what a new sandbox lacks. */
+  /** Takes a sandbox from the image's pool, or from the new pool of a rebuilt image. `cold` books the memory that a new one needs. */
   async #acquire(
     name: string,
     limits: SandboxLimits,
@@ -266,7 +267,7 @@ export class NodeSandboxes {
     for (;;) {
       const asked = this.#images.ready(name) ?? this.image(name);
       const image = asked instanceof Promise ? await asked : asked;
-      if (asked instanceof Promise && !this.#images.isCurrent(name, asked)) continue; // it was built anew meanwhile
+      if (asked instanceof Promise && !this.#images.isCurrent(name, asked)) continue; // the image was rebuilt meanwhile
       const pool = this.#pools.of(image, limits);
       if (pool.idle === 0) cold();
       try {
@@ -278,27 +279,27 @@ export class NodeSandboxes {
     }
   }
 
-  /** Makes room for a run that the engine refused. Returns the error for it, with a time to come back in where there is no room. */
+  /** Evicts sandboxes for a run that the engine refused. Returns the run's error, with a time to try again if nothing was evicted. */
   async #evictFor(name: string, limits: SandboxLimits, cause: KatafleetError): Promise<KatafleetError> {
     const evicted = await this.#pools.evictFor(name, limits);
     return new KatafleetError('node.full', cause.message, { cause, ...(evicted ? {} : { retryAfterMs: fullMs }) });
   }
 
-  /** Returns what of ours on the node is left over, and why. Removes it unless it is a dry run. @throws engine.* */
+  /** Returns our leftovers on the node, each with its reason. Removes them unless it is a dry run. @throws engine.* */
   reap(dryRun = false): Promise<Doomed[]> {
     return this.#reaper.reap(dryRun);
   }
 
   async close(): Promise<void> {
     this.#reaper.close();
-    // A node that takes calls and answers none must not hold up the end: what hangs is broken off.
+    // A node that takes calls and never answers must not block the stop: hanging calls are broken off.
     const begun = performance.now();
     const breaking = setInterval(() => {
       if (this.#maker.suspended || performance.now() - begun > longestCloseMs) this.driver.disconnect();
     }, 250);
     await this.#pools.close();
     clearInterval(breaking);
-    if (this.#maker.failed && !this.#maker.suspended) await this.#reaper.reapQuietly(); // what could not be removed before
+    if (this.#maker.failed && !this.#maker.suspended) await this.#reaper.reapQuietly(); // containers whose removal failed before
     await this.driver.close();
   }
 }

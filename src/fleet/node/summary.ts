@@ -3,12 +3,12 @@ import type { NodeSummary } from '../../model/node.ts';
 import type { NodeView } from '../../scheduler/place/cluster-node.ts';
 import type { Node } from './node.ts';
 
-/** A node as people see it: what is known of it, its books, and whether it is cordoned. */
+/** Returns what a person sees of a node: its state, its books, and whether it is cordoned. */
 export function nodeSummary(node: Node, books: NodeView | undefined, cordon: 'cordoned' | 'draining' | undefined): NodeSummary {
   const { settings, state, fingerprint: found, choice, trouble, sandboxes } = node;
-  // A run that is placed there counts before its sandbox is made.
+  // A placed run counts before its sandbox exists.
   const quiet = sandboxes.busy === 0 && sandboxes.idle === 0 && (books?.running ?? 0) === 0;
-  const others = choice?.passedOver.filter(({ why }) => why !== choice.why); // the same reason is not told three times
+  const others = choice?.passedOver.filter(({ why }) => why !== choice.why); // does not repeat the same reason
   const passedOver = others?.map(({ driver, why }) => `not ${driver}: ${why}`) ?? [];
   return {
     name: settings.name,

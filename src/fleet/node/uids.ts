@@ -2,28 +2,28 @@ import { randomInt } from 'node:crypto';
 import { hour } from '../../base/units.ts';
 import type { Uids } from '../../model/users.ts';
 
-/** A sandbox's uid for as long as it has it. */
+/** A uid of a sandbox. */
 export interface HeldUid {
   uid: number;
-  /** The sandbox that had it is gone. */
+  /** Frees the uid: its sandbox is removed. */
   giveBack(): void;
 }
 
-/** OPEN's longest lifetime (docs/protocol.md) and a day for the time before OPEN, ms. After that a supervisor has ended in any case. */
+/** OPEN's longest lifetime (docs/protocol.md) plus a day before OPEN, ms. After this time every supervisor has ended. */
 export const longestLifeMs = 2 ** 32 + 24 * hour;
-/** Machines that are remembered although none of their uids is in use. */
+/** How many machines are remembered although none of their uids is in use. */
 const mostIdleMachines = 1_000;
 
 interface MachineBook {
   next: number;
-  /** By uid: until when each sandbox that has it may live, ms by the book's clock. There is more than one if there are more sandboxes than uids. */
+  /** By uid: until when its sandboxes may live, ms by this object's clock. Only with more sandboxes than uids has a uid several. */
   held: Map<number, Map<object, number>>;
 }
 
 /**
- * The uids in use on each machine. They are given out in a circle from a random start, so that other katafleets of the same machine
- * seldom use the same, and a uid that was given back is not the next. A uid is in use until each sandbox that has it is known to be
- * gone, or cannot live any more: no news comes of a node that was given up for good.
+ * The uids in use on each machine. They are given out in a circle from a random start. So other katafleets on the same machine rarely
+ * use the same uids, and a freed uid is not the next one. A uid is in use until the removal of each of its sandboxes is confirmed, or
+ * until they have ended in any case, because a lost node may never confirm a removal.
  */
 export class UidBook {
   readonly range: Uids;
@@ -36,12 +36,12 @@ export class UidBook {
     this.#now = now;
   }
 
-  /** How many machines it knows. */
+  /** How many machines it remembers. */
   get machines(): number {
     return this.#machines.size;
   }
 
-  /** A uid that no living sandbox of the machine has; where all are in use, the one that was given out longest ago. */
+  /** Takes a uid that no living sandbox of the machine has. If all are in use, takes the one that was given out longest ago. */
   take(machine: string): HeldUid {
     const { first, count } = this.range;
     let book = this.#machines.get(machine);
@@ -72,7 +72,7 @@ export class UidBook {
     return holders.size > 0;
   }
 
-  /** Machines of swarms come and go. */
+  /** Forgets machines without uids in use, because machines of a swarm come and go. */
   #forgetIdle(): void {
     for (const [machine, { held }] of this.#machines) {
       if (![...held.keys()].some((uid) => this.#inUse(held, uid))) this.#machines.delete(machine);

@@ -1,12 +1,12 @@
-/** An idle sandbox: the machine that it is on, and the bytes that it takes there. */
+/** An idle sandbox: its machine, and the bytes that it takes there. */
 export interface IdleSandbox {
   machine: string;
   memory: number;
 }
 
 /**
- * Which idle sandboxes are removed so that `memory` bytes become free: the fewest that lie on one machine, the largest first. If
- * those of no single machine suffice, the largest of all. Pure.
+ * Chooses the idle sandboxes to remove so that `memory` bytes become free: as few as possible, all on one machine, the largest first.
+ * If no single machine has enough, chooses the largest of all machines. Pure.
  */
 export function evictions<T extends IdleSandbox>(idle: readonly T[], memory: number): T[] {
   const largest = idle.toSorted((a, b) => b.memory - a.memory);

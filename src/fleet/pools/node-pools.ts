@@ -9,25 +9,25 @@ import { Starts } from './starts.ts';
 export interface NodePoolsOptions {
   driver: Driver;
   maker: SandboxMaker;
-  /** Bounds of each pool that has none of its own. */
+  /** Bounds of each pool without bounds of its own. */
   bounds: PoolBounds;
-  /** Sandboxes started at once on the node; what its driver says, else twice its CPUs, if absent. */
+  /** How many sandboxes may start at once on the node. If absent, as many as its driver says, else twice its CPUs. */
   startParallelism?: number | undefined;
   /** How long an idle sandbox waits before it ends and is replaced, ms. */
   idleMs: number;
-  /** An image with another id stands where a pool was: it has to be made ready again. */
+  /** Called when an image has another id than its pool's: it must be prepared again. */
   onReplaced: (image: string) => void;
   onTrouble?: ((message: string) => void) | undefined;
   onIdle?: ((pool: string, idle: number) => void) | undefined;
 }
 
-/** The image and limits that a pool's sandboxes have. */
+/** The image and limits of a pool's sandboxes. */
 export interface PoolShape {
   image: string;
   limits: SandboxLimits;
 }
 
-/** If the driver itself bounds how many starts go at once, a start gives its slot back after this time, ms. */
+/** If the driver itself limits concurrent starts, a start gives its slot back after this time, ms. */
 const turnMs = 2_000;
 /** How long pools start nothing after an eviction, so that the run gets the memory, ms. */
 const evictionPauseMs = 5_000;
@@ -36,7 +36,7 @@ const evictionPauseMs = 5_000;
 export class NodePools {
   readonly #options: NodePoolsOptions;
   readonly #pools = new Map<string, PoolShape & { id: string; pool: WarmPool }>();
-  /** Pools of images that were built anew or are gone: what was taken from them may still be in use. */
+  /** Pools of images that were rebuilt or removed: runs may still use their sandboxes. */
   readonly #retired = new Set<WarmPool>();
   readonly #bounds = new Map<string, PoolBounds>();
   readonly #starts: Starts;
@@ -47,14 +47,14 @@ export class NodePools {
     this.#starts = new Starts(options.startParallelism ?? 4);
   }
 
-  /** Idle sandboxes of all pools. */
+  /** Returns the idle sandboxes of all pools. */
   get idle(): number {
     let sum = 0;
     for (const { pool } of this.#pools.values()) sum += pool.idle;
     return sum;
   }
 
-  /** Idle sandboxes of one pool. */
+  /** Returns the idle sandboxes of one pool. */
   idleOf(image: string, limits: SandboxLimits): number {
     return this.#pools.get(poolKey(image, limits))?.pool.idle ?? 0;
   }
@@ -63,7 +63,7 @@ export class NodePools {
     return this.#pools.has(poolKey(image, limits));
   }
 
-  /** Sets how many starts go at once from the node's CPUs, unless the configuration or the driver says it. */
+  /** Sets from the node's CPUs how many sandboxes start at once, unless the configuration or the driver sets it. */
   widen(cpus: number): void {
     const { startParallelism, driver } = this.#options;
     this.#starts.concurrency = Math.max(1, startParallelism ?? driver.starts ?? 2 * cpus);
@@ -77,7 +77,7 @@ export class NodePools {
     return this.#bounds.get(poolKey(image, limits));
   }
 
-  /** The pool of an image and limits, made if there is none. */
+  /** Returns the pool of an image and limits; makes it if it is missing. */
   of(image: PreparedImage, limits: SandboxLimits): WarmPool {
     const key = poolKey(image.name, limits);
     const there = this.#pools.get(key);
@@ -101,7 +101,7 @@ export class NodePools {
     return pool;
   }
 
-  /** Ends the pools of an image. Sandboxes that runs have stay theirs. Returns what the pools were of. */
+  /** Closes the pools of an image. Runs keep their sandboxes. Returns the shapes of the closed pools. */
   retire(name: string): PoolShape[] {
     const shapes: PoolShape[] = [];
     for (const [key, { image, limits, pool }] of this.#pools) {
@@ -120,17 +120,17 @@ export class NodePools {
     for (const { pool } of this.#pools.values()) void pool.dismiss(({ node }) => machines.has(node));
   }
 
-  /** Drops all idle sandboxes and starts none, until {@link resume}. */
+  /** Removes all idle sandboxes and starts none, until {@link resume}. */
   suspend(): void {
     for (const { pool } of this.#pools.values()) pool.suspend();
   }
 
-  /** Fills the pools again, unless they are to be empty. */
+  /** Fills the pools again, unless they must stay empty. */
   resume(): void {
     if (!this.#emptied) for (const { pool } of this.#pools.values()) pool.resume();
   }
 
-  /** Whether the pools are kept empty, for a drain. */
+  /** Whether the pools stay empty, for a drain. */
   empty(emptied: boolean): void {
     this.#emptied = emptied;
     for (const { pool } of this.#pools.values()) {
@@ -140,8 +140,8 @@ export class NodePools {
   }
 
   /**
-   * Removes idle sandboxes of other pools: a run found no room although the books say that there is some, so they take more memory
-   * than they book. Whether there were any.
+   * Removes idle sandboxes of other pools, because a run found no room although the books show some: the sandboxes take more memory
+   * than they book. Returns whether there were any.
    */
   async evictFor(image: string, limits: SandboxLimits): Promise<boolean> {
     const own = poolKey(image, limits);
@@ -160,7 +160,7 @@ export class NodePools {
     return going.size > 0;
   }
 
-  /** Removes all idle sandboxes and waits for what is under way. */
+  /** Removes all idle sandboxes and waits for starts and removals under way. */
   async close(): Promise<void> {
     await Promise.all([...Array.from(this.#pools.values(), ({ pool }) => pool), ...this.#retired].map((pool) => pool.close()));
   }

@@ -9,21 +9,21 @@ import { DemandMeter, type PoolBounds, poolPlan, poolTarget } from '../../schedu
 import { breakOnAbort, doneOrLate, endSupervisor, greet, type ReadySandbox } from './ready-sandbox.ts';
 import type { Claim, Starts } from './starts.ts';
 
-/** Memory that was booked for a run's own sandbox. The maker of the sandbox takes it over. */
+/** Memory that is booked for a run's own sandbox. The sandbox's maker takes it over. */
 export interface Grant {
   readonly bytes: number;
   taken: boolean;
 }
 
 export interface PoolOptions extends PoolBounds {
-  /** Creates a sandbox. Without a grant it is an idle one, and its memory is booked here. */
+  /** Creates a sandbox. Without a grant it is an idle one, and the maker books its memory. */
   create: (signal: AbortSignal, grant?: Grant) => Promise<Sandbox>;
   remove: (sandbox: Sandbox) => Promise<void>;
-  /** The start slots, shared by the pools of a node: too many starts at once slow each other. */
+  /** The start slots, shared by the pools of a node: too many starts at once slow each other down. */
   starts: Starts;
-  /** A start gives its slot back after this time, ms; if absent, when it is done. */
+  /** A start gives its slot back after this time, ms; if absent, when it has ended. */
   turnMs?: number;
-  /** Called with what went wrong in the background. */
+  /** Called with a message when work in the background fails. */
   onTrouble?: (message: string) => void;
   /** Called when the number of idle sandboxes has changed. */
   onIdle?: (idle: number) => void;
@@ -34,19 +34,19 @@ export interface PoolOptions extends PoolBounds {
 
 interface AcquireOptions {
   signal?: AbortSignal | undefined;
-  /** Without one the sandbox books for itself. */
+  /** Without a grant the sandbox books memory itself. */
   grant?: Grant;
   shuns?: (sandbox: Sandbox) => boolean;
 }
 
-/** How long nothing is started after starts that failed. */
+/** How long nothing starts after failed starts. */
 const pauses = { firstMs: 250, mostMs: 15_000 };
-/** A refill takes a CPU for a tenth of a second; most warm runs are over before it begins. */
+/** Delay of a refill, which takes a CPU for a tenth of a second: most warm runs end before it begins. */
 const refillDelayMs = 20;
-/** How often a pool that holds more than its least looks whether it may shrink. */
+/** How often a pool above its minimum checks whether it may shrink. */
 const lookMs = 5_000;
 
-/** The pool's image was built anew before a sandbox was begun: another pool has taken its place. */
+/** The pool's image was rebuilt before a sandbox was started: another pool has replaced this one. */
 export class PoolRetired extends Error {
   constructor() {
     super('the pool is retired');
@@ -77,7 +77,7 @@ export class WarmPool {
     this.#options = options;
     this.#bounds = options;
     this.#clock = options.clock ?? steadyClock;
-    setMaxListeners(0, this.#closing.signal); // each sandbox that is being made listens to it
+    setMaxListeners(0, this.#closing.signal); // each sandbox that is starting listens to it
     this.#adjust();
   }
 
@@ -85,7 +85,7 @@ export class WarmPool {
     return this.#idle.length;
   }
 
-  /** Whether nothing of it is in use, being started or being removed. */
+  /** Whether none of its sandboxes is in use, starting or being removed. */
   get quiet(): boolean {
     return this.#inUse === 0 && this.#work.size === 0;
   }
@@ -106,7 +106,7 @@ export class WarmPool {
     this.#adjust();
   }
 
-  /** Drops the idle sandboxes and starts none, until {@link resume}: the node is lost, or is to be emptied. */
+  /** Removes the idle sandboxes and starts none, until {@link resume}: the node is lost or must be emptied. */
   suspend(): void {
     this.#suspended = true;
     for (const ready of this.#idle.splice(0)) void this.#discard(ready);
@@ -123,15 +123,15 @@ export class WarmPool {
   }
 
   /**
-   * Removes the idle sandboxes that match; they are replaced. With a pause the pool starts nothing for that time, ms, and breaks off
-   * what it is starting. Resolves when they are removed, or left to the reaper.
+   * Removes the idle sandboxes that match; the pool replaces them. With a pause, the pool starts nothing for that time, ms, and breaks
+   * off its refills. Resolves when the sandboxes are removed or left to the reaper.
    */
   async dismiss(matches: (sandbox: Sandbox) => boolean, pauseMs = 0): Promise<void> {
     const going = this.#idle.filter(({ sandbox }) => matches(sandbox));
     for (const ready of going) this.#idle.splice(this.#idle.indexOf(ready), 1);
     if (going.length > 0) this.#changed();
     if (pauseMs > 0) {
-      for (const fill of this.#fills) fill.abort(new Error('the pool gives way'));
+      for (const fill of this.#fills) fill.abort(new Error('the pool pauses its refills'));
       this.#rest(pauseMs);
     }
     const gone = Promise.all(going.map((ready) => this.#discard(ready)));
@@ -143,7 +143,7 @@ export class WarmPool {
     this.#options.onIdle?.(this.#idle.length);
   }
 
-  /** Resolves when as many are idle as the target says. @throws the signal's reason */
+  /** Resolves when the number of idle sandboxes has reached the target. @throws the signal's reason */
   async filled(signal?: AbortSignal): Promise<void> {
     while (this.#idle.length < this.target) {
       signal?.throwIfAborted();
@@ -155,8 +155,8 @@ export class WarmPool {
   }
 
   /**
-   * Returns an idle sandbox at once, one that is not shunned if possible; else starts a new one, before any refill and in the order
-   * of the runs' claims. @throws sandbox.failed, engine.*, the signal's reason
+   * Returns an idle sandbox at once, one that is not shunned if possible. If there is none, starts a new one, before any refill and in
+   * the order of the runs' claims. @throws sandbox.failed, engine.*, the signal's reason
    */
   async acquire(claim: Claim, { signal, grant, shuns }: AcquireOptions = {}): Promise<ReadySandbox & { warm: boolean }> {
     this.#inUse += 1;
@@ -183,7 +183,7 @@ export class WarmPool {
     }
   }
 
-  /** Destroys a sandbox that was acquired. Resolves when the engine has confirmed it. */
+  /** Removes a sandbox that was acquired. Resolves when the engine has confirmed it. */
   async release(ready: ReadySandbox): Promise<void> {
     this.#inUse -= 1;
     await this.#track(this.#retire(ready));
@@ -194,7 +194,7 @@ export class WarmPool {
     await this.#options.remove(ready.sandbox);
   }
 
-  /** Waits for a start slot and for the start. The slot is given back earlier if the start takes longer than `turnMs`. */
+  /** Waits for a start slot and for the start. Gives the slot back earlier if the start takes longer than `turnMs`. */
   async #turn<T>(start: () => Promise<T>, claim?: Claim, signal?: AbortSignal): Promise<T> {
     const { starts, turnMs } = this.#options;
     if (turnMs === undefined) return starts.add(start, claim, signal);
@@ -267,7 +267,7 @@ export class WarmPool {
     }
   }
 
-  /** An engine that fails is asked again, but less and less often. */
+  /** Asks a failing engine again, less and less often. */
   #hold(error: unknown): void {
     this.#options.onTrouble?.(`no sandbox for the pool: ${messageOf(error)}`);
     const pauseMs = this.#backoff.failed();
@@ -284,7 +284,7 @@ export class WarmPool {
 
   #diedIdle(ready: ReadySandbox): void {
     const at = this.#idle.indexOf(ready);
-    if (at < 0) return; // it was in use, and its run knows
+    if (at < 0) return; // it was in use, and its run has noticed
     this.#idle.splice(at, 1);
     this.#changed();
     void this.#discard(ready);
@@ -306,17 +306,17 @@ export class WarmPool {
   }
 
   /**
-   * The image was built anew, or is gone: removes the idle sandboxes and starts no more. Sandboxes that runs have, or that are being
-   * started for runs, stay theirs. Resolves when nothing is under way.
+   * Removes the idle sandboxes and starts no more, because the image was rebuilt or removed. Runs keep their sandboxes, also those that
+   * are still starting. Resolves when no start or removal is under way.
    */
   async retire(): Promise<void> {
     this.#retired = true;
     await this.#empty(new PoolRetired());
   }
 
-  /** Removes the idle sandboxes and waits for what is under way. */
+  /** Removes the idle sandboxes and waits for starts and removals under way. */
   async close(): Promise<void> {
-    const closed = new KatafleetError('service.stopping', 'katafleet is stopping, and the pool is closed'); // runs are left to the next
+    const closed = new KatafleetError('service.stopping', 'katafleet is stopping, and the pool is closed'); // the next one takes up the runs
     this.#closing.abort(closed);
     await this.#empty(closed);
   }

@@ -5,9 +5,9 @@ import { type PoolBounds, shareTargets } from '../../scheduler/targets.ts';
 import type { Node } from '../node/node.ts';
 import type { WarmPool } from './pool.ts';
 
-/** Idle sandboxes wanted over the whole fleet. */
+/** The number of idle sandboxes wanted in the whole fleet. */
 export interface FleetPool {
-  /** Canonical name. */
+  /** Canonical name of the image. */
   image: string;
   limits: SandboxLimits;
   idle: PoolBounds;
@@ -15,12 +15,12 @@ export interface FleetPool {
 
 export interface SharePoolOptions {
   cluster: Cluster;
-  /** Bytes that an idle sandbox books. */
+  /** Memory that an idle sandbox books, bytes. */
   idleMemory: number;
   onTrouble?: ((message: string) => void) | undefined;
 }
 
-/** Shares the idle sandboxes of one pool out over the nodes that are ready now. Never rejects: an error is told as a trouble. */
+/** Distributes the idle sandboxes of one pool over the nodes that are ready now. Never rejects: reports errors as troubles. */
 export async function sharePool(
   { image, limits, idle }: FleetPool,
   nodes: readonly { node: Node; cordoned: boolean }[],

@@ -7,16 +7,16 @@ export interface Claim {
   tenant: string;
   /** 0 to 9; higher goes first. */
   priority: number;
-  /** Bytes of its sandbox. */
+  /** Memory of its sandbox, bytes. */
   memory: number;
 }
 
-/** The scheduler's queue bounds what waits: here are only runs that have their place on the node. */
+/** Needs no bound of its own: only runs that are placed on the node wait here, and the scheduler's queue limits those. */
 const unbounded = { runs: Infinity, bytes: Infinity, perTenant: Infinity };
 
 /**
- * A node's start slots. Runs get them in the scheduler's order (priority, then fair shares of tenants, then first come, first
- * served), so that what was placed in one burst does not delay what is placed after it. Refills come behind all runs.
+ * A node's start slots. Runs get them in the scheduler's order (priority, then fair shares of tenants, then age), so that a burst of
+ * placed runs does not delay later runs. Refills come after all runs.
  */
 export class Starts {
   #concurrency: number;
@@ -31,15 +31,15 @@ export class Starts {
     this.#clock = clock;
   }
 
-  /** How many starts go at once. When it becomes less, starts under way go on. */
+  /** Sets how many starts go at once. If the number falls, starts under way go on. */
   set concurrency(starts: number) {
     this.#concurrency = starts;
     this.#grant();
   }
 
   /**
-   * Starts something when it is its turn, at once where a slot is free. The slot is taken until that is done, or the signal
-   * aborts: then the run is over at once, whether it waits or is being started. Without a claim it is a refill.
+   * Calls `start` when a slot is free, in the order of the claims. The slot is taken until the start has ended or the signal aborts. An
+   * abort ends the call at once, whether it waits or starts. Without a claim it is a refill.
    * @throws what `start` throws, the signal's reason
    */
   async add<T>(start: () => Promise<T>, claim?: Claim, signal?: AbortSignal): Promise<T> {

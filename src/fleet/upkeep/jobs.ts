@@ -4,29 +4,29 @@ import type { Fleet } from '../fleet.ts';
 import type { MaintenanceJob } from './maintenance.ts';
 import { prunePlan } from './prune.ts';
 
-/** What upkeep needs of the journal. Times are Unix ms. */
+/** The part of the journal that upkeep needs. Times are Unix ms. */
 export interface UpkeepRecords {
-  /** When it began to remember which images are used. */
+  /** Since when it remembers which images are used. */
   readonly since: number;
-  /** When each image was last asked for by a run, by its canonical name. */
+  /** When a run last asked for each image, by its canonical name. */
   imageUses(): ReadonlyMap<string, number>;
-  /** Forgets what is older. Returns how many there were. */
+  /** Forgets older results and events. Returns how many. */
   prune(before: { resultsBefore: number; eventsBefore: number }): Promise<{ runs: number; events: number }>;
 }
 
 export interface UpkeepRules {
-  /** When each job comes round, five or six fields of cron; undefined is never by itself. */
+  /** The schedule of each job, five or six fields of cron. If undefined, the job never runs by itself. */
   schedules: Readonly<Record<'inventory' | 'reap' | 'retention' | 'prune' | 'pools', string | undefined>>;
   /** How long results and events are kept, ms. */
   keepResultsMs: number;
   keepEventsMs: number;
-  /** Removes katafleet's images that no run has used for this time, ms; undefined keeps them. */
+  /** Removes katafleet's images that no run has used for this time, ms. If undefined, keeps them. */
   pruneAfterMs: number | undefined;
-  /** Names of images that stay. */
+  /** Names of images to keep. */
   keepImages: readonly string[];
 }
 
-/** How many containers or images a job's sentence names. */
+/** How many containers or images the summary of a job names. */
 const mostNamed = 20;
 
 type UpkeepFleet = Pick<Fleet, 'refreshImages' | 'images' | 'all' | 'reap' | 'retarget' | 'nodes'>;
@@ -91,7 +91,7 @@ export function upkeepJobs(fleet: UpkeepFleet, records: UpkeepRecords, rules: Up
 
 const named = (things: readonly string[]) => (things.length > 0 ? `: ${listed(things, mostNamed)}` : '');
 
-/** Removes from each ready node the images that may go. Returns what went, and what could not be removed, in words. */
+/** Removes unused images from each ready node. Returns the removed ones, and those that could not be removed, in words. */
 async function pruneImages(
   fleet: UpkeepFleet,
   records: UpkeepRecords,

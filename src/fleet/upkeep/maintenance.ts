@@ -2,17 +2,17 @@ import cron, { type ScheduledTask } from 'node-cron';
 import { messageOf } from '../../model/errors.ts';
 import type { MaintenanceState } from '../../model/maintenance-state.ts';
 
-/** A job that comes round. */
+/** A job that runs on a schedule. */
 export interface MaintenanceJob {
   name: string;
   what: string;
-  /** Five or six fields of cron, in the machine's time zone; undefined is never by itself. */
+  /** Five or six fields of cron, in the machine's time zone. If undefined, the job never runs by itself. */
   schedule: string | undefined;
-  /** Does it, or tells what it would do, in a sentence. */
+  /** Does the job, or with `dryRun` only looks. Returns a sentence on what it did or would do. */
   run: (dryRun: boolean) => Promise<string>;
 }
 
-/** Where it is remembered; the journal. Times are Unix ms. */
+/** Remembers jobs; the journal implements it. Times are Unix ms. */
 export interface MaintenanceMemory {
   maintenanceStarted(job: string, at: number): void;
   maintenanceEnded(job: string, at: number, ok: boolean, detail: string): void;
@@ -22,7 +22,7 @@ export interface MaintenanceMemory {
     { startedAt?: number | undefined; endedAt?: number | undefined; outcome?: string | undefined; detail?: string | undefined } | undefined;
 }
 
-/** Runs jobs on schedules: never the same job twice at once, and with a jitter, so that many katafleets do not do it at the same time. */
+/** Runs jobs on schedules. Never runs the same job twice at once. A jitter keeps many katafleets from running a job at the same time. */
 export class Maintenance {
   readonly #jobs: ReadonlyMap<string, MaintenanceJob>;
   readonly #memory: MaintenanceMemory;
@@ -36,7 +36,7 @@ export class Maintenance {
     this.#onTrouble = onTrouble;
   }
 
-  /** Begins to keep the schedules. What an earlier process left unfinished is remembered as failed. */
+  /** Starts the schedules. Jobs that an earlier process left unfinished are recorded as failed. */
   start(jitterMs: number): void {
     for (const { name, schedule } of this.#jobs.values()) {
       if (this.#memory.maintenance(name)?.outcome === 'running') {
@@ -44,7 +44,7 @@ export class Maintenance {
       }
       if (schedule === undefined) continue;
       const options = { name, noOverlap: true, maxRandomDelay: jitterMs, unref: true, suppressMissedWarning: true };
-      const task = cron.schedule(schedule, () => this.run(name).catch(() => undefined), options); // run has told it
+      const task = cron.schedule(schedule, () => this.run(name).catch(() => undefined), options); // run has reported it
       this.#tasks.set(name, task);
     }
   }
@@ -57,7 +57,7 @@ export class Maintenance {
     return [...this.#jobs.keys()];
   }
 
-  /** Does a job now, or waits for the one under way. A dry run changes nothing and is not remembered. @throws what the job throws */
+  /** Does a job now, or waits for the same job under way. A dry run changes nothing and is not recorded. @throws what the job throws */
   run(name: string, dryRun = false): Promise<string> {
     const job = this.#jobs.get(name);
     if (!job) return Promise.reject(new Error(`no job ${name}`));
@@ -94,7 +94,7 @@ export class Maintenance {
     }));
   }
 
-  /** Waits for what is under way. */
+  /** Waits for the job under way. */
   async stop(): Promise<void> {
     for (const task of this.#tasks.values()) await task.destroy();
     this.#tasks.clear();

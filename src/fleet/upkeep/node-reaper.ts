@@ -8,15 +8,15 @@ export interface NodeReaperOptions {
   driver: Driver;
   ledger: SandboxLedger;
   journal?: JournalIdentity | undefined;
-  /** How long a sandbox that is past its deadline may stay, ms. */
+  /** How long a sandbox may stay past its deadline, ms. */
   graceMs?: number | undefined;
   onTrouble?: ((message: string) => void) | undefined;
 }
 
-/** How often sandboxes of owners that are dead are looked for, ms. */
+/** How often to look for sandboxes of dead owners, ms. */
 const everyMs = 10_000;
 
-/** Removes what is left over on one node: at once when asked, and every few seconds while the node serves. */
+/** Removes leftovers on one node: on demand, and every few seconds while the node serves. */
 export class NodeReaper {
   readonly #options: NodeReaperOptions;
   readonly #endedSince = new Map<string, number>();
@@ -28,8 +28,7 @@ export class NodeReaper {
   }
 
   /**
-   * Reaps again and again. An engine may still be making what a dead owner asked for, a removal may have failed, and deadlines
-   * pass.
+   * Reaps again and again, because an engine may still create containers for a dead owner, removals fail, and deadlines pass.
    */
   start(): void {
     if (!this.#closed) this.#timer ??= setInterval(() => void this.reapQuietly(), everyMs).unref();
@@ -40,13 +39,13 @@ export class NodeReaper {
     this.#timer = undefined;
   }
 
-  /** Stops for good: the node may come back while it is closed. */
+  /** Stops for good, even if the node comes back while it is closing. */
   close(): void {
     this.#closed = true;
     this.stop();
   }
 
-  /** Returns what of ours on the node is left over, and why. Removes it unless it is a dry run. @throws engine.* */
+  /** Returns our leftovers on the node, each with its reason. Removes them unless it is a dry run. @throws engine.* */
   async reap(dryRun = false): Promise<Doomed[]> {
     const { driver, ledger, journal, graceMs = defaults.graceMs, onTrouble } = this.#options;
     const { doubtful } = ledger;
@@ -58,7 +57,7 @@ export class NodeReaper {
     return removed;
   }
 
-  /** The same. Never rejects: an error is told as a trouble. */
+  /** As `reap`, but never rejects: reports an error as a trouble. */
   async reapQuietly(): Promise<void> {
     try {
       await this.reap();

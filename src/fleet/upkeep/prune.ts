@@ -3,25 +3,25 @@ import { labels } from '../../model/labels.ts';
 import type { NodeImage } from '../../drivers/contract.ts';
 
 export interface PruneRules {
-  /** Unix ms. */
+  /** The time now, Unix ms. */
   now: number;
-  /** Removes katafleet's images that no run has used for this time, ms; undefined keeps them. */
+  /** Removes katafleet's images that no run has used for this time, ms. If undefined, keeps them. */
   afterMs: number | undefined;
-  /** Names that stay. */
+  /** Names of images to keep. */
   keep: readonly string[];
-  /** When a canonical name was last asked for by a run, Unix ms. */
+  /** When a run last asked for a canonical name, Unix ms. */
   lastUsed: (name: string) => number | undefined;
-  /** When katafleet began to remember uses, Unix ms: a use before that could not be seen, so it does not count as missing. */
+  /** Since when katafleet remembers uses, Unix ms. An image without a known use may have been used before that. */
   since: number;
 }
 
 export interface Prunable {
-  /** What the engine is asked to remove. */
+  /** The name or id by which the engine removes it. */
   name: string;
   why: string;
 }
 
-/** Which of a node's images may go. Only those that katafleet made: by a recipe, or adapted from another. Pure. */
+/** Returns the images of a node to remove. Only images that katafleet made: from a recipe, or adapted from another one. Pure. */
 export function prunePlan(images: readonly NodeImage[], rules: PruneRules): Prunable[] {
   const { now, afterMs, since, lastUsed } = rules;
   const keep = new Set(rules.keep.map(canonicalImage));

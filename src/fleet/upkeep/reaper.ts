@@ -4,28 +4,28 @@ import type { Driver, OwnedContainer } from '../../drivers/contract.ts';
 import { ownerIsGone } from '../node/owner.ts';
 
 export interface ReapView {
-  /** Unix ms. */
+  /** The time now, Unix ms. */
   now: number;
-  /** What the names of our own sandboxes begin with, before a slash. */
+  /** Prefix of the names of our own sandboxes, before a slash. */
   fleet: string;
-  /** Names of the sandboxes that we use or are making. */
+  /** Names of the sandboxes that we use or start. */
   inUse: ReadonlySet<string>;
-  /** The journal that we keep, if any. */
+  /** Our journal, if we have one. */
   journal?: JournalIdentity | undefined;
   /** How long past its deadline, or after its end, a container may stay, ms. */
   graceMs?: number;
-  /** When each container that has ended was first seen so, Unix ms. */
+  /** When each ended container was first seen ended, Unix ms. */
   endedSince?: ReadonlyMap<string, number>;
   gone?: (owner: string) => boolean;
 }
 
-/** One journal has one katafleet at a time: a container with its identity and an older epoch has no owner. */
+/** A container with our journal's identity and an older epoch has no owner, because one journal has one katafleet at a time. */
 export interface JournalIdentity {
   identity: string;
   epoch: number;
 }
 
-/** A container that is to go, and why. */
+/** A container to remove, and why. */
 export interface Doomed {
   id: string;
   name: string | undefined;
@@ -34,9 +34,9 @@ export interface Doomed {
 }
 
 /**
- * Why a container may be removed, or undefined. A killed katafleet leaves its sandboxes behind: they end by themselves
- * when their stream closes, but no process removes them. The same holds for a living owner that gave its sandbox up when the
- * engine could not remove it. A container that is past its deadline goes too, whatever made it.
+ * Returns why a container may be removed; undefined if it must stay. The sandboxes of a killed katafleet end by themselves when their
+ * stream closes, but no process removes them. A living owner gives a sandbox up if the engine fails to remove it. A container past its
+ * deadline may always be removed.
  */
 export function reapReason(container: OwnedContainer, view: ReapView): string | undefined {
   const { now, fleet, inUse, journal, graceMs = 0, gone = ownerIsGone } = view;
@@ -67,8 +67,8 @@ export async function reapPlan(driver: Driver, view: ReapView & { endedSince?: M
 }
 
 /**
- * Removes what {@link reapPlan} gives up. One that has ended and that the engine can't remove takes no memory: it is left for
- * the next time, with the reason. @throws engine.* for one that still runs, or where the engine does not answer
+ * Removes the containers of {@link reapPlan}. An ended container that the engine can't remove takes no memory: it stays until the next
+ * time, and its reason says so. @throws engine.* if a running one can't be removed, or if the engine does not answer
  */
 export async function reap(
   driver: Driver,
