@@ -1,16 +1,31 @@
 import type { Command } from 'commander';
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import type { z } from 'zod';
 import { program } from '../../src/cli/program.ts';
 import { errorKinds } from '../../src/model/errors.ts';
+import { RecordJson } from '../../src/model/json.ts';
+import { NodeDetail } from '../../src/model/node.ts';
 import { outcomeKinds } from '../../src/model/outcome.ts';
 import { RunState } from '../../src/model/record.ts';
 import { omissions } from '../../src/model/result.ts';
+import { NodeVerdict } from '../../src/model/verdict.ts';
 import { views } from '../../src/model/views.ts';
 import { buildApp } from '../../src/http/app.ts';
 import type { AppServices } from '../../src/http/services.ts';
 import { checkJob } from '../../src/runs/job.ts';
 import { requestOf, RunJson } from '../../src/model/request-json.ts';
+
+/** The names of all fields of a schema, at any depth. */
+function fieldsOf(schema: z.core.$ZodType): string[] {
+  const { shape = {}, options = [], ...more } = schema._zod.def as z.core.$ZodTypeDef & Record<string, unknown> & Inner;
+  const inner = ['innerType', 'element', 'valueType', 'in'].flatMap((key) => (more[key] as z.core.$ZodType | undefined) ?? []);
+  return [...Object.entries(shape).flatMap(([name, field]) => [name, ...fieldsOf(field)]), ...[...options, ...inner].flatMap(fieldsOf)];
+}
+interface Inner {
+  shape?: Record<string, z.core.$ZodType>;
+  options?: z.core.$ZodType[];
+}
 
 const page = (name: string) => readFileSync(new URL(`../../docs/${name}`, import.meta.url), 'utf8');
 /** Rows of a page's tables, their cells without padding. */
@@ -76,17 +91,30 @@ describe('the pages tell what the code does', () => {
     for (const name of [...RunState.options, ...outcomeKinds, ...omissions]) assert.ok(text.includes(`\`${name}\``), name);
   });
 
+  it('api.md: every field of an answer', () => {
+    const text = page('api.md');
+    const code = [...text.matchAll(/```json\n[^]*?```|`[^`]+`/g)].join('\n');
+    const answers = [...Object.values(views).map(({ answer }) => answer), RecordJson, NodeDetail, NodeVerdict];
+    // "The same holds for stderr."
+    const names = [...new Set(answers.flatMap(fieldsOf))];
+    assert.ok(names.length > 100);
+    const missing = names.filter((name) => !new RegExp(`\\b${name.replace('stderr', 'stdout')}\\b`).test(code));
+    assert.deepEqual(missing, []);
+  });
+
   it('api.md: every example is JSON', () => {
     for (const [, json = ''] of page('api.md').matchAll(/```json\n([^]*?)```/g))
       assert.doesNotThrow(() => JSON.parse(json) as unknown, json);
   });
 
-  it('cli.md: every command', async () => {
-    const text = page('cli.md');
+  it('cli.md: a heading for every command, and for no other', async () => {
+    const headings = [...page('cli.md').matchAll(/^## katafleet (.+)$/gm)].flatMap(([, heading = '']) => heading.split(' · '));
+    const told = headings.map((heading) => heading.replace(/ [[A-Z].*/, ''));
     const visit = (command: Command, path: string): string[] =>
       command.commands.flatMap((child) => [`${path}${child.name()}`, ...visit(child, `${path}${child.name()} `)]);
-    for (const name of visit(await program(), '')) {
-      if (!name.startsWith('completion') && name !== 'config') assert.ok(new RegExp(`(katafleet |· |\`)${name}\\b`).test(text), name);
-    }
+    // They only hold other commands.
+    const groups = ['config', 'kata'];
+    const names = visit(await program(), '').filter((name) => !groups.includes(name));
+    assert.deepEqual(told.toSorted(), names.toSorted());
   });
 });
