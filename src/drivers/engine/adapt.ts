@@ -12,13 +12,13 @@ import { isStatus } from '../docker/errors.ts';
 import { inspectImage } from '../docker/inspect.ts';
 import { createHelper, onlyFile, type SupervisorImages } from './carried.ts';
 
-/** Greatest size of an image's passwd or group file (bytes); a larger file is ignored. */
+/** Largest passwd or group file of an image (bytes); a larger file is ignored. */
 const mostAccounts = MiB;
 
 /**
- * A one-layer image with the supervisor, and names for the uids, on top of an image that lacks them, made once per node: its
- * tag is a function of all, so that the second call finds it. Others can make that tag as well: its bytes are what counts.
- * @throws image.unsuitable where what the image declares keeps the supervisor out of it
+ * Adds one layer to an image that lacks the supervisor: the supervisor, and names for the uids. Makes the adapted image once per node:
+ * its tag depends on all inputs, so a second call finds it. Others can make this tag too, so only its bytes count.
+ * @throws image.unsuitable if a volume of the image covers the supervisor
  */
 export async function adapt(
   docker: Dockerode,
@@ -38,7 +38,7 @@ export async function adapt(
   });
 }
 
-/** Id of the adapted image. */
+/** Builds the adapted image and returns its id. */
 async function withSupervisor(
   docker: Dockerode,
   image: Dockerode.ImageInspectInfo,
@@ -74,8 +74,8 @@ async function fileOf(container: Dockerode.Container, path: string): Promise<str
 }
 
 /**
- * The supervisor as a plain tar, its folder first: an engine that unpacks it puts that in the place of a link or a file.
- * Plain: compressed ones would run a decompressor as root on the host (CVE in engines below 29.5.1).
+ * Returns a tar with the supervisor, its folder first: an engine that unpacks it replaces a link or file of this name by the folder.
+ * The tar is not compressed, because the engine would run a decompressor as root on the host (CVE in engines below 29.5.1).
  */
 async function archive(bytes: Buffer, names: Accounts): Promise<Buffer> {
   const pack = tar.pack();

@@ -1,14 +1,14 @@
 import type Dockerode from 'dockerode';
 
-/** What is read of an engine that may have containerd's image store, which Docker 29 has from its installation on. */
+/** The fields of `GET /info` that show whether the engine has containerd's image store, which is the default since Docker 29. */
 interface StoreView {
   DriverStatus?: readonly (readonly [string, string])[] | null;
 }
 
 /**
- * About how many bytes an image's archive has. containerd's store counts an image twice, as it is kept and handed on (its
- * content, compressed where a registry gave it) and as it is unpacked; the layers' sizes are of the latter alone. Undefined
- * for the engine's own store, whose sizes are those of the archive; 0 where it can't be told.
+ * Estimates the size of an image's archive, bytes. containerd's store counts an image twice: its content, as it is stored and exported
+ * (compressed if it came from a registry), and the unpacked layers. Layer sizes are those of the unpacked layers only. Undefined for the
+ * engine's own store, whose image sizes are already those of the archive; 0 if it can't be estimated.
  */
 export async function archiveBytes(docker: Dockerode, name: string): Promise<number | undefined> {
   const { DriverStatus } = (await docker.info()) as StoreView;

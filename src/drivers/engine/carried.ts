@@ -12,27 +12,27 @@ import { supervisorPath } from '../docker/isolation.ts';
 import type { SupervisorBinary } from '../docker/supervisor.ts';
 import type { Remembered } from './remembered.ts';
 
-/** Deadline of the container that looks into an image (ms): far longer than a look takes. Then it is reaped if katafleet has crashed. */
+/** Deadline of the container that looks into an image (ms), far longer than a look takes. It is reaped then if katafleet has crashed. */
 const lookingMs = 10 * minute;
 
-/** Greatest number of images whose verdict is remembered: more than a node has. */
+/** Most images whose verdict is remembered: more than a node has. */
 const mostKnown = 1_000;
 
-/** os.FileMode's bit of a folder, in the header that tells of a path. Source: Go, io/fs, ModeDir. */
+/** os.FileMode's bit for a folder, as the header below has it. Source: Go, io/fs, ModeDir. */
 const modeDirectory = 0x8000_0000;
 
-/** What is read of the header X-Docker-Container-Path-Stat. */
+/** The field of the header X-Docker-Container-Path-Stat that is read. */
 const PathStat = z.object({ mode: z.number() });
 
 /**
- * Knows which images contain the supervisor. Compares the bytes: anybody can write a label, and the program in the supervisor's place
- * runs as root in the container. An image's id identifies its bytes, so each image is looked into once.
+ * Finds out which images contain the supervisor. It compares the bytes, because anyone can write a label, and the program at the
+ * supervisor's path runs as root in the container. An image's id identifies its bytes, so it looks into each image once.
  */
 export class SupervisorImages {
   readonly #verdicts = new MemoMap<string, boolean>(mostKnown);
   readonly #remembered: Remembered | undefined;
 
-  /** `remembered`: the images in which earlier processes found it, by id and supervisor. */
+  /** @param remembered images in which earlier processes found the supervisor, by id and supervisor */
   constructor(remembered?: Remembered) {
     this.#remembered = remembered;
   }
@@ -66,7 +66,7 @@ export async function createHelper(docker: Dockerode, image: string): Promise<Do
     Image: image,
     Entrypoint: [supervisorPath],
     Cmd: [],
-    // Not what the image says: where that is a link, engines have made folders and opened files of the node's.
+    // Not the image's own: if that is a symbolic link, some engines have made folders and opened files on the node itself.
     WorkingDir: '/',
     NetworkDisabled: true,
     Labels: { [labels.role]: 'adapting', [labels.deadline]: String(Date.now() + lookingMs) },
@@ -75,8 +75,8 @@ export async function createHelper(docker: Dockerode, image: string): Promise<Do
 }
 
 /**
- * Whether a container that was never started has these very bytes as a plain file in a plain folder. What a link leads to
- * is no answer: it may lead elsewhere once /proc and the rest are mounted.
+ * Whether a container that was never started has exactly these bytes as a plain file in a plain folder. A symbolic link does not
+ * count: it may lead elsewhere once /proc and other file systems are mounted.
  */
 async function holdsSupervisor(container: Dockerode.Container, { bytes }: SupervisorBinary): Promise<boolean> {
   try {
@@ -98,7 +98,7 @@ async function isFolder(container: Dockerode.Container, path: string): Promise<b
   return (mode & modeDirectory) !== 0;
 }
 
-/** Returns the only file of an archive; undefined if it is no plain file or longer than `most` bytes. Reads no further. */
+/** Returns the first file of an archive; undefined if it is not a plain file or is longer than `most` bytes. Reads no further. */
 export async function onlyFile(archive: Readable, most: number): Promise<Buffer | undefined> {
   const entries = tar.extract();
   archive.on('error', (error) => entries.destroy(error));

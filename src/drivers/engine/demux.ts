@@ -1,11 +1,11 @@
 import { Duplex } from 'node:stream';
 
-/** Bytes kept of what comes on the container's stderr: the supervisor says nothing there unless it is dying. */
+/** Most bytes kept of the container's stderr. The supervisor writes there only when it dies. */
 const complaintBytes = 4_096;
 
 /**
- * The supervisor's stream out of an attach connection without a terminal: the engine puts 8 bytes (stream, 3 zeros, length) before
- * each piece. Memory is bounded by one chunk of the socket; reading stops while nobody reads this stream.
+ * Reads the supervisor's stream from an attach connection without a terminal. The engine puts 8 bytes (stream, 3 zeros, length) before
+ * each piece. Holds at most one chunk of the socket in memory, and stops reading while its own reader is slow.
  * Source: Docker Engine API, "Attach to a container", stream format.
  */
 export class AttachStream extends Duplex {
@@ -15,7 +15,7 @@ export class AttachStream extends Duplex {
   #left = 0;
   #toStdout = true;
   #complaint = '';
-  /** Resolves when the connection is closed, whether or not what it brought has been read. */
+  /** Resolves when the connection is closed, even if bytes from it are still unread. */
   readonly carrierClosed: Promise<void>;
 
   constructor(socket: Duplex) {
@@ -31,7 +31,7 @@ export class AttachStream extends Duplex {
     });
   }
 
-  /** What came on the container's stderr, the last {@link complaintBytes} of it. */
+  /** The last {@link complaintBytes} of the container's stderr. */
   get complaint(): string {
     return this.#complaint;
   }

@@ -33,9 +33,9 @@ interface ProbedEngine extends EngineNode {
 
 export interface EngineDriverOptions {
   endpoint: string;
-  /** For tcp:// with TLS: its files, or a folder with ca.pem, cert.pem and key.pem. */
+  /** TLS files for tcp://, or a folder with ca.pem, cert.pem and key.pem. */
   tls?: string | TlsFiles | undefined;
-  /** For ssh://: the connections, which other drivers may share. */
+  /** Connections for ssh://. Other drivers may share them. */
   transport?: SshTransport | undefined;
   /** The Docker network of sandboxes that fetch by rsync. If absent, such sandboxes are refused. */
   rsyncNetwork?: string | undefined;
@@ -45,7 +45,7 @@ export interface EngineDriverOptions {
   cache?: string | undefined;
 }
 
-/** What is read of `GET /version`. */
+/** The fields of `GET /version` that are read. */
 const Version = z.object({
   Version: z.string().default('of unknown version'),
   ApiVersion: z.string(),
@@ -95,8 +95,8 @@ export class EngineDriver implements Driver {
     try {
       const deadline = AbortSignal.timeout(probeMs);
       const unversioned = new Dockerode(this.#connection.options);
-      // Asked at once, in the engine's own version, which is nearly always the one that is spoken.
-      const early = this.#info(unversioned, deadline).catch(() => undefined); // what is wrong shows when it is asked again
+      // Asks at once, in the engine's own version, which is nearly always the negotiated one.
+      const early = this.#info(unversioned, deadline).catch(() => undefined); // the second question reports the error
       const said = Version.safeParse(await this.#inTime(deadline, unversioned.version()));
       if (!said.success) {
         throw new KatafleetError('engine.failed', `what answers at ${this.endpoint} is no Docker engine: it tells no API version`);
@@ -120,7 +120,7 @@ export class EngineDriver implements Driver {
     }
   }
 
-  /** The engine's `GET /info`, and the time halfway between question and answer (Unix ms). */
+  /** Returns the engine's `GET /info`, and the time halfway between request and answer (Unix ms). */
   async #info(docker: Dockerode, deadline: AbortSignal): Promise<{ answer: unknown; at: number }> {
     const asked = Date.now();
     const answer: unknown = await this.#inTime(deadline, docker.info());
@@ -178,7 +178,7 @@ export class EngineDriver implements Driver {
   list(): Promise<OwnedContainer[]> {
     return this.#do('list containers', async ({ docker }) => {
       const all = await docker.listContainers({ all: true, filters: { label: [labels.role] } });
-      // Filters that an engine doesn't know are ignored in silence: what is not ours must never reach a removal.
+      // Filters again, because an engine silently ignores a filter that it does not know: only our containers may be removed.
       const ours = all.filter((container) => labels.role in container.Labels);
       return ours.map((container) => ({ id: container.Id, running: container.State === 'running', labels: container.Labels }));
     });
@@ -234,7 +234,7 @@ export class EngineDriver implements Driver {
   importImage(archive: Readable): Promise<void> {
     const doing = 'load an image';
     return this.#do(doing, async ({ docker }) => {
-      // docker-modem pipes it and looks no further: an archive that breaks off must break the call off, and be named as what did.
+      // docker-modem only pipes the archive: if the archive breaks off, this aborts the call and reports the archive's error.
       const stop = new AbortController();
       let broken: unknown;
       finished(archive, { writable: false }).catch((cause: unknown) => {

@@ -9,14 +9,14 @@ import { KatafleetError, messageOf } from '../../model/errors.ts';
 import { SshTransport } from '../transport/transport.ts';
 import { SshAgent } from './ssh-agent.ts';
 
-/** Where an engine listens by default. */
+/** An engine's default socket. */
 export const defaultEndpoint = 'unix:///var/run/docker.sock';
 
-/** How to connect: what dockerode takes, and how to break off all that is under way; calls after that connect anew. */
+/** How to connect: dockerode's options, and a function that breaks off all calls under way. Later calls connect again. */
 export interface EngineConnection {
   options: Dockerode.DockerOptions;
   disconnect(): void;
-  /** For the last time. */
+  /** Breaks off all calls for good. */
   close(): void;
 }
 
@@ -27,15 +27,15 @@ export interface TlsFiles {
   key: string;
 }
 
-/** How long a TCP connection may be silent before the kernel asks whether its other end lives, ms. */
+/** How long a TCP connection may be silent before the kernel sends a keep-alive probe, ms. */
 const keepAliveMs = 15_000;
 
 /**
- * The connection to `unix:///path`, `tcp://host:port` (TLS where its files are given, or a folder with ca.pem, cert.pem and key.pem) or
+ * Returns a connection to `unix:///path`, `tcp://host:port` (TLS if its files are given, or a folder with ca.pem, cert.pem and key.pem), or
  * `ssh://[user@]host[:port]` (an engine with dial-stdio, 18.09 or later). @throws endpoint.invalid
  */
 export function connect(endpoint: string, tls?: string | TlsFiles, transport?: SshTransport): EngineConnection {
-  // dockerode fills what is absent from DOCKER_HOST; each field is therefore given, if only as undefined.
+  // dockerode reads absent fields from DOCKER_HOST, so each field is given, if only as undefined.
   const unset = { host: undefined, port: undefined, socketPath: undefined, ca: undefined, cert: undefined, key: undefined };
   const url = parse(endpoint);
   const keepAlive = { keepAlive: true, keepAliveMsecs: keepAliveMs, maxSockets: Infinity, maxFreeSockets: 8 };
@@ -74,8 +74,8 @@ export function connect(endpoint: string, tls?: string | TlsFiles, transport?: S
 }
 
 /**
- * docker-modem writes down the options of every request, whether or not anybody reads it, and in them the agent with all that
- * its sockets refer to: with a hundred calls under way that takes far longer than the calls.
+ * Makes an agent short when it is inspected. docker-modem formats the options of every request for its log, even if the log is off, and
+ * they include the agent with all its sockets: with a hundred calls under way, this takes far longer than the calls.
  */
 function terse<T extends http.Agent>(agent: T): T {
   return Object.defineProperty(agent, inspect.custom, { value: () => 'Agent {}' });
@@ -110,7 +110,7 @@ function certificates({ ca, cert, key }: TlsFiles): { ca: Buffer; cert: Buffer; 
   }
 }
 
-/** The endpoint that Docker's own variables name, else the default socket. */
+/** Returns the endpoint in Docker's own environment variables, else the default socket. */
 export function endpointFromEnvironment(env: NodeJS.ProcessEnv): { endpoint: string; certPath?: string } {
   const endpoint = env['DOCKER_HOST'] || defaultEndpoint;
   const wantsTls = Boolean(env['DOCKER_TLS_VERIFY']);

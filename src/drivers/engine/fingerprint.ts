@@ -3,7 +3,7 @@ import { KatafleetError } from '../../model/errors.ts';
 import type { Fingerprint } from '../contract.ts';
 import type { ApiVersion } from '../docker/version.ts';
 
-/** What is read of `GET /info`; whatever an older engine doesn't tell is absent. */
+/** The fields of `GET /info` that are read. An older engine lacks some of them. */
 const Info = z.object({
   Name: z.string().default('unknown'),
   ServerVersion: z.string().default('unknown'),
@@ -14,7 +14,7 @@ const Info = z.object({
   CgroupVersion: z.string().optional(),
   MemoryLimit: z.boolean().default(false),
   SwapLimit: z.boolean().default(false),
-  // Since API 1.40; before it the engine doesn't say, and a kernel without the controller makes it warn at the create.
+  // Since API 1.40. An older engine does not report it, and warns at the create if the kernel lacks the controller.
   PidsLimit: z.boolean().default(true),
   CpuCfsQuota: z.boolean().default(false),
   SecurityOptions: z.array(z.string()).nullish(),
@@ -28,8 +28,8 @@ const Info = z.object({
 const architectures: Record<string, Fingerprint['architecture']> = { x86_64: 'amd64', amd64: 'amd64', aarch64: 'arm64', arm64: 'arm64' };
 
 /**
- * A node's fingerprint from the engine's answer to `GET /info`, which came at `now` (Unix ms).
- * @throws engine.failed for what is no such answer
+ * Returns a node's fingerprint from the engine's answer to `GET /info`, received at `now` (Unix ms).
+ * @throws engine.failed if the answer is not of this form
  */
 export function fingerprint(answer: unknown, api: ApiVersion, now: number): Fingerprint {
   const parsed = Info.safeParse(answer);

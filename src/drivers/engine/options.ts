@@ -15,10 +15,10 @@ import {
 import { type ApiVersion, atLeast } from '../docker/version.ts';
 
 /**
- * The engine's options for a sandbox, of what the given API version knows. `network` is the Docker network that the limits'
- * `rsync` stands for: a container on it has CAP_SYS_ADMIN beside, and NET_ADMIN, with which the supervisor makes an empty
- * network namespace for the steps of the user's and which it gives up before the first of them. On the network that a profile gives its programs it needs none.
- * @throws rsync.off when there is none
+ * Returns the engine's options for a sandbox, as far as the API version has them. `network` is the Docker network for limits with
+ * `rsync`. A container on it also gets CAP_SYS_ADMIN and NET_ADMIN: the supervisor makes an empty network namespace for the user's
+ * steps, and drops both before the first step. A profile's own network needs neither.
+ * @throws rsync.off if the limits need `network` and it is absent
  */
 export function createOptions(spec: SandboxSpec, api: ApiVersion, network?: string, tries: Tries = {}): ContainerCreateOptions {
   const { limits } = spec;
@@ -43,7 +43,7 @@ export function createOptions(spec: SandboxSpec, api: ApiVersion, network?: stri
     Hostname: hostName,
     Healthcheck: { Test: ['NONE'] },
     HostConfig: {
-      // No NetworkDisabled where there is none: the engine would write neither hosts nor resolv.conf.
+      // Never sets NetworkDisabled: the engine would then write neither hosts nor resolv.conf.
       NetworkMode: joins,
       ...names(joins, limits.network !== undefined),
       ...(loopback6 && joins === 'none' && atLeast(api, [1, 24]) ? { Sysctls: { [ipv6Off]: '0' } } : {}),
@@ -67,27 +67,27 @@ export function createOptions(spec: SandboxSpec, api: ApiVersion, network?: stri
   };
 }
 
-/** What an engine may refuse. */
+/** Options that an engine may refuse. */
 export interface Tries {
-  /** The kernel knows IPv6, and ::1 works in a sandbox without a network; engines before 26 turn it off there. */
+  /** Turns on ::1 in a sandbox without a network, if the kernel has IPv6. Engines before 26 turn it off. */
   loopback6?: boolean;
-  /** The supervisor gets the capability that makes its mark for the kernel's choice the least that a program may have. */
+  /** Gives the supervisor the capability to set its oom_score_adj to the lowest value. */
   mark?: boolean;
 }
 
-/** A setting of a network namespace's own; a kernel without IPv6 has none of the name. */
+/** A sysctl of the network namespace. A kernel without IPv6 does not have it. */
 const ipv6Off = 'net.ipv6.conf.lo.disable_ipv6';
 
-/** Whether that is why an engine could not start a sandbox. */
+/** Whether an engine could not start a sandbox because of {@link Tries.loopback6}. */
 export const refusesIpv6 = (error: unknown): boolean => /net[./]ipv6/.test(messageOf(error));
 
 /**
- * Whether that may be why an engine could not start a sandbox: it has not the capability itself, and cannot give it. runc says
- * "unable to apply caps", Docker "invalid CapAdd: capability not supported", crun names the system call.
+ * Whether an engine could not start a sandbox because of {@link Tries.mark}: it can't give a capability that it does not have itself.
+ * runc says "unable to apply caps", Docker "invalid CapAdd: capability not supported"; crun names the system call.
  */
 export const refusesMark = (error: unknown): boolean => /\bcaps?\b|\bcapset\b|capabilit|bounding|CAP_SYS_RESOURCE/i.test(messageOf(error));
 
-/** What hosts and resolv.conf hold: nothing of the machine's, unless the program is on a network. */
+/** Sets the content of hosts and resolv.conf: nothing of the machine's, unless the program has a network. */
 function names(joins: string, fetches: boolean): object {
   const own = { ExtraHosts: [`${hostName}:127.0.0.1`] };
   if (joins === 'none') return { ...own, Dns: [noResolver.server], DnsSearch: [noResolver.search] };
@@ -96,11 +96,11 @@ function names(joins: string, fetches: boolean): object {
 
 function tmpfs(memory: number, at: '/sandbox' | '/tmp', mode: string): string {
   const size = tmpfsBytes(memory, at);
-  // The supervisor gives /sandbox to the user, whom it learns when its run comes.
+  // The supervisor gives /sandbox to the user when OPEN names the user.
   return `rw,exec,nosuid,nodev,size=${size},nr_inodes=${Math.floor(size / bytesPerInode)},mode=${mode}`;
 }
 
-/** A volume of the image would be a writable folder on the node's disk: a page of tmpfs lies over it instead. */
+/** Mounts one page of tmpfs over each volume of the image, which would otherwise be a writable folder on the node's disk. */
 function coverVolumes(volumes: readonly string[], api: ApiVersion): object {
   const targets = volumes.filter((target) => target !== '/sandbox' && target !== '/tmp');
   if (targets.length === 0 || !atLeast(api, [1, 25])) return {};

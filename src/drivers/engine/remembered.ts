@@ -3,24 +3,24 @@ import { homedir } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
 import { makeFolder } from '../../files/make-folder.ts';
 
-/** Lines kept: more images than one person's nodes have. */
+/** Most lines in the file: more images than one person's nodes have. */
 const most = 1_000;
 
-/** What is known from one process to the next; a cache: losing it costs time, and nothing else. */
+/** Facts that outlive the process. A cache: losing it costs only time. */
 export interface Remembered {
   has(fact: string): Promise<boolean>;
   add(fact: string): Promise<void>;
 }
 
-/** Where caches lie, by the XDG base directory specification. */
+/** Returns the folder for caches, by the XDG base directory specification. */
 export function cacheFolder(env: NodeJS.ProcessEnv): string {
   const given = env['XDG_CACHE_HOME'] ?? '';
-  return join(isAbsolute(given) ? given : join(env['HOME'] || homedir(), '.cache'), 'katafleet'); // a relative one is to be ignored
+  return join(isAbsolute(given) ? given : join(env['HOME'] || homedir(), '.cache'), 'katafleet'); // a relative path must be ignored
 }
 
 /**
- * Facts of one line each in a file of our own. A file that another user could have written is not believed, and one that
- * can't be written is none. `katafleet run` would look into its image anew at each call otherwise.
+ * Facts in a file, one line each, so that `katafleet run` need not look into its image at each call. A file that another user could have
+ * written is ignored. If the file can't be written, nothing is remembered.
  */
 export class RememberedFacts implements Remembered {
   readonly #file: string;
@@ -44,12 +44,12 @@ export class RememberedFacts implements Remembered {
       await chmod(draft, 0o600);
       await rename(draft, this.#file);
     } catch {
-      return; // no room or no right: it is found out again next time
+      return; // no room or no permission: the next process looks again
     }
   }
 
   #read(): Promise<Set<string>> {
-    this.#facts ??= this.#load().catch(() => new Set<string>()); // absent, or not to be read: as if nothing were known
+    this.#facts ??= this.#load().catch(() => new Set<string>()); // absent or unreadable: nothing is known
     return this.#facts;
   }
 

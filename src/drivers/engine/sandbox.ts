@@ -14,7 +14,7 @@ export interface EngineNode {
   name: string;
   /** The Docker network of sandboxes that fetch by rsync. */
   rsyncNetwork?: string | undefined;
-  /** What is asked of it until it refuses. */
+  /** Options that are tried until the engine refuses them. */
   tries: Readonly<Required<Tries>>;
 }
 
@@ -44,15 +44,15 @@ async function start(node: EngineNode, spec: SandboxSpec, tries: Tries, signal?:
     signal?.throwIfAborted();
     return new EngineSandbox(node, spec.name, container, stream);
   } catch (error) {
-    stream?.destroy(); // an upgraded connection is its own: breaking off all of the client's leaves it open
-    if (container) await removeContainer(container, node.endpoint).catch(() => undefined); // the first error is the one to tell; the reaper sees to the rest
+    stream?.destroy(); // an upgraded connection stays open if the client breaks off its calls
+    if (container) await removeContainer(container, node.endpoint).catch(() => undefined); // the reaper tries again
     signal?.throwIfAborted();
     throw engineError(error, node.endpoint, 'start a sandbox');
   }
 }
 
 async function attach(container: Dockerode.Container): Promise<AttachStream> {
-  // dockerode sends attach's options as a body, which would enter stdin: hence the query apart and an empty body.
+  // dockerode would send attach's options as a body, which would get into stdin. So this sends a query and an empty body.
   const options = { hijack: true, _query: { stream: true, stdin: true, stdout: true, stderr: true }, _body: {} };
   return new AttachStream((await container.attach(options)) as Duplex);
 }
@@ -103,7 +103,7 @@ export async function removeContainer(container: Dockerode.Container, endpoint: 
   try {
     await container.remove({ force: true, v: true });
   } catch (error) {
-    // 404: gone. 409: somebody else's removal is under way, and the engine confirms it by forgetting the container.
+    // 404: it is removed. 409: another client is removing it, and this waits until the engine no longer has it.
     if (isStatus(error, 404)) return;
     if (!isStatus(error, 409)) throw engineError(error, endpoint, 'remove a sandbox');
     await container.wait({ condition: 'removed' }).catch((gone: unknown) => {

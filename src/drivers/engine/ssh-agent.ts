@@ -2,7 +2,7 @@ import http from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { SshTransport } from '../transport/transport.ts';
 
-/** An http agent whose connections are `docker system dial-stdio` at the far end of ssh. */
+/** An http agent that connects through `docker system dial-stdio` over ssh. */
 export class SshAgent extends http.Agent {
   readonly #transport: SshTransport;
   readonly #open = new Set<Duplex>();
@@ -21,7 +21,7 @@ export class SshAgent extends http.Agent {
     return connection;
   }
 
-  /** Those that were upgraded are not in the books of the base class. */
+  /** Also destroys upgraded connections, which the base class does not track. */
   override destroy(): void {
     super.destroy();
     for (const connection of this.#open) connection.destroy();

@@ -26,7 +26,7 @@ import { type TaskReport, taskReport, tasksById, tasksOf } from './demand/tasks.
 
 /** How often the driver checks its services (ms). */
 const tendMs = 30_000;
-/** Tasks that a machine can start at once and still answer calls. */
+/** How many tasks a machine can start at once and still answer calls. */
 const startsOfMachine = 8;
 
 /**
@@ -36,7 +36,7 @@ const startsOfMachine = 8;
 export class SwarmDriver implements Driver, SwarmSide {
   readonly kind = 'swarm';
   readonly endpoint: string;
-  /** Sandboxes go on when no manager answers. */
+  /** Sandboxes keep running if no manager answers. */
   readonly independent = true;
   /** The swarm itself distributes the starts over its machines. */
   readonly starts = 256;
@@ -140,7 +140,7 @@ export class SwarmDriver implements Driver, SwarmSide {
     this.#images.found(this.#shapes.imageOf(shape), lacking);
   }
 
-  /** A pool finds no room: for a while the other pools give up what is not wanted. */
+  /** Called if a pool finds no room: the other pools then end their unused tasks at once, for a while. */
   onPressure(): void {
     this.#pressureUntil = performance.now() + tendMs;
     this.#pools.press(true);
@@ -184,7 +184,7 @@ export class SwarmDriver implements Driver, SwarmSide {
     }
   }
 
-  /** Returns those of the tasks that have ended, or whose node is not ready, as the swarm reports it. */
+  /** Returns the tasks that have ended or whose node is not ready, as the swarm reports it. */
   async #endedTasks(ids: readonly string[]): Promise<string[]> {
     const found = await tasksById(this.#managers, ids);
     this.#nodes = await swarmNodes(this.#managers);
@@ -193,7 +193,7 @@ export class SwarmDriver implements Driver, SwarmSide {
     return ids.filter((id) => !living.includes(id));
   }
 
-  /** Sandboxes that are handed out, and services of processes that may have ended. */
+  /** Lists sandboxes that are handed out, and services of processes that may have ended. */
   list(): Promise<OwnedContainer[]> {
     return this.#pools.list();
   }
@@ -276,7 +276,7 @@ export class SwarmDriver implements Driver, SwarmSide {
     for (const engine of this.#managers.engines) engine.disconnect();
   }
 
-  /** Lets go of the tasks. They wait for the next katafleet; ephemeral services are removed. */
+  /** Disconnects the tasks, which wait for the next katafleet. Removes ephemeral services. */
   async close(): Promise<void> {
     this.#closing.abort(new Error('the driver is closed'));
     this.#rounds.stop();

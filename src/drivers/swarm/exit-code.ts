@@ -3,12 +3,12 @@ import { abortable } from '../../base/deadline.ts';
 import { isOver } from '../docker/task-states.ts';
 import type { Task } from './demand/tasks.ts';
 
-/** How long a swarm may take to hear that a task has ended, and how often it is asked meanwhile, ms. */
+/** How long a swarm may take to report that a task has ended, and how often it is asked meanwhile, ms. */
 const [longestMs, everyMs] = [3_000, 250];
 
 /**
- * What the container of a task ended with, whose connection it has ended itself; undefined where the swarm does not say in time, or
- * does not know. @throws what `tasks` throws, the signal's reason
+ * Returns the exit code of a task whose connection its container has ended; undefined if the swarm does not report it in time or does
+ * not know it. @throws what `tasks` throws, the signal's reason
  */
 export async function exitCode(
   task: string,
@@ -19,7 +19,7 @@ export async function exitCode(
   for (;;) {
     const found = (await abortable(signal, tasks([task]))).find(({ ID }) => ID === task);
     if (!found) return undefined;
-    // Before it is over the field is there, and 0.
+    // Before the task is over the field is 0.
     if (isOver(found.Status.State)) return found.Status.ContainerStatus?.ExitCode;
     if (performance.now() > until) return undefined;
     await sleep(everyMs, undefined, signal ? { signal } : {});

@@ -14,11 +14,11 @@ export interface SwarmDriverOptions {
   instance: string;
   /** Labels of services that end with this process: the driver removes them on close. If absent, they stay for the next katafleet. */
   ephemeral?: Readonly<Record<string, string>> | undefined;
-  /** The address that tasks dial, `HOST:PORT`, on the network that {@link dial} names; found out if absent. */
+  /** The address that tasks dial, `HOST:PORT`, on the network {@link dial}; katafleet finds it out if absent. */
   advertise?: string | undefined;
   /** The machine's port that leads to the listener, if it is not the listener's own. */
   published?: number | undefined;
-  /** The network of tasks whose profile names none. */
+  /** The network of tasks whose profile has no network. */
   dial: TaskNetwork;
   network?: string | undefined;
   registry?: string | undefined;

@@ -52,8 +52,8 @@ export class SwarmSandbox implements Sandbox {
   }
 
   /**
-   * The swarm knows a task's exit code, where its container ended the connection. It has no word for out of memory, and of a machine
-   * that fell silent it knows nothing for long: it is not asked then.
+   * Asks the swarm for the task's exit code if the container ended the connection. A swarm does not report out of memory. If the machine
+   * fell silent, the swarm does not know its state for a long time, so it is not asked.
    */
   async ended(signal?: AbortSignal): Promise<SandboxEnd> {
     const how = await this.dialled.closed;
@@ -62,7 +62,7 @@ export class SwarmSandbox implements Sandbox {
     return { exitCode, oomKilled: false, silent: how === 'silent' };
   }
 
-  /** Its task has dialled in again. A task does so only before it has served a run, so nothing of a run is left in it. */
+  /** Notes that its task has dialled in again. A task does so only before it has served a run, so nothing of a run is left in it. */
   dialledAgain(): void {
     this.#goneBack();
     this.stream.destroy();
@@ -74,8 +74,8 @@ export class SwarmSandbox implements Sandbox {
   }
 
   /**
-   * The supervisor ends when its stream does, and all that runs in the container with it: that the connection was closed by the
-   * other side is its node's word for that. Else the swarm is asked.
+   * Removes the sandbox. The supervisor ends with its stream, and everything in the container with it. If the other side closed the
+   * connection, the node has confirmed this. If not, the swarm is asked.
    */
   async #remove(): Promise<void> {
     this.stream.end();

@@ -9,8 +9,8 @@ const connectMs = 5_000;
 const Info = z.object({ Swarm: z.object({ NodeAddr: z.string().default('') }).prefault({}) });
 
 /**
- * The address of this machine that the swarm's nodes can be expected to reach, where nobody has configured one: for a manager
- * on this machine the address that it has in the swarm, for one elsewhere the address by which this machine reaches it.
+ * Returns the address of this machine that the swarm's nodes can probably reach, if none is configured. If a manager runs on this
+ * machine, this is the manager's address in the swarm; else it is the local address of a connection to the manager.
  * @throws config.invalid, engine.*
  */
 export function ownAddress(managers: Managers): Promise<string> {
@@ -21,7 +21,7 @@ export function ownAddress(managers: Managers): Promise<string> {
     try {
       return await localAddress(url.hostname.replace(/^\[|\]$/g, ''), Number(url.port || (url.protocol === 'https:' ? 2376 : 2375)));
     } catch (error) {
-      throw engineError(error, engine.endpoint, 'find out our own address'); // a manager that is away is no fault of the configuration
+      throw engineError(error, engine.endpoint, 'find out our own address'); // an unreachable manager is not the configuration's fault
     }
   });
 }

@@ -67,19 +67,19 @@ export class SwarmImages {
           ...imageCommandOf(image.Config),
         },
         architecture: imageArchitecture(image.Architecture, name),
-        // Where other nodes may have to pull it, a digest tells them what; an id asks nobody.
+        // If other nodes may have to pull the image, they need a digest. With an id, no node asks a registry.
         reference: this.#pushed.get(image.Id) ?? (several && digest !== undefined ? digest : image.Id),
       };
     });
   }
 
-  /** Ids of the nodes that are known to lack an image, by its id. */
+  /** Returns the ids of the nodes that are known to lack an image, given by its id. */
   lacking(image: string): string[] {
     const known = this.#lacking.get(image) ?? new Map<string, number>();
     return Array.from(known.keys()).sort();
   }
 
-  /** Nodes may have it by now. */
+  /** Forgets which nodes lack an image, because they may have it by now. */
   forget(image?: string): void {
     for (const [id, nodes] of this.#lacking) {
       if (image !== undefined && id !== image) continue;
@@ -89,7 +89,7 @@ export class SwarmImages {
     }
   }
 
-  /** Nodes lack the image: no task is placed there until it has been brought. */
+  /** Notes that nodes lack the image, and brings it there. Until then no task is placed on them. */
   found(image: string, nodes: readonly Machine[]): void {
     const known = this.#lacking.get(image) ?? new Map<string, number>();
     this.#lacking.set(image, known);
@@ -102,7 +102,7 @@ export class SwarmImages {
     if (!this.#bringing.has(image)) this.#bringing.set(image, this.#bringAll(image));
   }
 
-  /** Brings it to the nodes that lack it, also to those found to lack it meanwhile. */
+  /** Brings an image to the nodes that lack it, also to those that are found meanwhile. */
   async #bringAll(image: string): Promise<void> {
     for (let nodes = this.#due.get(image); nodes !== undefined; nodes = this.#due.get(image)) {
       this.#due.delete(image);
@@ -165,7 +165,7 @@ export class SwarmImages {
     const lacking = await this.#options.pull(digest.reference, digest.architecture);
     const known = this.#lacking.get(image) ?? new Map<string, number>();
     const reached = Array.from(known.keys()).filter((node) => !lacking.includes(node));
-    // Those that have the image by its id keep it: they might not be able to pull it either.
+    // Nodes that have the image by its id are not asked to pull it: they might fail too.
     if (known.size > 0 && reached.length === 0) throw new Error(`no node that lacks it could pull ${digest.reference}`);
     this.#pushed.set(image, digest.reference);
     for (const node of reached) known.delete(node);

@@ -3,12 +3,12 @@ import { messageOf } from '../../../model/errors.ts';
 import { labels } from '../../../model/labels.ts';
 import type { Driver } from '../../contract.ts';
 
-/** How long a finished container is left for the swarm itself to remove (ms). */
+/** How long the swarm itself has to remove a finished container (ms). */
 const graceMs = 60_000;
 
 /**
- * Finished task containers that engines leave behind: old ones when a job is removed, any when the swarm's history was cut short
- * by a power cut. Removed where a node's engine can be reached; how many stay is told where removing fails.
+ * Removes finished task containers that the swarm leaves on its nodes: old ones of a removed job, and any after a power cut lost the
+ * swarm's history. Works on nodes whose engines can be reached, and reports how many containers it failed to remove.
  */
 export class Leftovers {
   readonly #stack: string;
@@ -18,14 +18,14 @@ export class Leftovers {
   readonly #byNode = new Map<string, { images: number; leftOver: number }>();
   readonly #reported: ToldOnce<Driver>;
 
-  /** `engines` are those of the swarm's nodes that can be reached directly. */
+  /** @param engines those of the swarm's nodes that can be reached directly */
   constructor(stack: string, engines: readonly Driver[], onTrouble: (message: string) => void) {
     this.#stack = stack;
     this.#engines = engines;
     this.#reported = new ToldOnce(onTrouble);
   }
 
-  /** What is known of a node by its host name. */
+  /** Returns the counts of a node by its host name; empty if they are unknown. */
   of(node: string): { images?: number; leftOver?: number } {
     return this.#byNode.get(node) ?? {};
   }
@@ -51,10 +51,10 @@ export class Leftovers {
       if (first) this.#reported.tell(engine, `${failed.length} finished containers stay at ${engine.endpoint}: ${messageOf(first.reason)}`);
       else this.#reported.recovered(engine);
     } catch (error) {
-      // It is looked at again; until then what was known of it is not.
+      // The next sweep tries again. Until then the node's counts are unknown.
       engine.forget();
       if (node !== undefined) this.#byNode.delete(node);
-      this.#reported.tell(engine, `what is left over at ${engine.endpoint} could not be looked at: ${messageOf(error)}`);
+      this.#reported.tell(engine, `can't look for finished containers at ${engine.endpoint}: ${messageOf(error)}`);
     }
   }
 }

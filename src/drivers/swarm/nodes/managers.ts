@@ -7,7 +7,7 @@ import { engineError } from '../../docker/errors.ts';
 import { type ApiVersion, parseApiVersion } from '../../docker/version.ts';
 import type { Driver } from '../../contract.ts';
 
-/** A manager's engine: a driver, with what the swarm driver needs in addition. */
+/** A manager's engine: a driver, and what the swarm driver needs in addition. */
 export interface ManagerEngine extends Driver {
   client(): Promise<Dockerode>;
 }
@@ -24,7 +24,7 @@ export class Managers {
   readonly #callMs: number;
   #current = 0;
 
-  /** `longestMs` is how long each may take to answer. */
+  /** @param longestMs how long each manager may take to answer */
   constructor(engines: readonly [ManagerEngine, ...ManagerEngine[]], longestMs = callMs) {
     this.engines = engines;
     this.#callMs = longestMs;
@@ -35,8 +35,8 @@ export class Managers {
   }
 
   /**
-   * Whatever is asked goes to the manager that answered last, then to each of the others. Where none can do it, what a manager said
-   * counts for more than that another said nothing. @throws engine.*, swarm.*
+   * Asks the manager that answered last, then each of the others. If none succeeds, a manager's own error goes before the error of one that
+   * did not answer. @throws engine.*, swarm.*
    */
   async ask<T>(body: (engine: ManagerEngine) => Promise<T>): Promise<T> {
     const first = this.#current;
@@ -58,8 +58,8 @@ export class Managers {
   }
 
   /**
-   * A call of the swarm's API. `doing` completes "can't …". A manager that takes it and does not answer in time is as good as gone; the
-   * signal tells the body of it, for what it does in several calls. @throws engine.*, swarm.*
+   * Calls the swarm's API. `doing` completes "can't …" in messages. A manager that does not answer in time counts as unreachable. The
+   * signal then aborts, so that a body with several calls stops. @throws engine.*, swarm.*
    */
   do<T>(
     doing: string,
@@ -87,7 +87,7 @@ export class Managers {
 /** Translates a manager's error that means something particular in a swarm. */
 export function swarmError(error: unknown, endpoint: string, doing: string): KatafleetError {
   if (error instanceof z.ZodError) {
-    return new KatafleetError('engine.failed', `can't ${doing}: what ${endpoint} answers can't be read: ${z.prettifyError(error)}`, {
+    return new KatafleetError('engine.failed', `can't ${doing}: ${endpoint} gives an unexpected answer: ${z.prettifyError(error)}`, {
       cause: error,
     });
   }
@@ -101,7 +101,7 @@ export function swarmError(error: unknown, endpoint: string, doing: string): Kat
     });
   }
   if (/not a swarm manager/i.test(said)) {
-    return new KatafleetError('swarm.no_manager', `${endpoint} is no manager of a swarm any more: can't ${doing}`, {
+    return new KatafleetError('swarm.no_manager', `${endpoint} is no longer a manager of a swarm: can't ${doing}`, {
       cause: error,
       hint: 'docker node promote, or name a manager as the endpoint',
     });

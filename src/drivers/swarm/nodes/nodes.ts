@@ -5,7 +5,7 @@ import type { Fingerprint } from '../../contract.ts';
 import { capacityOf, takesTasks } from '../../machines.ts';
 import type { Managers } from './managers.ts';
 
-/** What is read of a node of `GET /nodes`. */
+/** The fields of a node of `GET /nodes` that are read. */
 const SwarmNode = z.object({
   ID: z.string(),
   Version: z.object({ Index: z.number() }),
@@ -55,7 +55,7 @@ function memberOf({ ID, Spec, Description, Status, ManagerStatus }: SwarmNode): 
   };
 }
 
-/** The fingerprint of a swarm as one node: the sum of the machines that take tasks; all other fields are the manager's. */
+/** Returns the fingerprint of a swarm as one node: the sum of the machines that take tasks; all other fields are the manager's. */
 export function swarmFingerprint(manager: Fingerprint, nodes: readonly Machine[]): Fingerprint {
   return { ...manager, ...capacityOf(nodes.filter(takesTasks)) };
 }

@@ -11,13 +11,13 @@ import type { Services } from '../services/services.ts';
 import { isOver } from '../../docker/task-states.ts';
 import { Task } from '../demand/tasks.ts';
 
-/** How long all nodes together may take to pull (ms). */
+/** How long the pulls of all nodes may take together (ms). */
 const longestMs = 10 * minute;
 const lookMs = 300;
 
 /**
- * Has every node that takes tasks pull an image, by a global job whose tasks only say the supervisor's version; answers the
- * ids of the nodes that could not. Whatever becomes of it, the job is removed. @throws engine.*, swarm.*, the signal's reason
+ * Makes every node that takes tasks pull an image, by a global job whose tasks only print the supervisor's version. Returns the ids of
+ * the nodes that failed. Always removes the job. @throws engine.*, swarm.*, the signal's reason
  */
 export async function pullEverywhere(
   managers: Managers,
@@ -49,7 +49,7 @@ export async function pullEverywhere(
   }
 }
 
-/** One that is there already was made by the try before, whose answer did not come. */
+/** Creates the job. An existing one is from an earlier try of this call whose answer was lost. */
 async function startJob(docker: Dockerode, spec: object): Promise<void> {
   try {
     await docker.createService(spec);

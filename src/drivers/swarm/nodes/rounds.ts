@@ -10,7 +10,7 @@ const longestMs = 2 * minute;
 
 export interface RoundsOptions {
   everyMs: number;
-  /** What is done in each round, one after the other, by what it is called when it fails. */
+  /** The jobs of a round, in their order, by the name that a failure's message has. */
   jobs: Readonly<Record<string, () => void | Promise<void>>>;
   onTrouble: (message: string) => void;
   clock?: Clock;

@@ -8,9 +8,8 @@ const leastBytes = 16;
 const mostBytes = 4_096;
 
 /**
- * The master key of a deployment. Every service's secret is derived from it and from the secret's name, so that nothing has
- * to be remembered: a swarm never gives a secret back, and a katafleet that starts again, or a second one with the same key,
- * knows the tasks that are there.
+ * The master key of a deployment. Every service's secret is derived from it and from the secret's name, so no secret must be stored. A
+ * swarm never returns a secret, but a restarted katafleet, or a second one with the same key, can still check the existing tasks.
  */
 export class SwarmKeys {
   readonly #master: Buffer;
@@ -28,7 +27,7 @@ export class SwarmKeys {
   }
 
   /**
-   * The key in a file; a file that isn't there is made, for its owner alone. `warn` is told of one that others can read.
+   * Reads the key from a file. Makes a missing file, which only its owner can read. Calls `warn` if others can read the file.
    * @throws config.invalid
    */
   static from(file: string, warn: (message: string) => void = () => undefined): SwarmKeys {
@@ -38,13 +37,13 @@ export class SwarmKeys {
       const master = readFileSync(file);
       const mode = statSync(file).mode & 0o777;
       if ((mode & 0o077) !== 0)
-        warn(`swarm.key: ${file} is open to others (mode ${mode.toString(8)}): whoever reads it can pass for a sandbox; chmod 600`);
+        warn(`swarm.key: ${file} is open to others (mode ${mode.toString(8)}): a user who reads it can pose as a sandbox; chmod 600`);
       if (master.length >= leastBytes && master.length <= mostBytes) return new SwarmKeys(master);
-      throw new Error(`it has ${master.length} bytes; ${leastBytes} to ${mostBytes} are expected`);
+      throw new Error(`expected ${leastBytes} to ${mostBytes} bytes, got ${master.length}`);
     } catch (cause) {
       throw new KatafleetError('config.invalid', `swarm.key: the file ${file} can't be used: ${messageOf(cause)}`, {
         cause,
-        hint: 'it must be readable by katafleet and by nobody else; where it is missing katafleet makes it',
+        hint: 'only katafleet may be able to read it; katafleet makes a missing file',
       });
     }
   }
@@ -53,20 +52,20 @@ export class SwarmKeys {
     return createHmac('sha256', this.#master).update(`${purpose}\0${name}`).digest();
   }
 
-  /** The bytes of a secret by its name in the swarm. */
+  /** Returns the bytes of a secret by its name in the swarm. */
   secret(name: string): Buffer {
     return this.#derive('katafleet secret', name);
   }
 }
 
-/** Creates the file complete or not at all: another katafleet may be reading it. */
+/** Creates the file with its whole content at once, because another katafleet may read it at the same time. */
 function makeIfMissing(file: string): void {
   const own = `${file}.${randomUUID()}`;
   try {
     writeFileSync(own, randomBytes(32), { flag: 'wx', mode: 0o600, flush: true });
     linkSync(own, file);
   } catch (error) {
-    // One that is there, on a read-only file system for instance, is read.
+    // EEXIST: another katafleet has made it. EROFS, EACCES: the caller's read reports a missing file.
     if (!['EEXIST', 'EROFS', 'EACCES'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
   } finally {
     rmSync(own, { force: true });

@@ -65,9 +65,9 @@ export function shapeHash(shape: TaskShape): string {
 const layout = 3;
 
 /**
- * The service of single-use sandboxes, as `POST /services/create` takes it. Its tasks get what a sandbox of the engine
- * driver gets, by other words where services have no such word: the supervisor itself mounts /sandbox and /tmp, empties the
- * network namespace and then gives up the two capabilities that this takes.
+ * Returns the service of single-use sandboxes for `POST /services/create`. Its tasks are isolated like sandboxes of the engine driver.
+ * Services lack some of the options, so the supervisor itself mounts /sandbox and /tmp and makes an empty network namespace, then drops
+ * the two capabilities that it needs for this.
  */
 export function serviceSpec(
   names: ServiceNames,
@@ -110,7 +110,7 @@ function taskTemplate(
         'KATAFLEET_NODE={{.Node.ID}}',
       ],
       Labels: { [labels.role]: 'sandbox', [labels.stack]: stack },
-      // On the host's network it would have the host's own name, which is not the user's code's to know.
+      // Without it a task on the host's network would show the host's name to the user's code.
       Hostname: '{{.Task.ID}}',
       ...names(shape),
       User: '0:0',
@@ -149,8 +149,8 @@ function taskTemplate(
 }
 
 /**
- * What hosts and resolv.conf hold: without these words, what the machine's own hold on its network. The supervisor lays its
- * own over them once it has dialled, where it may mount; until then it needs a resolver only to dial a name.
+ * Sets the content of hosts and resolv.conf, which would else have the machine's names on its network. Once it has dialled, the
+ * supervisor mounts its own over them, if it may mount. Until then it needs a resolver only to dial a name.
  */
 function names({ limits, way, address }: TaskShape): object {
   if (limits.joins !== undefined) return {};
@@ -174,7 +174,7 @@ export function swarmConstraint(constraint: string): string {
   return `${ownWords.includes(key) ? key : `node.labels.${key}`}${equal ? '==' : '!='}${value}`;
 }
 
-/** Where tasks may be placed: nodes of the image's architecture that are not known to lack it and that satisfy the constraints. */
+/** Returns where tasks may be placed: on nodes of the image's architecture that are not known to lack it and satisfy the constraints. */
 export function placement(
   { architecture }: Pick<TaskShape, 'architecture'>,
   excluded: readonly string[],
@@ -189,9 +189,9 @@ export function placement(
   };
 }
 
-/** What the supervisor mounts its own tmpfs over, or, where it may not mount, what has to do. */
+/** Returns the mount under the supervisor's own tmpfs, or the one to use if AppArmor forbids the supervisor to mount. */
 function writable(target: '/sandbox' | '/tmp', bytes: number, { appArmor }: TaskShape, api: ApiVersion): Dockerode.MountSettings {
-  const exec = atLeast(api, [1, 46]); // before it a service's tmpfs is always noexec
+  const exec = atLeast(api, [1, 46]); // in older versions a service's tmpfs is always noexec
   if (appArmor && !exec) return { Type: 'volume', Target: target, Source: '' };
   const mount = tmpfs(target, bytes, target === '/tmp' ? 0o1777 : 0o755);
   return exec ? ({ ...mount, TmpfsOptions: { ...mount.TmpfsOptions, Options: [['exec']] } } as Dockerode.MountSettings) : mount;

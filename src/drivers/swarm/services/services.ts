@@ -142,7 +142,7 @@ export class Services {
   async supervisorConfig(docker: Dockerode, architecture: 'amd64' | 'arm64'): Promise<References['config']> {
     const { bytes, sha256 } = await supervisorBinary(architecture);
     const { ephemeral, keys } = this.#options;
-    // What goes with one process is no other's to refer to: it has a name of its own.
+    // The config of an ephemeral deployment is removed with its process, so it has a name that no other process uses.
     const digest = ephemeral ? createHash('sha256').update(`${sha256}${keys.id}`).digest('hex') : sha256;
     const name = `${this.stack}-supervisor-${architecture}-${digest.slice(0, 12)}`;
     return { id: await findOrCreate(docker, 'configs', name, this.labelsOf('config'), bytes), name };
@@ -164,7 +164,7 @@ export class Services {
     });
   }
 
-  /** Removes a service and its secrets; what is gone already is no error. @throws engine.*, swarm.* */
+  /** Removes a service and its secrets; missing ones are no error. @throws engine.*, swarm.* */
   remove(name: string): Promise<void> {
     return this.#options.managers.do(`remove the service ${name}`, async (docker) => {
       await unlessGone(docker.getService(name).remove());
@@ -173,8 +173,8 @@ export class Services {
   }
 
   /**
-   * Removes a key's configs, this one's if none is named, and the deployment's networks, where nothing uses them; the swarm itself refuses
-   * what is used. @throws engine.*, swarm.*
+   * Removes the configs of a key (by default its own) and the networks of the deployment, if no service uses them; the swarm itself
+   * refuses to remove used ones. @throws engine.*, swarm.*
    */
   removeShared(key = this.#options.keys.id): Promise<void> {
     const { managers, stack } = this.#options;

@@ -22,17 +22,17 @@ export interface ShapesOptions {
   rotateMs?: number | undefined;
 }
 
-/** The name by which a katafleet that is a task of the swarm is found on the overlay, see stacks/swarm.yaml. */
+/** The overlay's name for a katafleet that runs as a task of the swarm, see stacks/swarm.yaml. */
 const overlayName = 'katafleet';
 
-/** What the tasks for a sandbox are made of, and what their service is called. */
+/** Decides what tasks for a sandbox are made of, and the name of their service. */
 export class Shapes {
   readonly #managers: Managers;
   readonly #images: SwarmImages;
   readonly #options: ShapesOptions;
-  /** By id, as they were prepared last. */
+  /** Prepared images by id. */
   readonly #prepared = new Map<string, SwarmImage>();
-  /** Image ids by what tasks call them. */
+  /** Image ids by the reference that tasks use. */
   readonly #ids = new Map<string, string>();
   readonly #addresses = new MemoMap<TaskNetwork, string>();
   #appArmor = false;
@@ -44,7 +44,7 @@ export class Shapes {
     this.#options = options;
   }
 
-  /** Asks what else shapes tasks; `several`: nodes are there that may have to pull an image. @throws engine.*, swarm.* */
+  /** Asks whether the nodes use AppArmor. @param several whether other nodes may have to pull an image. @throws engine.*, swarm.* */
   async learn(several: boolean): Promise<void> {
     this.#several = several;
     this.#appArmor = await this.#managers.do('ask for the security options', async (docker) => {
@@ -53,7 +53,7 @@ export class Shapes {
     });
   }
 
-  /** Our address may be another by now. */
+  /** Forgets our address, which may have changed. */
   forget(): void {
     this.#addresses.clear();
   }
@@ -66,17 +66,17 @@ export class Shapes {
     return image;
   }
 
-  /** Id of the image that tasks are made of. */
+  /** Returns the id of a task's image. */
   imageOf({ image }: Pick<TaskShape, 'image'>): string {
     return this.#ids.get(image) ?? image;
   }
 
-  /** The same for every katafleet of a deployment, so that a restarted one finds its pools. */
+  /** Returns a service's name and pool label, the same for every katafleet of a deployment, so that a restarted one finds its pools. */
   nameFor(image: string, limits: SandboxLimits): { name: string; label: string } {
     const { stack, keys, ephemeral, instance } = this.#options;
     const of = [stack, keys.id, ephemeral ? instance : '', poolKey(image, limits)];
     const digest = digestOf(JSON.stringify(of)).slice(0, 12);
-    // A secret's name is at most 64 characters, and its service's begins it.
+    // A secret's name has at most 64 characters, and begins with its service's name.
     const room = Math.max(0, 64 - 13 - stack.length - 1 - digest.length - 1);
     const word = image
       .replace(/:latest$/, '')
@@ -90,7 +90,7 @@ export class Shapes {
   async of({ image, limits, idleMs }: Pick<SandboxSpec, 'image' | 'limits' | 'idleMs'>): Promise<TaskShape> {
     const { architecture, reference } = this.#prepared.get(image.id) ?? (await this.prepare(image.id));
     limits.machines?.forEach(swarmConstraint);
-    // From a network that its program may use the machines' own addresses are reached as well.
+    // A network that the program may use also reaches the machines' own addresses.
     const way = limits.joins === undefined ? (limits.dial ?? this.#options.dial) : 'host';
     const { sha256 } = await supervisorBinary(architecture);
     return {
@@ -107,7 +107,7 @@ export class Shapes {
     };
   }
 
-  /** Which secret a service has now. Every service has its own moment, so that they don't all start anew at once. */
+  /** Returns the number of a service's current secret. Services change theirs at different times, so that not all restart at once. */
   generation(service: string): string {
     const { rotateMs } = this.#options;
     const offset = parseInt(digestOf(service).slice(0, 8), 16) / 2 ** 32;
@@ -122,7 +122,7 @@ export class Shapes {
     const { advertise, published, dial, listener } = this.#options;
     const port = await listener.ready();
     if (advertise !== undefined && way === dial) return advertise;
-    if (way === 'overlay') return hostAndPort(overlayName, port); // there nothing is published
+    if (way === 'overlay') return hostAndPort(overlayName, port); // the overlay needs no published port
     return hostAndPort(await ownAddress(this.#managers), published ?? port);
   }
 }

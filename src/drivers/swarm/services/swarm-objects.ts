@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { messageOf } from '../../../model/errors.ts';
 import { isStatus } from '../../docker/errors.ts';
 
-/** What is read of a service. */
+/** The fields of a service that are read. */
 export const Service = z.object({
   ID: z.string(),
   Version: z.object({ Index: z.number() }),
@@ -47,7 +47,7 @@ export async function findOrCreate(
   };
   const there = await find();
   if (there !== undefined) return there;
-  // dockerode would put the whole body into the address as well.
+  // dockerode would also put the whole body into the URL.
   const body = { _query: {}, _body: { Name: name, Labels: own, Data: bytes.toString('base64') } };
   try {
     const { id } = (await (what === 'secrets' ? docker.createSecret(body) : docker.createConfig(body))) as { id: string };
