@@ -52,6 +52,12 @@ describe('the pages lead to what exists', () => {
     assert.deepEqual(rows.toSorted(), houses.map(({ name }) => name).toSorted());
   });
 
+  it('eslint.config.js: a guard for every folder of src, which holds no file but main.ts', () => {
+    const [, list = ''] = /const houses = \[([^\]]*)\]/.exec(read('eslint.config.js')) ?? [];
+    const guarded = [...list.matchAll(/'(\w+)'/g)].map(([, house = '']) => house);
+    assert.deepEqual([...guarded, 'main.ts'].toSorted(), readdirSync(join(root, 'src')).toSorted());
+  });
+
   it('glossary.md: every path', () => {
     const paths = pathsIn(read('docs/glossary.md'));
     assert.ok(paths.length > 30);
