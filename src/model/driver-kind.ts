@@ -37,10 +37,9 @@ const schemes = {
 } as const satisfies Record<string, Scheme>;
 export type EndpointScheme = keyof typeof schemes;
 
+const forms = Object.values<Scheme>(schemes).flatMap(({ form }) => form ?? []);
 /** The forms of an endpoint, for messages. */
-export const endpointForms = new Intl.ListFormat('en-GB', { type: 'disjunction' }).format(
-  Object.values<Scheme>(schemes).flatMap(({ form }) => form ?? []),
-);
+export const endpointForms = `${forms.slice(0, -1).join(', ')} or ${forms.at(-1) ?? ''}`;
 
 /** Whether a text is an endpoint of a known scheme. */
 export function isEndpoint(text: string): boolean {
