@@ -30,7 +30,7 @@ export class Memo<T> {
   }
 }
 
-/** A {@link Memo} for each key. Keeps the answers of the `most` keys that were asked for last. */
+/** A {@link Memo} for each key. Keeps at most `most` answers: a new one takes the place of the oldest. */
 export class MemoMap<K, T> {
   readonly #most: number;
   readonly #answers = new Map<K, Promise<T>>();

@@ -26,9 +26,7 @@ export async function program(words: readonly string[] | 'all' = 'all'): Promise
     .exitOverride();
   const at: At = () => {
     const { host, config, server } = root.opts<{ host?: string; config?: string; server?: string }>();
-    return {
-      ...defined({ endpoint: host, config, server }),
-    };
+    return defined({ endpoint: host, config, server });
   };
   // The completion script is generated from all other commands.
   const all = words === 'all' || words.includes('completion');

@@ -43,7 +43,7 @@ export interface ServerRunInput
 
 export interface ServerRunOptions extends RunOptions {
   /**
-   * 1 to 255 characters: the same key with the same request is the same run, however often it is sent. So a call that failed can
+   * 1 to 255 characters of Latin-1, as a header has them: the same key with the same request is the same run, however often it is sent. So a call that failed can
    * be made again without a second run.
    */
   key?: string;
@@ -114,6 +114,8 @@ export class Client {
     const { command, steps = command && [{ argv: [...command] }], ...rest } = input;
     if (!steps || (command && input.steps)) throw new KatafleetError('request.invalid', 'steps: give either command or steps');
     const body = await requestJson(requestFrom({ ...rest, steps }));
+    if (key !== undefined && !isKey.test(key))
+      throw new KatafleetError('request.invalid', 'key: expected 1 to 255 characters of Latin-1, without a space at either end');
     const headers = key === undefined ? {} : { 'idempotency-key': key };
     return this.#server.call('POST', `/v1/runs?wait=${wait}`, RecordJson, { body, headers, signal });
   }
@@ -167,8 +169,10 @@ export class Client {
     return (await this.view('/v1/nodes', {}, options)).nodes;
   }
 
-  /** One node with its last 50 events. @throws node.unknown */
-  node(name: string, { signal }: CallOptions = {}): Promise<NodeDetail> {
+  /** One node with its last 50 events. A machine of a swarm is among the `members` of its node. @throws node.unknown */
+  async node(name: string, { signal }: CallOptions = {}): Promise<NodeDetail> {
+    if (name.includes('/'))
+      throw new KatafleetError('request.invalid', `${name} names a machine: expected a node, whose members are its machines`);
     return this.#server.call('GET', `/v1/nodes/${encodeURIComponent(name)}`, NodeDetail, { signal });
   }
 
@@ -207,6 +211,9 @@ export class Client {
 const Verdicts = z.object({ nodes: z.array(NodeVerdict) });
 const ExplainedRun = z.object({ ...RecordJson.shape, nodes: Verdicts.shape.nodes.optional() });
 const Maintained = z.object({ detail: z.string() });
+
+/** What a header can carry: a program that trims its spaces or cannot send it would make another run of it, or none. */
+const isKey = /^(?! )[\x20-\x7e\xa0-\xff]{1,255}(?<! )$/;
 
 const pathOf = (id: string) => `/v1/runs/${encodeURIComponent(id)}`;
 

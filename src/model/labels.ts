@@ -9,7 +9,7 @@ export const labels = {
   stack: 'katafleet.stack',
   /** In a swarm: the fingerprint of the key from which its secrets are derived. */
   key: 'katafleet.key',
-  /** Which process made it, see fleet/owner.ts. */
+  /** Which process made it, see fleet/node/owner.ts. */
   owner: 'katafleet.owner',
   /** The name that its owner knows it by. */
   sandbox: 'katafleet.sandbox',

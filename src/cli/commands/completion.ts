@@ -1,10 +1,6 @@
 import { Argument, Command } from 'commander';
 
-/**
- * `katafleet completion bash
- * zsh
- * fish`: a script generated from the commands themselves.
- */
+/** `katafleet completion bash|zsh|fish`: a script generated from the commands themselves. */
 export function completionCommand(root: Command): Command {
   return new Command('completion')
     .description('Prints a completion script: eval "$(katafleet completion bash)", or zsh; katafleet completion fish | source.')
