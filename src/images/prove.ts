@@ -1,5 +1,5 @@
 import { KatafleetError } from '../model/errors.ts';
-import type { Outcome } from '../model/outcome.ts';
+import { sayOutcome, succeeded } from '../model/outcome.ts';
 import type { RunRequest } from '../model/request.ts';
 import type { RunResult } from '../model/result.ts';
 import { compilePattern } from '../runs/attempt/lights.ts';
@@ -21,12 +21,11 @@ export async function prove(
   for (const { argv, stdout, hint } of recipe.proofs) {
     const result = await run({ image, files: [], steps: [{ argv }], profile, collect: false });
     const printed = result.steps[0]?.stdout.toString() ?? '';
-    const good =
-      result.outcome.kind === 'exited' && result.outcome.code === 0 && (stdout === undefined || compilePattern(stdout).test(printed));
+    const good = succeeded(result.outcome) && (stdout === undefined || compilePattern(stdout).test(printed));
     if (!good)
       throw failed(
         recipe,
-        `${argv.join(' ')} ${describe(result.outcome)}${stdout ? `; its output was to match ${stdout}` : ''}`,
+        `${argv.join(' ')}: ${sayOutcome(result.outcome)}${stdout ? `; its output was to match ${stdout}` : ''}`,
         result,
         hint,
       );
@@ -52,8 +51,4 @@ function failed(recipe: Recipe, what: string, result: RunResult, hint?: string):
     `the image of ${recipe.name} fails a proof of its recipe: ${what}${printed ? `\n${printed}` : ''}`,
     { hint },
   );
-}
-
-function describe(outcome: Outcome): string {
-  return outcome.kind === 'exited' ? `exited with ${outcome.code}` : `ended as ${outcome.kind}`;
 }

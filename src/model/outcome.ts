@@ -123,5 +123,8 @@ const table: { readonly [K in Outcome['kind']]: OutcomeFacts<Extract<Outcome, { 
 /** Returns what the outcome's kind means. Its members are methods, so that a row for one kind counts as one for any. */
 export const outcomeFacts = ({ kind }: Pick<Outcome, 'kind'>): OutcomeFacts<Outcome> => table[kind];
 
+/** Whether the command exited with 0. */
+export const succeeded = (outcome: Outcome): boolean => outcome.kind === 'exited' && outcome.code === 0;
+
 /** Returns in words how a run ended. */
 export const sayOutcome = (outcome: Outcome): string => outcomeFacts(outcome).words(outcome);

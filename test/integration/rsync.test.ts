@@ -121,7 +121,7 @@ describe('rsync as a transfer, in real containers', function () {
     const [result, expected] = await bothWays(path, script);
     assert.deepEqual(sorted(result.changes), sorted(expected.changes));
     assert.deepEqual(result.changes.files.map(({ path: file }) => file).sort(), ['d/f', 'none', 'some']);
-    assert.match(ground.troubles.join('\n'), /came without rsync, which ended with exit code 23/);
+    assert.match(ground.troubles.join('\n'), /came without rsync: rsync exited with 23/);
   });
 
   it('the program has no network, no privilege, and finds the secret nowhere', async () => {

@@ -172,7 +172,7 @@ describe('recipes', () => {
     const told = (error: unknown) =>
       error instanceof KatafleetError &&
       error.code === 'proof.failed' &&
-      /node --version exited with 1[^]*GLIBC_2\.38/.test(error.message) &&
+      /node --version: exited with 1[^]*GLIBC_2\.38/.test(error.message) &&
       /use one from https:\/\/nodejs\.org/.test(error.hint ?? '');
     await assert.rejects(
       prove(recipe, 'sha256:1', run, () => undefined),

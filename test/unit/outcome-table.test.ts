@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { type Outcome, outcomeFacts, outcomeKinds, sayOutcome } from '../../src/model/outcome.ts';
+import { type Outcome, outcomeFacts, outcomeKinds, sayOutcome, succeeded } from '../../src/model/outcome.ts';
 import { errorKinds } from '../../src/model/errors.ts';
 import { anyOutcome } from '../support/any-result.ts';
 
@@ -20,6 +20,16 @@ describe('the table of outcomes', () => {
   it('gives no two kinds the same fixed exit code', () => {
     const fixed = outcomeKinds.map((kind) => outcomeFacts({ kind }).exit).filter((exit) => typeof exit === 'number');
     assert.equal(new Set(fixed).size, fixed.length, fixed.join(', '));
+  });
+
+  it('calls a success only what exited with 0', () => {
+    assert.deepEqual(
+      [0, 1].map((code) => succeeded({ kind: 'exited', code })),
+      [true, false],
+    );
+    for (const kind of outcomeKinds.filter((one) => one !== 'exited')) {
+      fc.assert(fc.property(anyOutcome[kind], (outcome) => !succeeded(outcome)));
+    }
   });
 
   it('has words for every outcome, on one line apart from the reason', () => {

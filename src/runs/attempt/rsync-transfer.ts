@@ -1,7 +1,7 @@
 import { KiB } from '../../base/units.ts';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
 import { limits } from '../../model/limits.ts';
-import { outcomeFacts } from '../../model/outcome.ts';
+import { outcomeFacts, sayOutcome, succeeded } from '../../model/outcome.ts';
 import { profileOf } from '../../model/profile.ts';
 import type { Step } from '../../model/request.ts';
 import type { Changes, ListedFile, ReturnedFile, StepResult } from '../../model/result.ts';
@@ -119,9 +119,8 @@ class RsyncTransfer implements Transfer {
     try {
       await using module = await this.#rsync.drop(listed);
       const result = await this.#step(steps.push, module);
-      const { outcome } = result;
-      if (outcome.kind === 'exited' && outcome.code === 0) return await module.take();
-      this.#rsync.trouble(`the changes of a sandbox came without rsync, which ended with ${endingOf(result)}`);
+      if (succeeded(result.outcome)) return await module.take();
+      this.#rsync.trouble(`the changes of a sandbox came without rsync: rsync ${endingOf(result)}`);
     } catch (error) {
       if (error instanceof ConversationLost || (error instanceof KatafleetError && error.code === 'protocol.broken')) throw error;
       this.#rsync.trouble(`the changes of a sandbox came without rsync: ${messageOf(error)}`);
@@ -143,7 +142,7 @@ export function pullFault(result: StepResult, image: string, path: string): Kata
   const { outcome } = result;
   const code = outcome.kind === 'exited' ? outcome.code : undefined;
   if (code === 0) return undefined;
-  const why = endingOf(result);
+  const why = `rsync ${endingOf(result)}`;
   if (outcomeFacts(outcome).noSpace || /\(28\)|\(122\)/.test(result.stderr.toString('latin1'))) {
     return new KatafleetError('files.no_space', `the files of ${path} don't fit into the sandbox: ${why}`, {
       hint: 'give the run more memory',
@@ -161,8 +160,7 @@ export function pullFault(result: StepResult, image: string, path: string): Kata
 }
 
 function endingOf({ outcome, stderr }: StepResult): string {
-  const how =
-    outcome.kind === 'exited' ? `exit code ${outcome.code}` : outcome.kind === 'signalled' ? `signal ${outcome.signal}` : outcome.kind;
+  const how = sayOutcome(outcome);
   const said = stderr
     .toString('latin1')
     .replace(/[^\x20-\x7e]+/g, ' ')

@@ -1,7 +1,7 @@
 import type { Room } from '../../base/byte-budget.ts';
 import { within } from '../../base/deadline.ts';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
-import { type Outcome, outcomeFacts } from '../../model/outcome.ts';
+import { type Outcome, outcomeFacts, succeeded } from '../../model/outcome.ts';
 import { type Changes, noChanges, type RunResult, type StepResult } from '../../model/result.ts';
 import type { PreparedImage, SandboxEnd } from '../../drivers/contract.ts';
 import type { ReadySandbox } from '../../fleet/pools/ready-sandbox.ts';
@@ -139,7 +139,7 @@ async function serve(
       });
       served.steps.push(result);
       const { outcome } = result;
-      const stop = outcome.kind === 'cancelled' || (step.required && !(outcome.kind === 'exited' && outcome.code === 0));
+      const stop = outcome.kind === 'cancelled' || (step.required && !succeeded(outcome));
       if (stop) break;
     }
     served.executedAt = performance.now();

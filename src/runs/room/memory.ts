@@ -1,4 +1,5 @@
 import { within } from '../../base/deadline.ts';
+import { succeeded } from '../../model/outcome.ts';
 import type { StepResult } from '../../model/result.ts';
 import type { Lease } from '../../fleet/node/sandboxes.ts';
 import { encodeFrame, hostFrame } from '../../protocol/frames.ts';
@@ -6,8 +7,6 @@ import { ability } from '../../protocol/replies.ts';
 
 /** Time limit for the engine to answer (ms). */
 const wordMs = 10_000;
-
-const well = ({ outcome }: StepResult) => outcome.kind === 'exited' && outcome.code === 0;
 
 /**
  * Asks the engine whether memory ran out, if the supervisor cannot read its control group's counter. The engine only answers when the
@@ -18,11 +17,12 @@ const well = ({ outcome }: StepResult) => outcome.kind === 'exited' && outcome.c
 export async function askAboutMemory({ sandbox, conversation, lost }: Lease, steps: StepResult[], session: boolean): Promise<boolean> {
   const word = sandbox.outOfMemory?.bind(sandbox);
   if (!word || conversation.can(ability.oom) || steps.length === 0) return false;
-  if (steps.some(({ outcome }) => outcome.kind === 'cancelled') || (session && steps.every(well))) return false;
+  if (steps.some(({ outcome }) => outcome.kind === 'cancelled') || (session && steps.every(({ outcome }) => succeeded(outcome))))
+    return false;
   try {
     await conversation.send(encodeFrame(hostFrame.close));
     if (await within(wordMs, word, { signals: [lost] })) {
-      const unwell = steps.findIndex((step) => !well(step));
+      const unwell = steps.findIndex(({ outcome }) => !succeeded(outcome));
       const at = unwell < 0 ? steps.length - 1 : unwell;
       const step = steps[at];
       if (step) steps[at] = { ...step, outcome: { kind: 'out_of_memory' }, oomKills: 1 };

@@ -35,7 +35,7 @@ describe('rsync: a run that names a source', () => {
 
   it('a pull that went well is no fault, and what rsync says is told without its control characters', () => {
     assert.equal(pullFault(exited(0), 'image', path), undefined);
-    assert.match(pullFault(exited(5, 'bad\x1b[31m\nthing\xff'), 'image', path)?.message ?? '', /exit code 5 \(bad \[31m thing\)$/);
+    assert.match(pullFault(exited(5, 'bad\x1b[31m\nthing\xff'), 'image', path)?.message ?? '', /rsync exited with 5 \(bad \[31m thing\)$/);
   });
 
   it('has a pool of its own, which no profile leads to', () => {
