@@ -135,7 +135,7 @@ export class Katafleet implements AsyncDisposable {
       if (driver instanceof EndpointDriver && registry[driver.kind].abilities.engineApi) return driver.engine;
     }
     throw new KatafleetError('driver.unavailable', 'no node has an Engine API: all are served by their docker command over ssh', {
-      hint: 'what needs the Engine API, such as building images, needs a node with Docker 1.12 or later (18.09 over ssh)',
+      hint: 'work that needs the Engine API, such as building images, needs a node with Docker 1.12 or later (18.09 over ssh)',
     });
   }
 

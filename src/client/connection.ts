@@ -68,7 +68,7 @@ export class Connection {
       const why = cause instanceof Error && cause.cause ? messageOf(cause.cause) : messageOf(cause);
       throw new KatafleetError('server.unreachable', `no katafleet answers at ${this.url} (${why})`, {
         cause,
-        hint: 'start it with katafleet serve, or say where it is with --server or KATAFLEET_SERVER',
+        hint: 'start it with katafleet serve, or give its address with --server or KATAFLEET_SERVER',
       });
     }
   }

@@ -57,7 +57,7 @@ export async function undeploy(options: UndeployOptions): Promise<Part[]> {
     const manager = state === 'active' && unable === undefined;
     const all = await partsOf(docker, name, manager);
     if (unable && all.length === 0) throw unable; // the stack may be in the swarm
-    if (unable) say(`only what is on this engine itself is removed: ${unable.message}`);
+    if (unable) say(`this removes only objects on this engine itself: ${unable.message}`);
     const parts = removalOrder(volumes ? all : all.filter(({ kind }) => kind !== 'volume'));
     for (const { name: volume } of all.filter(({ kind }) => !volumes && kind === 'volume'))
       say(`volume ${volume}: kept; --volumes removes it`);

@@ -14,7 +14,7 @@ const Pattern = z.string().refine((pattern) => {
   } catch {
     return false;
   }
-}, 'is no RE2 expression');
+}, 'is not an RE2 expression');
 
 /** A path in the recipe's folder. */
 const Inside = z.string().regex(/^[\w-]+(\/[\w-]+)*$/, 'must be a folder below the recipe');

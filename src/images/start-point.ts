@@ -28,7 +28,7 @@ async function manifestOf(below: FilesBelow, at: string, kinds: 'our kind' | 'or
   if (kinds === 'or another kind' && !('image_name' in json) && !('visible_filenames' in json)) return undefined;
   const parsed = Manifest.safeParse(json);
   if (parsed.success) return parsed.data;
-  throw new KatafleetError('recipe.invalid', `${file} is no start-point's manifest: ${faultsOf(parsed.error, 'manifest')}`);
+  throw new KatafleetError('recipe.invalid', `${file} is not a start-point's manifest: ${faultsOf(parsed.error, 'manifest')}`);
 }
 
 /** Text that is not JSON gives an object without keys. */
@@ -56,13 +56,13 @@ export async function startPointFiles(recipe: string, startPoint: string, instea
   }
   if (instead !== undefined) {
     const names = await below.names(instead);
-    if (!names) throw new KatafleetError('recipe.invalid', `${join(recipe, instead)} is no folder; links are not followed`);
+    if (!names) throw new KatafleetError('recipe.invalid', `${join(recipe, instead)} is not a folder; links are not followed`);
     for (const name of names) sources.set(name, `${instead}/${name}`);
   }
   const files: SandboxFile[] = [];
   for (const [path, source] of sources) {
     const found = await below.read(source);
-    if (!found) throw new KatafleetError('recipe.invalid', `${join(recipe, source)} is no plain file; links are not followed`);
+    if (!found) throw new KatafleetError('recipe.invalid', `${join(recipe, source)} is not a plain file; links are not followed`);
     files.push({ path, mode: 0o644, mtimeNs: found.mtimeNs, content: found.content });
   }
   return files;

@@ -79,7 +79,7 @@ async function unfold(git: Git, file: string, quarantine: string): Promise<Map<s
   const found = await stat(file).catch((cause: unknown) => {
     throw new KatafleetError('file.unreadable', `no bundle ${file}: ${messageOf(cause)}`, { cause });
   });
-  if (!found.isFile()) throw invalid(`${file} is no file`);
+  if (!found.isFile()) throw invalid(`${file} is not a file`);
   if (found.size > bundleLimits.file) throw invalid(`it is larger than ${formatBytes(bundleLimits.file)}`);
   const listing = await git.run(quarantine, ['bundle', 'list-heads', resolve(file)]).catch(notGits);
   const heads = new Map<string, string>();
@@ -88,7 +88,7 @@ async function unfold(git: Git, file: string, quarantine: string): Promise<Map<s
     const name = ref.replace(/^refs\/heads\//, '');
     if (ref === 'HEAD') continue;
     if (name === ref || !AvatarName.safeParse(name).success)
-      throw invalid(`it holds ${JSON.stringify(ref || line)}, which is no avatar's branch`);
+      throw invalid(`it holds ${JSON.stringify(ref || line)}, which is not the branch of an avatar`);
     heads.set(name, oid);
   }
   if (!heads.has(startBranch)) throw invalid(`it has no branch ${startBranch}`);
@@ -162,7 +162,7 @@ function notGits(cause: unknown): never {
 }
 
 function invalid(why: string, cause?: unknown): KatafleetError {
-  return new KatafleetError('bundle.invalid', `the bundle is no kata's: ${why}`, {
+  return new KatafleetError('bundle.invalid', `the bundle is not one of a kata: ${why}`, {
     ...(cause === undefined ? {} : { cause }),
     hint: 'bundles are made by katafleet kata export',
   });

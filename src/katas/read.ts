@@ -93,7 +93,7 @@ export async function readSnapshot(git: Git, repository: string, commit: string)
     readTree(git, repository, commit),
     readDocuments(git, repository, [`${commit}:${inTree.kata}`, `${commit}:${inTree.files}`]),
   ]);
-  if (!kata) throw new KatafleetError('kata.invalid', `${repository} is no kata's: it has no ${inTree.kata}`);
+  if (!kata) throw new KatafleetError('kata.invalid', `${repository} is not a kata's repository: it has no ${inTree.kata}`);
   const stamped = readStamps(stamps);
   const record = readKataRecord(kata, `${repository}: ${inTree.kata}`);
   const createdNs = BigInt(Date.parse(record.created)) * 1_000_000n;

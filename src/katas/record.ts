@@ -176,6 +176,6 @@ function read<T>(schema: z.ZodType<T>, bytes: Buffer, shown: string): T {
     return schema.parse(JSON.parse(bytes.toString('utf8')));
   } catch (cause) {
     const why = cause instanceof z.ZodError ? (cause.issues[0]?.path.join('.') ?? '') + ': ' + (cause.issues[0]?.message ?? '') : 'no JSON';
-    throw new KatafleetError('kata.invalid', `${shown} is not what katafleet writes (${why})`, { cause });
+    throw new KatafleetError('kata.invalid', `${shown} is not of the form that katafleet writes (${why})`, { cause });
   }
 }

@@ -76,7 +76,7 @@ export function fateOf({ rules, otherwise }: Rules, hidden: readonly string[] = 
     } catch (cause) {
       throw new KatafleetError(
         'kata.invalid',
-        `hidden_filenames: ${JSON.stringify(expression)} is no RE2 expression: ${messageOf(cause)}`,
+        `hidden_filenames: ${JSON.stringify(expression)} is not an RE2 expression: ${messageOf(cause)}`,
         { cause },
       );
     }

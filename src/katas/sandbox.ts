@@ -74,11 +74,11 @@ export function submit(
   const { bytes } = draft;
   const names = [...files, ...folders].reduce((sum, { path }) => sum + pathBytes(path), 0);
   if (names > kataLimits.names)
-    throw new KatafleetError('files.too_large', `${formatBytes(names)} of names; a kata holds at most ${formatBytes(kataLimits.names)}`);
+    throw new KatafleetError('files.too_large', `${formatBytes(names)} of names; a kata may have at most ${formatBytes(kataLimits.names)}`);
   if (draft.files.size > kataLimits.files)
-    throw new KatafleetError('files.too_many', `${draft.files.size} files; a kata holds at most ${kataLimits.files}`);
+    throw new KatafleetError('files.too_many', `${draft.files.size} files; a kata may have at most ${kataLimits.files}`);
   if (bytes > kataLimits.bytes)
-    throw new KatafleetError('files.too_large', `${formatBytes(bytes)} of files; a kata holds at most ${formatBytes(kataLimits.bytes)}`);
+    throw new KatafleetError('files.too_large', `${formatBytes(bytes)} of files; a kata may have at most ${formatBytes(kataLimits.bytes)}`);
   return { sandbox: draft.done(), leftOut };
 }
 

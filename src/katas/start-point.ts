@@ -38,7 +38,7 @@ async function textOf(below: FilesBelow, name: string): Promise<string | undefin
 /** Returns no rules if there is no kata.yaml. A kata.yaml that cannot be read is an error. @throws kata.invalid */
 async function withoutRules(below: FilesBelow): Promise<string> {
   if ((await below.names(''))?.includes(rulesFile) !== true) return '';
-  throw new KatafleetError('kata.invalid', `${join(below.folder, rulesFile)} is no plain file`);
+  throw new KatafleetError('kata.invalid', `${join(below.folder, rulesFile)} is not a plain file`);
 }
 
 /**
@@ -56,7 +56,7 @@ async function startFile(below: FilesBelow, path: string): Promise<WholeFile> {
 }
 
 function noStartPoint(folder: string, why: string, cause?: unknown): KatafleetError {
-  return new KatafleetError('kata.invalid', `${folder} is no start-point: ${why}`, {
+  return new KatafleetError('kata.invalid', `${folder} is not a start-point: ${why}`, {
     ...(cause === undefined ? {} : { cause }),
     hint: 'a start-point is a folder with a manifest.json and the files that it names',
   });
@@ -68,6 +68,6 @@ function parseManifest(text: string, shown: string): Manifest {
   } catch (cause) {
     const why =
       cause instanceof z.ZodError ? cause.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ') : messageOf(cause);
-    throw new KatafleetError('kata.invalid', `${shown} is no start-point's manifest: ${why}`, { cause });
+    throw new KatafleetError('kata.invalid', `${shown} is not a start-point's manifest: ${why}`, { cause });
   }
 }

@@ -8,7 +8,7 @@ export function maskEndpoint(endpoint: string): string {
 
 /** Returns the error for a text that is no endpoint of a known scheme. */
 export const invalidEndpoint = (endpoint: string): KatafleetError =>
-  new KatafleetError('endpoint.invalid', `"${maskEndpoint(endpoint)}" is no endpoint: expected ${endpointForms}`);
+  new KatafleetError('endpoint.invalid', `"${maskEndpoint(endpoint)}" is not an endpoint: expected ${endpointForms}`);
 
 /** Returns the path of a `unix://` endpoint's socket exactly as it is written; undefined for another kind of endpoint. */
 export const socketPath = (endpoint: string): string | undefined => /^unix:(?:\/\/[^/]*)?(\/.+)$/is.exec(endpoint)?.[1];

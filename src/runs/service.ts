@@ -103,7 +103,7 @@ export class RunService {
   async #recover({ id, placing, acceptedAt, lastAttempt, stopped }: UnendedRun): Promise<void> {
     try {
       const request = this.#journal.request(id);
-      if (!request) throw new KatafleetError('journal.broken', 'the journal has lost what the run asked for');
+      if (!request) throw new KatafleetError('journal.broken', 'the journal has lost the request of the run');
       this.#start(id, checkJob(request, placing), { attempts: lastAttempt, uncounted: stopped, acceptedAt, recovered: true });
       await this.#live.get(id)?.ended;
     } catch (error) {

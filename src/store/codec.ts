@@ -38,12 +38,11 @@ const withYounger = youngerFields(RunResult);
 export const decodeResult = (bytes: Buffer): SplitResult => withYounger(decode(bytes) as SplitResult);
 
 function decode(bytes: Buffer): unknown {
-  if (bytes[0] !== version)
-    throw new KatafleetError('journal.broken', `the journal holds a value of the unknown form ${bytes[0] ?? 'none'}`);
+  if (bytes[0] !== version) throw new KatafleetError('journal.broken', `the journal has a value of the unknown form ${bytes[0] ?? 'none'}`);
   try {
     return revive(deserialize(bytes.subarray(1)));
   } catch (cause) {
-    throw new KatafleetError('journal.broken', `the journal holds a value that can't be read: ${messageOf(cause)}`, { cause });
+    throw new KatafleetError('journal.broken', `the journal has a value that can't be read: ${messageOf(cause)}`, { cause });
   }
 }
 

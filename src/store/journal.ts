@@ -99,7 +99,7 @@ export class Journal extends NodeBook implements Disposable {
     const there = key === undefined ? undefined : this.#sql.byKey.get(tenant, key);
     if (!there || isSameRequest(there.hash, hash)) return there?.id;
     throw new KatafleetError('request.conflict', `the idempotency key ${JSON.stringify(key)} was used for another run, ${there.id}`, {
-      hint: 'a key stands for one request; take a new key for a new run',
+      hint: 'a key belongs to one request: use a new key for a new run',
     });
   }
 
@@ -107,7 +107,7 @@ export class Journal extends NodeBook implements Disposable {
   begin(id: string, attempt: number, where: { node: string; warm?: boolean; resumed?: boolean }, at: number): void {
     this.#db.transaction(() => {
       if (this.#sql.begin.run(attempt, id, attempt).changes !== 1) {
-        throw new KatafleetError('internal', `attempt ${attempt} of the run ${id} can't begin: it is over, or that is no new attempt`);
+        throw new KatafleetError('internal', `attempt ${attempt} of the run ${id} can't begin: the run is over, or a newer attempt exists`);
       }
       this.#sql.insertAttempt.run(
         id,

@@ -108,7 +108,7 @@ describe('katafleet doctor, of nodes over ssh', function () {
     const gate = bed.path('h1', '/usr/local/lib/katafleet/katafleet-gate');
     const current = readFileSync(gate, 'utf8');
     writeFileSync(gate, current.replace(/\\nload %s/, ''));
-    assert.match(doctor().stdout, /! old: its gate is an older one: whoever has the key can become root there\n +scripts\/node-setup/);
+    assert.match(doctor().stdout, /! old: its gate is an older one: a client with the key can become root there\n +scripts\/node-setup/);
     writeFileSync(gate, current);
 
     const supervisor = bed.path('h1', '/usr/local/lib/katafleet/supervisor');
@@ -134,6 +134,6 @@ describe('katafleet doctor, of nodes over ssh', function () {
   it('warns of a node without a gate, and lets it serve', () => {
     const { code, stdout } = doctor({ config: bed.sshConfig }, { endpoint: 'ssh://h2' });
     assert.equal(code, 0, stdout);
-    assert.match(stdout, /! old: no gate: whoever has the key is root there\n +scripts\/node-setup on the node/);
+    assert.match(stdout, /! old: no gate: a client with the key is root there\n +scripts\/node-setup on the node/);
   });
 });

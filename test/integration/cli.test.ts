@@ -77,7 +77,7 @@ describe('katafleet run, as people call it', () => {
     await writeFile(join(site, 'manifest.json'), '{"image_name": 1}');
     const { code, stderr } = await shell('katafleet run -q site -- true', folder);
     assert.equal(code, 64);
-    assert.match(stderr, /manifest\.json is no start-point's manifest: display_name: .*\[recipe\.invalid, user\]/);
+    assert.match(stderr, /manifest\.json is not a start-point's manifest: display_name: .*\[recipe\.invalid, user\]/);
   });
 
   it('begins from the configured default profile, and options stand above it', async () => {
@@ -122,7 +122,10 @@ describe('katafleet run, as people call it', () => {
       assert.deepEqual([code, steps[0]?.stdout], [3, 'in3000000\n']);
       assert.equal(((await (await fetch(`${url}/v1/runs/${id}`)).json()) as { state: string }).state, 'finished');
       assert.equal((await shell(`KATAFLEET_SERVER=${url} katafleet run -q large -- echo there`, folder)).stdout, 'there\n');
-      assert.match((await shell(`katafleet --server ${url} run large`, folder)).stderr, /no command: a server does not give the command of an image/);
+      assert.match(
+        (await shell(`katafleet --server ${url} run large`, folder)).stderr,
+        /no command: a server does not give the command of an image/,
+      );
     } finally {
       serve.kill('SIGTERM');
       await once(serve, 'close');

@@ -66,7 +66,7 @@ describe('isolation, in real containers', () => {
     assert.ok(!words.some((word) => /^(eth|ens|veth)/.test(word)));
   });
 
-  it('what is no plain file comes back as omitted', async () => {
+  it('lists a file that is not plain as omitted', async () => {
     const result = await sh(
       fleet,
       `ln -s /etc/shadow absolute; ln -s ../etc/passwd relative; ln -s /proc/self/fd fds; mkfifo fifo; echo x > one; ln one two; perl -MSocket -e 'socket(S,AF_UNIX,SOCK_STREAM,0); bind(S,sockaddr_un("sock"))'`,

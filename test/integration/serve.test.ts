@@ -250,8 +250,8 @@ describe('bad nodes beside a good one', () => {
     assert.match(line('good'), /^good +ready +engine /);
     assert.match(line('down'), /^down +down .*no engine answers at tcp:\/\/127\.0\.0\.1:\d+ \(connect ECONNREFUSED/);
     assert.match(line('hangs'), /^hangs +down .*takes the call and does not answer within 1000 ms/);
-    assert.match(line('nonsense'), /^nonsense +down .*is no Docker engine: it speaks no HTTP/);
-    assert.match(line('website'), /^website +down .*is no Docker engine: it tells no API version/);
+    assert.match(line('nonsense'), /^nonsense +down .*is not a Docker engine: it does not speak HTTP/);
+    assert.match(line('website'), /^website +down .*is not a Docker engine: it reports no API version/);
     assert.match(line('expired'), /^expired +down .*the certificate of tcp:\/\/127\.0\.0\.1:\d+ has expired/);
     assert.match(line('nosocket'), /^nosocket +down .*no engine answers at unix:/);
     assert.ok(!/\n\s+at |undefined|\[object/.test(stdout), stdout);

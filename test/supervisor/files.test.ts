@@ -69,7 +69,7 @@ describe('supervisor: files', () => {
     assert.ok(files.every(({ change, content }) => change === 'changed' && content.toString() === 'xy'));
   });
 
-  it('omits what is no plain file, and follows nothing', async () => {
+  it('omits files that are not plain, and follows no link', async () => {
     await using supervisor = await (await PipedSupervisor.start()).open();
     await supervisor.files(file('linked', 'mine'));
     const script = `ln -s /etc/passwd absolute; ln -s ../../../etc/shadow relative; ln -s /proc/self/fd fds; ln -s /etc dir; mkfifo fifo

@@ -183,15 +183,15 @@ describe('archives for Docker 1.6', () => {
       'any other archive': [[['etc/passwd', 'root']], /neither/],
       'one whose layer is missing': [without(saved, new RegExp(`^${layerName}$`)), /layer\.tar is missing/],
       'one whose configuration is missing': [without(saved, /^[0-9a-f]{64}\.json$/), /json is missing/],
-      'one whose layer was changed': [replaced(saved, layerName, 'changed'), /is not what the image's configuration says/],
-      'one whose configuration was changed': [replaced(saved, configName, '{"rootfs":{"diff_ids":[]}}'), /is not what its name says/],
+      'one whose layer was changed': [replaced(saved, layerName, 'changed'), /does not match the image's configuration/],
+      'one whose configuration was changed': [replaced(saved, configName, '{"rootfs":{"diff_ids":[]}}'), /does not match its name/],
       'one that lists a layer too many': [
         manifest((entry) => (entry['Layers'] = [layerName, ...(entry['Layers'] as [])])),
         /has 3 layers, but 4 are listed/,
       ],
       'one that names a file outside': [manifest((entry) => (entry['Config'] = '../../etc/passwd')), /passwd is missing/],
       'one with a name that is none': [manifest((entry) => (entry['RepoTags'] = ['-v/:/host'])), /no repository:tag/],
-      'one whose manifest is no JSON': [replaced(saved, 'manifest.json', '[{'), /no JSON/],
+      'one whose manifest is not JSON': [replaced(saved, 'manifest.json', '[{'), /is not JSON/],
       'one whose manifest is no list': [replaced(saved, 'manifest.json', '{}'), /manifest\.json/],
       'one with files outside of it': [[...saved, ['../outside', 'x']], /it names a file \.\.\/outside/],
       'one with a file twice': [[...saved, ['manifest.json', '[]']], /twice/],
@@ -199,9 +199,9 @@ describe('archives for Docker 1.6', () => {
         [...without(saved, /^manifest/), ['manifest.json', { link: 'b' }], ['b', { link: 'manifest.json' }]],
         /repositories is missing/,
       ],
-      'an OCI layout whose blob is not what its digest says': [
+      'an OCI layout whose blob does not match its digest': [
         damaged(without(oci, /^manifest/), '"config":{"media'),
-        /is not what its digest says/,
+        /does not match its digest/,
       ],
       'one packed with zstd': [replaced(saved, layerName, Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0, 0])), /packed with zstd/],
       'an image for another system': [
@@ -253,7 +253,7 @@ describe('archives for Docker 1.6', () => {
     it('more bytes or entries than allowed, counted after unpacking', async () => {
       const bomb = gzipSync(Buffer.alloc(20_000_000));
       const archive = async (entries: Entries) => Readable.from([await tarOf(entries)]);
-      const tooLarge = (error: unknown) => refused(error, 'archive.too_large', /holds more than/);
+      const tooLarge = (error: unknown) => refused(error, 'archive.too_large', /has more than/);
       await assert.rejects(toV1Archive(await archive([['a', bomb]]), { bounds: { bytes: 1_000_000, entries: 10 } }), tooLarge);
       await assert.rejects(toV1Archive(await archive([['a', Buffer.alloc(2_000)]]), { bounds: { bytes: 1_000, entries: 10 } }), tooLarge);
       await assert.rejects(toV1Archive(await archive(saved), { bounds: { bytes: 1e9, entries: 3 } }), tooLarge);

@@ -160,7 +160,7 @@ describe('API: what is refused, and how', () => {
       [{ ...hi, tenant: 'a b' }, /tenant: must be/],
       [{ ...hi, constraints: ['zone'] }, /constraints\.0: must be key==value/],
       [{ image: 'x', steps: [{ argv: ['a'], stdin: { base64: '!' } }] }, /steps\.0\.stdin\.base64/],
-      [{ image: 'a b', command: ['x'] }, /image: expected a name/],
+      [{ image: 'a b', command: ['x'] }, /image: expected a docker image name/],
     ];
     for (const [payload, about] of cases) {
       const { status, body } = await ask('POST', '/v1/runs', { payload: payload as object });

@@ -26,7 +26,7 @@ describe('names of images', () => {
     for (const image of others)
       assert.throws(
         () => checkJob({ image, files: [], steps }),
-        { code: 'request.invalid', message: /^image: expected a name as docker/ },
+        { code: 'request.invalid', message: /^image: expected a docker image name/ },
         image,
       );
   });

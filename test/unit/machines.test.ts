@@ -225,7 +225,7 @@ describe('cordon, drain and uncordon of one machine', () => {
     await assert.rejects(fleet.cordonMachine('swarm/h1', 'drain'), refuses('engine.unreachable', /told not to answer/));
     await fleet.close();
     const plain = fakeFleet(['a']);
-    await assert.rejects(plain.fleet.cordonMachine('a/b', 'drain'), refuses('node.unknown', /^a is one machine/));
+    await assert.rejects(plain.fleet.cordonMachine('a/b', 'drain'), refuses('node.unknown', /^a has no machines behind it/));
     await plain.fleet.close();
   });
 

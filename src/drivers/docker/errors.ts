@@ -32,7 +32,7 @@ export function engineError(error: unknown, endpoint: string, doing: string): Ka
     );
   }
   if (statusCode === undefined && code?.startsWith('HPE_')) {
-    return about('engine.failed', `what answers at ${endpoint} is no Docker engine: it speaks no HTTP (${said})`);
+    return about('engine.failed', `the server at ${endpoint} is not a Docker engine: it does not speak HTTP (${said})`);
   }
   if (statusCode === undefined && code !== undefined && code in certificateFaults) {
     return about(

@@ -20,7 +20,7 @@ export function declared(own: Readonly<Record<string, string>>, name: string): P
     try {
       return schema.parse(JSON.parse(text));
     } catch (cause) {
-      throw new KatafleetError('recipe.invalid', `the label ${label} of the image ${name} is not what it should be: ${messageOf(cause)}`, {
+      throw new KatafleetError('recipe.invalid', `the label ${label} of the image ${name} is not valid: ${messageOf(cause)}`, {
         cause,
       });
     }

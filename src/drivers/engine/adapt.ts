@@ -33,7 +33,7 @@ export async function adapt(
   if (there && (await carried.holds(docker, there.Id, supervisor))) return there;
   const id = await withSupervisor(docker, image, supervisor, uids, { repo, tag });
   if (await carried.holds(docker, id, supervisor)) return docker.getImage(id).inspect();
-  throw new KatafleetError('image.unsuitable', `the supervisor can't be put into the image ${image.Id}: what it declares lies over it`, {
+  throw new KatafleetError('image.unsuitable', `the supervisor can't be put into the image ${image.Id}: a volume of the image covers it`, {
     hint: 'build it without a VOLUME at /.katafleet',
   });
 }

@@ -99,7 +99,7 @@ export class EngineDriver implements Driver {
       const early = this.#info(unversioned, deadline).catch(() => undefined); // the second question reports the error
       const said = Version.safeParse(await this.#inTime(deadline, unversioned.version()));
       if (!said.success) {
-        throw new KatafleetError('engine.failed', `what answers at ${this.endpoint} is no Docker engine: it tells no API version`);
+        throw new KatafleetError('engine.failed', `the server at ${this.endpoint} is not a Docker engine: it reports no API version`);
       }
       const api = negotiate(said.data);
       const docker = new Dockerode({ ...this.#connection.options, version: `v${api.join('.')}` });
@@ -116,7 +116,7 @@ export class EngineDriver implements Driver {
         fingerprint: found,
       };
     } catch (error) {
-      throw engineError(error, this.endpoint, 'ask the engine what it is');
+      throw engineError(error, this.endpoint, 'probe the engine');
     }
   }
 

@@ -37,7 +37,7 @@ export function fingerprint(answer: unknown, api: ApiVersion, now: number): Fing
     const [issue] = parsed.error.issues;
     throw new KatafleetError(
       'engine.failed',
-      `what it says of itself is not what a Docker engine says: ${issue?.path.join('.') || 'answer'}: ${issue?.message ?? ''}`,
+      `it does not answer as a Docker engine does: ${issue?.path.join('.') || 'answer'}: ${issue?.message ?? ''}`,
     );
   }
   const info = parsed.data;

@@ -39,7 +39,7 @@ const faults: readonly DockerFault[] = [
     says: /katafleet-gate: refused/,
     code: 'gate.refused',
     message: (at, said) => `the gate of ${at} refused the command: ${said.replace(/^.*katafleet-gate: refused: /, '')}`,
-    hint: '/etc/katafleet/gate.conf on the node says what the gate admits; its log says who asked for what',
+    hint: '/etc/katafleet/gate.conf on the node says what the gate admits; its log has each refused command',
   },
   {
     says: /permission denied.*docker\.sock|docker\.sock.*permission denied|dial unix .*permission denied/i,

@@ -40,7 +40,7 @@ export function sshTarget(endpoint: string): SshTarget {
   if (url?.protocol !== 'ssh:' || !/^[\w.:%-]+$/.test(host) || host.startsWith('-')) {
     throw new KatafleetError(
       'endpoint.invalid',
-      `"${maskEndpoint(endpoint)}" is no ssh endpoint: expected ssh://user@host or ssh://user@host:port`,
+      `"${maskEndpoint(endpoint)}" is not an ssh endpoint: expected ssh://user@host or ssh://user@host:port`,
     );
   }
   const user = decodeURIComponent(url.username);

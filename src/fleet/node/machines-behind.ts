@@ -60,7 +60,7 @@ export class MachinesBehind {
   /** Asks for the machines now. @throws node.unknown for a node that has no machines behind it, engine.* */
   async fresh(): Promise<readonly Machine[]> {
     const { name, driver } = this.#options;
-    if (!driver.machines) throw new KatafleetError('node.unknown', `${name} is one machine, with none behind it`);
+    if (!driver.machines) throw new KatafleetError('node.unknown', `${name} has no machines behind it`);
     return this.#answers.get('anew');
   }
 

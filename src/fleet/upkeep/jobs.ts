@@ -46,7 +46,7 @@ export function upkeepJobs(fleet: UpkeepFleet, records: UpkeepRecords, rules: Up
     },
     {
       name: 'reap',
-      what: 'removes containers that nobody needs any more',
+      what: 'removes containers that are no longer used',
       schedule: schedules.reap,
       run: async (dryRun) => {
         const found = (await fleet.reap(dryRun)).flatMap(({ node, doomed }) =>

@@ -13,7 +13,7 @@ export function compilePattern(pattern: string): RE2JS {
     try {
       expression = RE2JS.compile(pattern, RE2JS.MULTILINE);
     } catch (cause) {
-      throw new KatafleetError('recipe.invalid', `the pattern ${JSON.stringify(pattern)} is no RE2 expression: ${messageOf(cause)}`, {
+      throw new KatafleetError('recipe.invalid', `the pattern ${JSON.stringify(pattern)} is not an RE2 expression: ${messageOf(cause)}`, {
         cause,
       });
     }

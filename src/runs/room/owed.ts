@@ -131,6 +131,6 @@ export class Owed {
 const full = (cause?: unknown) =>
   new KatafleetError('journal.full', `the journal's disk can't be written${cause === undefined ? '' : `: ${messageOf(cause)}`}`, {
     ...(cause === undefined ? {} : { cause }),
-    hint: 'make room on the disk of journal.file; katafleet goes on by itself then',
+    hint: 'make room on the disk of journal.file; katafleet then goes on by itself',
     retryAfterMs: againMs,
   });

@@ -146,7 +146,7 @@ describe('katas that travel', () => {
         await bundleOf(async (repository, start) => {
           await git(repository, 'update-ref', 'refs/heads/A/b', start);
         }),
-        /no avatar’s branch|no avatar's branch/,
+        /not the branch of an avatar/,
       );
       await rm(join(work, 'evil.git'), { recursive: true });
       await refused(

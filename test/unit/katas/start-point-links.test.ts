@@ -31,7 +31,7 @@ describe('start-points and links', () => {
     await symlink('/etc', join(folder, 'sub'));
     await names('sub/passwd');
     await assert.rejects(readStartPoint(folder), code('kata.invalid', /names "sub\/passwd": it has no plain file/));
-    await assert.rejects(startPointFiles(recipe, 'start_point'), code('recipe.invalid', /sub\/passwd is no plain file/));
+    await assert.rejects(startPointFiles(recipe, 'start_point'), code('recipe.invalid', /sub\/passwd is not a plain file/));
   });
 
   it('read files in folders of their own', async () => {
@@ -56,19 +56,19 @@ describe('start-points and links', () => {
 
   it('a recipe’s folders are no links, and nor is what they hold', async () => {
     await symlink('/etc', join(recipe, 'etc'));
-    await assert.rejects(startPointFiles(recipe, 'start_point', 'etc'), code('recipe.invalid', /etc is no folder/));
+    await assert.rejects(startPointFiles(recipe, 'start_point', 'etc'), code('recipe.invalid', /etc is not a folder/));
     await symlink('start_point', join(recipe, 'other'));
     await assert.rejects(startPointFiles(recipe, 'other'), code('recipe.invalid', /no plain file manifest\.json/));
     await mkdir(join(recipe, 'case'));
     await symlink('/etc/passwd', join(recipe, 'case/hiker.c'));
-    await assert.rejects(startPointFiles(recipe, 'start_point', 'case'), code('recipe.invalid', /case\/hiker\.c is no plain file/));
+    await assert.rejects(startPointFiles(recipe, 'start_point', 'case'), code('recipe.invalid', /case\/hiker\.c is not a plain file/));
   });
 
   it('their manifest and rules are plain files of their own, of a bounded size', async () => {
     const [json, yaml] = [join(folder, 'manifest.json'), join(folder, 'kata.yaml')];
     await rm(yaml);
     await symlink('/etc/passwd', yaml);
-    await assert.rejects(readStartPoint(folder), code('kata.invalid', /kata\.yaml is no plain file/));
+    await assert.rejects(readStartPoint(folder), code('kata.invalid', /kata\.yaml is not a plain file/));
     await rm(yaml);
     assert.deepEqual((await readStartPoint(folder)).rules.rules, []);
     await truncate(json, 2 * 1024 * 1024);

@@ -53,7 +53,7 @@ describe('start-points', () => {
     await writeFile(join(folder, 'manifest.json'), '{"unknown": 1}');
     await assert.rejects(readStartPoint(folder), invalid(/manifest\.json/));
     await rm(join(folder, 'manifest.json'));
-    await assert.rejects(readStartPoint(folder), invalid(/is no start-point/));
+    await assert.rejects(readStartPoint(folder), invalid(/is not a start-point/));
   });
 
   it('name nothing outside of themselves', async () => {

@@ -37,7 +37,7 @@ export async function toV1Archive(
     const v1 = await read(spool);
     const images = imagesOf(v1);
     const [first] = images;
-    if (!first) throw new KatafleetError('archive.invalid', 'the archive holds no image');
+    if (!first) throw new KatafleetError('archive.invalid', 'the archive has no image');
     const dispose = () => spool[Symbol.asyncDispose]();
     return {
       archive: Readable.from(writeV1(v1), { objectMode: false }),

@@ -82,13 +82,13 @@ const blob = (digest: string) => `blobs/sha256/${digest.slice('sha256:'.length)}
 
 function verified(spool: ArchiveSpool, digest: string): string {
   const name = blob(digest);
-  if (spool.need(name).packedSha256 !== digest.slice('sha256:'.length)) throw notAnArchive(`${name} is not what its digest says`);
+  if (spool.need(name).packedSha256 !== digest.slice('sha256:'.length)) throw notAnArchive(`${name} does not match its digest`);
   return name;
 }
 
 async function image(spool: ArchiveSpool, configName: string, layerNames: readonly string[], names: string[]): Promise<SavedImage> {
   const [, hash] = /([0-9a-f]{64})(?:\.json)?$/.exec(configName) ?? [];
-  if (hash !== undefined && spool.need(configName).packedSha256 !== hash) throw notAnArchive(`${configName} is not what its name says`);
+  if (hash !== undefined && spool.need(configName).packedSha256 !== hash) throw notAnArchive(`${configName} does not match its name`);
   const { created, architecture, config, rootfs } = await checked(spool, configName, Config);
   const expected = rootfs.diff_ids ?? [];
   if (expected.length !== layerNames.length)
@@ -103,7 +103,7 @@ async function layer(spool: ArchiveSpool, name: string, diffId: string | undefin
   if (`sha256:${file.sha256}` === diffId) return file;
   if (await spool.begins(file, Buffer.from([0x28, 0xb5, 0x2f, 0xfd])))
     throw notAnArchive(`its layer ${name} is packed with zstd; save it from an engine that has unpacked it`);
-  throw notAnArchive(`its layer ${name} is not what the image's configuration says`);
+  throw notAnArchive(`its layer ${name} does not match the image's configuration`);
 }
 
 function bounded(layers: number, what: string): void {

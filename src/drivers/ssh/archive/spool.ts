@@ -69,7 +69,7 @@ export class ArchiveSpool {
     const arriving = pipeline(archive, extract, { ...(signal ? { signal } : {}) });
     arriving.catch(() => undefined); // thrown below, after the reading has stopped
     let left = bounds.bytes;
-    const tooLarge = () => new KatafleetError('archive.too_large', `the archive holds more than ${bounds.bytes} bytes`);
+    const tooLarge = () => new KatafleetError('archive.too_large', `the archive has more than ${bounds.bytes} bytes`);
     const take = (bytes: number) => {
       left -= bytes;
       if (left < 0) throw tooLarge();
@@ -78,7 +78,7 @@ export class ArchiveSpool {
     try {
       for await (const entry of extract) {
         count += 1;
-        if (count > bounds.entries) throw new KatafleetError('archive.too_large', `the archive holds more than ${bounds.entries} entries`);
+        if (count > bounds.entries) throw new KatafleetError('archive.too_large', `the archive has more than ${bounds.entries} entries`);
         const { name: raw, type, linkname, size } = entry.header;
         if (size !== undefined && size > left) throw tooLarge();
         const name = posix.normalize(raw).replace(/^\.?\//, '');
@@ -150,7 +150,7 @@ export class ArchiveSpool {
     try {
       return JSON.parse(await readFile(file.path, 'utf8'));
     } catch (cause) {
-      throw notAnArchive(`${name} is no JSON (${messageOf(cause)})`, cause);
+      throw notAnArchive(`${name} is not JSON (${messageOf(cause)})`, cause);
     }
   }
 

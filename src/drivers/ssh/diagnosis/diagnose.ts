@@ -33,7 +33,7 @@ async function* hostFindings(endpoint: string, settings: SshSettings, expected: 
     yield { what: `ssh reaches ${transport.at}`, state: 'good' };
     yield gate
       ? { what: 'its gate answers (katafleet-gate 1)', state: 'good' }
-      : { what: 'no gate: whoever has the key is root there', state: 'weak', mend: nodeSetup };
+      : { what: 'no gate: a client with the key is root there', state: 'weak', mend: nodeSetup };
     yield* loading(gate);
     const [version, info] = await Promise.all([remote.version(), remote.info()]);
     const found = fingerprint(version, info);
@@ -63,11 +63,11 @@ async function* hostFindings(endpoint: string, settings: SshSettings, expected: 
 function loading(gate: Gate | undefined): Finding[] {
   if (!gate) return [];
   if (gate.loads === undefined)
-    return [{ what: 'its gate is an older one: whoever has the key can become root there', state: 'weak', mend: nodeSetup }];
+    return [{ what: 'its gate is an older one: a client with the key can become root there', state: 'weak', mend: nodeSetup }];
   if (!gate.loads) return [{ what: 'its gate loads no images (LOAD=no)', state: 'good' }];
   return [
     {
-      what: 'its gate loads images (LOAD=yes): whoever has the key can replace any of them, and below Docker 1.10 without AppArmor become root',
+      what: 'its gate loads images (LOAD=yes): a client with the key can replace any of them, and below Docker 1.10 without AppArmor become root',
       state: 'weak',
       mend: 'node-setup --load no on the node, once the images are there',
     },

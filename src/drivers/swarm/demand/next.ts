@@ -76,7 +76,7 @@ function ended(state: PoolState, end: TaskEnd, seen: Seen): Transition {
   const brake = braked(state.brake, end, seen.now);
   const after = { ...state, brake };
   if (!isOn(brake) || isOn(state.brake)) return become(after);
-  const message = `${state.name}: its tasks end as soon as they have dialled in; there are no more of them now than runs wait`;
+  const message = `${state.name}: its tasks end as soon as they have dialled in; there are now only as many of them as runs wait`;
   return chain(become(after, { do: 'trouble', message }), (braking) => wakeIn(braking, seen, 0));
 }
 

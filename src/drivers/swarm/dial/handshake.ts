@@ -41,7 +41,7 @@ const headerBytes = 5;
 const decoy = randomBytes(32);
 const words = {
   unproved: 'no such service here, or not its secret',
-  busy: 'the service takes nobody at the moment',
+  busy: 'the service takes no sandboxes at the moment',
 } as const satisfies Partial<Record<Refusal, string>>;
 
 /** Why a peer was refused, for the log; the peer itself is told less. */

@@ -32,7 +32,8 @@ const states = ['ready', 'down', 'disconnected'] as const;
 export async function swarmNodes(managers: Managers): Promise<Machine[]> {
   const answer = await managers.do('list the nodes of the swarm', (docker) => docker.listNodes() as Promise<unknown>);
   const nodes = z.array(SwarmNode).safeParse(answer);
-  if (!nodes.success) throw new KatafleetError('engine.failed', `what the swarm says of its nodes can't be read: ${nodes.error.message}`);
+  if (!nodes.success)
+    throw new KatafleetError('engine.failed', `the swarm's list of nodes is not of the expected form: ${nodes.error.message}`);
   return nodes.data.map(memberOf).sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
