@@ -18,7 +18,7 @@ export function notesOf({ test, hidden, ignored }: Tested): string[] {
   ];
 }
 
-/** Returns a table with a row for each of a test's two commits. */
+/** Returns a table with a row for each test, from the messages of its two commits. */
 export function logTable(entries: readonly LogEntry[], most: number): string {
   const c = colours(process.stdout);
   const tests = entries.filter(({ kind }) => kind === 'tested').slice(0, most);
