@@ -5,7 +5,7 @@ import { nearest } from '../config/nearest.ts';
 import { KatafleetError } from '../model/errors.ts';
 import { ownLimits, callerLimits } from '../model/limits.ts';
 import type { Profile } from '../model/profile.ts';
-import type { RunRequest } from '../model/request.ts';
+import type { RunRequest, StepInput } from '../model/request.ts';
 import type { RemoteRequest } from '../model/request-json.ts';
 
 /** The option `--limit` of every command that runs programs. */
@@ -49,6 +49,9 @@ export function withProfile(request: RunRequest, name: string | undefined): Remo
 }
 
 const isOwn = (limit: string) => (ownLimits as readonly string[]).includes(limit);
+/** Returns those of the limits that a step can have. */
+const ownOf = (limits: z.input<typeof Profile> = {}): StepInput['limits'] =>
+  Object.fromEntries(Object.entries(limits).filter(([limit]) => isOwn(limit)));
 
 /**
  * Refuses limits that cannot be sent with a profile's name. The API takes a profile or limits, not both; only limits that a step can
@@ -69,6 +72,11 @@ export function refuseBeside(name: string, limits: z.input<typeof Profile>): voi
 
 /** Returns the request with a profile of the server. Limits that a step can have are set on the steps; the profile gives the others. */
 export function onProfile(request: RunRequest, name: string): RemoteRequest {
-  const limits = Object.fromEntries(Object.entries(request.profile ?? {}).filter(([limit]) => isOwn(limit)));
+  const limits = ownOf(request.profile);
   return { ...request, profile: name, steps: request.steps.map((step) => ({ ...step, limits: { ...limits, ...step.limits } })) };
+}
+
+/** Returns the request with a profile of the configuration: the same limits as {@link onProfile} gives, with those of `--limit` on top. */
+export function onOwnProfile(request: RunRequest, profile: Profile, limits: z.input<typeof Profile>): RunRequest {
+  return { ...request, profile: { ...profile, ...ownOf(request.profile), ...limits } };
 }

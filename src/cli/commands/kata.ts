@@ -15,7 +15,7 @@ import { exitCodeOf } from '../exit-code.ts';
 import { readFolder } from '../files/folder.ts';
 import { interruptible } from '../interrupt.ts';
 import { filesJson, filesTable, logTable, notesOf, showTest, sorted } from '../show/kata-view.ts';
-import { limitOption, onProfile, profileNamed, profileOption, refuseBeside } from '../profile.ts';
+import { limitOption, onOwnProfile, onProfile, profileNamed, profileOption, refuseBeside } from '../profile.ts';
 import { asJson, report } from '../show/report.ts';
 import { ago } from '../../model/quantity.ts';
 import { table } from '../show/table.ts';
@@ -104,7 +104,7 @@ export function kataCommand(at: At): Command {
             const how = defined({ signal: ending, onOutput });
             return server
               ? server.run({ ...(profile === undefined ? request : onProfile(request, profile)), session: `${of.kata}/${of.avatar}` }, how)
-              : (fleet ?? fleetOf(where, config)).run({ ...request, profile: { ...usual, ...request.profile } }, how);
+              : (fleet ?? fleetOf(where, config)).run(usual ? onOwnProfile(request, usual, limits) : request, how);
           });
           const print = { stdout: outputTo(process.stdout), stderr: outputTo(process.stderr) };
           const tested = await katas.test(id, avatar, dir === undefined ? undefined : await readFolder(dir), {
