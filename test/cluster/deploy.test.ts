@@ -181,7 +181,7 @@ describe('katafleet as a service of a real swarm', function () {
     assert.deepEqual(await configsOf('katafleet'), configs);
   });
 
-  it('what can not be is told with what to do', async () => {
+  it('reports an impossible deployment, with advice', async () => {
     const about = async (host: string, expected: RegExp, code: number, ...args: string[]) => {
       const answer = await katafleet(host, 'deploy', ...args);
       assert.deepEqual([answer.code, expected.test(answer.stderr)], [code, true], answer.stderr);

@@ -110,7 +110,7 @@ describe('kill -9 of katafleet, 20 times under load', function () {
     console.log(`      ${kills} kills in ${seconds} s, ${told.length} runs, ${retried} of them tried again`);
   });
 
-  it('what the killed ones left behind is gone, and so is the rest after SIGTERM', async () => {
+  it('containers of killed katafleets are removed, and all others after SIGTERM', async () => {
     await eventually('only idle sandboxes are left', 60, async () => {
       const nodes = await katafleet.nodes();
       for (const host of bed.hosts) {

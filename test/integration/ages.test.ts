@@ -43,7 +43,7 @@ describe('time stamps, in real containers', () => {
     assert.deepEqual([await python(1), await python(2), await python(3), await python(1, 0n)], ['1\n', '2\n', '3\n', '1\n']);
   });
 
-  it('what was built from a file that stays is not built again', async () => {
+  it('a target of an unchanged file is not built again', async () => {
     const build = (b: string) =>
       printed(
         {

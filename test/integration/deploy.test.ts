@@ -63,7 +63,7 @@ describe('katafleet as a service of one host, by the Compose of this machine', f
     return response.statusCode ?? 0;
   };
 
-  it('that can not come up the first time says why, and leaves nothing that is broken', async () => {
+  it('reports why it can’t start the first time, and leaves nothing broken', async () => {
     const { code, stderr } = await katafleetWith({ KATAFLEET_CPUS: '9999' }, ...toDeploy());
     assert.deepEqual([code, /Range of CPUs[^]*KATAFLEET_CPUS says how many/i.test(stderr)], [69, true], stderr);
     const left = await katafleet('undeploy', '--name', name, '--dry-run');

@@ -83,7 +83,7 @@ describe('distributing images from the tests’ engine to an empty one and to on
     assert.equal(await ids(`unix://${folder}/small/docker.sock`), '', 'nothing half');
   });
 
-  it('what was brought is seen at once, and runs there', async () => {
+  it('a copied image is visible at once, and runs there', async () => {
     const [, second] = await fleet.planDistribution({ images: ['build-essential'], to: ['full', 'empty'] });
     assert.deepEqual([second?.node, second?.kind], ['empty', 'keep']);
     fleet.fleet.cordon('full');

@@ -45,7 +45,7 @@ describe('the warm pool, on a real engine', () => {
     );
   });
 
-  it('what one run floods does not hold up another', async () => {
+  it('one run’s flood of output does not slow another', async () => {
     await using fleet = testFleet();
     await fleet.warm('build-essential', 2);
     const hostile = sh(fleet, `perl -e '$| = 1; print chr(128 + rand 128) for 1..200000'; head -c 64000000 /dev/urandom`, {

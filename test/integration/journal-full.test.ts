@@ -37,7 +37,7 @@ describe('the journal’s disk is full', () => {
     await close();
   });
 
-  it('what waits is begun when there is room again, and no try is lost', async () => {
+  it('waiting runs begin when there is room again, and no attempt is lost', async () => {
     using disk = new SmallDisk(600 * KiB);
     const { service, driver, look, close } = await fakeService(['a'], { file: join(disk.folder, 'journal.db'), attempts: 1 });
     driver('a').faults = { unreachable: true };

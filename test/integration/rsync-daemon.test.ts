@@ -205,7 +205,7 @@ describe('rsync: a real daemon, its modules and who may use them', function () {
     assert.ok(pull.command.argv.some((word) => word.includes('/kf-')));
   });
 
-  it('who is not among hostsAllow is refused', async () => {
+  it('refuses a host that is not in hostsAllow', async () => {
     const elsewhere = new Rsync({ ...ground.options, hostsAllow: ['192.0.2.0/24'] });
     try {
       await using pull = await elsewhere.pull(await ground.source('one', { a: 'A' }));

@@ -115,7 +115,7 @@ describe('rsync as a transfer, in real containers', function () {
     assert.equal(await readFile(join(path, '.git/config'), 'utf8'), 'the repository’s own', 'nothing is written to the source');
   });
 
-  it('what its owner may not read comes back all the same', async () => {
+  it('returns files that their owner may not read', async () => {
     const path = await ground.source('unreadable', { a: 'a' });
     const script = 'printf secret > none; printf x > some; mkdir d; printf in > d/f; touch -d @1500000000 none some d/f; chmod 0 none d';
     const [result, expected] = await bothWays(path, script);

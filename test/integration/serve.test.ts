@@ -156,7 +156,7 @@ describe('katafleet serve ends and begins again', () => {
     assert.equal(await leftOver(service), 0);
   });
 
-  it('what has not ended within server.grace is left in the journal, and done anew at the next start', async function () {
+  it('a run that has not ended within server.grace stays in the journal and runs again after the next start', async function () {
     this.timeout(180_000);
     const profiles = { default: { memory: limit, wallMs: '60s' } };
     await using service = await Service.start({ nodes: [good], profiles, server: { listen: '127.0.0.1:0', grace: '200ms' } });
@@ -237,7 +237,7 @@ describe('bad nodes beside a good one', () => {
     await rm(folder, { recursive: true });
   });
 
-  it('none holds up the others: a run is served', async () => {
+  it('no bad node blocks the others: a run is served', async () => {
     const run = await service.run(sh('echo fine'));
     assert.deepEqual([run.state, run.result?.node, run.result?.steps[0]?.stdout], ['finished', 'good', 'fine\n']);
   });

@@ -69,7 +69,7 @@ describe('sessions, in real containers', () => {
     assert.deepEqual([outcome, done[1]?.stdout.toString()], [{ kind: 'exited', code: 0 }, 'given\n']);
   });
 
-  it('what a test left running is gone before the next, and what it broke does not stop it', async () => {
+  it('processes of one test have ended before the next, and its damage does not stop the next', async () => {
     await fleet.run(script('(setsid sleep 100 &) ; mkdir -p a && ln -s /etc/passwd link && mkfifo pipe', { files: [file('a/b', 'x')] }));
     const next = await fleet.run(
       script('pgrep -c sleep; cat a link', { files: [file('a', 'now a file\n'), file('link', 'now a file too\n')] }),

@@ -55,7 +55,7 @@ describe('memory on Docker 1.6.2, where the supervisor may mount nothing and the
     assert.deepEqual((await sh(fleet, 'echo made > new; exit 3', limits)).outcome, { kind: 'exited', code: 3 });
   });
 
-  it('of several steps the first that did not end well is taken for it', async () => {
+  it('of several steps, blames the first one that failed', async () => {
     const steps = ['exit 0', `${listening} tail /dev/zero`, 'exit 0'].map((script) => ({ argv: ['bash', '-c', script] }));
     const result = await fleet.run({ image: 'build-essential', files: [], steps, ...limits });
     assert.deepEqual(

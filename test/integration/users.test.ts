@@ -26,7 +26,7 @@ describe('users of sandboxes, in real containers', () => {
   before(() => (fleet = testFleet()));
   after(() => fleet.close());
 
-  it('what the kernel counts by user, one sandbox can’t take from another', async () => {
+  it('one sandbox can’t use up another’s kernel limits, which count by user', async () => {
     const limits = { profile: { openFiles: 4_096 } };
     const counts: string[] = [];
     const cancels = [new AbortController(), new AbortController()];

@@ -55,7 +55,7 @@ describe('katafleet as a service of an ordinary machine with one CPU', function 
     await machine.sh('docker swarm leave --force');
   });
 
-  it('that can not come up leaves nothing that is broken', async () => {
+  it('leaves nothing broken if it can’t start', async () => {
     await machine.sh('docker swarm init --advertise-addr $(hostname -I | cut -d" " -f1)');
     const words = `cd ${clone} && KATAFLEET_CPUS=2 node dist/main.js deploy --timeout 20m`;
     const { code, stderr } = await machine.on(['bash', '-c', words]);

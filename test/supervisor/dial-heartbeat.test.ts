@@ -73,7 +73,7 @@ describe('supervisor: signs of life of one that dialled', function () {
       assert.equal(bytes, 5_000_000);
     }));
 
-  it('none come where the host wants none', () =>
+  it('sends no ALIVE if the host asks for none', () =>
     dialled(async (caller) => {
       const conversation = await caller.open(0);
       await caller.run(conversation, ['sleep', '0.3']);

@@ -74,7 +74,7 @@ describe('supervisor: the network of one that dialled', function () {
     }
   });
 
-  it('with --network keep steps have it whose flags say so, and no other; the capabilities go all the same', async () => {
+  it('with --network keep, only steps whose flags ask for the network have it, and the capabilities are still dropped', async () => {
     await using host = await DialHost.listen(key);
     await using supervisor = await Dialler.start(host.port, key, { before: contained, args: ['--network', 'keep'] });
     const caller = await host.caller();
@@ -167,7 +167,7 @@ describe('supervisor: the network of one that dialled', function () {
     }
   });
 
-  it('with --tmpfs, too, it gives the capability up at OPEN and not before', async () => {
+  it('with --tmpfs, drops the capability at OPEN and not before', async () => {
     await using host = await DialHost.listen(key);
     const before = ['unshare', '--mount', '--propagation', 'private', ...contained.slice(1)];
     const args = ['--tmpfs', '/tmp=1048576'];

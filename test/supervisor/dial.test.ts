@@ -34,7 +34,7 @@ describe('supervisor: dialling', function () {
     assert.equal(supervisor.stderr, '');
   });
 
-  it('what follows WELCOME in the same piece is the protocol’s', async () => {
+  it('reads bytes after WELCOME in the same piece as the protocol', async () => {
     await using host = await DialHost.listen(key);
     await using supervisor = await Dialler.start(host.port, key);
     const caller = await host.caller();

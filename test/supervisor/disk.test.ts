@@ -139,7 +139,7 @@ describe('supervisor: bounded folders', () => {
       }
     });
 
-    it('no file is larger than the folder, whatever the step may write', async () => {
+    it('lets no step write a file larger than the folder', async () => {
       await using supervisor = await (await PipedSupervisor.bounded(2 * MiB, mayNotMount)).open();
       // Most of it a hole: a step that really fills its folder is ended as soon as that is seen.
       const write = 'dd if=/dev/zero of=big bs=4096 seek=500 count=2000 2>/dev/null';

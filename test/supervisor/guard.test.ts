@@ -61,7 +61,7 @@ describe('supervisor: the mark for the kernel’s choice, on a kernel without La
     assert.equal(told.match(/Permission denied$/gm)?.length, 4, told);
   });
 
-  it('that of a user namespace is worth nothing for this: the supervisor does not say that it keeps the mark, and gives it up', async () => {
+  it('in a user namespace the capability does not protect the mark: the supervisor does not claim it, and drops it', async () => {
     for (const [last, guards] of [
       [[...older, ...asMarked], false],
       [asMarked, undefined], // as the kernel has Landlock or not

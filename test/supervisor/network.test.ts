@@ -32,7 +32,7 @@ describe('the supervisor and the network', function () {
     assert.deepEqual(await seen(supervisor, 4, true), ['a0', 'b0', 'lo'], 'the supervisor can still start steps there');
   });
 
-  it('what it needed for that is gone from all of it before the first step, and PID 1 tells nothing of that network', async () => {
+  it('drops its capabilities in all threads before the first step, and PID 1 shows nothing of the network', async () => {
     await using supervisor = await (await PipedSupervisor.under(alone)).open();
     await supervisor.conversation.send(encodeFrame(hostFrame.collect));
     await download(supervisor.conversation, profileOf());

@@ -68,7 +68,7 @@ export function driverContract(name: string, open: () => Driver, image: string):
       await sandbox.remove();
     });
 
-    it('what was aborted leaves nothing behind', async () => {
+    it('an aborted create leaves nothing behind', async () => {
       const before = await ids();
       await assert.rejects(create({}, AbortSignal.abort(new Error('changed my mind'))), /changed my mind/);
       assert.deepEqual(await ids(), before);

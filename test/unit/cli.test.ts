@@ -194,7 +194,7 @@ describe('command line', () => {
     assert.throws(() => drainProgress('a/h9', swarm), code('node.unknown'));
   });
 
-  it('what a node says of sandboxes that don’t come is told below its verdict', () => {
+  it('shows below a node’s verdict why it starts no sandboxes', () => {
     const text = verdictTable([
       {
         kind: 'passes',

@@ -28,7 +28,7 @@ describe('an image on its way from engine to engine', () => {
     assert.equal(got, 5 * MiB);
   });
 
-  it('that breaks off at its source is an error that blames the archive, not the target', async () => {
+  it('names the archive in the error if the source breaks off', async () => {
     const broken = copy(
       (_request, response) => {
         response.write(Buffer.alloc(MiB), () => response.destroy());
@@ -44,7 +44,7 @@ describe('an image on its way from engine to engine', () => {
     );
   });
 
-  it('that its target can’t take is an error in the target’s words', async () => {
+  it('fails with the target’s message if the target refuses it', async () => {
     const told = (body: string): Answer => {
       return (request, response) => void buffer(request).then(() => response.end(body));
     };

@@ -89,14 +89,14 @@ describe('dispatcher: a run’s attempts', () => {
     await close();
   });
 
-  it('those that katafleet itself died in don’t', async () => {
+  it('does not count attempts during which katafleet itself was stopped', async () => {
     const { dispatcher, driver, close } = await dispatching(['a']);
     driver('a').faults = { failCreates: 2 };
     assert.equal((await dispatcher.submit(job(), { attempts: 5, uncounted: 5 })).attempt, 8);
     await close();
   });
 
-  it('nor do those whose command had not begun, as many again at most', async () => {
+  it('does not count attempts lost before their command began, up to as many again', async () => {
     const { dispatcher, driver, book, close } = await dispatching(['a']);
     driver('a').faults = { dieOnOpen: 5 };
     assert.equal((await dispatcher.submit(job())).attempt, 6);
@@ -206,7 +206,7 @@ describe('dispatcher: a node that has no room after all', () => {
     await close();
   });
 
-  it('that is no try of those that are counted', async () => {
+  it('does not count the attempt on the full node', async () => {
     const { dispatcher, driver, book, close } = await dispatching(['a'], { attempts: 2 });
     driver('a').faults = { room: 0 };
     const run = dispatcher.submit(job());
@@ -245,7 +245,7 @@ describe('dispatcher: a node that has no room after all', () => {
 describe('dispatcher: the queue', () => {
   const full = { settings: { a: { reserve: { bytes: 7680 * MiB } } } }; // leaves room for one run
 
-  it('what has no room waits, and goes when there is room', async () => {
+  it('a run without room waits, and starts when there is room', async () => {
     const { dispatcher, driver, close } = await dispatching(['a'], full);
     const first = dispatcher.submit(job(['hold']));
     await until(() => driver('a').holding === 1);
@@ -404,7 +404,7 @@ describe('dispatcher: what no node can ever take is refused at once, with the re
     await close();
   });
 
-  it('nothing of the kind is said of a node that is down or has not been asked yet: its run waits', async () => {
+  it('a run waits if the node that could take it is down or is not probed yet', async () => {
     const { dispatcher, driver, look, lose, close } = await dispatching(['a', 'b']);
     driver('a').inventory = [imageOf('1', ['only:latest'])];
     await look('a');

@@ -221,7 +221,7 @@ describe('delivering', () => {
     assert.deepEqual(sources, ['a', 'a']);
   });
 
-  it('what is no error of ours is told as a failure, not thrown', async () => {
+  it('reports an unexpected error as a failure and does not throw it', async () => {
     const { deliveries } = await delivered([bring('x', 'c', ['a'])], {
       bring: async () => {
         throw new TypeError('a bug');
@@ -276,7 +276,7 @@ describe('a copy', () => {
     );
   });
 
-  it('that breaks off is its source’s fault, and the target is let go', async () => {
+  it('blames the source if it breaks off, and frees the target', async () => {
     const importImage = async (archive: Readable) => {
       await buffer(archive);
     };
@@ -289,7 +289,7 @@ describe('a copy', () => {
     await assert.rejects(copyImage('x', from(vanished), to), /from broke off after 2 bytes.*Premature close/);
   });
 
-  it('that its target refuses stops the source', async () => {
+  it('stops the source if the target refuses', async () => {
     const source = new PassThrough();
     source.write('ab');
     const refusal = new KatafleetError('engine.disk_full', 'full');
@@ -298,7 +298,7 @@ describe('a copy', () => {
     assert.ok(source.destroyed);
   });
 
-  it('in which nothing passes is given up, and so is a cancelled one', async () => {
+  it('ends if no byte passes for too long, or if it is cancelled', async () => {
     const importImage = async (archive: Readable) => {
       await buffer(archive);
     };
@@ -356,7 +356,7 @@ describe('showing copies', () => {
     ]);
   });
 
-  it('in place on a terminal, no line longer than it is wide', () => {
+  it('updates lines in place on a terminal, none wider than it', () => {
     const { text, view, pass } = shown(true);
     view.tell({ ...at, kind: 'begun', from: 'a', attempt: 1 });
     text();

@@ -182,7 +182,7 @@ describe('engine: endpoints and errors', () => {
     });
   });
 
-  it('what the engine says becomes a code with a hint', () => {
+  it('translates the engine’s messages into codes with hints', () => {
     const said = (error: object) => engineError(error, 'unix:///x', 'do').code;
     assert.equal(said({ code: 'EACCES' }), 'engine.permission');
     assert.equal(said({ code: 'ECONNREFUSED' }), 'engine.unreachable');

@@ -43,7 +43,7 @@ describe('a node of the fleet', () => {
     await fleet.close();
   });
 
-  it('that falls silent is suspect, then down, and its runs are given up; back, it is reconciled before it is used', async () => {
+  it('becomes suspect and then down if it falls silent, and loses its runs; when it is back, it is reconciled before use', async () => {
     const { fleet, driver, look, summary, events } = fakeFleet(['a']);
     await look('a');
     assert.ok(fleet.cluster.reserve('a', limits.memory));
@@ -66,7 +66,7 @@ describe('a node of the fleet', () => {
     assert.equal(fleet.cluster.node('a')?.booked, 0);
   });
 
-  it('with a dead container that the engine can’t remove is used all the same, and says so; one that runs keeps it away', async () => {
+  it('is used although the engine can’t remove an ended container, and reports that; a running container prevents its use', async () => {
     for (const [running, state] of [
       [false, 'ready'],
       [true, 'down'],
@@ -84,7 +84,7 @@ describe('a node of the fleet', () => {
     }
   });
 
-  it('that can’t be reconciled is not used', async () => {
+  it('is not used if it can’t be reconciled', async () => {
     const { fleet, driver, look, summary } = fakeFleet(['a']);
     driver('a').plant('stray', { [labels.role]: 'sandbox', [labels.deadline]: '1' });
     driver('a').remove = () => Promise.reject(new KatafleetError('engine.unreachable', 'gone again'));
@@ -93,7 +93,7 @@ describe('a node of the fleet', () => {
     await fleet.close();
   });
 
-  it('that takes calls and answers none holds up neither the others nor the end', async () => {
+  it('blocks neither other nodes nor the close if it takes calls and never answers', async () => {
     const { fleet, driver, summary } = fakeFleet(['a', 'stuck', 'b']);
     driver('stuck').faults = { hang: true };
     await fleet.open();
@@ -103,7 +103,7 @@ describe('a node of the fleet', () => {
     await fleet.close();
   });
 
-  it('that hangs later is suspect and down by its timeout', async () => {
+  it('becomes suspect and then down by its timeout if it hangs later', async () => {
     const { fleet, driver, look, summary } = fakeFleet(['a']);
     await look('a');
     driver('a').faults = { hang: true };
@@ -113,7 +113,7 @@ describe('a node of the fleet', () => {
   });
 
   for (const code of ['engine.too_old', 'engine.permission'] as const) {
-    it(`that says ${code} is unusable, and is asked again`, async () => {
+    it(`is unusable if its engine reports ${code}, and is asked again`, async () => {
       const { fleet, driver, look, summary } = fakeFleet(['a']);
       driver('a').faults = { probeError: new KatafleetError(code, 'Docker 1.6.2 says no') };
       assert.equal(await look('a'), 'unusable');
@@ -137,7 +137,7 @@ describe('a node of the fleet', () => {
     await fleet.close();
   });
 
-  it('that no driver serves is unusable, and says what each driver lacks', async () => {
+  it('is unusable if no driver can serve it, and tells what each driver lacks', async () => {
     const { fleet, look, summary } = fakeFleet(['a'], { settings: { a: { driver: 'swarm' } } });
     assert.equal(await look('a'), 'unusable');
     assert.match(summary('a').trouble?.message ?? '', /no driver serves fake:\/\/a: the configuration wants swarm: in no swarm/);
@@ -153,7 +153,7 @@ describe('a node of the fleet', () => {
     await fleet.close();
   });
 
-  it('that nobody knows is named with those that there are', () => {
+  it('if its name is unknown, the error lists the existing nodes', () => {
     const { fleet } = fakeFleet(['a', 'b']);
     assert.throws(
       () => fleet.node('c'),

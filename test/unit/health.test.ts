@@ -50,7 +50,7 @@ describe('health of a node', () => {
     assert.deepEqual(states(new Health(rules), '+-!'), ['ready', 'suspect', 'unusable']);
   });
 
-  it('whatever happens: no way from ready to down but by enough failures in a row, none back but by enough successes', () => {
+  it('goes from ready to down only after enough failures in a row, and back only after enough successes, whatever happens', () => {
     const look = fc.constantFrom('+', '+', '-');
     fc.assert(
       fc.property(

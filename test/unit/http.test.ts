@@ -256,7 +256,7 @@ describe('API: what is refused, and how', () => {
     await close();
   });
 
-  it('what there is not', async () => {
+  it('routes, runs and nodes that do not exist', async () => {
     const { ask, close } = await api(['a']);
     const nobody = '/v1/runs/00000000-0000-4000-8000-000000000000';
     const cases: [method: 'GET' | 'POST' | 'DELETE' | 'PUT', url: string, status: number, code: string][] = [

@@ -47,7 +47,7 @@ describe("what of katafleet goes into its own image's build context", () => {
     await assert.rejects(names({ project: ['absent'] }), /absent, which the image needs, is missing/);
   });
 
-  it('and the packages that it needs, nested and shared ones, without types and sources', async () => {
+  it('has the packages that it needs, nested and shared ones, without types and sources', async () => {
     put('package.json', manifest({ a: '1' }, { none: '1' }));
     put('node_modules/a/package.json', manifest({ b: '1', '@s/c': '1' }));
     put('node_modules/a/index.js');
@@ -163,7 +163,7 @@ describe('recipes', () => {
     );
   });
 
-  it('whose proof fails say what to do, where the recipe knows it', async () => {
+  it('report the recipe’s advice if a proof fails', async () => {
     const recipe = (await readRecipes()).get('katafleet');
     assert.ok(recipe);
     const linker = "node: /lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.38' not found (required by node)\n";
@@ -180,7 +180,7 @@ describe('recipes', () => {
     );
   });
 
-  it('that are not valid say where', () => {
+  it('report where they are not valid', () => {
     const base = 'description: x\nfrom: { debian: bookworm }\n';
     assert.throws(() => parseRecipe('description: [', 'x'), code('recipe.invalid'));
     assert.throws(() => parseRecipe(`${base}unknown: 1`, 'x'), /unknown/i);

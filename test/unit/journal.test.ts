@@ -127,7 +127,7 @@ describe('journal: a run', () => {
     assert.deepEqual(journal.counts(), { waiting: 0, running: 0, finished: 0, failed: 2, cancelled: 1 });
   });
 
-  it('what is not over comes back in the order in which it was accepted', () => {
+  it('returns unfinished runs in the order in which they were accepted', () => {
     for (const id of ['c', 'a', 'd', 'b']) accept(id, { at: 5 });
     journal.begin('a', 1, { node: 'n' }, 6);
     journal.cancel('d', 7);
@@ -198,7 +198,7 @@ describe('journal: what it keeps beside runs', () => {
     assert.deepEqual(await journal.prune({ resultsBefore: 0, eventsBefore: 3 }), { runs: 0, events: 2 });
   });
 
-  it('what people decided about nodes, and how maintenance went', () => {
+  it('keeps nodes’ cordons and drains, and the last maintenance of each job', () => {
     using journal = Journal.open(':memory:');
     journal.setNodeSetting('a', { cordoned: true, draining: true });
     journal.setNodeSetting('b', { cordoned: true, draining: false });
@@ -259,7 +259,7 @@ describe('journal: the file', () => {
     assert.notEqual(other.identity, identity);
   });
 
-  it('what was under way when katafleet ended waits again, and the attempt counts as lost', () => {
+  it('a run under way when katafleet ended waits again, and its attempt counts as lost', () => {
     const before = Journal.open(file);
     for (const id of ['r', 'done', 'w']) accept(before, id);
     for (const id of ['r', 'done']) before.begin(id, 1, { node: 'a' }, 1);
@@ -281,7 +281,7 @@ describe('journal: the file', () => {
     );
   });
 
-  it('of a newer katafleet is refused and left as it is', () => {
+  it('is refused and left unchanged if a newer katafleet wrote it', () => {
     Journal.open(file).close();
     const db = new Database(file);
     db.pragma('user_version = 99');
@@ -291,14 +291,14 @@ describe('journal: the file', () => {
     assert.equal(readFileSync(file).compare(bytes), 0, 'nothing was written to it');
   });
 
-  it('that is none is refused in words, and left as it is', () => {
+  it('is refused with a message and left unchanged if it is not a journal', () => {
     Journal.open(file).close();
     writeFileSync(file, 'what somebody wrote\n'.repeat(500));
     assert.throws(() => Journal.open(file), refuses('journal.broken'));
     assert.match(readFileSync(file, 'utf8'), /^what somebody wrote/);
   });
 
-  it('that can’t be made is refused in words', () => {
+  it('is refused with a message if it can’t be created', () => {
     writeFileSync(join(folder, 'state'), 'a file where a folder should be');
     assert.throws(() => Journal.open(file), refuses('journal.broken'));
     chmodSync(folder, 0o700);

@@ -71,7 +71,7 @@ describe('a large result', () => {
     assert.throws(() => [...gone], { code: 'run.unknown' });
   });
 
-  it('that an older release wrote in one value is read', async () => {
+  it('is read if an older release wrote it in one value', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'katafleet-journal-'));
     try {
       const db = new Database(join(folder, 'journal.db'));

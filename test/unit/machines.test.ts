@@ -62,7 +62,7 @@ describe('machines behind a node', () => {
     await fleet.close();
   });
 
-  it('that can’t be asked for are a trouble, told once, and the node serves on with what was known', async () => {
+  it('are a trouble, reported once, if the swarm does not answer; the node still serves with the last known ones', async () => {
     const { fleet, driver, look, summary, troubles } = await swarm();
     const { machines: members } = driver;
     driver.machines = () => Promise.reject(new KatafleetError('engine.failed', 'the swarm has no leader'));
@@ -213,7 +213,7 @@ describe('cordon, drain and uncordon of one machine', () => {
     assert.equal(fleet.cluster.node('swarm')?.booked, 0);
   });
 
-  it('of what there is not, or of a node that is one machine, says which there are', async () => {
+  it('fails for an unknown machine, or for a node without machines, and lists the known ones', async () => {
     const { fleet, driver } = await swarm();
     await assert.rejects(
       fleet.cordonMachine('swarm/h9', 'drain'),
@@ -242,7 +242,7 @@ describe('cordon, drain and uncordon of one machine', () => {
     assert.throws(() => machineOf([], 'swarm', 'h'), refuses('node.unknown', /no machine "h"/));
   });
 
-  it('none has no capacity', () => {
+  it('an empty list of machines has no capacity', () => {
     assert.deepEqual(capacityOf([]), { memory: 0, cpus: 0, largest: { memory: 0, cpus: 0 } });
   });
 });

@@ -15,7 +15,7 @@ describe('reaping', () => {
   const view = { now: 100_000, fleet: 'mine', inUse: new Set<string>(), journal: { identity: 'J', epoch: 5 }, gone: () => false };
   const why = (own: Record<string, string>, more: object = {}) => reapReason({ id: 'x', running: true, labels: own }, { ...view, ...more });
 
-  it('what an earlier katafleet of this journal made goes; what this one or another journal’s made stays', () => {
+  it('removes containers that an earlier katafleet of this journal made, and keeps those of this one or of another journal', () => {
     assert.match(why({ [labels.fleet]: 'J', [labels.epoch]: '4' }) ?? '', /before katafleet was started again/);
     assert.equal(why({ [labels.fleet]: 'J', [labels.epoch]: '5' }), undefined);
     assert.equal(why({ [labels.fleet]: 'J', [labels.epoch]: '6' }), undefined);
@@ -31,7 +31,7 @@ describe('reaping', () => {
     assert.equal(why({ [labels.deadline]: 'nonsense' }), undefined);
   });
 
-  it('what has ended goes a grace after it was first seen so, whoever made it; what runs, or comes anew, does not', async () => {
+  it('removes an ended container a grace time after it was first seen ended, and keeps running and new ones', async () => {
     const driver = new FakeDriver();
     driver.plant('ended', { [labels.role]: 'sandbox' }, false);
     driver.plant('runs', { [labels.role]: 'sandbox' });
@@ -57,7 +57,7 @@ describe('pruning', () => {
     assert.deepEqual(names([imageOf('1', ['debian:12']), imageOf('2', []), imageOf('3', ['katafleet/look-alike:latest'])]), []);
   });
 
-  it('of ours, what no run has asked for in so long goes, by any of its names', () => {
+  it('removes an image of ours that no run has asked for, by any of its names, for long enough', () => {
     const image = recipeImage('1', ['katafleet/gcc:latest', 'mirror/gcc:1']);
     const used = (name: string, at: number) => (asked: string) => (asked === name ? at : undefined);
     assert.deepEqual(names([image]), ['katafleet/gcc:latest', 'mirror/gcc:1']);
@@ -66,7 +66,7 @@ describe('pruning', () => {
     assert.deepEqual(names([image], { lastUsed: used('gcc:latest', 69 * day) }), ['katafleet/gcc:latest', 'mirror/gcc:1']);
   });
 
-  it('nothing goes for want of a use that nobody could have seen, nor when pruning is off, nor what is to be kept', () => {
+  it('keeps images if uses are not remembered for long enough, if pruning is off, or if their names are to be kept', () => {
     const image = recipeImage('1', ['katafleet/gcc:latest']);
     assert.deepEqual(names([image], { since: 80 * day }), []);
     assert.deepEqual(names([image], { afterMs: undefined }), []);
@@ -149,7 +149,7 @@ describe('maintenance', () => {
     await assert.rejects(maintenance.run('nope'), /no job nope/);
   });
 
-  it('what an earlier process did not finish is remembered as failed', () => {
+  it('records a job that an earlier process did not finish as failed', () => {
     const { port, kept } = memory();
     port.maintenanceStarted('reap', 1);
     const maintenance = new Maintenance([job(() => Promise.resolve(''))], port, unexpected);

@@ -283,7 +283,7 @@ describe('a machine on which a sandbox broke off under its run', () => {
     assert.equal(books.booked, 0);
   });
 
-  it('that ended when its run was over is none', async () => {
+  it('does not count as broken if the sandbox ended after its run', async () => {
     const { driver, node, books } = testNode();
     const create = driver.create.bind(driver);
     const machines = ['a', 'a', 'b'];

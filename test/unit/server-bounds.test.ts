@@ -122,7 +122,7 @@ describe('what runs hold', () => {
     await close();
   });
 
-  it('and results beyond the journal’s bytes go, the oldest first, never the one that came', () => {
+  it('drops the oldest results beyond the journal’s size limit, never the newest one', () => {
     using journal = Journal.open(':memory:', { keepBytes: 250_000 });
     const request = { image: 'i', files: [], steps: [{ argv: ['x'] }] };
     const large = result({ files: [{ change: 'created', path: 'f', mode: 0o644, mtimeNs: 0n, content: Buffer.alloc(100_000) }] });

@@ -66,7 +66,7 @@ describe('runs that are written down', () => {
     await close();
   });
 
-  it('what is refused is not written down', async () => {
+  it('a refused run is not recorded', async () => {
     const { service, driver, journal, close } = await fakeService(['a'], { ...one, limits: { runs: 1, bytes: MiB, perTenant: 1 } });
     await assert.rejects(service.accept(runOf(['x'], { image: 'nope' }), placed(), 'k'), refuses('image.unknown'));
     await service.accept(runOf(['hold']), placed());
@@ -116,7 +116,7 @@ describe('katafleet is killed and started again', () => {
   });
   afterEach(() => rmSync(folder, { recursive: true }));
 
-  it('what was accepted finishes, what had finished does not run again, and a key leads to the same run', async () => {
+  it('accepted runs finish, finished runs do not run again, and a key returns the same run', async () => {
     const before = await fakeService(['a'], { ...one, file });
     const done = (await before.service.accept(runOf(['echo', 'done']), placed(), 'k0')).id;
     await before.service.wait(done, long);

@@ -85,7 +85,7 @@ describe('a body that comes slowly', () => {
     assert.match(await slow.answer, /^HTTP\/1\.1 408 /);
   });
 
-  it('but steadily is read whole', async () => {
+  it('is read whole if it comes steadily', async () => {
     const steady = await begun('content-length: 90000');
     for (let second = 0; second < 89; second += 1) {
       await sent(steady, 'x'.repeat(1_000));
@@ -115,7 +115,7 @@ describe('a body that comes slowly', () => {
     assert.equal(await post(), 400);
   });
 
-  it('that is injected and refused for its size leaves no timer either', async () => {
+  it('leaves no timer if it is injected and refused for its size', async () => {
     const headers = { host: '127.0.0.1', 'content-type': 'application/json', 'transfer-encoding': 'chunked' };
     const { statusCode } = await app.inject({ method: 'POST', url: '/v1/explain', headers, payload: `"${'x'.repeat(2 * most)}"` });
     assert.equal(statusCode, 413);

@@ -8,7 +8,7 @@ import { adaptedAccounts, namesAll } from '../../src/drivers/docker/names.ts';
 import { type HeldUid, longestLifeMs, UidBook } from '../../src/fleet/node/uids.ts';
 
 describe('uids of sandboxes', () => {
-  it('of the default range are within what a remapped engine has, and nobody else’s', () => {
+  it('of the default range are within a remapped engine’s range, and no system user has them', () => {
     const last = defaultUids.first + defaultUids.count - 1;
     assert.ok(defaultUids.first > 10_000 && last < 60_001, 'people, systemd, nobody');
     assert.ok(!holdsUids(defaultUids, { first: 41_966, count: 1 }), 'cyber-dojo’s images');
@@ -72,7 +72,7 @@ describe('uids of sandboxes', () => {
     assert.equal(book.take('a').uid, one.uid);
   });
 
-  it('of a node that nobody hears of any more are given out again when no sandbox there can live, and not taken away by it then', () => {
+  it('of a lost node are given out again when its sandboxes must have ended, and the node’s return does not free them', () => {
     let now = 0;
     const book = new UidBook({ first: 7, count: 2 }, () => now);
     const lost = book.take('a');
@@ -88,7 +88,7 @@ describe('uids of sandboxes', () => {
     assert.equal(book.take('a').uid, other.uid, 'the new one still has its own');
   });
 
-  it('of machines that have gone take no room for ever', () => {
+  it('of removed machines are forgotten', () => {
     let now = 0;
     const book = new UidBook({ first: 7, count: 2 }, () => now);
     const kept = book.take('kept');

@@ -50,7 +50,7 @@ describe('what a program may write into a person’s folder', () => {
     assert.deepEqual(readdirSync(folder), []);
   });
 
-  it('no program’s command runs at the next git status, in the folder or in one below it', async () => {
+  it('nothing that makes the next git status run a command, in the folder or below it', async () => {
     const env = { ...gitEnvironment() };
     execFileSync('git', ['init', '-q', folder], { env });
     const config = `[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tworktree = ..\n\tfsmonitor = "touch ${folder}/RAN; false"\n`;
@@ -79,7 +79,7 @@ describe('what a program may write into a person’s folder', () => {
     assert.equal(readFileSync(join(folder, 'sub/config'), 'utf8'), config, 'what is no repository is written');
   });
 
-  it('no dotfile unless they are allowed, and what is left is told', async () => {
+  it('no dotfile unless dotfiles are allowed, and reports the files that it left out', async () => {
     const names = [
       '.bashrc',
       '.envrc',
@@ -107,7 +107,7 @@ describe('what a program may write into a person’s folder', () => {
     assert.equal(whyWithheld('a/head', Buffer.from(`${'0123456789'.repeat(4)}\n`)), 'git');
   });
 
-  it('nothing whose name begins with a dot gets through, whatever it is', () => {
+  it('nothing with a name that begins with a dot', () => {
     const part = fc.stringMatching(/^[^/\\\0]{1,8}$/);
     fc.assert(
       fc.property(fc.array(part, { maxLength: 3 }), part, fc.array(part, { maxLength: 3 }), (before, name, after) =>

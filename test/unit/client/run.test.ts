@@ -139,7 +139,7 @@ describe('Client.wait', () => {
 describe('the answer of a server', () => {
   const failing = (answer: unknown) => clientOf(() => answer).nodes();
 
-  it('that is an error is thrown with its code, hint and time for the next try', async () => {
+  it('if it is an error, is thrown with its code, hint and time to try again', async () => {
     const error = { code: 'server.busy', message: 'busy', fault: 'system', retry: true, hint: 'later', retryAfterMs: 1_000 };
     await assert.rejects(failing(Response.json({ error }, { status: 503 })), (thrown: KatafleetError) => {
       const { code, message, hint, retryAfterMs, retry } = thrown;
@@ -151,17 +151,17 @@ describe('the answer of a server', () => {
     });
   });
 
-  it('that has a code of a later release is thrown as internal, with its message', async () => {
+  it('with an unknown code of a later release is thrown as internal, with its message', async () => {
     const error = { code: 'moon.full', message: 'the moon is full' };
     await assert.rejects(failing(Response.json({ error }, { status: 500 })), { code: 'internal', message: 'the moon is full' });
   });
 
-  it('that comes from another program is server.unreachable', async () => {
+  it('of another program is server.unreachable', async () => {
     for (const status of [200, 404]) await assert.rejects(failing(new Response('<html>', { status })), hasCode('server.unreachable'));
     await assert.rejects(failing(Response.json({ nodes: [{ name: 7 }] })), /nodes\.0\.name/);
   });
 
-  it('that does not come is server.unreachable, with the reason', async () => {
+  it('if it is missing, is server.unreachable, with the reason', async () => {
     const client = new Client('http://127.0.0.1:1');
     await assert.rejects(
       client.images(),

@@ -114,7 +114,7 @@ describe('stacks/swarm.yaml', () => {
     );
   });
 
-  it('another config, image or variable makes another deployment of it, the same ones the same', () => {
+  it('is another deployment with another config, image or variable, and the same one with the same', () => {
     const ids = (config: string) => ({
       networks: new Map([
         ['default', 'n1'],
@@ -157,7 +157,7 @@ describe('stacks/swarm.yaml', () => {
     );
   });
 
-  it('whatever the Docker command would act on and we would not is an error', () => {
+  it('is refused with a field that Docker’s command would obey and katafleet would not', () => {
     const faults: [string, string, RegExp][] = [
       ['    init: true\n', '    init: true\n    privileged: true\n', /services\.katafleet: .*privileged/],
       ['      replicas: 1\n', '      replicas: 1\n      max_replicas: 2\n', /services\.katafleet\.deploy: .*max_replicas/],

@@ -57,7 +57,7 @@ describe('what becomes of a task is told in words', () => {
     });
   }
 
-  it('and so whether it is under way, or has failed', () => {
+  it('tells a task under way from a failed one', () => {
     assert.deepEqual(
       ['new', 'running', 'complete', 'shutdown'].map((state) => isUnderWay(task(state).Status.State)),
       [true, true, false, false],

@@ -78,7 +78,7 @@ describe('katas that travel', () => {
       }
     });
 
-    it('of one avatar only', async () => {
+    it('has only one avatar if only one is asked for', async () => {
       const bundle = join(work, 'lion.bundle');
       await store.katas.export(id, bundle, 'lion');
       const { stdout } = await plainGit('bundle', 'list-heads', bundle);
@@ -114,7 +114,7 @@ describe('katas that travel', () => {
     const input = (repository: string, text: string | Buffer, ...args: string[]) =>
       new Git().run(repository, args, { input: Buffer.from(text) }).then((output) => output.toString().trim());
 
-    it('that is none, or cut short, is refused', async () => {
+    it('is refused if it is not a bundle or is cut short', async () => {
       const bundle = join(work, 'kata.bundle');
       await writeFile(bundle, 'no bundle');
       await refused(bundle, /list-heads|bundle/);
@@ -141,7 +141,7 @@ describe('katas that travel', () => {
       }
     });
 
-    it('with branches that are no avatars’, without a start-point, or not of a kata is refused', async () => {
+    it('is refused with a branch that is not an avatar’s, without a start-point, or if it is not of a kata', async () => {
       await refused(
         await bundleOf(async (repository, start) => {
           await git(repository, 'update-ref', 'refs/heads/A/b', start);
@@ -178,7 +178,7 @@ describe('katas that travel', () => {
       );
     });
 
-    it('that unfolds to gigabytes is refused', async function () {
+    it('is refused if it unpacks to gigabytes', async function () {
       this.timeout(120_000);
       const bundle = await bundleOf(async (repository, start) => {
         await importCommits(
@@ -255,7 +255,7 @@ describe('katas that travel', () => {
       assert.deepEqual(troubles, []);
     });
 
-    it('nothing can be pushed, and what is not there is not found', async () => {
+    it('refuse a push, and answer not found for a missing repository', async () => {
       const clone = join(work, 'clone');
       await plainGit('clone', '--quiet', `${url}/lion.git`, clone);
       await assert.rejects(plainGit('-C', clone, 'push', 'origin', 'HEAD:refs/heads/evil'), /403/);

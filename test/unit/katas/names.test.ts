@@ -86,7 +86,7 @@ describe('globs', () => {
     assert.throws(() => compileGlob('[z-a]'), Error);
   });
 
-  it('without anything special fit themselves and no other', () => {
+  it('without special characters match only themselves', () => {
     const plain = fc
       .string({ minLength: 1, maxLength: 8 })
       .filter((text) => /^[^*?[\]{}\\/]+$/.test(text) && text !== '.' && text !== '..');
@@ -109,7 +109,7 @@ describe('rules', () => {
     ]);
   });
 
-  it('that are not valid say where', () => {
+  it('report where they are not valid', () => {
     assert.throws(
       () => parseRules('rules: [{ hide: "a**" }]', 'kata.yaml'),
       (error) => code('kata.invalid')(error) && /rules\.0/.test(String(error)),
@@ -120,7 +120,7 @@ describe('rules', () => {
     assert.deepEqual(parseRules('', 'kata.yaml'), { rules: [], otherwise: 'show' });
   });
 
-  it('what a person handed in stays shown, but a change that is ignored is not taken', () => {
+  it('keep a submitted file shown, and drop an ignored change of it', () => {
     const { sandbox } = submit(noFiles, [file('mine.o', '1'), file('kept', '1')]);
     const fate = fateOf(Rules.parse({ rules: [{ hide: '*.o' }, { ignore: 'kept' }] }));
     const applied = apply(sandbox, { ...noChanges(), files: [{ ...created('mine.o', '2'), change: 'changed' }], deleted: ['kept'] }, fate);

@@ -19,7 +19,7 @@ describe('start-points', () => {
   });
   afterEach(() => rm(folder, { recursive: true }));
 
-  it('that come with katafleet are whole, and their images have recipes', async () => {
+  it('are complete in katafleet’s own recipes, and their images have recipes', async () => {
     const recipes = await readRecipes();
     for (const name of await readdir(own)) {
       const { manifest, files } = await readStartPoint(join(own, name));
@@ -43,7 +43,7 @@ describe('start-points', () => {
     );
   });
 
-  it('that are not valid say why', async () => {
+  it('report why they are not valid', async () => {
     await rm(join(folder, 'hiker.c'));
     await assert.rejects(readStartPoint(folder), invalid(/names "hiker\.c"/));
     await symlink('/etc/passwd', join(folder, 'hiker.c'));

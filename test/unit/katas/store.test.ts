@@ -92,7 +92,7 @@ describe('katas', () => {
     );
   });
 
-  it('without files the avatar’s own are tested, as they are', async () => {
+  it('a test without files uses the avatar’s own files', async () => {
     const { katas, requests } = store;
     const { id } = await katas.create(startPoint());
     await (

@@ -49,7 +49,7 @@ describe('rsync: sources', () => {
     });
   }
 
-  it('no link that comes and goes is ever followed', async () => {
+  it('follows no symbolic link, even one that appears and disappears', async () => {
     const [real, spare] = [join(root, 'katas/one'), join(root, 'katas/spare')];
     await mkdir(join(root, 'other/sandbox'));
     const outside = await stat(join(root, 'other/sandbox'));
@@ -104,5 +104,6 @@ describe('rsync: sources', () => {
     await assert.rejects(openSource('katas/one', ['katas']), { code: 'rsync.source' });
   });
 
-  it('without roots nothing is', () => assert.rejects(open('katas/one', []), { code: 'rsync.source', message: /rsync\.roots/ }));
+  it('allows no source if no root is configured', () =>
+    assert.rejects(open('katas/one', []), { code: 'rsync.source', message: /rsync\.roots/ }));
 });

@@ -35,7 +35,7 @@ describe('sandbox state', () => {
     assert.deepEqual([delta.remove, delta.files], [['old.c'], []]);
   });
 
-  it('what a tool made and the caller gave back is the caller’s, and goes when he leaves it out', () => {
+  it('a tool’s file that the caller sends back becomes the caller’s, and is removed when the caller leaves it out', () => {
     const state = after([file('a')], { files: [back('received')] });
     const both = [file('a'), file('received')];
     const same = state.delta(both, []);
@@ -69,7 +69,7 @@ describe('sandbox state', () => {
     assert.deepEqual(delta.remove.toSorted(), ['asked/x', 'empty', 'odd/x', 'tool/x']);
   });
 
-  it('whatever happened before, the folder ends up with what is wanted and what tools made elsewhere', () => {
+  it('the folder always ends up with the sent files and the tools’ other files', () => {
     const name = fc.constantFrom('a', 'b', 'a/b', 'a/c', 'a/b/c', 'b/a', 'c');
     const set = fc
       .uniqueArray(name, { maxLength: 4 })

@@ -80,7 +80,7 @@ describe('scheduler: fairness', () => {
     assert.ok(unlucky >= 9 && unlucky <= 11, `${unlucky} of 20`);
   });
 
-  it('what a tenant had while nobody waited is not held against it', () => {
+  it('does not count runs that a tenant had while the queue was empty', () => {
     const queue = new FairQueue<undefined>(wide);
     for (let count = 0; count < 500; count += 1) {
       queue.admit(waiting({ tenant: 'early' }));

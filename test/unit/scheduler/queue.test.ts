@@ -93,7 +93,7 @@ describe('scheduler: queue', () => {
     );
   });
 
-  it('what a tenant asked for first is served first, and what was lost comes back before its like', () => {
+  it('serves a tenant’s runs in order, and puts a lost run before others of its shape', () => {
     const queue = new FairQueue<undefined>(wide);
     const runs = Array.from({ length: 5 }, (_, index) => waiting({ since: index }));
     for (const run of runs) queue.admit(run);

@@ -82,7 +82,7 @@ describe('scheduler: queue and fleet together', () => {
     assert.equal(parts.cluster.holds, 0);
   });
 
-  it('nor are big runs of several tenants, though only one node may be held', () => {
+  it('big runs of several tenants are not starved, although only one node may be held', () => {
     const parts = setUp(4);
     const big = Array.from({ length: 3 }, (_, index) => parts.submit(4096, { tenant: `big-${index}` }));
     const placed = underLoad(parts, big, 60_000);
@@ -90,7 +90,7 @@ describe('scheduler: queue and fleet together', () => {
     assert.equal(parts.cluster.holds, 0);
   });
 
-  it('what was saved for a run serves its like when another of them is next', () => {
+  it('memory saved for a run serves another run of the same shape if that one is next', () => {
     const { cluster, scheduler, submit } = setUp(1);
     const filler = submit(3072, { tenant: 'filler' });
     assert.equal(scheduler.next(0)?.entry.id, filler);

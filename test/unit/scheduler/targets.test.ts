@@ -25,7 +25,7 @@ describe('scheduler: pool targets', () => {
     );
   });
 
-  it('of the fleet are shared out whole and evenly, over nodes that can', () => {
+  it('of the whole fleet are distributed completely and evenly over nodes that can take them', () => {
     const node = fc.record({ free: fc.constantFrom(-5, 0, 1, 2, 3), hasImage: fc.boolean(), ready: fc.boolean() });
     fc.assert(
       fc.property(fc.nat(50), fc.array(node, { maxLength: 12 }), (total, described) => {

@@ -130,7 +130,7 @@ describe('the words for ssh', () => {
     for (const bad of ['ssh://-oProxyCommand=x', 'tcp://node', 'ssh://', 'node']) assert.throws(() => sshTarget(bad), KatafleetError, bad);
   });
 
-  it('as another user ssh is called by sudo, which must not ask', () => {
+  it('ssh as another user is called by sudo, which must not ask for a password', () => {
     assert.deepEqual(sshCommand({ as: 'test-runner' }), ['sudo', '-n', '-u', 'test-runner', '--', 'ssh']);
     assert.deepEqual(sshCommand({}), ['ssh']);
   });

@@ -32,7 +32,7 @@ describe('the address that tasks dial, where none is configured', () => {
     assert.equal(await ownAddress(new Managers([engine(closed), engine(open)])), '127.0.0.1');
   });
 
-  it('of one that is reached by ssh it can’t be told: the configuration has to', async () => {
+  it('must be configured if the manager is reached by ssh', async () => {
     await assert.rejects(
       ownAddress(new Managers([engine('ssh://u@h')])),
       (error) => error instanceof KatafleetError && error.code === 'config.invalid' && /swarm\.advertise/.test(error.message),

@@ -142,13 +142,13 @@ describe('the driver of a swarm', () => {
       assert.deepEqual(await ended, { exitCode: 137, oomKilled: false, silent: false });
     });
 
-    it('and knows none of one that it has forgotten', async () => {
+    it('and gets no exit code of a task that the swarm has forgotten', async () => {
       const { sandbox, dialer } = await served();
       dialer.socket.end();
       assert.deepEqual(await sandbox.ended(), { exitCode: undefined, oomKilled: false, silent: false });
     });
 
-    it('no longer than anybody waits', async () => {
+    it('until its caller aborts', async () => {
       const { sandbox, dialer, made } = await served();
       swarm.tasks[made.Spec.Name] = [task('t1', 'running', 0)];
       const enough = new AbortController();
@@ -159,7 +159,7 @@ describe('the driver of a swarm', () => {
       await assert.rejects(ended, /enough|aborted/);
     });
 
-    it('but not of one that we have let go: it may be on a node that is lost', async () => {
+    it('but not if katafleet closed the connection, because the node may be lost', async () => {
       const { sandbox } = await served();
       sandbox.stream.destroy();
       assert.deepEqual(await sandbox.ended(), { exitCode: undefined, oomKilled: false, silent: false });
@@ -228,7 +228,7 @@ describe('the driver of a swarm', () => {
       await soon('one more', () => assert.equal(replicas(made), 6));
     });
 
-    it('with another key, leaves what is there and says so', async () => {
+    it('with another key, leaves the existing services and reports them', async () => {
       const enough = new AbortController();
       const waiting = (await driver()).create(spec('a'), enough.signal).catch(() => undefined); // nobody dials
       await service();

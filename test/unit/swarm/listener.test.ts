@@ -273,7 +273,7 @@ describe('swarm: the listener', () => {
   });
 
   describe('a crowd', () => {
-    it('of a thousand that say nothing does not keep a task out', async () => {
+    it('of a thousand silent connections does not keep a task out', async () => {
       const listener = await listen({ pulse: pulse() }); // they need not be quick enough for a handshake
       for (let more = 0; more < 1_000; more += 1) await dial();
       await until(() => listener.counts.pending === 1_000);
@@ -388,7 +388,7 @@ describe('swarm: the listener', () => {
       assert.equal(listener.counts.connected, 0);
     });
 
-    it('of our speech leaves the peer its last words', async () => {
+    it('of our side still reads the peer’s last frames', async () => {
       await listen();
       const { dialer, dialled } = await proven();
       const conversation = new Conversation(dialled.stream);
@@ -401,7 +401,7 @@ describe('swarm: the listener', () => {
       assert.equal(await dialled.closed, 'ended');
     });
 
-    it('of the listener is the end of everything', async () => {
+    it('of the listener ends all its connections', async () => {
       const time = pulse();
       const listener = await listen({ pulse: time });
       const { dialer, dialled } = await proven();

@@ -45,7 +45,7 @@ describe('the managers of a swarm', () => {
   });
 
   for (const [code, fault] of Object.entries(words)) {
-    it(`another is asked where one says ${code}, from then on, and the first again when that one fails`, async () => {
+    it(`asks another manager from then on if one reports ${code}, and the first one again if that one fails`, async () => {
       const managers = new Managers([engines[0], engines[1]]);
       swarms[0].before = () => [...fault];
       await list(managers);
@@ -103,7 +103,7 @@ describe('the managers of a swarm', () => {
     assert.equal(await ping(new AbortController().signal), engines[1]);
   });
 
-  it('what no other can do better is asked of none', async () => {
+  it('asks no other manager if the error would be the same', async () => {
     swarms[0].before = () => [400, 'invalid reference format'];
     await assert.rejects(list(new Managers(engines)), is('engine.failed'));
     assert.deepEqual(asked(), [1, 0, 0]);

@@ -116,7 +116,7 @@ describe('the pool of one service', () => {
       assert.deepEqual(numbers(), [1, 5]);
     });
 
-    it('of no more than can start at once, and of more as they come', async () => {
+    it('to start no more tasks than can start at once, and more when those have dialled in', async () => {
       starting = 3;
       const one = pool();
       const became = wait(one, 'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h');
@@ -128,7 +128,7 @@ describe('the pool of one service', () => {
       assert.deepEqual(became, { a: 't1', b: 't2' });
     });
 
-    it('nothing while the load is steady, but that it is still wanted', async () => {
+    it('nothing while the load is steady, except to renew its share', async () => {
       const one = pool();
       wait(one, 'a', 'b');
       await pass(clock, 1);
@@ -145,7 +145,7 @@ describe('the pool of one service', () => {
       assert.deepEqual(numbers(), [2, 2]);
     });
 
-    it('that less is wanted when it has been so for a while, and none when nobody has come for long', async () => {
+    it('a lower number after a while of lower load, and 0 after a long time without requests', async () => {
       const one = pool();
       wait(one, 'a', 'b');
       await pass(clock, 1);
@@ -164,7 +164,7 @@ describe('the pool of one service', () => {
       assert.deepEqual([numbers().at(-1), one.idle], [0, true]);
     });
 
-    it('with pauses while it does not answer, who waits waits on, and nobody is forgotten', async () => {
+    it('its number again, with pauses, while the swarm does not answer, and keeps all requests waiting', async () => {
       const one = pool();
       answer = () => Promise.reject(new KatafleetError('engine.unreachable', 'gone'));
       const became = wait(one, 'a');
@@ -181,7 +181,7 @@ describe('the pool of one service', () => {
       assert.deepEqual(became, { a: 't' });
     });
 
-    it('what it did not take for certain is told again, even where it is wanted no more', async () => {
+    it('its number again after a call without an answer, even if it is no longer wanted', async () => {
       const one = pool();
       wait(one, 'a');
       await pass(clock, second);
@@ -197,7 +197,7 @@ describe('the pool of one service', () => {
     });
 
     for (const code of ['engine.failed', 'swarm.no_manager', 'swarm.locked', 'supervisor.missing'] as const) {
-      it(`who waits is told at once that it refuses: ${code}`, async () => {
+      it(`its number, and refuses waiting requests at once if the swarm answers ${code}`, async () => {
         const one = pool();
         answer = () => Promise.reject(new KatafleetError(code, 'no'));
         const became = wait(one, 'a', 'b');
@@ -238,7 +238,7 @@ describe('the pool of one service', () => {
       assert.deepEqual([one.spares.size, one.handedOut.size, one.wanted], [1, 3, 3]);
     });
 
-    it('what waits already, at once, with the name and the labels that were asked for', async () => {
+    it('a spare task at once, with the requested name and labels', async () => {
       const one = pool();
       one.take(fakeTask('t1', 'n7').dialled);
       const sandbox = await one.create({ ...spec('mine'), labels: { a: 'b' } });
@@ -250,7 +250,7 @@ describe('the pool of one service', () => {
       assert.equal(one.spares.size, 0);
     });
 
-    it('nothing that has gone', async () => {
+    it('no task whose connection has ended', async () => {
       const one = pool();
       const task = fakeTask('t1');
       one.take(task.dialled);
@@ -261,7 +261,7 @@ describe('the pool of one service', () => {
       assert.deepEqual(became, {});
     });
 
-    it('nothing of a former shape in the very moment of the change', async () => {
+    it('no task of a former shape from the moment of the change', async () => {
       const one = pool();
       const { dialled } = fakeTask('t1');
       one.take(dialled);
@@ -281,7 +281,7 @@ describe('the pool of one service', () => {
       assert.deepEqual(became, { a: 't2' });
     });
 
-    it('what waits while only its secret is to be another, until the swarm has been told', async () => {
+    it('spare tasks with the former secret until the swarm has set the new one', async () => {
       let tell: () => void = () => assert.fail('nothing is told');
       const one = pool();
       wait(one, 'a', 'b');
@@ -446,7 +446,7 @@ describe('the pool of one service', () => {
       assert.deepEqual([lacked, reports.length, one.troubles], [['n3'], 1, []]);
     });
 
-    it('and when nodes are tried again: whoever lacks the image still is found out without anybody’s waiting', async () => {
+    it('finds nodes that still lack the image when they are tried again, even without a waiting request', async () => {
       const one = pool({ replicas: 2, hash: shapeHash(shape) });
       one.reshape(shape);
       one.exclude(['n3']);
@@ -497,7 +497,7 @@ describe('the pool of one service', () => {
   });
 
   describe('does not have the swarm make for ever', () => {
-    it('what ends as soon as it has dialled in', async () => {
+    it('tasks that end as soon as they have dialled in', async () => {
       const one = pool({ replicas: 3, hash: shapeHash(shape) });
       const failing = async (count: number) => {
         for (let at = 0; at < count; at += 1) {
@@ -523,7 +523,7 @@ describe('the pool of one service', () => {
       assert.equal(numbers().at(-1), 1);
     });
 
-    it('but what the swarm ends for want of less is no sign of that, nor what has served in less than a second', async () => {
+    it('and does not count tasks that a scale-down ended or that have served, even in less than a second', async () => {
       const one = pool();
       wait(one, ...Array.from({ length: 12 }, (_, at) => `r${at}`));
       await pass(clock, 1);
@@ -540,7 +540,7 @@ describe('the pool of one service', () => {
       assert.deepEqual(troubles, []);
     });
 
-    it('what never dials in', async () => {
+    it('tasks that never dial in', async () => {
       const one = pool();
       const became = wait(one, 'a', 'b');
       await pass(clock, 33 * second);
@@ -601,7 +601,7 @@ describe('the pool of one service', () => {
       assert.equal(await one.retire(() => assert.fail('it is wanted')), false);
     });
 
-    it('and made again for who comes meanwhile, when that is over', async () => {
+    it('and made again for a request that comes during the removal', async () => {
       const one = pool({ replicas: 0, hash: shapeHash(shape) });
       let removed: () => void = () => assert.fail('it was not begun');
       const retired = one.retire(() => new Promise((resolve) => (removed = resolve)));

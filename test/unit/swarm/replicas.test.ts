@@ -15,27 +15,27 @@ const view = (more: Partial<ReplicaView>): ReplicaView => ({
 });
 
 describe('how many replicas a service has', () => {
-  it('as many as are wanted, at once', () => {
+  it('rises to the wanted number at once', () => {
     assert.equal(replicasFor(view({ wanted: 5, current: 2 }), rules), 5);
     assert.equal(replicasFor(view({ wanted: 1, current: 0 }), rules), 1);
   });
 
-  it('what was needed stays for a while, and no longer', () => {
+  it('keeps the highest number for a while only', () => {
     assert.equal(replicasFor(view({ wanted: 2, current: 5, fullAt: 1_000_000 - 59_999 }), rules), 5);
     assert.equal(replicasFor(view({ wanted: 2, current: 5, fullAt: 1_000_000 - 60_000 }), rules), 2);
   });
 
-  it('none when nobody has used it for long', () => {
+  it('falls to 0 if the service is unused for long', () => {
     assert.equal(replicasFor(view({ current: 5, fullAt: 0, usedAt: 1_000_000 - 599_999 }), rules), 5);
     assert.equal(replicasFor(view({ current: 5, fullAt: 0, usedAt: 1_000_000 - 600_000 }), rules), 0);
   });
 
-  it('no more than wanted where the swarm lacks room', () => {
+  it('is not above the wanted number if the swarm lacks room', () => {
     assert.equal(replicasFor(view({ wanted: 1, current: 5, pressed: true }), rules), 1);
     assert.equal(replicasFor(view({ wanted: 0, current: 5, pressed: true }), rules), 0);
   });
 
-  it('no more at once than can start; more when those have come, and no fewer than there were', () => {
+  it('rises by no more than can start at once, further when those have dialled in, and does not fall meanwhile', () => {
     const few = { ...rules, starting: 24 };
     assert.equal(replicasFor(view({ wanted: 200, waiting: 200 }), few), 24);
     assert.equal(replicasFor(view({ wanted: 200, waiting: 190, current: 24 }), few), 34);
@@ -79,13 +79,13 @@ describe('what several katafleets want of a service', () => {
     assert.deepEqual([less.replicas, less.labels['katafleet.want.a']], [3, `1@${now + 2}`]);
   });
 
-  it('nothing is left of one that wants none, or has not said so for long', () => {
+  it('drops the share of a katafleet that wants none or has not renewed it for long', () => {
     const { labels } = mergeWants(mergeWants({}, 'a', 3, now).labels, 'b', 2, now);
     assert.deepEqual(mergeWants(labels, 'a', 0, now + 1), { labels: { 'katafleet.want.b': `2@${now}` }, replicas: 2 });
     assert.deepEqual(mergeWants(labels, 'a', 1, now + wantLastsMs).replicas, 1);
   });
 
-  it('what makes no sense counts for nothing', () => {
+  it('ignores entries that make no sense', () => {
     const garbage = Object.fromEntries(
       ['', 'x', '3', '-4@1', '1e9', `2.5@${now}`, `NaN@${now}`, `0@${now}`, `1e3@${now}`, ` 3@${now}`, `3@${now}@`, `9999999@${now}`].map(
         (value, at) => [`katafleet.want.g${at}`, value],
@@ -94,7 +94,7 @@ describe('what several katafleets want of a service', () => {
     assert.deepEqual(mergeWants(garbage, 'a', 2, now), { labels: { 'katafleet.want.a': `2@${now}` }, replicas: 2 });
   });
 
-  it('what was said long ahead of our clock counts for no longer than what was said long ago', () => {
+  it('ignores entries whose time is far in the future', () => {
     for (const at of [now + wantLastsMs, Number.MAX_SAFE_INTEGER]) {
       assert.equal(mergeWants({ 'katafleet.want.b': `7@${at}` }, 'a', 1, now).replicas, 1);
     }

@@ -199,7 +199,7 @@ describe('the services of a deployment, in a swarm', () => {
     assert.deepEqual([swarm.names('configs'), swarm.names('networks')], [[], []]);
   });
 
-  it('of processes that end share nothing with another’s', async () => {
+  it('of ephemeral processes share no objects with those of others', async () => {
     const one = services({ ephemeral: { x: 'y' } });
     const other = services({ ephemeral: { x: 'z' }, keys: SwarmKeys.ephemeral() });
     await one.apply(wanted({ name: 'one' }));

@@ -14,7 +14,7 @@ const report = (tasks: Task[], connected: string[] = [], since = Date.parse(at) 
   taskReport(tasks, { connected: new Set(connected), since, nameOf: (node) => `name of ${node}` });
 
 describe('why tasks do not come, by the swarm’s own words', () => {
-  it('nothing of those that have dialled in, or have served', () => {
+  it('is nothing for tasks that have dialled in or have served', () => {
     assert.deepEqual(report([task('a', 'running'), task('b', 'complete', { desired: 'shutdown' })], ['a']), {
       words: [],
       insufficient: false,
@@ -50,7 +50,7 @@ describe('why tasks do not come, by the swarm’s own words', () => {
     ]);
   });
 
-  it('what failed long ago says nothing about now', () => {
+  it('ignores failures of long ago', () => {
     const old = task('a', 'failed', { err: 'x', at: '2020-01-01T00:00:00Z' });
     assert.deepEqual(report([old]).words, []);
   });
