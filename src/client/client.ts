@@ -212,12 +212,12 @@ const Verdicts = z.object({ nodes: z.array(NodeVerdict) });
 const ExplainedRun = z.object({ ...RecordJson.shape, nodes: Verdicts.shape.nodes.optional() });
 const Maintained = z.object({ detail: z.string() });
 
-/** What a header can carry: a program that trims its spaces or cannot send it would make another run of it, or none. */
+/** A key that a header can carry. A program that trims its spaces, or can't send it, would start another run or none. */
 const isKey = /^(?! )[\x20-\x7e\xa0-\xff]{1,255}(?<! )$/;
 
 const pathOf = (id: string) => `/v1/runs/${encodeURIComponent(id)}`;
 
-/** Hands over all that was printed, as if it came now. */
+/** Calls `onOutput` with all printed output at once. */
 async function replay(result: RunResult, onOutput: NonNullable<RunOptions['onOutput']>): Promise<void> {
   for (const [index, step] of result.steps.entries()) {
     for (const stream of ['stdout', 'stderr'] as const) {

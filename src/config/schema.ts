@@ -160,7 +160,7 @@ export const ConfigFile = z
             error: (issue) => `expected HOST:PORT such as 127.0.0.1:7420, got ${JSON.stringify(issue.input)}`,
           })
           .default(`127.0.0.1:${usual.ports.api}`),
-        /** Host names that clients use for the API, beside addresses, localhost and the host's own name. */
+        /** Host names that clients use for the API, in addition to addresses, localhost and the host's own name. */
         names: z.array(hostName).max(100).default([]),
         /** If absent, a share of the server's memory. */
         bodyLimit: size(KiB, GiB).optional(),

@@ -3,7 +3,7 @@ import type { StackKind } from './stack.ts';
 
 /** CPUs that katafleet may use, unless its nodes have fewer or KATAFLEET_CPUS is set. */
 const most = 2;
-/** The stack's constraint beside the role, unless KATAFLEET_CONSTRAINT is set. */
+/** The stack's constraint in addition to the role, unless KATAFLEET_CONSTRAINT is set. */
 const usualConstraint = 'node.platform.os == linux';
 
 /** The fields of a swarm's node that are read: its names and its CPUs. */

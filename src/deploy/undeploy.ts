@@ -81,7 +81,7 @@ export async function undeploy(options: UndeployOptions): Promise<Part[]> {
   }
 }
 
-/** Whether a stack has any object beside its state. */
+/** Whether a stack has any object except its state. */
 export async function isDeployed(docker: Dockerode, name: string, manager: boolean): Promise<boolean> {
   return (await partsOf(docker, name, manager)).some(({ kind }) => kind !== 'volume');
 }

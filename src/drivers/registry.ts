@@ -49,20 +49,20 @@ interface Verdict {
 export interface DriverEntry {
   readonly kind: DriverKind;
   readonly abilities: DriverAbilities;
-  /** Whether it can serve an endpoint, by what was found there. Pure. */
+  /** Decides from the probe's findings whether it can serve an endpoint. Pure. */
   fits(endpoint: string, reached: Reached): Verdict;
-  /** Makes the driver, when it is chosen. @throws what keeps it from being made */
+  /** Makes the chosen driver. @throws the reason if it can't be made */
   connect(parts: EndpointParts): Driver;
   /**
-   * Checks an endpoint step by step, for `katafleet doctor`; undefined where it has nothing to say of such an endpoint. Never
-   * rejects: an error is a finding. Absent: the doctor probes the endpoint's driver.
+   * Checks an endpoint step by step, for `katafleet doctor`; undefined if it has no checks for such an endpoint. Never rejects: an error
+   * is a finding. If absent, the doctor probes the endpoint's driver.
    */
   readonly diagnose?: (settings: EndpointSettings, expected: Expectations) => Promise<Finding[] | undefined>;
   /** The scheme of endpoints that only this driver serves. Absent for drivers that use an engine's API or ssh. */
   readonly scheme?: EndpointScheme;
 }
 
-/** The first API version whose swarm services have what sandboxes need: capabilities, pids limits, jobs. */
+/** The first API version whose swarm services support all that sandboxes need: capabilities, pids limits, jobs. */
 const swarmApi = [1, 41] as const;
 
 /** All drivers. {@link driverKinds} is their order of preference. */

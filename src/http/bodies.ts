@@ -12,8 +12,8 @@ const decoders: Record<string, () => Transform & { bytesWritten: number }> = {
 };
 
 /**
- * How request bodies are read: JSON, compressed or not, bounded as it comes out of its compression. No body is no body,
- * whatever content type a client writes above it. @throws request.media_type, and Fastify's own for what is no JSON
+ * Sets how request bodies are read: as JSON, compressed or not, with a size limit after decompression. An empty body counts as absent,
+ * whatever its content type is. @throws request.media_type, and Fastify's own errors for invalid JSON
  */
 export function readBodies(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
@@ -22,7 +22,7 @@ export function readBodies(app: FastifyInstance): void {
     if (body === '') done(null, undefined);
     else void parse(request, body, done);
   });
-  // A page of another site may send text/plain and forms unasked: what has a body of such a type is refused unread.
+  // A page of another site may send text/plain and forms without asking the server, so such bodies are refused unread.
   app.addContentTypeParser('*', (request, payload, done) => {
     payload.once('data', () => done(mediaType(request.headers['content-type'])));
     payload.once('end', () => done(null, undefined));
@@ -39,7 +39,7 @@ export function readBodies(app: FastifyInstance): void {
       done(new KatafleetError('request.media_type', `expected the content-encoding gzip, deflate, br or none, got ${shown(encoding)}`));
       return;
     }
-    // Fastify holds what came over the wire against content-length.
+    // Fastify compares content-length with the bytes that came over the wire.
     Object.defineProperty(decoder, 'receivedEncodedLength', { get: () => decoder.bytesWritten });
     done(
       null,

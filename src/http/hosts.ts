@@ -7,7 +7,7 @@ import { parseHostName } from '../model/host-name.ts';
 export interface Hosts {
   /** Whether it is reached on loopback only. Then no other address is its own. */
   loopbackOnly: boolean;
-  /** Names beside localhost: lower case, without a dot at the end. */
+  /** Names in addition to localhost: lower case, without a dot at the end. */
   names: readonly string[];
 }
 

@@ -52,7 +52,7 @@ export function refuseSlowBodies(
         watched.destroy(new KatafleetError('request.too_slow', why, { hint: 'send the body at once, or a smaller one' }));
       },
     );
-    // If the body was refused already, for instance as too large, nobody else listens for its errors.
+    // If the body was refused already, for instance as too large, nothing else listens for its errors.
     watched.on('error', () => undefined);
     reply.raw.once('close', stop);
     payload.once('end', stop);
@@ -63,7 +63,7 @@ export function refuseSlowBodies(
 
 /**
  * Looks once a second until it is stopped. Calls `late` if the body was too slow at two looks in a row: between them the process has read
- * all that had come. Time in which the process itself stood still does not count.
+ * all bytes that had come. Time in which the process itself stood still does not count.
  */
 function watch(clock: Clock, behind: (ms: number) => boolean, late: () => void): () => void {
   const { graceMs, lookMs } = bodyPace;

@@ -102,7 +102,7 @@ export const errorKinds = {
 
 export type ErrorCode = keyof typeof errorKinds;
 
-/** An error with a code from {@link errorKinds}. Its message says what was expected and what came. */
+/** An error with a code from {@link errorKinds}. Its message says what was expected, and what happened instead. */
 export class KatafleetError extends Error {
   override readonly name = 'KatafleetError';
   readonly code: ErrorCode;

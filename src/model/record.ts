@@ -54,7 +54,7 @@ export interface UnendedRun extends Pick<RunSummary, 'id' | 'tenant' | 'placing'
   lastAttempt: number;
   /** Attempts in which katafleet died. */
   abandoned: number;
-  /** Attempts that do not count as tries: left by a katafleet that was told to end, or that found nothing. */
+  /** Attempts that do not count: katafleet was stopped, or they found no node, room or image. */
   stopped: number;
 }
 

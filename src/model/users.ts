@@ -1,4 +1,4 @@
-/** A range of uids, of which each sandbox of a machine has one for itself. */
+/** A range of uids. Each sandbox of a machine has its own uid from it. */
 export interface Uids {
   first: number;
   count: number;

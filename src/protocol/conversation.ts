@@ -123,8 +123,8 @@ export class Conversation {
   }
 
   /**
-   * Gathers small frames, so that many travel in one write; sends full batches. Call {@link send} at the end. For times when
-   * the supervisor must not speak: if it speaks, it has given up, and {@link next} says why. @throws ConversationLost
+   * Gathers small frames into batches and sends full batches. Call {@link send} at the end. Use it only while the supervisor must not
+   * send: if it sends, it has failed, and {@link next} returns why. @throws ConversationLost
    */
   async queue(bytes: Uint8Array): Promise<void> {
     this.#queued.push(bytes);

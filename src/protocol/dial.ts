@@ -100,8 +100,8 @@ export function answerProves(key: Buffer, hostNonce: Buffer, { version, vouched,
 }
 
 /**
- * Whether a proved supervisor speaks a higher version that this host offered, but chose a lower one: then somebody between them changed the
- * challenge. The end of its nonce names its highest version.
+ * Whether a proved supervisor speaks a higher version that this host offered, but chose a lower one: then a third party on the way has
+ * changed the challenge. The end of the nonce names the supervisor's highest version.
  */
 export function downgraded({ version, nonce }: Answered): boolean {
   const said = nonce.subarray(-sentinelBytes);

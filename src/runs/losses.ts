@@ -27,7 +27,7 @@ export interface Loss {
 /** Errors that mean that the node is not there, so nothing of the run was tried. */
 const absent: ReadonlySet<string> = new Set(['engine.unreachable', 'engine.timeout', 'node.lost', 'swarm.leaderless']);
 
-/** How long to wait after `times` attempts in a row that came to nothing, ms. */
+/** How long to wait after `times` attempts in a row that failed before the command began, ms. */
 export function restMs(times: number): number {
   return times > rest.many ? rest.after : backoffMs(times, rest);
 }

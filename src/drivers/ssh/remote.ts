@@ -47,7 +47,7 @@ function onlyMissing({ code, stderr }: Pick<CommandResult, 'code' | 'stderr'>): 
   return code === 1 && missing.length > 0 && !other.some((line) => /error|daemon|connect|permission denied|dial|EOF/i.test(line));
 }
 
-/** The docker command of a node, over ssh. No word is changed on its way. Every method throws dockerError's error for a failed command. */
+/** The docker command of a node, over ssh. All words arrive unchanged. Every method throws dockerError's error for a failed command. */
 export class RemoteDocker {
   readonly transport: SshTransport;
 
@@ -146,7 +146,7 @@ export class RemoteDocker {
 
   /** Builds an image from a tar with a Dockerfile. */
   async build(tag: string, context: Buffer): Promise<void> {
-    // No cache: somebody could load an image that the cache takes for a layer of this build.
+    // No cache: another client could load an image that the cache would take for a layer of this build.
     await this.#docker(['build', '-q', '--no-cache', '--force-rm', '-t', tag, '-'], 'build an image', {
       input: context,
       timeoutMs: longMs,

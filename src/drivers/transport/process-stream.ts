@@ -52,7 +52,7 @@ export class ProcessStream extends Duplex {
         this.#attach(child);
         done();
       },
-      (error: unknown) => done(this.destroyed ? null : (error as Error)), // whoever destroyed it has the reason
+      (error: unknown) => done(this.destroyed ? null : (error as Error)), // the caller of destroy has the reason
     );
   }
 

@@ -7,7 +7,7 @@ import { failure } from './execute.ts';
 import type { PacedRoom } from '../room/paced-room.ts';
 
 /**
- * Bounds of one answer beside the contents of files, which the profile bounds. All lists and strings that a sandbox sends are bounded
+ * Bounds of one answer without the contents of files, which the profile bounds. All lists and strings that a sandbox sends are bounded
  * here. Names beyond `names` and `listed` are counted as omitted: a program can cause them, and an older supervisor sends them. Only a
  * compromised supervisor sends more than `entries`.
  */

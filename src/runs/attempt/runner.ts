@@ -171,8 +171,8 @@ async function serve(
 const wordMs = 10_000;
 
 /**
- * Exit codes of a container that was killed, or told to end, from outside. 0: an older supervisor exits with it if it is told to end or
- * its stream closes, and a restarted engine reports it for containers that it lost. Undefined: the engine does not know.
+ * Exit codes of a container that was killed or stopped from outside. 0: an older supervisor exits with it on a stop or if its stream
+ * closes, and a restarted engine reports it for containers that it lost. Undefined: the engine does not know.
  */
 const endedFromOutside: readonly unknown[] = [0, 137, 143, undefined];
 

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { KatafleetError } from '../../../model/errors.ts';
 
 export interface DeparturesOptions {
-  /** Returns those of the tasks that have ended, or whose node is not ready. @throws engine.*, swarm.* */
+  /** Returns the tasks that have ended or whose node is not ready. @throws engine.*, swarm.* */
   endedOf: (tasks: readonly string[]) => Promise<Iterable<string>>;
   /** When it is aborted, all waits end. */
   signal: AbortSignal;
@@ -20,8 +20,8 @@ interface Waiter {
 }
 
 /**
- * Finds out when tasks have ended whose connection did not show it. A lost node leaves many of them at once, so the swarm is asked
- * for all of them in one call.
+ * Finds out when tasks have ended although their connection did not show it. A lost node leaves many such tasks at once, so one call asks
+ * the swarm for all of them.
  */
 export class Departures {
   readonly #options: Required<DeparturesOptions>;

@@ -24,7 +24,7 @@ const settleLookMs = 5_000;
 /** Errors of the swarm that may pass. */
 const transientErrors: readonly ErrorCode[] = ['engine.unreachable', 'engine.timeout', 'engine.conflict', 'swarm.leaderless'];
 
-/** The state of a pool after an event, and what is to be done. Pure. */
+/** Returns the state of a pool after an event, and what to do. Pure. */
 export function next(state: PoolState, event: PoolEvent): Transition {
   const { seen } = event;
   switch (event.type) {
@@ -122,7 +122,7 @@ function applied(state: PoolState, target: ServiceTarget, seen: Seen): Transitio
   };
   // The swarm is ending tasks that dialled in with the former secret.
   const spares: PoolEffect[] = target.hash === undefined ? [] : [{ do: 'give up spares', but: target.hash }];
-  // The tasks are looked for until all have dialled in: a node may not take its share, and runs are not to find that out.
+  // Looks for the tasks until all have dialled in: a node may fail to start its share, and no run should wait to find that out.
   const more = target.replicas > before.replicas || reshape || target.excluded.join() !== before.excluded.join();
   const seeing = more && !state.closed ? watch({ ...after, unconfirmed: true }) : become(after);
   return chain({ state: seeing.state, effects: [...spares, ...seeing.effects] }, (then) => settle(then, seen));

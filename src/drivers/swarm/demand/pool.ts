@@ -90,7 +90,7 @@ export class ServicePool {
     return this.wanted === 0 && this.replicas === 0;
   }
 
-  /** Why tasks have not come, while requests wait; else none. */
+  /** Why tasks have not dialled in, while requests wait; else empty. */
   get troubles(): readonly string[] {
     const { failure, report } = this.#state;
     if (this.#requests.size === 0) return [];
@@ -173,7 +173,7 @@ export class ServicePool {
     return this.idle;
   }
 
-  /** Lets go of all tasks: they dial the next katafleet, or end with their service. Resolves after the last call to the swarm. */
+  /** Disconnects all tasks: they dial the next katafleet, or end with their service. Resolves after the last call to the swarm. */
   async close(): Promise<void> {
     this.#wake?.cancel();
     this.#watch?.cancel();

@@ -89,7 +89,7 @@ export class ServicePools {
       );
   }
 
-  /** Whether the swarm lacks room: then each pool gives up at once what is not wanted. */
+  /** Sets whether the swarm lacks room: then each pool ends its unused tasks at once. */
   press(pressed: boolean): void {
     for (const pool of this) pool.press(pressed);
   }
@@ -128,7 +128,7 @@ export class ServicePools {
     return [...sandboxes, ...services].map((one) => ({ ...one, running: true }));
   }
 
-  /** Removes one of what {@link list} lists; one that is gone already is no error. @throws engine.*, swarm.* */
+  /** Removes a sandbox or service of {@link list}; a missing one is no error. @throws engine.*, swarm.* */
   async remove(id: string): Promise<void> {
     for (const { handedOut } of this) {
       for (const sandbox of handedOut) if (sandbox.id === id) return sandbox.remove();
@@ -144,13 +144,13 @@ export class ServicePools {
     return (await this.#options.swarm.services.list()).filter(({ Spec }) => Spec.Labels?.[labels.deadline] !== undefined);
   }
 
-  /** Lets go of all tasks. They wait for the next katafleet. */
+  /** Disconnects all tasks, which wait for the next katafleet. */
   async close(): Promise<void> {
     for (const stop of this.#stopReceiving.values()) stop();
     await Promise.all(Array.from(this, (pool) => pool.close()));
   }
 
-  /** Removes all services, after {@link close}, and what they shared. @throws engine.*, swarm.* */
+  /** Removes all services and their shared objects, after {@link close}. @throws engine.*, swarm.* */
   async removeAll(): Promise<void> {
     const { services } = this.#options.swarm;
     const removals = await Promise.allSettled(this.names.map((name) => services.remove(name)));

@@ -3,7 +3,7 @@ import { isStatus } from '../../docker/errors.ts';
 import { isOver } from '../../docker/task-states.ts';
 import type { Managers } from '../nodes/managers.ts';
 
-/** What is read of a task of `GET /tasks`. */
+/** The fields of a task of `GET /tasks` that are read. */
 export const Task = z.object({
   ID: z.string(),
   NodeID: z.string().default(''),
@@ -43,8 +43,8 @@ const underWay: Record<string, string> = {
 };
 
 /**
- * The swarm's own words for tasks that are not with us: `connected` are those that have dialled in, `since` (Unix ms) is how far
- * back what has failed counts. Node ids become names by `nameOf`.
+ * Reports why tasks have not dialled in, in the swarm's own words. `connected` are the tasks that have dialled in. Failures before
+ * `since` (Unix ms) are ignored. `nameOf` turns node ids into names.
  */
 export function taskReport(
   tasks: readonly Task[],
@@ -81,7 +81,7 @@ export function taskReport(
   return { words, insufficient, coming, lacking: [...lacking].filter((node) => node !== '') };
 }
 
-/** All tasks of a service; none if the service is gone. @throws engine.*, swarm.* */
+/** Returns all tasks of a service; none if the service is removed. @throws engine.*, swarm.* */
 export function tasksOf(managers: Managers, service: string): Promise<Task[]> {
   return managers.do('ask for tasks', async (docker) => {
     try {
@@ -93,7 +93,7 @@ export function tasksOf(managers: Managers, service: string): Promise<Task[]> {
   });
 }
 
-/** The tasks with these ids that the swarm still knows. @throws engine.*, swarm.* */
+/** Returns the tasks with these ids that the swarm still knows. @throws engine.*, swarm.* */
 export function tasksById(managers: Managers, ids: readonly string[]): Promise<Task[]> {
   return managers.do('ask for tasks', async (docker) =>
     z.array(Task).parse(await docker.listTasks({ filters: JSON.stringify({ id: ids }) })),

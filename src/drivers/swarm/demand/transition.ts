@@ -6,7 +6,7 @@ export const lookMs = 1_000;
 /** How long the swarm is left alone after a call that failed. */
 const pause = { firstMs: 250, mostMs: 5_000 };
 
-/** The state after an event, and what is to be done, in this order. */
+/** The state after an event, and what to do, in this order. */
 export interface Transition {
   readonly state: PoolState;
   readonly effects: readonly PoolEffect[];

@@ -31,7 +31,7 @@ export interface Door<Ring extends KeyRing> {
 export type HandshakeResult<Ring> =
   | { kind: 'admitted'; answer: ChallengeAnswer; ring: Ring; socket: Socket }
   | { kind: 'refused'; why: RefusalReason; answer: ChallengeAnswer }
-  /** It sent what no supervisor sends, or could not be checked; `what` says why. */
+  /** It broke the handshake's rules, or could not be checked; `what` says why. */
   | { kind: 'strange'; what: string }
   /** It closed the connection, or the connection broke. */
   | { kind: 'left' };
@@ -44,7 +44,7 @@ const words = {
   busy: 'the service takes no sandboxes at the moment',
 } as const satisfies Partial<Record<Refusal, string>>;
 
-/** Why a peer was refused, for the log; the peer itself is told less. */
+/** Why a peer was refused, for the log. The peer itself gets less detail. */
 export type RefusalReason = 'unknownService' | 'wrongSecret' | 'downgraded' | 'busy';
 
 /**

@@ -138,7 +138,7 @@ export class Listener {
   }
 
   async #close(): Promise<void> {
-    await this.#listening?.catch(() => undefined); // whoever waits for it is told
+    await this.#listening?.catch(() => undefined); // the callers of `ready` get the error
     this.#stopWatch?.();
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     for (const stranger of this.#strangers.takeOlder(Infinity)) stranger.drop();
@@ -158,7 +158,7 @@ export class Listener {
   #accept(socket: Socket): void {
     const remote = socket.remoteAddress?.replace(/^::ffff:/, '');
     if (remote === undefined || this.#closed) {
-      socket.on('error', () => undefined); // it has gone already
+      socket.on('error', () => undefined); // it is closed already
       socket.destroy();
       return;
     }

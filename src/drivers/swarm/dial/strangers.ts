@@ -47,7 +47,7 @@ export class Strangers<T extends PendingConnection> {
   takeOlder(than: number): T[] {
     const old: T[] = [];
     for (const stranger of this.#all) {
-      if (stranger.since > than) break; // they stand in the order in which they came
+      if (stranger.since > than) break; // connections are in the order in which they came
       old.push(stranger);
     }
     for (const stranger of old) this.delete(stranger);
