@@ -7,7 +7,7 @@ import { formatBytes } from '../../model/quantity.ts';
 import { readRecipes } from '../../images/recipe.ts';
 import { ownImageFindings } from '../doctor/image.ts';
 import { folderFindings, isInstalled, machineFindings } from '../doctor/machine.ts';
-import { colours } from '../show/terminal.ts';
+import { colours, escapeControls } from '../show/terminal.ts';
 import { type At, configOf, fleetOf, type Where } from '../where.ts';
 
 export function doctorCommand(at: At): Command {
@@ -19,7 +19,8 @@ export function doctorCommand(at: At): Command {
       const findings = [...machineFindings(), ...(await ownImageFindings()), ...(await configured(at()))];
       const c = colours(process.stdout);
       const mark = { good: c.green('✓'), weak: c.yellow('!'), bad: c.red('✗') };
-      for (const { what, state, mend } of findings) process.stdout.write(`${mark[state]} ${what}\n${mend ? `    ${c.bold(mend)}\n` : ''}`);
+      for (const { what, state, mend } of findings)
+        process.stdout.write(`${mark[state]} ${escapeControls(what)}\n${mend ? `    ${c.bold(escapeControls(mend))}\n` : ''}`);
       const bad = findings.filter(({ state }) => state === 'bad').length;
       const problems = `${bad} problem${bad === 1 ? '' : 's'} to solve before katafleet can run here\n`;
       process.stdout.write(bad === 0 ? 'katafleet can run here\n' : problems);

@@ -13,7 +13,7 @@ import { checkJob, wantedOf } from '../../runs/job.ts';
 import { requestOf, RunJson } from '../../model/request-json.ts';
 import type { NodeVerdict } from '../../model/verdict.ts';
 import { table } from '../show/table.ts';
-import { colours, escapeControls } from '../show/terminal.ts';
+import { colours, escapeControls, escapeLine } from '../show/terminal.ts';
 import { type At, configOf, fleetOf, runningServer, serverOf } from '../where.ts';
 
 interface ExplainFlags {
@@ -118,12 +118,12 @@ export function verdictTable(verdicts: readonly NodeVerdict[]): string {
 
 function printRun(run: Awaited<ReturnType<Client['explain']>>): void {
   const lines = [
-    `run ${run.id} of ${escapeControls(run.image)}: ${run.state}${run.position === undefined ? '' : `, ${run.position} in the queue`}`,
+    `run ${escapeLine(run.id)} of ${escapeLine(run.image)}: ${run.state}${run.position === undefined ? '' : `, ${run.position} in the queue`}`,
   ];
   for (const { number, node, state, reason } of run.attempts) {
-    lines.push(`  attempt ${number} on ${node}: ${state}${reason === undefined ? '' : ` (${escapeControls(reason)})`}`);
+    lines.push(`  attempt ${number} on ${escapeLine(node)}: ${state}${reason === undefined ? '' : ` (${escapeControls(reason)})`}`);
   }
-  if (run.error) lines.push(`  ${escapeControls(run.error.message)} [${run.error.code}]`);
+  if (run.error) lines.push(`  ${escapeControls(run.error.message)} [${escapeLine(run.error.code)}]`);
   if (run.nodes) lines.push('', verdictTable(run.nodes));
   process.stdout.write(`${lines.join('\n')}\n`);
 }

@@ -6,7 +6,7 @@ import type { LogEntry } from '../../katas/read.ts';
 import type { KataFiles } from '../../katas/kata-files.ts';
 import type { ShownTest } from '../../katas/store.ts';
 import { table } from './table.ts';
-import { colours, escapeControls, outputTo } from './terminal.ts';
+import { colours, escapeControls, escapeLine, outputTo } from './terminal.ts';
 
 /** How katas are shown on a terminal and as JSON. */
 
@@ -47,7 +47,7 @@ export async function showTest({ record, stdout, stderr }: ShownTest): Promise<v
   await outputTo(process.stdout)(stdout);
   await outputTo(process.stderr)(stderr);
   const light = record.light ? `${paint[record.light](`● ${record.light}`)}  ` : '';
-  const where = record.node === undefined ? '' : ` on ${record.node}`;
+  const where = record.node === undefined ? '' : ` on ${escapeLine(record.node)}`;
   const lists: [string, readonly string[]][] = [
     ['+', record.created],
     ['~', record.changed],
@@ -55,7 +55,7 @@ export async function showTest({ record, stdout, stderr }: ShownTest): Promise<v
     ['!', record.leftOut.map(({ path, reason }) => `${path} (${reason.replaceAll('_', ' ')})`)],
   ];
   const lines = [
-    `${light}${c.bold(escapeControls(sayOutcome(record.outcome)))}  ${c.dim(`test ${record.test}, ${record.at}${where}`)}`,
+    `${light}${c.bold(escapeLine(sayOutcome(record.outcome)))}  ${c.dim(`test ${record.test}, ${record.at}${where}`)}`,
     ...lists.flatMap(([mark, paths]) =>
       paths.map((path) => `  ${mark} ${escapeControls(path)}${record.hidden.includes(path) ? c.dim('  out of sight') : ''}`),
     ),

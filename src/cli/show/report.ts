@@ -3,7 +3,7 @@ import { outcomeFacts, sayOutcome } from '../../model/outcome.ts';
 import { formatBytes, formatDuration } from '../../model/quantity.ts';
 import type { Changes, RunResult } from '../../model/result.ts';
 import { resultJson } from '../../model/json.ts';
-import { colours, escapeControls } from './terminal.ts';
+import { colours, escapeControls, escapeLine } from './terminal.ts';
 
 /** The changes of a run that are shown. A kata may have omitted more than the run did. */
 export type ShownChanges = Omit<Changes, 'omitted'> & { omitted: { path: string; reason: string }[] };
@@ -27,7 +27,7 @@ export function report(
   const memory = last && last.peakMemory > 0 ? ` · memory ${formatBytes(last.peakMemory)}` : '';
   const cpu = last ? ` · ran ${formatDuration(last.wallMs)} (CPU ${formatDuration(last.userMs + last.systemMs)})${memory}` : '';
   const lines = [
-    `${light}${c.bold(sayOutcome(result.outcome) + handled + cut)}  ${c.dim(`${sandbox}${cpu} · in all ${formatDuration(timings.totalMs)} on ${result.node}`)}`,
+    `${light}${c.bold(escapeLine(sayOutcome(result.outcome)) + handled + cut)}  ${c.dim(`${sandbox}${cpu} · in all ${formatDuration(timings.totalMs)} on ${escapeLine(result.node)}`)}`,
   ];
   const change = (mark: string, path: string, note = '') => lines.push(`  ${mark} ${escapeControls(path)}${c.dim(note)}`);
   for (const file of changes.files)

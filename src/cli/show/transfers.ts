@@ -42,7 +42,7 @@ export function lineOf(event: CopyEvent): string | undefined {
     case 'done':
       return `${what}: ${formatBytes(event.bytes)} in ${formatDuration(event.ms)}`;
     case 'failed':
-      return `${what}: failed: ${escapeControls(event.error.message)}${event.error.hint === undefined ? '' : ` (${event.error.hint})`}`;
+      return `${what}: failed: ${escapeControls(event.error.message)}${event.error.hint === undefined ? '' : ` (${escapeControls(event.error.hint)})`}`;
   }
 }
 
