@@ -37,7 +37,9 @@ describe('katafleet on the PATH', () => {
 
   function shell(script: string, path = system): { status: number | null; stdout: string; stderr: string } {
     const env = { ...process.env, PATH: path.join(':'), ROOT: clone, FOLDER: shared };
-    return spawnSync('bash', ['-euo', 'pipefail', '-c', script], { cwd: '/', encoding: 'utf8', env });
+    // Without an input: a first shell whose input is a socket, as that of a pipe of Node's is, reads the machine's bashrc.
+    const stdio = ['ignore', 'pipe', 'pipe'] as const;
+    return spawnSync('bash', ['-euo', 'pipefail', '-c', script], { cwd: '/', encoding: 'utf8', env, stdio: [...stdio] });
   }
   /** What quickstart says at its end, for a machine whose shared folder of programs is `shared`. */
   function offer(path = [shared, ...system]): string {
