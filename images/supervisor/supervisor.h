@@ -325,10 +325,9 @@ struct step {
   uint64_t stdout_cap, stderr_cap, file_size, stack;
   const char *cwd;
   char **argv, **env;
-  // For one kind of failure: the supervisor must not go on, see spawn().
 };
-// pid, with the read ends of its stdout and stderr; on failure -1, errno, and what failed. ENOENT and EACCES of the
-// command are told apart by `command`.
+// Returns the pid, with the read ends of its stdout and stderr. On failure returns -1, with errno, and what failed:
+// "cwd" and "exec" are the fault of the step, all others are the supervisor's.
 pid_t spawn(const struct step *s, int input, int output[2], const char **failed);
 
 // ---- tail.c: the end of what was cut from a step's output.
