@@ -45,7 +45,7 @@ describe('supervisor: what shall come back', () => {
     assert.ok(paths(await supervisor.collect()).includes('ab'), 'an empty program wants all');
   });
 
-  it('is not pushed out by what nobody wants, and tells of nothing else', async () => {
+  it('is not displaced by unwanted files, and lists nothing else', async () => {
     const profile = { filesBack: 1, bytesBack: 10 };
     await using supervisor = await (await PipedSupervisor.start()).open(profile);
     await supervisor.files(file('gone', 'x'), file('gone.xml', 'x'));

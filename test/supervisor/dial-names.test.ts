@@ -143,7 +143,7 @@ describe('supervisor: names that it dials', function () {
     await reaches(host, supervisor);
   });
 
-  it('a name that nobody knows is asked for again and again, and SIGTERM is heard while a server is silent', async () => {
+  it('asks again and again for an unknown name, and obeys SIGTERM while a server is silent', async () => {
     let known = false;
     await using names = await NameServer.listen(server, (question) => (known ? [] : [answer(question, [], { flags: 0x8183 })]));
     await using supervisor = await dials('katafleet.example:7421');

@@ -209,7 +209,7 @@ describe('supervisor: the network of one that dialled', function () {
     }
   });
 
-  it('takes no command line that is half of one, and no secret that is none', async () => {
+  it('refuses an incomplete command line, and a secret that is not valid', async () => {
     await using host = await DialHost.listen(key);
     const to = `127.0.0.1:${host.port}`;
     for (const address of [

@@ -260,7 +260,7 @@ describe('supervisor: dialling', function () {
       });
     }
 
-    it('a lost connection ends it and all that runs, and nobody is dialled any more', async () => {
+    it('a lost connection ends the supervisor and all its processes, and it does not dial again', async () => {
       for (const lose of [(caller: Caller) => caller.destroy(), (caller: Caller) => caller.socket.resetAndDestroy()]) {
         await using host = await DialHost.listen(key);
         await using supervisor = await Dialler.start(host.port, key);

@@ -46,7 +46,7 @@ describe('supervisor: bounded folders', () => {
       assert.equal(await refusal(supervisor, file('more', Buffer.alloc(MiB))), 'no_space');
     });
 
-    it('mounts nosuid and nodev, and what it had for that is gone for ever: from itself and from what it starts', async () => {
+    it('mounts nosuid and nodev, and drops the capability for this for good, for itself and for its steps', async () => {
       await using supervisor = await PipedSupervisor.bounded(MiB, mayMount);
       const { abilities: bits } = await supervisor.conversation.hello();
       assert.equal(bits & abilities.netns, 0, 'it no longer says that it can make namespaces');
@@ -87,7 +87,7 @@ describe('supervisor: bounded folders', () => {
       assert.deepEqual([result.outcome, result.stdout.toString()], [{ kind: 'out_of_disk' }, 'before\n']);
     });
 
-    it('the outcome does not hang on when it looked: a step that wrote too much and exited is told apart all the same', async () => {
+    it('reports a step that wrote too much even if it exited before the check', async () => {
       await using supervisor = await (await PipedSupervisor.bounded(2 * MiB, mayNotMount)).open();
       const result = await supervisor.run(['sh', '-c', 'mkdir -p a/b; head -c 3000000 /dev/zero > a/b/big']);
       assert.deepEqual(result.outcome, { kind: 'out_of_disk' });

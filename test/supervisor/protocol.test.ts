@@ -21,7 +21,7 @@ const breaks: Record<string, Buffer[]> = {
   'a path of 65 parts': [opening, path(Array(65).fill('a').join('/'))],
   'a byte 0 in a path': [opening, path('a\0b')],
   'a part of 256 bytes': [opening, path('x'.repeat(256))],
-  'DATA that nobody announced': [opening, encodeFrame(hostFrame.data, Buffer.from('x'))],
+  'DATA without an announced file': [opening, encodeFrame(hostFrame.data, Buffer.from('x'))],
   'more DATA than announced': [
     opening,
     encodeFile({ path: Buffer.from('f'), mode: 0, mtimeNs: 0n }, 1),

@@ -91,7 +91,7 @@ describe('waiting for a run', () => {
     await close();
   });
 
-  it('does not begin where there is no time, or nobody is there any more', async () => {
+  it('does not begin if no time is left, or if the caller has aborted', async () => {
     const waiters = new Waiters();
     await waiters.wait('r', 0);
     await waiters.wait('r', long, AbortSignal.abort());

@@ -114,7 +114,7 @@ describe('dispatcher: a run’s attempts', () => {
     await close();
   });
 
-  it('a program that fails is a result; what is the user’s fault is never tried again', async () => {
+  it('a failing program is a result; an error of the user’s is never tried again', async () => {
     const { dispatcher, driver, book, close } = await dispatching(['a', 'b']);
     const failed = await dispatcher.submit(job(['exit', '3']));
     assert.deepEqual([failed.outcome, failed.attempt], [{ kind: 'exited', code: 3 }, 1]);
@@ -179,7 +179,7 @@ describe('dispatcher: a node that has no room after all', () => {
     await close();
   });
 
-  it('where nothing can give way the run goes to another node', async () => {
+  it('runs on another node if no sandbox can be evicted', async () => {
     const { dispatcher, driver, close } = await dispatching(['a', 'b'], { policy: { pack: 'binpack' } });
     driver('a').faults = { room: 0 };
     const { node, attempt } = await dispatcher.submit(job());
@@ -187,7 +187,7 @@ describe('dispatcher: a node that has no room after all', () => {
     await close();
   });
 
-  it('with no other node it tries again after a pause, and is told at its deadline what the node said', async () => {
+  it('without another node tries again after a pause, and fails at its deadline with the node’s message', async () => {
     const { dispatcher, driver, book, close } = await dispatching(['a'], { attempts: 1 });
     driver('a').faults = { room: 0 };
     const begun = performance.now();
@@ -269,7 +269,7 @@ describe('dispatcher: the queue', () => {
     await close();
   });
 
-  it('when as many wait as may, the next is told when to come back', async () => {
+  it('if the queue is full, refuses a run with a time to try again', async () => {
     const limits = { runs: 2, bytes: MiB, perTenant: 1 };
     const { dispatcher, driver, close } = await dispatching(['a'], { ...full, limits });
     const held = dispatcher.submit(job(['hold']));
@@ -330,7 +330,7 @@ describe('dispatcher: the queue', () => {
     await close();
   });
 
-  it('when katafleet ends, what waits and what is lost is left for the next, what runs may end', async () => {
+  it('when katafleet stops, running runs end, and waiting and lost ones stay for the next start', async () => {
     const { dispatcher, driver, book, close } = await dispatching(['a'], full);
     const first = dispatcher.submit(job(['hold']));
     await until(() => driver('a').holding === 1);
@@ -371,7 +371,7 @@ describe('dispatcher: what no node can ever take is refused at once, with the re
     await close();
   });
 
-  it('an image that came a moment ago is found', async () => {
+  it('finds a very new image', async () => {
     const { dispatcher, driver, close } = await dispatching(['a']);
     driver('a').tags.push('fresh:latest');
     assert.equal((await dispatcher.submit(job(['echo'], { image: 'fresh' }))).node, 'a');

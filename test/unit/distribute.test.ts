@@ -101,7 +101,7 @@ describe('planning a distribution', () => {
     ]);
   });
 
-  it('refuses names that nobody knows', () => {
+  it('refuses unknown names', () => {
     const nodes = [node('a', [made('x')])];
     const code = (expected: string) => (error: unknown) => error instanceof KatafleetError && error.code === expected;
     assert.throws(() => planned(nodes, { images: ['z'] }), code('image.unknown'));
@@ -132,7 +132,7 @@ describe('delivering', () => {
     return { deliveries, events };
   }
 
-  it('begins anew where it broke off, with another source if there is one, and gives up after so many tries', async () => {
+  it('starts a broken copy again, from another source if there is one, and fails after the last attempt', async () => {
     const tries: string[] = [];
     const pauses: number[] = [];
     const { deliveries, events } = await delivered([bring('x', 'c', ['a', 'b']), bring('y', 'c', ['a'])], {

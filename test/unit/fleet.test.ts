@@ -228,7 +228,7 @@ describe('pools over the fleet', () => {
     await fleet.close();
   });
 
-  it('a node on which an image can’t be made ready is told of, and the others go on', async () => {
+  it('reports a node that can’t prepare an image, and uses the others', async () => {
     const { fleet, driver, troubles, summary } = fakeFleet(['a', 'b']);
     driver('a').prepare = () => Promise.reject(new KatafleetError('engine.failed', 'no room for a layer'));
     await fleet.open();
@@ -292,7 +292,7 @@ describe('images over the fleet', () => {
     await fleet.close();
   });
 
-  it('an image that is missing where its run goes is brought once, however many want it', async () => {
+  it('copies an image that a run’s node lacks once, however many runs want it', async () => {
     const { fleet, driver } = fakeFleet(['has', 'lacks']);
     driver('lacks').tags = [];
     await fleet.open();
@@ -319,7 +319,7 @@ describe('images over the fleet', () => {
     await fleet.close();
   });
 
-  it('nobody has it: says so, for the node’s architecture', async () => {
+  it('reports that no node of the architecture has the image', async () => {
     const { fleet, driver } = fakeFleet(['arm', 'lacks']);
     driver('lacks').tags = [];
     driver('arm').fingerprint = { ...fakeFingerprint, architecture: 'arm64' };

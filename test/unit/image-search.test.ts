@@ -56,7 +56,7 @@ describe('a run of an image that is not in the books', () => {
     await close();
   });
 
-  it('is found as soon as a node has told of a change, or was asked by somebody else', async () => {
+  it('is found as soon as a node has reported a change, or another search has asked it', async () => {
     const { driver, submit, fleet, close } = await counting(2);
     await assert.rejects(submit('told'), unknown);
     driver('n1').tags.push('told:latest', 'listed:latest');

@@ -152,7 +152,7 @@ describe('journal: a run', () => {
     assert.deepEqual(ids({ limit: 10, tenant: 'default', state: 'waiting' }), ['c', 'a']);
   });
 
-  it('is forgotten when its time is over, with its key; what is not over never is', async () => {
+  it('is forgotten after its time, with its key; an unfinished run never is', async () => {
     for (let index = 0; index < 1_200; index += 1) accept(`old${index}`);
     for (let index = 0; index < 1_200; index += 1) journal.cancel(`old${index}`, 10);
     accept('kept', { key: 'k' });
@@ -304,7 +304,7 @@ describe('journal: the file', () => {
     chmodSync(folder, 0o700);
   });
 
-  it('holds a value that nobody can read: told as such, by the run that it belongs to', () => {
+  it('reports an unreadable value, with its run', () => {
     Journal.open(file).close();
     const db = new Database(file);
     db.prepare(

@@ -123,7 +123,7 @@ describe('machines behind a node', () => {
     await fleet.close();
   });
 
-  it('the largest bounds a run: for ever if none that is away is larger, else until one is back', async () => {
+  it('the largest one limits a run: for good if no absent one is larger, else until one is back', async () => {
     const { fleet, look, big } = await swarm();
     const reasons = (memory: number, cpus = 1) => {
       const [verdict] = fleet.explain({ ...wanted, memory, cpus });
@@ -199,7 +199,7 @@ describe('cordon, drain and uncordon of one machine', () => {
     await fleet.close();
   });
 
-  it('sandboxes that wait on it are replaced elsewhere, whoever has taken it out', async () => {
+  it('replaces its idle sandboxes elsewhere, even if another program drains it', async () => {
     const { fleet, driver, look, summary, h1, h2 } = await swarm();
     fleet.want({ image: 'any:latest', limits, idle: { min: 2, max: 2 } });
     await Promise.all((await fleet.retarget()).map((pool) => pool.filled()));
@@ -247,7 +247,7 @@ describe('cordon, drain and uncordon of one machine', () => {
   });
 });
 
-describe('what a node says of sandboxes that don’t come', () => {
+describe('why a node starts no sandboxes', () => {
   it('is in the verdicts, of nodes that are ready; that it could not be asked is told too', async () => {
     const { fleet, driver, look } = await swarm();
     const troubles = async () => (await fleet.verdicts(wanted, limits))[0]?.troubles;
@@ -272,10 +272,10 @@ describe('what a node says of sandboxes that don’t come', () => {
   });
 });
 
-describe('starts on a node', () => {
+describe('the number of starts at once on a node', () => {
   for (const [what, settings, most] of [
-    ['as many at once as its driver says', {}, 3],
-    ['unless somebody else says', { starts: 2 }, 2],
+    ['is the driver’s number', {}, 3],
+    ['is the configuration’s number, if there is one', { starts: 2 }, 2],
   ] as const) {
     it(what, async () => {
       const { fleet, driver } = fakeFleetOfSwarm(settings);
@@ -328,7 +328,7 @@ describe('constraints of a run over the machines behind a node', () => {
     await fleet.close();
   });
 
-  it('follow labels that change, and are not refused for ever while nobody knows the machines', async () => {
+  it('follow changed labels, and do not reject a run for good while the machines are unknown', async () => {
     const { fleet, against, h1, look } = await labelled();
     Object.assign(h1, { labels: { zone: 'd' } });
     await look('swarm');
@@ -398,24 +398,24 @@ describe('a lease on a node that is full', () => {
   });
 });
 
-describe('giving way', () => {
+describe('eviction', () => {
   const idle = (...of: [machine: string, memory: number][]) => of.map(([machine, memory]) => ({ machine, memory }));
   const chosen = (of: ReturnType<typeof idle>, memory: number) =>
     evictions(of, memory).map(({ machine, memory: its }) => `${machine}${its}`);
 
-  it('the fewest on one machine, the largest first', () => {
+  it('chooses the fewest sandboxes on one machine, the largest first', () => {
     assert.deepEqual(chosen(idle(['a', 1], ['a', 2], ['b', 4], ['b', 1], ['a', 3]), 4), ['b4']);
     assert.deepEqual(chosen(idle(['a', 1], ['a', 2], ['b', 1], ['b', 1]), 3), ['a2', 'a1']);
   });
 
-  it('where those of no machine suffice, the largest of all; nothing of nothing', () => {
+  it('chooses the largest of all if no single machine has enough, and none of none', () => {
     assert.deepEqual(chosen(idle(['a', 1], ['b', 3], ['c', 2]), 5), ['b3', 'c2']);
     assert.deepEqual(chosen(idle(['a', 1], ['b', 1]), 9), ['a1', 'b1']);
     assert.deepEqual(chosen([], 1), []);
   });
 });
 
-describe('an answer for all who ask', () => {
+describe('an answer for all callers', () => {
   it('is asked for once at a time, kept for as long as it may be old, and anew on demand', async () => {
     let asked = 0;
     const answers: ((value: number) => void)[] = [];

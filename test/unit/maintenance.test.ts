@@ -77,7 +77,7 @@ describe('pruning', () => {
     assert.deepEqual(names([imageOf('2', ['katafleet/katafleet:latest'], { labels: server })]), [], 'which no run ever asks for');
   });
 
-  it('a build that lost its name to a later one goes; so does what was adapted from an image that is gone', () => {
+  it('removes a build that lost its name to a later one, and an adapted image whose source is removed', () => {
     const adapted = (from: string) =>
       imageOf('9', ['katafleet/adapted:9'], { labels: { [labels.adaptedFrom]: from, [labels.recipe]: 'gcc' } });
     assert.deepEqual(names([recipeImage('1', ['<none>:<none>'])], { afterMs: undefined }), ['sha256:1']);
@@ -100,7 +100,7 @@ describe('maintenance', () => {
   }
   const job = (run: (dryRun: boolean) => Promise<string>, schedule?: string) => ({ name: 'reap', what: 'removes', schedule, run });
 
-  it('does a job once at a time: who asks meanwhile waits for the one under way', async () => {
+  it('does a job once at a time: a second caller waits for the job under way', async () => {
     const { port, kept } = memory();
     let [runs, finish] = [0, (_detail: string): void => undefined];
     const maintenance = new Maintenance([job(() => ((runs += 1), new Promise((resolve) => (finish = resolve))))], port, unexpected);
@@ -114,7 +114,7 @@ describe('maintenance', () => {
     assert.deepEqual([await again, runs], ['0 removed', 2]);
   });
 
-  it('a dry run changes nothing, is not remembered, and waits for nobody', async () => {
+  it('a dry run changes nothing, is not recorded, and does not wait', async () => {
     const { port, kept } = memory();
     let finish = (_detail: string): void => undefined;
     const maintenance = new Maintenance(
@@ -130,7 +130,7 @@ describe('maintenance', () => {
     assert.equal(await real, 'did');
   });
 
-  it('a job that fails is told, remembered, and can be done again', async () => {
+  it('a failed job is reported and recorded, and can be done again', async () => {
     const { port, kept } = memory();
     const troubles: string[] = [];
     let fail = true;

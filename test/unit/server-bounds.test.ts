@@ -18,7 +18,7 @@ const GiB = 1024 * MiB;
 const refuses = (code: string) => (error: unknown) => error instanceof KatafleetError && error.code === code;
 
 describe('a budget of bytes', () => {
-  it('holds no more than there are, but for what the first needs, and keeps nobody waiting for ever', async () => {
+  it('takes no more bytes than there are, except for the first, and lets no request wait for good', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.array(fc.nat(50), { minLength: 1, maxLength: 5 }), { maxLength: 12 }),

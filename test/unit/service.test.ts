@@ -190,7 +190,7 @@ describe('katafleet is killed and started again', () => {
     await after.close();
   });
 
-  it('an end in peace leaves what waits to the next', async () => {
+  it('an orderly stop leaves waiting runs to the next start', async () => {
     const before = await fakeService(['a'], { ...one, file });
     const runs = (await before.service.accept(runOf(['hold']), placed())).id;
     await until(() => before.driver('a').holding === 1);

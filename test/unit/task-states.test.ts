@@ -9,7 +9,7 @@ describe('a state of a swarm’s task', () => {
     for (const state of over) assert.deepEqual([isUnderWay(state), isOver(state)], [false, true], state);
   });
 
-  it('is neither where nobody knows it', () => {
+  it('is neither if the state is unknown', () => {
     for (const state of ['', 'paused', 'constructor']) assert.deepEqual([isUnderWay(state), isOver(state)], [false, false], state);
   });
 

@@ -22,7 +22,7 @@ describe('uids of sandboxes', () => {
     }
   });
 
-  it('are no two living sandboxes’ of a machine, whatever comes and goes', () => {
+  it('are never shared by two living sandboxes of a machine, whatever happens', () => {
     const run = fc.array(fc.record({ machine: fc.constantFrom('a', 'b'), back: fc.nat() }), { maxLength: 60 });
     fc.assert(
       fc.property(run, fc.integer({ min: 20, max: 40 }), (calls, count) => {
@@ -60,7 +60,7 @@ describe('uids of sandboxes', () => {
     assert.notEqual(book.take('a').uid, held.uid);
   });
 
-  it('are in use until all who had to share them have given them back, each once', () => {
+  it('are in use until each sandbox that shares them has returned them once', () => {
     const book = new UidBook({ first: 7, count: 2 });
     const [one, two, sharing] = [book.take('a'), book.take('a'), book.take('a')];
     assert.equal(sharing.uid, one.uid);

@@ -36,7 +36,7 @@ describe('a repository that was not sent with its folder', () => {
     assert.equal(readFileSync(join(folder, 'b'), 'utf8'), 'b');
   });
 
-  it('keeps nobody from deleting a folder that holds none', async () => {
+  it('does not prevent the removal of a folder without one', async () => {
     mkdirSync(join(folder, 'plain/deep'), { recursive: true });
     assert.deepEqual(await writeBack(folder, { ...noChanges(), deleted: ['plain'] }), []);
     assert.ok(!existsSync(join(folder, 'plain')));

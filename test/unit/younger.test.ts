@@ -37,7 +37,7 @@ describe('fields that are younger than a record', () => {
     assert.equal(nothing(value), value);
   });
 
-  it('leave alone what is no object', () => {
+  it('leave values that are not objects unchanged', () => {
     assert.deepEqual(withYounger({ id: 'r', steps: 'none' }), { id: 'r', steps: 'none' });
   });
 });

@@ -9,7 +9,7 @@ function question() {
 }
 
 describe('Memo', () => {
-  it('asks once for all who ask while the answer is under way, and after', async () => {
+  it('asks once for all callers, during the call and after it', async () => {
     const { asked, ask } = question();
     const memo = new Memo(ask);
     assert.equal(memo.current, undefined);
@@ -20,7 +20,7 @@ describe('Memo', () => {
     assert.equal(asked.length, 1);
   });
 
-  it('asks anew after a failure, which all who asked are told', async () => {
+  it('asks again after a failure, which all callers get', async () => {
     const { asked, ask } = question();
     const memo = new Memo(ask);
     const both = [memo.get(), memo.get()];

@@ -8,7 +8,7 @@ const refuses = (code: string, about: RegExp) => (error: unknown) =>
   error instanceof KatafleetError && error.code === code && about.test(error.message);
 const begun = (book: string[]) => book.filter((line) => line.startsWith('begin')).length;
 
-describe('a run whose node is not there', () => {
+describe('a run whose node is missing', () => {
   it('waits for it, whatever the node’s health said before, and no try is counted', async () => {
     const { dispatcher, driver, look, book, close, fleet } = await dispatching(['a'], { attempts: 1 });
     driver('a').faults = { unreachable: true };
@@ -27,7 +27,7 @@ describe('a run whose node is not there', () => {
     await close();
   });
 
-  it('is told at its deadline what the node said, and one loss after another does not put that off', async () => {
+  it('fails at its deadline with the node’s message, which more losses do not postpone', async () => {
     const { dispatcher, driver, look, close } = await dispatching(['a'], { attempts: 1 });
     const create = driver('a').create.bind(driver('a'));
     driver('a').create = () => Promise.reject(new KatafleetError('engine.unreachable', 'the engine is restarting'));
@@ -39,7 +39,7 @@ describe('a run whose node is not there', () => {
     await close();
   });
 
-  it('with others there goes to them at once', async () => {
+  it('moves to another node at once, if there is one', async () => {
     const { dispatcher, driver, fleet, close } = await dispatching(['a', 'b'], { attempts: 1 });
     driver('a').faults = { unreachable: true };
     const results = await Promise.all([1, 2, 3].map(() => dispatcher.submit(jobOf(['echo']))));
@@ -70,7 +70,7 @@ describe('a run whose node is not there', () => {
   });
 });
 
-describe('a run whose sandbox goes away under it', () => {
+describe('a run whose sandbox is lost', () => {
   for (const exitCode of [0, 137, 143, undefined]) {
     it(`is tried again where its container ended with ${exitCode ?? 'no code'}, and the second loss is its own`, async () => {
       const { dispatcher, driver, book, close } = await dispatching(['a'], { attempts: 5 });
@@ -152,7 +152,7 @@ describe('a run whose sandbox goes away under it', () => {
     await close();
   });
 
-  it('by what its program makes the supervisor say is tried twice, and no more', async () => {
+  it('by its program’s effect on the supervisor is tried twice at most', async () => {
     const { dispatcher, driver, close } = await dispatching(['a'], { attempts: 5 });
     const run = dispatcher.submit(jobOf(['hold']));
     for (let loss = 1; loss <= 2; loss += 1) {
@@ -165,7 +165,7 @@ describe('a run whose sandbox goes away under it', () => {
   });
 });
 
-describe('a node’s word about a run', () => {
+describe('a node’s error about a run', () => {
   for (const code of ['image.unknown', 'gate.refused', 'engine.permission'] as const) {
     it(`${code} does not end it where another node can serve it`, async () => {
       const { dispatcher, driver, close } = await dispatching(['a', 'b']);

@@ -62,7 +62,7 @@ describe('sandbox state', () => {
     assert.deepEqual([new Set(delta.remove), paths(delta.files)], [new Set(['a', 'b']), ['a/x', 'b']]);
   });
 
-  it('a folder goes with its last file, unless something else lies there or it is asked for', () => {
+  it('removes a folder with its last file, unless it has other content or the caller asks for it', () => {
     const gone = [file('empty/x'), file('tool/x'), file('odd/x'), file('asked/x')];
     const state = after(gone, { files: [back('tool/y')], omitted: [{ path: 'odd/pipe', reason: 'fifo' }], omittedCount: 1 });
     const delta = state.delta([], [{ path: 'asked', mode: 0o755, mtimeNs: 0n }]);

@@ -82,7 +82,7 @@ describe('sessions', () => {
     assert.deepEqual([released, sessions.size], [['first'], 1]);
   });
 
-  it('sweeping ends what was unused for long, what is old and what lies on a node that takes no runs', () => {
+  it('sweeping ends sandboxes that are unused for long, too old, or on a node that takes no runs', () => {
     const { sessions, kept, released, cordoned, pass } = setUp();
     sessions.keep(job('old'), kept('old', 'n', -9_500));
     sessions.keep(job('there'), kept('there', 'm'));

@@ -24,7 +24,7 @@ describe('scheduler: fairness', () => {
     }
   });
 
-  it('a tenant that was passed over for long, for want of room, catches up on a little and no more', () => {
+  it('a tenant that lacked room for long catches up only a little', () => {
     const queue = new FairQueue<undefined>(wide);
     queue.admit(waiting({ tenant: 'lagging', shape: 'gpu' }));
     for (let count = 0; count < 200; count += 1) {
@@ -91,7 +91,7 @@ describe('scheduler: fairness', () => {
     assert.equal(turns.filter((tenant) => tenant === 'early').length, 5);
   });
 
-  it('a restart forgives nobody: runs that waited before it take turns like all others', () => {
+  it('after a restart, runs that waited before it take turns like all others', () => {
     const queue = new FairQueue<undefined>(wide);
     for (let count = 0; count < 100; count += 1) queue.restore(waiting({ tenant: 'crowd', since: count }));
     const one = waiting({ tenant: 'single', since: 200 });

@@ -194,7 +194,7 @@ describe('scheduler: placement', () => {
     assert.match(JSON.stringify(explain(cluster, job, spread)), /an earlier attempt was lost there/);
   });
 
-  it('a run that fetches by rsync goes to no node whose driver has no network for rsync', () => {
+  it('places no run that fetches by rsync on a node without a network for rsync', () => {
     const cluster = new Cluster();
     for (const name of ['old', 'new']) addNode(cluster, name);
     cluster.setNode({ ...(cluster.node('old')?.facts ?? assert.fail()), driver: 'ssh', networks: [] });
@@ -205,7 +205,7 @@ describe('scheduler: placement', () => {
     assert.match(JSON.stringify(explain(cluster, job, spread)), /has no network for rsync, and the run fetches its files by rsync/);
   });
 
-  it('a run whose program has a network goes to no node whose driver gives programs none', () => {
+  it('places no run with a network on a node whose driver has no networks for programs', () => {
     const cluster = new Cluster();
     for (const name of ['old', 'new']) addNode(cluster, name);
     cluster.setNode({ ...(cluster.node('old')?.facts ?? assert.fail()), driver: 'ssh', networks: [] });
@@ -216,7 +216,7 @@ describe('scheduler: placement', () => {
     assert.match(JSON.stringify(explain(cluster, job, spread)), /gives programs no network, and the profile does/);
   });
 
-  it('says on each node what is in the way, and what can never be mended', () => {
+  it('tells for each node what prevents the run, and whether that can change', () => {
     const cluster = new Cluster();
     addNode(cluster, 'small', { memory: 256 * MiB, total: 512 * MiB });
     addNode(cluster, 'full');

@@ -118,7 +118,7 @@ describe('scheduler: queue', () => {
     );
   });
 
-  it('higher priority goes first; waiting lifts the lower, so that none waits for ever', () => {
+  it('serves the higher priority first, and raises runs that wait long, so that each is served', () => {
     const queue = new FairQueue<undefined>(wide);
     const low = waiting({ tenant: 'patient', priority: 0 });
     queue.admit(low);
@@ -184,7 +184,7 @@ describe('scheduler: queue', () => {
     assert.equal(queue.position('nobody'), undefined);
   });
 
-  it('keeps nothing of tenants, shapes and requests that are gone', () => {
+  it('keeps nothing of tenants, shapes and requests that have left', () => {
     const queue = new FairQueue<undefined>(wide);
     const stuck = waiting({ tenant: 'stuck', shape: 'never', priority: 9 });
     queue.admit(stuck);

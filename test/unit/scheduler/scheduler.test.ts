@@ -105,7 +105,7 @@ describe('scheduler: queue and fleet together', () => {
     assert.equal(cluster.holds, 0);
   });
 
-  it('lets go of a node when the run is gone, and of one that is lost', () => {
+  it('releases a held node when its run has left the queue, or the node is lost', () => {
     const { cluster, scheduler, submit } = setUp(2);
     for (let count = 0; count < 2; count += 1) {
       submit(3072, { tenant: 'filler' });
@@ -150,7 +150,7 @@ describe('scheduler: queue and fleet together', () => {
     assert.deepEqual(scheduler.next(0)?.entry.id, later);
   });
 
-  it('when it finds no place for any that wait, there is none, whatever happened to the nodes meanwhile', () => {
+  it('finds a place for a waiting run whenever there is one, whatever happened to the nodes', () => {
     const event = fc.record({
       what: fc.constantFrom('submit', 'submit', 'end', 'end', 'idle', 'health', 'images', 'cordon', 'memory', 'hold'),
       node: fc.nat(4),

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { KatafleetError } from '../../../src/model/errors.ts';
 import { Departures } from '../../../src/drivers/swarm/demand/departures.ts';
 
-describe('tasks whose end their connection has not told', () => {
+describe('tasks whose connection did not show their end', () => {
   const open = new AbortController().signal;
 
-  it('are asked for together, and each is told of when it is over', async () => {
+  it('are asked for in one call, and each resolves when its task has ended', async () => {
     const asked: string[][] = [];
     const over = (tasks: readonly string[]) => {
       asked.push([...tasks]);
@@ -22,7 +22,7 @@ describe('tasks whose end their connection has not told', () => {
     assert.deepEqual(told.sort(), ['a', 'b', 'c', 'c', 'first']);
   });
 
-  it('a swarm that does not answer is asked again; one that says nothing in time is told of', async () => {
+  it('asks a swarm that does not answer again, and reports one that does not answer in time', async () => {
     let asked = 0;
     const failing = new Departures({
       endedOf: () => ((asked += 1) < 3 ? Promise.reject(new Error('no leader')) : Promise.resolve(['a'])),
@@ -37,7 +37,7 @@ describe('tasks whose end their connection has not told', () => {
     await assert.rejects(broken.of('a'), /no leader/);
   });
 
-  it('nobody waits when it is over', async () => {
+  it('all waits end with it', async () => {
     const closing = new AbortController();
     const departures = new Departures({ endedOf: () => Promise.resolve([]), signal: closing.signal, everyMs: 1 });
     const gone = departures.of('a');

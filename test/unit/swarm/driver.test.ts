@@ -92,7 +92,7 @@ describe('the driver of a swarm', () => {
     return dialer;
   };
 
-  it('makes a service of what is asked for, and gives out its tasks as they dial', async () => {
+  it('makes a service for a request, and hands out its tasks as they dial in', async () => {
     const one = await driver();
     const sandboxes = [one.create(spec('a')), one.create(spec('b'))];
     const made = await service();
@@ -167,7 +167,7 @@ describe('the driver of a swarm', () => {
     });
   });
 
-  it('says of a sandbox that it gave up for its silence that its machine is lost, and asks nobody', async () => {
+  it('reports the machine of a silent sandbox as lost, without asking the swarm', async () => {
     const one = await driver();
     const waiting = one.create(spec('a'));
     await dial(await service(), 't1');
@@ -308,7 +308,7 @@ describe('the driver of a swarm', () => {
   });
 
   describe('as one of those that can serve an endpoint', () => {
-    it('gives way to the engine when that manages no swarm any more, and comes back', async () => {
+    it('is replaced by the engine driver when the engine no longer manages a swarm, and comes back', async () => {
       const engine = new EngineDriver({ endpoint: swarm.endpoint });
       const one = await driver({ managers: [engine] });
       const endpoint = new EndpointDriver({ engine, connect: () => one });
@@ -376,7 +376,7 @@ describe('the driver of a swarm', () => {
       assert.equal(pools().length, 1);
     });
 
-    it('says that its address is taken, to who asks for a sandbox', async () => {
+    it('refuses a request for a sandbox if its address is taken', async () => {
       const taken = createServer().listen(0, '127.0.0.1');
       await once(taken, 'listening');
       open.push(() => taken.close());

@@ -73,7 +73,7 @@ describe('images on the nodes of a swarm', () => {
     assert.deepEqual([await reference(all), pulled, changes, troubles], [pushed, [pushed], [id, id], []]);
   });
 
-  it('keep their name where the registry helped nobody: those that have them by it would lack them', async () => {
+  it('keep their reference if the registry helped no node, because nodes that have them by it would lack them', async () => {
     takesPushes();
     unable = ['n2', 'n3'];
     const all = images({ registry: 'registry:5000' });

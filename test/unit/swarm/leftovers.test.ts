@@ -17,7 +17,7 @@ describe('finished containers that engines leave behind', () => {
   const sweeper = (engine: FakeDriver) => new Leftovers('ours', [engine], (message) => troubles.push(message));
   beforeEach(() => troubles.splice(0));
 
-  it('go when they have been finished for a minute; what runs, and what is another’s, stays', async () => {
+  it('are removed when they have been finished for a minute; running ones and those of others stay', async () => {
     const engine = engineWith(['done', false, 'ours'], ['runs', true, 'ours'], ['other', false, 'theirs']);
     const leftovers = sweeper(engine);
     await leftovers.sweep(1_000);
@@ -28,7 +28,7 @@ describe('finished containers that engines leave behind', () => {
     assert.deepEqual(leftovers.of('fake').leftOver, 0);
   });
 
-  it('are counted where they can’t be removed, and that is told once', async () => {
+  it('are counted if they can’t be removed, which is reported once', async () => {
     const engine = engineWith(['done', false, 'ours']);
     engine.remove = () => Promise.reject(new Error('it is busy'));
     const leftovers = sweeper(engine);
@@ -37,7 +37,7 @@ describe('finished containers that engines leave behind', () => {
     assert.equal(troubles.length, 1, troubles.join());
   });
 
-  it('an engine that does not answer is told of once, and nothing is known of it', async () => {
+  it('reports an engine that does not answer once, and has no counts for it', async () => {
     const engine = engineWith(['done', false, 'ours']);
     const leftovers = sweeper(engine);
     await leftovers.sweep(0);

@@ -107,7 +107,7 @@ describe('swarm: the listener', () => {
       assert.equal((await arrival()).task, someTask.task);
     });
 
-    it('is told by its pool’s failure, which harms nobody else', async () => {
+    it('is reported as a trouble if its pool fails, and harms no other connection', async () => {
       const listener = await listen();
       listener.admit('broken', {
         keyOf: () => someKey,
@@ -123,14 +123,14 @@ describe('swarm: the listener', () => {
     });
   });
 
-  describe('whoever does not', () => {
+  describe('a connection', () => {
     const cases: [string, Partial<typeof someTask>, Buffer, string, RegExp][] = [
       ['the secret', {}, randomBytes(32), 'unproved', /"task-1" of "pool" on "node-1" was refused: its secret "k-1" is wrong/],
       ['a secret that still counts', { secret: 'k-0' }, someKey, 'unproved', /its secret "k-0" is wrong/],
       ['a service', { service: 'poo\u001b[2J' }, someKey, 'unproved', /of "poo\?\[2J" on "node-1" was refused: there is no such service/],
     ];
     for (const [what, identity, key, why, told] of cases) {
-      it(`know ${what} is refused`, async () => {
+      it(`that does not know ${what} is refused`, async () => {
         const listener = await listen();
         const dialer = await dial();
         await dialer.claim(identity, key);
@@ -142,7 +142,7 @@ describe('swarm: the listener', () => {
       });
     }
 
-    it('have a key, for the pool’s is empty, is refused', async () => {
+    it('is refused if the pool’s key is empty', async () => {
       const listener = await listen();
       listener.admit('keyless', { ...pool, keyOf: () => Buffer.alloc(0) });
       const dialer = await dial();
@@ -150,7 +150,7 @@ describe('swarm: the listener', () => {
       assert.equal(await dialer.refused(), 'unproved');
     });
 
-    it('come before its pool has gone is refused', async () => {
+    it('is refused if its pool is removed before the proof', async () => {
       const listener = await listen();
       const end = listener.admit('ending', pool);
       end();
@@ -164,7 +164,7 @@ describe('swarm: the listener', () => {
       assert.equal(arrived.length, 0);
     });
 
-    it('end an admission that another has taken over leaves it alone', async () => {
+    it('is admitted by the newer receiver, even after the end of the older one', async () => {
       const listener = await listen();
       const first = listener.admit('shared', { keyOf: () => undefined, take: () => assert.fail('not this one') });
       listener.admit('shared', pool);
@@ -173,7 +173,7 @@ describe('swarm: the listener', () => {
       assert.equal(dialled.service, 'shared');
     });
 
-    it('answer its own challenge but another connection’s is refused', async () => {
+    it('is refused if it answers the challenge of another connection', async () => {
       await listen();
       const [one, other] = [await dial(), await dial()];
       const { nonce } = await one.challenge();
@@ -189,13 +189,13 @@ describe('swarm: the listener', () => {
       assert.equal(await replay.refused(), 'unproved');
     });
 
-    it('one of before, which speaks version 1 alone, is taken as ever', async () => {
+    it('of an older supervisor, which speaks only version 1, is admitted', async () => {
       await listen();
       await (await dial()).prove({}, someKey, 1);
       assert.equal((await arrival()).task, someTask.task);
     });
 
-    it('one that would speak version 2 and was offered only 1 is refused: its challenge was changed on the way', async () => {
+    it('that speaks version 2 but was offered only 1 is refused: a third party has changed the challenge', async () => {
       await listen();
       const dialer = await dial();
       await dialer.claim({}, someKey, { nonce: sentinelNonce, version: 1 });
@@ -219,7 +219,7 @@ describe('swarm: the listener', () => {
       ['an answer of noise', encodeFrame(dialFrame.answer, randomBytes(300))],
     ];
     for (const [what, bytes] of garbage) {
-      it(`speak but sends ${what} is cut off without a word`, async () => {
+      it(`that sends ${what} instead of an answer is closed without a reply`, async () => {
         const listener = await listen();
         const dialer = await dial();
         await dialer.challenge();
@@ -232,7 +232,7 @@ describe('swarm: the listener', () => {
       });
     }
 
-    it('wait for its welcome is cut off', async () => {
+    it('that sends more before WELCOME is closed', async () => {
       const listener = await listen();
       const dialer = await dial();
       const { nonce } = await dialer.challenge();
@@ -243,7 +243,7 @@ describe('swarm: the listener', () => {
       assert.equal(arrived.length, 0);
     });
 
-    it('stay is forgotten', async () => {
+    it('that the peer closes is forgotten', async () => {
       const listener = await listen();
       const [gone, reset] = [await dial(), await dial()];
       await Promise.all([gone.challenge(), reset.challenge()]);
@@ -254,7 +254,7 @@ describe('swarm: the listener', () => {
       await gone.closed;
     });
 
-    it('come to the end of its answer has until the deadline', async () => {
+    it('that does not finish its answer has until the deadline', async () => {
       const time = pulse();
       const listener = await listen({ pulse: time });
       const slow = await dial();
@@ -370,7 +370,7 @@ describe('swarm: the listener', () => {
       await assert.rejects(conversation.send(Buffer.of(1)), /closed/);
     });
 
-    it('by a reset is `broken`, and crashes nothing where nobody listens', async () => {
+    it('by a reset is `broken`, and crashes nothing without an error listener', async () => {
       const listener = await listen();
       const { dialer, dialled } = await proven();
       dialer.socket.resetAndDestroy();
@@ -438,7 +438,7 @@ describe('swarm: the listener', () => {
       assert.ok(!elsewhere.dialled.stream.destroyed && !lively.dialled.stream.destroyed);
     });
 
-    it('is told to who converses', async () => {
+    it('fails the conversation', async () => {
       const time = pulse();
       await listen({ pulse: time });
       const { dialled } = await proven();
@@ -461,7 +461,7 @@ describe('swarm: the listener', () => {
       assert.ok(!dialled.stream.destroyed);
     });
 
-    it('is not held against one whom we do not read', async () => {
+    it('does not count while this side does not read', async () => {
       const time = pulse();
       await listen({ pulse: time });
       const { dialer, dialled } = await proven();
@@ -479,7 +479,7 @@ describe('swarm: the listener', () => {
       assert.equal(await dialled.closed, 'silent');
     });
 
-    it('is not held against anybody while we were held up ourselves', async () => {
+    it('does not count while this process itself stood still', async () => {
       const time = pulse();
       const listener = await listen({ pulse: time });
       const { dialled } = await proven();

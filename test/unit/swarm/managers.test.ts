@@ -57,14 +57,14 @@ describe('the managers of a swarm', () => {
       assert.equal(managers.current, engines[0]);
     });
 
-    it(`all say ${code}: that is what is told, after each was asked once`, async () => {
+    it(`fails with ${code} if all report it, after asking each once`, async () => {
       for (const swarm of swarms) swarm.before = () => [...fault];
       await assert.rejects(list(new Managers(engines)), is(code));
       assert.deepEqual(asked(), [1, 1, 1]);
     });
   }
 
-  it('one that is gone is passed over; what another says counts for more', async () => {
+  it('skips one that does not answer; another’s own error goes first', async () => {
     const managers = new Managers(engines);
     await swarms[0][Symbol.asyncDispose]();
     swarms[1].before = () => [...words['swarm.leaderless']];
@@ -81,7 +81,7 @@ describe('the managers of a swarm', () => {
     assert.deepEqual(asked(), [1, 1, 0]);
   });
 
-  it('a body that was given up is told so', async () => {
+  it('aborts the signal of a body that takes too long', async () => {
     const managers = new Managers([engines[0]], 50);
     let given: AbortSignal | undefined;
     const work = managers.do('wait', (_docker, _api, signal) => {
@@ -109,7 +109,7 @@ describe('the managers of a swarm', () => {
     assert.deepEqual(asked(), [1, 0, 0]);
   });
 
-  it('a leader that can’t be reached is none; words that only look alike are no such thing', async () => {
+  it('an unreachable leader counts as none; similar messages do not', async () => {
     const managers = new Managers([engines[0]]);
     for (const [said, code] of [
       [unavailable, 'swarm.leaderless'],
@@ -149,7 +149,7 @@ describe('the managers of a swarm', () => {
     assert.deepEqual([cpus, memory, largest], [4, 16e9, { cpus: 2, memory: 8e9 }]);
   });
 
-  it('know no node that is none of theirs', async () => {
+  it('do not know a node of another swarm', async () => {
     await assert.rejects(setAvailability(new Managers([engines[0]]), 'x', 'drain'), is('node.unknown'));
   });
 });

@@ -155,7 +155,7 @@ const tables: Record<string, Case[]> = {
   ],
   'when its service is removed': [
     { it: 'makes no call meanwhile', state: has(0, { busy: 'retiring' }), event: { type: 'woken' }, seen: waits(0), then: { busy: 'retiring' }, effects: [] },
-    { it: 'creates the service again for a request that came meanwhile', state: has(0, { busy: 'retiring' }), event: { type: 'retired', removed: true }, seen: waits(0), then: { busy: 'no', applied: { replicas: 0, hash: undefined, excluded: [], at: now } }, effects: ['wake 100'] },
+    { it: 'creates the service again for a request during its removal', state: has(0, { busy: 'retiring' }), event: { type: 'retired', removed: true }, seen: waits(0), then: { busy: 'no', applied: { replicas: 0, hash: undefined, excluded: [], at: now } }, effects: ['wake 100'] },
     { it: 'keeps its state if the removal failed', state: has(0, { busy: 'retiring' }), event: { type: 'retired', removed: false }, then: { busy: 'no', applied: { ...target(0), at: now } }, effects: [] },
   ],
   'when it is closed': [

@@ -102,7 +102,7 @@ describe('the pool of one service', () => {
   };
 
   describe('tells the swarm', () => {
-    it('at once what the first wants, and then what came together in one call', async () => {
+    it('the number for the first request at once, then that of all later ones in one call', async () => {
       const one = pool();
       wait(one, 'a');
       await pass(clock, 1);
@@ -208,7 +208,7 @@ describe('the pool of one service', () => {
       });
     }
 
-    it('again, where it has no task at all for who waits', async () => {
+    it('its number again, if the swarm has no task at all for waiting requests', async () => {
       const one = pool();
       wait(one, 'a');
       await pass(clock, second);
@@ -218,7 +218,7 @@ describe('the pool of one service', () => {
       assert.ok(numbers().every((number) => number === 1));
     });
 
-    it('again, when somebody has found that something else is there', async () => {
+    it('its number again, if others have changed the service', async () => {
       const one = pool({ replicas: 0, hash: shapeHash(shape) });
       one.reapply();
       await pass(clock, 1);
@@ -229,7 +229,7 @@ describe('the pool of one service', () => {
   });
 
   describe('hands out', () => {
-    it('to who waits longest, once each', async () => {
+    it('a task to the oldest request, one each', async () => {
       const one = pool();
       const became = wait(one, 'a', 'b', 'c');
       for (const task of ['t1', 't2', 't3', 't4']) one.take(fakeTask(task).dialled);
@@ -316,7 +316,7 @@ describe('the pool of one service', () => {
       assert.equal(sandbox.stream, anew.dialled.stream);
     });
 
-    it('a task that was handed out and dials in anew: nobody waits for its end', async () => {
+    it('a task again that dials in again, without waiting for its end', async () => {
       gone = () => new Promise(() => undefined);
       const one = pool();
       one.take(fakeTask('t1').dialled);
@@ -328,7 +328,7 @@ describe('the pool of one service', () => {
     });
   });
 
-  describe('who waits', () => {
+  describe('a waiting request', () => {
     it('gives up by its signal, and nothing is wanted for it any more', async () => {
       const one = pool();
       const abort = new AbortController();
@@ -342,7 +342,7 @@ describe('the pool of one service', () => {
       assert.throws(() => void one.create(spec('b'), abort.signal), reason);
     });
 
-    it('is told why after its patience, with the swarm’s words and what to look at', async () => {
+    it('fails after its patience, with the swarm’s reason and a hint', async () => {
       report = { ...nothing, words: ['1 task: runs on h2 and has not dialled in'], coming: 1 };
       const one = pool();
       const waiting = one.create(spec('a'));
@@ -373,7 +373,7 @@ describe('the pool of one service', () => {
       assert.equal(became['d'], 'sandbox.failed');
     });
 
-    it('is told in time by a manager that does not say why', async () => {
+    it('fails in time even if the manager gives no reason', async () => {
       const one = pool();
       const hang = new Promise<TaskReport>(() => undefined);
       report = hang as unknown as TaskReport;
@@ -382,7 +382,7 @@ describe('the pool of one service', () => {
       assert.deepEqual([became, reports.length], [{ a: 'sandbox.failed' }, 1]);
     });
 
-    it('is not told what was true of another', async () => {
+    it('does not get the reason of another request', async () => {
       const one = pool();
       report = { ...nothing, words: ['1 task: an old story'], coming: 1 };
       wait(one, 'a');
@@ -393,7 +393,7 @@ describe('the pool of one service', () => {
       assert.deepEqual(one.troubles, []);
     });
 
-    it('is told soon that there is no room; other pools are asked for theirs', async () => {
+    it('fails soon if there is no room, and other pools are asked to make room', async () => {
       report = noRoom;
       const one = pool();
       const became = wait(one, 'a', 'b');
@@ -403,7 +403,7 @@ describe('the pool of one service', () => {
       assert.deepEqual(became, { a: 'node.full', b: 'node.full' });
     });
 
-    it('stays in the line where a task is on its way: no more are sent away than find no room', async () => {
+    it('stays in the queue if a task is starting: only as many requests fail as find no room', async () => {
       report = { ...noRoom, coming: 2 };
       const one = pool();
       const became = wait(one, 'a', 'b', 'c', 'd', 'e');
@@ -411,7 +411,7 @@ describe('the pool of one service', () => {
       assert.deepEqual(became, { c: 'node.full', d: 'node.full', e: 'node.full' });
     });
 
-    it('is not sent away for what was so before it came', async () => {
+    it('does not fail for a reason from before it came', async () => {
       report = noRoom;
       const one = pool();
       wait(one, 'a');
@@ -587,15 +587,15 @@ describe('the pool of one service', () => {
       assert.ok(!one.knows(old) && one.knows(fresh));
     });
 
-    it('goes when nobody uses it', async () => {
+    it('is removed when it is unused', async () => {
       const one = pool(there, 'unknown');
       await pass(clock, 11 * minute);
       assert.deepEqual([numbers().at(-1), one.idle], [0, true]);
     });
   });
 
-  describe('is taken away', () => {
-    it('only when nobody wants it', async () => {
+  describe('is removed', () => {
+    it('only without requests', async () => {
       const one = pool();
       wait(one, 'a');
       assert.equal(await one.retire(() => assert.fail('it is wanted')), false);
@@ -627,7 +627,7 @@ describe('the pool of one service', () => {
     });
   });
 
-  it('closed: who waits is told, what waits is let go, what comes is turned away, and nothing more is said', async () => {
+  it('closed: refuses waiting and new requests, disconnects spare tasks, and calls the swarm no more', async () => {
     const one = pool();
     let finish: () => void = () => assert.fail('it was not begun');
     answer = () => new Promise((resolve) => (finish = () => resolve(1)));

@@ -35,7 +35,7 @@ describe('a job that has every node pull an image', () => {
     for (const swarm of swarms) await swarm[Symbol.asyncDispose]();
   });
 
-  it('waits for all, says who could not, and goes', async () => {
+  it('waits for all nodes, returns those that failed, and is removed', async () => {
     const [swarm] = swarms;
     let spec: object | undefined;
     script(
@@ -60,7 +60,7 @@ describe('a job that has every node pull an image', () => {
     assert.equal(TaskTemplate.ContainerSpec.Dir, '/', 'not the folder that the image names');
   });
 
-  it('is taken away when nobody waits for it any more, and no other manager is asked for another', async () => {
+  it('is removed when its caller aborts, and no other manager is asked for another', async () => {
     script(swarms[0], [task('n1', 'preparing')]);
     const pulling = pull();
     while (swarms[0].asked.every(({ url }) => !url.startsWith('/tasks'))) await new Promise((resolve) => setImmediate(resolve));
@@ -70,13 +70,13 @@ describe('a job that has every node pull an image', () => {
     assert.deepEqual([swarms[0].names('services'), swarms[1].asked], [[], []]);
   });
 
-  it('is not made for nobody', async () => {
+  it('is not made if its caller has aborted', async () => {
     abort.abort(new Error('closed'));
     await assert.rejects(pull(), /closed/);
     assert.deepEqual(swarms[0].asked, []);
   });
 
-  it('is one job though its manager goes in the middle: the other is asked about it, and takes it away', async () => {
+  it('is one job even if its manager fails meanwhile: another manager reports on it and removes it', async () => {
     const [first, second] = swarms;
     // Both are of one swarm.
     Object.assign(second, { kept: first.kept });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { Rounds } from '../../../src/drivers/swarm/nodes/rounds.ts';
 import { VirtualClock } from '../../simulation/clock.ts';
 
-describe('what is looked after again and again', () => {
+describe('a periodic job', () => {
   let clock: VirtualClock;
   let told: string[];
   let done: string[];
@@ -19,7 +19,7 @@ describe('what is looked after again and again', () => {
     [told, done] = [[], []];
   });
 
-  it('is done though something before it fails, which is told once until it succeeds', async () => {
+  it('is done even if a job before it fails, which is reported once until it succeeds', async () => {
     let faults = 3;
     const fails = () => {
       if ((faults -= 1) >= 0) return Promise.reject(new Error('no'));
@@ -36,7 +36,7 @@ describe('what is looked after again and again', () => {
     assert.deepEqual(told, ['first: no', 'first: no']);
   });
 
-  it('is gone on from when one never ends, which is told', async () => {
+  it('does not wait for a job that never ends, and reports it', async () => {
     const stuck = rounds({ stuck: () => new Promise(() => undefined), after: () => void done.push('after') });
     stuck.start();
     await pass(145_000);

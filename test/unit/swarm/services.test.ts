@@ -58,7 +58,7 @@ describe('the services of a deployment, in a swarm', () => {
     assert.equal(swarm.find('secrets', secret)?.Spec['Data'], keys.secret(secret).toString('base64'));
   });
 
-  it('carry what makes them ours, and nothing of who asked', async () => {
+  it('have our labels, and nothing of the caller', async () => {
     await services().apply(wanted());
     for (const kind of ['services', 'secrets', 'configs'] as const) {
       const [one] = swarm.kept[kind].values();
@@ -74,7 +74,7 @@ describe('the services of a deployment, in a swarm', () => {
         assert.ok(!decodeURIComponent(url).includes(bytes.toString(form)) && !url.includes('Data'), url);
   });
 
-  it('are not made where nobody wants them, or nobody knows what of', async () => {
+  it('are not made without a wanted replica or a known shape', async () => {
     assert.equal(await services().apply(wanted({ replicas: 0 })), 0);
     assert.equal(await services().apply(wanted({ shape: undefined })), 0);
     assert.deepEqual(swarm.changes(), []);
@@ -104,14 +104,14 @@ describe('the services of a deployment, in a swarm', () => {
     assert.deepEqual(constraints(), ['node.id!=n9', 'node.labels.gpu==yes']);
   });
 
-  it('have their tasks left as they are by who does not know what they are made of', async () => {
+  it('keep their tasks unchanged if the shape is unknown', async () => {
     await services().apply(wanted());
     const before = structuredClone(swarm.find('services', 'pool')?.Spec['TaskTemplate']);
     await services().apply(wanted({ shape: undefined, replicas: 1, excluded: ['n9'] }));
     assert.deepEqual([swarm.find('services', 'pool')?.Spec['TaskTemplate'], replicas()], [before, 1]);
   });
 
-  it('are changed though somebody else was quicker, again and again', async () => {
+  it('are changed even if others change them first, again and again', async () => {
     await services().apply(wanted());
     const there = swarm.find('services', 'pool');
     let quicker = 3;
@@ -123,7 +123,7 @@ describe('the services of a deployment, in a swarm', () => {
     assert.deepEqual([quicker, replicas()], [-1, 9]);
   });
 
-  it('give up when somebody else is always quicker', async () => {
+  it('fail if others always change them first', async () => {
     await services().apply(wanted());
     swarm.before = ({ url }) => (url.includes('/update') ? [500, 'rpc error: code = Unknown desc = update out of sequence'] : undefined);
     await assert.rejects(services().apply(wanted({ replicas: 9 })), /update out of sequence/);
@@ -137,14 +137,14 @@ describe('the services of a deployment, in a swarm', () => {
     assert.deepEqual([swarm.names('services'), swarm.names('secrets')], [['pool'], [secret]]);
   });
 
-  it('get another secret with another shape; the former one goes, and those of others stay', async () => {
+  it('get a new secret with a new shape; the former one is removed, and those of others stay', async () => {
     await services().apply(wanted());
     await services().apply(wanted({ name: 'pool-2' }));
     await services().apply(wanted({ shape: next }));
     assert.deepEqual(swarm.names('secrets'), [nextSecret, secretName('pool-2', shapeHash(shape))].sort());
   });
 
-  it('are changed though the former secret is still in use, or has gone', async () => {
+  it('are changed even if the former secret is still in use or is removed', async () => {
     await services().apply(wanted());
     swarm.before = ({ method, url }) =>
       method === 'DELETE' && url.startsWith('/secrets') ? [400, `secret '${secret}' is in use by the following service: x`] : undefined;
@@ -154,7 +154,7 @@ describe('the services of a deployment, in a swarm', () => {
     await services().apply(wanted({ shape: { ...shape, generation: '2' } }));
   });
 
-  it('are made though somebody took their secret away in between', async () => {
+  it('are made even if others remove their secret meanwhile', async () => {
     let taken = 0;
     swarm.before = ({ url }) => {
       if (url === '/services/create' && (taken += 1) === 1) swarm.kept.secrets.clear();
@@ -179,7 +179,7 @@ describe('the services of a deployment, in a swarm', () => {
     assert.deepEqual(Networks, [{ Target: network?.ID }]);
   });
 
-  it('go with their secrets; what is gone already is no error', async () => {
+  it('are removed with their secrets; missing ones are no error', async () => {
     await services().apply(wanted());
     await services().apply(wanted({ name: 'other' }));
     await services().remove('pool');
