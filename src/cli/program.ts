@@ -4,6 +4,7 @@ import { Command } from 'commander';
 import { inPackage } from '../base/package-folder.ts';
 import { endpointForms } from '../model/driver-kind.ts';
 import { errorKinds, type KatafleetError, messageOf } from '../model/errors.ts';
+import { nearest } from '../config/nearest.ts';
 import { commands } from './commands.ts';
 import { readersGone, watchReaders } from './files/readers.ts';
 import { colours, escapeControls } from './show/terminal.ts';
@@ -48,9 +49,23 @@ function inherit(root: Command, command: Command): Command {
   return command;
 }
 
-/** Makes `--help` after an unknown command give the error for that command, instead of the help of all commands. */
+/**
+ * Makes an unknown command an error with the nearest name. By itself, commander counts it as an argument too many if the command before
+ * it does something alone, as `images` does, and shows the help of all commands if `--help` comes after it.
+ */
 function refuseUnknown(command: Command): void {
   if (command.commands.length === 0 || command.registeredArguments.length > 0) return;
+  command.helpCommand(true); // by itself only where the command does nothing alone
+  command.allowExcessArguments().hook('preAction', (parent, acting) => {
+    const [word] = parent.args;
+    if (acting !== parent || word === undefined) return;
+    const near = nearest(
+      word,
+      parent.commands.map((one) => one.name()),
+    );
+    const hint = near === undefined ? '' : `\n(Did you mean ${near}?)`;
+    parent.error(`error: unknown command '${word}'${hint}`, { code: 'commander.unknownCommand' });
+  });
   command.addHelpText('before', () => {
     const [word] = command.args.filter((given) => !['help', '--help', '-h'].includes(given));
     const known = command.commands.some((one) => one.name() === word || one.aliases().includes(word ?? ''));

@@ -20,6 +20,25 @@ describe('an unknown command', () => {
     assert.match(stderr, /unknown command 'nodse'\n\(Did you mean nodes\?\)/);
   });
 
+  it('is refused with the nearest name after a command that does something alone', async () => {
+    const { code, stderr } = await refused(['images', 'lits']);
+    assert.equal(code, 64);
+    assert.match(stderr, /unknown command 'lits'\n\(Did you mean list\?\)/);
+    assert.match((await refused(['maintenance', '--json', 'nosuch'])).stderr, /unknown command 'nosuch'\n\(katafleet --help/);
+  });
+
+  it('is not help, after any command that has others', async () => {
+    const shown: string[] = [];
+    const write = process.stdout.write.bind(process.stdout);
+    process.stdout.write = (text) => shown.push(String(text)) > 0;
+    try {
+      for (const command of ['images', 'maintenance', 'kata']) assert.deepEqual(await refused([command, 'help']), { code: 0, stderr: '' });
+    } finally {
+      process.stdout.write = write;
+    }
+    assert.match(shown.join(''), /Usage: katafleet images[^]*Usage: katafleet maintenance[^]*Usage: katafleet kata/);
+  });
+
   for (const [alone, asked] of [
     [['nodse'], ['nodse', '--help']],
     [['nodse'], ['--help', 'nodse']],
