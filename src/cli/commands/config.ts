@@ -13,6 +13,7 @@ export function configCommand(at: At): Command {
   };
   command
     .command('check')
+    .summary('check the configuration and name every fault')
     .description('Checks the configuration and names every fault with its file and line. Exits with 78 if there is one.')
     .action(() => {
       const { config, source } = load();
@@ -23,6 +24,7 @@ export function configCommand(at: At): Command {
     });
   command
     .command('show')
+    .summary('show the configuration with all defaults')
     .description('Shows the configuration with all defaults filled in, sizes in bytes and times in ms. Hides secrets.')
     .option('--json', 'print JSON')
     .action((options: { json?: boolean }) => {

@@ -44,6 +44,7 @@ export function imagesCommand(at: At): Command {
     });
   images
     .command('list')
+    .summary('list the recipes, and whether the node has their images')
     .description('Lists the recipes, and whether the node has their images.')
     .action(async (_options: object, command: Command) => {
       const options = command.optsWithGlobals<{ json?: boolean }>();

@@ -15,6 +15,7 @@ export function maintenanceCommand(at: At): Command {
     });
   maintenance
     .command('run')
+    .summary('run a maintenance job now')
     .description('Runs a maintenance job now.')
     .argument('<job>', 'inventory, reap, retention, prune or pools')
     .option('--dry-run', 'change nothing, only print what would be done')

@@ -9,6 +9,7 @@ const startPoints = inPackage('start-points/');
 
 export const createCommand = (shell: KataShell): Command =>
   new Command('create')
+    .summary('create a kata from a start-point')
     .description('Creates a kata from a start-point and prints its id.')
     .argument(
       '<start-point>',

@@ -3,6 +3,7 @@ import type { KataShell } from './shell.ts';
 
 export const exportCommand = (shell: KataShell): Command =>
   new Command('export')
+    .summary('write a kata, or one avatar of it, into a git bundle')
     .description('Writes a kata, or one avatar of it, into a git bundle, for git clone or katafleet kata import.')
     .argument('<kata>', 'its id')
     .argument('[avatar]', 'only this one')

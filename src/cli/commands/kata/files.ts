@@ -7,7 +7,7 @@ import { filesJson, filesTable, sorted } from '../../show/kata-view.ts';
 import { avatarCommand, type KataShell, parseCount } from './shell.ts';
 
 export const filesCommand = (shell: KataShell): Command =>
-  avatarCommand('files', 'lists an avatar’s files, or writes them into a folder')
+  avatarCommand('files', 'list an avatar’s files, or write them into a folder', 'Lists an avatar’s files, or writes them into a folder.')
     .option('-o, --out <folder>', 'write the files into this folder; it must be empty or missing')
     .option('-t, --test <number>', 'the files as they were after this test')
     .option('--allow-dotfiles', 'write files whose names begin with a dot; shells, editors and tools may execute such files')

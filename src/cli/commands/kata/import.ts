@@ -3,6 +3,7 @@ import type { KataShell } from './shell.ts';
 
 export const importCommand = (shell: KataShell): Command =>
   new Command('import')
+    .summary('import a kata from a git bundle')
     .description('Imports a kata from a git bundle and prints its id.')
     .argument('<bundle>', 'the file')
     .option('--id <id>', 'id of the imported kata (default: the one in the bundle)')

@@ -6,6 +6,7 @@ import type { KataShell } from './shell.ts';
 
 export const listCommand = (shell: KataShell): Command =>
   new Command('list')
+    .summary('list the katas and their avatars')
     .description('Lists the katas and their avatars.')
     .option('--json', 'print JSON')
     .action(async (options: { json?: boolean }) => {

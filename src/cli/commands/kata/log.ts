@@ -3,7 +3,7 @@ import { logTable } from '../../show/kata-view.ts';
 import { avatarCommand, type KataShell, parseCount } from './shell.ts';
 
 export const logCommand = (shell: KataShell): Command =>
-  avatarCommand('log', 'lists an avatar’s tests, newest first')
+  avatarCommand('log', 'list an avatar’s tests, newest first', 'Lists an avatar’s tests, newest first.')
     .option('-n, --number <count>', 'number of tests to show, the last ones', '50')
     .action(async (id: string, avatar: string, options: { json?: boolean; number: string }) => {
       const most = parseCount('number', options.number);

@@ -13,10 +13,11 @@ import { configOf, fleetOf, runningServer } from '../../where.ts';
 import { avatarCommand, type KataShell } from './shell.ts';
 
 export const testCommand = (shell: KataShell): Command =>
-  avatarCommand('test', 'tests an avatar’s files, and stores the files and the result')
-    .description(
-      'Takes the files of DIR as the avatar’s, runs the tests on them, and writes the files that the tools made or changed back into DIR. Without DIR it tests the avatar’s files as they are. The first test creates the avatar.',
-    )
+  avatarCommand(
+    'test',
+    'test an avatar’s files, and store the files and the result',
+    'Takes the files of DIR as the avatar’s, runs the tests on them, and writes the files that the tools made or changed back into DIR. Without DIR it tests the avatar’s files as they are. The first test creates the avatar.',
+  )
     .argument('[dir]', 'folder with all files that the person sees; a file that is missing there is deleted')
     .option('--no-write', 'leave DIR as it is')
     .addOption(limitOption())

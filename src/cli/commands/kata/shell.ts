@@ -38,11 +38,11 @@ export class KataShell {
   }
 }
 
-/** Creates a command that is about one avatar of a kata. */
-export const avatarCommand = (name: string, summary: string): Command =>
+/** Creates a command that is about one avatar of a kata. `summary` is for the list of commands. */
+export const avatarCommand = (name: string, summary: string, description: string): Command =>
   new Command(name)
     .summary(summary)
-    .description(`${summary.charAt(0).toUpperCase()}${summary.slice(1)}.`)
+    .description(description)
     .argument('<kata>', 'its id')
     .argument('<avatar>', 'its name: lower-case letters, digits and -')
     .option('--json', 'print JSON');
