@@ -70,9 +70,9 @@ describe('the package, installed elsewhere', function () {
     }
   });
 
-  it('has a library whose types compile', async () => {
+  it('has a library with whose types the example in README.md compiles', async () => {
     const all = readdirSync(join(project, 'node_modules')).filter((name) => !name.startsWith('.') && name !== 'katafleet');
     const place = await projectWith('library', all);
-    await compile(place, "import { Katafleet } from 'katafleet';\nexport const katafleet: Katafleet = new Katafleet();\n");
+    await compile(place, exampleOf('README.md'));
   });
 });
