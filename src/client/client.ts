@@ -1,4 +1,6 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
+import { abortable } from '../base/deadline.ts';
 import { defaults } from '../model/defaults.ts';
 import { KatafleetError } from '../model/errors.ts';
 import type { FleetImage } from '../model/fleet-image.ts';
@@ -61,6 +63,9 @@ export interface CallOptions {
 
 /** How long one call waits for a run's end, s; less than the time that an answer may take. */
 const waitSeconds = 20;
+
+/** Least time between two calls that wait for a run, ms: a proxy may answer each of them at once. */
+const leastMs = 250;
 
 /**
  * Calls a katafleet that serves. Every method throws the {@link KatafleetError} that the server answers with,
@@ -135,8 +140,12 @@ export class Client {
     for (;;) {
       const left = Math.max(0, end - performance.now()) / 1000;
       const path = `${pathOf(id)}?wait=${Math.min(waitSeconds, left)}`;
+      const asked = performance.now();
       const run = await this.#server.call('GET', path, RecordJson, { signal });
-      if (run.endedAt !== undefined || performance.now() >= end) return run;
+      const now = performance.now();
+      if (run.endedAt !== undefined || now >= end) return run;
+      const pauseMs = Math.min(leastMs - (now - asked), end - now);
+      if (pauseMs > 0) await abortable(signal, sleep(pauseMs));
     }
   }
 
