@@ -19,15 +19,28 @@ how_to_get_node() {
 
 # Runs `npm ci` in the current folder if package-lock.json or Node's ABI has changed since the last time.
 install_node_modules() {
-  local stamp=node_modules/.installed-from now
+  fetch_node_modules || return 1
+  if [ -n "$NODE_MODULES_VERSION" ]; then compile_node_modules || return 1; fi
+}
+
+# The same in two steps. The packages can be used after the first one, except those with native code: the second compiles them,
+# and is needed if the first has set NODE_MODULES_VERSION.
+NODE_MODULES_STAMP=node_modules/.installed-from
+NODE_MODULES_VERSION=
+fetch_node_modules() {
+  local now
   now="$(sha256sum < package-lock.json | cut -d' ' -f1) $(node -p 'process.versions.modules + process.platform + process.arch')"
-  if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$now" ]; then return 0; fi
+  if [ -f "$NODE_MODULES_STAMP" ] && [ "$(cat "$NODE_MODULES_STAMP")" = "$now" ]; then return 0; fi
   # better-sqlite3 is compiled if no prebuilt one is available.
   provide_packages make:build-essential g++:build-essential python3:python3 || note "without make, g++ and python3 only prebuilt packages can be installed"
   note "npm ci"
   export_node_headers
-  npm ci --no-audit --no-fund --loglevel=error >&2 || return 1
-  echo "$now" > "$stamp"
+  npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2 || return 1
+  NODE_MODULES_VERSION=$now
+}
+compile_node_modules() {
+  npm rebuild --loglevel=error >&2 || return 1
+  echo "$NODE_MODULES_VERSION" > "$NODE_MODULES_STAMP"
 }
 
 # Tells node-gyp where Node's headers are, so that it does not download them; Node's own archives contain them.

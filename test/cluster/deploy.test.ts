@@ -5,6 +5,7 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { command } from '../support/command.ts';
 import { eventually } from '../support/eventually.ts';
 import { said } from '../support/said.ts';
 import { ApiClient } from '../support/service.ts';
@@ -34,10 +35,10 @@ describe('katafleet as a service of a real swarm', function () {
     rmSync(folder, { recursive: true });
   });
 
-  /** The command line from source, with the engine of a host. */
+  /** The command line, with the engine of a host. */
   const katafleet = async (host: string, ...args: string[]): Promise<Answer> => {
     const env = { ...process.env, DOCKER_HOST: bed.endpoint(host) };
-    const child = spawn(process.execPath, ['--import', 'tsx', 'src/main.ts', ...args], { cwd: project, env, stdio: 'pipe' });
+    const child = spawn(command[0], [...command.slice(1), ...args], { cwd: project, env, stdio: 'pipe' });
     const answer = { code: null as number | null, stdout: '', stderr: '' };
     child.stdout.on('data', (chunk: Buffer) => (answer.stdout += chunk.toString()));
     child.stderr.on('data', (chunk: Buffer) => (answer.stderr += chunk.toString()));

@@ -2,13 +2,11 @@ import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
+import { command } from '../support/command.ts';
 import { copyScripts, must, setUp } from '../support/node-setup.ts';
 import { type Said, said } from '../support/said.ts';
 import { Testbed } from '../support/testbed.ts';
-
-const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 
 describe('katafleet doctor, of nodes over ssh', function () {
   this.timeout(360_000);
@@ -47,7 +45,7 @@ describe('katafleet doctor, of nodes over ssh', function () {
       file,
       stringify({ nodes: [{ name: 'old', endpoint, ssh, ...node }], journal: { file: join(scratch, 'journal') }, ...more }),
     );
-    return said(process.execPath, ['--import', 'tsx', main, '--config', file, 'doctor'], {
+    return said(command[0], [...command.slice(1), '--config', file, 'doctor'], {
       env: { NO_COLOR: '1', DOCKER_HOST: 'unix:///nonexistent', SSH_AUTH_SOCK: '', ...env },
     });
   }

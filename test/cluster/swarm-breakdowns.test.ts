@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { command } from '../support/command.ts';
 import { eventually } from '../support/eventually.ts';
 import { type RunAnswer, Service } from '../support/service.ts';
 import { nodes, services } from '../support/swarm.ts';
@@ -171,8 +172,7 @@ describe('a swarm that breaks under katafleet', function () {
       JSON.stringify(pools),
     );
     assert.ok((left['service'] ?? 0) > 0 && (left['secret'] ?? 0) > 0 && (left['config'] ?? 0) > 0, JSON.stringify(left));
-    const args = ['--import', 'tsx', 'src/main.ts', '--host', bed.endpoint('h1'), 'undeploy'];
-    await execute(process.execPath, args, { cwd: project, timeout: 100_000 });
+    await execute(command[0], [...command.slice(1), '--host', bed.endpoint('h1'), 'undeploy'], { cwd: project, timeout: 100_000 });
     assert.deepEqual(await ours(), { service: 0, secret: 0, config: 0, network: 0 });
     for (const host of bed.hosts) {
       const running = await bed.docker(host, 'ps', '--quiet', '--filter', 'label=katafleet.stack=katafleet');

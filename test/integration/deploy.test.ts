@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { EngineDriver } from '../../src/drivers/engine/driver.ts';
 import { findCompose } from '../../src/deploy/compose.ts';
+import { command } from '../support/command.ts';
 import { endpoint } from '../support/fleet.ts';
 import { freePort } from '../support/free-port.ts';
 
@@ -15,14 +16,11 @@ const name = `kf-compose-${process.pid}`;
 
 const katafleet = (...args: string[]) => katafleetWith({}, ...args);
 
-/** The command line, from source, with further variables. */
+/** The command line, with further variables. */
 function katafleetWith(more: NodeJS.ProcessEnv, ...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
   return new Promise((resolve) => {
-    execFile(
-      process.execPath,
-      ['--import', 'tsx', 'src/main.ts', ...args],
-      { cwd: project, env: { ...process.env, ...more } },
-      (error, stdout, stderr) => resolve({ code: error ? Number(error.code) : 0, stdout, stderr }),
+    execFile(command[0], [...command.slice(1), ...args], { cwd: project, env: { ...process.env, ...more } }, (error, stdout, stderr) =>
+      resolve({ code: error ? Number(error.code) : 0, stdout, stderr }),
     );
   });
 }

@@ -12,6 +12,7 @@ import type { NodeVerdict } from '../../src/model/verdict.ts';
 import { labels } from '../../src/model/labels.ts';
 import { EngineDriver } from '../../src/drivers/engine/driver.ts';
 import { Journal } from '../../src/store/journal.ts';
+import { command } from '../support/command.ts';
 import { certificates } from '../support/certificates.ts';
 import { endpoint } from '../support/fleet.ts';
 import { until } from '../support/until.ts';
@@ -26,10 +27,10 @@ const sh = (script: string, more: object = {}) => ({ image: 'build-essential', c
 const refused = (status: number, about: RegExp) => (error: unknown) =>
   error instanceof ApiError && error.status === status && about.test(error.message);
 
-/** The command line, from source. */
+/** The command line. */
 function katafleet(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
   return new Promise((resolve) => {
-    execFile(process.execPath, ['--import', 'tsx', 'src/main.ts', ...args], { cwd: project }, (error, stdout, stderr) =>
+    execFile(command[0], [...command.slice(1), ...args], { cwd: project }, (error, stdout, stderr) =>
       resolve({ code: error ? Number(error.code) : 0, stdout, stderr }),
     );
   });

@@ -9,9 +9,9 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { NodeSummary } from '../../src/model/node.ts';
 import { atExit } from './at-exit.ts';
+import { command } from './command.ts';
 
 const project = fileURLToPath(new URL('../../', import.meta.url));
-const fromSources = [process.execPath, '--import', 'tsx', 'src/main.ts'];
 /** Longest wait for `katafleet serve` to serve or to end, ms: its own grace is 20 s, that of a hanging node 30 s. */
 const startMs = 60_000;
 const stopMs = 60_000;
@@ -113,9 +113,9 @@ export class Service extends ApiClient implements AsyncDisposable {
     });
   }
 
-  /** Starts it on a free loopback port, else as configured. @param command starts katafleet; from its sources if absent */
-  static async start(config: object, command: readonly string[] = fromSources): Promise<Service> {
-    const service = new Service(await mkdtemp(join(tmpdir(), 'katafleet-service-')), command);
+  /** Starts it on a free loopback port, else as configured. @param words start katafleet */
+  static async start(config: object, words: readonly string[] = command): Promise<Service> {
+    const service = new Service(await mkdtemp(join(tmpdir(), 'katafleet-service-')), words);
     try {
       const whole = { journal: { file: 'journal.db' }, server: { listen: '127.0.0.1:0' }, ...config };
       await writeFile(service.config, JSON.stringify(whole)); // YAML is a superset of JSON
