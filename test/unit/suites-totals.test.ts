@@ -74,6 +74,17 @@ describe('the totals of a script of suites', () => {
       assert.deepEqual([lines.slice(1), status], [['1 passed, 1 failed, 0 skipped'], 1]);
     });
 
+    it('count as passed if a hook after the tests had failed', () => {
+      const { lines, status } = totalsOf(
+        `const fs = require('node:fs'); ${isFirst}
+        describe('of a hook', () => { after(() => { if (first) throw new Error('a'); }); it('passes', () => undefined); });`,
+        '',
+        again,
+      );
+      assert.match(lines[0] ?? '', /^unsteady, .* "after all" hook/);
+      assert.deepEqual([lines.slice(1), status], [['1 passed, 0 failed, 0 skipped'], 0]);
+    });
+
     it('stay as they were where it skips then what failed', () => {
       const { lines, status } = totalsOf(
         `const fs = require('node:fs'); ${isFirst}
