@@ -122,7 +122,10 @@ export function containerWords(state: StateView, restarts: number): { words: str
     const output = Health.Log?.at(-1)?.Output.trim() ?? '';
     return { words: `is unhealthy${output ? `: ${output}` : ''}`, verdict: 'failed' };
   }
-  if (Status === 'running') return { words: `has started, and is not healthy yet`, verdict: again };
+  if (Status === 'running') {
+    const started = restarts > 0 ? `has started again (${restarts} times so far)` : 'has started';
+    return { words: `${started}, and is not healthy yet`, verdict: again };
+  }
   if (Status === 'restarting') return { words: `ended with ${ExitCode}, and is started again (${restarts} times so far)`, verdict: again };
   if (Status === 'created')
     return { words: error ? `could not start: ${error}` : 'is about to start', verdict: error ? 'failed' : 'waiting' };

@@ -113,7 +113,7 @@ describe('katafleet as a service of one host, by the Compose of this machine', f
     chmodSync(file, 0o600);
     writeFileSync(file, 'server: { grace: 7s }\n');
     const unreadable = await deploy();
-    // Compose starts it again and again: at the time limit it has ended, or has just started.
+    // Compose starts it again and again: after the third time it has ended, or has just started.
     const told = /(ended with 66|not healthy yet)[^]*EACCES/;
     assert.deepEqual([unreadable.code, told.test(unreadable.stderr)], [69, true], unreadable.stderr);
     chmodSync(file, 0o644);

@@ -111,6 +111,10 @@ describe('Compose', () => {
     };
     assert.equal(told(state('running', { Health: { Status: 'healthy' } })), 'healthy: is healthy');
     assert.equal(told(state('running', { Health: { Status: 'starting' } })), 'waiting: has started, and is not healthy yet');
+    assert.equal(
+      told(state('running', { Health: { Status: 'starting' } }), 3),
+      'failed: has started again (3 times so far), and is not healthy yet',
+    );
     const sick = { Status: 'unhealthy', Log: [{ Output: 'one' }, { Output: 'two\n' }] };
     assert.equal(told(state('running', { Health: sick })), 'failed: is unhealthy: two');
     assert.equal(told(state('restarting', { ExitCode: 78 }), 1), 'waiting: ended with 78, and is started again (1 times so far)');
