@@ -80,6 +80,7 @@ export const errorKinds = {
   'journal.locked': { ...system(503, 75), retry: true },
   'journal.broken': system(500, 74),
   'journal.full': { ...system(507, 74), retry: true },
+  'journal.unavailable': { ...system(503, 75), retry: true },
   'journal.newer': system(500, 78),
   'server.busy': { ...system(503, 75), retry: true },
   'server.address': { ...system(500, 71) },

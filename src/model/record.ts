@@ -27,6 +27,7 @@ export type AttemptRecord = z.output<typeof AttemptRecord>;
 
 /** Why a run failed. The code is one of model/errors.ts, or one that a later release has added. */
 export const RunFailure = z.object({ code: z.string(), message: z.string(), hint: z.string().exactOptional() });
+export type RunFailure = z.output<typeof RunFailure>;
 
 /** A run without its attempts and its result. */
 export const RunSummary = z.object({

@@ -1,12 +1,6 @@
 import type { NodeEvent } from '../model/node.ts';
+import type { MaintenanceRecord } from '../model/run-store.ts';
 import type { Db } from './database.ts';
-
-export interface MaintenanceRecord {
-  startedAt: number | undefined;
-  endedAt: number | undefined;
-  outcome: 'running' | 'done' | 'failed' | undefined;
-  detail: string | undefined;
-}
 
 /** The journal's tables of node events, users' decisions about nodes, and maintenance. Times are Unix ms. */
 export class NodeBook {
