@@ -16,9 +16,10 @@ export function longJson(value: object): Readable | string {
 }
 
 /** Puts each text into its gap. */
-function* interleaved(gaps: string[], texts: LongText[]): Generator<string> {
+async function* interleaved(gaps: string[], texts: LongText[]): AsyncGenerator<string> {
   for (const [at, gap] of gaps.entries()) {
     yield gap;
-    yield* texts[at]?.escaped() ?? [];
+    const text = texts[at];
+    if (text) yield* text.escaped();
   }
 }

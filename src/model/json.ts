@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { LongText } from './long-text.ts';
 import type { Stream } from './output.ts';
 import { RunRecord } from './record.ts';
-import { Changes, type KeptResult, ReturnedFile, ReturnedFolder, RunResult, StepFacts, type StepResult } from './result.ts';
+import { Changes, type KeptResult, type Pieces, ReturnedFile, ReturnedFolder, RunResult, StepFacts, type StepResult } from './result.ts';
 
 /**
  * The JSON of results and records, for the API, `--json`, the client and katas. Bytes are text if they are UTF-8, else base64; time
@@ -70,7 +70,7 @@ export type FileForm = 'text' | 'base64';
 /** Files that are not in memory become {@link LongText}s, which longJson writes. */
 function contentJson(content: Content, form: FileForm): { content: string | LongText; encoding: 'utf8' | 'base64' } {
   if (!Buffer.isBuffer(content)) {
-    const pieces = form === 'text' ? content : { bytes: content.bytes, utf8: false, [Symbol.iterator]: () => content[Symbol.iterator]() };
+    const pieces: Pieces = form === 'text' ? content : { bytes: content.bytes, utf8: false, read: (...of) => content.read(...of) };
     return { content: new LongText(pieces), encoding: pieces.utf8 ? 'utf8' : 'base64' };
   }
   const encoding = form === 'text' && isUtf8(content) ? 'utf8' : 'base64';

@@ -11,12 +11,12 @@ export class LongText {
   }
 
   /** Returns what stands between the quotes. */
-  *escaped(): Generator<string> {
+  async *escaped(): AsyncGenerator<string> {
     if (!this.#pieces.utf8) {
-      for (const piece of this.#pieces) yield piece.toString('base64');
+      for await (const piece of this.#pieces.read()) yield piece.toString('base64');
       return;
     }
     const decoder = new StringDecoder('utf8'); // a character may be split between two pieces
-    for (const piece of this.#pieces) yield JSON.stringify(decoder.write(piece)).slice(1, -1);
+    for await (const piece of this.#pieces.read()) yield JSON.stringify(decoder.write(piece)).slice(1, -1);
   }
 }

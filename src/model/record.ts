@@ -51,8 +51,13 @@ export type RunRecord = z.output<typeof RunRecord>;
 export interface UnendedRun extends Pick<RunSummary, 'id' | 'tenant' | 'placing' | 'acceptedAt'> {
   /** Bytes of its request. */
   bytes: number;
-  /** The number of its last attempt; 0 if there was none. */
+  /**
+   * The highest number that an attempt of it may have; 0 if it has none. Each opening of the journal adds one, because one attempt may
+   * have begun that the journal does not know. So numbers have gaps: nobody counts tries by them.
+   */
   lastAttempt: number;
+  /** Attempts that count as tries of the run, abandoned ones included. */
+  tries: number;
   /** Attempts in which katafleet died. */
   abandoned: number;
   /** Attempts that do not count: katafleet was stopped, or they found no node, room or image. */
@@ -64,5 +69,4 @@ export interface KeptRecord extends Omit<RunRecord, 'result'> {
   result?: KeptResult | undefined;
 }
 
-/** The reason of an attempt that does not count as a try begins with this; after a restart the journal counts the tries by it. */
-export const notCounted = 'no try: ';
+export { notCounted } from './attempt-reason.ts';

@@ -126,11 +126,16 @@ export const RunResult = z.object({
 });
 export type RunResult = z.output<typeof RunResult>;
 
-/** Bytes that are not in memory and are read piece by piece. The size of each piece but the last is a multiple of three. */
-export interface Pieces extends Iterable<Buffer> {
+/** Bytes that are not in memory. They are gone when the run is forgotten. */
+export interface Pieces {
   readonly bytes: number;
   /** Whether all of them together are UTF-8. */
   readonly utf8: boolean;
+  /**
+   * Reads the bytes from `from` up to `to`, which is not read; all if absent. The size of each piece but the last is a multiple of three.
+   * @throws run.unknown when the run is forgotten
+   */
+  read(from?: number, to?: number): AsyncIterable<Buffer>;
 }
 
 /** A result whose large files are not in memory. */

@@ -59,23 +59,35 @@ export function keptResult(result: SplitResult, piece: (number: number) => Buffe
   return { ...result, changes: { ...result.changes, files } };
 }
 
-function later({ first, count, bytes, utf8 }: Apart, piece: (number: number) => Buffer): Pieces {
-  return {
-    bytes,
-    utf8,
-    *[Symbol.iterator]() {
-      for (let number = first; number < first + count; number += 1) yield piece(number);
-    },
-  };
+/** Pieces of this journal, which are also read at once. */
+interface RowPieces extends Pieces, Iterable<Buffer> {}
+
+function later({ first, count, bytes, utf8 }: Apart, piece: (number: number) => Buffer): RowPieces {
+  return piecesOf(bytes, utf8, function* () {
+    for (let number = first; number < first + count; number += 1) yield piece(number);
+  });
 }
 
 /** Cuts a large file of a result that an older release wrote. */
-function cut(content: Buffer): Pieces {
+const cut = (content: Buffer): RowPieces =>
+  piecesOf(content.length, isUtf8(content), function* () {
+    for (let at = 0; at < content.length; at += pieceBytes) yield content.subarray(at, at + pieceBytes);
+  });
+
+function piecesOf(bytes: number, utf8: boolean, all: () => Generator<Buffer>): RowPieces {
   return {
-    bytes: content.length,
-    utf8: isUtf8(content),
-    *[Symbol.iterator]() {
-      for (let at = 0; at < content.length; at += pieceBytes) yield content.subarray(at, at + pieceBytes);
+    bytes,
+    utf8,
+    [Symbol.iterator]: all,
+    async *read(from = 0, to = bytes) {
+      await Promise.resolve();
+      let at = 0;
+      for (const piece of all()) {
+        const part = piece.subarray(Math.max(0, from - at), Math.max(0, to - at));
+        at += piece.length;
+        if (part.length > 0) yield part;
+        if (at >= to) return;
+      }
     },
   };
 }
@@ -84,7 +96,7 @@ function cut(content: Buffer): Pieces {
 export function whole(result: KeptResult): RunResult {
   const files = result.changes.files.map((file) => ({
     ...file,
-    content: Buffer.isBuffer(file.content) ? file.content : Buffer.concat([...file.content]),
+    content: Buffer.isBuffer(file.content) ? file.content : Buffer.concat([...(file.content as RowPieces)]),
   }));
   return { ...result, changes: { ...result.changes, files } };
 }

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
+import { stoppedInIt } from '../model/attempt-reason.ts';
 import { KatafleetError } from '../model/errors.ts';
 import { canonicalImage } from '../model/image-name.ts';
 import type { Placing } from '../model/placing.ts';
@@ -12,7 +13,7 @@ import { type Db, openDatabase } from './database.ts';
 import { NodeBook } from './node-book.ts';
 import { isSameRequest, RequestHashes } from './request-hash.ts';
 import { attemptOf, summaryOf } from './run-rows.ts';
-import { statements, stoppedInIt } from './run-statements.ts';
+import { statements } from './run-statements.ts';
 
 /** Most results that are removed to make room for one. */
 const mostForgotten = 16;
@@ -230,7 +231,8 @@ export class Journal extends NodeBook implements Disposable {
   *unfinished(): Generator<UnendedRun> {
     for (const row of this.#sql.open.all()) {
       const { id, tenant, placing, acceptedAt } = summaryOf(row);
-      yield { id, tenant, placing, acceptedAt, bytes: row.bytes, lastAttempt: row.attempt, abandoned: row.abandoned, stopped: row.stopped };
+      const { bytes, abandoned, stopped, begun } = row;
+      yield { id, tenant, placing, acceptedAt, bytes, lastAttempt: row.attempt, tries: begun - stopped, abandoned, stopped };
     }
   }
 

@@ -1,12 +1,9 @@
 import { MiB } from '../base/units.ts';
-import { notCounted, type RunState } from '../model/record.ts';
+import { diedInIt, notCounted, stoppedInIt } from '../model/attempt-reason.ts';
+import type { RunState } from '../model/record.ts';
 import type { Db } from './database.ts';
 import type { AttemptRow, RunRow } from './run-rows.ts';
 
-/** The reason of an attempt that was lost because katafleet died. */
-const diedInIt = 'katafleet ended in the middle of it';
-/** The reason of an attempt that was lost because katafleet was stopped and could not wait for it. */
-export const stoppedInIt = 'katafleet was stopped in the middle of it';
 /** Memory for a result as JSON, as a multiple of its size: its bytes twice, base64, the text twice, bytes again. */
 const asJson = 8;
 /** Bytes of a result's pieces that are in memory at once while they are sent to a client. */
@@ -55,8 +52,9 @@ export function statements(db: Db) {
     list: db.prepare<[{ limit: number; state: string | null; tenant: string | null }], RunRow>(
       'SELECT * FROM runs WHERE (@state IS NULL OR state = @state) AND (@tenant IS NULL OR tenant = @tenant) ORDER BY sequence DESC LIMIT @limit',
     ),
-    open: db.prepare<[], RunRow & { abandoned: number; stopped: number; bytes: number }>(
+    open: db.prepare<[], RunRow & { abandoned: number; stopped: number; begun: number; bytes: number }>(
       `SELECT *, coalesce((SELECT length(bytes) FROM requests WHERE run = runs.id), 0) AS bytes,
+        (SELECT count(*) FROM attempts WHERE run = runs.id) AS begun,
         (SELECT count(*) FROM attempts WHERE run = runs.id AND reason = '${diedInIt}') AS abandoned,
         (SELECT count(*) FROM attempts WHERE run = runs.id AND (reason = '${stoppedInIt}' OR reason GLOB '${notCounted}*')) AS stopped
         FROM runs WHERE ended_at IS NULL ORDER BY sequence`,
