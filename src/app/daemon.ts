@@ -1,8 +1,7 @@
 import type { AddressInfo } from 'node:net';
 import { isIP } from 'node:net';
 import { hostname } from 'node:os';
-import { ByteBudget } from '../base/byte-budget.ts';
-import { serverMemory } from '../base/server-memory.ts';
+import { budgetOf, serverMemory } from '../base/server-memory.ts';
 import { parseListen } from '../model/endpoint.ts';
 import { KatafleetError, messageOf } from '../model/errors.ts';
 import { parseHostName } from '../model/host-name.ts';
@@ -55,7 +54,7 @@ export class Daemon {
     this.#log = log;
     this.#journal = Journal.open(config.journal.file, { keepBytes: config.journal.keepBytes });
     const journal = this.#journal;
-    const memory = serverMemory();
+    const memory = budgetOf(serverMemory(), { requests: config.queue.bytes, bodyLimit: config.server.bodyLimit });
     const onEvent = (node: string, kind: string, detail: string) => {
       log(`${node}: ${kind}${detail === '' ? '' : ` (${detail})`}`);
       if (!this.#stopping) bestEffort(() => journal.event(node, kind, detail, Date.now()), log);
@@ -73,8 +72,11 @@ export class Daemon {
     this.#runs = new RunService(
       journal,
       (recorder) =>
-        this.#katafleet.dispatcherFor(recorder, { results: new ByteBudget(memory.results), output: new OutputBudget(memory.output) }),
-      config.queue.bytes,
+        this.#katafleet.dispatcherFor(recorder, {
+          results: memory.results,
+          output: new OutputBudget(memory.output, memory.freeOutput),
+        }),
+      memory.requests,
       log,
     );
     const remembered: MaintenanceMemory = {

@@ -1,10 +1,10 @@
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify';
-import { ByteBudget } from '../base/byte-budget.ts';
+import type { ByteBudget } from '../base/byte-budget.ts';
 import type { Clock } from '../base/clock.ts';
-import { type ServerMemory, serverMemory } from '../base/server-memory.ts';
+import { budgetOf, serverMemory } from '../base/server-memory.ts';
 import { KatafleetError } from '../model/errors.ts';
 import { readBodies, readsItself } from './bodies.ts';
-import { boundBodies } from './body-budget.ts';
+import { type BodyMemory, boundBodies } from './body-budget.ts';
 import { sendError, unknownRoute } from './errors.ts';
 import { hostFault, type Hosts } from './hosts.ts';
 import { cloneRoutes } from './routes/clones.ts';
@@ -17,8 +17,11 @@ import { bodyPace, refuseSlowBodies } from './slow-bodies.ts';
 import { viewRoutes } from './views.ts';
 
 export interface AppOptions {
-  /** Memory for bodies and for results; this process's share if absent. */
-  memory?: Pick<ServerMemory, 'bodies' | 'results'>;
+  /** Memory for requests and for answers; if absent, the API has a budget of this process's memory to itself. */
+  memory?: BodyMemory & {
+    /** Results that are on their way to clients. */
+    answers: ByteBudget;
+  };
   /** Bytes of the largest request. */
   bodyLimit: number;
   /** The server's own names. A web page whose own name points at this server is refused. */
@@ -31,7 +34,7 @@ export interface AppOptions {
 
 /** Makes the API. Every answer is JSON; errors are `{error: {code, message, fault, retry, hint?, retryAfterMs?}}`. */
 export function buildApp(services: AppServices, options: AppOptions): FastifyInstance {
-  const { memory = serverMemory(), bodyLimit, onRoute } = options;
+  const { bodyLimit, onRoute, memory = budgetOf(serverMemory(), { bodyLimit }) } = options;
   const app = Fastify({
     bodyLimit,
     forceCloseConnections: 'idle',
@@ -44,10 +47,10 @@ export function buildApp(services: AppServices, options: AppOptions): FastifyIns
   app.setErrorHandler((error, _request, reply) => sendError(reply, error));
   app.setNotFoundHandler((request, reply) => sendError(reply, unknownRoute(request)));
   app.addHook('onRequest', (request, _reply, done) => done(foreignFault(request, options.hosts)));
-  const forget = boundBodies(app, { most: Math.max(memory.bodies, bodyLimit), bodyLimit }, readsItself);
+  const bodies = boundBodies(app, { memory, bodyLimit }, readsItself);
   if (onRoute) app.addHook('onRoute', ({ method, path }) => [method].flat().forEach((one) => onRoute(one, path)));
   viewRoutes(app, services);
-  runRoutes(app, services, forget, new ByteBudget(memory.results));
+  runRoutes(app, services, bodies, memory.answers);
   cloneRoutes(app, services);
   nodeRoutes(app, services);
   maintenanceRoutes(app, services);

@@ -24,7 +24,7 @@ export interface Job {
   collect: boolean;
   /** Paths of the files to send back; all if absent. */
   back?: GlobProgram;
-  /** Bytes of its files and standard inputs. */
+  /** Bytes of its files, standard inputs, arguments and variables. */
   bytes: number;
 }
 
@@ -76,8 +76,14 @@ export function checkJob(request: RunRequest, placing: Placing = unplaced): Job 
     pool: poolKey(image, limits),
     collect: request.collect ?? true,
     ...(request.back === undefined ? {} : { back: compileGlobs(request.back) }),
-    bytes: files + stdin,
+    bytes: files + stdin + parsed.data.reduce((sum, step) => sum + wordsOf(step), 0),
   };
+}
+
+/** Returns how long a step's arguments and variables are: a request may have 10,000 steps of 64 KiB each. */
+function wordsOf({ argv, env }: Step): number {
+  const lengths = (words: readonly string[]) => words.reduce((sum, word) => sum + word.length, 0);
+  return lengths(argv) + lengths(Object.keys(env)) + lengths(Object.values(env));
 }
 
 /** Refuses steps that no supervisor accepts, before a sandbox is taken. @throws request.invalid */

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { ByteBudget, type Room } from '../base/byte-budget.ts';
 import { within } from '../base/deadline.ts';
 import { KatafleetError, messageOf } from '../model/errors.ts';
 import type { Placing } from '../model/placing.ts';
@@ -9,6 +10,7 @@ import type { Dispatcher } from './dispatcher.ts';
 import { checkJob, type Job } from './job.ts';
 import { Owed } from './room/owed.ts';
 import { Recovery } from './recovery.ts';
+import { runsFull } from './room/runs-full.ts';
 import type { Recorder, SubmitOptions } from './ticket.ts';
 import { Waiters } from './waiters.ts';
 
@@ -46,19 +48,18 @@ export class RunService {
   readonly #owed: Owed;
   #ending = false;
   #recovery: Recovery<UnendedRun> | undefined;
-  readonly #mostBytes: number;
+  readonly #requests: ByteBudget;
   readonly #onTrouble: (message: string) => void;
-  #bytes = 0;
 
-  /** @param mostBytes most bytes of the requests of all runs that wait or run: they are in memory */
+  /** @param requests most bytes of the requests of all runs that wait or run: they are in memory */
   constructor(
     journal: RunJournal,
     dispatcher: (recorder: Recorder) => Dispatcher,
-    mostBytes = Infinity,
+    requests: number | ByteBudget = Infinity,
     onTrouble: (message: string) => void = () => undefined,
   ) {
     this.#onTrouble = onTrouble;
-    this.#mostBytes = mostBytes;
+    this.#requests = typeof requests === 'number' ? new ByteBudget(requests) : requests;
     this.#journal = journal;
     this.#owed = new Owed(onTrouble);
     const owed = this.#owed;
@@ -86,7 +87,7 @@ export class RunService {
    * itself died as often as a run is tried is not tried again, because it may be the cause. Returns the number of runs.
    * @param mostBytes most bytes of requests in memory at once
    */
-  recover(mostBytes = this.#mostBytes): number {
+  recover(mostBytes = this.#requests.most): number {
     const { attempts } = this.#dispatcher;
     const runs: UnendedRun[] = [];
     for (const run of this.#journal.unfinished()) {
@@ -104,7 +105,12 @@ export class RunService {
     try {
       const request = this.#journal.request(id);
       if (!request) throw new KatafleetError('journal.broken', 'the journal has lost the request of the run');
-      this.#start(id, checkJob(request, placing), { attempts: lastAttempt, uncounted: stopped, acceptedAt, recovered: true });
+      this.#start(id, checkJob(request, placing), this.#requests.open(), {
+        attempts: lastAttempt,
+        uncounted: stopped,
+        acceptedAt,
+        recovered: true,
+      });
       await this.#live.get(id)?.ended;
     } catch (error) {
       // A stopping katafleet leaves it to the next one.
@@ -127,6 +133,7 @@ export class RunService {
   /**
    * Accepts a run, or returns the run that has the same tenant and key. `sent` is the request as the client sent it, before defaults:
    * it decides whether two requests are the same.
+   * @param room the room that the request's bytes have in the budget of requests already; it is given back if no run begins
    * @throws request.conflict if that run's request differs; what {@link Dispatcher.check} throws; queue.full; journal.full
    */
   async accept(
@@ -134,43 +141,48 @@ export class RunService {
     placing: Placing,
     key?: string,
     sent: object = { request, placing },
+    room?: Room,
   ): Promise<{ id: string; known: boolean }> {
-    const job = checkJob(request, placing);
-    const { tenant } = placing;
-    const known = () => (key === undefined ? undefined : this.#journal.known(tenant, key, sent));
-    let there = known();
-    if (there === undefined) {
-      this.#owed.check();
-      await this.#dispatcher.prepare(job);
-      there = known(); // another call may have been quicker
-    }
-    if (there !== undefined) return { id: there, known: true };
-    if (this.#bytes > 0 && this.#bytes + job.bytes > this.#mostBytes) {
-      throw new KatafleetError('queue.full', 'the runs that wait or run have as many bytes as they may', {
-        hint: 'try again later',
-        retryAfterMs: 1_000,
+    let begun = false;
+    try {
+      const job = checkJob(request, placing);
+      const { tenant } = placing;
+      const known = () => (key === undefined ? undefined : this.#journal.known(tenant, key, sent));
+      let there = known();
+      if (there === undefined) {
+        this.#owed.check();
+        await this.#dispatcher.prepare(job);
+        there = known(); // another call may have been quicker
+      }
+      if (there !== undefined) return { id: there, known: true };
+      room ??= this.#requests.tryOpen(job.bytes);
+      if (!room) throw runsFull();
+      const id = randomUUID();
+      const at = Date.now();
+      this.#start(id, job, room, {
+        acceptedAt: at,
+        onAdmitted: () =>
+          void this.#owed.now(() =>
+            this.#journal.accept({ id, tenant, ...(key === undefined ? {} : { key, sent }), request, placing, at }),
+          ),
       });
+      begun = true;
+      return { id, known: false };
+    } finally {
+      if (!begun) room?.close();
     }
-    const id = randomUUID();
-    const at = Date.now();
-    this.#start(id, job, {
-      acceptedAt: at,
-      onAdmitted: () =>
-        void this.#owed.now(() => this.#journal.accept({ id, tenant, ...(key === undefined ? {} : { key, sent }), request, placing, at })),
-    });
-    return { id, known: false };
   }
 
   /** @throws queue.full, and what onAdmitted throws */
-  #start(id: string, job: Job, options: SubmitOptions): void {
+  #start(id: string, job: Job, room: Room, options: SubmitOptions): void {
     const cancel = new AbortController();
     const end = this.#dispatcher.enqueue(job, { ...options, id, signal: cancel.signal }).then(
       () => undefined,
       () => undefined, // it is in the journal
     );
-    this.#bytes += job.bytes;
+    room.hold(job.bytes);
     const gone = () => {
-      this.#bytes -= job.bytes;
+      room.close();
       this.#live.delete(id);
       this.#waiters.ended(id);
     };

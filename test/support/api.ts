@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import type { InjectOptions } from 'fastify';
+import type { MemoryBudget } from '../../src/base/server-memory.ts';
 import { Maintenance, type MaintenanceJob } from '../../src/fleet/upkeep/maintenance.ts';
 import { buildApp } from '../../src/http/app.ts';
 import { profileOf } from '../../src/model/profile.ts';
@@ -24,9 +25,10 @@ interface Body {
 /** The API over a fleet in memory. */
 export async function api(
   names: string[],
-  options: Parameters<typeof fakeService>[1] & { jobs?: MaintenanceJob[]; bodyLimit?: number } = {},
+  options: Parameters<typeof fakeService>[1] & { jobs?: MaintenanceJob[]; bodyLimit?: number; memory?: MemoryBudget } = {},
 ) {
-  const service = await fakeService(names, options);
+  const { memory } = options;
+  const service = await fakeService(names, { ...options, ...(memory ? { requests: memory.requests } : {}) });
   const { fleet, journal } = service;
   const state = { stopping: false };
   const profile = profileOf({ memory: 64 * MiB, wallMs: 2_000 });
@@ -51,7 +53,7 @@ export async function api(
         return Promise.resolve(true);
       },
     },
-    { bodyLimit: options.bodyLimit ?? 10_000, hosts: { loopbackOnly: true, names: [] } },
+    { bodyLimit: options.bodyLimit ?? 10_000, hosts: { loopbackOnly: true, names: [] }, ...(memory ? { memory } : {}) },
   );
   /** Returns an answer's status, body and headers. Fails if the answer shows katafleet's own internals. */
   const ask = async (method: 'GET' | 'POST' | 'DELETE' | 'PUT', url: string, more: Omit<InjectOptions, 'method' | 'url'> = {}) => {

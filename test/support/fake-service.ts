@@ -1,3 +1,4 @@
+import type { ByteBudget } from '../../src/base/byte-budget.ts';
 import { Placing } from '../../src/model/placing.ts';
 import type { RunRequest } from '../../src/model/request.ts';
 import { Dispatcher } from '../../src/runs/dispatcher.ts';
@@ -10,9 +11,10 @@ import { fakeFleet, type FakeFleetOptions, MiB } from './fake-fleet.ts';
 /** A run service over nodes in memory, with a journal. The journal may be a file that outlives the service. */
 export async function fakeService(
   names: string[],
-  options: Partial<DispatcherOptions> & FakeFleetOptions & { file?: string; before?: (fakes: ReturnType<typeof fakeFleet>) => void } = {},
+  options: Partial<DispatcherOptions> &
+    FakeFleetOptions & { file?: string; requests?: ByteBudget; before?: (fakes: ReturnType<typeof fakeFleet>) => void } = {},
 ) {
-  const { file = ':memory:', before, ...rest } = options;
+  const { file = ':memory:', requests, before, ...rest } = options;
   const fakes = fakeFleet(names, rest);
   before?.(fakes); // the nodes are probed after this
   const journal = Journal.open(file);
@@ -28,6 +30,7 @@ export async function fakeService(
         recorder,
         ...rest,
       }),
+    requests,
   );
   await fakes.fleet.open();
   /** Ends it like a killed katafleet: nothing more reaches its journal. */

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, type AddressInfo } from 'node:net';
 import Fastify from 'fastify';
+import { ByteBudget } from '../../src/base/byte-budget.ts';
 import { boundBodies } from '../../src/http/body-budget.ts';
 
 describe('a client that leaves before its answer', () => {
@@ -12,7 +13,7 @@ describe('a client that leaves before its answer', () => {
   });
 
   it('gives back what its body took, however far its request was', async () => {
-    boundBodies(app, { most: 1_000, bodyLimit: 1_000 }, () => false);
+    boundBodies(app, { memory: { bodies: new ByteBudget(1_000), requests: new ByteBudget(1_000) }, bodyLimit: 1_000 }, () => false);
     app.setErrorHandler((_error, _request, reply) => reply.code(503).send({}));
     let arrived: () => void = () => undefined;
     let answer: () => void = () => undefined;

@@ -4,7 +4,7 @@ import Fastify from 'fastify';
 import fc from 'fast-check';
 import { ByteBudget, type Room } from '../../src/base/byte-budget.ts';
 import { KatafleetError } from '../../src/model/errors.ts';
-import { shareMemory } from '../../src/base/server-memory.ts';
+import { budgetOf, shareMemory } from '../../src/base/server-memory.ts';
 import { boundBodies } from '../../src/http/body-budget.ts';
 import { RunService } from '../../src/runs/service.ts';
 import { Journal } from '../../src/store/journal.ts';
@@ -69,12 +69,20 @@ describe('the shares of a server’s memory', () => {
         small.requests <= 96 * MiB &&
         small.output <= 32 * MiB,
     );
-    assert.deepEqual(shareMemory(1024 * GiB, 4 * GiB), { bodyLimit: 64 * MiB, bodies: GiB, requests: GiB, results: GiB, output: GiB / 2 });
+    assert.deepEqual(shareMemory(1024 * GiB, 4 * GiB), {
+      ...{ all: 768 * GiB, bodyLimit: 64 * MiB, bodies: GiB },
+      ...{ requests: GiB, results: GiB, output: GiB / 2 },
+    });
     fc.assert(
       fc.property(fc.integer({ min: 128, max: 100_000 }), fc.integer({ min: 64, max: 4_096 }), (memory, heap) => {
         const share = shareMemory(memory * MiB, heap * MiB);
         assert.ok(share.bodyLimit <= share.bodies && share.bodyLimit >= MiB);
         for (const bytes of Object.values(share)) assert.ok(Number.isInteger(bytes));
+        const { bodies, requests } = budgetOf(share);
+        assert.ok(
+          requests.tryOpen(share.bodyLimit) && bodies.tryOpen(share.bodyLimit),
+          'the largest request is taken when nothing is held',
+        );
       }),
     );
   });
@@ -83,7 +91,7 @@ describe('the shares of a server’s memory', () => {
 describe('bodies that are read at once', () => {
   it('are turned away unread beyond their bytes, and let in when there is room again', async () => {
     const app = Fastify({ bodyLimit: 1_000 });
-    boundBodies(app, { most: 1_000, bodyLimit: 1_000 }, () => false);
+    boundBodies(app, { memory: { bodies: new ByteBudget(1_000), requests: new ByteBudget(Infinity) }, bodyLimit: 1_000 }, () => false);
     app.setErrorHandler((error, _request, reply) =>
       reply.code((error as KatafleetError).httpStatus).send({ code: (error as KatafleetError).code }),
     );

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
+import { ByteBudget } from '../../src/base/byte-budget.ts';
 import { buildApp } from '../../src/http/app.ts';
 import type { AppServices } from '../../src/http/services.ts';
 import { bodyPace, expectedBytes } from '../../src/http/slow-bodies.ts';
@@ -17,7 +18,12 @@ describe('a body that comes slowly', () => {
   beforeEach(async () => {
     clock = new ManualClock();
     const hosts = { loopbackOnly: true, names: [] };
-    app = buildApp({} as AppServices, { bodyLimit: most, memory: { bodies: most, results: most }, hosts, clock });
+    app = buildApp({} as AppServices, {
+      bodyLimit: most,
+      memory: { bodies: new ByteBudget(most), requests: new ByteBudget(Infinity), answers: new ByteBudget(most) },
+      hosts,
+      clock,
+    });
     await app.listen({ port: 0, host: '127.0.0.1' });
     ({ port } = app.server.address() as AddressInfo);
   });

@@ -8,7 +8,7 @@ import type { KeptRecord } from '../../model/record.ts';
 import { requestOf, RunJson } from '../../model/request-json.ts';
 import { checkJob, type Job, wantedOf } from '../../runs/job.ts';
 import type { RunService } from '../../runs/service.ts';
-import type { Forget } from '../body-budget.ts';
+import type { BodyRooms } from '../body-budget.ts';
 import { longJson } from '../long-json.ts';
 import { parse } from '../parse.ts';
 import { roomFor } from '../result-room.ts';
@@ -21,10 +21,10 @@ const RunId = z.object({ id: z.uuid() });
 
 /**
  * Accepts, shows, cancels and explains runs.
- * @param forget gives back the memory of a request's body
+ * @param bodies the memory of requests' bodies
  * @param answers memory for the results that are on their way to clients
  */
-export function runRoutes(app: FastifyInstance, services: AppServices, forget: Forget, answers: ByteBudget): void {
+export function runRoutes(app: FastifyInstance, services: AppServices, bodies: BodyRooms, answers: ByteBudget): void {
   const { runs, fleet } = services;
   app.post('/v1/runs', async (request, reply) => {
     const json = parse(RunJson, request.body);
@@ -35,8 +35,9 @@ export function runRoutes(app: FastifyInstance, services: AppServices, forget: F
       placingOf(json, services),
       key,
       request.body as object,
+      bodies.handOver(request),
     );
-    forget(request);
+    bodies.forget(request);
     const record = await waitFor(runs, id, wait, request, (bytes) => roomFor(answers, bytes, reply));
     void reply.header('location', `/v1/runs/${id}`).code(record.endedAt === undefined ? 202 : known ? 200 : 201);
     return sendLong(reply, recordJson(record, runs));

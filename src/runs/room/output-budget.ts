@@ -1,3 +1,4 @@
+import { ByteBudget } from '../../base/byte-budget.ts';
 import { KiB } from '../../base/units.ts';
 
 /**
@@ -20,35 +21,40 @@ export const endlessRoom: OutputRoom = { keep: (bytes) => bytes };
  * without room is not kept. A run gets at most as much as it leaves free, so that the next run finds some.
  */
 export class OutputBudget {
-  readonly #most: number;
-  #held = 0;
+  readonly #shared: ByteBudget;
+  readonly #free: ByteBudget;
 
-  constructor(most: number) {
-    this.#most = most;
+  /**
+   * @param shared bytes beyond the free shares
+   * @param free counts what runs hold of their free shares; it has no bound
+   */
+  constructor(shared: number | ByteBudget, free = new ByteBudget(Infinity)) {
+    this.#shared = typeof shared === 'number' ? new ByteBudget(shared) : shared;
+    this.#free = free;
   }
 
   get held(): number {
-    return this.#held;
+    return this.#shared.held;
   }
 
   /** Returns the room of one run; `close` releases all of it. */
   open(): OutputRoom & { close(): void } {
-    const free = { ...freeOutput };
-    let held = 0;
-    const take = (bytes: number) => {
-      this.#held += bytes;
-      held += bytes;
-    };
+    const left = { ...freeOutput };
+    const rooms = { free: this.#free.open(), shared: this.#shared.open() };
+    const held = { free: 0, shared: 0 };
     return {
       keep: (bytes, part) => {
-        const own = Math.min(bytes, free[part]);
-        free[part] -= own;
-        const left = Math.max(0, Math.floor((this.#most - this.#held - held) / 2));
-        const shared = Math.min(bytes - own, left);
-        take(shared);
+        const own = Math.min(bytes, left[part]);
+        left[part] -= own;
+        if (own > 0) rooms.free.hold((held.free += own));
+        const shared = Math.min(bytes - own, Math.max(0, Math.floor((this.#shared.left - held.shared) / 2)));
+        if (shared > 0) rooms.shared.hold((held.shared += shared));
         return own + shared;
       },
-      close: () => take(-held),
+      close: () => {
+        rooms.free.close();
+        rooms.shared.close();
+      },
     };
   }
 }
