@@ -15,12 +15,13 @@ import { Node, type NodeOptions } from './node/node.ts';
 import type { NodeSettings } from './node/settings.ts';
 import type { Lease } from './node/sandboxes.ts';
 import { machineOf, splitMachine } from './node/machines.ts';
+import { SelfWatch } from './node/self-watch.ts';
 import { nodeSummary } from './node/summary.ts';
 import { type FleetPool, sharePool } from './pools/share.ts';
 import type { WarmPool } from './pools/pool.ts';
 import type { Doomed } from './upkeep/reaper.ts';
 
-export interface FleetOptions extends Omit<NodeOptions, 'cluster' | 'onState' | 'onRoom' | 'onImagesChanged'> {
+export interface FleetOptions extends Omit<NodeOptions, 'cluster' | 'self' | 'onState' | 'onRoom' | 'onImagesChanged'> {
   nodes: readonly NodeSettings[];
   policy: Policy;
   /** Called when a node's health changes or a person cordons it; for the journal. */
@@ -46,14 +47,17 @@ export class Fleet {
   readonly #search = new ImageSearch(() => this.all);
   readonly #cordoned = new Map<string, 'cordoned' | 'draining'>();
   readonly #pools = new Map<string, FleetPool>();
+  readonly #self: SelfWatch;
   readonly #listeners = new Set<() => void>();
 
   /** Does not connect yet. @throws endpoint.invalid */
   constructor(options: FleetOptions) {
     this.#options = options;
+    this.#self = new SelfWatch(options.rules, options.onTrouble);
     const nodeOptions: NodeOptions = {
       ...options,
       cluster: this.cluster,
+      self: this.#self,
       onRoom: () => this.#room(),
       onImagesChanged: (node) => this.#search.changed(node),
       onState: (node, from, to) => {
@@ -69,6 +73,7 @@ export class Fleet {
 
   /** Looks at every node once, then goes on looking. Resolves when each has answered or has failed to answer in time. */
   async open(): Promise<void> {
+    this.#self.lag.start();
     await Promise.all(this.all.map((node) => node.check()));
   }
 
@@ -244,5 +249,6 @@ export class Fleet {
   async close(): Promise<void> {
     this.#listeners.clear();
     await Promise.all(this.all.map((node) => node.close()));
+    this.#self.lag.stop();
   }
 }

@@ -9,7 +9,7 @@ export const MiB = 1024 ** 2;
 /** Long enough that no look happens by itself, ms. */
 const neverMs = 1e8;
 
-export interface FakeFleetOptions extends Partial<Omit<FleetOptions, 'nodes' | 'connect'>> {
+export interface FakeFleetOptions extends Partial<Omit<FleetOptions, 'nodes'>> {
   /** Settings by node, instead of a plain node's. */
   settings?: Record<string, Partial<NodeSettings>>;
 }

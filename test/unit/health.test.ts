@@ -35,6 +35,43 @@ describe('health of a node', () => {
     assert.deepEqual(needed, [2, 4, 8, 16, 16, 16]);
   });
 
+  it('a node that is suspect again and again needs more good looks in a row, up to eight, until it was steady for long', () => {
+    const health = new Health(rules);
+    const needed = [];
+    states(health, '+');
+    for (let doubt = 0; doubt < 7; doubt += 1) {
+      health.bad();
+      let looks = 1;
+      while (health.good(1_000) !== 'ready') looks += 1;
+      needed.push(looks);
+    }
+    assert.deepEqual(needed, [1, 1, 2, 4, 8, 8, 8]);
+    health.good(1_000 + rules.flapMs);
+    assert.deepEqual(states(health, '-+'), ['suspect', 'ready']);
+  });
+
+  it('a node that fails every second look is not used', () => {
+    assert.equal(states(new Health(rules), '+-+-+-+-+-+').filter((state) => state === 'ready').length, 3);
+  });
+
+  it('an engine that starts nothing stays suspect, whatever it answers, until it starts again', () => {
+    const health = new Health(rules);
+    states(health, '+');
+    assert.equal(health.stick(), 'suspect');
+    assert.deepEqual(states(health, '+++'), ['suspect', 'suspect', 'suspect']);
+    health.unstick();
+    assert.equal(health.good(0), 'ready');
+    health.stick();
+    assert.deepEqual(states(health, '---++'), ['suspect', 'suspect', 'down', 'down', 'ready']);
+  });
+
+  it('a node that is kept does not go down, and goes down at the next failure when it is no longer kept', () => {
+    const health = new Health(rules);
+    states(health, '+');
+    for (let look = 0; look < 9; look += 1) assert.equal(health.bad(true), 'suspect');
+    assert.equal(health.bad(), 'down');
+  });
+
   it('a long time up makes it trusted again', () => {
     const health = new Health(rules);
     states(health, '+---++---++++');

@@ -5,7 +5,11 @@ const spreadMs = 5_000;
 export class BrokenMachines {
   readonly #since = new Map<string, number>();
 
+  /** When the last one broke off, ms on the steady clock. */
+  last = -Infinity;
+
   brokeOff(machine: string): void {
+    this.last = performance.now();
     this.#since.set(machine, performance.now());
   }
 

@@ -1,4 +1,5 @@
 import { within } from '../../base/deadline.ts';
+import { readFirstClock } from '../../base/lag-clock.ts';
 import { KatafleetError } from '../../model/errors.ts';
 import type { Driver, Fingerprint } from '../../drivers/contract.ts';
 
@@ -21,7 +22,7 @@ export class DriverCalls {
     const bound = ms === this.timeoutMs ? ' (health.timeout)' : ms === this.probeMs ? ' (twice health.timeout)' : '';
     const late = () =>
       new KatafleetError('engine.timeout', `${this.#driver.endpoint} takes the call and does not answer within ${ms} ms${bound}`);
-    return within(ms, work, { late });
+    return within(ms, work, { late, clock: readFirstClock });
   }
 
   /** @throws engine.* */

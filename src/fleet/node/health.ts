@@ -9,9 +9,13 @@ export interface HealthRules {
   flapMs: number;
 }
 
+/** So often a node may be suspect in a short time before it needs more than one success. */
+const freeDoubts = 2;
+
 /**
  * A node's health, with damping. One failure makes the node suspect: it takes nothing new, and its runs go on. Several failures in a
- * row make it down: its runs are lost. It is up again after several successes in a row, more each time that it flaps.
+ * row make it down: its runs are lost. It is up again after several successes in a row, more each time that it flaps. A suspect node is
+ * ready after one success, but if it was suspect more than twice within {@link HealthRules.flapMs}, it needs more in a row as well.
  */
 export class Health {
   readonly #rules: HealthRules;
@@ -20,6 +24,10 @@ export class Health {
   #successes = 0;
   #falls = 0;
   #readySince = 0;
+  /** How often it became suspect without a long steady time in between. */
+  #doubts = 0;
+  #steadySince = 0;
+  #stuck = false;
 
   constructor(rules: HealthRules) {
     this.#rules = rules;
@@ -32,11 +40,17 @@ export class Health {
   /** Successes in a row that the node still needs to be ready. */
   get missing(): number {
     if (this.#state === 'ready') return 0;
-    return Math.max(0, (this.#state === 'down' ? this.#wanted() : 1) - this.#successes);
+    const wanted = this.#state === 'down' ? this.#rules.successes * times(this.#falls - 1) : this.#state === 'suspect' ? this.#steady() : 1;
+    return Math.max(0, wanted - this.#successes);
   }
 
-  #wanted(): number {
-    return this.#rules.successes * 2 ** Math.min(3, Math.max(0, this.#falls - 1));
+  #steady(): number {
+    return times(this.#doubts - freeDoubts);
+  }
+
+  /** Whether its engine answers but starts nothing, see {@link stick}. */
+  get stuck(): boolean {
+    return this.#stuck;
   }
 
   /** Notes that the node answered. Returns its new state: a node that was down is `ready` only after enough successes in a row. */
@@ -45,10 +59,13 @@ export class Health {
     this.#successes += 1;
     if (this.#state === 'ready') {
       if (now - this.#readySince >= this.#rules.flapMs) this.#falls = 0;
+      if (now - this.#steadySince >= this.#rules.flapMs) this.#doubts = 0;
       return this.#state;
     }
-    if (this.missing === 0) {
+    if (this.missing === 0 && !(this.#stuck && this.#state === 'suspect')) {
       if (this.#state !== 'suspect') this.#readySince = now;
+      this.#steadySince = now;
+      this.#stuck = false;
       this.#state = 'ready';
     }
     return this.#state;
@@ -56,22 +73,53 @@ export class Health {
 
   /** Notes that a run could not reach the node. It takes nothing new until it answers; this does not count as a failed look. */
   doubt(): HealthState {
-    if (this.#state === 'ready') this.#state = 'suspect';
+    this.#suspect();
     return this.#state;
   }
 
-  /** Notes that the node did not answer. */
-  bad(): HealthState {
+  #suspect(): void {
+    if (this.#state === 'ready') {
+      this.#state = 'suspect';
+      this.#doubts += 1;
+    }
     this.#successes = 0;
+  }
+
+  /** Notes that an engine that answers does not start sandboxes: the node is suspect until {@link unstick}, whatever it answers. */
+  stick(): HealthState {
+    this.#suspect();
+    this.#stuck = this.#state === 'suspect';
+    return this.#state;
+  }
+
+  /** Notes that the engine starts sandboxes again: the next good look makes the node ready. */
+  unstick(): void {
+    this.#stuck = false;
+  }
+
+  /** Notes that an extra look got no answer, which does not count as a failure. */
+  missed(): HealthState {
+    this.#successes = 0;
+    return this.#state;
+  }
+
+  /** Notes that the node did not answer. If it is kept, it does not go down: its silence may be katafleet's own fault. */
+  bad(kept = false): HealthState {
+    if (kept && (this.#state === 'ready' || this.#state === 'suspect')) {
+      this.#failures = Math.min(this.#failures + 1, this.#rules.failures - 1);
+      this.#suspect();
+      return this.#state;
+    }
     this.#failures += 1;
-    if (this.#state === 'down') return this.#state;
+    if (this.#state === 'down') return this.missed();
     // A node without runs goes down at the first failure: nothing is lost, and it is probed again when it answers.
     if (this.#failures >= this.#rules.failures || this.#state === 'probing' || this.#state === 'unusable') {
       this.#falls += 1;
       this.#state = 'down';
     } else {
-      this.#state = 'suspect';
+      this.#suspect();
     }
+    this.#successes = 0;
     return this.#state;
   }
 
@@ -82,3 +130,6 @@ export class Health {
     return this.#state;
   }
 }
+
+/** Returns the factor of the successes that are wanted after so many falls too many: 1, 2, 4, and 8 at most. */
+const times = (more: number): number => 2 ** Math.min(3, Math.max(0, more));

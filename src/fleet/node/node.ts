@@ -15,12 +15,14 @@ import { LookPace } from './look-pace.ts';
 import { MachinesBehind } from './machines-behind.ts';
 import { isRefusal, reach, withoutLimits } from './probing.ts';
 import { NodeSandboxes, type NodeSandboxesOptions } from './sandboxes.ts';
+import { isSilence, type SelfWatch } from './self-watch.ts';
 import type { NodeSettings } from './settings.ts';
 
 export interface NodeOptions extends Omit<NodeSandboxesOptions, 'books' | 'startParallelism' | 'onIdle' | 'onImages'> {
   cluster: Cluster;
   connect: (settings: NodeSettings) => Driver;
   rules: HealthRules & { intervalMs: number; timeoutMs: number };
+  self: SelfWatch;
   /** Whether images can be copied to it from other nodes. */
   copy: boolean;
   onState?: (node: Node, from: HealthState, to: HealthState) => void;
@@ -33,6 +35,8 @@ export interface NodeOptions extends Omit<NodeSandboxesOptions, 'books' | 'start
 const answerMs = 1_000;
 /** How long a reconciliation may take, ms: it removes leftovers, and may wait for the engine to kill them. */
 const reconcileMs = 60_000;
+/** How often a look is repeated at once because this process stalled meanwhile. */
+const mostStalls = 5;
 /** How long a driver may take to say why it starts no sandboxes, ms. */
 const troublesMs = 1_000;
 /** How long a list of images may take, ms. */
@@ -52,6 +56,8 @@ export class Node {
   trouble: KatafleetError | undefined;
   /** When the node last answered, Unix ms. */
   lastSeen: number | undefined;
+  /** As {@link lastSeen}, on the steady clock, ms. */
+  #heardAt = 0;
   readonly #calls: DriverCalls;
   readonly #machines: MachinesBehind;
   #checking: Promise<void> | undefined;
@@ -119,10 +125,12 @@ export class Node {
     clearTimeout(this.#timer);
     if (this.#ending.signal.aborted) return;
     const { ms, extra } = this.#pace.next(this.state);
-    this.#timer = setTimeout(() => {
+    const look = () => {
+      if (this.#ending.signal.aborted) return;
       this.#extraLook = extra;
       void this.check();
-    }, ms);
+    };
+    this.#timer = setTimeout(() => this.#options.self.turns.add(look), ms);
     this.#timer.unref();
   }
 
@@ -151,27 +159,50 @@ export class Node {
     const from = this.state;
     const extra = this.#extraLook;
     this.#extraLook = false;
-    try {
-      if (from === 'ready' || from === 'suspect') {
-        await this.#calls.ping();
-      } else {
-        await this.#probe();
-        if (this.#health.missing <= 1) await this.#calls.within(reconcileMs, () => this.sandboxes.reconcile());
+    const { self } = this.#options;
+    for (let stalls = 0; stalls < mostStalls; stalls += 1) {
+      const stalledMs = self.lag.stalledMs;
+      try {
+        await this.#ask(from);
+        if (this.#ending.signal.aborted) return;
+        this.lastSeen = Date.now();
+        this.#heardAt = performance.now();
+        const to = this.#health.good(performance.now());
+        if (to === 'ready') this.trouble = undefined;
+        this.#moved(from, to);
+        await this.lookAtMachines();
+        return;
+      } catch (error) {
+        if (this.#ending.signal.aborted) return;
+        if (self.ownStall(error, self.lag.stalledMs - stalledMs)) continue;
+        this.trouble = error instanceof KatafleetError ? error : new KatafleetError('engine.failed', messageOf(error), { cause: error });
+        this.#moved(from, this.#failed(from, this.trouble, extra));
+        return;
       }
-      if (this.#ending.signal.aborted) return;
-      this.lastSeen = Date.now();
-      this.trouble = undefined;
-      this.#moved(from, this.#health.good(performance.now()));
-      await this.lookAtMachines();
-    } catch (error) {
-      if (this.#ending.signal.aborted) return;
-      this.trouble = error instanceof KatafleetError ? error : new KatafleetError('engine.failed', messageOf(error), { cause: error });
-      this.#moved(from, isRefusal(this.trouble) ? this.#health.refuse() : this.#failed(extra));
     }
   }
 
-  #failed(extra: boolean): HealthState {
-    return extra && this.state === 'suspect' ? this.state : this.#health.bad();
+  /** Asks the node whether it serves. @throws engine.*, driver.unavailable */
+  async #ask(from: HealthState): Promise<void> {
+    if (from === 'ready' || from === 'suspect') {
+      await this.#calls.ping();
+      return;
+    }
+    await this.#probe();
+    if (this.#health.missing <= 1) await this.#calls.within(reconcileMs, () => this.sandboxes.reconcile());
+  }
+
+  #failed(from: HealthState, error: KatafleetError, extra: boolean): HealthState {
+    if (isRefusal(error)) return this.#health.refuse();
+    if (extra && this.state === 'suspect') return this.#health.missed();
+    const { doubt } = this.#options.self;
+    const { name } = this.settings;
+    const now = performance.now();
+    const served = from === 'ready' || from === 'suspect';
+    // If streams of the node broke by themselves, it has lost more than its way to katafleet.
+    if (served && isSilence(error) && !this.sandboxes.brokeOffSince(this.#heardAt)) return this.#health.bad(doubt.silent(name, now));
+    doubt.left(name);
+    return this.#health.bad();
   }
 
   /** Probes the node and chooses its driver. @throws engine.*, driver.unavailable */
@@ -259,7 +290,12 @@ export class Node {
     }
     if (to === 'unusable' && !this.driver.independent && (from === 'ready' || from === 'suspect')) this.sandboxes.suspend();
     this.#options.cluster.setHealth(this.settings.name, to, this.trouble?.message);
-    if (to === 'ready') this.#imageWatch.follow();
+    if (to === 'ready') {
+      this.#options.self.doubt.heard(this.settings.name);
+      this.#imageWatch.follow();
+    } else if (to !== 'suspect') {
+      this.#options.self.doubt.left(this.settings.name);
+    }
     if (from !== to) this.#options.onState?.(this, from, to);
     if (to === 'ready' && from !== 'ready') this.#options.onRoom?.();
   }

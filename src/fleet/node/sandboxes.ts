@@ -147,6 +147,11 @@ export class NodeSandboxes {
     for (const [{ sandbox }, lost] of this.#leases) lose(sandbox, lost);
   }
 
+  /** Whether a running sandbox has broken off by itself since then, ms on the steady clock. */
+  brokeOffSince(since: number): boolean {
+    return this.#broken.last > since;
+  }
+
   /** Whether the pools stay empty, for a drain. */
   empty(emptied: boolean): void {
     this.#pools.empty(emptied);
