@@ -71,6 +71,8 @@ export interface KatafleetOptions {
   patient?: boolean;
   /** How nodes are checked; if absent every 2 s, 2 s for an answer, down after 3 failures in a row, ready again after 2 successes. */
   health?: { intervalMs: number; timeoutMs: number; failures: number; successes: number };
+  /** How long a node must be down, or back, before its share of the idle sandboxes moves, ms; 0 if absent. */
+  awayMs?: number;
   /** Whether images are copied from nodes that have them to nodes that lack them; true if absent. */
   copy?: boolean;
   /** How long a container past its deadline may stay on a node, ms; a minute if absent. */

@@ -21,6 +21,7 @@ export function optionsOf(config: Config): KatafleetOptions {
       memory: sessions.memory,
     },
     health: { intervalMs: health.interval, timeoutMs: health.timeout, failures: health.failures, successes: health.successes },
+    awayMs: health.away,
     copy: images.copy,
     uids: sandboxes.uids,
     graceMs: reaping.grace,

@@ -1,7 +1,7 @@
 import type { Clock } from './clock.ts';
 
 /** A clock whose timers keep the process alive, because a caller waits for them. */
-const aliveClock: Pick<Clock, 'after'> = {
+export const aliveClock: Pick<Clock, 'after'> = {
   after: (ms, call) => {
     const timer = setTimeout(call, ms);
     return { cancel: () => clearTimeout(timer) };

@@ -116,6 +116,8 @@ export const ConfigFile = z
         timeout: duration(50, 5 * minute).default(usual.health.timeoutMs),
         failures: z.int().min(1).max(100).default(usual.health.failures),
         successes: z.int().min(1).max(100).default(usual.health.successes),
+        /** How long a node is down or back before its share of the idle sandboxes moves. */
+        away: duration(0, day).default(usual.awayMs),
       })
       .prefault({}),
     retries: z.strictObject({ attempts: z.int().min(1).max(100).default(usual.attempts) }).prefault({}),

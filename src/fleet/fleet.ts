@@ -1,29 +1,38 @@
+import type { Clock } from '../base/clock.ts';
+import { inParallel } from '../base/in-parallel.ts';
 import { listed } from '../base/listed.ts';
 import { KatafleetError } from '../model/errors.ts';
 import type { FleetImage } from '../model/fleet-image.ts';
 import { canonicalImage } from '../model/image-name.ts';
 import type { Machine, NodeSummary } from '../model/node.ts';
 import { type Placing, unplaced } from '../model/placing.ts';
-import { poolKey, type SandboxLimits } from '../model/profile.ts';
+import type { SandboxLimits } from '../model/profile.ts';
 import type { NodeVerdict } from '../model/verdict.ts';
 import { Cluster } from '../scheduler/place/cluster.ts';
 import { explain, type Policy, type Wanted } from '../scheduler/place/placement.ts';
 import type { CopyOptions } from './inventory/copy.ts';
 import { fleetImages, ImageCopies } from './inventory/images.ts';
-import { ImageSearch } from './inventory/image-search.ts';
+import { ImageSearch, listings } from './inventory/image-search.ts';
 import { Node, type NodeOptions } from './node/node.ts';
 import type { NodeSettings } from './node/settings.ts';
 import type { Lease } from './node/sandboxes.ts';
 import { machineOf, splitMachine } from './node/machines.ts';
 import { SelfWatch } from './node/self-watch.ts';
 import { nodeSummary } from './node/summary.ts';
-import { type FleetPool, sharePool } from './pools/share.ts';
+import type { FleetPool, ShareMember } from './pools/share.ts';
+import { PoolShares } from './pools/shares.ts';
 import type { WarmPool } from './pools/pool.ts';
 import type { Doomed } from './upkeep/reaper.ts';
 
 export interface FleetOptions extends Omit<NodeOptions, 'cluster' | 'self' | 'onState' | 'onRoom' | 'onImagesChanged'> {
   nodes: readonly NodeSettings[];
   policy: Policy;
+  /** How long a node must be down, or back, before its share of idle sandboxes moves, ms; 0 if absent. */
+  awayMs?: number;
+  /** Least time between two distributions of the idle sandboxes, ms; a second if absent. */
+  paceMs?: number;
+  /** The time for the distributions of idle sandboxes. */
+  clock?: Clock;
   /** Called when a node's health changes or a person cordons it; for the journal. */
   onEvent?: (node: string, kind: string, detail: string) => void;
 }
@@ -40,21 +49,27 @@ const freshMs = 1_000;
 /** All nodes, their books, and which of them may serve. */
 export class Fleet {
   readonly cluster = new Cluster();
-  readonly all: readonly Node[];
-  readonly #byName: ReadonlyMap<string, Node>;
+  #all: readonly Node[];
+  readonly #byName = new Map<string, Node>();
   readonly #options: FleetOptions;
+  readonly #nodeOptions: NodeOptions;
   readonly #copies = new ImageCopies();
-  readonly #search = new ImageSearch(() => this.all);
+  readonly #search = new ImageSearch(
+    () => this.all,
+    (name) => this.hasImage(name),
+  );
   readonly #cordoned = new Map<string, 'cordoned' | 'draining'>();
-  readonly #pools = new Map<string, FleetPool>();
   readonly #self: SelfWatch;
+  readonly #shares: PoolShares;
+  /** The cluster's topology when the pools were last distributed. */
+  #sharedFor = 0;
   readonly #listeners = new Set<() => void>();
 
   /** Does not connect yet. @throws endpoint.invalid */
   constructor(options: FleetOptions) {
     this.#options = options;
     this.#self = new SelfWatch(options.rules, options.onTrouble);
-    const nodeOptions: NodeOptions = {
+    this.#nodeOptions = {
       ...options,
       cluster: this.cluster,
       self: this.#self,
@@ -62,13 +77,30 @@ export class Fleet {
       onImagesChanged: (node) => this.#search.changed(node),
       onState: (node, from, to) => {
         options.onEvent?.(node.settings.name, to, node.trouble?.message ?? `was ${from}`);
-        if (to === 'ready') void this.retarget();
+        this.#shares.moved(node.settings.name, to);
         this.#room();
       },
     };
-    this.all = options.nodes.map((settings) => new Node(settings, nodeOptions));
-    this.#byName = new Map(this.all.map((node) => [node.settings.name, node]));
-    for (const { settings } of this.all) if (settings.cordoned) this.#cordoned.set(settings.name, 'cordoned');
+    this.#shares = new PoolShares({ ...options, members: () => this.#members() });
+    this.#all = options.nodes.map((settings) => this.#made(settings));
+  }
+
+  /** All nodes, in the order of the configuration. */
+  get all(): readonly Node[] {
+    return this.#all;
+  }
+
+  #made(settings: NodeSettings): Node {
+    const node = new Node(settings, this.#nodeOptions);
+    const { name, cordoned } = settings;
+    this.#byName.set(name, node);
+    if (cordoned) this.#cordoned.set(name, 'cordoned');
+    this.#shares.add(name);
+    return node;
+  }
+
+  *#members(): Generator<Omit<ShareMember, 'present'>> {
+    for (const node of this.#all) yield { node, books: this.cluster.node(node.settings.name) };
   }
 
   /** Looks at every node once, then goes on looking. Resolves when each has answered or has failed to answer in time. */
@@ -83,6 +115,10 @@ export class Fleet {
   }
 
   #room(): void {
+    if (this.cluster.topology !== this.#sharedFor) {
+      this.#sharedFor = this.cluster.topology;
+      this.#shares.soon();
+    }
     for (const listener of this.#listeners) listener();
   }
 
@@ -100,7 +136,7 @@ export class Fleet {
 
   /** Whether a node is ready, or may be soon. */
   get mayBecomeReady(): boolean {
-    return this.all.some(({ state }) => state === 'ready' || state === 'suspect' || state === 'probing');
+    return (['ready', 'suspect', 'probing'] as const).some((state) => this.cluster.count(state) > 0);
   }
 
   /** The error of the first node that is not ready. */
@@ -151,7 +187,7 @@ export class Fleet {
     this.cluster.setCordoned(name, true, kind);
     node.sandboxes.empty(drain);
     this.#options.onEvent?.(name, drain ? 'drain' : 'cordon', '');
-    void this.retarget();
+    this.#shares.soon();
   }
 
   uncordon(name: string): void {
@@ -160,7 +196,7 @@ export class Fleet {
     this.cluster.setCordoned(name, false);
     node.sandboxes.empty(false);
     this.#options.onEvent?.(name, 'uncordon', '');
-    void this.retarget();
+    this.#shares.soon();
     this.#room();
   }
 
@@ -176,20 +212,17 @@ export class Fleet {
     await node.driver.setAvailability(id, availabilities[how]);
     this.#options.onEvent?.(nodeName, how, `the machine ${host}`);
     await node.lookAtMachines('anew');
-    void this.retarget();
+    this.#shares.soon();
   }
 
   /** Sets how many idle sandboxes of an image the whole fleet keeps. */
   want(pool: FleetPool): void {
-    this.#pools.set(poolKey(pool.image, pool.limits), pool);
+    this.#shares.want(pool);
   }
 
-  /** Distributes the wanted idle sandboxes over the nodes that are ready now. Reports troubles and does not throw them. */
-  async retarget(): Promise<WarmPool[]> {
-    const nodes = this.all.map((node) => ({ node, cordoned: this.#cordoned.has(node.settings.name) }));
-    const { idleMemory, onTrouble } = this.#options;
-    const shared = Array.from(this.#pools.values(), (pool) => sharePool(pool, nodes, { cluster: this.cluster, idleMemory, onTrouble }));
-    return (await Promise.all(shared)).flat();
+  /** Distributes the wanted idle sandboxes over the nodes, see {@link PoolShares.now}. Reports troubles and does not throw them. */
+  retarget(): Promise<WarmPool[]> {
+    return this.#shares.now();
   }
 
   /** Copies an image from one node to another. @throws node.unknown; what {@link ImageCopies.bring} throws */
@@ -197,9 +230,9 @@ export class Fleet {
     return this.#copies.bring(image, this.node(to), this.all, { ...options, from: this.node(from) });
   }
 
-  /** Reads the image list of every ready node. */
+  /** Reads the image list of every ready node, of some at a time. */
   async refreshImages(): Promise<void> {
-    await Promise.all(this.all.map((node) => node.refreshImages()));
+    await inParallel(listings, this.all, (node) => node.refreshImages());
   }
 
   images(): FleetImage[] {
@@ -208,7 +241,7 @@ export class Fleet {
 
   /** Whether a node had the image when the lists were last read. */
   hasImage(name: string): boolean {
-    return this.#search.known(canonicalImage(name));
+    return this.cluster.withImage(canonicalImage(name)).size > 0;
   }
 
   /** Whether a node has the image; asks all nodes if that is not known, see {@link ImageSearch.look}. */
@@ -234,10 +267,19 @@ export class Fleet {
 
   /** Returns what a person sees of each node. */
   nodes(): NodeSummary[] {
-    return this.all.map((node) => {
-      const { name } = node.settings;
-      return nodeSummary(node, this.cluster.node(name), this.#cordoned.get(name));
-    });
+    return this.all.map((node) => this.#summary(node));
+  }
+
+  #summary(node: Node): NodeSummary {
+    const { name } = node.settings;
+    return nodeSummary(node, this.cluster.node(name), this.#cordoned.get(name));
+  }
+
+  /** Returns what a person sees of one node, with a fresh list of the machines behind it. @throws node.unknown */
+  async freshNode(name: string): Promise<NodeSummary> {
+    const node = this.node(name);
+    await node.lookAtMachines(freshMs);
+    return this.#summary(node);
   }
 
   /** As {@link nodes}, but with a fresh list of the machines behind the nodes. */
@@ -248,6 +290,7 @@ export class Fleet {
 
   async close(): Promise<void> {
     this.#listeners.clear();
+    this.#shares.close();
     await Promise.all(this.all.map((node) => node.close()));
     this.#self.lag.stop();
   }

@@ -17,6 +17,8 @@ export const defaults = {
   /** Longest wait of a run in the queue. */
   queueMs: minute,
   health: { intervalMs: 2 * second, timeoutMs: 2 * second, failures: 3, successes: 2 },
+  /** How long a node must be down, or back, before its share of the idle sandboxes moves. */
+  awayMs: minute,
   sessions: { most: 100, perTenant: 50, idleMs: 10 * minute, ageMs: hour, memory: 0.5 },
   swarm: { stack: 'katafleet', dial: 'host', lingerMs: 10 * minute, patienceMs: 30 * second },
   /** Ports of the API, and of the tasks of swarms that dial in. */

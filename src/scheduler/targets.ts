@@ -25,30 +25,6 @@ export function poolTarget(demand: Demand, bounds: PoolBounds): number {
   return Math.min(bounds.max, Math.max(bounds.min, wanted));
 }
 
-export interface ShareNode {
-  name: string;
-  /** Free memory (bytes). */
-  free: number;
-  hasImage: boolean;
-  ready: boolean;
-}
-
-/**
- * Spreads a fleet-wide number of idle sandboxes evenly over the nodes that are ready, have the image and have room. If it does not
- * divide evenly, the nodes with the most free memory get one more. Returns the number by node name; nodes without any are absent.
- */
-export function shareTargets(total: number, nodes: readonly ShareNode[]): Map<string, number> {
-  const able = nodes
-    .filter(({ free, hasImage, ready }) => ready && hasImage && free > 0)
-    .sort((a, b) => b.free - a.free || (a.name < b.name ? -1 : 1));
-  const shares = new Map<string, number>();
-  for (const [index, { name }] of able.entries()) {
-    const share = Math.floor(total / able.length) + (index < total % able.length ? 1 : 0);
-    if (share > 0) shares.set(name, share);
-  }
-  return shares;
-}
-
 /** Decides how many sandboxes a pool starts now, and how many idle ones it discards; one of the two is 0. */
 export function poolPlan({ idle, filling, target, paused }: { idle: number; filling: number; target: number; paused: boolean }): {
   start: number;

@@ -6,7 +6,7 @@ import type { Wanted } from '../../src/scheduler/place/placement.ts';
 import type { QueueEntry } from '../../src/scheduler/queue/entry.ts';
 import { FairQueue } from '../../src/scheduler/queue/queue.ts';
 import { type Placed, Scheduler } from '../../src/scheduler/scheduler.ts';
-import { shareTargets } from '../../src/scheduler/targets.ts';
+import { shareTargets } from '../../src/scheduler/shares.ts';
 import { seeded } from '../support/random.ts';
 import { VirtualClock } from './clock.ts';
 import { cpus, health, latencies } from './latencies.ts';
@@ -157,21 +157,18 @@ export class Simulation {
     const { fleet } = this.#variant;
     if (!fleet) return;
     for (const [image, part] of popularity.entries()) {
-      const nodes = Array.from(this.#cluster.nodes(), (node) => ({
-        name: node.facts.name,
-        ready: node.health === 'ready',
-        hasImage: node.images.has(String(image)),
-        free: node.free + idleMemory * node.idle,
-      }));
+      const able = Array.from(this.#cluster.nodes()).filter((node) => node.health === 'ready' && node.images.has(String(image)));
+      const nodes = able.map((node) => ({ name: node.facts.name, weight: node.memory }));
       for (const [memory, share] of [
         [0.5 * GiB, 0.8 * part],
         [GiB, 0.2 * part],
       ] as const) {
+        const pool = poolOf(image, memory);
         const total = (perNode: number) => Math.round(perNode * this.#nodes.size * share);
-        const [min, max] = [shareTargets(total(fleet.min), nodes), shareTargets(total(fleet.max), nodes)];
+        const [min, max] = [shareTargets(pool, total(fleet.min), nodes), shareTargets(pool, total(fleet.max), nodes)];
         for (const [name, node] of this.#nodes) {
           const least = min.get(name) ?? 0;
-          node.target(poolOf(image, memory), { min: least, max: Math.max(least, max.get(name) ?? 0) });
+          node.target(pool, { min: least, max: Math.max(least, max.get(name) ?? 0) });
         }
       }
     }

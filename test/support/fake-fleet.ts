@@ -39,6 +39,7 @@ export function fakeFleet(names: readonly string[], { settings = {}, ...options 
     policy: { pack: 'spread' },
     idleMemory: 16 * MiB,
     copy: true,
+    paceMs: 0,
     rules: { failures: 3, successes: 2, flapMs: 60_000, intervalMs: neverMs, timeoutMs: 50 },
     onEvent: (node, kind, detail) => events.push(`${node} ${kind}${detail === '' ? '' : `: ${detail}`}`),
     onTrouble: (message) => troubles.push(message),

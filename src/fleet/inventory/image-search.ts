@@ -1,9 +1,9 @@
+import PQueue from 'p-queue';
 import { within } from '../../base/deadline.ts';
 import { CachedCall } from '../node/cached-call.ts';
 
 /** A node to ask. */
 export interface Searched {
-  readonly sandboxes: { imageId(name: string): string | undefined };
   /** Reads its image list. Returns whether it answered; never rejects. */
   refreshImages(): Promise<boolean>;
 }
@@ -12,6 +12,8 @@ export interface Searched {
 const missingMs = 5_000;
 /** Most names that are remembered, because they come from callers. */
 const mostMissing = 10_000;
+/** Most image lists of nodes that are read at the same time: each is a call of its own, and its answer may be long. */
+export const listings = 32;
 
 /**
  * Searches images that are not in the books, because they may be very new. All searches at one time share one round over the nodes,
@@ -19,22 +21,23 @@ const mostMissing = 10_000;
  */
 export class ImageSearch {
   readonly #nodes: () => readonly Searched[];
+  readonly #known: (name: string) => boolean;
   readonly #waitMs: number;
+  readonly #calls = new PQueue({ concurrency: listings });
   readonly #asking = new Map<Searched, Promise<boolean>>();
   readonly #round = new CachedCall(() => this.#ask());
   /** When an image was last found on no node, by name, oldest first. */
   readonly #missing = new Map<string, number>();
   #changes = 0;
 
-  /** How long a search waits for slow nodes, ms. Their late answers serve the next search. */
-  constructor(nodes: () => readonly Searched[], waitMs = 1_000) {
+  /**
+   * `known`: whether the books show an image on a node, by its canonical name. `waitMs`: how long a search waits for slow nodes, ms;
+   * their late answers serve the next search.
+   */
+  constructor(nodes: () => readonly Searched[], known: (name: string) => boolean, waitMs = 1_000) {
     this.#nodes = nodes;
+    this.#known = known;
     this.#waitMs = waitMs;
-  }
-
-  /** Whether the books show the image on a node, by its canonical name. */
-  known(name: string): boolean {
-    return this.#nodes().some(({ sandboxes }) => sandboxes.imageId(name) !== undefined);
   }
 
   /**
@@ -42,11 +45,11 @@ export class ImageSearch {
    * longer while no node has answered. If images change during the round, there is a second one.
    */
   async look(name: string): Promise<void> {
-    if (this.known(name) || performance.now() - (this.#missing.get(name) ?? -Infinity) < missingMs) return;
+    if (this.#known(name) || performance.now() - (this.#missing.get(name) ?? -Infinity) < missingMs) return;
     for (let round = 0; round < 2; round += 1) {
       const changes = this.#changes;
       await this.#round.get(0);
-      if (this.known(name)) return;
+      if (this.#known(name)) return;
       if (this.#changes === changes) {
         this.#misses(name);
         return;
@@ -77,7 +80,7 @@ export class ImageSearch {
   #askOne(node: Searched): Promise<boolean> {
     let asking = this.#asking.get(node);
     if (!asking) {
-      asking = node.refreshImages();
+      asking = this.#calls.add(() => node.refreshImages());
       const asked = asking;
       this.#asking.set(node, asked);
       void asked.finally(() => {

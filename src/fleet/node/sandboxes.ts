@@ -197,6 +197,11 @@ export class NodeSandboxes {
     return this.#pools.has(image, limits);
   }
 
+  /** Sets the bounds of a pool without asking the engine. Without bounds the pool has those of all pools. */
+  bound(image: string, limits: SandboxLimits, bounds: PoolBounds | undefined): void {
+    this.#pools.bound({ image, limits }, bounds);
+  }
+
   /** Sets how many idle sandboxes of an image and limits the node keeps. @throws image.unknown, engine.* */
   async target(image: string, limits: SandboxLimits, bounds: PoolBounds): Promise<WarmPool> {
     this.#pools.bound({ image, limits }, bounds);

@@ -69,8 +69,12 @@ export class NodePools {
     this.#starts.concurrency = Math.max(1, startParallelism ?? driver.starts ?? 2 * cpus);
   }
 
-  bound({ image, limits }: PoolShape, bounds: PoolBounds): void {
-    this.#bounds.set(poolKey(image, limits), bounds);
+  /** Sets the bounds of a pool, which follows in the background if it is there. Without bounds it has those of all pools. */
+  bound({ image, limits }: PoolShape, bounds: PoolBounds | undefined): void {
+    const key = poolKey(image, limits);
+    if (bounds) this.#bounds.set(key, bounds);
+    else this.#bounds.delete(key);
+    this.#pools.get(key)?.pool.resize(bounds ?? this.#options.bounds);
   }
 
   boundsOf({ image, limits }: PoolShape): PoolBounds | undefined {

@@ -5,7 +5,7 @@ import type { AppServices } from '../services.ts';
 export function healthRoutes(app: FastifyInstance, { fleet, runs, stopping }: AppServices): void {
   app.get('/health/live', () => ({ live: true }));
   app.get('/health/ready', (_request, reply) => {
-    const nodes = { all: fleet.all.length, ready: fleet.all.filter(({ state }) => state === 'ready').length };
+    const nodes = { all: fleet.all.length, ready: fleet.cluster.count('ready') };
     const ready = nodes.ready > 0 && !stopping();
     void reply.code(ready ? 200 : 503);
     return { ready, nodes, runs: { waiting: runs.dispatcher.waiting, running: runs.dispatcher.running } };

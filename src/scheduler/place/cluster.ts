@@ -25,7 +25,7 @@ export class Cluster {
   readonly gains = new Gains();
   /** Counts the changes of what nodes are and have, but not of their bookings. */
   topology = 0;
-  #probing = 0;
+  readonly #byHealth: Record<HealthState, number> = { probing: 0, ready: 0, suspect: 0, down: 0, unusable: 0 };
 
   get size(): number {
     return this.#byName.size;
@@ -33,7 +33,12 @@ export class Cluster {
 
   /** Whether the images of any node are still unknown. */
   get probing(): boolean {
-    return this.#probing > 0;
+    return this.#byHealth.probing > 0;
+  }
+
+  /** Returns the number of nodes in a state. */
+  count(health: HealthState): number {
+    return this.#byHealth[health];
   }
 
   /** Adds a node, or updates its facts; its bookings, health and images stay. */
@@ -52,7 +57,7 @@ export class Cluster {
     const node = new ClusterNode(slot, facts);
     this.#slots[slot] = node;
     this.#byName.set(facts.name, node);
-    this.#probing += 1;
+    this.#byHealth[node.health] += 1;
     this.#label(node, 'add');
     this.#changed(node);
   }
@@ -66,6 +71,7 @@ export class Cluster {
     for (const pool of node.pools.keys()) this.setIdle(name, pool, 0);
     if (node.heldFor !== undefined) this.unhold(node.heldFor);
     this.#byName.delete(name);
+    this.#byHealth[node.health] -= 1;
     this.#slots[node.slot] = undefined;
     this.#freeSlots.push(node.slot);
     this.topology += 1;
@@ -73,10 +79,10 @@ export class Cluster {
 
   setHealth(name: string, health: HealthState, why?: string): void {
     const node = this.#get(name);
-    if (node.health === 'probing' && health !== 'probing') this.#probing -= 1;
-    if (node.health !== 'probing' && health === 'probing') this.#probing += 1;
     node.why = why;
     if (node.health === health) return;
+    this.#byHealth[node.health] -= 1;
+    this.#byHealth[health] += 1;
     this.#count(node, -1);
     node.health = health;
     this.#count(node, 1);
