@@ -114,6 +114,12 @@ export interface Sandbox {
 export interface OwnedContainer {
   id: string;
   running: boolean;
+  /** Whether it has not ended: it runs, is paused, or was made and not started yet. As `running` if absent. */
+  alive?: boolean;
+  /** When it was made by the engine's own clock, Unix ms, as exactly as the engine says it. */
+  created?: number;
+  /** Its memory limit, bytes; absent if it is not known. */
+  memory?: number;
   labels: Readonly<Record<string, string>>;
 }
 

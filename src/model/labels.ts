@@ -16,8 +16,12 @@ export const labels = {
   /** Identity of its owner's journal, and how often that journal had been opened. A lower number belongs to a katafleet that has ended. */
   fleet: 'katafleet.fleet',
   epoch: 'katafleet.epoch',
-  /** Unix ms after which it is not needed. */
+  /** Unix ms after which it is not needed, by its owner's clock. */
   deadline: 'katafleet.deadline',
+  /** How long after its creation it may be needed, ms: its age by the engine's own clock says the same without its owner's clock. */
+  lifetime: 'katafleet.lifetime',
+  /** The sandbox's memory limit, bytes, for other katafleets on the same machine. */
+  memory: 'katafleet.memory',
   /** Image: SHA-256 of the supervisor inside. */
   supervisor: 'katafleet.supervisor',
   /** Adapted image: id of the image it was made from. */

@@ -1,6 +1,8 @@
 import { once } from 'node:events';
 import { Duplex, duplexPair, Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
+import { defined } from '../../src/base/defined.ts';
+import { memoryOf } from '../../src/drivers/docker/container-name.ts';
 import { KatafleetError } from '../../src/model/errors.ts';
 import type { Machine } from '../../src/model/node.ts';
 import type { SandboxLimits } from '../../src/model/profile.ts';
@@ -81,7 +83,10 @@ const [exited, killed] = [0, 4];
 export class FakeDriver implements Driver {
   readonly kind = 'engine';
   readonly endpoint: string;
-  readonly containers = new Map<string, { spec: Pick<SandboxSpec, 'labels'>; end: Duplex; running: boolean; memory: number }>();
+  readonly containers = new Map<
+    string,
+    { spec: Pick<SandboxSpec, 'labels'>; end: Duplex; running: boolean; created?: number; memory: number }
+  >();
   faults: Faults = {};
   fingerprint: Fingerprint = fakeFingerprint;
   /** Names of its images. Any other image can be prepared too, but the inventory does not show it. */
@@ -108,6 +113,8 @@ export class FakeDriver implements Driver {
   /** Commands that began, in their order. */
   readonly executed: string[] = [];
   readonly removedImages: string[] = [];
+  /** The engine's clock at the last create, Unix ms: no two creates are at the same time. */
+  #clock = Date.now();
   readonly #held = new Set<() => void>();
   readonly #hanging = new Set<(error: Error) => void>();
   #imagesChanged: (() => void) | undefined;
@@ -181,7 +188,7 @@ export class FakeDriver implements Driver {
     this.created += 1;
     const id = `c${this.created}`;
     const [stream, end] = duplexPair();
-    this.containers.set(id, { spec, end, running: true, memory });
+    this.containers.set(id, { spec, end, running: true, created: (this.#clock += 1), memory });
     void this.#supervise(end);
     const remove = () => {
       if (this.faults.failRemoves) {
@@ -296,7 +303,12 @@ export class FakeDriver implements Driver {
 
   async list(): Promise<OwnedContainer[]> {
     await this.#answer();
-    return Array.from(this.containers, ([id, { spec, running }]) => ({ id, running, labels: spec.labels }));
+    return Array.from(this.containers, ([id, { spec, running, created }]) => ({
+      id,
+      running,
+      ...defined({ created, memory: memoryOf(spec.labels) }),
+      labels: spec.labels,
+    }));
   }
 
   remove(id: string): Promise<void> {

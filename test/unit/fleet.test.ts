@@ -66,24 +66,6 @@ describe('a node of the fleet', () => {
     assert.equal(fleet.cluster.node('a')?.booked, 0);
   });
 
-  it('is used although the engine can’t remove an ended container, and reports that; a running container prevents its use', async () => {
-    for (const [running, state] of [
-      [false, 'ready'],
-      [true, 'down'],
-    ] as const) {
-      const told: string[] = [];
-      const { fleet, driver, look } = fakeFleet(['a'], { onTrouble: (text) => told.push(text) });
-      driver('a').plant('stray', { [labels.role]: 'sandbox', [labels.deadline]: '1' }, running);
-      driver('a').remove = () => Promise.reject(new KatafleetError('engine.failed', 'device or resource busy'));
-      assert.equal(await look('a'), state);
-      assert.equal(
-        told.some((text) => /stray stays: device or resource busy/.test(text)),
-        !running,
-      );
-      await fleet.close();
-    }
-  });
-
   it('is not used if it can’t be reconciled', async () => {
     const { fleet, driver, look, summary } = fakeFleet(['a']);
     driver('a').plant('stray', { [labels.role]: 'sandbox', [labels.deadline]: '1' });

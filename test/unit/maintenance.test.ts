@@ -7,6 +7,7 @@ import { FakeDriver } from '../support/fake-driver.ts';
 import { imageOf, recipeImage } from '../support/fake-fleet.ts';
 
 const day = 86_400_000;
+const hour = 3_600_000;
 const unexpected = (message: string): never => {
   throw new Error(`nothing was to go wrong: ${message}`);
 };
@@ -25,10 +26,43 @@ describe('reaping', () => {
   });
 
   it('a deadline has a grace', () => {
-    assert.equal(why({ [labels.deadline]: '95000' }, { graceMs: 5_000 }), undefined);
-    assert.match(why({ [labels.deadline]: '94999' }, { graceMs: 5_000 }) ?? '', /deadline/);
-    assert.match(why({ [labels.deadline]: '99999' }) ?? '', /deadline/);
-    assert.equal(why({ [labels.deadline]: 'nonsense' }), undefined);
+    const ended = (deadline: string, graceMs = 0) =>
+      reapReason({ id: 'x', running: false, labels: { [labels.deadline]: deadline } }, { ...view, graceMs });
+    assert.equal(ended('95000', 5_000), undefined);
+    assert.match(ended('94999', 5_000) ?? '', /deadline/);
+    assert.match(ended('99999') ?? '', /deadline/);
+    assert.equal(ended('nonsense'), undefined);
+  });
+
+  it('does not remove a running sandbox of a katafleet whose clock is wrong: the engine’s own clock tells its age', () => {
+    const now = 40 * day;
+    const made = (behindMs: number, ageMs: number, more: object = {}, own: Record<string, string> = {}) =>
+      reapReason(
+        {
+          id: 'x',
+          running: true,
+          created: now + 7_000 - ageMs,
+          labels: { [labels.sandbox]: 'A/1', [labels.deadline]: String(now - ageMs - behindMs + 26 * hour), ...own },
+          ...more,
+        },
+        { ...view, now, clockSkewMs: 7_000, graceMs: 60_000 },
+      );
+    assert.equal(made(27 * hour, 0), undefined, 'made just now by a clock that is 27 h behind');
+    assert.equal(made(-day, 0), undefined);
+    assert.match(made(0, 28 * hour) ?? '', /deadline/);
+    assert.match(made(27 * hour, 3.5 * hour, {}, { [labels.lifetime]: String(hour) }) ?? '', /deadline/);
+    assert.equal(made(27 * hour, 2.5 * hour, {}, { [labels.lifetime]: String(hour) }), undefined, 'the engine’s clock may have been set');
+    assert.equal(made(0, 49 * hour, { created: undefined }), undefined);
+    assert.match(made(0, 51 * hour, { created: undefined }) ?? '', /deadline/);
+  });
+
+  it('gives another owner longer to remove its ended containers: it may be stopped for a while', () => {
+    const endedSince = new Map([['x', 0]]);
+    const ended = (now: number, own: Record<string, string>) =>
+      reapReason({ id: 'x', running: false, labels: own }, { ...view, now, graceMs: 60_000, endedSince });
+    assert.match(ended(60_001, {}) ?? '', /has ended/);
+    assert.equal(ended(299_999, { [labels.owner]: 'living' }), undefined);
+    assert.match(ended(300_001, { [labels.owner]: 'living' }) ?? '', /has ended/);
   });
 
   it('removes an ended container a grace time after it was first seen ended, and keeps running and new ones', async () => {
@@ -37,7 +71,7 @@ describe('reaping', () => {
     driver.plant('runs', { [labels.role]: 'sandbox' });
     const endedSince = new Map<string, number>();
     const plan = async (now: number) =>
-      (await reapPlan(driver, { ...view, now, graceMs: 1_000, endedSince })).map(({ id, why }) => `${id}: ${why}`);
+      reapPlan(await driver.list(), { ...view, now, graceMs: 1_000, endedSince }).map(({ id, why }) => `${id}: ${why}`);
     assert.deepEqual(await plan(10_000), []);
     assert.deepEqual(await plan(11_000), []);
     assert.deepEqual(await plan(11_001), ['ended: it has ended and its owner does not remove it']);

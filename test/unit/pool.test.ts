@@ -302,11 +302,9 @@ describe('a machine on which a sandbox broke off under its run', () => {
 describe('reaper', () => {
   const container = (own: Record<string, string>) => ({ id: 'x', running: true, labels: own });
 
-  it('gives up what is past its deadline or whose maker is gone, and nothing else', () => {
+  it('gives up what its owner has given up or whose maker is gone, and nothing else', () => {
     const view = { now: 1000, fleet: 'mine', inUse: new Set(['mine/2']), gone: (owner: string) => owner === 'dead' };
     const why = (own: Record<string, string>) => reapReason(container(own), view);
-    assert.equal(why({ [labels.deadline]: '1001' }), undefined);
-    assert.match(why({ [labels.deadline]: '999' }) ?? '', /deadline/);
     assert.match(why({ [labels.deadline]: '9999', [labels.owner]: 'dead' }) ?? '', /gone/);
     assert.equal(why({ [labels.sandbox]: 'another/1' }), undefined);
     assert.equal(why({ [labels.sandbox]: 'mine/2' }), undefined);

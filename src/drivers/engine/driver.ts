@@ -4,6 +4,7 @@ import { finished } from 'node:stream/promises';
 import Dockerode from 'dockerode';
 import { z } from 'zod';
 import { abortable } from '../../base/deadline.ts';
+import { defined } from '../../base/defined.ts';
 import { Memo } from '../../base/memo.ts';
 import { maskEndpoint } from '../../model/endpoint.ts';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
@@ -21,6 +22,7 @@ import { SupervisorImages } from './carried.ts';
 import { RememberedFacts } from './remembered.ts';
 import { connect, type EngineConnection, type TlsFiles } from './endpoint.ts';
 import { engineError } from '../docker/errors.ts';
+import { memoryOf } from '../docker/container-name.ts';
 import { inspectImage } from '../docker/inspect.ts';
 import { fingerprint } from './fingerprint.ts';
 import { type EngineNode, removeContainer, startSandbox } from './sandbox.ts';
@@ -51,6 +53,9 @@ const Version = z.object({
   ApiVersion: z.string(),
   MinAPIVersion: z.string().optional(),
 });
+
+/** States of containers that have ended. */
+const over: ReadonlySet<string> = new Set(['exited', 'dead', 'removing']);
 
 /** How long an engine may take to answer a probe (ms). */
 const probeMs = 10_000;
@@ -180,7 +185,14 @@ export class EngineDriver implements Driver {
       const all = await docker.listContainers({ all: true, filters: { label: [labels.role] } });
       // Filters again, because an engine silently ignores a filter that it does not know: only our containers may be removed.
       const ours = all.filter((container) => labels.role in container.Labels);
-      return ours.map((container) => ({ id: container.Id, running: container.State === 'running', labels: container.Labels }));
+      return ours.map(({ Id, Names, State, Created, Labels }) => ({
+        id: Id,
+        running: State === 'running',
+        alive: !over.has(State),
+        created: Created * 1_000,
+        ...defined({ memory: memoryOf(Labels, (Names ?? [])[0]) }),
+        labels: Labels,
+      }));
     });
   }
 

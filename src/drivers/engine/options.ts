@@ -12,6 +12,7 @@ import {
   tmpfsBytes,
   ulimits,
 } from '../docker/isolation.ts';
+import { containerName } from '../docker/container-name.ts';
 import { type ApiVersion, atLeast } from '../docker/version.ts';
 
 /**
@@ -28,6 +29,7 @@ export function createOptions(spec: SandboxSpec, api: ApiVersion, network?: stri
   if (joins === undefined) throw new KatafleetError('rsync.off', 'this node has no network for sandboxes that fetch by rsync');
   const noShm = limits.shm === 0 && atLeast(api, [1, 32]);
   return {
+    name: containerName(spec.name, limits.memory),
     Image: spec.image.id,
     Entrypoint: [supervisorPath, '--lifetime', String(spec.idleMs)],
     Cmd: [],

@@ -1,11 +1,13 @@
 import type { Readable } from 'node:stream';
 import { toV1Archive } from './archive/convert.ts';
+import { defined } from '../../base/defined.ts';
 import { Memo } from '../../base/memo.ts';
 import { KatafleetError } from '../../model/errors.ts';
 import { labels } from '../../model/labels.ts';
 import { defaultUids, type Uids } from '../../model/users.ts';
 import type { Driver, Fingerprint, NodeImage, OwnedContainer, PreparedImage, Reached, Sandbox, SandboxSpec } from '../contract.ts';
 import { declared, imageArchitecture, imageCommandOf } from '../docker/image-labels.ts';
+import { memoryOf } from '../docker/container-name.ts';
 import { supervisorBinary } from '../docker/supervisor.ts';
 import type { SshTransport } from '../transport/transport.ts';
 import { namesAll } from '../docker/names.ts';
@@ -225,7 +227,14 @@ async function installed(gate: Gate | undefined, { architecture }: Fingerprint):
   return gate.supervisor.sha256 === sha256 ? gate.supervisor.path : undefined;
 }
 
-function owned({ id, name, running, labels: own }: InspectedContainer): OwnedContainer {
+function owned({ id, name, running, alive, created, labels: own }: InspectedContainer): OwnedContainer {
   const decoded = Object.entries(own).map(([key, value]) => [key, key.startsWith('katafleet.') ? decodeValue(value) : value] as const);
-  return { id: name.startsWith('katafleet-') ? name : id, running, labels: Object.fromEntries(decoded) };
+  const readable = Object.fromEntries(decoded);
+  return {
+    id: name.startsWith('katafleet-') ? name : id,
+    running,
+    alive,
+    ...defined({ created, memory: memoryOf(readable, name) }),
+    labels: readable,
+  };
 }

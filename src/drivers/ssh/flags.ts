@@ -1,6 +1,7 @@
 import { usualOpenFiles } from '../../model/profile.ts';
 import { bytesPerInode, capabilities, hostName, leastShm, noResolver, supervisorPath, tmpfsBytes } from '../docker/isolation.ts';
 import type { SandboxSpec } from '../contract.ts';
+import { containerName } from '../docker/container-name.ts';
 import { encodeValue } from './labels.ts';
 import { type Release, since } from './parse/version.ts';
 
@@ -22,11 +23,6 @@ export const hasPidsLimit = (release: Release): boolean => since(release, 1, 11)
 /** Whether the engine can mount a tmpfs (1.10). Below it the supervisor mounts it. */
 const hasTmpfs = (release: Release): boolean => since(release, 1, 10);
 
-/** The name of a sandbox's container, which is known before the engine answers. */
-export function containerName(sandbox: string): string {
-  return `katafleet-${sandbox.toLowerCase().replace(/[^a-z0-9-]/g, '-')}`;
-}
-
 /**
  * The words of `docker run` for a sandbox, with the options that the node's release has. The gate on the node admits them in this
  * order and form only (docs/legacy.md). Every mandatory limit is among them, for each release.
@@ -39,7 +35,7 @@ export function runWords(spec: SandboxSpec, { release, installedSupervisor, limi
   const mount = (at: string, bytes: number, mode: string) =>
     `${at}:rw,exec,nosuid,nodev,size=${bytes},nr_inodes=${Math.floor(bytes / bytesPerInode)},mode=${mode}`;
   return [
-    ...['docker', 'run', '-i', '--name', containerName(spec.name)],
+    ...['docker', 'run', '-i', '--name', containerName(spec.name, spec.limits.memory)],
     // Without memory cgroups 1.6.2 drops -m with a warning, and then refuses --memory-swap because -m is missing (its daemon/create.go).
     ...['-m', memory, ...(limitsMemory ? ['--memory-swap', memory] : [])],
     ...['-c', String(Math.min(mostShares, Math.max(2, Math.round(limits.cpus * sharesPerCpu))))],

@@ -4,8 +4,9 @@ import { within } from '../../base/deadline.ts';
 import { KatafleetError } from '../../model/errors.ts';
 import type { Sandbox, SandboxEnd, SandboxSpec } from '../contract.ts';
 import type { ProcessStream } from '../transport/process-stream.ts';
+import { containerName } from '../docker/container-name.ts';
 import { dockerError } from './errors.ts';
-import { containerName, hasPidsLimit, type NodeAbilities, runWords } from './flags.ts';
+import { hasPidsLimit, type NodeAbilities, runWords } from './flags.ts';
 import type { RemoteDocker } from './remote.ts';
 
 /** What a sandbox needs of the driver that makes it. */
@@ -69,7 +70,7 @@ export class SshSandbox implements Sandbox {
   #removal: Promise<void> | undefined;
 
   constructor(node: SshNode, spec: SandboxSpec) {
-    this.id = containerName(spec.name);
+    this.id = containerName(spec.name, spec.limits.memory);
     this.name = spec.name;
     this.node = node.name;
     this.#remote = node.remote;

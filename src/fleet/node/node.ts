@@ -78,7 +78,11 @@ export class Node {
     this.sandboxes = new NodeSandboxes(this.driver, {
       ...options,
       ...(starts === undefined ? {} : { startParallelism: starts }),
-      books: { reserve: (bytes) => cluster.reserve(name, bytes), release: (bytes) => cluster.release(name, bytes) },
+      books: {
+        reserve: (bytes) => cluster.reserve(name, bytes),
+        release: (bytes) => cluster.release(name, bytes),
+        setOthers: (bytes) => cluster.setOthers(name, bytes),
+      },
       onIdle: (pool, idle) => cluster.setIdle(name, pool, idle),
       onImages: (names) => cluster.setImages(name, names),
       onTrouble: (message) => options.onTrouble?.(`${name}: ${message}`),

@@ -6,6 +6,8 @@ export interface Books {
   /** Reserves bytes; returns whether there was room. */
   reserve(bytes: number): boolean;
   release(bytes: number): void;
+  /** Sets the memory that others take on the node's machine, bytes. */
+  setOthers?(bytes: number): void;
 }
 
 export interface SandboxLedgerOptions {

@@ -5,12 +5,14 @@ import type { Driver, Sandbox, SandboxSpec } from '../../drivers/contract.ts';
 import type { Grant } from '../pools/pool.ts';
 import type { JournalIdentity } from '../upkeep/reaper.ts';
 import { ownerOf } from './owner.ts';
+import type { Removals } from './removals.ts';
 import type { Books, SandboxLedger } from './sandbox-ledger.ts';
 
 export interface SandboxMakerOptions {
   driver: Driver;
   books: Books;
   ledger: SandboxLedger;
+  removals: Removals;
   /** Memory that an idle sandbox books, bytes. */
   idleMemory: number;
   journal?: JournalIdentity | undefined;
@@ -70,7 +72,7 @@ export class SandboxMaker {
     if (grant) grant.taken = true;
     const name = ledger.begin(grant ? grant.bytes : idleMemory);
     try {
-      const wanted = { ...spec, name, labels: this.#labels(name, Date.now() + spec.idleMs + longestUseMs) };
+      const wanted = { ...spec, name, labels: this.#labels(name, spec) };
       const sandbox = await driver.create(wanted, signal);
       this.#living.add(sandbox);
       if (this.#suspended) sandbox.stream.destroy();
@@ -83,10 +85,12 @@ export class SandboxMaker {
 
   /** Removes a sandbox. If the engine fails, the memory stays booked and the reaper tries again. @throws engine.* */
   async remove(sandbox: Sandbox): Promise<void> {
-    const { ledger } = this.#options;
-    this.#living.delete(sandbox);
+    const { ledger, removals } = this.#options;
     try {
-      await sandbox.remove();
+      await removals.do(() => {
+        this.#living.delete(sandbox);
+        return sandbox.remove();
+      });
     } catch (error) {
       this.#failed = true;
       ledger.abandon(sandbox.name);
@@ -104,12 +108,15 @@ export class SandboxMaker {
     else if (!this.#suspended) this.#options.onDoubt();
   }
 
-  #labels(name: string, deadline: number): Record<string, string> {
+  #labels(name: string, { idleMs, limits }: Pick<SandboxSpec, 'idleMs' | 'limits'>): Record<string, string> {
     const { journal } = this.#options;
+    const lifetime = idleMs + longestUseMs;
     return {
       [labels.role]: 'sandbox',
       [labels.sandbox]: name,
-      [labels.deadline]: String(deadline),
+      [labels.deadline]: String(Date.now() + lifetime),
+      [labels.lifetime]: String(lifetime),
+      [labels.memory]: String(limits.memory),
       ...(this.#owner ? { [labels.owner]: this.#owner } : {}),
       ...(journal ? { [labels.fleet]: journal.identity, [labels.epoch]: String(journal.epoch) } : {}),
     };

@@ -13,6 +13,7 @@ import { NodeReaper } from '../upkeep/node-reaper.ts';
 import type { Doomed, JournalIdentity } from '../upkeep/reaper.ts';
 import { BrokenMachines } from './broken-machines.ts';
 import { NodeImages } from './node-images.ts';
+import { Removals } from './removals.ts';
 import { type Books, SandboxLedger } from './sandbox-ledger.ts';
 import { nodeLost, SandboxMaker } from './sandbox-maker.ts';
 import { UidBook } from './uids.ts';
@@ -74,8 +75,17 @@ export class NodeSandboxes {
     const { books, idleMemory, journal, graceMs, onImages, onIdle, onRoom, onTrouble } = options;
     const ledger = new SandboxLedger({ books, uids: options.uids ?? new UidBook(defaultUids), onRoom });
     this.#ledger = ledger;
-    this.#reaper = new NodeReaper({ driver, ledger, journal, graceMs, onTrouble });
-    this.#maker = new SandboxMaker({ driver, books, ledger, idleMemory, journal, onDoubt: () => void this.#reaper.reapQuietly() });
+    const removals = new Removals(driver.starts);
+    this.#reaper = new NodeReaper({ driver, ledger, removals, books, journal, graceMs, onTrouble });
+    this.#maker = new SandboxMaker({
+      driver,
+      books,
+      ledger,
+      removals,
+      idleMemory,
+      journal,
+      onDoubt: () => void this.#reaper.reapQuietly(),
+    });
     this.#images = new NodeImages({ driver, onImages, onChanged: (names) => this.#renew(names) });
     this.#pools = new NodePools({
       driver,

@@ -44,6 +44,8 @@ export interface NodeView {
   readonly cordoned: 'no' | 'cordoned' | 'draining';
   /** Booked memory (bytes). */
   readonly booked: number;
+  /** Memory that others take on the machine, such as another katafleet's sandboxes (bytes). */
+  readonly others: number;
   readonly free: number;
   readonly memory: number;
   /** Number of runs on it. */
@@ -62,6 +64,7 @@ export class ClusterNode implements NodeView {
   why: string | undefined;
   cordoned: 'no' | 'cordoned' | 'draining' = 'no';
   booked = 0;
+  others = 0;
   running = 0;
   idle = 0;
   heldFor: string | undefined;
@@ -80,7 +83,7 @@ export class ClusterNode implements NodeView {
   }
 
   get free(): number {
-    return this.facts.memory - this.booked;
+    return this.facts.memory - this.booked - this.others;
   }
 
   get usable(): boolean {
@@ -89,6 +92,6 @@ export class ClusterNode implements NodeView {
 
   /** Returns the share of its memory that is booked, with `more` bytes added. */
   load(more = 0): number {
-    return this.facts.memory > 0 ? (this.booked + more) / this.facts.memory : Infinity;
+    return this.facts.memory > 0 ? (this.booked + this.others + more) / this.facts.memory : Infinity;
   }
 }

@@ -142,6 +142,14 @@ export class Cluster {
     this.#place(node);
   }
 
+  /** Sets the memory that others take on the node's machine, bytes. */
+  setOthers(name: string, bytes: number): void {
+    const node = this.#byName.get(name);
+    if (!node || node.others === bytes) return;
+    node.others = bytes;
+    this.#place(node);
+  }
+
   /** Counts a run that begins on the node. */
   started(name: string): void {
     this.#get(name).running += 1;

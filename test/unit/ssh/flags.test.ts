@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { profileOf, sandboxLimits } from '../../../src/model/profile.ts';
-import { containerName, imageWord, runWords } from '../../../src/drivers/ssh/flags.ts';
+import { containerName, memoryOf } from '../../../src/drivers/docker/container-name.ts';
+import { imageWord, runWords } from '../../../src/drivers/ssh/flags.ts';
 import { type Release, since } from '../../../src/drivers/ssh/parse/version.ts';
 import type { SandboxSpec } from '../../../src/drivers/contract.ts';
 
@@ -34,7 +35,7 @@ describe('ssh: the words of docker run', () => {
         const memory = String(spec.limits.memory);
         for (const word of words) assert.match(word, /^[A-Za-z0-9_./:=,@%+-]+$/);
         const mandatory = [
-          `docker run -i --name ${containerName(spec.name)} -m ${memory} --memory-swap ${memory} -c `,
+          `docker run -i --name ${containerName(spec.name, spec.limits.memory)} -m ${memory} --memory-swap ${memory} -c `,
           ' --ulimit core=1:1 --ulimit nofile=1024:1024 --net none -h sandbox ',
           ' --read-only -u 0:0 -w / --cap-drop ALL ',
           ' --cap-add SETUID --cap-add SETGID --cap-add SETPCAP --cap-add KILL --cap-add CHOWN --cap-add FOWNER --cap-add DAC_OVERRIDE ',
@@ -110,7 +111,11 @@ describe('ssh: the words of docker run', () => {
   });
 
   it('name a container after its sandbox', () => {
-    assert.equal(containerName('0f6c2a50-8c5b-4df2-9a3e-aa00bb11cc22/17'), 'katafleet-0f6c2a50-8c5b-4df2-9a3e-aa00bb11cc22-17');
-    assert.match(containerName('Weird Name;$(x)'), /^katafleet-[a-z0-9-]{1,80}$/);
+    const name = containerName('0f6c2a50-8c5b-4df2-9a3e-aa00bb11cc22/17', 536870912);
+    assert.equal(name, 'katafleet-0f6c2a50-8c5b-4df2-9a3e-aa00bb11cc22-17-m536870912');
+    assert.match(containerName('Weird Name;$(x)', 1), /^katafleet-[a-z0-9-]{1,80}$/);
+    assert.deepEqual([memoryOf({}, name), memoryOf({}, `/${name}`)], [536870912, 536870912]);
+    assert.equal(memoryOf({}, 'katafleet-0f6c2a50-8c5b-4df2-9a3e-aa00bb11cc22-17'), undefined, 'of an older katafleet');
+    assert.deepEqual([memoryOf({ 'katafleet.memory': '1024' }, name), memoryOf({ 'katafleet.memory': '-1' })], [1024, undefined]);
   });
 });

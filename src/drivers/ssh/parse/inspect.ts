@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { exactTime } from '../../docker/exact-time.ts';
 import { malformed } from './malformed.ts';
 
 const Labels = z.record(z.string(), z.string()).nullish().catch(undefined);
@@ -8,11 +9,14 @@ const Words = z.array(z.string()).nullish().catch(undefined);
 const Container = z.object({
   Id: z.string().regex(/^[0-9a-f]{64}$/),
   Name: z.string().default(''),
+  Created: z.string().default(''),
   State: z.object({
     Running: z.boolean(),
     ExitCode: z.number().int(),
     OOMKilled: z.boolean().default(false),
     Dead: z.boolean().default(false),
+    // The zero time, year 1, until it is started.
+    StartedAt: z.string().default(''),
   }),
   Config: z.object({ Labels }),
 });
@@ -37,6 +41,10 @@ export interface InspectedContainer {
   /** Without the slash in front. */
   name: string;
   running: boolean;
+  /** Whether it has not ended: it runs, or it was never started. */
+  alive: boolean;
+  /** When it was made by the engine's clock, Unix ms; undefined if the engine does not say it. */
+  created: number | undefined;
   exitCode: number;
   oomKilled: boolean;
   labels: Readonly<Record<string, string>>;
@@ -77,10 +85,13 @@ export function parseInspect(text: string): Inspected {
     if (typeof one === 'object' && one !== null && 'State' in one) {
       const parsed = Container.safeParse(one);
       if (!parsed.success) throw malformed('inspect', `a container (${parsed.error.issues[0]?.path.join('.') ?? ''})`, JSON.stringify(one));
-      const { Id, Name, State, Config } = parsed.data;
-      const { Running, ExitCode, OOMKilled } = State;
+      const { Id, Name, Created, State, Config } = parsed.data;
+      const { Running, ExitCode, OOMKilled, Dead, StartedAt } = State;
       const name = Name.replace(/^\//, '');
-      found.containers.push({ id: Id, name, running: Running, exitCode: ExitCode, oomKilled: OOMKilled, labels: Config.Labels ?? {} });
+      const alive = Running || (!Dead && StartedAt.startsWith('0001-'));
+      const created = exactTime(Created);
+      const own = Config.Labels ?? {};
+      found.containers.push({ id: Id, name, running: Running, alive, created, exitCode: ExitCode, oomKilled: OOMKilled, labels: own });
     } else {
       const parsed = Image.safeParse(one);
       if (!parsed.success) throw malformed('inspect', `an image (${parsed.error.issues[0]?.path.join('.') ?? ''})`, JSON.stringify(one));
