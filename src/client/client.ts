@@ -1,21 +1,25 @@
+import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { abortable } from '../base/deadline.ts';
 import { defaults } from '../model/defaults.ts';
 import { KatafleetError } from '../model/errors.ts';
 import type { FleetImage } from '../model/fleet-image.ts';
-import { RecordJson } from '../model/json.ts';
+import { RecordJson, recordFields } from '../model/json.ts';
 import type { MaintenanceState } from '../model/maintenance-state.ts';
 import { NodeDetail, type NodeEvent, NodeSummary } from '../model/node.ts';
-import { shownOutput } from '../model/output.ts';
-import type { RunState, RunSummary } from '../model/record.ts';
+import { readState, type RunState, type RunSummary } from '../model/record.ts';
 import type { RunOptions } from '../model/request.ts';
 import { type RemoteRequest, requestJson, type RunJson } from '../model/request-json.ts';
 import type { RunResult } from '../model/result.ts';
 import { requestFrom, type RunInput } from '../model/run-input.ts';
 import { NodeVerdict } from '../model/verdict.ts';
 import { type ViewAnswer, type ViewPath, type ViewQuery, views } from '../model/views.ts';
-import { Connection, errorOf } from './connection.ts';
+import { Connection, errorOf, mostBytes } from './connection.ts';
+import { type EventQuery, readEvents, type RunEvents } from './events.ts';
+import { Following } from './follow.ts';
+import { Patience } from './patience.ts';
+import { type OutputNotice, Told } from './told.ts';
 
 export { type ErrorCode, KatafleetError } from '../model/errors.ts';
 export type { FleetImage } from '../model/fleet-image.ts';
@@ -27,8 +31,10 @@ export { omittedBytes, shownOutput } from '../model/output.ts';
 export type { AttemptRecord, RunState, RunSummary } from '../model/record.ts';
 export type { OnOutput, RunOptions, StepInput } from '../model/request.ts';
 export type * from '../model/result.ts';
+export type { RunEvent } from '../model/run-event.ts';
 export type { FileInput, RunInput } from '../model/run-input.ts';
 export type { NodeVerdict } from '../model/verdict.ts';
+export type { EventQuery, RunEvents } from './events.ts';
 
 /** A run with its state, its attempts and, once it has ended, its result or its error. */
 export type Run = RecordJson;
@@ -43,12 +49,28 @@ export interface ServerRunInput
   profile?: RemoteRequest['profile'];
 }
 
+/** What happens on the way to a run's result. */
+export type RunNotice =
+  /** The server has the run. */
+  | { kind: 'accepted'; id: string }
+  /** A call failed in a way that may pass. It is made again, for `ms` at most. */
+  | { kind: 'trouble'; error: KatafleetError; ms: number }
+  /** The server answers again. */
+  | { kind: 'again' }
+  | OutputNotice;
+
 export interface ServerRunOptions extends RunOptions {
   /**
    * 1 to 255 characters of Latin-1, as a header has them: the same key with the same request is the same run, however often it is sent. So a call that failed can
-   * be made again without a second run.
+   * be made again without a second run. A random one if absent.
    */
   key?: string;
+  /**
+   * How long to go on trying while the server does not answer or has no room, ms, counted from the first failure in a row; 0: it fails
+   * at once. 60,000 if absent. A server that has never answered this client is tried for 10 s at most.
+   */
+  patienceMs?: number;
+  onNotice?: (notice: RunNotice) => void;
 }
 
 export interface ClientOptions {
@@ -61,8 +83,12 @@ export interface CallOptions {
   signal?: AbortSignal;
 }
 
-/** How long one call waits for a run's end, s; less than the time that an answer may take. */
+/** How long one call waits for a run's end or its next event, s. */
 const waitSeconds = 20;
+/** A server waits for the end of a run that is cancelled, s. */
+const cancelSeconds = 30;
+/** How long to try if the caller does not say; if no katafleet was ever there; and once the run is to be cancelled, ms. */
+const patience = { usualMs: 60_000, unmetMs: 10_000, cancelMs: 10_000 };
 
 /** Least time between two calls that wait for a run, ms: a proxy may answer each of them at once. */
 const leastMs = 250;
@@ -90,44 +116,84 @@ export class Client {
 
   /**
    * Runs and returns the result. A program that fails, hangs or eats all memory is an outcome. The signal cancels the run: what it
-   * printed before is kept, and its outcome is `cancelled`. `onOutput` is called at the end.
+   * printed before is kept, and its outcome is `cancelled`. `onOutput` is called as output comes; from a server that has no events of
+   * runs (0.1), at the end. Calls that fail in ways that pass are made again, see {@link ServerRunOptions.patienceMs}.
    * @throws what made the run fail, such as placement.impossible; run.cancelled if it was cancelled before it began
    */
-  async run(input: ServerRunInput, { signal, onOutput, key }: ServerRunOptions = {}): Promise<RunResult> {
+  async run(input: ServerRunInput, options: ServerRunOptions = {}): Promise<RunResult> {
+    const { signal, onOutput, key = randomUUID(), onNotice } = options;
     signal?.throwIfAborted();
-    let run = await this.#submit(input, key, signal ? 0 : waitSeconds);
-    const cancel = () => void this.cancel(run.id).catch(() => undefined); // the run's record says whether it was cancelled
+    const patient = this.#patience(options);
+    const body = await bodyOf(input);
+    let run = await patient.call(() => this.#submit(body, key, (signal ?? onOutput) ? 0 : waitSeconds));
+    onNotice?.({ kind: 'accepted', id: run.id });
+    // The run's record says whether it was cancelled.
+    const cancel = () => void patient.call(() => this.cancel(run.id)).catch(() => undefined);
     if (signal?.aborted) cancel(); // while it was being accepted
     signal?.addEventListener('abort', cancel, { once: true });
+    const told = onOutput && new Told(onOutput, (notice) => onNotice?.(notice));
     try {
-      if (run.endedAt === undefined) run = await this.wait(run.id);
+      if (told && run.endedAt === undefined) await this.#follow(run.id, told, patient);
+      while (run.endedAt === undefined) run = await patient.call(() => this.wait(run.id, { ms: waitSeconds * 1_000 }));
+    } catch (error) {
+      throw error instanceof KatafleetError ? stillThere(error, run.id) : error;
     } finally {
       signal?.removeEventListener('abort', cancel);
     }
     const { id, state, error, result } = run;
+    if (result) await told?.complete(result);
+    else told?.lost();
     if (!result) throw error ? errorOf(error) : new KatafleetError('run.cancelled', `the run ${id} is ${state}`);
-    if (onOutput) await replay(result, onOutput);
     return result;
   }
 
-  /** Submits a run and returns it as soon as the server has accepted it; from then on a crash of the server does not lose it. */
-  submit(input: ServerRunInput, { signal, key }: CallOptions & Pick<ServerRunOptions, 'key'> = {}): Promise<Run> {
-    return this.#submit(input, key, 0, signal);
+  #patience({ signal, onNotice, patienceMs = patience.usualMs }: ServerRunOptions): Patience {
+    return new Patience({
+      ms: () => {
+        const most = this.#server.met ? patienceMs : Math.min(patienceMs, patience.unmetMs);
+        return signal?.aborted ? Math.min(most, patience.cancelMs) : most;
+      },
+      signal,
+      onTrouble: (error, ms) => onNotice?.({ kind: 'trouble', error, ms }),
+      onAgain: () => onNotice?.({ kind: 'again' }),
+    });
   }
 
-  async #submit(input: ServerRunInput, key: string | undefined, wait: number, signal?: AbortSignal): Promise<Run> {
-    const { command, steps = command && [{ argv: [...command] }], ...rest } = input;
-    if (!steps || (command && input.steps)) throw new KatafleetError('request.invalid', 'steps: give either command or steps');
-    const body = await requestJson(requestFrom({ ...rest, steps }));
+  /** Follows the run until it has ended, or until the rest is better taken from its record. */
+  async #follow(id: string, told: Told, patient: Patience): Promise<void> {
+    const following = new Following(told, async () => (await patient.call(() => this.get(id))).endedAt !== undefined);
+    for (let after: string | undefined; !following.over;) {
+      const asked = performance.now();
+      const query = { wait: waitSeconds, ...(after === undefined ? {} : { after }) };
+      const page = await patient.call(() => this.runEvents(id, query)).catch(noEvents);
+      if (!page) return;
+      for (const event of page.events) await following.take(event);
+      const pauseMs = page.events.length === 0 ? leastMs - (performance.now() - asked) : 0;
+      if (pauseMs > 0) await sleep(pauseMs);
+      after = page.next;
+    }
+  }
+
+  /** Submits a run and returns it as soon as the server has accepted it; from then on a crash of the server does not lose it. */
+  async submit(input: ServerRunInput, { signal, key }: CallOptions & Pick<ServerRunOptions, 'key'> = {}): Promise<Run> {
+    return this.#submit(await bodyOf(input), key, 0, signal);
+  }
+
+  #submit(body: object, key: string | undefined, wait: number, signal?: AbortSignal): Promise<Run> {
     if (key !== undefined && !isKey.test(key))
       throw new KatafleetError('request.invalid', 'key: expected 1 to 255 characters of Latin-1, without a space at either end');
     const headers = key === undefined ? {} : { 'idempotency-key': key };
-    return this.#server.call('POST', `/v1/runs?wait=${wait}`, RecordJson, { body, headers, signal });
+    return this.#server.call('POST', `/v1/runs?wait=${wait}`, RecordJson, { body, headers, signal, wait, most: mostBytes });
   }
 
   /** Returns a run as it is now. @throws run.unknown */
   get(id: string, { signal }: CallOptions = {}): Promise<Run> {
-    return this.#server.call('GET', pathOf(id), RecordJson, { signal });
+    return this.#server.call('GET', pathOf(id), RecordJson, { signal, most: mostBytes });
+  }
+
+  /** Returns the next events of a run, see docs/api.md. @throws run.unknown; request.unknown if the server has no events (0.1) */
+  runEvents(id: string, query: EventQuery = {}): Promise<RunEvents> {
+    return readEvents(this.#server, pathOf(id), query);
   }
 
   /**
@@ -139,9 +205,9 @@ export class Client {
     const end = performance.now() + ms;
     for (;;) {
       const left = Math.max(0, end - performance.now()) / 1000;
-      const path = `${pathOf(id)}?wait=${Math.min(waitSeconds, left)}`;
+      const wait = Math.min(waitSeconds, left);
       const asked = performance.now();
-      const run = await this.#server.call('GET', path, RecordJson, { signal });
+      const run = await this.#server.call('GET', `${pathOf(id)}?wait=${wait}`, RecordJson, { signal, wait, most: mostBytes });
       const now = performance.now();
       if (run.endedAt !== undefined || now >= end) return run;
       const pauseMs = Math.min(leastMs - (now - asked), end - now);
@@ -151,7 +217,7 @@ export class Client {
 
   /** Cancels a run: one that waits never begins, one that runs is killed. Returns it as it is then. @throws run.unknown */
   cancel(id: string, { signal }: CallOptions = {}): Promise<Run> {
-    return this.#server.call('DELETE', pathOf(id), RecordJson, { signal });
+    return this.#server.call('DELETE', pathOf(id), RecordJson, { signal, wait: cancelSeconds, most: mostBytes });
   }
 
   /** The newest runs, without their results; 50 if `limit` is absent, 1,000 at most. */
@@ -218,7 +284,7 @@ export class Client {
 }
 
 const Verdicts = z.object({ nodes: z.array(NodeVerdict) });
-const ExplainedRun = z.object({ ...RecordJson.shape, nodes: Verdicts.shape.nodes.optional() });
+const ExplainedRun = z.object({ ...recordFields, nodes: Verdicts.shape.nodes.optional() }).transform(readState);
 const Maintained = z.object({ detail: z.string() });
 
 /** A key that a header can carry. A program that trims its spaces, or can't send it, would start another run or none. */
@@ -226,12 +292,26 @@ const isKey = /^(?! )[\x20-\x7e\xa0-\xff]{1,255}(?<! )$/;
 
 const pathOf = (id: string) => `/v1/runs/${encodeURIComponent(id)}`;
 
-/** Calls `onOutput` with all printed output at once. */
-async function replay(result: RunResult, onOutput: NonNullable<RunOptions['onOutput']>): Promise<void> {
-  for (const [index, step] of result.steps.entries()) {
-    for (const stream of ['stdout', 'stderr'] as const) {
-      const bytes = shownOutput(step, stream);
-      if (bytes.length > 0) await onOutput(index, stream, bytes);
-    }
-  }
+/** Returns a request as the API takes it. @throws request.invalid, file.unreadable */
+async function bodyOf(input: ServerRunInput): Promise<object> {
+  const { command, steps = command && [{ argv: [...command] }], ...rest } = input;
+  if (!steps || (command && input.steps)) throw new KatafleetError('request.invalid', 'steps: give either command or steps');
+  return requestJson(requestFrom({ ...rest, steps }));
+}
+
+/** For a server of release 0.1, which has no events of runs. */
+function noEvents(error: unknown): undefined {
+  if (error instanceof KatafleetError && error.code === 'request.unknown') return undefined;
+  throw error;
+}
+
+/** The error of a call about a run that the server has accepted. */
+function stillThere(error: KatafleetError, id: string): KatafleetError {
+  if (!error.retry) return error;
+  const { code, message, retryAfterMs } = error;
+  return new KatafleetError(code, message, {
+    cause: error,
+    hint: `the server has accepted the run ${id} and goes on with it`,
+    retryAfterMs,
+  });
 }

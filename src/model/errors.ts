@@ -82,6 +82,7 @@ export const errorKinds = {
   'journal.full': { ...system(507, 74), retry: true },
   'journal.unavailable': { ...system(503, 75), retry: true },
   'journal.newer': system(500, 78),
+  'answer.too_large': user(413, 65),
   'server.busy': { ...system(503, 75), retry: true },
   'server.address': { ...system(500, 71) },
   'server.unreachable': { ...system(503, 69), retry: true },

@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer';
 import { z } from 'zod';
 import { LongText } from './long-text.ts';
 import type { Stream } from './output.ts';
-import { RunRecord } from './record.ts';
+import { readState, RunRecord } from './record.ts';
 import { Changes, type KeptResult, type Pieces, ReturnedFile, ReturnedFolder, RunResult, StepFacts, type StepResult } from './result.ts';
 
 /**
@@ -107,5 +107,6 @@ export const ResultJson = z.object({
 });
 
 /** Reads a run as the API answers it. `position` is its place in the queue, 1 for the next. */
-export const RecordJson = z.object({ ...RunRecord.shape, position: z.int().exactOptional(), result: ResultJson.optional() });
+export const recordFields = { ...RunRecord.shape, position: z.int().exactOptional(), result: ResultJson.optional() };
+export const RecordJson = z.object(recordFields).transform(readState);
 export type RecordJson = z.output<typeof RecordJson>;

@@ -1,8 +1,12 @@
 import { z } from 'zod';
+import { wordOf } from './word.ts';
 
 /** The traffic light: red if a test fails, amber if that cannot be told (mostly: it does not compile), green if all pass. */
 export const Light = z.enum(['red', 'amber', 'green']);
 export type Light = z.infer<typeof Light>;
+
+/** Reads a light. What a light of a later release means can't be told. */
+export const ReadLight = wordOf(Light, 'amber');
 
 /** Regular expression in RE2's syntax: no backreference and no look-around, so that hostile output costs linear time. */
 const Pattern = z.string().min(1).max(1_000);

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { wordOf } from './word.ts';
 
 /** Nodes as people and programs see them: what `GET /v1/nodes` and `GET /v1/events` answer. Sizes are bytes, times Unix ms. */
 
@@ -14,15 +15,15 @@ export const Machine = z.object({
   id: z.string(),
   /** Its host name. */
   name: z.string(),
-  role: z.enum(['manager', 'worker']),
+  role: wordOf(z.enum(['manager', 'worker']), 'worker'),
   leader: z.boolean(),
-  state: z.enum(['ready', 'down', 'disconnected', 'unknown']),
+  state: wordOf(z.enum(['ready', 'down', 'disconnected', 'unknown']), 'unknown'),
   /** What the swarm's administrator decided: it takes tasks, keeps those it has, or is emptied. */
-  availability: z.enum(['active', 'pause', 'drain']),
+  availability: wordOf(z.enum(['active', 'pause', 'drain']), 'pause'),
   /** The swarm's reason for a state that is not ready. */
   message: z.string(),
   labels,
-  architecture: z.enum(['amd64', 'arm64', 'other']),
+  architecture: wordOf(z.enum(['amd64', 'arm64', 'other']), 'other'),
   engineVersion: z.string(),
   cpus: z.number(),
   /** Bytes. */
@@ -42,8 +43,8 @@ export const NodeSummary = z.object({
   name: z.string(),
   /** Without its password. */
   endpoint: z.string(),
-  state: HealthState,
-  cordoned: z.enum(['no', 'cordoned', 'draining', 'drained']),
+  state: wordOf(HealthState, 'unusable'),
+  cordoned: wordOf(z.enum(['no', 'cordoned', 'draining', 'drained']), 'cordoned'),
   /** Why it is not ready. */
   trouble: z.object({ code: z.string(), message: z.string(), hint: z.string().exactOptional() }).exactOptional(),
   driver: z.string().optional(),

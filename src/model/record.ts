@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { Placing } from './placing.ts';
+import { wordOf } from './word.ts';
 import { type KeptResult, RunResult } from './result.ts';
 
 /** A run as the journal keeps it from its acceptance on. Times are Unix ms. */
@@ -7,6 +8,14 @@ import { type KeptResult, RunResult } from './result.ts';
 /** `waiting` and `running` runs have not ended. `finished`: it has a result; `failed`: it has an error; `cancelled`: it never began. */
 export const RunState = z.enum(['waiting', 'running', 'finished', 'failed', 'cancelled']);
 export type RunState = z.output<typeof RunState>;
+
+const ended: readonly RunState[] = ['finished', 'failed', 'cancelled'];
+
+/** Corrects the state of a run that was read: one that only a later release has was read as `running`. */
+export function readState<R extends { state: RunState; endedAt?: number | undefined; result?: unknown }>(run: R): R {
+  if (run.endedAt === undefined || ended.includes(run.state)) return run;
+  return { ...run, state: run.result === undefined ? 'failed' : 'finished' };
+}
 
 const time = z.number();
 
@@ -20,7 +29,7 @@ export const AttemptRecord = z.object({
   startedAt: time,
   endedAt: time.optional(),
   /** `accepted`: its result is the run's; `lost`: the run is tried again. */
-  state: z.enum(['running', 'accepted', 'lost', 'failed', 'cancelled']),
+  state: wordOf(z.enum(['running', 'accepted', 'lost', 'failed', 'cancelled']), 'failed'),
   reason: z.string().optional(),
 });
 export type AttemptRecord = z.output<typeof AttemptRecord>;
@@ -36,7 +45,7 @@ export const RunSummary = z.object({
   /** Its idempotency key. */
   key: z.string().optional(),
   image: z.string(),
-  state: RunState,
+  state: wordOf(RunState, 'running'),
   placing: z.object(Placing.shape),
   acceptedAt: time,
   endedAt: time.optional(),

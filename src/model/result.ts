@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { Light } from './lights.ts';
+import { ReadLight } from './lights.ts';
 import { ReadOutcome } from './outcome.ts';
 
 /**
@@ -118,7 +118,7 @@ export const RunResult = z.object({
   /** The outcome of the first step that did not exit; else the last step's. */
   outcome: ReadOutcome,
   /** By the image's rules; absent if it has none. */
-  light: Light.exactOptional(),
+  light: ReadLight.exactOptional(),
   /** One for each step that was started. */
   steps: z.array(StepResult),
   changes: Changes,

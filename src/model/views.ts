@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { FleetImage } from './fleet-image.ts';
 import { MaintenanceState } from './maintenance-state.ts';
 import { NodeEvent, NodeSummary } from './node.ts';
-import { RunState, RunSummary } from './record.ts';
+import { readState, RunState, RunSummary } from './record.ts';
 
 /** How many rows a list has at most. */
 const limit = (usual: number) => z.coerce.number().int().min(1).max(1_000).default(usual);
@@ -17,7 +17,7 @@ export const views = {
     query: z.object({ limit: limit(50), state: RunState.optional(), tenant: z.string().max(128).optional() }),
     answer: z.object({
       /** Newest first. */
-      runs: z.array(RunSummary),
+      runs: z.array(RunSummary.transform(readState)),
       /** How many runs there are in each state. */
       counts: z.record(z.string(), z.number()),
     }),

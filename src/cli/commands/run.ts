@@ -15,6 +15,7 @@ import { exitCodeOf } from '../exit-code.ts';
 import { readFolder } from '../files/folder.ts';
 import { interruptible } from '../interrupt.ts';
 import { asJson, report } from '../show/report.ts';
+import { serverNotices } from '../show/server-notices.ts';
 import { limitOption, profileNamed, profileOption, withProfile } from '../profile.ts';
 import { readInput } from '../files/stdin.ts';
 import { escapeControls, outputTo } from '../show/terminal.ts';
@@ -39,7 +40,11 @@ interface RunFlags {
   stdin?: string;
   allowDotfiles?: boolean;
   withGit?: boolean;
+  patience?: string;
 }
+
+/** How long `--server` is tried if `--patience` does not say. */
+const usualPatience = '5m';
 
 export function runCommand(at: At): Command {
   return new Command('run')
@@ -73,12 +78,14 @@ export function runCommand(at: At): Command {
     .option('--json', 'print one JSON document, files included, and nothing else')
     .option('-q, --quiet', "print the program's output only")
     .option('--stdin <file>', 'standard input of CMD; - for the standard input of katafleet (default: that, if it is a pipe or a file)')
+    .option('--patience <time>', `how long to go on while the server does not answer or has no room (default: ${usualPatience})`)
     .action(async (dir: string, command: string[], options: RunFlags) => {
       const tell = (text: string) => {
         if (!options.json && !options.quiet) process.stderr.write(`katafleet: ${escapeControls(text)}\n`);
       };
       const where = at();
       const server = namedServer(where);
+      const patienceMs = parseDuration(options.patience ?? usualPatience);
       // A server uses its own configuration.
       const config = where.endpoint === undefined && !server ? configOf(where) : undefined;
       const usual = server ? undefined : profileNamed(options.profile, config);
@@ -92,7 +99,10 @@ export function runCommand(at: At): Command {
         const [first, ...rest] = whole.steps;
         const asked = { ...whole, steps: first && stdin ? [{ ...first, stdin }, ...rest] : whole.steps };
         const how: RunOptions = { signal, ...(options.json ? {} : { onOutput: (_step, stream, bytes) => print[stream](bytes) }) };
-        const result = await (place.fleet ? place.fleet.run(asked, how) : place.server.run(withProfile(asked, options.profile), how));
+        const told = serverNotices(tell, (text) => process.stderr.write(`katafleet: ${escapeControls(text)}\n`));
+        const result = await (place.fleet
+          ? place.fleet.run(asked, how)
+          : place.server.run(withProfile(asked, options.profile), { ...how, patienceMs, onNotice: told }));
         const left = options.out === undefined ? [] : await writeBack(options.out, result.changes, { dotfiles: options.allowDotfiles });
         if (options.json)
           process.stdout.write(`${JSON.stringify({ ...asJson(result), ...(left.length > 0 ? { notWritten: left } : {}) })}\n`);

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
-import { Client, type Run } from '../../../src/client/client.ts';
+import { Client } from '../../../src/client/client.ts';
 import { KatafleetError } from '../../../src/model/errors.ts';
 import { resultJson } from '../../../src/model/json.ts';
-import { unplaced } from '../../../src/model/placing.ts';
 import { requestOf, RunJson } from '../../../src/model/request-json.ts';
 import { noChanges } from '../../../src/model/result.ts';
 import { aRunResult, aStepResult } from '../../support/builders.ts';
+import { clientOf, ended, running, scripted, unknownRoute } from '../../support/scripted-server.ts';
 
 const bytes = Buffer.from([0xff, 0, 0x41]);
 const result = aRunResult({
@@ -24,50 +24,17 @@ const request = {
   steps: [{ argv: ['x'], stdin: bytes }],
   session: 'kata/avatar',
 };
-const running = (more: object = {}) => ({
-  id: 'r',
-  tenant: 'default',
-  image: 'i',
-  state: 'running',
-  placing: unplaced,
-  acceptedAt: 1,
-  attempts: [],
-  ...more,
-});
-const ended = (state: Run['state'], more: object = {}) => running({ state, endedAt: 2, ...more });
 const hasCode = (code: string) => (thrown: unknown) => thrown instanceof KatafleetError && thrown.code === code;
-
-/** A client whose server is `answer`. */
-function clientOf(answer: (method: string, path: string, init: RequestInit) => unknown): Client {
-  return new Client('http://127.0.0.1:1/', {
-    fetch: async (url, init = {}) => {
-      const { pathname, search } = new URL(url);
-      const answered = await answer(init.method ?? 'GET', `${pathname}${search}`, init);
-      return answered instanceof Response ? answered : Response.json(answered);
-    },
-  });
-}
-
-/** A client whose server answers from a list; what it is asked is written down. */
-function scripted(...answers: unknown[]): { client: Client; asked: string[]; sent: unknown[] } {
-  const [asked, sent]: [string[], unknown[]] = [[], []];
-  const client = clientOf((method, path, { body }) => {
-    asked.push(`${method} ${path.split('?', 1)[0] ?? ''}`);
-    if (typeof body === 'string') sent.push(JSON.parse(body));
-    return answers.shift() ?? assert.fail('the server is asked too often');
-  });
-  return { client, asked, sent };
-}
 
 describe('Client.run', () => {
   it('sends what was asked for, waits, and returns the result byte for byte', async () => {
-    const { client, asked, sent } = scripted(running(), ended('finished', { result: resultJson(result) }));
+    const { client, asked, sent } = scripted(running(), unknownRoute(), ended('finished', { result: resultJson(result) }));
     const heard: string[] = [];
     assert.deepEqual(
       await client.run(request, { onOutput: (step, stream, said) => void heard.push(`${step} ${stream} ${said.toString('hex')}`) }),
       result,
     );
-    assert.deepEqual(asked, ['POST /v1/runs', 'GET /v1/runs/r']);
+    assert.deepEqual(asked, ['POST /v1/runs', 'GET /v1/runs/r/events', 'GET /v1/runs/r'], 'a server of 0.1 has no events');
     assert.deepEqual(heard, ['0 stdout ff0041', `0 stderr ${Buffer.from('said').toString('hex')}`]);
     const { image, files, folders, steps, session } = requestOf(RunJson.parse(sent[0]), {});
     const { steps: _steps, ...others } = request;

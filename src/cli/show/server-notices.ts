@@ -1,0 +1,37 @@
+import type { RunNotice } from '../../client/client.ts';
+import { formatDuration } from '../../model/quantity.ts';
+
+/**
+ * Returns what says the notices of a run on a server in words.
+ * @param tell says what is good to know
+ * @param warn says what is wrong with the output that was printed; it must be said even to those who want the output only
+ */
+export function serverNotices(tell: (text: string) => void, warn: (text: string) => void): (notice: RunNotice) => void {
+  let id: string | undefined;
+  return (notice) => {
+    switch (notice.kind) {
+      case 'accepted':
+        id = notice.id;
+        return;
+      case 'trouble': {
+        const kept = id === undefined ? '' : `; the server has accepted the run ${id}`;
+        if (notice.ms > 0) tell(`${notice.error.message}: trying again for ${formatDuration(notice.ms)}${kept}`);
+        return;
+      }
+      case 'again':
+        tell('the server answers again');
+        return;
+      case 'void': {
+        const why = notice.reason === undefined ? '' : ` (${notice.reason})`;
+        warn(`attempt ${notice.attempt} was lost${why}: what it printed above is void`);
+        return;
+      }
+      case 'gap':
+        warn(
+          notice.late
+            ? 'the output came faster than it was read: the rest is printed when the run has ended'
+            : 'some of the output is missing: the server does not have it any more',
+        );
+    }
+  };
+}
