@@ -69,8 +69,11 @@ export interface KatafleetOptions {
   attempts?: number;
   /** Whether runs wait for nodes that are down; if absent they are refused when no node is up. */
   patient?: boolean;
-  /** How nodes are checked; if absent every 2 s, 2 s for an answer, down after 3 failures in a row, ready again after 2 successes. */
-  health?: { intervalMs: number; timeoutMs: number; failures: number; successes: number };
+  /**
+   * How nodes are checked; if absent every 2 s, 2 s for an answer, a minute for the start of a sandbox, down after 3 failures in a row,
+   * ready again after 2 successes.
+   */
+  health?: { intervalMs: number; timeoutMs: number; startMs?: number; failures: number; successes: number };
   /** How long a node must be down, or back, before its share of the idle sandboxes moves, ms; 0 if absent. */
   awayMs?: number;
   /** Whether images are copied from nodes that have them to nodes that lack them; true if absent. */

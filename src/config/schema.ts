@@ -114,6 +114,8 @@ export const ConfigFile = z
       .strictObject({
         interval: duration(100, 10 * minute).default(usual.health.intervalMs),
         timeout: duration(50, 5 * minute).default(usual.health.timeoutMs),
+        /** How long the start of a sandbox may take; two in a row that take longer make the node suspect. */
+        start: duration(second, hour).default(usual.health.startMs),
         failures: z.int().min(1).max(100).default(usual.health.failures),
         successes: z.int().min(1).max(100).default(usual.health.successes),
         /** How long a node is down or back before its share of the idle sandboxes moves. */

@@ -16,7 +16,7 @@ export const defaults = {
   queue: { runs: 10_000, perTenant: 5_000 },
   /** Longest wait of a run in the queue. */
   queueMs: minute,
-  health: { intervalMs: 2 * second, timeoutMs: 2 * second, failures: 3, successes: 2 },
+  health: { intervalMs: 2 * second, timeoutMs: 2 * second, startMs: minute, failures: 3, successes: 2 },
   /** How long a node must be down, or back, before its share of the idle sandboxes moves. */
   awayMs: minute,
   sessions: { most: 100, perTenant: 50, idleMs: 10 * minute, ageMs: hour, memory: 0.5 },

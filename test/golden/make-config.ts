@@ -74,7 +74,7 @@ const everything = {
   sandboxes: { uids: as('50000-50099', { first: 50_000, count: 100 }) },
   images: { copy: false, keep: ['gcc-assert'], pruneAfter: as('30d', 30 * day) },
   queue: { runs: 100, bytes: as('64m', 64 * MiB), perTenant: 50, wait: as('90s', 90 * second) },
-  health: { interval: as('500ms', 500), timeout: as('1s', second), failures: 5, successes: 1 },
+  health: { interval: as('500ms', 500), timeout: as('1s', second), start: as('45s', 45 * second), failures: 5, successes: 1 },
   retries: { attempts: 5 },
   sessions: { most: 10, perTenant: 5, idle: as('5m', 5 * minute), age: as('2h', 2 * hour), memory: as('25%', 0.25) },
   placement: { policy: 'binpack' },

@@ -312,7 +312,7 @@ describe('configuration: defaults and places', () => {
       sandboxes: { uids: { first: 45_056, count: 1_024 } },
       images: { copy: true, keep: [], pruneAfter: undefined },
       queue: { runs: 10_000, bytes: GiB, perTenant: 5_000, wait: 60_000 },
-      health: { interval: 2_000, timeout: 2_000, failures: 3, successes: 2, away: 60_000 },
+      health: { interval: 2_000, timeout: 2_000, start: 60_000, failures: 3, successes: 2, away: 60_000 },
       retries: { attempts: 3 },
       sessions: { most: 100, perTenant: 50, idle: 600_000, age: 3_600_000, memory: 0.5 },
       placement: { policy: 'spread' },

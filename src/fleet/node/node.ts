@@ -18,10 +18,18 @@ import { NodeSandboxes, type NodeSandboxesOptions } from './sandboxes.ts';
 import { isSilence, type SelfWatch } from './self-watch.ts';
 import type { NodeSettings } from './settings.ts';
 
-export interface NodeOptions extends Omit<NodeSandboxesOptions, 'books' | 'startParallelism' | 'onIdle' | 'onImages'> {
+export interface NodeOptions extends Omit<
+  NodeSandboxesOptions,
+  'books' | 'startParallelism' | 'startMs' | 'lag' | 'onStuck' | 'onFree' | 'onIdle' | 'onImages'
+> {
   cluster: Cluster;
   connect: (settings: NodeSettings) => Driver;
-  rules: HealthRules & { intervalMs: number; timeoutMs: number };
+  rules: HealthRules & {
+    intervalMs: number;
+    timeoutMs: number;
+    /** How long a start of a sandbox may take; unbounded if absent. Two in a row that take longer make a node suspect. */
+    startMs?: number | undefined;
+  };
   self: SelfWatch;
   /** Whether images can be copied to it from other nodes. */
   copy: boolean;
@@ -82,6 +90,17 @@ export class Node {
         reserve: (bytes) => cluster.reserve(name, bytes),
         release: (bytes) => cluster.release(name, bytes),
         setOthers: (bytes) => cluster.setOthers(name, bytes),
+      },
+      startMs: options.rules.startMs,
+      lag: options.self.lag,
+      onStuck: (error) => {
+        if (this.state !== 'ready' && this.state !== 'suspect') return;
+        this.trouble = error;
+        this.#moved(this.state, this.#health.stick());
+      },
+      onFree: () => {
+        this.#health.unstick();
+        void this.check();
       },
       onIdle: (pool, idle) => cluster.setIdle(name, pool, idle),
       onImages: (names) => cluster.setImages(name, names),
@@ -172,7 +191,7 @@ export class Node {
         this.lastSeen = Date.now();
         this.#heardAt = performance.now();
         const to = this.#health.good(performance.now());
-        if (to === 'ready') this.trouble = undefined;
+        this.trouble = to === 'ready' ? undefined : (this.sandboxes.stuck ?? this.trouble);
         this.#moved(from, to);
         await this.lookAtMachines();
         return;

@@ -1,3 +1,4 @@
+import type { LagClock } from '../../base/lag-clock.ts';
 import { minute } from '../../base/units.ts';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
 import { type Placing, unplaced } from '../../model/placing.ts';
@@ -26,6 +27,10 @@ export interface NodeSandboxesOptions {
   pool?: PoolBounds;
   /** How many sandboxes may start at once on the node. If absent, as many as its driver says, else twice its CPUs. */
   startParallelism?: number;
+  /** How long a start may take, ms; unbounded if absent. */
+  startMs?: number | undefined;
+  /** Measures the stalls of this process. */
+  lag?: Pick<LagClock, 'stalledMs'>;
   /** How long an idle sandbox waits before it ends and is replaced, ms. */
   idleMs?: number;
   journal?: JournalIdentity | undefined;
@@ -34,6 +39,9 @@ export interface NodeSandboxesOptions {
   /** Uids in use, shared by all nodes, because several nodes may be the same machine. */
   uids?: UidBook;
   onTrouble?: (message: string) => void;
+  /** Called when the engine is found to answer and to start nothing, and when it starts sandboxes again. */
+  onStuck?: (error: KatafleetError) => void;
+  onFree?: () => void;
   onIdle?: (pool: string, idle: number) => void;
   onImages?: (names: Iterable<string>) => void;
   /** Called when memory or a sandbox becomes free. */
@@ -78,12 +86,8 @@ export class NodeSandboxes {
     const removals = new Removals(driver.starts);
     this.#reaper = new NodeReaper({ driver, ledger, removals, books, journal, graceMs, onTrouble });
     this.#maker = new SandboxMaker({
-      driver,
-      books,
-      ledger,
-      removals,
-      idleMemory,
-      journal,
+      ...{ driver, books, ledger, removals, idleMemory, journal },
+      ...{ startMs: options.startMs, lag: options.lag, onStuck: options.onStuck, onFree: options.onFree },
       onDoubt: () => void this.#reaper.reapQuietly(),
     });
     this.#images = new NodeImages({ driver, onImages, onChanged: (names) => this.#renew(names) });
@@ -155,6 +159,11 @@ export class NodeSandboxes {
   /** Breaks the streams of running sandboxes after a stop has waited long enough. The node and its pools stay. */
   breakOff(): void {
     for (const [{ sandbox }, lost] of this.#leases) lose(sandbox, lost);
+  }
+
+  /** Why nothing is started on the node although its engine answers. */
+  get stuck(): KatafleetError | undefined {
+    return this.#maker.stuck;
   }
 
   /** Whether a running sandbox has broken off by itself since then, ms on the steady clock. */
@@ -312,6 +321,7 @@ export class NodeSandboxes {
 
   async close(): Promise<void> {
     this.#reaper.close();
+    this.#maker.close();
     // A node that takes calls and never answers must not block the stop: hanging calls are broken off.
     const begun = performance.now();
     const breaking = setInterval(() => {
