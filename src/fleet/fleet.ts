@@ -10,6 +10,7 @@ import type { SandboxLimits } from '../model/profile.ts';
 import type { NodeVerdict } from '../model/verdict.ts';
 import { Cluster } from '../scheduler/place/cluster.ts';
 import { explain, type Policy, type Wanted } from '../scheduler/place/placement.ts';
+import { Explanations, type WhyNot } from '../scheduler/place/why-not.ts';
 import type { CopyOptions } from './inventory/copy.ts';
 import { fleetImages, ImageCopies } from './inventory/images.ts';
 import { ImageSearch, listings } from './inventory/image-search.ts';
@@ -53,6 +54,7 @@ export class Fleet {
   readonly #byName = new Map<string, Node>();
   readonly #options: FleetOptions;
   readonly #nodeOptions: NodeOptions;
+  readonly #explanations = new Explanations(this.cluster);
   readonly #copies = new ImageCopies();
   readonly #search = new ImageSearch(
     () => this.all,
@@ -163,6 +165,16 @@ export class Fleet {
       }
     }
     return node.sandboxes.lease(image, node.limitsFor(limits, placing.constraints), granted, signal, placing);
+  }
+
+  /** Returns why nodes do not take a run, in short; runs of one shape share an explanation for a second. */
+  whyNot(wanted: Wanted): WhyNot {
+    return this.#explanations.of(wanted);
+  }
+
+  /** How many nodes were asked for {@link whyNot} so far. */
+  get asked(): number {
+    return this.#explanations.asked;
   }
 
   explain(wanted: Wanted): NodeVerdict[] {

@@ -22,6 +22,10 @@ import { asError, cancelled, entryOf, newTicket, requeued, stopping, type Submit
 const noSessions: SessionLimits = { most: 0, perTenant: 0, idleMs: 0, ageMs: 0, memory: 0 };
 /** How often the dispatcher checks deadlines in the queue, ms. */
 const tickMs = 100;
+/** How many runs whose time is over end in one turn of the event loop, about how many nodes are asked why, and how long it takes, ms. */
+const mostExpiries = 50;
+const expiryMs = 5;
+const mostAsked = 2_000;
 
 /** Queues a checked run, places it, makes attempts, and returns its one result. */
 export class Dispatcher {
@@ -36,6 +40,7 @@ export class Dispatcher {
   #stopping = false;
   readonly #onIdle: (() => void)[] = [];
   #tick: NodeJS.Timeout | undefined;
+  #expiring: NodeJS.Immediate | undefined;
 
   constructor(fleet: Fleet, options: DispatcherOptions) {
     this.#fleet = fleet;
@@ -171,9 +176,20 @@ export class Dispatcher {
 
   #expire(): void {
     const now = Date.now();
-    for (const { value } of this.#queue.expired(now)) {
-      const { job, avoid, why } = value;
-      this.#fail(value, tooLate(job, wantedOf(job, this.#options.idleMemory, avoid), this.#fleet, why));
+    if (this.#expiring) return; // the next turn goes on
+    const [asked, begun] = [this.#fleet.asked, performance.now()];
+    for (let ended = 0; ; ended += 1) {
+      if (ended >= mostExpiries || this.#fleet.asked - asked >= mostAsked || performance.now() - begun >= expiryMs) {
+        this.#expiring = setImmediate(() => {
+          this.#expiring = undefined;
+          if (!this.#stopping) this.#expire();
+        });
+        return;
+      }
+      const [expired] = this.#queue.expired(now, 1);
+      if (!expired) break;
+      const { job, avoid, why } = expired.value;
+      this.#fail(expired.value, tooLate(job, wantedOf(job, this.#options.idleMemory, avoid), this.#fleet, why));
     }
     this.#pump(); // time alone can make a run placeable: its patience ends, or it ages
     if (this.#queue.size === 0) {

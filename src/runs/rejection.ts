@@ -1,17 +1,37 @@
-import { listed } from '../base/listed.ts';
 import { KatafleetError } from '../model/errors.ts';
-import type { Reason } from '../model/verdict.ts';
 import type { Fleet } from '../fleet/fleet.ts';
 import type { ReasonCode, Wanted } from '../scheduler/place/placement.ts';
+import type { WhyNot } from '../scheduler/place/why-not.ts';
 import type { Admission } from '../scheduler/queue/queue.ts';
 import type { Job } from './job.ts';
 
-const shown = 20;
+/** What the nodes lack that refuse for a reason, for a count of them. */
+const lacks: Readonly<Record<ReasonCode, string>> = {
+  unusable: 'can’t be used',
+  health: 'are not ready',
+  cordoned: 'are cordoned',
+  held: 'are held for another run',
+  labels: 'have other labels',
+  architecture: 'have another architecture',
+  driver: 'can’t give its network',
+  limits: 'enforce no memory limits',
+  memory_total: 'are too small',
+  cpus: 'have too few CPUs',
+  image: 'lack the image',
+  memory: 'lack free memory',
+};
 
-/** Lists the first nodes, each with its reason. */
-function list(nodes: readonly { node: string; reasons: readonly Reason[] }[]): string {
-  const words = nodes.map(({ node, reasons }) => `${node}: ${reasons.map(({ text }) => text).join(', ')}`);
-  return listed(words, shown, { separator: '; ', and: '; and ' });
+/** Lists the first nodes, each with its reasons; of more nodes only how many lack what. */
+function list({ nodes, counts, first }: WhyNot, which: 'all' | 'permanent'): string {
+  const words = first.map(({ node, reasons }) => {
+    const told = which === 'all' ? reasons : reasons.filter(({ permanent }) => permanent);
+    return `${node}: ${told.map(({ text }) => text).join(', ')}`;
+  });
+  const more = nodes - first.length;
+  if (more <= 0) return words.join('; ');
+  const counted = Array.from(counts, ([code, count]) => ({ code, of: which === 'all' ? count.nodes : count.permanent }));
+  const all = counted.flatMap(({ code, of }) => (of > 0 ? [`${of} ${lacks[code]}`] : []));
+  return `${words.join('; ')}; and ${more} more; of all ${nodes} nodes ${all.join(', ')}`;
 }
 
 /** The queue does not take the run at present. */
@@ -29,8 +49,8 @@ export function queueFull(job: Job, { why, retryAfterMs }: Extract<Admission, { 
  * although it had room.
  */
 export function tooLate(job: Job, wanted: Wanted, fleet: Fleet, full?: string): KatafleetError {
-  const inTheWay = fleet.explain(wanted).flatMap((verdict) => (verdict.kind === 'passed_over' ? [verdict] : []));
-  const words = [...(inTheWay.length > 0 ? [list(inTheWay)] : []), ...(full === undefined ? [] : [full])];
+  const inTheWay = fleet.whyNot(wanted);
+  const words = [...(inTheWay.nodes > 0 ? [list(inTheWay, 'all')] : []), ...(full === undefined ? [] : [full])];
   const why = words.length > 0 ? `: ${words.join('; ')}` : '';
   return new KatafleetError('queue.deadline', `no node could take the run within ${job.placing.queueMs} ms${why}`, {
     hint: 'give it longer to wait, or the fleet more room',
@@ -40,25 +60,21 @@ export function tooLate(job: Job, wanted: Wanted, fleet: Fleet, full?: string): 
 /** Returns the error of a run that no node can ever take: the one reason that all nodes share, else the reasons node by node. */
 export function rejection(job: Job, wanted: Wanted, fleet: Fleet): KatafleetError {
   const { image } = job.request;
-  const verdicts = fleet.explain(wanted).flatMap((verdict) => (verdict.kind === 'passed_over' ? [verdict] : []));
-  if (verdicts.length === 0) return new KatafleetError('placement.impossible', 'there are no nodes');
-  const permanent = verdicts.map(({ node, reasons }) => ({ node, reasons: reasons.filter((reason) => reason.permanent) }));
-  const shares = (code: ReasonCode) => permanent.every(({ reasons }) => reasons.some((reason) => reason.code === code));
-  const { trouble } = fleet;
-  if (trouble && shares('unusable')) return trouble;
-  const nodes = list(permanent);
+  const why = fleet.whyNot(wanted);
+  if (why.nodes === 0) return new KatafleetError('placement.impossible', 'there are no nodes');
+  const shares = (code: ReasonCode) => why.counts.get(code)?.permanent === why.nodes;
+  const trouble = shares('unusable') ? fleet.trouble : undefined;
+  if (trouble) return trouble;
+  const nodes = list(why, 'permanent');
+  const [only] = why.nodes === 1 ? why.first : [];
   if (shares('image')) {
-    return new KatafleetError(
-      'image.unknown',
-      `no image "${image}" on ${permanent.length === 1 ? `the node ${permanent[0]?.node ?? ''}` : 'any node'}`,
-      {
-        hint: `katafleet images build ${image}, if it is one of katafleet's recipes; docker pull ${image}, if it is in a registry`,
-      },
-    );
+    return new KatafleetError('image.unknown', `no image "${image}" on ${only ? `the node ${only.node}` : 'any node'}`, {
+      hint: `katafleet images build ${image}, if it is one of katafleet's recipes; docker pull ${image}, if it is in a registry`,
+    });
   }
   if (shares('memory_total') || shares('cpus')) {
-    const [only] = permanent;
-    const words = permanent.length === 1 && only ? `${only.reasons.map(({ text }) => text).join(', ')} (${only.node})` : nodes;
+    const permanent = only?.reasons.filter((reason) => reason.permanent);
+    const words = only && permanent ? `${permanent.map(({ text }) => text).join(', ')} (${only.node})` : nodes;
     return new KatafleetError('limits.invalid', words);
   }
   return new KatafleetError('placement.impossible', `no node can ever take the run: ${nodes}`, { hint: 'katafleet explain tells more' });

@@ -146,10 +146,10 @@ export class FairQueue<T> {
     return true;
   }
 
-  /** Takes out the runs whose deadline has passed. */
-  expired(now: number): QueueEntry<T>[] {
+  /** Takes out the runs whose deadline has passed; `most` of them. */
+  expired(now: number, most = Infinity): QueueEntry<T>[] {
     const expired: QueueEntry<T>[] = [];
-    for (let next = this.#deadlines.peek(); next; next = this.#deadlines.peek()) {
+    for (let next = this.#deadlines.peek(); next && expired.length < most; next = this.#deadlines.peek()) {
       const item = this.#items.get(next.id);
       const current = item?.sequence === next.sequence ? item : undefined;
       if (current && next.at > now) break;
