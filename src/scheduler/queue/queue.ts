@@ -1,6 +1,7 @@
 import type { QueueEntry } from './entry.ts';
 import { Heap } from './heap.ts';
 import { head, type Item, Lanes, topLevel } from './lanes.ts';
+import { Ranks } from './ranks.ts';
 import { Tenants } from './tenants.ts';
 
 /** Bounds of the queue. */
@@ -30,6 +31,7 @@ export class FairQueue<T> {
   readonly #lanes = new Lanes<T>();
   /** Refers to runs by number, so that a request that has left the queue is not kept until its deadline. */
   readonly #deadlines = new Heap<{ at: number; id: string; sequence: number }>((a, b) => a.at < b.at);
+  readonly #ranks = new Ranks();
   #bytes = 0;
   #last = 0;
   #first = 0;
@@ -92,6 +94,7 @@ export class FairQueue<T> {
     const tenant = this.#tenants.joins(entry.tenant);
     const item: Item<T> = { entry, lane: this.#lanes.lane(tenant, entry.priority, entry.shape), ...how, gone: false };
     this.#items.set(entry.id, item);
+    this.#ranks.add(entry.id, entry.priority, how.sequence < 0 ? 'front' : 'back');
     this.#bytes += entry.bytes;
     this.#deadlines.push({ at: entry.deadline, id: entry.id, sequence: item.sequence });
     this.#lanes.add(item, where, entry.since);
@@ -131,6 +134,7 @@ export class FairQueue<T> {
   #leave(item: Item<T>, now: number): void {
     const { entry, lane } = item;
     this.#items.delete(entry.id);
+    this.#ranks.remove(entry.id);
     this.#bytes -= entry.bytes;
     this.#lanes.drop(item, now);
     this.#tenants.leaves(lane.tenant);
@@ -163,13 +167,6 @@ export class FairQueue<T> {
 
   /** Returns a run's approximate place for display; 1 is the next. */
   position(id: string): number | undefined {
-    const item = this.#items.get(id);
-    if (!item) return undefined;
-    let ahead = 1;
-    for (const other of this.#items.values()) {
-      const higher = other.entry.priority - item.entry.priority;
-      if (higher > 0 || (higher === 0 && other.sequence < item.sequence)) ahead += 1;
-    }
-    return ahead;
+    return this.#ranks.position(id);
   }
 }
