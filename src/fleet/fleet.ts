@@ -49,7 +49,7 @@ const freshMs = 1_000;
 
 /** All nodes, their books, and which of them may serve. */
 export class Fleet {
-  readonly cluster = new Cluster();
+  readonly cluster: Cluster;
   #all: readonly Node[];
   readonly #byName = new Map<string, Node>();
   readonly #options: FleetOptions;
@@ -70,6 +70,7 @@ export class Fleet {
   /** Does not connect yet. @throws endpoint.invalid */
   constructor(options: FleetOptions) {
     this.#options = options;
+    this.cluster = new Cluster(options.idleMemory);
     this.#self = new SelfWatch(options.rules, options.onTrouble);
     this.#nodeOptions = {
       ...options,

@@ -13,12 +13,15 @@ export const ProfileFields = z.strictObject(optionalShape(callerLimits));
 /** The limits that a step may give itself, in place of the profile's. */
 export const StepLimits = z.strictObject(optionalShape(ownLimits));
 
+/** The size of a page of memory on most hosts: the kernel rounds a filesystem in memory up to whole pages. */
+const pageBytes = 4_096;
+
 /**
  * Returns the bytes of /dev/shm if a profile does not say. Semaphores and locks (sem_open, multiprocessing) take a page each, small
  * arrays some more. It is a sixteenth of the memory at most: if all folders in memory are full, the supervisor must still have room.
  */
 export function defaultShm(memory: number): number {
-  return Math.min(8 * MiB, Math.floor(memory / 16 / 4096) * 4096);
+  return Math.min(8 * MiB, Math.floor(memory / 16 / pageBytes) * pageBytes);
 }
 
 /** Returns a profile from the fields that differ from the defaults. @throws limits.invalid, naming each field at fault */
@@ -39,7 +42,7 @@ export type SandboxLimits = Pick<Profile, Exclude<ContainerLimit, 'shm' | 'netwo
   shm: number;
   /**
    * Open files of one process, for a run that may have more than {@link usualOpenFiles}: over ssh the most is fixed when the
-   * container is made. A container is not made with the most that a profile may have, because not every host allows that.
+   * container is made, rounded up; the supervisor sets each step's own. A container is not made with the most that a profile may have, because not every host allows that.
    */
   openFiles?: number;
   /**
@@ -58,8 +61,10 @@ export function sandboxLimits(profile: Profile): SandboxLimits {
   const { network, ...limits } = fixed as Pick<Profile, ContainerLimit>;
   return {
     ...limits,
-    shm: profile.shm ?? defaultShm(profile.memory),
-    ...(profile.openFiles > usualOpenFiles ? { openFiles: profile.openFiles } : {}),
+    // Rounded up where a program cannot observe it, so that pools are few: see docs/scheduling.md.
+    cpus: Math.ceil(profile.cpus * 100 - 1e-6) / 100,
+    shm: pageBytes * Math.ceil((profile.shm ?? defaultShm(profile.memory)) / pageBytes),
+    ...(profile.openFiles > usualOpenFiles ? { openFiles: 2 ** Math.ceil(Math.log2(profile.openFiles)) } : {}),
     ...(network === undefined ? {} : { joins: network }),
   };
 }

@@ -56,6 +56,7 @@ export class Dispatcher {
         const books = fleet.cluster.node(name);
         return { usable: books?.health === 'ready' && books.cordoned === 'no', memory: books?.memory ?? 0 };
       },
+      onKept: (node, bytes) => fleet.cluster.setKept(node, bytes),
     });
   }
 
@@ -219,11 +220,11 @@ export class Dispatcher {
     this.#makeRoom();
   }
 
-  /** Ends an idle sandbox of a session, one at a time, if a waiting run lacks only memory. */
+  /** Asks nodes that are held for runs to let idle sandboxes go, and sessions to give up kept ones, where that makes enough room. */
   #makeRoom(): void {
-    if (this.#sessions.size === 0 || this.#sessions.leaving) return;
-    for (const wanted of this.#scheduler.waiting()) {
-      if (this.#sessions.makeRoom((node) => this.#scheduler.lacksOnlyMemory(node, wanted))) return;
+    for (const { node, bytes, pool } of this.#scheduler.giveWay(Date.now())) {
+      const given = this.#fleet.node(node).sandboxes.giveWay(bytes, pool);
+      if (given < bytes) this.#sessions.giveWay(node, bytes - given);
     }
   }
 
@@ -244,7 +245,8 @@ export class Dispatcher {
     const resumed = reused !== undefined;
     const state = reused?.state ?? (job.request.session === undefined ? undefined : new SandboxState());
     this.#running.set(id, ticket);
-    this.#fleet.cluster.started(node);
+    const stay = { memory: job.limits.memory, endsBy: Date.now() + job.longestMs };
+    this.#fleet.cluster.started(node, stay);
     try {
       const begun = performance.now();
       // The journal writes while the node makes the lease.
@@ -295,7 +297,7 @@ export class Dispatcher {
       await this.#failed(entry, number, node, { error, resumed });
     } finally {
       this.#running.delete(id);
-      this.#fleet.cluster.ended(node);
+      this.#fleet.cluster.ended(node, stay);
       if (this.#running.size === 0) for (const resolve of this.#onIdle.splice(0)) resolve();
       this.#pump();
     }

@@ -10,6 +10,9 @@ import { fitsExec } from '../protocol/requests.ts';
 import type { Wanted } from '../scheduler/place/placement.ts';
 import { mostStdin, variablesOf } from './attempt/execute.ts';
 
+/** How long a run may be on a node beyond the times of its steps, for its files to travel, ms. */
+const travelMs = 60_000;
+
 /** A run with a checked request. */
 export interface Job {
   request: RunRequest;
@@ -26,6 +29,8 @@ export interface Job {
   back?: GlobProgram;
   /** Bytes of its files, standard inputs, arguments and variables. */
   bytes: number;
+  /** How long it may be on a node at most, ms; longer only while its transfers wait for those of other runs. */
+  longestMs: number;
 }
 
 /** @throws request.invalid, limits.invalid, files.path */
@@ -77,6 +82,7 @@ export function checkJob(request: RunRequest, placing: Placing = unplaced): Job 
     collect: request.collect ?? true,
     ...(request.back === undefined ? {} : { back: compileGlobs(request.back) }),
     bytes: files + stdin + parsed.data.reduce((sum, step) => sum + wordsOf(step), 0),
+    longestMs: parsed.data.reduce((sum, step) => sum + (step.limits?.wallMs ?? profile.wallMs), travelMs),
   };
 }
 
@@ -111,6 +117,7 @@ export function wantedOf(job: Job, idleMemory: number, avoid?: ReadonlySet<strin
     idleMemory,
     constraints: placing.constraints,
     networks: networksOf(limits),
+    lastsMs: job.longestMs,
     ...(placing.architecture === undefined ? {} : { architecture: placing.architecture }),
     ...(avoid && avoid.size > 0 ? { avoid } : {}),
   };

@@ -40,6 +40,7 @@ export function queueFull(job: Job, { why, retryAfterMs }: Extract<Admission, { 
     runs: 'the queue has as many runs as it may',
     bytes: 'the runs in the queue have as many bytes as they may',
     tenant: `${job.placing.tenant} has as many runs waiting as it may`,
+    shapes: `${job.placing.tenant} has runs waiting that differ in as many ways as they may: in image, memory, CPUs or constraints`,
   };
   return new KatafleetError('queue.full', what[why], { hint: 'try again later', retryAfterMs });
 }

@@ -2,7 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { KatafleetError, messageOf } from '../model/errors.ts';
 import type { RunResult } from '../model/result.ts';
 import type { QueueEntry } from '../scheduler/queue/entry.ts';
-import type { Job } from './job.ts';
+import { sizeClass } from '../scheduler/sizes.ts';
+import { type Job, networksOf } from './job.ts';
 import type { RunOptions } from '../model/request.ts';
 
 /** Records attempts and ends; the journal implements it. Methods return whether the attempt was still the run's current one. */
@@ -79,6 +80,22 @@ export const newTicket = (job: Job, options: SubmitOptions, settle: Ticket['sett
   settle,
 });
 
+/**
+ * Returns the run's shape: what a node is chosen by. Limits that no node is chosen by are not in it, and sizes are classes. Its sandbox
+ * and its booking have the exact sizes.
+ */
+function shapeOf({ image, limits, placing }: Job): string {
+  const { constraints, architecture } = placing;
+  return JSON.stringify([
+    image,
+    sizeClass(limits.memory),
+    Math.ceil(limits.cpus),
+    [...constraints].sort(),
+    architecture,
+    networksOf(limits),
+  ]);
+}
+
 /** Returns the run's entry for the queue. */
 export function entryOf(ticket: Ticket): QueueEntry<Ticket> {
   const { job, id, options } = ticket;
@@ -90,7 +107,7 @@ export function entryOf(ticket: Ticket): QueueEntry<Ticket> {
     priority: job.placing.priority,
     memory: job.limits.memory,
     bytes: job.bytes,
-    shape: JSON.stringify([job.pool, job.placing.constraints, job.placing.architecture]),
+    shape: shapeOf(job),
     since,
     deadline: now + job.placing.queueMs,
     value: ticket,

@@ -87,7 +87,7 @@ describe('a limit that does not shape the container', () => {
     assert.deepEqual([16, 1_024, 1_025, limits.openFiles.max].map(admitted), [
       'nofile=1024:1024',
       'nofile=1024:1024',
-      'nofile=1025:1025',
+      'nofile=2048:2048',
       'nofile=1048576:1048576',
     ]);
   });

@@ -88,6 +88,7 @@ export class Node {
       ...(starts === undefined ? {} : { startParallelism: starts }),
       books: {
         reserve: (bytes) => cluster.reserve(name, bytes),
+        reserveIdle: (bytes) => cluster.reserveIdle(name, bytes),
         release: (bytes) => cluster.release(name, bytes),
         setOthers: (bytes) => cluster.setOthers(name, bytes),
       },

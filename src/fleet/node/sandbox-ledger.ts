@@ -5,6 +5,8 @@ import type { HeldUid, UidBook } from './uids.ts';
 export interface Books {
   /** Reserves bytes; returns whether there was room. */
   reserve(bytes: number): boolean;
+  /** The same for an idle sandbox, which gets nothing where memory is held for a run. If absent, it is as good as a run. */
+  reserveIdle?: (bytes: number) => boolean;
   release(bytes: number): void;
   /** Sets the memory that others take on the node's machine, bytes. */
   setOthers?(bytes: number): void;

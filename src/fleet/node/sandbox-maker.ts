@@ -111,7 +111,8 @@ export class SandboxMaker {
   async #create(spec: StartShape, signal: AbortSignal, grant?: Grant): Promise<Sandbox> {
     const { books, idleMemory, ledger } = this.#options;
     if (this.#suspended) throw nodeLost();
-    if (!grant && !books.reserve(idleMemory)) throw new KatafleetError('node.full', 'no memory is free for an idle sandbox');
+    if (!grant && !(books.reserveIdle ?? books.reserve)(idleMemory))
+      throw new KatafleetError('node.full', 'no memory is free for an idle sandbox');
     if (grant) grant.taken = true;
     const name = ledger.begin(grant ? grant.bytes : idleMemory);
     try {

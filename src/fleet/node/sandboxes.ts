@@ -314,6 +314,14 @@ export class NodeSandboxes {
     return new KatafleetError('node.full', cause.message, { cause, ...(evicted ? {} : { retryAfterMs: fullMs }) });
   }
 
+  /**
+   * Removes idle sandboxes to free so many bytes for a run, and starts none for a while. One of the run's own pool stays for it. Returns
+   * the bytes that become free; they are in the books when the engine has confirmed the removals.
+   */
+  giveWay(bytes: number, pool: string): number {
+    return this.#pools.giveWay(bytes, this.#options.idleMemory, pool);
+  }
+
   /** Returns our leftovers on the node, each with its reason. Removes them unless it is a dry run. @throws engine.* */
   reap(dryRun = false): Promise<Doomed[]> {
     return this.#reaper.reap(dryRun);

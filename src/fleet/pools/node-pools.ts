@@ -149,19 +149,35 @@ export class NodePools {
    */
   async evictFor(image: string, limits: SandboxLimits): Promise<boolean> {
     const own = poolKey(image, limits);
-    const others = Array.from(this.#pools).flatMap(
-      ([
-        key,
-        {
-          pool,
-          limits: { memory },
-        },
-      ]) => (key === own ? [] : [{ pool, memory }]),
+    const others = Array.from(this.#pools).flatMap(([key, one]) => (key === own ? [] : [one]));
+    const idle = others.flatMap(({ pool, limits: { memory } }) =>
+      pool.sandboxes.map((sandbox) => ({ sandbox, machine: sandbox.node, memory })),
     );
-    const idle = others.flatMap(({ pool, memory }) => pool.sandboxes.map((sandbox) => ({ sandbox, machine: sandbox.node, memory })));
     const going = new Set<Sandbox>(evictions(idle, limits.memory).map(({ sandbox }) => sandbox));
     await Promise.all(others.map(({ pool }) => pool.dismiss((sandbox) => going.has(sandbox), evictionPauseMs)));
     return going.size > 0;
+  }
+
+  /**
+   * Removes idle sandboxes, each of which books `each` bytes, to free `bytes` for a run; those first that their pools want least. One
+   * of the pool `own` stays for the run. Returns the bytes that become free.
+   */
+  giveWay(bytes: number, each: number, own: string): number {
+    const idle = Array.from(this.#pools).flatMap(([key, { pool }]) => {
+      const spared = key === own ? 1 : 0;
+      const surplus = pool.idle - pool.target;
+      return pool.sandboxes
+        .slice(spared)
+        .map((sandbox, at) => ({ pool, sandbox, machine: sandbox.node, memory: each, surplus: surplus - at }));
+    });
+    const going = evictions(
+      idle.sort((a, b) => b.surplus - a.surplus),
+      bytes,
+    );
+    const sandboxes = new Set<Sandbox>(going.map(({ sandbox }) => sandbox));
+    // The pool reports a removal that fails.
+    for (const pool of new Set(going.map((one) => one.pool))) void pool.dismiss((sandbox) => sandboxes.has(sandbox), evictionPauseMs);
+    return going.length * each;
   }
 
   /** Removes all idle sandboxes and waits for starts and removals under way. */

@@ -30,9 +30,6 @@ export interface AttemptOptions extends RunOptions {
 
 /** A Node timer with a longer time fires at once (ms). */
 const longestTimerMs = 2 ** 31 - 1;
-/** Time that a sandbox gets beyond the time of its steps, to receive and send files (ms). */
-const graceMs = 60_000;
-
 /** The result of one attempt. */
 export type Attempt =
   /** `ended`: the sandbox has ended, so a session cannot use it again. */
@@ -95,7 +92,7 @@ async function serve(
   served: Served,
 ): Promise<void> {
   const { profile, steps } = job;
-  const budget = steps.reduce((sum, step) => sum + (step.limits?.wallMs ?? profile.wallMs), graceMs + transfer.extraMs);
+  const budget = job.longestMs + transfer.extraMs;
   // The supervisor enforces the deadlines; this ends an attempt on a node that has stopped answering.
   const watch = () => setTimeout(() => sandbox.stream.destroy(), Math.min(budget, longestTimerMs)).unref();
   let watchdog = watch();

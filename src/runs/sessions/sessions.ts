@@ -40,6 +40,8 @@ export interface SessionsOptions {
   limits: SessionLimits;
   /** Whether a node takes runs, and its memory in bytes. */
   node: (name: string) => { usable: boolean; memory: number };
+  /** Called when the memory of the kept sandboxes on a node has changed, with their bytes. */
+  onKept?: (node: string, bytes: number) => void;
   now?: () => number;
 }
 
@@ -52,6 +54,8 @@ export class Sessions {
   readonly #now: () => number;
   /** In the order of their last use. */
   readonly #entries = new Map<string, SessionEntry>();
+  /** Bytes of the kept sandboxes, by node. */
+  readonly #kept = new Map<string, number>();
   readonly #leaving = new Set<Promise<void>>();
   #sweep: NodeJS.Timeout | undefined;
   #closed = false;
@@ -70,17 +74,12 @@ export class Sessions {
     return this.#options.limits.ageMs;
   }
 
-  /** Whether any sandbox is being released, so that there will be room soon. */
-  get leaving(): boolean {
-    return this.#leaving.size > 0;
-  }
-
   /** Takes the sandbox of a job's session; undefined if there is none that still fits. */
   take(job: Job): SessionSandbox | undefined {
     const key = keyOf(job);
     const entry = key === undefined ? undefined : this.#entries.get(key);
     if (!entry) return undefined;
-    this.#entries.delete(entry.key);
+    this.#forget(entry);
     const fits = entry.shape === shapeOf(job) && this.#options.node(entry.node).usable && this.#now() - entry.born < this.ageMs;
     if (fits) return entry;
     this.#release(entry);
@@ -98,6 +97,7 @@ export class Sessions {
     if (other) this.#drop(other);
     const entry = { ...kept, key, tenant: job.placing.tenant, shape: shapeOf(job), memory: job.limits.memory, usedAt: this.#now() };
     this.#entries.set(key, entry);
+    this.#count(entry, 1);
     void kept.lease.sandbox.closed.then(() => {
       if (this.#entries.get(key) === entry) this.#drop(entry);
     });
@@ -137,6 +137,17 @@ export class Sessions {
     return false;
   }
 
+  /** Releases the longest unused sandboxes on a node until they free so many bytes. */
+  giveWay(node: string, bytes: number): void {
+    let left = bytes;
+    for (const entry of this.#entries.values()) {
+      if (left <= 0) return;
+      if (entry.node !== node) continue;
+      left -= entry.memory;
+      this.#drop(entry);
+    }
+  }
+
   /** Releases sandboxes whose time is over, or whose node takes no runs. */
   sweep(): void {
     const now = this.#now();
@@ -150,8 +161,20 @@ export class Sessions {
   }
 
   #drop(entry: SessionEntry): void {
-    this.#entries.delete(entry.key);
+    this.#forget(entry);
     this.#release(entry);
+  }
+
+  #forget(entry: SessionEntry): void {
+    this.#entries.delete(entry.key);
+    this.#count(entry, -1);
+  }
+
+  #count({ node, memory }: SessionEntry, one: 1 | -1): void {
+    const bytes = (this.#kept.get(node) ?? 0) + one * memory;
+    if (bytes > 0) this.#kept.set(node, bytes);
+    else this.#kept.delete(node);
+    this.#options.onKept?.(node, bytes);
   }
 
   #release({ lease }: SessionSandbox): void {

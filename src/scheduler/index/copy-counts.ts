@@ -15,13 +15,21 @@ export class CopyCounts {
     return this.#copies.get(keyOf(image, architecture)) ?? noCopies;
   }
 
-  /** Adds a node's images to the counts, or subtracts them. */
-  count(images: Iterable<string>, { architecture, ready }: { architecture: string; ready: boolean }, one: 1 | -1): void {
+  /** Adds a node's images to the counts, or subtracts them. `onReady` is called with each image whose first ready copy this is. */
+  count(
+    images: Iterable<string>,
+    { architecture, ready }: { architecture: string; ready: boolean },
+    one: 1 | -1,
+    onReady: (image: string) => void = () => undefined,
+  ): void {
     for (const image of images) {
       const key = keyOf(image, architecture);
       const copies = this.#copies.get(key) ?? noCopies;
       if (copies.all + one === 0) this.#copies.delete(key);
-      else this.#copies.set(key, { all: copies.all + one, ready: copies.ready + (ready ? one : 0) });
+      else {
+        if (ready && one === 1 && copies.ready === 0) onReady(image);
+        this.#copies.set(key, { all: copies.all + one, ready: copies.ready + (ready ? one : 0) });
+      }
     }
   }
 }

@@ -1,23 +1,27 @@
-/** The slots that have gained room, the latest last. Only the last {@link Gains.remembered} are kept. */
+/** What may help waiting runs, since it was last taken. */
 export class Gains {
-  static readonly remembered = 64;
-  readonly #last = new Int32Array(Gains.remembered);
-  #count = 0;
+  #slots = new Set<number>();
+  #images = new Set<string>();
 
-  /** Marks the present: {@link some} can ask about gains after it. */
-  get mark(): number {
-    return this.#count;
-  }
-
+  /** Notes that the node of a slot has gained room, an image or a sandbox, or takes other runs than before. */
   add(slot: number): void {
-    this.#last[this.#count % Gains.remembered] = slot;
-    this.#count += 1;
+    this.#slots.add(slot);
   }
 
-  /** Whether one of the slots that have gained since the mark fulfils `such`; true too if some of them are no longer kept. */
-  some(mark: number, such: (slot: number) => boolean): boolean {
-    if (this.#count - mark > Gains.remembered) return true;
-    for (let at = mark; at < this.#count; at += 1) if (such(this.#last[at % Gains.remembered] ?? 0)) return true;
-    return false;
+  /** Notes that a ready node has an image which none had: it can be copied now. */
+  addImage(image: string): void {
+    this.#images.add(image);
+  }
+
+  get some(): boolean {
+    return this.#slots.size > 0 || this.#images.size > 0;
+  }
+
+  /** Returns the gains and forgets them. */
+  take(): { slots: ReadonlySet<number>; images: ReadonlySet<string> } {
+    const taken = { slots: this.#slots, images: this.#images };
+    this.#slots = new Set();
+    this.#images = new Set();
+    return taken;
   }
 }

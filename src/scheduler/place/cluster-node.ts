@@ -36,6 +36,14 @@ export interface NodeFacts {
   canObtain: boolean;
 }
 
+/** A run that is on a node. */
+export interface Stay {
+  /** Bytes of its sandbox. */
+  memory: number;
+  /** When it has ended at the latest, ms of the scheduler's clock; undefined if that is not known. */
+  endsBy: number | undefined;
+}
+
 /** A node with its bookings. */
 export interface NodeView {
   readonly facts: NodeFacts;
@@ -52,6 +60,8 @@ export interface NodeView {
   readonly running: number;
   /** Number of idle sandboxes of all pools. */
   readonly idle: number;
+  /** Memory that gives way to a run that needs it: of idle sandboxes, and of those kept for sessions (bytes). */
+  readonly gives: number;
   /** The id of the waiting run that its memory is held for. */
   readonly heldFor: string | undefined;
 }
@@ -67,10 +77,18 @@ export class ClusterNode implements NodeView {
   others = 0;
   running = 0;
   idle = 0;
+  /** Memory of sandboxes that are kept for sessions (bytes). */
+  kept = 0;
+  gives = 0;
   heldFor: string | undefined;
   /** Its free memory as it is in the order of the nodes that take runs; -1 if it takes none. */
   open = -1;
+  /** Its free memory when its place in that order was last set. */
+  placed = 0;
   readonly pools = new Map<string, number>();
+  readonly stays = new Set<Stay>();
+  /** Counts the changes of its bookings. */
+  revision = 0;
   images: ReadonlySet<string> = new Set();
 
   constructor(slot: number, facts: NodeFacts) {

@@ -1,3 +1,4 @@
+import { defaults } from '../../model/defaults.ts';
 import { KatafleetError } from '../../model/errors.ts';
 import type { HealthState } from '../../model/node.ts';
 import { type Copies, CopyCounts } from '../index/copy-counts.ts';
@@ -6,7 +7,7 @@ import { Gains } from '../index/gains.ts';
 import type { IndexedSet } from '../index/indexed-set.ts';
 import { LoadTree } from '../index/load-tree.ts';
 import { SlotsByKey } from '../index/slots-by-key.ts';
-import { ClusterNode, type NodeFacts, type NodeView } from './cluster-node.ts';
+import { ClusterNode, type NodeFacts, type NodeView, type Stay } from './cluster-node.ts';
 
 /** The scheduler's view of the fleet. Each change is reported to it; with its indexes, a placement takes less than linear time. */
 export class Cluster {
@@ -21,11 +22,21 @@ export class Cluster {
   /** The nodes that take runs: `tree` orders them by load, `order` by free memory. */
   readonly tree = new LoadTree();
   readonly order = new FreeOrder();
-  /** Nodes that have gained room, except by changes that {@link topology} counts. */
+  /** The same nodes by the memory that is free or gives way. */
+  readonly room = new FreeOrder();
+  /** What may help waiting runs. */
   readonly gains = new Gains();
+  /** Counts the changes after which other runs than before can never be taken. Load and health don't matter for that. */
+  limits = 0;
   /** Counts the changes of what nodes are and have, but not of their bookings. */
   topology = 0;
+  readonly #idleMemory: number;
   readonly #byHealth: Record<HealthState, number> = { probing: 0, ready: 0, suspect: 0, down: 0, unusable: 0 };
+
+  /** `idleMemory`: what each idle sandbox books, bytes. */
+  constructor(idleMemory: number = defaults.idleMemory) {
+    this.#idleMemory = idleMemory;
+  }
 
   get size(): number {
     return this.#byName.size;
@@ -44,6 +55,7 @@ export class Cluster {
   /** Adds a node, or updates its facts; its bookings, health and images stay. */
   setNode(facts: NodeFacts): void {
     const there = this.#byName.get(facts.name);
+    this.limits += 1;
     if (there) {
       this.#label(there, 'delete');
       this.#count(there, -1);
@@ -51,6 +63,7 @@ export class Cluster {
       this.#count(there, 1);
       this.#label(there, 'add');
       this.#changed(there);
+      this.gains.add(there.slot);
       return;
     }
     const slot = this.#freeSlots.pop() ?? this.#slots.length;
@@ -75,6 +88,7 @@ export class Cluster {
     this.#slots[node.slot] = undefined;
     this.#freeSlots.push(node.slot);
     this.topology += 1;
+    this.limits += 1;
   }
 
   setHealth(name: string, health: HealthState, why?: string): void {
@@ -83,6 +97,7 @@ export class Cluster {
     if (node.health === health) return;
     this.#byHealth[node.health] -= 1;
     this.#byHealth[health] += 1;
+    if ([node.health, health].some((one) => one === 'probing' || one === 'unusable')) this.limits += 1;
     this.#count(node, -1);
     node.health = health;
     this.#count(node, 1);
@@ -99,18 +114,17 @@ export class Cluster {
   setImages(name: string, images: Iterable<string>): void {
     const node = this.#get(name);
     const now = new Set(images);
-    let same = now.size === node.images.size;
-    for (const image of node.images) {
-      if (now.has(image)) continue;
-      same = false;
-      this.#byImage.delete(image, node.slot);
-    }
-    for (const image of now) if (!node.images.has(image)) this.#byImage.add(image, node.slot);
-    if (same) return;
-    this.#count(node, -1);
+    const lost = Array.from(node.images).filter((image) => !now.has(image));
+    const gained = Array.from(now).filter((image) => !node.images.has(image));
+    if (lost.length + gained.length === 0) return;
+    for (const image of lost) this.#byImage.delete(image, node.slot);
+    for (const image of gained) this.#byImage.add(image, node.slot);
+    this.#count(node, -1, lost);
     node.images = now;
-    this.#count(node, 1);
+    this.#count(node, 1, gained);
     this.topology += 1;
+    this.limits += 1;
+    if (gained.length > 0) this.gains.add(node.slot);
   }
 
   /** Sets the number of idle sandboxes that a pool has on the node. */
@@ -122,6 +136,15 @@ export class Cluster {
     if (count > 0) node.pools.set(pool, count);
     else node.pools.delete(pool);
     this.#byPool[count > 0 ? 'add' : 'delete'](pool, node.slot);
+    this.#place(node);
+  }
+
+  /** Sets the memory of the sandboxes that are kept for sessions on the node (bytes); it stays booked. */
+  setKept(name: string, bytes: number): void {
+    const node = this.#byName.get(name);
+    if (!node) return; // the node was removed from the fleet
+    node.kept = bytes;
+    this.#place(node);
   }
 
   /** Books memory (bytes, 0 or more). Returns false if there is too little. */
@@ -131,6 +154,11 @@ export class Cluster {
     node.booked += bytes;
     this.#place(node);
     return true;
+  }
+
+  /** As {@link reserve}, for an idle sandbox: there is no room for it where memory is held for a run. */
+  reserveIdle(name: string, bytes: number): boolean {
+    return this.#get(name).heldFor === undefined && this.reserve(name, bytes);
   }
 
   /** Releases booked memory. @throws internal for more than was booked */
@@ -150,14 +178,21 @@ export class Cluster {
     this.#place(node);
   }
 
-  /** Counts a run that begins on the node. */
-  started(name: string): void {
-    this.#get(name).running += 1;
+  /** Counts a run that begins on the node. With its {@link Stay}, runs can be let in on the node while it is held. */
+  started(name: string, stay?: Stay): void {
+    const node = this.#get(name);
+    node.running += 1;
+    if (stay) node.stays.add(stay);
+    node.revision += 1;
   }
 
-  ended(name: string): void {
+  /** Counts a run that has ended; `stay` is the object that {@link started} was given. */
+  ended(name: string, stay?: Stay): void {
     const node = this.#byName.get(name);
-    if (node) node.running -= 1;
+    if (!node) return;
+    node.running -= 1;
+    if (stay) node.stays.delete(stay);
+    node.revision += 1;
   }
 
   /**
@@ -171,6 +206,7 @@ export class Cluster {
     node.heldFor = id;
     this.#held.set(id, node);
     this.#place(node);
+    this.gains.add(node.slot); // for the run itself
   }
 
   unhold(id: string): void {
@@ -187,6 +223,23 @@ export class Cluster {
 
   heldNode(id: string): ClusterNode | undefined {
     return this.#held.get(id);
+  }
+
+  heldNodes(): IterableIterator<ClusterNode> {
+    return this.#held.values();
+  }
+
+  /** The most free memory of any node that takes runs, held nodes included; -1 if there is none. */
+  get mostFree(): number {
+    let most = this.tree.mostFree;
+    for (const node of this.#held.values()) if (node.usable) most = Math.max(most, node.free);
+    return most;
+  }
+
+  /** The size of the largest run that may find room: an idle sandbox may have booked its share already. -1 if no node takes runs. */
+  get largest(): number {
+    const most = this.mostFree;
+    return most < 0 ? -1 : most + this.#idleMemory;
   }
 
   node(name: string): NodeView | undefined {
@@ -236,22 +289,29 @@ export class Cluster {
 
   /** Updates its place in the tree: it has none while it takes no runs, or is held. */
   #place(node: ClusterNode): void {
+    node.revision += 1;
+    node.gives = node.idle * this.#idleMemory + node.kept;
     const takes = node.usable && node.heldFor === undefined;
     const open = takes ? node.free : -1;
-    if (open > node.open) this.gains.add(node.slot);
+    if (open > node.open || (node.heldFor !== undefined && node.free > node.placed)) this.gains.add(node.slot);
     node.open = open;
+    node.placed = node.free;
     this.tree.set(node.slot, takes ? node.load() : Infinity, open);
     this.order.set(node.slot, open);
+    this.room.set(node.slot, open >= 0 ? open + node.gives : -1);
   }
 
-  /** Adds the node to the counts of copies, or subtracts it, with its present facts. */
-  #count({ images, facts: { architecture }, health }: ClusterNode, one: 1 | -1): void {
-    this.#copies.count(images, { architecture, ready: health === 'ready' }, one);
+  /** Adds images of the node to the counts of copies, or subtracts them, with its present facts. */
+  #count({ images: all, facts: { architecture }, health }: ClusterNode, one: 1 | -1, images: Iterable<string> = all): void {
+    this.#copies.count(images, { architecture, ready: health === 'ready' }, one, (image) => this.gains.addImage(image));
   }
 
   #label(node: ClusterNode, how: 'add' | 'delete'): void {
-    const { labels, machinesOfAll: machines = [] } = node.facts;
-    const pairs = new Set([labels, ...machines].flatMap((of) => Object.entries(of).map(([key, value]) => `${key}=${value}`)));
-    for (const pair of pairs) this.#byLabel[how](pair, node.slot);
+    for (const pair of labelsOf(node.facts)) this.#byLabel[how](pair, node.slot);
   }
+}
+
+/** Returns the labels `key=value` of a node and of the machines behind it. */
+export function labelsOf({ labels, machinesOfAll: machines = [] }: NodeFacts): Set<string> {
+  return new Set([labels, ...machines].flatMap((of) => Object.entries(of).map(([key, value]) => `${key}=${value}`)));
 }

@@ -24,6 +24,10 @@ export interface Wanted {
   avoid?: ReadonlySet<string>;
   /** The id of the run, for nodes that are held for it. */
   id?: string;
+  /** How long it may be on a node at most, ms; absent if that is not bounded. */
+  lastsMs?: number;
+  /** Whether it may go to a node that is held for another run. If absent, it may not. */
+  letIn?: (node: ClusterNode) => boolean;
 }
 
 export type ReasonCode =
@@ -119,7 +123,7 @@ export const filters: readonly Filter[] = [
   { code: 'cordoned', refuses: (node) => node.cordoned !== 'no', permanent: never, text: (node) => `it is ${node.cordoned}` },
   {
     code: 'held',
-    refuses: (node, { id }) => node.heldFor !== undefined && node.heldFor !== id,
+    refuses: (node, { id, letIn }) => node.heldFor !== undefined && node.heldFor !== id && letIn?.(node) !== true,
     permanent: never,
     text: (node) => `its memory is held for the run ${node.heldFor ?? ''}, which has waited long`,
   },
@@ -207,6 +211,15 @@ export function reasonsAgainst(node: ClusterNode, wanted: Wanted, cluster: Clust
 
 export function refusedForEver(node: ClusterNode, wanted: Wanted, cluster: Cluster): boolean {
   return filters.some((filter) => filter.refuses(node, wanted, cluster) && filter.permanent(node, wanted, cluster));
+}
+
+/**
+ * Returns how many bytes must give way on the node so that the run fits: 0 if it fits, undefined if it does not fit either way. Of idle
+ * sandboxes that can serve the run, one stays for it.
+ */
+export function lacking(node: ClusterNode, wanted: Wanted): number | undefined {
+  if (node.free + node.gives < wanted.memory) return undefined;
+  return Math.max(0, needed(node, wanted) - node.free);
 }
 
 /** Whether the node would take the run if its memory were free. */

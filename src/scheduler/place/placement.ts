@@ -52,8 +52,15 @@ function choose(view: View): ClusterNode | undefined {
   const held = wanted.id === undefined ? undefined : cluster.heldNode(wanted.id);
   if (held && passes(held, wanted, cluster)) return held;
   // A cheap test first: not even a warm start fits on any node.
-  if (cluster.tree.mostFree < wanted.memory - wanted.idleMemory) return undefined;
+  if (cluster.mostFree < wanted.memory - wanted.idleMemory) return undefined;
   if (cluster.size <= small) return bestOf(cluster.nodes(), view, () => true);
+  return open(view) ?? (wanted.letIn ? bestOf(cluster.heldNodes(), view, () => true) : undefined);
+}
+
+/** Chooses among the nodes of a large fleet that are not held. */
+function open(view: View): ClusterNode | undefined {
+  const { cluster, wanted } = view;
+  if (cluster.tree.mostFree < wanted.memory - wanted.idleMemory) return undefined;
   const { avoid } = wanted;
   if (avoid === undefined || avoid.size === 0) return search(view, () => true);
   return search(view, (node) => !avoid.has(node.facts.name)) ?? search(view, (node) => avoid.has(node.facts.name));
@@ -106,7 +113,7 @@ function glance(stage: Candidates, view: View): ClusterNode | undefined {
 }
 
 /** Returns the smallest of the sets that the node must be in; undefined for the whole fleet. */
-function mostSelective(set: IndexedSet | undefined, { cluster, wanted }: View): IndexedSet | undefined {
+export function mostSelective(set: IndexedSet | undefined, { cluster, wanted }: Pick<View, 'cluster' | 'wanted'>): IndexedSet | undefined {
   let few = set;
   for (const constraint of wanted.constraints) {
     const { key, equal, value } = splitConstraint(constraint);
@@ -156,7 +163,8 @@ function bestOf(nodes: Iterable<ClusterNode>, { cluster, wanted, policy }: View,
 
 /** Compares two nodes that pass by the ranks, in their order; below 0 if the first is better. Of equal nodes the older slot is better. */
 function compare(a: ClusterNode, b: ClusterNode, wanted: Wanted, policy: Policy): number {
-  if (wanted.id !== undefined && a.heldFor !== b.heldFor) return a.heldFor === wanted.id ? -1 : 1;
+  const held = holdRank(a, wanted) - holdRank(b, wanted);
+  if (held !== 0) return held;
   const avoided = Number(isAvoided(a, wanted)) - Number(isAvoided(b, wanted));
   if (avoided !== 0) return avoided;
   const cold = Number(isWarm(b, wanted)) - Number(isWarm(a, wanted));
@@ -168,28 +176,37 @@ function compare(a: ClusterNode, b: ClusterNode, wanted: Wanted, policy: Policy)
   return difference || a.slot - b.slot;
 }
 
+/** A node that is held for the run is best, one that is held for another worst. */
+const holdRank = ({ heldFor }: ClusterNode, { id }: Wanted) => (heldFor === undefined ? 1 : heldFor === id ? 0 : 2);
+
 const isAvoided = (node: ClusterNode, { avoid }: Wanted) => avoid?.has(node.facts.name) ?? false;
 
-const rejections = new WeakMap<Cluster, { topology: number; known: Map<string, boolean> }>();
+/** What is known of kinds of runs: whether any node may ever take them, and which; it is checked first when things have changed. */
+const known = new WeakMap<Cluster, Map<string, { limits: number; may: boolean; node: string }>>();
+const mostKnown = 10_000;
 
 /** Whether any node may ever take the run. The answer is cached until the facts or images of nodes change. */
-function mayEverTake(cluster: Cluster, wanted: Wanted): boolean {
-  let memory = rejections.get(cluster);
-  if (memory?.topology !== cluster.topology || memory.known.size > 10_000) {
-    rejections.set(cluster, (memory = { topology: cluster.topology, known: new Map() }));
+export function mayEverTake(cluster: Cluster, wanted: Wanted): boolean {
+  const answers = known.get(cluster) ?? new Map<string, { limits: number; may: boolean; node: string }>();
+  known.set(cluster, answers);
+  const { image, memory, cpus, constraints, architecture, networks } = wanted;
+  const key = JSON.stringify([image, memory, cpus, constraints, architecture, networks]);
+  const before = answers.get(key);
+  if (before?.limits === cluster.limits) return before.may;
+  const first = before && cluster.state(before.node);
+  const node = first && !refusedForEver(first, wanted, cluster) ? first : firstThatMay(cluster, wanted);
+  if (!before && answers.size >= mostKnown) answers.clear();
+  answers.set(key, { limits: cluster.limits, may: node !== undefined, node: node?.facts.name ?? '' });
+  return node !== undefined;
+}
+
+function firstThatMay(cluster: Cluster, wanted: Wanted): ClusterNode | undefined {
+  for (const slot of mostSelective(undefined, { cluster, wanted }) ?? []) {
+    const node = cluster.at(slot);
+    if (node && !refusedForEver(node, wanted, cluster)) return node;
   }
-  const key = JSON.stringify([wanted.pool, wanted.image, wanted.memory, wanted.cpus, wanted.constraints, wanted.architecture]);
-  let may = memory.known.get(key);
-  if (may === undefined) {
-    may = false;
-    for (const node of cluster.nodes()) {
-      if (refusedForEver(node, wanted, cluster)) continue;
-      may = true;
-      break;
-    }
-    memory.known.set(key, may);
-  }
-  return may;
+  for (const node of cluster.nodes()) if (!refusedForEver(node, wanted, cluster)) return node;
+  return undefined;
 }
 
 /** Returns every node's verdict. Nodes that pass come first, the best of them foremost and marked. */

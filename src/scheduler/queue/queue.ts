@@ -11,9 +11,15 @@ export interface QueueLimits {
   bytes: number;
   /** Runs of one tenant. */
   perTenant: number;
+  /** Shapes of one tenant's runs; 256 if absent. */
+  shapesPerTenant?: number;
 }
 
-export type Admission = { admitted: true } | { admitted: false; why: 'runs' | 'bytes' | 'tenant'; retryAfterMs: number };
+/** Why a run is not admitted: the bound that it would pass. */
+export type Fullness = 'runs' | 'bytes' | 'tenant' | 'shapes';
+export type Admission = { admitted: true } | { admitted: false; why: Fullness; retryAfterMs: number };
+
+const usualShapes = 256;
 
 const [leastRetryMs, mostRetryMs] = [1_000, 60_000];
 /** Weight of the latest departure in the mean time between two departures. */
@@ -65,8 +71,8 @@ export class FairQueue<T> {
    * is never full for a tenant's first one.
    */
   admit(entry: QueueEntry<T>): Admission {
-    const { runs, bytes, perTenant } = this.#limits;
-    const refuse = (why: 'runs' | 'bytes' | 'tenant', ahead: number): Admission => ({
+    const { runs, bytes, perTenant, shapesPerTenant = usualShapes } = this.#limits;
+    const refuse = (why: Fullness, ahead: number): Admission => ({
       admitted: false,
       why,
       retryAfterMs: Math.round(Math.min(mostRetryMs, Math.max(leastRetryMs, this.#departureMs * ahead))),
@@ -75,6 +81,7 @@ export class FairQueue<T> {
     if (own >= perTenant) return refuse('tenant', perTenant / 10);
     if (this.size >= runs) return refuse('runs', runs / 10);
     if (own < this.size && own >= runs - this.size) return refuse('tenant', own / 10);
+    if (this.#tenants.hasShapes(entry.tenant, entry.shape, shapesPerTenant)) return refuse('shapes', own / 10);
     if (this.#bytes + entry.bytes > bytes) return refuse('bytes', this.size / 10);
     this.#add(entry, { sequence: (this.#last += 1), charged: false }, 'last');
     return { admitted: true };
@@ -102,21 +109,57 @@ export class FairQueue<T> {
 
   /**
    * Takes out and returns the next run for which `tryPlace` finds room. If it refuses one, the whole shape is passed over for the rest
-   * of this call.
+   * of this call, or as long as it sleeps, see {@link sleep}. `room`: no run larger than this fits anywhere, bytes; looks at nothing if
+   * that holds for all first runs that were refused before.
    */
-  next(now: number, tryPlace: (entry: QueueEntry<T>) => boolean): QueueEntry<T> | undefined {
+  next(now: number, tryPlace: (entry: QueueEntry<T>) => boolean, room = Infinity): QueueEntry<T> | undefined {
     if (this.#items.size === 0) return undefined;
     this.#lanes.rise(now);
+    if (!this.#lanes.someUpTo(room)) return undefined;
     const refused = new Set<string>();
-    for (let level = topLevel; level >= 0; level -= 1) {
-      for (const lane of this.#lanes.heads(level, refused, now)) {
-        const first = head(lane);
-        if (!first) continue;
-        if (tryPlace(first.entry)) return this.#serve(first, now);
-        refused.add(lane.shape);
+    try {
+      for (let level = topLevel; level >= 0; level -= 1) {
+        for (let lane = this.#lanes.first(level, now); lane; lane = this.#lanes.first(level, now)) {
+          const first = head(lane);
+          if (first && !refused.has(lane.shape.name)) {
+            if (tryPlace(first.entry)) return this.#serve(first, now);
+            refused.add(lane.shape.name);
+          }
+          this.#lanes.setAside(lane);
+        }
       }
+      return undefined;
+    } finally {
+      this.#lanes.putBack();
     }
-    return undefined;
+  }
+
+  /** Stops trying a shape, until it is woken: by {@link wake}, by another first run, or by age. It costs nothing meanwhile. */
+  sleep(shape: string): void {
+    this.#lanes.sleep(shape);
+  }
+
+  wake(shape: string): void {
+    this.#lanes.wake(shape);
+  }
+
+  /** Returns the next run of a shape. */
+  foremost(shape: string, now: number): QueueEntry<T> | undefined {
+    const lane = this.#lanes.foremost(shape, now);
+    return lane && head(lane)?.entry;
+  }
+
+  /** Returns a run's present level. */
+  level(id: string): number | undefined {
+    return this.#items.get(id)?.lane.level;
+  }
+
+  /** Whether a run's turn is before another's. Compares their lanes: in one lane, the first run goes first anyway. */
+  precedes(id: string, other: string): boolean {
+    const [a, b] = [this.#items.get(id), this.#items.get(other)];
+    if (!a || !b) return b === undefined;
+    const order = b.lane.level - a.lane.level || a.lane.tenant.time - b.lane.tenant.time || a.sequence - b.sequence;
+    return order < 0;
   }
 
   #serve(item: Item<T>, now: number): QueueEntry<T> {

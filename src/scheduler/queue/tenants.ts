@@ -8,6 +8,8 @@ export interface Tenant {
   waiting: number;
   /** When a run of each priority was last served (ms). */
   readonly servedAt: number[];
+  /** The shapes of its waiting runs, each with its number of lanes. */
+  readonly shapes: Map<string, number>;
 }
 
 /** How far a tenant may catch up that was not served for a while because its shapes had no room (GiB). */
@@ -30,10 +32,16 @@ export class Tenants {
     return this.#all.get(name)?.waiting ?? 0;
   }
 
+  /** Whether runs of so many shapes wait for the tenant that a run of another shape would be one too many. */
+  hasShapes(name: string, shape: string, most: number): boolean {
+    const shapes = this.#all.get(name)?.shapes;
+    return shapes !== undefined && shapes.size >= most && !shapes.has(shape);
+  }
+
   /** Counts another waiting run of a tenant. */
   joins(name: string): Tenant {
     let tenant = this.#all.get(name);
-    if (!tenant) this.#all.set(name, (tenant = { name, time: this.#now, waiting: 0, servedAt: [] }));
+    if (!tenant) this.#all.set(name, (tenant = { name, time: this.#now, waiting: 0, servedAt: [], shapes: new Map() }));
     if (tenant.waiting === 0) tenant.time = Math.max(tenant.time, this.#now); // no credit for the past
     tenant.waiting += 1;
     this.#waiting += 1;

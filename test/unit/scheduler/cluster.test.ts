@@ -180,26 +180,29 @@ describe('scheduler: the books of the fleet', () => {
     );
   });
 
-  it('only changes of what nodes are and have make it look anew whether a run can ever be taken', () => {
+  it('load and health do not make it look anew whether a run can ever be taken, but what nodes are and have does', () => {
     const cluster = new Cluster();
     addNode(cluster, 'one');
-    const { topology } = cluster;
+    const { limits } = cluster;
     cluster.reserve('one', 5);
     cluster.release('one', 5);
     cluster.setIdle('one', 'p', 2);
     cluster.setHealth('one', 'ready', 'still');
     cluster.setImages('one', ['b', 'a']);
-    assert.equal(cluster.topology, topology);
+    cluster.setHealth('one', 'suspect');
+    cluster.setHealth('one', 'down');
+    cluster.setCordoned('one', true);
+    assert.equal(cluster.limits, limits);
     for (const change of [
-      () => cluster.setHealth('one', 'suspect'),
+      () => cluster.setHealth('one', 'unusable'),
+      () => cluster.setHealth('one', 'probing'),
       () => cluster.setImages('one', ['a']),
       () => cluster.setNode(facts('one', { cpus: 9 })),
-      () => cluster.setCordoned('one', true),
       () => cluster.removeNode('one'),
     ]) {
-      const before = cluster.topology;
+      const before = cluster.limits;
       change();
-      assert.ok(cluster.topology > before);
+      assert.ok(cluster.limits > before);
     }
   });
 });
