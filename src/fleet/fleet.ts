@@ -54,7 +54,7 @@ export class Fleet {
   readonly #byName = new Map<string, Node>();
   readonly #options: FleetOptions;
   readonly #nodeOptions: NodeOptions;
-  readonly #explanations = new Explanations(this.cluster);
+  readonly #explanations: Explanations;
   readonly #copies = new ImageCopies();
   readonly #search = new ImageSearch(
     () => this.all,
@@ -71,6 +71,7 @@ export class Fleet {
   constructor(options: FleetOptions) {
     this.#options = options;
     this.cluster = new Cluster(options.idleMemory);
+    this.#explanations = new Explanations(this.cluster);
     this.#self = new SelfWatch(options.rules, options.onTrouble);
     this.#nodeOptions = {
       ...options,
