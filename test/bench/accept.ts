@@ -101,11 +101,11 @@ interface Measured {
 
 async function measure(name: SceneName): Promise<Measured> {
   const engine = await compiled('fake-engine');
-  const socket = (node: string) => join(folder, `engine-of-${node}`);
-  await using _full = await Child.start([engine, socket('full')]);
-  await using _other = await Child.start([engine, socket('other')]);
   const home = join(folder, 'home');
   await mkdir(join(home, 'journal'), { recursive: true });
+  const socket = (node: string) => join(home, `engine-of-${node}`);
+  await using _full = await Child.start([engine, socket('full')]);
+  await using _other = await Child.start([engine, socket('other')]);
   if (/freed|backup/.test(name)) await cp(filled, join(home, 'journal'), { recursive: true });
   const node = (name: string, park: string) => ({ name, endpoint: `unix://${socket(name)}`, labels: { park }, memory: { reserve: '0%' } });
   const config = {

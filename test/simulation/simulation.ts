@@ -35,6 +35,8 @@ export interface SimulationOptions {
   presses: readonly Press[];
   seed: number;
   onProgress?: (ended: number) => void;
+  /** Called with the time that the scheduler took for each run that it placed, ms. */
+  onDecision?: (ms: number) => void;
 }
 
 /** A school day in virtual time: real queue, scheduler, books and pools; nodes and people are made up. */
@@ -235,9 +237,18 @@ export class Simulation {
     this.#clock.after(windowMs, () => this.#window());
   }
 
+  #decide(now: number): ReturnType<Scheduler<Ticket>['next']> {
+    const { onDecision } = this.#options;
+    if (!onDecision) return this.#scheduler.next(now);
+    const began = performance.now();
+    const next = this.#scheduler.next(now);
+    if (next) onDecision(performance.now() - began);
+    return next;
+  }
+
   #pump(): void {
     const now = this.#clock.now();
-    for (let next = this.#scheduler.next(now); next; next = this.#scheduler.next(now)) {
+    for (let next = this.#decide(now); next; next = this.#decide(now)) {
       const { entry, decision } = next;
       assert.ok(decision.kind === 'place', 'every run has nodes that can take it');
       this.#measures.placed(entry.value.press.tenant, entry.memory);
