@@ -8,6 +8,10 @@ import type { SandboxLimits } from '../model/profile.ts';
 export interface Fingerprint {
   /** Name that the node's engine gives. */
   node: string;
+  /** The engine's own id, which it keeps over restarts; a swarm's id for a swarm. Undefined if it says none. */
+  engineId?: string | undefined;
+  /** The id of the swarm that the engine manages. */
+  swarmId?: string | undefined;
   engineVersion: string;
   /** API version that katafleet speaks with it, `1.41`. */
   apiVersion: string;
@@ -142,6 +146,11 @@ export interface Driver {
   images(): Promise<NodeImage[]>;
   /** Resolves when the node answers. @throws engine.*, the signal's reason */
   ping(signal: AbortSignal): Promise<void>;
+  /**
+   * Asks the node what it is now, whatever {@link probe} remembers: another machine may answer at the endpoint. Cheaper than a probe.
+   * @throws engine.*, the signal's reason
+   */
+  readonly identify?: ((signal: AbortSignal) => Promise<Fingerprint>) | undefined;
   /**
    * Aborts every call under way with engine.unreachable, when a node is given up. Does not touch the streams of sandboxes: their
    * owners close them.

@@ -129,6 +129,10 @@ export class EndpointDriver implements WholeContract {
     return this.#chosen.machines?.bind(this.#chosen);
   }
 
+  get identify(): Driver['identify'] {
+    return this.#chosen.identify?.bind(this.#chosen);
+  }
+
   get setAvailability(): Driver['setAvailability'] {
     return this.#chosen.setAvailability?.bind(this.#chosen);
   }

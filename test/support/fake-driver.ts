@@ -143,8 +143,12 @@ export class FakeDriver implements Driver {
     return this.standing.filter(({ state, availability }) => state === 'ready' && availability === 'active');
   }
 
-  async probe(): Promise<Fingerprint> {
+  probe(): Promise<Fingerprint> {
     this.probes += 1;
+    return this.identify();
+  }
+
+  async identify(): Promise<Fingerprint> {
     await this.#answer();
     if (!this.machines) return this.fingerprint;
     const most = (of: (machine: Machine) => number) => Math.max(0, ...this.#usable.map(of));

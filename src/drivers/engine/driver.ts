@@ -213,6 +213,16 @@ export class EngineDriver implements Driver {
     });
   }
 
+  async identify(signal: AbortSignal): Promise<Fingerprint> {
+    const { docker, api } = await this.#inTime(signal, this.#node());
+    try {
+      const { answer, at } = await this.#info(docker, signal);
+      return fingerprint(answer, api, at);
+    } catch (error) {
+      throw engineError(error, this.endpoint, 'ask the engine what it is');
+    }
+  }
+
   async ping(signal: AbortSignal): Promise<void> {
     const { docker } = await this.#inTime(signal, this.#node());
     try {

@@ -5,6 +5,7 @@ import type { ApiVersion } from '../docker/version.ts';
 
 /** The fields of `GET /info` that are read. An older engine lacks some of them. */
 const Info = z.object({
+  ID: z.string().default(''),
   Name: z.string().default('unknown'),
   ServerVersion: z.string().default('unknown'),
   Architecture: z.string().default(''),
@@ -22,7 +23,13 @@ const Info = z.object({
   DefaultRuntime: z.string().default('runc'),
   Runtimes: z.record(z.string(), z.unknown()).nullish(),
   SystemTime: z.string().optional(),
-  Swarm: z.object({ LocalNodeState: z.string().default('inactive'), ControlAvailable: z.boolean().default(false) }).nullish(),
+  Swarm: z
+    .object({
+      LocalNodeState: z.string().default('inactive'),
+      ControlAvailable: z.boolean().default(false),
+      Cluster: z.object({ ID: z.string().default('') }).nullish(),
+    })
+    .nullish(),
 });
 
 const architectures: Record<string, Fingerprint['architecture']> = { x86_64: 'amd64', amd64: 'amd64', aarch64: 'arm64', arm64: 'arm64' };
@@ -44,6 +51,8 @@ export function fingerprint(answer: unknown, api: ApiVersion, now: number): Fing
   const time = Date.parse(info.SystemTime ?? '');
   return {
     node: info.Name,
+    ...(info.ID === '' ? {} : { engineId: info.ID }),
+    ...(info.Swarm?.Cluster?.ID ? { swarmId: info.Swarm.Cluster.ID } : {}),
     engineVersion: info.ServerVersion,
     apiVersion: api.join('.'),
     architecture: architectures[info.Architecture] ?? 'other',

@@ -189,6 +189,11 @@ export class SshDriver implements Driver {
     return listed.map((image) => ({ ...image, digests: [], labels: this.#labels.get(image.id) ?? {} }));
   }
 
+  async identify(signal: AbortSignal): Promise<Fingerprint> {
+    const [version, info] = await Promise.all([this.#remote.version(signal), this.#remote.info(signal)]);
+    return fingerprint(version, info);
+  }
+
   async ping(signal: AbortSignal): Promise<void> {
     await this.#remote.version(signal);
   }

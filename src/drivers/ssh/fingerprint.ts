@@ -10,6 +10,7 @@ export function fingerprint(version: VersionAnswer, info: InfoAnswer): Fingerpri
   const denied = (what: RegExp) => info.warnings.some((warning) => what.test(warning));
   return {
     node: info.name,
+    ...(info.id === undefined ? {} : { engineId: info.id }),
     engineVersion: version.server,
     apiVersion: version.api,
     architecture: architectures[version.architecture ?? ''] ?? architectures[info.machine ?? ''] ?? 'other',

@@ -85,8 +85,8 @@ export class RemoteDocker {
     return parseVersion((await this.#docker(['version'], 'say its version', signal ? { signal } : {})).stdout);
   }
 
-  async info(): Promise<InfoAnswer> {
-    const { stdout, stderr } = await this.#docker(['info'], 'say what it is');
+  async info(signal?: AbortSignal): Promise<InfoAnswer> {
+    const { stdout, stderr } = await this.#docker(['info'], 'say what it is', signal ? { signal } : {});
     return parseInfo(stdout, stderr);
   }
 

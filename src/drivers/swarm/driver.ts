@@ -210,6 +210,10 @@ export class SwarmDriver implements Driver, SwarmSide {
     await this.#managers.ask((engine) => engine.ping(signal));
   }
 
+  async identify(signal: AbortSignal): Promise<Fingerprint> {
+    return swarmFingerprint(await this.#managers.ask((engine) => engine.identify?.(signal) ?? engine.probe()), this.#nodes);
+  }
+
   async machines(): Promise<Machine[]> {
     this.#nodes = await swarmNodes(this.#managers);
     const counts = sandboxesByNode(this.#pools);

@@ -30,6 +30,11 @@ export class DriverCalls {
     return this.within(this.timeoutMs, (signal) => this.#driver.ping(signal));
   }
 
+  /** Asks the node what it is now; undefined if its driver can't. @throws engine.* */
+  async identify(): Promise<Fingerprint | undefined> {
+    return this.#driver.identify && this.within(this.probeMs, (signal) => this.#driver.identify?.(signal) ?? Promise.resolve(undefined));
+  }
+
   /** @throws engine.* */
   probe(): Promise<Fingerprint> {
     return this.within(this.probeMs, () => this.#driver.probe());

@@ -97,6 +97,15 @@ export class Health {
     this.#stuck = false;
   }
 
+  /** Notes that another machine answers, which must be probed: nothing is known of it. */
+  anew(): HealthState {
+    this.#successes = 0;
+    this.#failures = 0;
+    this.#stuck = false;
+    this.#state = 'probing';
+    return this.#state;
+  }
+
   /** Notes that an extra look got no answer, which does not count as a failure. */
   missed(): HealthState {
     this.#successes = 0;

@@ -112,6 +112,14 @@ export class NodeImages {
     return this.#asked.get(name) === asked;
   }
 
+  /** Drops all images: another machine answers. */
+  forgetAll(): string[] {
+    const names = Array.from(this.#asked.keys());
+    this.#asked.clear();
+    this.#prepared.clear();
+    return names;
+  }
+
   /** Makes the next {@link prepare} ask the driver again. */
   forget(name: string): void {
     this.#asked.delete(name);

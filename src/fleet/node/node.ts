@@ -10,6 +10,7 @@ import { constrainedLimits } from './constrained-limits.ts';
 import { DriverCalls } from './driver-calls.ts';
 import { boundsMemory, nodeFacts, unprobedFacts } from './facts.ts';
 import { Health, type HealthRules } from './health.ts';
+import { type MachineChange, MachineIdentity, machineInWords } from './identity.ts';
 import { ImageWatch } from './image-watch.ts';
 import { LookPace } from './look-pace.ts';
 import { MachinesBehind } from './machines-behind.ts';
@@ -68,6 +69,7 @@ export class Node {
   #heardAt = 0;
   readonly #calls: DriverCalls;
   readonly #machines: MachinesBehind;
+  readonly #identity: MachineIdentity;
   #checking: Promise<void> | undefined;
   readonly #pace: LookPace;
   /** Whether the next look is an extra one, see {@link LookPace}. */
@@ -108,6 +110,8 @@ export class Node {
       onTrouble: (message) => options.onTrouble?.(`${name}: ${message}`),
     });
     this.#calls = new DriverCalls(this.driver, options.rules.timeoutMs);
+    const tell = (message: string) => options.onTrouble?.(`${name}: ${message}`);
+    this.#identity = new MachineIdentity(() => this.#calls.identify(), tell);
     this.#machines = new MachinesBehind({
       name,
       driver: this.driver,
@@ -180,14 +184,14 @@ export class Node {
   }
 
   async #look(): Promise<void> {
-    const from = this.state;
+    let from = this.state;
     const extra = this.#extraLook;
     this.#extraLook = false;
     const { self } = this.#options;
     for (let stalls = 0; stalls < mostStalls; stalls += 1) {
       const stalledMs = self.lag.stalledMs;
       try {
-        await this.#ask(from);
+        from = await this.#ask(from);
         if (this.#ending.signal.aborted) return;
         this.lastSeen = Date.now();
         this.#heardAt = performance.now();
@@ -198,6 +202,7 @@ export class Node {
         return;
       } catch (error) {
         if (this.#ending.signal.aborted) return;
+        if (this.state === 'probing') from = 'probing'; // another machine was found, and could not be probed
         if (self.ownStall(error, self.lag.stalledMs - stalledMs)) continue;
         this.trouble = error instanceof KatafleetError ? error : new KatafleetError('engine.failed', messageOf(error), { cause: error });
         this.#moved(from, this.#failed(from, this.trouble, extra));
@@ -206,21 +211,42 @@ export class Node {
     }
   }
 
-  /** Asks the node whether it serves. @throws engine.*, driver.unavailable */
-  async #ask(from: HealthState): Promise<void> {
+  /** Asks the node whether it serves. Returns the state that it has left: `probing` if another machine answers. @throws engine.*, driver.* */
+  async #ask(from: HealthState): Promise<HealthState> {
     if (from === 'ready' || from === 'suspect') {
       await this.#calls.ping();
-      return;
+      const change = await this.#identity.ask();
+      return change ? this.#probeAnew(from, change) : from;
     }
     await this.#probe();
     if (this.#health.missing <= 1) await this.#calls.within(reconcileMs, () => this.sandboxes.reconcile());
+    return from;
+  }
+
+  /** Takes in another machine, or the same one with another size. @throws engine.*, driver.* */
+  async #probeAnew(from: HealthState, { how, found }: { how: MachineChange; found: Fingerprint }): Promise<HealthState> {
+    const was = this.fingerprint ? ` (it was ${machineInWords(this.fingerprint)})` : '';
+    const what = how === 'replaced' ? 'another machine answers' : 'the machine has changed';
+    const message = `${what}: ${machineInWords(found)}${was}; it is probed anew`;
+    this.#options.onTrouble?.(`${this.settings.name}: ${message}`);
+    this.trouble = new KatafleetError('node.lost', message);
+    this.#moved(from, this.#health.anew());
+    const { independent } = this.driver;
+    if (how === 'replaced' && !independent) this.sandboxes.suspend(); // none of its sandboxes is there
+    try {
+      return await this.#ask('probing');
+    } catch (error) {
+      if (!independent) this.sandboxes.suspend();
+      throw error;
+    }
   }
 
   #failed(from: HealthState, error: KatafleetError, extra: boolean): HealthState {
     if (isRefusal(error)) return this.#health.refuse();
-    if (extra && this.state === 'suspect') return this.#health.missed();
+    this.#identity.doubt();
     const { doubt } = this.#options.self;
     const { name } = this.settings;
+    if (extra && this.state === 'suspect') return this.#health.missed();
     const now = performance.now();
     const served = from === 'ready' || from === 'suspect';
     // If streams of the node broke by themselves, it has lost more than its way to katafleet.
@@ -244,6 +270,7 @@ export class Node {
     // One engine's fingerprint does not describe all machines behind the node.
     const known = this.driver.machines ? undefined : reached.fingerprint;
     const fingerprint = known ?? (await this.#calls.probe());
+    if (this.#identity.learn(fingerprint)) this.sandboxes.replaced();
     this.#learn(fingerprint);
     if (!boundsMemory(fingerprint, this.choice.driver) && !withoutMemoryLimits) throw withoutLimits(fingerprint);
   }

@@ -156,6 +156,11 @@ export class NodeSandboxes {
     this.driver.disconnect();
   }
 
+  /** Drops what was made ready on the machine of before: another one answers. */
+  replaced(): void {
+    for (const name of this.#images.forgetAll()) this.#pools.retire(name);
+  }
+
   /** Breaks the streams of running sandboxes after a stop has waited long enough. The node and its pools stay. */
   breakOff(): void {
     for (const [{ sandbox }, lost] of this.#leases) lose(sandbox, lost);

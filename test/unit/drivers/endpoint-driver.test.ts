@@ -16,6 +16,7 @@ const passed: Record<Passed, 'call' | 'call without words' | 'value'> = {
   remove: 'call',
   images: 'call without words',
   ping: 'call',
+  identify: 'call',
   watchImages: 'call',
   exportImage: 'call',
   archiveBytes: 'call',

@@ -74,6 +74,7 @@ describe('docker info', () => {
     const info = parseInfo(golden('1.6.2/info.txt'), golden('1.6.2/info.err'));
     assert.deepEqual(info, {
       name: 'docker16',
+      id: 'F3PU:UTGH:I6BX:V7DS:3B7A:VR5A:4APC:H6LO:R2YU:FXZE:SHU6:JZEQ',
       cpus: 2,
       memory: Math.round(23.54 * GiB),
       kernel: '6.18.44',
@@ -94,6 +95,7 @@ describe('docker info', () => {
         { ...info, warnings: info.warnings.length },
         {
           name: 'h2',
+          id: 'F3PU:UTGH:I6BX:V7DS:3B7A:VR5A:4APC:H6LO:R2YU:FXZE:SHU6:JZEQ',
           cpus: 2,
           memory: Math.round(23.54 * GiB),
           kernel: '6.1.0-13-amd64',

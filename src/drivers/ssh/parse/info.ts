@@ -3,6 +3,8 @@ import { shownBytes } from './quantity.ts';
 
 export interface InfoAnswer {
   name: string;
+  /** The engine's id; undefined if it says none. */
+  id: string | undefined;
   cpus: number;
   /** Bytes, exact to three or four digits. */
   memory: number;
@@ -47,6 +49,7 @@ export function parseInfo(stdout: string, stderr: string): InfoAnswer {
   const preset = fields.get('Default Runtime');
   return {
     name,
+    id: fields.get('ID') || undefined,
     cpus,
     memory,
     kernel: fields.get('Kernel Version') || 'unknown',

@@ -58,7 +58,7 @@ function memberOf({ ID, Spec, Description, Status, ManagerStatus }: SwarmNode): 
 
 /** Returns the fingerprint of a swarm as one node: the sum of the machines that take tasks; all other fields are the manager's. */
 export function swarmFingerprint(manager: Fingerprint, nodes: readonly Machine[]): Fingerprint {
-  return { ...manager, ...capacityOf(nodes.filter(takesTasks)) };
+  return { ...manager, engineId: manager.swarmId, ...capacityOf(nodes.filter(takesTasks)) };
 }
 
 /** Sets the availability of a machine, by its id. @throws node.unknown, engine.*, swarm.* */
