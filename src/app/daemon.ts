@@ -1,6 +1,7 @@
 import type { AddressInfo } from 'node:net';
 import { isIP } from 'node:net';
 import { hostname } from 'node:os';
+import { isDeepStrictEqual } from 'node:util';
 import { budgetOf, serverMemory } from '../base/server-memory.ts';
 import { parseListen } from '../model/endpoint.ts';
 import { KatafleetError, messageOf } from '../model/errors.ts';
@@ -10,11 +11,15 @@ import { sandboxLimits } from '../model/profile.ts';
 import type { Config } from '../config/schema.ts';
 import type { CordonAction } from '../fleet/fleet.ts';
 import { splitMachine } from '../fleet/node/machines.ts';
+import { changesInWords } from '../fleet/changes.ts';
+import type { FleetPool } from '../fleet/pools/share.ts';
 import { upkeepJobs } from '../fleet/upkeep/jobs.ts';
 import { Maintenance, type MaintenanceJob, type MaintenanceMemory } from '../fleet/upkeep/maintenance.ts';
 import { buildApp } from '../http/app.ts';
 import type { AppServices, GivenProfile } from '../http/services.ts';
 import { Katafleet } from './library.ts';
+import { localNode } from './local-node.ts';
+import { reloaded } from './reload.ts';
 import { Git } from '../katas/git.ts';
 import { serveClones } from '../katas/serve.ts';
 import { Katas } from '../katas/store.ts';
@@ -43,7 +48,7 @@ export class Daemon {
   readonly #runs: RunService;
   readonly #maintenance: Maintenance;
   readonly #app: ReturnType<typeof buildApp>;
-  readonly #config: Config;
+  #config: Config;
   readonly #log: (line: string) => void;
   readonly #katas: Katas;
   #stopping = false;
@@ -115,10 +120,7 @@ export class Daemon {
     for (const { name, cordoned, draining } of this.#journal.nodeSettings()) {
       if (cordoned && fleet.has(name)) fleet.cordon(name, draining);
     }
-    for (const { image, profile, idle } of this.#config.pools) {
-      const found = this.#config.profiles[profile];
-      if (found) fleet.want({ image: canonicalImage(image), limits: sandboxLimits(found), idle });
-    }
+    fleet.wantOnly(this.#pools());
     void this.#katas.recover().then(
       (tests) => {
         if (tests > 0) this.#log(`the commits of ${tests} tests of before are made`);
@@ -141,6 +143,40 @@ export class Daemon {
     }
     const address = this.#app.server.address() as AddressInfo;
     return `http://${address.family === 'IPv6' ? `[${address.address}]` : address.address}:${address.port}`;
+  }
+
+  /** The configured pools. */
+  #pools(): FleetPool[] {
+    const { pools, profiles } = this.#config;
+    return pools.flatMap(({ image, profile, idle }) => {
+      const found = profiles[profile];
+      return found ? [{ image: canonicalImage(image), limits: sandboxLimits(found), idle }] : [];
+    });
+  }
+
+  /**
+   * Takes over the nodes, pools and profiles of another configuration. What runs goes on. Logs what changes, and what will change at
+   * the next start only.
+   */
+  reload(given: Config): void {
+    if (this.#stopping) return;
+    const before = this.#config;
+    const { config, later } = reloaded(before, given);
+    this.#config = config;
+    const { nodes = [localNode({}, given.defaults)] } = config;
+    const changes = this.#katafleet.reconfigure(nodes);
+    this.#katafleet.fleet.wantOnly(this.#pools());
+    for (const line of changesInWords(changes)) this.#log(line);
+    for (const change of changes) {
+      // Another node of that name is not cordoned because this one was.
+      if (change.kind === 'remove')
+        bestEffort(() => this.#journal.setNodeSetting(change.name, { cordoned: false, draining: false }), this.#log);
+    }
+    for (const section of ['pools', 'profiles'] as const) {
+      if (!isDeepStrictEqual(before[section], config[section])) this.#log(`${section}: as the configuration says now`);
+    }
+    if (later.length > 0) this.#log(`takes effect at the next start: ${later.join(', ')}`);
+    this.#log('the configuration was read again');
   }
 
   #profile(given: GivenProfile): ReturnType<AppServices['profile']> {
@@ -172,13 +208,14 @@ export class Daemon {
   }
 
   #jobs(): MaintenanceJob[] {
-    const { schedules, journal: kept, images, pools } = this.#config;
+    const { schedules, journal: kept, images } = this.#config;
+    const pools = () => this.#config.pools; // they change with the configuration
     return upkeepJobs(this.#katafleet.fleet, this.#journal, {
       schedules,
       keepResultsMs: kept.keepResults,
       keepEventsMs: kept.keepEvents,
       pruneAfterMs: images.pruneAfter,
-      keepImages: [...images.keep, ...pools.map(({ image }) => image)],
+      keepImages: () => [...images.keep, ...pools().map(({ image }) => image)],
     });
   }
 

@@ -11,6 +11,7 @@ import { EndpointDriver } from '../drivers/endpoint-driver.ts';
 import type { EngineDriver } from '../drivers/engine/driver.ts';
 import { connectEndpoint, registry, type DriverSurroundings } from '../drivers/registry.ts';
 import { SwarmConnector, type SwarmOptions } from './swarm.ts';
+import type { NodeChange } from '../fleet/changes.ts';
 import { Fleet } from '../fleet/fleet.ts';
 import type { NodeSettings } from '../fleet/node/settings.ts';
 import type { JournalIdentity } from '../fleet/upkeep/reaper.ts';
@@ -119,11 +120,10 @@ export class Katafleet implements AsyncDisposable {
       swarmOf: (engine, settings) => this.#swarm.driver(engine, settings),
     };
     const usual = defaultOptions();
-    const { startParallelism, health = usual.health } = options;
-    const starts = startParallelism === undefined ? {} : { starts: startParallelism };
+    const { health = usual.health } = options;
     this.fleet = new Fleet({
       ...options,
-      nodes: (options.nodes ?? [localNode(options)]).map((node) => ({ ...starts, ...node })),
+      nodes: this.#settingsOf(options.nodes ?? [localNode(options)]),
       policy: options.policy ?? usual.policy,
       idleMemory: options.idleMemory ?? usual.idleMemory,
       copy: options.copy ?? usual.copy,
@@ -132,6 +132,17 @@ export class Katafleet implements AsyncDisposable {
       uids: new UidBook(options.uids ?? defaultUids),
       connect: (settings) => connectEndpoint(settings, surroundings),
     });
+  }
+
+  /** Fills in what the options say for all nodes. */
+  #settingsOf(nodes: readonly NodeSettings[]): NodeSettings[] {
+    const { startParallelism } = this.#options;
+    return nodes.map((node) => ({ ...(startParallelism === undefined ? {} : { starts: startParallelism }), ...node }));
+  }
+
+  /** Takes other nodes, and other settings of nodes, while it serves, see {@link Fleet.reconfigure}. */
+  reconfigure(nodes: readonly NodeSettings[]): NodeChange[] {
+    return this.fleet.reconfigure(this.#settingsOf(nodes));
   }
 
   /** The driver of the first node that has an Engine API. @throws driver.unavailable */

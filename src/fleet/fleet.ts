@@ -1,7 +1,7 @@
 import type { Clock } from '../base/clock.ts';
 import { inParallel } from '../base/in-parallel.ts';
 import { listed } from '../base/listed.ts';
-import { KatafleetError } from '../model/errors.ts';
+import { KatafleetError, messageOf } from '../model/errors.ts';
 import type { FleetImage } from '../model/fleet-image.ts';
 import { canonicalImage } from '../model/image-name.ts';
 import type { Machine, NodeSummary } from '../model/node.ts';
@@ -11,9 +11,11 @@ import type { NodeVerdict } from '../model/verdict.ts';
 import { Cluster } from '../scheduler/place/cluster.ts';
 import { explain, type Policy, type Wanted } from '../scheduler/place/placement.ts';
 import { Explanations, type WhyNot } from '../scheduler/place/why-not.ts';
+import { type NodeChange, nodeChanges } from './changes.ts';
 import type { CopyOptions } from './inventory/copy.ts';
 import { fleetImages, ImageCopies } from './inventory/images.ts';
 import { ImageSearch, listings } from './inventory/image-search.ts';
+import { Leavers } from './leavers.ts';
 import { Node, type NodeOptions } from './node/node.ts';
 import type { NodeSettings } from './node/settings.ts';
 import type { Lease } from './node/sandboxes.ts';
@@ -66,6 +68,14 @@ export class Fleet {
   /** The cluster's topology when the pools were last distributed. */
   #sharedFor = 0;
   readonly #listeners = new Set<() => void>();
+  readonly #leavers = new Leavers({
+    isQuiet: (name) => this.#isQuiet(name),
+    end: (name) => this.#remove(name),
+    follow: (settings) => this.#follow(settings),
+  });
+  /** The configured settings, in their order. */
+  #wanted: readonly NodeSettings[];
+  #closed = false;
 
   /** Does not connect yet. @throws endpoint.invalid */
   constructor(options: FleetOptions) {
@@ -86,6 +96,7 @@ export class Fleet {
       },
     };
     this.#shares = new PoolShares({ ...options, members: () => this.#members() });
+    this.#wanted = options.nodes;
     this.#all = options.nodes.map((settings) => this.#made(settings));
   }
 
@@ -101,6 +112,86 @@ export class Fleet {
     if (cordoned) this.#cordoned.set(name, 'cordoned');
     this.#shares.add(name);
     return node;
+  }
+
+  /**
+   * Takes other settings of nodes, and other nodes, while it serves. A node that is no longer wanted takes nothing new, and leaves when
+   * its runs have ended; so does one that must be connected anew, which comes back then. Returns what changes.
+   */
+  reconfigure(nodes: readonly NodeSettings[]): NodeChange[] {
+    const changes = nodeChanges(this.#wanted, nodes);
+    this.#wanted = nodes;
+    for (const change of changes) {
+      if (change.kind === 'add') this.#follow(change.settings);
+      else if (change.kind === 'alter') this.#alter(change.settings);
+      else if (change.kind === 'remove') this.#leave(change.name);
+      else this.#leave(change.settings.name, change.settings);
+    }
+    return changes;
+  }
+
+  #leave(name: string, next?: NodeSettings): void {
+    this.#cordoned.set(name, 'draining');
+    this.cluster.setCordoned(name, true, 'draining');
+    this.node(name).sandboxes.empty(true);
+    this.#leavers.add(name, next);
+    this.#shares.soon();
+  }
+
+  /** Adds a node, or replaces the one of that name as soon as it has left. */
+  #follow(settings: NodeSettings): void {
+    const { name } = settings;
+    if (this.#closed) return;
+    if (this.#byName.has(name)) {
+      this.#leave(name, settings);
+      return;
+    }
+    let node: Node;
+    try {
+      node = this.#made(settings);
+    } catch (error) {
+      this.#options.onTrouble?.(`${name}: can't be added: ${messageOf(error)}`);
+      return;
+    }
+    const order = new Map(this.#wanted.map((wanted, index) => [wanted.name, index]));
+    const place = ({ settings: { name: of } }: Node) => order.get(of) ?? Infinity;
+    this.#all = [...this.#all, node].sort((a, b) => place(a) - place(b) || 0);
+    void node.check();
+  }
+
+  #alter(settings: NodeSettings): void {
+    const { name, cordoned } = settings;
+    if (this.#leavers.has(name)) {
+      this.#leavers.add(name, settings); // it is connected anew, with these
+      return;
+    }
+    const node = this.node(name);
+    const before = node.settings.cordoned;
+    node.alter(settings);
+    if (cordoned && !before) this.cordon(name);
+    if (!cordoned && before) this.uncordon(name);
+    this.#shares.soon();
+    this.#room();
+  }
+
+  #isQuiet(name: string): boolean {
+    return this.node(name).sandboxes.busy === 0 && (this.cluster.node(name)?.running ?? 0) === 0;
+  }
+
+  async #remove(name: string): Promise<void> {
+    const node = this.node(name);
+    try {
+      await node.close();
+    } catch (error) {
+      this.#options.onTrouble?.(`${name}: left, but not in order: ${messageOf(error)}`);
+    }
+    this.#all = this.#all.filter((other) => other !== node);
+    this.#byName.delete(name);
+    this.#cordoned.delete(name);
+    this.cluster.removeNode(name);
+    this.#shares.remove(name);
+    this.#self.doubt.left(name);
+    this.#options.onEvent?.(name, 'left', 'the configuration has it no more, or has it otherwise');
   }
 
   *#members(): Generator<Omit<ShareMember, 'present'>> {
@@ -193,9 +284,17 @@ export class Fleet {
     return Promise.all(asked);
   }
 
+  /** @throws node.unknown for a node that is about to leave, too */
+  #staying(name: string): Node {
+    const node = this.node(name);
+    if (this.#leavers.has(name))
+      throw new KatafleetError('node.unknown', `${name} is leaving: the configuration has it no more, or otherwise`);
+    return node;
+  }
+
   /** Cordons a node: it takes nothing new. `drain` also removes its idle sandboxes. Running runs go on to their end. */
   cordon(name: string, drain = false): void {
-    const node = this.node(name);
+    const node = this.#staying(name);
     const kind = drain ? 'draining' : 'cordoned';
     this.#cordoned.set(name, kind);
     this.cluster.setCordoned(name, true, kind);
@@ -205,7 +304,7 @@ export class Fleet {
   }
 
   uncordon(name: string): void {
-    const node = this.node(name);
+    const node = this.#staying(name);
     this.#cordoned.delete(name);
     this.cluster.setCordoned(name, false);
     node.sandboxes.empty(false);
@@ -232,6 +331,11 @@ export class Fleet {
   /** Sets how many idle sandboxes of an image the whole fleet keeps. */
   want(pool: FleetPool): void {
     this.#shares.want(pool);
+  }
+
+  /** As {@link want} for these pools, in place of all that were wanted before. */
+  wantOnly(pools: readonly FleetPool[]): void {
+    this.#shares.setAll(pools);
   }
 
   /** Distributes the wanted idle sandboxes over the nodes, see {@link PoolShares.now}. Reports troubles and does not throw them. */
@@ -303,8 +407,10 @@ export class Fleet {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     this.#listeners.clear();
     this.#shares.close();
+    await this.#leavers.close();
     await Promise.all(this.all.map((node) => node.close()));
     this.#self.lag.stop();
   }

@@ -44,7 +44,7 @@ export async function dispatching(names: string[], options: Partial<DispatcherOp
   const close = async () => {
     dispatcher.stop();
     await fakes.fleet.close();
-    for (const name of names) assert.equal(fakes.fleet.cluster.node(name)?.booked, 0, `the books of ${name} close at zero`);
+    for (const name of names) assert.equal(fakes.fleet.cluster.node(name)?.booked ?? 0, 0, `the books of ${name} close at zero`);
   };
   return { ...fakes, dispatcher, book, nodeOf, lose, close };
 }

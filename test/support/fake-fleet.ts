@@ -48,6 +48,12 @@ export function fakeFleet(names: readonly string[], { settings = {}, ...options 
   return {
     fleet,
     driver,
+    /** Makes the driver of the next node that is connected by this name. */
+    addDriver: (name: string) => {
+      const made = new FakeDriver(`fake://${name}`);
+      drivers.set(name, made);
+      return made;
+    },
     events,
     troubles,
     /** Looks at a node this many times, one after another. */

@@ -117,8 +117,7 @@ export class Service extends ApiClient implements AsyncDisposable {
   static async start(config: object, words: readonly string[] = command): Promise<Service> {
     const service = new Service(await mkdtemp(join(tmpdir(), 'katafleet-service-')), words);
     try {
-      const whole = { journal: { file: 'journal.db' }, server: { listen: '127.0.0.1:0' }, ...config };
-      await writeFile(service.config, JSON.stringify(whole)); // YAML is a superset of JSON
+      await service.configure(config);
       await service.start();
       return service;
     } catch (error) {
@@ -161,6 +160,18 @@ export class Service extends ApiClient implements AsyncDisposable {
       lines.close();
       child.stdout.resume();
     }
+  }
+
+  /** Replaces its configuration and makes it read that. */
+  async reload(config: object): Promise<void> {
+    await this.configure(config);
+    this.#child?.kill('SIGHUP');
+  }
+
+  /** Writes its configuration. */
+  private async configure(config: object): Promise<void> {
+    const whole = { journal: { file: 'journal.db' }, server: { listen: '127.0.0.1:0' }, ...config };
+    await writeFile(this.config, JSON.stringify(whole)); // YAML is a superset of JSON
   }
 
   /** Ends it as a crash would. */

@@ -9,7 +9,7 @@ const rules: UpkeepRules = {
   keepResultsMs: 7 * day,
   keepEventsMs: 30 * day,
   pruneAfterMs: undefined,
-  keepImages: [],
+  keepImages: () => [],
 };
 const superseded = (id: string) => ({ id, tags: [], digests: [], size: 1, created: 0, labels: { [labels.recipe]: 'gcc' } });
 

@@ -1,6 +1,7 @@
 import { defined } from '../../base/defined.ts';
 import { once } from 'node:events';
 import { Command } from 'commander';
+import { messageOf } from '../../model/errors.ts';
 import { defaults } from '../../model/defaults.ts';
 import { parseHostName } from '../../model/host-name.ts';
 import { Daemon } from '../../app/daemon.ts';
@@ -13,7 +14,7 @@ const mostFaults = 10;
 export function serveCommand(at: At): Command {
   return new Command('serve')
     .description(
-      'Serves the API of docs/api.md until SIGTERM or Ctrl-C. Then runs under way may end, and waiting runs are stored for the next start.',
+      'Serves the API of docs/api.md until SIGTERM or Ctrl-C. Then runs under way may end, and waiting runs are stored for the next start. SIGHUP makes it read its configuration again.',
     )
     .option(
       '-l, --listen <host:port>',
@@ -22,14 +23,18 @@ export function serveCommand(at: At): Command {
     .option('--published <host:port>', 'address that clients use, if it is another, such as the published port of a container')
     .option('--journal <file>', 'file that stores the runs (default: journal.file of the configuration)')
     .action(async (options: { listen?: string; published?: string; journal?: string }) => {
-      const config = configOf(at());
-      const log = (line: string) => process.stderr.write(`${new Date().toISOString()} ${escapeLine(line)}\n`);
-      const daemon = new Daemon({
-        config: {
+      const read = () => {
+        const config = configOf(at());
+        return {
           ...config,
           server: { ...config.server, ...defined({ listen: options.listen }) },
           journal: { ...config.journal, ...defined({ file: options.journal }) },
-        },
+        };
+      };
+      const config = read();
+      const log = (line: string) => process.stderr.write(`${new Date().toISOString()} ${escapeLine(line)}\n`);
+      const daemon = new Daemon({
+        config,
         published: options.published,
         names: namesOf(process.env['KATAFLEET_NAMES'] ?? '', log),
         log,
@@ -45,6 +50,13 @@ export function serveCommand(at: At): Command {
         process.on('unhandledRejection', fault).on('uncaughtException', fault);
       });
       broken.catch(() => undefined);
+      process.on('SIGHUP', () => {
+        try {
+          daemon.reload(read());
+        } catch (error) {
+          log(`the configuration is refused, and the one of before stays: ${messageOf(error)}`);
+        }
+      });
       const ending = Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM'), broken]);
       try {
         process.stdout.write(`katafleet serves at ${await daemon.start()}\n`);

@@ -53,7 +53,7 @@ const imagesMs = 10_000;
 
 /** A node of the fleet: checks its health, probes it, and keeps the scheduler's {@link Cluster} up to date. */
 export class Node {
-  readonly settings: NodeSettings;
+  settings: NodeSettings;
   readonly driver: Driver;
   readonly sandboxes: NodeSandboxes;
   readonly #options: NodeOptions;
@@ -273,6 +273,15 @@ export class Node {
     if (this.#identity.learn(fingerprint)) this.sandboxes.replaced();
     this.#learn(fingerprint);
     if (!boundsMemory(fingerprint, this.choice.driver) && !withoutMemoryLimits) throw withoutLimits(fingerprint);
+  }
+
+  /** Takes other settings that do not change how the node is reached: labels, what is kept free, whether it needs memory limits. */
+  alter(settings: NodeSettings): void {
+    this.settings = settings;
+    if (this.fingerprint) this.#learn(this.fingerprint, { ...(this.machines ? { machines: this.machines } : {}) });
+    else this.#options.cluster.setNode(unprobedFacts(settings));
+    this.#machines.compareAnew(); // the machines' sizes follow from the settings
+    void this.lookAtMachines('anew');
   }
 
   /** Stores the probe's findings, for the scheduler too. */

@@ -22,8 +22,8 @@ export interface UpkeepRules {
   keepEventsMs: number;
   /** Removes katafleet's images that no run has used for this time, ms. If undefined, keeps them. */
   pruneAfterMs: number | undefined;
-  /** Names of images to keep. */
-  keepImages: readonly string[];
+  /** Returns the names of images to keep. */
+  keepImages: () => readonly string[];
 }
 
 /** How many containers or images the summary of a job names. */
@@ -102,7 +102,7 @@ async function pruneImages(
   const rules = {
     now: Date.now(),
     afterMs: pruneAfterMs,
-    keep: keepImages,
+    keep: keepImages(),
     lastUsed: (name: string) => uses.get(name),
     since: records.since,
   };
