@@ -140,6 +140,8 @@ export const ConfigFile = z
         /** Bytes of all results together. */
         keepBytes: size(MiB, 1024 * GiB).default(4 * GiB),
         keepEvents: duration(minute, 3_650 * day).default(30 * day),
+        /** What an accepted run outlives. */
+        durability: z.enum(['process', 'power']).default('process'),
       })
       .prefault({}),
     katas: z.strictObject({ folder: file.optional() }).prefault({}),

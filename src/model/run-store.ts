@@ -95,6 +95,8 @@ export interface RunStore {
 
   /** Returns a run without its large files in memory. @throws journal.unavailable, as all reads; journal.broken */
   look(id: string): Promise<KeptRecord | undefined>;
+  /** Returns a run without its attempts and its result: the least that tells whether it has ended. */
+  summary(id: string): Promise<RunSummary | undefined>;
   /** Returns a run with its whole result in memory. */
   get(id: string): Promise<RunRecord | undefined>;
   /** Returns the request of a run that has not ended. @throws journal.broken */
@@ -125,6 +127,8 @@ export interface NodeSetting {
   name: string;
   cordoned: boolean;
   draining: boolean;
+  /** The engine's id at the time of the decision: another machine of the same name is not meant. */
+  machine?: string | undefined;
 }
 
 /** Node events, users' decisions about nodes, and maintenance. Writes throw journal.full and journal.unavailable; none is owed. */
@@ -133,7 +137,7 @@ export interface NodeStore {
   /** Lists events, newest first. */
   events(of: { node?: string | undefined; limit: number }): Promise<NodeEvent[]>;
   nodeSettings(): Promise<NodeSetting[]>;
-  setNodeSetting(name: string, of: { cordoned: boolean; draining: boolean }): Promise<void>;
+  setNodeSetting(name: string, of: Omit<NodeSetting, 'name'>): Promise<void>;
   maintenance(job: string): Promise<MaintenanceRecord | undefined>;
   maintenanceStarted(job: string, at: number): Promise<void>;
   maintenanceEnded(job: string, at: number, ok: boolean, detail: string): Promise<void>;

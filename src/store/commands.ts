@@ -5,14 +5,14 @@ import type { NodeEvent } from '../model/node.ts';
 /** What the store's client and its worker say to each other. All of it can be cloned from thread to thread. */
 
 /** A place in a segment file. */
-export interface Place {
+export interface RecordPlace {
   segment: string;
   at: number;
   length: number;
 }
 
 /** A record: in a row of the database, or in a segment. `near`: how many of its bytes a look at the run reads. */
-export type Stored = ({ bytes: Uint8Array } | Place) & { near: number };
+export type Stored = ({ bytes: Uint8Array } | RecordPlace) & { near: number };
 
 /** Writes of runs. */
 export type RunWrite =
@@ -38,7 +38,7 @@ export type RunWrite =
 /** Writes of what is kept beside runs. */
 export type BookWrite =
   | { do: 'event'; node: string; kind: string; detail: string; at: number }
-  | { do: 'setNode'; name: string; cordoned: boolean; draining: boolean }
+  | { do: 'setNode'; name: string; cordoned: boolean; draining: boolean; machine?: string | undefined }
   | { do: 'maintenanceStarted'; job: string; at: number }
   | { do: 'maintenanceEnded'; job: string; at: number; ok: boolean; detail: string };
 
@@ -92,6 +92,7 @@ export interface UnendedRow extends RunRow {
 export type Read =
   | { do: 'ping' }
   | { do: 'look'; id: string }
+  | { do: 'summary'; id: string }
   | { do: 'request'; id: string }
   | { do: 'known'; tenant: string; key: string }
   | { do: 'resultSize'; id: string }
@@ -109,6 +110,7 @@ export type Read =
 export interface ReadAnswers {
   ping: undefined;
   look: { run: RunRow; attempts: AttemptRecord[]; result?: Stored | undefined } | undefined;
+  summary: RunRow | undefined;
   request: Stored | undefined;
   known: { id: string; hash: Uint8Array } | undefined;
   /** Bytes in memory for a look at the result, and its other bytes. */

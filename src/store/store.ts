@@ -1,6 +1,6 @@
 import { stoppedInIt } from '../model/attempt-reason.ts';
 import { KatafleetError } from '../model/errors.ts';
-import type { KeptRecord, RunFailure, RunRecord, RunState } from '../model/record.ts';
+import type { KeptRecord, RunFailure, RunRecord, RunState, RunSummary } from '../model/record.ts';
 import type { RunRequest } from '../model/request.ts';
 import type { RunResult } from '../model/result.ts';
 import type { AcceptedRun, AttemptPlace, KatafleetStore, RunList, RunPage, UnendedPage } from '../model/run-store.ts';
@@ -111,7 +111,8 @@ export class Store extends StoredNodes implements KatafleetStore, AsyncDisposabl
   async #accept({ id, tenant, key, request, placing, at }: AcceptedRun, sent: object): Promise<{ id: string; known: boolean }> {
     this.#queue.check();
     this.#payloads.check();
-    const hash = await this.#hashes.of(sent);
+    // Only the hash of a run with a key is ever asked for.
+    const hash = key === undefined ? new Uint8Array() : await this.#hashes.of(sent);
     const stored = await this.#payloads.request(encode(request));
     const { image } = request;
     const answer = await this.#queue
@@ -167,6 +168,11 @@ export class Store extends StoredNodes implements KatafleetStore, AsyncDisposabl
       const { run, attempts, result } = there;
       return { ...summaryOf(run), attempts, result: result && (await resultIn(result, this.#folder)) };
     });
+  }
+
+  async summary(id: string): Promise<RunSummary | undefined> {
+    const row = await this.#queue.read({ do: 'summary', id });
+    return row && summaryOf(row);
   }
 
   get(id: string): Promise<RunRecord | undefined> {

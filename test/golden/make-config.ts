@@ -78,7 +78,7 @@ const everything = {
   retries: { attempts: 5 },
   sessions: { most: 10, perTenant: 5, idle: as('5m', 5 * minute), age: as('2h', 2 * hour), memory: as('25%', 0.25) },
   placement: { policy: 'binpack' },
-  journal: { file: 'journal.db', keepResults: as('1d', day), keepBytes: as('1g', GiB), keepEvents: as('2d', 2 * day) },
+  journal: { file: 'journal.db', keepResults: as('1d', day), keepBytes: as('1g', GiB), keepEvents: as('2d', 2 * day), durability: 'power' },
   katas: { folder: '/srv/katas' },
   schedules: {
     inventory: '*/7 * * * *',

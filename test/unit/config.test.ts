@@ -316,7 +316,13 @@ describe('configuration: defaults and places', () => {
       retries: { attempts: 3 },
       sessions: { most: 100, perTenant: 50, idle: 600_000, age: 3_600_000, memory: 0.5 },
       placement: { policy: 'spread' },
-      journal: { keepResults: 7 * 86_400_000, keepBytes: 4 * GiB, keepEvents: 30 * 86_400_000, file: '/state/katafleet/journal.db' },
+      journal: {
+        keepResults: 7 * 86_400_000,
+        keepBytes: 4 * GiB,
+        keepEvents: 30 * 86_400_000,
+        durability: 'process',
+        file: '/state/katafleet/journal.db',
+      },
       katas: { folder: '/state/katafleet/katas' },
       schedules: {
         inventory: '*/5 * * * *',

@@ -25,16 +25,17 @@ describe('doctor', () => {
   it('reports a journal or a folder of katas that can’t be written', () => {
     const [file, katas] = [join(folder, 'state/katafleet/journal.db'), join(folder, 'katas')];
     const states = (journal: string) =>
-      folderFindings({ journal: { file: journal, keepResults: 1, keepBytes: 1, keepEvents: 1 }, katas: { folder: katas } }).map(
-        ({ state }) => state,
-      );
+      folderFindings({
+        journal: { file: journal, keepResults: 1, keepBytes: 1, keepEvents: 1, durability: 'process' },
+        katas: { folder: katas },
+      }).map(({ state }) => state);
     assert.deepEqual(states(file), ['good', 'good'], 'folders that can be made');
     mkdirSync(join(folder, 'state/katafleet'), { recursive: true });
     writeFileSync(file, '');
     assert.deepEqual(states(file), ['good', 'good']);
     writeFileSync(katas, '');
     const [journal, place] = folderFindings({
-      journal: { file: join(katas, 'journal.db'), keepResults: 1, keepBytes: 1, keepEvents: 1 },
+      journal: { file: join(katas, 'journal.db'), keepResults: 1, keepBytes: 1, keepEvents: 1, durability: 'process' },
       katas: { folder: join(katas, 'x') },
     });
     assert.equal(journal?.state, 'bad');

@@ -1,6 +1,6 @@
 import { within } from '../../base/deadline.ts';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
-import type { Place, Stored } from '../commands.ts';
+import type { RecordPlace, Stored } from '../commands.ts';
 import { type Encoded, joined } from '../form/record.ts';
 import { mostInRow } from '../form/result.ts';
 import { fullDisk, silentWorker } from './errors.ts';
@@ -66,7 +66,7 @@ export class Payloads {
     return { ...(await this.#tracked(this.#insist(writers.results, encoded))), near: encoded.nearBytes };
   }
 
-  async #insist(writer: SegmentWriter, encoded: Encoded): Promise<Place> {
+  async #insist(writer: SegmentWriter, encoded: Encoded): Promise<RecordPlace> {
     for (let pause = againMs; ; pause = Math.min(againMostMs, 2 * pause)) {
       const last = this.#closing.signal.aborted;
       try {

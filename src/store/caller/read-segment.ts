@@ -2,7 +2,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
 import type { Pieces } from '../../model/result.ts';
-import type { Place } from '../commands.ts';
+import type { RecordPlace } from '../commands.ts';
 import { pieceBytes } from '../form/result.ts';
 
 /** Reads bytes of a segment. @throws run.unknown when the segment is gone; journal.broken when it is shorter */
@@ -16,7 +16,7 @@ export async function readSegment(folder: string, segment: string, at: number, l
 }
 
 /** Returns a part of a record as bytes that are read when they are needed. */
-export function piecesIn(folder: string, { segment, at }: Pick<Place, 'segment' | 'at'>, bytes: number, utf8: boolean): Pieces {
+export function piecesIn(folder: string, { segment, at }: Pick<RecordPlace, 'segment' | 'at'>, bytes: number, utf8: boolean): Pieces {
   return {
     bytes,
     utf8,

@@ -3,7 +3,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { hour, KiB, MiB } from '../../base/units.ts';
 import { makeFolder } from '../../files/make-folder.ts';
-import type { Place } from '../commands.ts';
+import type { RecordPlace } from '../commands.ts';
 import { type SegmentKind, segmentName } from '../files.ts';
 import type { Encoded } from '../form/record.ts';
 
@@ -52,7 +52,7 @@ export class SegmentWriter {
   }
 
   /** Writes a record. @throws what the file system throws; nothing refers to what was written then */
-  async append({ near, far, nearBytes, farBytes }: Encoded): Promise<Place> {
+  async append({ near, far, nearBytes, farBytes }: Encoded): Promise<RecordPlace> {
     const length = nearBytes + farBytes;
     const segment = await this.#room(length);
     const place = { segment: segment.name, at: segment.size, length };

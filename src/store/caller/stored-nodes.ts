@@ -22,8 +22,8 @@ export class StoredNodes implements NodeStore {
     return this.#queue.read({ do: 'nodes' });
   }
 
-  setNodeSetting(name: string, { cordoned, draining }: { cordoned: boolean; draining: boolean }): Promise<void> {
-    return this.#queue.write({ do: 'setNode', name, cordoned, draining }, 'once');
+  setNodeSetting(name: string, { cordoned, draining, machine }: Omit<NodeSetting, 'name'>): Promise<void> {
+    return this.#queue.write({ do: 'setNode', name, cordoned, draining, machine }, 'once');
   }
 
   maintenance(job: string): Promise<MaintenanceRecord | undefined> {

@@ -10,7 +10,7 @@ export class Book {
       event: db.prepare('INSERT INTO events (at, node, kind, detail) VALUES (?, ?, ?, ?)'),
       prune: db.prepare('DELETE FROM events WHERE id IN (SELECT id FROM events WHERE at < ? LIMIT ?)'),
       setNode: db.prepare(
-        'INSERT INTO nodes (name, cordoned, draining) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET cordoned = excluded.cordoned, draining = excluded.draining',
+        'INSERT INTO nodes (name, cordoned, draining, machine) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET cordoned = excluded.cordoned, draining = excluded.draining, machine = excluded.machine',
       ),
       started: db.prepare(
         "INSERT INTO maintenance (job, started_at, outcome) VALUES (?, ?, 'running') ON CONFLICT DO UPDATE SET started_at = excluded.started_at, ended_at = NULL, outcome = 'running', detail = NULL",
@@ -25,7 +25,7 @@ export class Book {
         this.#sql.event.run(write.at, write.node, write.kind, write.detail.slice(0, 2_000));
         return;
       case 'setNode':
-        this.#sql.setNode.run(write.name, Number(write.cordoned), Number(write.draining));
+        this.#sql.setNode.run(write.name, Number(write.cordoned), Number(write.draining), write.machine ?? null);
         return;
       case 'maintenanceStarted':
         this.#sql.started.run(write.job, write.at);

@@ -1,7 +1,7 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { MiB } from '../../base/units.ts';
-import type { Place } from '../commands.ts';
+import type { RecordPlace } from '../commands.ts';
 import type { Db } from './open.ts';
 import type { Steps } from './retention.ts';
 import type { SegmentFile } from './segment-file.ts';
@@ -62,7 +62,7 @@ export class Compaction {
     }
   }
 
-  *#copy(fd: number, from: number, length: number): Generator<undefined, Place> {
+  *#copy(fd: number, from: number, length: number): Generator<undefined, RecordPlace> {
     const { place, add } = this.#file.begin(length);
     const buffer = Buffer.allocUnsafe(Math.min(atOnce, length));
     for (let done = 0; done < length;) {

@@ -262,6 +262,8 @@ export class Engine {
       case 'look':
         this.#bring(command.id);
         return this.#reads.look(command.id);
+      case 'summary':
+        return this.#reads.summary(command.id) ?? this.#old?.summary(command.id);
       case 'request':
         this.#bring(command.id);
         return this.#reads.request(command.id);

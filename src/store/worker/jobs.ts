@@ -29,7 +29,7 @@ interface JobOptions {
 }
 
 type Asked = Extract<Read, { do: 'prune' | 'backup' }>;
-type Steps = Generator<undefined, unknown>;
+type JobSteps = Generator<undefined, unknown>;
 
 /** How long a job that failed waits, ms. */
 const againMs = 60_000;
@@ -40,7 +40,7 @@ export class Jobs {
   readonly #options: JobOptions;
   readonly #retention: Retention;
   readonly #compaction: Compaction | undefined;
-  readonly #queue: { steps: Steps; done: (answer: unknown) => void; failed: (error: unknown) => void }[] = [];
+  readonly #queue: { steps: JobSteps; done: (answer: unknown) => void; failed: (error: unknown) => void }[] = [];
   /** Dead files that a backup still needs. */
   readonly #dead: string[] = [];
   #backups = 0;
@@ -86,7 +86,7 @@ export class Jobs {
     else void unlinkAll(folder, names, trouble);
   }
 
-  *#prune({ resultsBefore, eventsBefore }: Extract<Asked, { do: 'prune' }>): Steps {
+  *#prune({ resultsBefore, eventsBefore }: Extract<Asked, { do: 'prune' }>): JobSteps {
     const { book, transaction } = this.#options;
     while (this.#old) yield* this.#moveOld(this.#old); // their times count too
     const runs = (yield* this.#retention.before(resultsBefore, this.#options)) + (yield* this.#forgetOver());
@@ -137,7 +137,7 @@ export class Jobs {
   }
 
   /** Returns the steps of what should be done now, if there is anything. */
-  #work(): Steps | undefined {
+  #work(): JobSteps | undefined {
     if (this.#options.over()) return this.#forgetOver();
     if (this.#old) return this.#moveOld(this.#old);
     const segment = this.#compaction?.find();
@@ -155,7 +155,7 @@ export class Jobs {
   }
 
   /** The job that is under way by itself; others wait until it is done. */
-  #current: Steps | undefined;
+  #current: JobSteps | undefined;
 
   #step(): boolean {
     const [asked] = this.#queue;

@@ -86,6 +86,10 @@ export class OldRuns {
     return this.#sql.byId.get(id) !== undefined;
   }
 
+  summary(id: string): RunRow | undefined {
+    return this.#sql.byId.get(id);
+  }
+
   withKey(tenant: string, key: string): string | undefined {
     return this.#sql.byKey.get(tenant, key)?.id;
   }

@@ -53,7 +53,7 @@ export class Reads {
       nodeEvents: db.prepare<[string, number], NodeEvent>(
         'SELECT at, node, kind, detail FROM events WHERE node = ? ORDER BY id DESC LIMIT ?',
       ),
-      nodes: db.prepare<[], { name: string; cordoned: number; draining: number }>('SELECT * FROM nodes'),
+      nodes: db.prepare<[], { name: string; cordoned: number; draining: number; machine: string | null }>('SELECT * FROM nodes'),
       job: db.prepare<
         [string],
         { started_at: number | null; ended_at: number | null; outcome: MaintenanceRecord['outcome'] | null; detail: string | null }
@@ -70,6 +70,10 @@ export class Reads {
     if (!run) return undefined;
     const result = run.state === 'finished' ? this.#sql.result.get(run.sequence) : undefined;
     return { run, attempts: this.#sql.attempts.all(run.sequence).map(attemptOf), result: result && this.#stored(result) };
+  }
+
+  summary(id: string): RunRow | undefined {
+    return this.#sql.byId.get(id);
   }
 
   request(id: string): Stored | undefined {
@@ -95,7 +99,12 @@ export class Reads {
   }
 
   nodes(): NodeSetting[] {
-    return this.#sql.nodes.all().map(({ name, cordoned, draining }) => ({ name, cordoned: cordoned === 1, draining: draining === 1 }));
+    return this.#sql.nodes.all().map(({ name, cordoned, draining, machine }) => ({
+      name,
+      cordoned: cordoned === 1,
+      draining: draining === 1,
+      ...(machine === null ? {} : { machine }),
+    }));
   }
 
   maintenance(job: string): MaintenanceRecord | undefined {

@@ -8,7 +8,7 @@ import type { Db } from './open.ts';
 import type { Totals } from './totals.ts';
 
 /** The part of a run's row by which writes decide. */
-interface State {
+interface RunNow {
   sequence: number;
   state: RunState;
   attempt: number;
@@ -45,7 +45,7 @@ export class RunTables {
       ),
       insertRequest: db.prepare('INSERT INTO requests (run, bytes, segment, at, length, near) VALUES (?, ?, ?, ?, ?, ?)'),
       insertResult: db.prepare('INSERT INTO results (run, bytes, segment, at, length, near) VALUES (?, ?, ?, ?, ?, ?)'),
-      byId: db.prepare<[string], State>('SELECT sequence, state, attempt, ended_at, error FROM runs WHERE id = ?'),
+      byId: db.prepare<[string], RunNow>('SELECT sequence, state, attempt, ended_at, error FROM runs WHERE id = ?'),
       byKey: db.prepare<[string, string], { id: string; hash: Buffer }>('SELECT id, hash FROM runs WHERE key = ? AND tenant = ?'),
       begin: db.prepare("UPDATE runs SET state = 'running', attempt = ? WHERE sequence = ?"),
       insertAttempt: db.prepare(
@@ -89,7 +89,7 @@ export class RunTables {
     this.#sql.orphanRuns.run();
   }
 
-  #of(id: string): State | undefined {
+  #of(id: string): RunNow | undefined {
     const row = this.#sql.byId.get(id);
     if (row) return row;
     this.#moveOld(id);
@@ -190,7 +190,7 @@ export class RunTables {
     return true;
   }
 
-  #end(run: State, state: 'finished' | 'failed' | 'cancelled', error: string | null, at: number): void {
+  #end(run: RunNow, state: 'finished' | 'failed' | 'cancelled', error: string | null, at: number): void {
     this.#sql.end.run(state, error, at, run.sequence);
     this.#totals.moved(run.state, state);
     this.#dropRequest(run.sequence);
@@ -204,7 +204,7 @@ export class RunTables {
   }
 
   /** Removes a run with all that belongs to it. */
-  forget({ sequence, state }: Pick<State, 'sequence' | 'state'>): void {
+  forget({ sequence, state }: Pick<RunNow, 'sequence' | 'state'>): void {
     this.#dropRequest(sequence);
     const result = this.#sql.result.get(sequence);
     if (result) {

@@ -59,6 +59,7 @@ export const migrations: readonly string[] = [
     reason TEXT,
     PRIMARY KEY (run, number)
   ) WITHOUT ROWID;
+  ALTER TABLE nodes ADD COLUMN machine TEXT;
   CREATE TABLE totals (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
   `,
 ];

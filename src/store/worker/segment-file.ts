@@ -2,7 +2,7 @@ import { closeSync, fdatasyncSync, fsyncSync, openSync, writeSync } from 'node:f
 import { dirname, join } from 'node:path';
 import { MiB } from '../../base/units.ts';
 import { makeFolderSync } from '../../files/make-folder.ts';
-import type { Place } from '../commands.ts';
+import type { RecordPlace } from '../commands.ts';
 import { type SegmentKind, segmentName } from '../files.ts';
 
 /** A segment is closed at this size. */
@@ -34,7 +34,7 @@ export class SegmentFile {
   }
 
   /** Begins a record of so many bytes, which are then added in their order. */
-  begin(length: number): { place: Place; add: (bytes: Uint8Array) => void } {
+  begin(length: number): { place: RecordPlace; add: (bytes: Uint8Array) => void } {
     if (this.#open && this.#open.bytes > 0 && this.#open.bytes + length > fullAt) this.seal();
     const file = (this.#open ??= this.#create());
     const place = { segment: file.name, at: file.bytes, length };

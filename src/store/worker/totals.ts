@@ -18,7 +18,7 @@ export interface Segment {
 }
 
 const states: readonly RunState[] = ['waiting', 'running', 'finished', 'failed', 'cancelled'];
-type Changes = Map<string, number>;
+type Sums = Map<string, number>;
 
 /**
  * What is counted as runs come and go, so that no question scans them: runs in each state, bytes of results, live bytes of segments.
@@ -26,10 +26,10 @@ type Changes = Map<string, number>;
  */
 export class Totals {
   readonly #sql;
-  readonly #values: Changes = new Map();
+  readonly #values: Sums = new Map();
   readonly #segments = new Map<number, Segment>();
   readonly #byName = new Map<string, Segment>();
-  readonly #uses: Changes = new Map();
+  readonly #uses: Sums = new Map();
   /** Bytes of the segments of results. */
   #inSegments = 0;
   readonly #changed = { values: new Set<string>(), segments: new Set<Segment>() };

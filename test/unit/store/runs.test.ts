@@ -228,11 +228,11 @@ describe('the store: what it keeps beside runs', () => {
 
   it('nodes’ cordons and drains, and the last maintenance of each job', async () => {
     await store.setNodeSetting('a', { cordoned: true, draining: true });
-    await store.setNodeSetting('b', { cordoned: true, draining: false });
+    await store.setNodeSetting('b', { cordoned: true, draining: false, machine: 'engine-1' });
     await store.setNodeSetting('a', { cordoned: false, draining: false });
     assert.deepEqual(await store.nodeSettings(), [
       { name: 'a', cordoned: false, draining: false },
-      { name: 'b', cordoned: true, draining: false },
+      { name: 'b', cordoned: true, draining: false, machine: 'engine-1' },
     ]);
     assert.equal(await store.maintenance('reap'), undefined);
     await store.maintenanceStarted('reap', 1);
