@@ -25,8 +25,11 @@ import { serveClones } from '../katas/serve.ts';
 import { Katas } from '../katas/store.ts';
 import { optionsOf } from './options.ts';
 import { OutputBudget } from '../runs/room/output-budget.ts';
-import { RunService } from '../runs/service.ts';
+import type { RunService, RunThrough } from '../runs/service.ts';
+import type { TestRunOptions } from '../katas/avatar-test.ts';
+import { unplaced } from '../model/placing.ts';
 import { Journal } from '../store/journal.ts';
+import { JournalStore } from './journal-store.ts';
 
 export interface DaemonOptions {
   config: Config;
@@ -44,6 +47,7 @@ const unasked = { min: 0, max: 8 };
 /** katafleet as a service: journal, fleet, runs, maintenance, API. */
 export class Daemon {
   readonly #journal: Journal;
+  readonly #store: JournalStore;
   readonly #katafleet: Katafleet;
   readonly #runs: RunService;
   readonly #maintenance: Maintenance;
@@ -59,6 +63,7 @@ export class Daemon {
     this.#log = log;
     this.#journal = Journal.open(config.journal.file, { keepBytes: config.journal.keepBytes });
     const journal = this.#journal;
+    this.#store = new JournalStore(journal, log);
     const memory = budgetOf(serverMemory(), { requests: config.queue.bytes, bodyLimit: config.server.bodyLimit });
     const onEvent = (node: string, kind: string, detail: string) => {
       log(`${node}: ${kind}${detail === '' ? '' : ` (${detail})`}`);
@@ -74,15 +79,11 @@ export class Daemon {
       onEvent,
     });
     const { fleet } = this.#katafleet;
-    this.#runs = new RunService(
-      journal,
-      (recorder) =>
-        this.#katafleet.dispatcherFor(recorder, {
-          results: memory.results,
-          output: new OutputBudget(memory.output, memory.freeOutput),
-        }),
-      memory.requests,
-      log,
+    const output = new OutputBudget(memory.output, memory.freeOutput);
+    this.#runs = this.#katafleet.serviceOver(
+      this.#store,
+      { requests: memory.requests, onTrouble: log, windows: output },
+      { results: memory.results, output },
     );
     const remembered: MaintenanceMemory = {
       maintenance: (job) => journal.maintenance(job),
@@ -92,7 +93,7 @@ export class Daemon {
     };
     this.#maintenance = new Maintenance(this.#jobs(), remembered, log);
     const { folder } = config.katas;
-    this.#katas = new Katas({ folder, run: (request) => this.#katafleet.run(request), trouble: log });
+    this.#katas = new Katas({ folder, run: (request, options) => this.#runs.run(request, throughOf(options)), trouble: log });
     const reached = listenAddress(published ?? config.server.listen).host;
     const loopbackOnly = isLoopback(reached);
     // The host's name is known in its own network only, so no web page can have it.
@@ -127,8 +128,6 @@ export class Daemon {
       },
       (error: unknown) => this.#log(`katas: ${messageOf(error)}`),
     );
-    const recovered = this.#runs.recover();
-    if (recovered > 0) this.#log(`${recovered} accepted runs of before are taken up again`);
     void fleet.open();
     this.#katafleet.rsync?.ready().catch((error: unknown) => this.#log(`rsync: ${messageOf(error)}`)); // each run that needs it fails with the same error
     this.#maintenance.start(this.#config.schedules.jitter);
@@ -141,6 +140,10 @@ export class Daemon {
         hint: 'another katafleet may be there; server.listen in the configuration, or --listen, names another address',
       });
     }
+    // The API answers for runs that are not taken up yet.
+    void this.#runs.recover().then((runs) => {
+      if (runs > 0) this.#log(`${runs} accepted runs of before are taken up again`);
+    });
     const address = this.#app.server.address() as AddressInfo;
     return `http://${address.family === 'IPv6' ? `[${address.address}]` : address.address}:${address.port}`;
   }
@@ -232,8 +235,14 @@ export class Daemon {
     await this.#katafleet.close();
     await this.#katas.close();
     await this.#runs.allEnded();
+    this.#store.close();
     this.#journal.close();
   }
+}
+
+/** A test of a kata is a run like any other, and the same test is the same run. */
+function throughOf({ of: { kata, avatar, test }, ...options }: TestRunOptions): RunThrough {
+  return { ...options, placing: { ...unplaced, tenant: 'katas' }, key: `${kata}/${avatar}/${test}` };
 }
 
 /** Writes to the journal what katafleet can do without: a failure is logged only. */

@@ -7,6 +7,7 @@ export const defaultOptions = () => ({
   policy: { pack: defaults.policy },
   queue: { ...defaults.queue, bytes: serverMemory().requests },
   attempts: defaults.attempts,
+  acquireMs: defaults.acquireMs,
   sessions: defaults.sessions,
   health: defaults.health,
   copy: defaults.copy,

@@ -1,7 +1,6 @@
 import { Memo } from '../base/memo.ts';
 import { KatafleetError } from '../model/errors.ts';
 import { canonicalImage } from '../model/image-name.ts';
-import type { Placing } from '../model/placing.ts';
 import { type Profile, profileOf, sandboxLimits } from '../model/profile.ts';
 import type { RunResult } from '../model/result.ts';
 import { defaultUids, type Uids } from '../model/users.ts';
@@ -27,7 +26,9 @@ import { requestFrom, type RunInput } from '../model/run-input.ts';
 import { checkJob } from '../runs/job.ts';
 import { transfersWith } from '../runs/attempt/rsync-transfer.ts';
 import type { SessionLimits } from '../runs/sessions/sessions.ts';
-import type { Recorder, SubmitOptions } from '../runs/ticket.ts';
+import type { Recorder } from '../runs/life/records.ts';
+import { MemoryStore } from '../runs/memory-store.ts';
+import { type RunJournal, RunService, type RunServiceOptions, type RunThrough } from '../runs/service.ts';
 import type { PoolBounds } from '../scheduler/targets.ts';
 import type { Policy } from '../scheduler/place/placement.ts';
 import type { QueueLimits } from '../scheduler/queue/queue.ts';
@@ -44,7 +45,7 @@ export type { NodeSettings, NodeSettings as MemberSettings } from '../fleet/node
 export type { FleetImage } from '../model/fleet-image.ts';
 export type { NodeSummary } from '../model/node.ts';
 export type { FileInput, RunInput } from '../model/run-input.ts';
-export type { SubmitOptions as RunOptions } from '../runs/ticket.ts';
+export type { RunThrough as RunOptions } from '../runs/service.ts';
 
 export interface KatafleetOptions {
   /** `unix://`, `tcp://` or `ssh://` of a single node; DOCKER_HOST or the default socket if absent. */
@@ -68,6 +69,8 @@ export interface KatafleetOptions {
   sessions?: SessionLimits;
   /** How often a run is tried if its node is lost; 3 if absent. */
   attempts?: number;
+  /** How long a node may take to make a sandbox for a run before another node is tried, ms; a minute if absent. */
+  acquireMs?: number;
   /** Whether runs wait for nodes that are down; if absent they are refused when no node is up. */
   patient?: boolean;
   /**
@@ -104,7 +107,7 @@ export class Katafleet implements AsyncDisposable {
   readonly rsync: Rsync | undefined;
   readonly #options: KatafleetOptions;
   readonly #swarm: SwarmConnector;
-  #dispatcher: Dispatcher | undefined;
+  #runs: RunService | undefined;
   readonly #ready = new Memo(() => this.#open());
 
   /** Connects to nothing yet. @throws endpoint.invalid */
@@ -155,14 +158,20 @@ export class Katafleet implements AsyncDisposable {
     });
   }
 
-  /** Makes the dispatcher of this fleet's runs. Call it once at most. */
-  dispatcherFor(recorder?: Recorder, memory: Pick<DispatcherOptions, 'results' | 'output'> = {}): Dispatcher {
-    const { policy, queue, attempts, sessions, idleMemory, patient = false } = this.#options;
+  /** Makes the service of this fleet's runs over a store. Call it once at most. */
+  serviceOver(store: RunJournal, options: RunServiceOptions = {}, memory: Pick<DispatcherOptions, 'results' | 'output'> = {}): RunService {
+    this.#runs = new RunService(store, (recorder) => this.#dispatcherFor(recorder, memory), options);
+    return this.#runs;
+  }
+
+  #dispatcherFor(recorder: Recorder, memory: Pick<DispatcherOptions, 'results' | 'output'>): Dispatcher {
+    const { policy, queue, attempts, acquireMs, sessions, idleMemory, patient = false } = this.#options;
     const usual = defaultOptions();
-    this.#dispatcher = new Dispatcher(this.fleet, {
+    return new Dispatcher(this.fleet, {
       limits: queue ?? usual.queue,
       policy: policy ?? usual.policy,
       attempts: attempts ?? usual.attempts,
+      acquireMs: acquireMs ?? usual.acquireMs,
       sessions: sessions ?? usual.sessions,
       idleMemory: idleMemory ?? usual.idleMemory,
       patient,
@@ -170,7 +179,11 @@ export class Katafleet implements AsyncDisposable {
       ...memory,
       transfers: transfersWith(this.rsync),
     });
-    return this.#dispatcher;
+  }
+
+  /** The service of this fleet's runs: over a store in memory, unless {@link serviceOver} has made one. */
+  get runs(): RunService {
+    return (this.#runs ??= this.serviceOver(new MemoryStore()));
   }
 
   /** Probes the nodes, and removes what katafleets that have died left on them. @throws the first node's engine.* if none is ready */
@@ -184,11 +197,12 @@ export class Katafleet implements AsyncDisposable {
     throw this.fleet.trouble ?? new KatafleetError('engine.unreachable', 'no node is ready');
   }
 
-  /** Runs and returns the result. A program that fails, hangs or eats all memory is an outcome. @throws KatafleetError for all else, see {@link Dispatcher.submit} */
-  async run(request: RunInput, options: SubmitOptions & { placing?: Placing } = {}): Promise<RunResult> {
-    const job = checkJob(requestFrom(request), options.placing);
+  /** Runs and returns the result. A program that fails, hangs or eats all memory is an outcome. @throws KatafleetError for all else, see {@link RunService.run} */
+  async run(request: RunInput, options: RunThrough = {}): Promise<RunResult> {
+    const asked = requestFrom(request);
+    checkJob(asked, options.placing);
     await this.open();
-    return (this.#dispatcher ?? this.dispatcherFor()).submit(job, options);
+    return this.runs.run(asked, options);
   }
 
   /** Keeps `idle` sandboxes of an image ready, over all nodes. Resolves when they are. @throws KatafleetError, the signal's reason */
@@ -197,7 +211,7 @@ export class Katafleet implements AsyncDisposable {
       throw new KatafleetError('limits.invalid', `idle: expected a whole number of sandboxes, got ${idle}`);
     await this.open();
     const job = checkJob({ image, files: [], steps: [{ argv: ['true'] }], profile });
-    await (this.#dispatcher ?? this.dispatcherFor()).prepare(job);
+    await this.runs.dispatcher.prepare(job);
     this.fleet.want({ image: job.image, limits: job.limits, idle: { min: idle, max: idle } });
     const pools = await this.fleet.retarget();
     await Promise.all(pools.map((pool) => pool.filled(signal)));
@@ -258,7 +272,7 @@ export class Katafleet implements AsyncDisposable {
   }
 
   async close(): Promise<void> {
-    await this.#dispatcher?.close();
+    await this.#runs?.dispatcher.close();
     await this.fleet.close();
     await this.#swarm.close();
     await this.rsync?.close();

@@ -6,13 +6,14 @@ import type { SwarmOptions } from './swarm.ts';
 
 /** Returns the options of {@link Katafleet} for a configuration. */
 export function optionsOf(config: Config): KatafleetOptions {
-  const { nodes, defaults, queue, health, placement, retries, sessions, sandboxes, images, reaping, rsync, swarm } = config;
+  const { nodes, defaults, queue, health, placement, retries, runs, sessions, sandboxes, images, reaping, rsync, swarm } = config;
   return {
     nodes: nodes ?? [localNode({}, defaults)],
     idleMemory: defaults.idleMemory,
     policy: { pack: placement.policy },
     queue: { runs: queue.runs, bytes: queue.bytes, perTenant: queue.perTenant },
     attempts: retries.attempts,
+    acquireMs: runs.acquire,
     sessions: {
       most: sessions.most,
       perTenant: sessions.perTenant,

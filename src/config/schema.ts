@@ -123,6 +123,7 @@ export const ConfigFile = z
       })
       .prefault({}),
     retries: z.strictObject({ attempts: z.int().min(1).max(100).default(usual.attempts) }).prefault({}),
+    runs: z.strictObject({ acquire: duration(second, hour).default(usual.acquireMs) }).prefault({}),
     sessions: z
       .strictObject({
         most: z.int().min(0).max(100_000).default(usual.sessions.most),

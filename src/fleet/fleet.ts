@@ -1,4 +1,5 @@
 import type { Clock } from '../base/clock.ts';
+import { abortable } from '../base/deadline.ts';
 import { inParallel } from '../base/in-parallel.ts';
 import { listed } from '../base/listed.ts';
 import { KatafleetError, messageOf } from '../model/errors.ts';
@@ -239,7 +240,11 @@ export class Fleet {
     return this.all.find(({ trouble }) => trouble !== undefined)?.trouble;
   }
 
-  /** Leases a sandbox on a node for a run, see {@link NodeSandboxes.lease}; copies the image there first if the node lacks it. */
+  /**
+   * Leases a sandbox on a node for a run, see {@link NodeSandboxes.lease}; copies the image there first if the node lacks it. The signal
+   * ends the wait for a copy, and the copy goes on, because others may wait for it.
+   * @param onImage called when the node has the image
+   */
   async lease(
     name: string,
     image: string,
@@ -247,16 +252,18 @@ export class Fleet {
     granted: number,
     signal?: AbortSignal,
     placing: Pick<Placing, 'tenant' | 'priority' | 'constraints'> = unplaced,
+    onImage?: () => void,
   ): Promise<Lease> {
     const node = this.node(name);
     if (node.sandboxes.imageId(image) === undefined) {
       try {
-        await this.#copies.bring(image, node, this.all);
+        await abortable(signal, this.#copies.bring(image, node, this.all));
       } catch (error) {
         this.cluster.release(name, granted);
         throw error;
       }
     }
+    onImage?.();
     return node.sandboxes.lease(image, node.limitsFor(limits, placing.constraints), granted, signal, placing);
   }
 

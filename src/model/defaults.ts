@@ -10,6 +10,8 @@ export const defaults = {
   policy: 'spread',
   copy: true,
   attempts: 3,
+  /** How long a node may take to make a sandbox for a run, until another node is tried. */
+  acquireMs: minute,
   /** How long a container past its deadline may stay on a node. */
   graceMs: minute,
   /** The queue's bytes are a share of the server's memory, see base/server-memory.ts. */

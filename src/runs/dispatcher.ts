@@ -1,55 +1,63 @@
-import { KatafleetError, messageOf } from '../model/errors.ts';
-import { notCounted } from '../model/record.ts';
+import { type Clock, steadyClock } from '../base/clock.ts';
+import { KatafleetError } from '../model/errors.ts';
 import type { RunResult } from '../model/result.ts';
+import { minute } from '../base/units.ts';
 import type { Fleet } from '../fleet/fleet.ts';
-import type { Lease } from '../fleet/node/sandboxes.ts';
-import type { QueueEntry } from '../scheduler/queue/entry.ts';
-import { FairQueue } from '../scheduler/queue/queue.ts';
-import { Scheduler } from '../scheduler/scheduler.ts';
-import { leaseWhile } from './attempt/lease-while.ts';
 import { transfersWith } from './attempt/rsync-transfer.ts';
-import { type Attempt, attempt } from './attempt/runner.ts';
-import { timingsOf } from './attempt/timings.ts';
 import type { Transfers } from './attempt/transfer.ts';
 import type { DispatcherOptions } from './dispatcher-options.ts';
+import { endedEvent, fileEvents } from './events/replay.ts';
+import type { RunLog } from './events/run-log.ts';
 import { type Job, wantedOf } from './job.ts';
-import { type Loss, noSandbox, sandboxLost, wordsOf } from './losses.ts';
-import { queueFull, rejection, tooLate } from './rejection.ts';
-import { SandboxState } from './sessions/sandbox-state.ts';
-import { mayServeAgain, type SessionLimits, Sessions, type SessionSandbox } from './sessions/sessions.ts';
-import { asError, cancelled, entryOf, newTicket, requeued, stopping, type SubmitOptions, type Ticket, unwritten } from './ticket.ts';
+import { Attempts } from './life/attempts.ts';
+import { Deadlines } from './life/deadlines.ts';
+import type { LifeEffect, LifeEvent, RunEnding } from './life/life.ts';
+import { type LiveRun, newRun, type SubmitOptions } from './life/live-run.ts';
+import { cancelled, isUnderway, next, stopping } from './life/machine.ts';
+import { noRecorder, Records } from './life/records.ts';
+import { Waiting } from './life/waiting.ts';
+import { rejection, tooLate } from './rejection.ts';
+import { type SessionLimits, Sessions } from './sessions/sessions.ts';
 
 const noSessions: SessionLimits = { most: 0, perTenant: 0, idleMs: 0, ageMs: 0, memory: 0 };
-/** How often the dispatcher checks deadlines in the queue, ms. */
-const tickMs = 100;
-/** How many runs whose time is over end in one turn of the event loop, about how many nodes are asked why, and how long it takes, ms. */
-const mostExpiries = 50;
-const expiryMs = 5;
+
+/** Most nodes that are looked at in one turn of the event loop, to explain why runs found no place in time. */
 const mostAsked = 2_000;
 
-/** Queues a checked run, places it, makes attempts, and returns its one result. */
+/** What is done for each effect of a run's life. A new effect does not compile without its row. */
+type Executors = { [D in LifeEffect['do']]: (run: LiveRun, effect: Extract<LifeEffect, { do: D }>) => void };
+
+/**
+ * The one owner of runs that have not ended. All that happens to a run comes here as an event; the machine says what follows, and this
+ * does it.
+ */
 export class Dispatcher {
   readonly #fleet: Fleet;
   readonly #options: DispatcherOptions;
-  readonly #scheduler: Scheduler<Ticket>;
+  readonly #clock: Clock;
   readonly #transfers: Transfers;
-  readonly #running = new Map<string, Ticket>();
   readonly #sessions: Sessions;
-  #pumping = false;
-  #again = false;
+  readonly #records: Records;
+  readonly #deadlines: Deadlines;
+  readonly #waiting: Waiting;
+  readonly #attempts: Attempts;
+  readonly #runs = new Map<string, LiveRun>();
+  readonly #executors: Executors;
+  readonly #steadyOffset: number;
   #stopping = false;
-  readonly #onIdle: (() => void)[] = [];
-  #tick: NodeJS.Timeout | undefined;
-  #expiring: NodeJS.Immediate | undefined;
 
   constructor(fleet: Fleet, options: DispatcherOptions) {
     this.#fleet = fleet;
     this.#options = options;
+    const { clock = steadyClock, recorder = noRecorder, random = Math.random, idleMemory, limits, policy } = options;
+    this.#clock = clock;
+    this.#steadyOffset = clock.now() - Date.now();
     this.#transfers = options.transfers ?? transfersWith(undefined);
-    const wanted = ({ job, avoid }: Ticket) => wantedOf(job, options.idleMemory, avoid);
-    const { policy, random = Math.random } = options;
-    this.#scheduler = new Scheduler(new FairQueue<Ticket>(options.limits), fleet.cluster, wanted, { policy, random });
-    fleet.onRoom(() => this.#pump());
+    this.#records = new Records(recorder);
+    this.#deadlines = new Deadlines(clock, () => {
+      const { asked } = fleet;
+      return () => fleet.asked - asked >= mostAsked;
+    });
     this.#sessions = new Sessions({
       limits: options.sessions ?? noSessions,
       node: (name) => {
@@ -58,18 +66,36 @@ export class Dispatcher {
       },
       onKept: (node, bytes) => fleet.cluster.setKept(node, bytes),
     });
-  }
-
-  get #queue(): FairQueue<Ticket> {
-    return this.#scheduler.queue;
+    const sessions = this.#sessions;
+    this.#waiting = new Waiting({
+      ...{ fleet, sessions, limits, policy, idleMemory, random, clock },
+      takes: () => this.#records.takes,
+      onPlace: (run, { node, warm }) => this.#apply(run, { type: 'place', at: clock.now(), node, warm, resumed: false }),
+      onImpossible: (run) => this.#apply(run, { type: 'impossible', error: rejection(run.job, this.#waiting.wanted(run), fleet) }),
+      onLook: () => this.#impatient(),
+    });
+    const { results, output } = options;
+    this.#attempts = new Attempts({
+      ...{ fleet, sessions, clock, idleMemory, results, output, transfers: this.#transfers },
+      onEnd: () => this.#waiting.pump(),
+    });
+    this.#executors = this.#makeExecutors();
+    fleet.onRoom(() => this.#waiting.pump());
+    recorder.onTakes(() => this.#waiting.pump());
   }
 
   get waiting(): number {
-    return this.#queue.size;
+    return this.#waiting.size;
   }
 
+  /** How many attempts are under way. */
   get running(): number {
-    return this.#running.size;
+    return this.#attempts.size;
+  }
+
+  /** How many runs have not ended: those that wait, run, or are being stored. */
+  get size(): number {
+    return this.#runs.size;
   }
 
   /** The most attempts at one run; those that do not count are not among them. */
@@ -77,12 +103,12 @@ export class Dispatcher {
     return this.#options.attempts;
   }
 
-  /** Accepts and starts no more runs. Runs in the queue fail with service.stopping. */
+  /** Accepts and starts no more runs. Runs that wait end with service.stopping. */
   stop(): void {
     if (this.#stopping) return;
     this.#stopping = true;
-    clearInterval(this.#tick);
-    for (const { value } of this.#queue.expired(Infinity)) this.#fail(value, stopping());
+    this.#waiting.stop();
+    for (const run of [...this.#runs.values()]) this.#apply(run, { type: 'stop' });
   }
 
   /** Stops, and ends the sandboxes of sessions. Resolves when they are removed. */
@@ -91,70 +117,175 @@ export class Dispatcher {
     await this.#sessions.close();
   }
 
-  /** Resolves when no run is running. */
-  async idle(): Promise<void> {
-    if (this.#running.size > 0) await new Promise<void>((resolve) => this.#onIdle.push(resolve));
+  /** Resolves when no attempt is under way. */
+  idle(): Promise<void> {
+    return this.#attempts.idle();
   }
 
   /** Returns a run's position in the queue, 1 for the next; undefined if it is not in the queue. */
   position(id: string): number | undefined {
-    return this.#queue.position(id);
+    return this.#waiting.scheduler.queue.position(id);
+  }
+
+  /** Returns a run that has not ended. */
+  find(id: string): LiveRun | undefined {
+    return this.#runs.get(id);
   }
 
   /**
-   * Runs a job. A program that fails, times out or runs out of memory is an outcome, not an error.
+   * Runs a job that nobody stores. A program that fails, times out or runs out of memory is an outcome, not an error.
    * @throws placement.impossible, image.unknown, limits.invalid at once if no node can ever take it; queue.full; queue.deadline;
    *   run.cancelled before it began; engine.* when all attempts are used
    */
   async submit(job: Job, options: SubmitOptions = {}): Promise<RunResult> {
+    const { signal } = options;
     await this.prepare(job);
-    if (options.signal?.aborted) throw cancelled();
-    return this.enqueue(job, options);
+    if (signal?.aborted) throw cancelled();
+    return new Promise((resolve, reject) => {
+      const cancel = () => this.cancel(run.id);
+      const run = this.open(job, options, (end) => {
+        signal?.removeEventListener('abort', cancel);
+        if (end.kind === 'finished') resolve(end.result);
+        else reject(end.error);
+      });
+      signal?.addEventListener('abort', cancel, { once: true });
+      this.stored(run);
+    });
   }
 
-  /** The part of {@link submit} that may ask nodes. @throws what {@link submit} does before the queue; engine.* if no node is up */
+  /** The part of a submission that may ask nodes. @throws what {@link submit} does before the queue; engine.* if no node is up */
   async prepare(job: Job): Promise<void> {
     if (this.#stopping) throw stopping();
     await this.#transfers.check(job);
     // The books do not have a very new image yet.
     await this.#fleet.findImage(job.image);
     const wanted = wantedOf(job, this.#options.idleMemory);
-    const { kind } = this.#scheduler.decide(wanted);
+    const { kind } = this.#waiting.scheduler.decide(wanted);
     if (kind === 'reject') throw rejection(job, wanted, this.#fleet);
     const noNode = kind === 'wait' ? this.#noNodeError(job) : undefined;
     if (noNode) throw noNode;
   }
 
-  /** The part of {@link submit} that asks no node: puts the run into the queue before it returns. @throws queue.full, service.stopping */
-  enqueue(job: Job, options: SubmitOptions = {}): Promise<RunResult> {
+  /**
+   * Takes a run into its first state, with its room in the queue reserved. It waits there until {@link stored} or {@link refused}.
+   * @param told called once, when its end is stored
+   * @throws queue.full, service.stopping
+   */
+  open(job: Job, options: SubmitOptions, told: (end: RunEnding) => void, log?: RunLog): LiveRun {
     if (this.#stopping) throw stopping();
-    const { signal } = options;
-    let settle: Ticket['settle'] = () => undefined;
-    const result = new Promise<RunResult>((resolve, reject) => {
-      settle = (end) => {
-        signal?.removeEventListener('abort', cancel);
-        if ('result' in end) resolve(end.result);
-        else reject(end.error);
-      };
+    const { attempts, acquireMs = minute } = this.#options;
+    const run = newRun({
+      job,
+      options,
+      rules: { attempts, acquireMs },
+      now: this.#clock.now(),
+      steadyOffset: this.#steadyOffset,
+      log,
+      told,
     });
-    const ticket = newTicket(job, options, settle);
-    const cancel = () => {
-      if (this.#queue.remove(ticket.id)) this.#fail(ticket, cancelled());
-    };
-    const entry = entryOf(ticket);
-    const reused = this.#sessions.take(job); // its memory is booked already, so the run does not wait
-    if (!reused) this.#admit(entry);
-    try {
-      options.onAdmitted?.();
-    } catch (error) {
-      if (reused) this.#sessions.keep(job, reused);
-      else this.#queue.remove(ticket.id);
-      throw error;
+    run.reused = this.#sessions.take(job);
+    if (!run.reused && !run.recovered) this.#waiting.reserve(run);
+    this.#runs.set(run.id, run);
+    this.#watch(run);
+    return run;
+  }
+
+  /** The run is in the journal: it may be placed now. */
+  stored(run: LiveRun): void {
+    this.#apply(run, { type: 'stored', at: this.#clock.now() });
+  }
+
+  /** The journal did not take the run. */
+  refused(run: LiveRun, error: KatafleetError): void {
+    this.#apply(run, { type: 'refused', error });
+  }
+
+  /** Ends a run: one that waits never begins; one that runs is killed and keeps its output so far. */
+  cancel(id: string): void {
+    const run = this.#runs.get(id);
+    if (run) this.#apply(run, { type: 'cancel', at: this.#clock.now() });
+  }
+
+  #apply(run: LiveRun, event: LifeEvent): void {
+    const { life, effects } = next(run.life, event, run.rules);
+    const changed = life !== run.life;
+    run.life = life;
+    if (changed) this.#watch(run);
+    for (const effect of effects) this.#execute(run, effect);
+  }
+
+  #execute(run: LiveRun, effect: LifeEffect): void {
+    const execute = this.#executors[effect.do] as (run: LiveRun, effect: LifeEffect) => void;
+    execute(run, effect);
+  }
+
+  /** Sets the deadline of the run's state. */
+  #watch(run: LiveRun): void {
+    const { life, deadline } = run;
+    if (life.phase === 'ended') {
+      if (deadline) this.#deadlines.drop(deadline);
+    } else if (deadline) {
+      this.#deadlines.move(deadline, life.deadline);
+    } else {
+      const late = () => tooLate(run.job, this.#waiting.wanted(run), this.#fleet, isUnderway(run.life) ? run.life.tally.why : undefined);
+      run.deadline = this.#deadlines.set(life.deadline, () => this.#apply(run, { type: 'deadline', at: this.#clock.now(), late }));
     }
-    signal?.addEventListener('abort', cancel, { once: true });
-    if (reused) void this.#attempt(entry, reused.node, { reused });
-    else this.#pump();
-    return result;
+  }
+
+  #makeExecutors(): Executors {
+    const tellOf = (run: LiveRun) => (event: LifeEvent) => this.#apply(run, event);
+    return {
+      enter: (run, effect) => {
+        run.log.add({ type: 'queued' });
+        if (!run.reused) {
+          this.#waiting.enter(run, effect);
+          return;
+        }
+        const { node } = run.reused;
+        this.#apply(run, { type: 'place', at: this.#clock.now(), node, resumed: true });
+      },
+      leave: ({ id }) => this.#waiting.leave(id),
+      'give back': (run) => {
+        if (run.reused) this.#sessions.keep(run.job, run.reused);
+        else if (!run.recovered) this.#waiting.giveBack(run);
+        run.reused = undefined;
+      },
+      attempt: (run, where) => {
+        const { id, log, onAttempt } = run;
+        log.begin(where.attempt);
+        log.add({ type: 'placed', node: where.node });
+        this.#records.begin(id, where, tellOf(run));
+        onAttempt?.(where.attempt, where.node);
+        void this.#attempts.make(run, where, tellOf(run));
+      },
+      abort: ({ attempt }, { why }) => attempt?.abort.abort(why),
+      break: ({ attempt }) => attempt?.break(),
+      doubt: (_run, { node, error }) => this.#fleet.node(node).doubt(error),
+      'make room': (_run, { node }) => void this.#sessions.makeRoom((name) => name === node),
+      'record loss': (run, effect) => {
+        run.log.add({ type: 'void', reason: effect.reason });
+        this.#records.loss(run.id, effect.attempt, effect, tellOf(run));
+      },
+      write: (run, { end }) => this.#records.end(run.id, end, tellOf(run)),
+      withdraw: ({ id }) => this.#records.withdraw(id),
+      tell: (run, { end }) => this.#tell(run, end),
+    };
+  }
+
+  #tell(run: LiveRun, end: RunEnding): void {
+    this.#runs.delete(run.id);
+    for (const close of run.held.splice(0)) close();
+    logEnd(run.log, end);
+    run.told(end);
+  }
+
+  /** Refuses the runs that wait if no node can become ready soon, and runs do not wait for nodes that are down. */
+  #impatient(): void {
+    if (this.#options.patient || this.#fleet.mayBecomeReady) return;
+    for (const run of this.#waiting.leaveAll()) {
+      const error = this.#noNodeError(run.job);
+      if (error) this.#apply(run, { type: 'impossible', error });
+    }
   }
 
   /** Returns an error if the run must not wait: no node can become ready soon, and runs do not wait for nodes that are down. */
@@ -162,217 +293,25 @@ export class Dispatcher {
     if (this.#options.patient || this.#fleet.mayBecomeReady) return undefined;
     return this.#fleet.trouble ?? new KatafleetError('engine.unreachable', `no node is up to run ${job.request.image}`);
   }
+}
 
-  #admit(entry: QueueEntry<Ticket>): void {
-    const { job, options } = entry.value;
-    this.#tick ??= setInterval(() => this.#expire(), tickMs).unref();
-    if (options.recovered) {
-      this.#queue.restore(entry);
+/** The last events of a run. A run that is left to the next katafleet has none. */
+function logEnd(log: RunLog, end: RunEnding): void {
+  switch (end.kind) {
+    case 'finished':
+      if (log.wasRead) for (const body of fileEvents(end.result.changes)) log.add(body, body.path.length);
+      log.add(endedEvent({ state: 'finished', outcome: end.result.outcome, error: undefined }));
+      return;
+    case 'failed': {
+      const { code, message, hint } = end.error;
+      const error = { code, message, ...(hint === undefined ? {} : { hint }) };
+      log.add(endedEvent({ state: 'failed', outcome: undefined, error }));
       return;
     }
-    const answer = this.#queue.admit(entry);
-    if (answer.admitted) return;
-    throw queueFull(job, answer);
-  }
-
-  #expire(): void {
-    const now = Date.now();
-    if (this.#expiring) return; // the next turn goes on
-    const [asked, begun] = [this.#fleet.asked, performance.now()];
-    for (let ended = 0; ; ended += 1) {
-      if (ended >= mostExpiries || this.#fleet.asked - asked >= mostAsked || performance.now() - begun >= expiryMs) {
-        this.#expiring = setImmediate(() => {
-          this.#expiring = undefined;
-          if (!this.#stopping) this.#expire();
-        });
-        return;
-      }
-      const [expired] = this.#queue.expired(now, 1);
-      if (!expired) break;
-      const { job, avoid, why } = expired.value;
-      this.#fail(expired.value, tooLate(job, wantedOf(job, this.#options.idleMemory, avoid), this.#fleet, why));
-    }
-    this.#pump(); // time alone can make a run placeable: its patience ends, or it ages
-    if (this.#queue.size === 0) {
-      clearInterval(this.#tick);
-      this.#tick = undefined;
-    }
-  }
-
-  /** Places all runs that can be placed. A re-entrant call does not recurse: it makes the loop run once more. */
-  #pump(): void {
-    this.#again = true;
-    if (this.#pumping) return;
-    this.#pumping = true;
-    try {
-      while (this.#again && !this.#stopping && (this.#options.recorder?.takes?.() ?? true)) {
-        this.#again = false;
-        for (let next = this.#next(); next; next = this.#next()) {
-          const { entry, decision } = next;
-          const { job, avoid } = entry.value;
-          if (decision.kind === 'place') void this.#attempt(entry, decision.node, decision);
-          else this.#fail(entry.value, rejection(job, wantedOf(job, this.#options.idleMemory, avoid), this.#fleet));
-        }
-      }
-    } finally {
-      this.#pumping = false;
-    }
-    this.#makeRoom();
-  }
-
-  /** Asks nodes that are held for runs to let idle sandboxes go, and sessions to give up kept ones, where that makes enough room. */
-  #makeRoom(): void {
-    for (const { node, bytes, pool } of this.#scheduler.giveWay(Date.now())) {
-      const given = this.#fleet.node(node).sandboxes.giveWay(bytes, pool);
-      if (given < bytes) this.#sessions.giveWay(node, bytes - given);
-    }
-  }
-
-  #next(): ReturnType<Scheduler<Ticket>['next']> {
-    const now = Date.now();
-    if (!this.#options.patient && this.#queue.size > 0 && !this.#fleet.mayBecomeReady) {
-      for (const { value } of this.#queue.expired(Infinity)) this.#fail(value, this.#noNodeError(value.job));
-    }
-    return this.#scheduler.next(now);
-  }
-
-  /** Makes one attempt, on the node where the scheduler has booked memory for it, or in the sandbox that its session kept. */
-  async #attempt(entry: QueueEntry<Ticket>, node: string, { warm, reused }: { warm?: boolean; reused?: SessionSandbox }): Promise<void> {
-    const ticket = entry.value;
-    const { id, job, options } = ticket;
-    const { recorder } = this.#options;
-    const number = (ticket.attempts += 1);
-    const resumed = reused !== undefined;
-    const state = reused?.state ?? (job.request.session === undefined ? undefined : new SandboxState());
-    this.#running.set(id, ticket);
-    const stay = { memory: job.limits.memory, endsBy: Date.now() + job.longestMs };
-    this.#fleet.cluster.started(node, stay);
-    try {
-      const begun = performance.now();
-      // The journal writes while the node makes the lease.
-      const lease = await leaseWhile(reused ? Promise.resolve(reused.lease) : this.#lease(ticket, node, warm ?? false), () => {
-        recorder?.begin(id, number, { node, ...(warm === undefined ? {} : { warm }), resumed }, Date.now());
-        options.onAttempt?.(number, node);
-      });
-      const acquired = performance.now();
-      const resultOf = ({ result, executedAt }: Attempt): RunResult => {
-        const at = { submitted: ticket.submitted, begun, acquired, executed: executedAt, collected: performance.now() };
-        const warmth = { warm: resumed || lease.warm, resumed };
-        return { id, image: job.request.image, node, attempt: number, ...warmth, ...result, timings: timingsOf(at) };
-      };
-      const finish = (result: RunResult) => {
-        recorder?.finish(id, number, result, Date.now());
-        ticket.settle({ result });
-      };
-      const room = this.#options.results?.open();
-      const output = this.#options.output?.open();
-      let again: SessionSandbox | undefined;
-      let lost: Extract<Attempt, { kind: 'lost' }> | undefined;
-      try {
-        const transfer = this.#transfers.of(lease, job, { signal: options.signal, state });
-        const tried = await attempt(
-          lease,
-          job,
-          { ...options, resumed, sessionMs: state ? this.#sessions.ageMs : 0, room, output },
-          transfer,
-        );
-        if (tried.kind === 'lost') lost = tried;
-        else {
-          const result = resultOf(tried);
-          finish(result);
-          if (state && !tried.ended && mayServeAgain(job, result)) again = { lease, node, state, born: reused?.born ?? begun };
-        }
-      } finally {
-        room?.close();
-        output?.close();
-        if (again) this.#sessions.keep(job, again);
-        else void lease.release().catch(() => undefined); // the reaper removes it later
-      }
-      if (!lost) return;
-      const how = { ...lost, nodeLost: lost.silent || lease.lost.aborted, resumed, warm: lease.warm };
-      const loss = await sandboxLost(ticket, this.#fleet.node(node), how, this.#options.attempts);
-      if (loss.own && !options.signal?.aborted) finish(resultOf(lost));
-      else this.#lost(entry, number, node, loss);
-    } catch (error) {
-      await this.#failed(entry, number, node, { error, resumed });
-    } finally {
-      this.#running.delete(id);
-      this.#fleet.cluster.ended(node, stay);
-      if (this.#running.size === 0) for (const resolve of this.#onIdle.splice(0)) resolve();
-      this.#pump();
-    }
-  }
-
-  #lease({ job, options }: Ticket, node: string, warm: boolean): Promise<Lease> {
-    const { memory } = job.limits;
-    const granted = warm ? memory - this.#options.idleMemory : memory;
-    return this.#fleet.lease(node, job.image, job.limits, granted, options.signal, job.placing);
-  }
-
-  /** Handles an attempt that ended in an error. Tries the run again if the node is to blame, else ends the run. Never throws. */
-  async #failed(
-    entry: QueueEntry<Ticket>,
-    number: number,
-    node: string,
-    { error, resumed }: { error: unknown; resumed: boolean },
-  ): Promise<void> {
-    const ticket = entry.value;
-    try {
-      if (ticket.options.signal?.aborted) {
-        this.#fail(ticket, cancelled(error), number);
-        return;
-      }
-      const loss = await noSandbox(ticket, this.#fleet.node(node), error);
-      if (!loss) {
-        this.#fail(ticket, error, number);
-        return;
-      }
-      if (loss.error.code === 'node.full' && loss.avoid) this.#sessions.makeRoom((name) => name === node);
-      this.#lost(entry, number, node, { ...loss, counts: loss.counts && !resumed });
-    } catch (cause) {
-      ticket.settle({ error: unwritten(cause, asError(error)) });
-    }
-  }
-
-  #lost(entry: QueueEntry<Ticket>, number: number, node: string, loss: Loss): void {
-    const ticket = entry.value;
-    const { recorder } = this.#options;
-    const { error } = loss;
-    if (!loss.counts) ticket.uncounted += 1;
-    if (loss.avoid) ticket.avoid.add(node);
-    ticket.why = wordsOf(node, loss);
-    if (ticket.options.signal?.aborted) {
-      this.#fail(
-        ticket,
-        new KatafleetError('run.cancelled', `the run was cancelled; its sandbox on ${node} was lost`, { cause: error }),
-        number,
-      );
-    } else if (this.#stopping) {
-      this.#fail(ticket, stopping(), number);
-    } else if (loss.counts && ticket.attempts - ticket.uncounted >= this.#options.attempts) {
-      this.#fail(ticket, error, number);
-    } else if (
-      error.code === 'journal.full' ||
-      (recorder?.lost(ticket.id, number, `${loss.counts ? '' : notCounted}${messageOf(error)}`, Date.now()) ?? true)
-    ) {
-      this.#queue.requeue(requeued(entry, loss));
-      this.#tick ??= setInterval(() => this.#expire(), tickMs).unref();
-      // The `finally` of #attempt calls #pump, which places the run again.
-    } else {
-      this.#fail(ticket, error, number); // in the journal the run is over, or has a newer attempt
-    }
-  }
-
-  #fail(ticket: Ticket, error: unknown, number?: number): void {
-    const known = asError(error);
-    this.#scheduler.forget(ticket.id);
-    try {
-      this.#options.recorder?.fail(ticket.id, number, known, Date.now());
-    } catch (cause) {
-      // In the journal the run is not over: the next start of katafleet takes it up again.
-      ticket.settle({ error: unwritten(cause, known) });
+    case 'cancelled':
+      log.add(endedEvent({ state: 'cancelled', outcome: undefined, error: undefined }));
       return;
-    }
-    ticket.settle({ error: known });
+    case 'left':
+    case 'refused':
   }
 }

@@ -48,7 +48,7 @@ async function expire(nodes: number, runs: number): Promise<number> {
   const names = Array.from({ length: nodes }, (_, at) => `n${at}`);
   const { dispatcher, fleet, close } = await dispatching(names, { limits: { runs, bytes: Infinity, perTenant: runs } });
   for (const name of names) fleet.cordon(name);
-  const ends = Array.from({ length: runs }, () => dispatcher.enqueue(jobOf(['true'], { queueMs: 1_500 })).catch(() => undefined));
+  const ends = Array.from({ length: runs }, () => dispatcher.submit(jobOf(['true'], { queueMs: 1_500 })).catch(() => undefined));
   const delay = monitorEventLoopDelay({ resolution: 1 });
   delay.enable();
   const alive = setInterval(() => undefined, 1_000); // the queue's own clock keeps no process alive

@@ -3,7 +3,7 @@ import { Placing } from '../../src/model/placing.ts';
 import { Dispatcher } from '../../src/runs/dispatcher.ts';
 import type { DispatcherOptions } from '../../src/runs/dispatcher-options.ts';
 import { checkJob } from '../../src/runs/job.ts';
-import type { Recorder } from '../../src/runs/ticket.ts';
+import { noRecorder, type Recorder } from '../../src/runs/life/records.ts';
 import { aRequest } from './builders.ts';
 import { fakeFleet, type FakeFleetOptions, MiB } from './fake-fleet.ts';
 
@@ -18,11 +18,15 @@ export function jobOf(
 export async function dispatching(names: string[], options: Partial<DispatcherOptions> & FakeFleetOptions = {}) {
   const fakes = fakeFleet(names, options);
   const book: string[] = [];
+  const wrote = (line: string) => Promise.resolve(book.push(line) > 0);
   const recorder: Recorder = {
-    begin: (_id, attempt, { node }) => void book.push(`begin ${attempt} on ${node}`),
-    lost: (_id, attempt) => book.push(`lost ${attempt}`) > 0,
-    finish: (_id, attempt) => book.push(`finish ${attempt}`) > 0,
-    fail: (_id, attempt, { code }) => book.push(`fail ${attempt ?? '-'}: ${code}`) > 0,
+    ...noRecorder,
+    begin: async (_id, attempt, { node }) => void book.push(`begin ${attempt} on ${node}`),
+    lost: (_id, attempt) => wrote(`lost ${attempt}`),
+    stopped: (_id, attempt) => wrote(`stopped ${attempt}`),
+    finish: (_id, attempt) => wrote(`finish ${attempt}`),
+    fail: (_id, attempt, { code }) => wrote(`fail ${attempt ?? '-'}: ${code}`),
+    cancel: () => wrote('cancel'),
   };
   const dispatcher = new Dispatcher(fakes.fleet, {
     limits: { runs: 1_000, bytes: 1024 * MiB, perTenant: 1_000 },

@@ -3,7 +3,9 @@ import { Placing } from '../../src/model/placing.ts';
 import type { RunRequest } from '../../src/model/request.ts';
 import { Dispatcher } from '../../src/runs/dispatcher.ts';
 import type { DispatcherOptions } from '../../src/runs/dispatcher-options.ts';
+import { JournalStore } from '../../src/app/journal-store.ts';
 import { RunService } from '../../src/runs/service.ts';
+import { OutputBudget } from '../../src/runs/room/output-budget.ts';
 import { Journal } from '../../src/store/journal.ts';
 import { aRequest } from './builders.ts';
 import { fakeFleet, type FakeFleetOptions, MiB } from './fake-fleet.ts';
@@ -18,8 +20,10 @@ export async function fakeService(
   const fakes = fakeFleet(names, rest);
   before?.(fakes); // the nodes are probed after this
   const journal = Journal.open(file);
+  const troubles: string[] = [];
+  const store = new JournalStore(journal, (message) => troubles.push(message));
   const service = new RunService(
-    journal,
+    store,
     (recorder) =>
       new Dispatcher(fakes.fleet, {
         limits: { runs: 1_000, bytes: 1024 * MiB, perTenant: 1_000 },
@@ -30,7 +34,11 @@ export async function fakeService(
         recorder,
         ...rest,
       }),
-    requests,
+    {
+      ...(requests ? { requests } : {}),
+      windows: options.output ?? new OutputBudget(64 * MiB),
+      onTrouble: (message) => troubles.push(message),
+    },
   );
   await fakes.fleet.open();
   /** Ends it like a killed katafleet: nothing more reaches its journal. */
@@ -43,9 +51,10 @@ export async function fakeService(
     service.dispatcher.stop();
     await fakes.fleet.close();
     await service.allEnded();
+    store.close();
     journal.close();
   };
-  return { ...fakes, journal, service, crash, close };
+  return { ...fakes, journal, store, serviceTroubles: troubles, service, crash, close };
 }
 
 export const runOf = (argv: string[], more: Partial<RunRequest> = {}): RunRequest => ({

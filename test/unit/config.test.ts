@@ -314,6 +314,7 @@ describe('configuration: defaults and places', () => {
       queue: { runs: 10_000, bytes: GiB, perTenant: 5_000, wait: 60_000 },
       health: { interval: 2_000, timeout: 2_000, start: 60_000, failures: 3, successes: 2, away: 60_000 },
       retries: { attempts: 3 },
+      runs: { acquire: 60_000 },
       sessions: { most: 100, perTenant: 50, idle: 600_000, age: 3_600_000, memory: 0.5 },
       placement: { policy: 'spread' },
       journal: {
@@ -364,12 +365,13 @@ describe('configuration: defaults and places', () => {
     const lines = [
       'sessions: {most: 7, perTenant: 3, idle: 2m, age: 30m, memory: 20%}',
       'retries: {attempts: 9}',
+      'runs: {acquire: 20s}',
       'queue: {runs: 11, perTenant: 5}',
     ];
     writeFileSync(at('katafleet.yaml'), lines.join('\n'));
-    const { sessions, attempts, queue } = optionsOf(load().config);
+    const { sessions, attempts, acquireMs, queue } = optionsOf(load().config);
     assert.deepEqual(sessions, { most: 7, perTenant: 3, idleMs: 120_000, ageMs: 1_800_000, memory: 0.2 });
-    assert.deepEqual([attempts, queue?.runs, queue?.perTenant], [9, 11, 5]);
+    assert.deepEqual([attempts, acquireMs, queue?.runs, queue?.perTenant], [9, 20_000, 11, 5]);
   });
 
   it('a node takes what it does not say from the defaults, and a default profile can be configured', () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { getEventListeners } from 'node:events';
 import { abortable, within, withSignals } from '../../src/base/deadline.ts';
-import { Waiters } from '../../src/runs/waiters.ts';
+import { RunLog } from '../../src/runs/events/run-log.ts';
 import { fakeService, placed, runOf } from '../support/fake-service.ts';
 import { until } from '../support/until.ts';
 import { collectGarbage } from '../support/garbage.ts';
@@ -92,9 +92,9 @@ describe('waiting for a run', () => {
   });
 
   it('does not begin if no time is left, or if the caller has aborted', async () => {
-    const waiters = new Waiters();
-    await waiters.wait('r', 0);
-    await waiters.wait('r', long, AbortSignal.abort());
-    assert.equal(waiters.size, 0);
+    const log = new RunLog();
+    await log.next('end', 0);
+    await log.next('end', long, AbortSignal.abort());
+    assert.equal(log.waiters, 0);
   });
 });

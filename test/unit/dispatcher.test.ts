@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { KatafleetError } from '../../src/model/errors.ts';
 import { profileOf, sandboxLimits } from '../../src/model/profile.ts';
-import type { Recorder } from '../../src/runs/ticket.ts';
+import { noRecorder, type Recorder } from '../../src/runs/life/records.ts';
 import { checkJob } from '../../src/runs/job.ts';
 import { aRequest } from '../support/builders.ts';
 import { fakeFingerprint } from '../support/fake-driver.ts';
@@ -84,15 +84,15 @@ describe('dispatcher: a run’s attempts', () => {
   it('attempts of an earlier katafleet count', async () => {
     const { dispatcher, driver, book, close } = await dispatching(['a']);
     driver('a').faults = { failCreates: 100 };
-    await assert.rejects(dispatcher.submit(job(), { attempts: 2 }), refuses('engine.failed'));
-    assert.deepEqual(book, ['begin 3 on a', 'fail 3: engine.failed']);
+    await assert.rejects(dispatcher.submit(job(), { attempts: 4, tries: 2 }), refuses('engine.failed'));
+    assert.deepEqual(book, ['begin 5 on a', 'fail 5: engine.failed']);
     await close();
   });
 
   it('does not count attempts during which katafleet itself was stopped', async () => {
     const { dispatcher, driver, close } = await dispatching(['a']);
     driver('a').faults = { failCreates: 2 };
-    assert.equal((await dispatcher.submit(job(), { attempts: 5, uncounted: 5 })).attempt, 8);
+    assert.equal((await dispatcher.submit(job(), { attempts: 5, tries: 0 })).attempt, 8);
     await close();
   });
 
@@ -130,22 +130,20 @@ describe('dispatcher: a run’s attempts', () => {
   });
 
   it('a journal that can’t be written ends the run with an error, and its sandbox is given back', async () => {
-    const broken: Recorder = {
-      begin: () => {
-        throw new Error('disk full');
-      },
-      lost: () => true,
-      finish: () => true,
-      fail: () => true,
-    };
+    const broken: Recorder = { ...noRecorder, begin: () => Promise.reject(new Error('its page is damaged')) };
     const { dispatcher, close } = await dispatching(['a'], { recorder: broken });
-    await assert.rejects(dispatcher.submit(job()), refuses('internal', /disk full/));
+    await assert.rejects(dispatcher.submit(job()), refuses('journal.broken', /its page is damaged/));
     await dispatcher.idle();
     await close();
   });
 
   it('an attempt that the journal does not know any more ends as an error, not never', async () => {
-    const deaf: Recorder = { begin: () => undefined, lost: () => false, finish: () => false, fail: () => false };
+    const deaf: Recorder = {
+      ...noRecorder,
+      lost: () => Promise.resolve(false),
+      finish: () => Promise.resolve(false),
+      fail: () => Promise.resolve(false),
+    };
     const { dispatcher, driver, close } = await dispatching(['a'], { recorder: deaf });
     driver('a').faults = { failCreates: 100 };
     await assert.rejects(dispatcher.submit(job()), refuses('engine.failed'));
@@ -237,7 +235,7 @@ describe('dispatcher: a node that has no room after all', () => {
     await until(() => dispatcher.waiting === 1);
     cancel.abort();
     await assert.rejects(run, refuses('run.cancelled'));
-    assert.deepEqual(book, ['begin 1 on a', 'lost 1', 'fail -: run.cancelled']);
+    assert.deepEqual(book, ['begin 1 on a', 'lost 1', 'cancel']);
     await close();
   });
 });
@@ -313,7 +311,7 @@ describe('dispatcher: the queue', () => {
     running.abort();
     const result = await first;
     assert.deepEqual([result.outcome.kind, result.steps[0]?.stdout.toString()], ['cancelled', 'hold x']);
-    assert.deepEqual(book, ['begin 1 on a', 'fail -: run.cancelled', 'finish 1']);
+    assert.deepEqual(book, ['begin 1 on a', 'cancel', 'finish 1']);
     await assert.rejects(dispatcher.submit(job(), { signal: AbortSignal.abort() }), refuses('run.cancelled'));
     await close();
   });
@@ -342,7 +340,7 @@ describe('dispatcher: the queue', () => {
     driver('a').letGo();
     assert.equal((await first).outcome.kind, 'exited');
     await dispatcher.idle();
-    assert.deepEqual(book, ['begin 1 on a', 'fail -: service.stopping', 'finish 1']);
+    assert.deepEqual(book, ['begin 1 on a', 'finish 1']);
     await close();
   });
 

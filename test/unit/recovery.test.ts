@@ -26,19 +26,19 @@ describe('a run that ends the server', () => {
     await first.crash();
 
     const second = await fakeService(['a'], { file });
-    assert.equal(second.service.recover(), 2);
+    assert.equal(await second.service.recover(), 2);
     await until(() => second.driver('a').holding === 2);
     await second.crash();
 
     const third = await fakeService(['a'], { file });
-    assert.equal(third.service.recover(), 2);
+    assert.equal(await third.service.recover(), 2);
     await until(() => third.driver('a').holding === 1);
     assert.deepEqual(third.driver('a').executed, ['hold fatal'], 'of those that may have done it one goes at a time');
     await third.crash();
 
     const fourth = await fakeService(['a'], { file });
-    assert.equal(fourth.service.recover(), 1);
-    const { state, error, attempts } = fourth.service.get(fatal);
+    assert.equal(await fourth.service.recover(), 1);
+    const { state, error, attempts } = await fourth.service.get(fatal);
     assert.deepEqual([state, error?.code, attempts.length], ['failed', 'run.fatal', 3]);
     assert.match(error?.message ?? '', /3 times, and each time it ended the server/);
     await until(() => fourth.driver('a').holding === 1);
@@ -52,14 +52,14 @@ describe('a run that ends the server', () => {
     for (let start = 0; start < 5; start += 1) {
       const now = await fakeService(['a'], { file });
       if (start === 0) id = (await now.service.accept(runOf(['hold']), placed())).id;
-      else assert.equal(now.service.recover(), 1);
+      else assert.equal(await now.service.recover(), 1);
       await until(() => now.driver('a').holding === 1);
       now.service.stop();
       for (const { sandboxes } of now.fleet.all) sandboxes.breakOff(); // the grace is over
       await now.close();
     }
     const last = await fakeService(['a'], { file });
-    assert.equal(last.service.recover(), 1);
+    assert.equal(await last.service.recover(), 1);
     await until(() => last.driver('a').holding === 1);
     last.driver('a').letGo();
     const { state, attempts } = await last.service.wait(id, long);
@@ -76,7 +76,7 @@ describe('a run that ends the server', () => {
     await until(() => before.driver('a').holding === 3);
     await before.crash();
     const after = await fakeService(['a'], { file });
-    assert.equal(after.service.recover(150_000), 3);
+    assert.equal(await after.service.recover(150_000), 3);
     await until(() => after.driver('a').holding === 1);
     assert.equal(after.service.jobOf(two), undefined, 'its files are in the journal only');
     assert.equal((await after.service.cancel(two)).state, 'cancelled');
@@ -94,29 +94,39 @@ describe('recovery', () => {
   it('takes each run up once, within its bytes, and suspects one at a time', async () => {
     const run = fc.record({ bytes: fc.nat(100), abandoned: fc.nat(3) });
     await fc.assert(
-      fc.asyncProperty(fc.array(run, { maxLength: 20 }), fc.nat(200), async (given, mostBytes) => {
-        const runs: Recoverable[] = given.map((one, index) => ({ ...one, id: String(index) }));
-        const under = new Map<Recoverable, () => void>();
-        const begun: string[] = [];
-        const start = (one: Recoverable) => {
-          begun.push(one.id);
-          return new Promise<void>((resolve) => under.set(one, resolve));
-        };
-        const recovery = new Recovery(runs, { mostBytes, suspectFrom: 2, start });
-        recovery.go();
-        while (under.size > 0) {
-          const now = [...under.keys()];
-          assert.ok(now.filter(({ abandoned }) => abandoned >= 2).length <= 1);
-          const bytes = now.reduce((sum, one) => sum + one.bytes, 0);
-          assert.ok(bytes <= mostBytes || now.filter((one) => one.bytes > 0).length === 1);
-          const [first] = under;
-          if (first) under.delete(first[0]);
-          first?.[1]();
-          await new Promise(setImmediate);
-        }
-        assert.deepEqual(begun.toSorted(), runs.map(({ id }) => id).toSorted());
-        assert.ok(!runs.some(({ id }) => recovery.has(id)));
-      }),
+      fc.asyncProperty(
+        fc.array(run, { maxLength: 20 }),
+        fc.nat(200),
+        fc.integer({ min: 1, max: 30 }),
+        async (given, mostBytes, pageRuns) => {
+          const runs: Recoverable[] = given.map((one, index) => ({ ...one, id: String(index) }));
+          const under = new Map<Recoverable, () => void>();
+          const begun: string[] = [];
+          const start = (one: Recoverable) => {
+            begun.push(one.id);
+            return new Promise<void>((resolve) => under.set(one, resolve));
+          };
+          const page = (after = 0) =>
+            Promise.resolve({
+              runs: runs.slice(after, after + pageRuns),
+              ...(after + pageRuns < runs.length ? { next: after + pageRuns } : {}),
+            });
+          const recovery = new Recovery({ page, sort: () => 'old', mostBytes, suspectFrom: 2, start, onTrouble: assert.ifError });
+          await recovery.begin();
+          while (under.size > 0) {
+            const now = [...under.keys()];
+            assert.ok(now.filter(({ abandoned }) => abandoned >= 2).length <= 1);
+            const bytes = now.reduce((sum, one) => sum + one.bytes, 0);
+            assert.ok(bytes <= mostBytes || now.filter((one) => one.bytes > 0).length === 1);
+            const [first] = under;
+            if (first) under.delete(first[0]);
+            first?.[1]();
+            await new Promise(setImmediate);
+          }
+          assert.deepEqual(begun.toSorted(), runs.map(({ id }) => id).toSorted());
+          assert.ok(!runs.some(({ id }) => recovery.has(id)));
+        },
+      ),
       { numRuns: 100 },
     );
   });

@@ -118,7 +118,7 @@ describe('an image that is built anew', () => {
     service.stop();
     await fleet.close();
     await service.allEnded();
-    const { state, attempts } = service.get(id);
+    const { state, attempts } = await service.get(id);
     assert.deepEqual([state, attempts.map((attempt) => attempt.state)], ['waiting', ['lost']]);
     journal.close();
   });

@@ -113,8 +113,8 @@ describe('bodies that are read at once', () => {
 
 describe('what runs hold', () => {
   it('is refused beyond its bytes, those that run counted', async () => {
-    const { journal, service, driver, close } = await fakeService(['a']);
-    const bounded = new RunService(journal, () => service.dispatcher, 150_000);
+    const { store, service, driver, close } = await fakeService(['a']);
+    const bounded = new RunService(store, () => service.dispatcher, { requests: 150_000 });
     const big = { files: [{ path: 'f', mode: 0o644, mtimeNs: 0n, content: Buffer.alloc(100_000) }] };
     const { id } = await bounded.accept(runOf(['hold'], big), placed());
     await until(() => driver('a').holding === 1);
@@ -124,7 +124,7 @@ describe('what runs hold', () => {
     );
     driver('a').letGo();
     await bounded.allEnded();
-    assert.equal(bounded.get(id).endedAt === undefined, false);
+    assert.equal((await bounded.get(id)).endedAt === undefined, false);
     const next = await bounded.accept(runOf(['echo'], big), placed());
     await bounded.wait(next.id, 60_000);
     await close();

@@ -17,11 +17,11 @@ describe('runs that are written down', () => {
     const { service, close } = await fakeService(['a']);
     const { id, known } = await service.accept(runOf(['echo', 'hi']), placed());
     assert.equal(known, false);
-    assert.notEqual(service.get(id).state, 'finished');
+    assert.notEqual((await service.get(id)).state, 'finished');
     const record = await service.wait(id, long);
     assert.deepEqual([record.state, record.result?.steps[0]?.stdout.toString(), record.attempts.length], ['finished', 'echo hi', 1]);
     assert.equal(service.jobOf(id), undefined);
-    assert.throws(() => service.get('nobody'), refuses('run.unknown'));
+    await assert.rejects(service.get('nobody'), refuses('run.unknown'));
     await close();
   });
 
@@ -85,7 +85,7 @@ describe('runs that are written down', () => {
     const runs = (await service.accept(runOf(['hold', 'x']), placed())).id;
     await until(() => driver('a').holding === 1);
     const waits = (await service.accept(runOf(['never']), placed())).id;
-    assert.deepEqual([(await service.cancel(waits)).state, service.get(waits).attempts.length], ['cancelled', 0]);
+    assert.deepEqual([(await service.cancel(waits)).state, (await service.get(waits)).attempts.length], ['cancelled', 0]);
     const record = await service.cancel(runs);
     assert.deepEqual(
       [record.state, record.result?.outcome.kind, record.result?.steps[0]?.stdout.toString()],
@@ -132,8 +132,8 @@ describe('katafleet is killed and started again', () => {
     await before.crash();
 
     const after = await fakeService(['a'], { ...one, file });
-    assert.equal(after.service.recover(), 3);
-    assert.equal(after.service.get(ids[0] ?? '').placing.tenant, 'default');
+    assert.equal(await after.service.recover(), 3);
+    assert.equal((await after.service.get(ids[0] ?? '')).placing.tenant, 'default');
     const again = await after.service.accept(runOf(['hold', 'it']), placed(), 'k1');
     assert.deepEqual(again, { id: ids[0], known: true });
     await until(() => after.driver('a').holding === 1);
@@ -164,7 +164,7 @@ describe('katafleet is killed and started again', () => {
     for (let index = 0; index < 3; index += 1) await before.service.accept(runOf(['echo', String(index)]), placed());
     await before.crash();
     const after = await fakeService(['a'], { ...one, file, limits: { ...limits, runs: 1, perTenant: 1 } });
-    assert.equal(after.service.recover(), 4);
+    assert.equal(await after.service.recover(), 4);
     await until(() => after.driver('a').holding === 1);
     after.driver('a').letGo();
     await until(() => after.journal.counts().finished === 4);
@@ -182,8 +182,12 @@ describe('katafleet is killed and started again', () => {
     db.prepare("UPDATE requests SET bytes = x'0100' WHERE run = ?").run(broken);
     db.close();
     const after = await fakeService(['a'], { ...one, file });
-    assert.equal(after.service.recover(), 2);
-    assert.deepEqual([after.service.get(broken).state, after.service.get(broken).error?.code], ['failed', 'journal.broken']);
+    assert.equal(await after.service.recover(), 3);
+    await until(async () => (await after.service.get(broken)).endedAt !== undefined);
+    assert.deepEqual(
+      [(await after.service.get(broken)).state, (await after.service.get(broken)).error?.code],
+      ['failed', 'journal.broken'],
+    );
     await until(() => after.driver('a').holding === 1);
     after.driver('a').letGo();
     assert.equal((await after.service.wait(fine, long)).state, 'finished');
@@ -200,10 +204,10 @@ describe('katafleet is killed and started again', () => {
     const settled = before.service.settle(long);
     before.driver('a').letGo();
     await settled;
-    assert.deepEqual([before.service.get(runs).state, before.service.get(waits).state], ['finished', 'waiting']);
+    assert.deepEqual([(await before.service.get(runs)).state, (await before.service.get(waits)).state], ['finished', 'waiting']);
     await before.close();
     const after = await fakeService(['a'], { ...one, file });
-    assert.equal(after.service.recover(), 1);
+    assert.equal(await after.service.recover(), 1);
     assert.equal((await after.service.wait(waits, long)).state, 'finished');
     await after.close();
   });

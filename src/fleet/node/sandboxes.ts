@@ -1,3 +1,4 @@
+import { abortable } from '../../base/deadline.ts';
 import type { LagClock } from '../../base/lag-clock.ts';
 import { minute } from '../../base/units.ts';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
@@ -253,7 +254,7 @@ export class NodeSandboxes {
     const claim = { tenant, priority, memory: limits.memory };
     let booked = granted;
     try {
-      if (this.#images.stale) await this.#images.current();
+      if (this.#images.stale) await abortable(signal, this.#images.current());
       const { image, pool, ready } = await this.#acquire(name, limits, claim, { signal, grant }, () => {
         if (booked >= limits.memory) return;
         if (!books.reserve(limits.memory - booked)) throw new KatafleetError('node.full', 'an idle sandbox went away before it was taken');
@@ -300,7 +301,7 @@ export class NodeSandboxes {
   ) {
     for (;;) {
       const asked = this.#images.ready(name) ?? this.image(name);
-      const image = asked instanceof Promise ? await asked : asked;
+      const image = asked instanceof Promise ? await abortable(signal, asked) : asked;
       if (asked instanceof Promise && !this.#images.isCurrent(name, asked)) continue; // the image was rebuilt meanwhile
       const pool = this.#pools.of(image, limits);
       if (pool.idle === 0) cold();

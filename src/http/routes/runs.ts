@@ -55,7 +55,7 @@ export function runRoutes(app: FastifyInstance, services: AppServices, bodies: B
     const { id } = parse(RunId, request.params);
     const live = runs.jobOf(id);
     const nodes = live && (await verdicts(live));
-    return sendLong(reply, { ...recordJson(runs.look(id), runs), nodes });
+    return sendLong(reply, { ...recordJson(await runs.look(id), runs), nodes });
   });
   app.post('/v1/explain', async (request) => {
     const json = parse(RunJson, request.body);
@@ -83,8 +83,8 @@ async function waitFor(
   if (request.raw.socket.destroyed) leave();
   try {
     await runs.ended(id, seconds * 1000, clientGone.signal);
-    await room(runs.resultBytes(id));
-    return runs.look(id);
+    await room(await runs.resultBytes(id));
+    return await runs.look(id);
   } finally {
     request.raw.socket.off('close', leave);
   }

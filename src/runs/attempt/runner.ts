@@ -26,10 +26,23 @@ export interface AttemptOptions extends RunOptions {
   room?: Room | undefined;
   /** Counts the output; if absent, all output is kept. */
   output?: OutputRoom | undefined;
+  /** Hears how the attempt goes on. */
+  watch?: AttemptWatch;
 }
 
-/** A Node timer with a longer time fires at once (ms). */
-const longestTimerMs = 2 ** 31 - 1;
+/** Who ends an attempt on a node that has stopped answering, and tells how far it is. */
+export interface AttemptWatch {
+  /** The attempt may take so long from now on (ms); nobody else ends it. */
+  extended(ms: number): void;
+  /** A step has ended. `index` counts from 0. */
+  step(index: number, result: StepResult): void;
+  /** The last step has ended. */
+  executed(): void;
+}
+
+/** How long an attempt may take from its sandbox on, beside waits for other runs (ms). The supervisor enforces the steps' own limits. */
+export const budgetOf = ({ longestMs }: Pick<Job, 'longestMs'>, { extraMs }: Pick<Transfer, 'extraMs'>): number => longestMs + extraMs;
+
 /** The result of one attempt. */
 export type Attempt =
   /** `ended`: the sandbox has ended, so a session cannot use it again. */
@@ -92,10 +105,7 @@ async function serve(
   served: Served,
 ): Promise<void> {
   const { profile, steps } = job;
-  const budget = job.longestMs + transfer.extraMs;
-  // The supervisor enforces the deadlines; this ends an attempt on a node that has stopped answering.
-  const watch = () => setTimeout(() => sandbox.stream.destroy(), Math.min(budget, longestTimerMs)).unref();
-  let watchdog = watch();
+  const budget = budgetOf(job, transfer);
   let started = false;
   const onStarted = () => {
     started = true;
@@ -105,11 +115,11 @@ async function serve(
     options.room &&
     new PacedRoom(options.room, {
       wait: async (ms, granted) => {
-        clearTimeout(watchdog); // other runs are waited for, not this node
+        options.watch?.extended(ms + budget); // other runs are waited for, not this node
         try {
           await within(ms, () => granted, { signals: [options.signal, lost], late });
         } finally {
-          watchdog = watch();
+          options.watch?.extended(budget);
         }
       },
       tooSlow: (why) => sandbox.stream.destroy(why),
@@ -135,11 +145,13 @@ async function serve(
         output: options.output,
       });
       served.steps.push(result);
+      options.watch?.step(index, result);
       const { outcome } = result;
       const stop = outcome.kind === 'cancelled' || (step.required && !succeeded(outcome));
       if (stop) break;
     }
     served.executedAt = performance.now();
+    options.watch?.executed();
     if (job.collect) served.changes = await transfer.collect(asked, room);
   } catch (error) {
     options.room?.close(); // other runs wait for this room, and the engine may take long to report the end
@@ -159,7 +171,6 @@ async function serve(
     served.executedAt ||= performance.now();
     served.ending = await wordOfTheEngine(sandbox, error, lost);
   } finally {
-    clearTimeout(watchdog);
     room?.end();
   }
 }

@@ -1,4 +1,4 @@
-import { ByteBudget } from '../../base/byte-budget.ts';
+import { ByteBudget, type Room } from '../../base/byte-budget.ts';
 import { KiB } from '../../base/units.ts';
 
 /**
@@ -12,6 +12,16 @@ export interface OutputRoom {
   /** Returns how many of these bytes may be kept. */
   keep(bytes: number, part: keyof typeof freeOutput): number;
 }
+
+/** Memory for the latest events of one run, which readers may still ask for. */
+export interface OutputWindow {
+  /** Takes room for bytes; false if there is none. */
+  take(bytes: number): boolean;
+  give(bytes: number): void;
+}
+
+/** Bytes of a run's window: those that it has in any case, and the most. */
+const windowBytes = { free: 16 * KiB, most: KiB * KiB };
 
 /** Keeps all output. */
 export const endlessRoom: OutputRoom = { keep: (bytes) => bytes };
@@ -54,6 +64,37 @@ export class OutputBudget {
       close: () => {
         rooms.free.close();
         rooms.shared.close();
+      },
+    };
+  }
+
+  /**
+   * Returns the window of one run's events. Beyond its free share it takes at most half of what is left, so that it never takes the room
+   * of a run's own output.
+   */
+  window(): OutputWindow {
+    let held = 0;
+    let room: Room | undefined;
+    let shared = 0;
+    const hold = (bytes: number) => {
+      shared = bytes;
+      if (bytes > 0) (room ??= this.#shared.open()).hold(bytes);
+      else room?.close();
+      if (bytes === 0) room = undefined;
+    };
+    return {
+      take: (bytes) => {
+        if (held + bytes > windowBytes.most) return false;
+        const wanted = Math.max(0, held + bytes - windowBytes.free);
+        if (wanted - shared > this.#shared.left / 2) return false;
+        held += bytes;
+        if (wanted !== shared) hold(wanted);
+        return true;
+      },
+      give: (bytes) => {
+        held -= bytes;
+        const wanted = Math.max(0, held - windowBytes.free);
+        if (wanted !== shared) hold(wanted);
       },
     };
   }

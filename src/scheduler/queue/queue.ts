@@ -39,6 +39,8 @@ export class FairQueue<T> {
   readonly #deadlines = new Heap<{ at: number; id: string; sequence: number }>((a, b) => a.at < b.at);
   readonly #ranks = new Ranks();
   #bytes = 0;
+  /** Room of runs that are not in the queue yet. */
+  readonly #reserved = { runs: 0, bytes: 0, ofTenants: new Map<string, number>() };
   #last = 0;
   #first = 0;
   #departedAt: number | undefined;
@@ -65,25 +67,52 @@ export class FairQueue<T> {
     return this.#tenants.waitingOf(tenant);
   }
 
-  /**
-   * Admits a run, or says when to come back. Ids are unique among waiting runs. If several tenants wait, none may have more runs
-   * waiting than there are places left (dynamic thresholds, Choudhury and Hahne 1998): however many runs some tenants send, the queue
-   * is never full for a tenant's first one.
-   */
+  /** Admits a run, see {@link reserve}. */
   admit(entry: QueueEntry<T>): Admission {
+    const answer = this.reserve(entry);
+    if (answer.admitted) this.enter(entry);
+    return answer;
+  }
+
+  /** Adds a run whose room was reserved. */
+  enter(entry: QueueEntry<T>): void {
+    this.giveBack(entry);
+    this.#add(entry, { sequence: (this.#last += 1), charged: false }, 'last');
+  }
+
+  /** Gives back the room that was reserved for a run. */
+  giveBack({ tenant, bytes }: QueueEntry<T>): void {
+    const { ofTenants } = this.#reserved;
+    this.#reserved.runs -= 1;
+    this.#reserved.bytes -= bytes;
+    const left = (ofTenants.get(tenant) ?? 0) - 1;
+    if (left > 0) ofTenants.set(tenant, left);
+    else ofTenants.delete(tenant);
+  }
+
+  /**
+   * Reserves the room of a run that enters the queue later, or says when to come back. Ids are unique among waiting runs. If several
+   * tenants wait, none may have more runs waiting than there are places left (dynamic thresholds, Choudhury and Hahne 1998): however many
+   * runs some tenants send, the queue is never full for a tenant's first one.
+   */
+  reserve(entry: QueueEntry<T>): Admission {
     const { runs, bytes, perTenant, shapesPerTenant = usualShapes } = this.#limits;
     const refuse = (why: Fullness, ahead: number): Admission => ({
       admitted: false,
       why,
       retryAfterMs: Math.round(Math.min(mostRetryMs, Math.max(leastRetryMs, this.#departureMs * ahead))),
     });
-    const own = this.waitingOf(entry.tenant);
+    const { ofTenants, ...reserved } = this.#reserved;
+    const own = this.waitingOf(entry.tenant) + (ofTenants.get(entry.tenant) ?? 0);
+    const size = this.size + reserved.runs;
     if (own >= perTenant) return refuse('tenant', perTenant / 10);
-    if (this.size >= runs) return refuse('runs', runs / 10);
-    if (own < this.size && own >= runs - this.size) return refuse('tenant', own / 10);
+    if (size >= runs) return refuse('runs', runs / 10);
+    if (own < size && own >= runs - size) return refuse('tenant', own / 10);
     if (this.#tenants.hasShapes(entry.tenant, entry.shape, shapesPerTenant)) return refuse('shapes', own / 10);
-    if (this.#bytes + entry.bytes > bytes) return refuse('bytes', this.size / 10);
-    this.#add(entry, { sequence: (this.#last += 1), charged: false }, 'last');
+    if (this.#bytes + reserved.bytes + entry.bytes > bytes) return refuse('bytes', size / 10);
+    this.#reserved.runs += 1;
+    this.#reserved.bytes += entry.bytes;
+    ofTenants.set(entry.tenant, (ofTenants.get(entry.tenant) ?? 0) + 1);
     return { admitted: true };
   }
 

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { KatafleetError } from '../../../src/model/errors.ts';
-import { restMs, sandboxLost } from '../../../src/runs/losses.ts';
+import { judge, restMs } from '../../../src/runs/life/losses.ts';
+import { newTally } from '../../../src/runs/life/tally.ts';
+import { result as resultWith } from '../../support/katas.ts';
 import { dispatching, jobOf } from '../../support/dispatching.ts';
 import { until } from '../../support/until.ts';
 
@@ -65,8 +67,8 @@ describe('a run whose node is missing', () => {
     await close();
   });
 
-  it('pauses longer and longer, up to a second, and five when it has gone on for long', () => {
-    assert.deepEqual([1, 2, 3, 4, 20, 21, 1_000].map(restMs), [250, 500, 1_000, 1_000, 1_000, 5_000, 5_000]);
+  it('pauses longer and longer, up to a second, then five, and thirty when it has gone on for long', () => {
+    assert.deepEqual([1, 2, 3, 4, 20, 21, 100, 101, 1_000].map(restMs), [250, 500, 1_000, 1_000, 1_000, 5_000, 5_000, 30_000, 30_000]);
   });
 });
 
@@ -117,16 +119,16 @@ describe('a run whose sandbox is lost', () => {
     await close();
   });
 
-  it('goes elsewhere at once where its node or machine is lost, and waits where that still answers, for it may be ending', async () => {
-    const answers = () => Promise.resolve(true);
-    const tried = { reason: 'it went', started: true, resumed: false, warm: true };
-    const lossOf = async (nodeLost: boolean) => {
-      const ticket = { own: 0, setbacks: 0, unbegun: 0 };
-      const { avoid, counts, pauseMs } = await sandboxLost(ticket, { settings: { name: 'a' }, answers }, { ...tried, nodeLost }, 3);
-      return { avoid, counts, pauses: pauseMs > 0, own: ticket.own };
+  it('goes elsewhere at once where its node or machine is lost, and waits where that still answers, for it may be ending', () => {
+    const result = resultWith();
+    const tried = { kind: 'sandbox' as const, reason: 'it went', started: true, answers: true, resumed: false, warm: true, result };
+    const lossOf = (nodeLost: boolean) => {
+      const loss = judge(newTally(), 'a', { ...tried, nodeLost }, 3);
+      assert.ok(loss);
+      return { avoid: loss.avoid, counts: loss.counts, pauses: loss.pauseMs > 0, own: loss.tally.own };
     };
-    assert.deepEqual(await lossOf(true), { avoid: true, counts: true, pauses: false, own: 0 });
-    assert.deepEqual(await lossOf(false), { avoid: true, counts: true, pauses: true, own: 1 });
+    assert.deepEqual(lossOf(true), { avoid: true, counts: true, pauses: false, own: 0 });
+    assert.deepEqual(lossOf(false), { avoid: true, counts: true, pauses: true, own: 1 });
   });
 
   it('before its command began on a node that is going costs no try, however often', async () => {

@@ -82,7 +82,10 @@ describe('room for results', () => {
     await settled();
     pass(minute + little);
     assert.deepEqual((await other).outcome, { kind: 'exited', code: 0 });
-    await until(() => budget.held === most);
+    await until(() => {
+      mock.timers.tick(20); // the queue looks again
+      return budget.held === most;
+    });
     const another = dispatcher.submit(jobOf(['give', '5']));
     await until(() => driver('a').executed.length === 4);
     await settled();

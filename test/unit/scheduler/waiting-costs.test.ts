@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { MiB } from '../../../src/base/units.ts';
 import { queueFull } from '../../../src/runs/rejection.ts';
-import { entryOf, newTicket } from '../../../src/runs/ticket.ts';
+import { shapeOf as shapeOfJob } from '../../../src/runs/life/live-run.ts';
 import { FairQueue } from '../../../src/scheduler/queue/queue.ts';
 import { checkJob } from '../../../src/runs/job.ts';
 import { aRequest } from '../../support/builders.ts';
@@ -90,7 +90,7 @@ describe('what waiting runs cost', () => {
   });
 
   it('runs that differ in what no node is chosen by have one shape, and sizes that are nearly the same too', () => {
-    const shapeOf = (profile: object) => entryOf(newTicket(checkJob(aRequest({ profile })), {}, () => undefined)).shape;
+    const shapeOf = (profile: object) => shapeOfJob(checkJob(aRequest({ profile })));
     const shapes = (profiles: object[]) => new Set(profiles.map(shapeOf)).size;
     const many = Array.from({ length: 1_000 }, (_, index) => index);
     assert.equal(shapes(many.map((more) => ({ pids: 4 + more }))), 1);
