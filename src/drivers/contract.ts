@@ -142,6 +142,10 @@ export interface Driver {
   create(spec: SandboxSpec, signal?: AbortSignal): Promise<Sandbox>;
   /** Containers with the label `katafleet.role`, running or not. */
   list(): Promise<OwnedContainer[]>;
+  /** Whether {@link list} is a single quick call. */
+  readonly listsFast?: boolean | undefined;
+  /** When a container was created, as exactly as the engine knows it; for drivers whose {@link list} says it less exactly. */
+  readonly createdAt?: ((id: string) => Promise<number | undefined>) | undefined;
   remove(id: string): Promise<void>;
   images(): Promise<NodeImage[]>;
   /** Resolves when the node answers. @throws engine.*, the signal's reason */

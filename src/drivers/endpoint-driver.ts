@@ -133,6 +133,14 @@ export class EndpointDriver implements WholeContract {
     return this.#chosen.identify?.bind(this.#chosen);
   }
 
+  get listsFast(): boolean | undefined {
+    return this.#chosen.listsFast;
+  }
+
+  get createdAt(): Driver['createdAt'] {
+    return this.#chosen.createdAt?.bind(this.#chosen);
+  }
+
   get setAvailability(): Driver['setAvailability'] {
     return this.#chosen.setAvailability?.bind(this.#chosen);
   }

@@ -62,7 +62,14 @@ export const NodeSummary = z.object({
   /** The limits that its kernel enforces. */
   enforces: z.array(z.string()).readonly(),
   cpus: z.number(),
-  memory: z.object({ total: z.number(), bookable: z.number(), booked: z.number(), free: z.number() }),
+  memory: z.object({
+    total: z.number(),
+    bookable: z.number(),
+    booked: z.number(),
+    /** What sandboxes of other katafleets, and leftovers that can't be removed, may take; absent if there are none. */
+    others: z.number().exactOptional(),
+    free: z.number(),
+  }),
   sandboxes,
   images: z.number(),
   clockSkewMs: z.number().optional(),

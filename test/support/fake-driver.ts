@@ -82,6 +82,7 @@ const [exited, killed] = [0, 4];
  */
 export class FakeDriver implements Driver {
   readonly kind = 'engine';
+  readonly listsFast = true;
   readonly endpoint: string;
   readonly containers = new Map<
     string,

@@ -71,7 +71,7 @@ describe('a node that is closed', () => {
   });
 
   it('stops reaping even if it came back while it was closed', async () => {
-    mock.timers.enable({ apis: ['setInterval'] });
+    mock.timers.enable({ apis: ['setInterval', 'setTimeout'] });
     try {
       const driver = new Watched();
       const node = new NodeSandboxes(driver, { books, idleMemory: 0 });

@@ -23,6 +23,7 @@ import { RememberedFacts } from './remembered.ts';
 import { connect, type EngineConnection, type TlsFiles } from './endpoint.ts';
 import { engineError } from '../docker/errors.ts';
 import { memoryOf } from '../docker/container-name.ts';
+import { exactTime } from '../docker/exact-time.ts';
 import { inspectImage } from '../docker/inspect.ts';
 import { fingerprint } from './fingerprint.ts';
 import { type EngineNode, removeContainer, startSandbox } from './sandbox.ts';
@@ -63,6 +64,7 @@ const probeMs = 10_000;
 /** The plain Engine API of one node. */
 export class EngineDriver implements Driver {
   readonly kind = 'engine';
+  readonly listsFast = true;
   readonly endpoint: string;
   readonly #connection: EngineConnection;
   readonly #rsyncNetwork: string | undefined;
@@ -194,6 +196,10 @@ export class EngineDriver implements Driver {
         labels: Labels,
       }));
     });
+  }
+
+  createdAt(id: string): Promise<number | undefined> {
+    return this.#do('inspect a container', async ({ docker }) => exactTime((await docker.getContainer(id).inspect()).Created));
   }
 
   remove(id: string): Promise<void> {

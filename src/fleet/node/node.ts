@@ -93,6 +93,7 @@ export class Node {
         reserveIdle: (bytes) => cluster.reserveIdle(name, bytes),
         release: (bytes) => cluster.release(name, bytes),
         setOthers: (bytes) => cluster.setOthers(name, bytes),
+        memory: () => cluster.node(name)?.memory ?? 0,
       },
       startMs: options.rules.startMs,
       lag: options.self.lag,

@@ -10,6 +10,8 @@ export interface Books {
   release(bytes: number): void;
   /** Sets the memory that others take on the node's machine, bytes. */
   setOthers?(bytes: number): void;
+  /** The memory that all sandboxes of the machine may take, bytes. */
+  memory?(): number;
 }
 
 export interface SandboxLedgerOptions {
@@ -56,6 +58,11 @@ export class SandboxLedger {
   /** Changes the bytes that a sandbox books here; the scheduler's books have the change already. */
   rebook(name: string, bytes: number): void {
     this.#booked.set(name, bytes);
+  }
+
+  /** Returns the bytes that a sandbox books; 0 for an unknown one. */
+  booked(name: string): number {
+    return this.#booked.get(name) ?? 0;
   }
 
   /** Gives the sandbox a uid until its removal is confirmed. */

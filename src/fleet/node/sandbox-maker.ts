@@ -6,6 +6,7 @@ import { labels } from '../../model/labels.ts';
 import type { Driver, Sandbox, SandboxSpec } from '../../drivers/contract.ts';
 import type { Grant } from '../pools/pool.ts';
 import type { JournalIdentity } from '../upkeep/reaper.ts';
+import type { Neighbours } from './neighbours.ts';
 import { ownerOf } from './owner.ts';
 import type { Removals } from './removals.ts';
 import type { Books, SandboxLedger } from './sandbox-ledger.ts';
@@ -16,6 +17,7 @@ export interface SandboxMakerOptions {
   books: Books;
   ledger: SandboxLedger;
   removals: Removals;
+  neighbours: Neighbours;
   /** Memory that an idle sandbox books, bytes. */
   idleMemory: number;
   journal?: JournalIdentity | undefined;
@@ -119,12 +121,19 @@ export class SandboxMaker {
       const wanted = { ...spec, name, labels: this.#labels(name, spec) };
       const sandbox = await this.#start(wanted, signal);
       this.#living.add(sandbox);
+      if (await this.#options.neighbours.pressOut(name)) return await this.#giveWay(sandbox);
       if (this.#suspended) sandbox.stream.destroy();
       return sandbox;
     } catch (error) {
       this.#notCreated(name, error);
       throw error;
     }
+  }
+
+  /** Removes a sandbox for which another katafleet left no room. @throws node.full */
+  async #giveWay(sandbox: Sandbox): Promise<never> {
+    await this.remove(sandbox);
+    throw new KatafleetError('node.full', 'another katafleet took the memory of the node at the same time');
   }
 
   /** Starts a sandbox, and notes whether the engine has answered in time. */

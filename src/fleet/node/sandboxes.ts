@@ -14,6 +14,7 @@ import type { Claim } from '../pools/starts.ts';
 import { NodeReaper } from '../upkeep/node-reaper.ts';
 import type { Doomed, JournalIdentity } from '../upkeep/reaper.ts';
 import { BrokenMachines } from './broken-machines.ts';
+import { Neighbours } from './neighbours.ts';
 import { NodeImages } from './node-images.ts';
 import { Removals } from './removals.ts';
 import { type Books, SandboxLedger } from './sandbox-ledger.ts';
@@ -85,9 +86,10 @@ export class NodeSandboxes {
     const ledger = new SandboxLedger({ books, uids: options.uids ?? new UidBook(defaultUids), onRoom });
     this.#ledger = ledger;
     const removals = new Removals(driver.starts);
-    this.#reaper = new NodeReaper({ driver, ledger, removals, books, journal, graceMs, onTrouble });
+    const neighbours = new Neighbours({ driver, ledger, books, onRoom });
+    this.#reaper = new NodeReaper({ driver, ledger, removals, neighbours, journal, graceMs, onTrouble });
     this.#maker = new SandboxMaker({
-      ...{ driver, books, ledger, removals, idleMemory, journal },
+      ...{ driver, books, ledger, removals, neighbours, idleMemory, journal },
       ...{ startMs: options.startMs, lag: options.lag, onStuck: options.onStuck, onFree: options.onFree },
       onDoubt: () => void this.#reaper.reapQuietly(),
     });

@@ -4,23 +4,31 @@ import { KatafleetError, messageOf } from '../../model/errors.ts';
 import { defaults } from '../../model/defaults.ts';
 import type { Driver } from '../../drivers/contract.ts';
 import type { Removals } from '../node/removals.ts';
-import type { Books, SandboxLedger } from '../node/sandbox-ledger.ts';
-import { othersMemory } from './others.ts';
+import type { Neighbours } from '../node/neighbours.ts';
+import type { SandboxLedger } from '../node/sandbox-ledger.ts';
 import { type Doomed, type JournalIdentity, reapPlan } from './reaper.ts';
 
 export interface NodeReaperOptions {
   driver: Driver;
   ledger: SandboxLedger;
   removals: Removals;
-  books: Books;
+  neighbours: Neighbours;
   journal?: JournalIdentity | undefined;
   /** How long a sandbox may stay past its deadline, ms. */
   graceMs?: number | undefined;
   onTrouble?: ((message: string) => void) | undefined;
 }
 
-/** How often to look for sandboxes of dead owners, ms. */
-const everyMs = 10_000;
+/** How often to look for leftovers and for the sandboxes of others, ms. */
+const paces = {
+  usual: 10_000,
+  /** While another katafleet uses the node, and a list costs little: its runs end, and ours may begin. */
+  near: 2_000,
+  /** While the node has no container of any katafleet, and we want none. */
+  empty: 30_000,
+};
+/** Each pause is longer or shorter by up to this share, so that the lists of many nodes spread. */
+const jitter = 0.1;
 /** How long one reaping waits for its removals, ms. Those that take longer go on. */
 const waitMs = 30_000;
 
@@ -46,11 +54,28 @@ export class NodeReaper {
    * Reaps again and again, because an engine may still create containers for a dead owner, removals fail, and deadlines pass.
    */
   start(): void {
-    if (!this.#closed) this.#timer ??= setInterval(() => void this.reapQuietly(), everyMs).unref();
+    if (this.#closed || this.#timer) return;
+    // The nodes of a fleet start together, so the first pause is of any length.
+    this.#after(paces.usual * Math.random());
+  }
+
+  #after(ms: number): void {
+    this.#timer = setTimeout(() => {
+      const timer = this.#timer;
+      void this.reapQuietly().then(() => {
+        if (this.#timer === timer) this.#after(this.#pace() * (1 + jitter * (2 * Math.random() - 1)));
+      });
+    }, ms).unref();
+  }
+
+  #pace(): number {
+    const { driver, ledger, neighbours } = this.#options;
+    if (driver.listsFast && neighbours.others > 0) return paces.near;
+    return neighbours.empty && ledger.inUse.size === 0 ? paces.empty : paces.usual;
   }
 
   stop(): void {
-    clearInterval(this.#timer);
+    clearTimeout(this.#timer);
     this.#timer = undefined;
   }
 
@@ -65,10 +90,10 @@ export class NodeReaper {
    * remove stays until the next time: its memory is booked, and the node serves. @throws engine.* if the engine does not answer
    */
   async reap(dryRun = false): Promise<Doomed[]> {
-    const { driver, ledger, journal, graceMs = defaults.graceMs } = this.#options;
+    const { driver, ledger, neighbours, journal, graceMs = defaults.graceMs } = this.#options;
     const { doubtful } = ledger;
     const { clockSkewMs } = await driver.probe();
-    const all = await driver.list();
+    const all = await neighbours.list();
     const view = { now: Date.now(), clockSkewMs, fleet: ledger.id, inUse: ledger.inUse, journal, endedSince: this.#endedSince, graceMs };
     const doomed = reapPlan(all, view);
     if (dryRun) return doomed;
@@ -89,21 +114,9 @@ export class NodeReaper {
     );
     for (const name of doubtful) if (!Array.from(left).some((one) => one.name === name)) ledger.gone(name);
     const removed = doomed.filter((one) => !left.has(one));
-    this.#bookOthers(all, removed);
-    return removed;
-  }
-
-  /** Books the memory of sandboxes that others made, and of leftovers that stay. A swarm knows what its machines have promised. */
-  #bookOthers(all: Awaited<ReturnType<Driver['list']>>, removed: readonly Doomed[]): void {
-    const { driver, books, ledger } = this.#options;
-    if (driver.machines || !books.setOthers) return;
     const gone = new Set(removed.map(({ id }) => id));
-    books.setOthers(
-      othersMemory(
-        all.filter(({ id }) => !gone.has(id)),
-        ledger.id,
-      ),
-    );
+    neighbours.see(all.filter(({ id }) => !gone.has(id)));
+    return removed;
   }
 
   #remove(id: string): Promise<void> {

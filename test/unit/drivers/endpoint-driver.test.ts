@@ -13,6 +13,8 @@ const passed: Record<Passed, 'call' | 'call without words' | 'value'> = {
   prepare: 'call',
   create: 'call',
   list: 'call without words',
+  listsFast: 'value',
+  createdAt: 'call',
   remove: 'call',
   images: 'call without words',
   ping: 'call',
