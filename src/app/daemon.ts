@@ -108,6 +108,7 @@ export class Daemon {
         idleMemory: config.defaults.idleMemory,
         cordon: (node, how) => this.#cordon(node, how),
         journal,
+        takes: () => this.#store.takes,
         stopping: () => this.#stopping,
         clones: serveClones({ git: new Git(4), repository: (kata, avatar) => this.#katas.repository(kata, avatar), trouble: log }),
       },

@@ -5,7 +5,7 @@ import { formatBytes } from '../model/quantity.ts';
 export interface Answer {
   status: number;
   ok: boolean;
-  text: string;
+  bytes: Buffer;
   retryAfter: string | null;
 }
 
@@ -15,13 +15,13 @@ export interface Answer {
  */
 export async function readAnswer(response: Response, most: number, alive: () => void): Promise<Answer> {
   const parts: Uint8Array[] = [];
-  let bytes = 0;
+  let size = 0;
   const reader = response.body?.getReader();
   for (let next = await reader?.read(); next && !next.done; next = await reader?.read()) {
     alive();
     const part = next.value as Uint8Array;
-    bytes += part.length;
-    if (bytes > most) {
+    size += part.length;
+    if (size > most) {
       void reader?.cancel().catch(() => undefined);
       throw new KatafleetError('answer.too_large', `the server answers with more than ${formatBytes(most)}`, {
         hint: 'let fewer files come back (--back), or fetch them one by one',
@@ -30,5 +30,5 @@ export async function readAnswer(response: Response, most: number, alive: () => 
     parts.push(part);
   }
   const { status, ok, headers } = response;
-  return { status, ok, text: Buffer.concat(parts).toString('utf8'), retryAfter: headers.get('retry-after') };
+  return { status, ok, bytes: Buffer.concat(parts), retryAfter: headers.get('retry-after') };
 }

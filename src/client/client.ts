@@ -8,6 +8,7 @@ import type { FleetImage } from '../model/fleet-image.ts';
 import { RecordJson, recordFields } from '../model/json.ts';
 import type { MaintenanceState } from '../model/maintenance-state.ts';
 import { NodeDetail, type NodeEvent, NodeSummary } from '../model/node.ts';
+import { encodePath } from '../model/paths.ts';
 import { readState, type RunState, type RunSummary } from '../model/record.ts';
 import type { RunOptions } from '../model/request.ts';
 import { type RemoteRequest, requestJson, type RunJson } from '../model/request-json.ts';
@@ -194,6 +195,17 @@ export class Client {
   /** Returns the next events of a run, see docs/api.md. @throws run.unknown; request.unknown if the server has no events (0.1) */
   runEvents(id: string, query: EventQuery = {}): Promise<RunEvents> {
     return readEvents(this.#server, pathOf(id), query);
+  }
+
+  /**
+   * Returns a file that a run has created or changed, or its bytes from `from` up to `to`, which is not among them.
+   * @param path as the result has it
+   * @throws run.unknown; request.unknown if no such file came back; request.range
+   */
+  file(id: string, path: string, { from = 0, to, signal }: CallOptions & { from?: number; to?: number } = {}): Promise<Buffer> {
+    const range = from === 0 && to === undefined ? {} : { range: `bytes=${from}-${to === undefined ? '' : to - 1}` };
+    const name = Array.from(encodePath(path), (byte) => (byte === 0x2f ? '/' : `%${byte.toString(16).padStart(2, '0')}`)).join('');
+    return this.#server.bytes(`${pathOf(id)}/files/${name}`, { headers: range, signal, most: mostBytes });
   }
 
   /**

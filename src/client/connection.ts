@@ -55,8 +55,8 @@ export class Connection {
   /** Whether a katafleet answers there within a second. */
   async answers(): Promise<boolean> {
     try {
-      const { ok, text } = await this.#ask(liveMs, 'GET', '/health/live', {});
-      return ok && (JSON.parse(text) as { live?: boolean }).live === true;
+      const { ok, bytes } = await this.#ask(liveMs, 'GET', '/health/live', {});
+      return ok && (JSON.parse(bytes.toString('utf8')) as { live?: boolean }).live === true;
     } catch {
       return false; // no answer, or another program's
     }
@@ -68,8 +68,11 @@ export class Connection {
    * understand; answer.too_large; the signal's reason. Those that may pass are {@link Trouble}s.
    */
   async call<T extends z.ZodType>(method: 'GET' | 'POST' | 'DELETE', path: string, schema: T, call: Call = {}): Promise<z.output<T>> {
-    const { status, ok, text, retryAfter: header } = await this.#reached(method, path, call);
-    const answer = jsonOf(text);
+    return this.#read(await this.#reached(method, path, call), method, path, schema);
+  }
+
+  #read<T extends z.ZodType>({ status, ok, bytes, retryAfter: header }: Answer, method: string, path: string, schema: T): z.output<T> {
+    const answer = jsonOf(bytes.toString('utf8'));
     const failed = ok ? undefined : ErrorAnswer.safeParse(answer).data?.error;
     if (failed) {
       this.#met = true;
@@ -88,6 +91,13 @@ export class Connection {
       cause: parsed.error,
       hint: 'use the same release on both sides',
     });
+  }
+
+  /** Calls and returns the answer's bytes. @throws as {@link call} */
+  async bytes(path: string, call: Call = {}): Promise<Buffer> {
+    const answer = await this.#reached('GET', path, call);
+    if (answer.ok) return answer.bytes;
+    return this.#read(answer, 'GET', path, z.never());
   }
 
   async #reached(method: string, path: string, call: Call): Promise<Answer> {

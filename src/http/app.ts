@@ -6,8 +6,11 @@ import { KatafleetError } from '../model/errors.ts';
 import { readBodies, readsItself } from './bodies.ts';
 import { type BodyMemory, boundBodies } from './body-budget.ts';
 import { sendError, unknownRoute } from './errors.ts';
+import { routedUrl } from './file-url.ts';
 import { hostFault, type Hosts } from './hosts.ts';
 import { cloneRoutes } from './routes/clones.ts';
+import { eventRoutes } from './routes/events.ts';
+import { fileRoutes } from './routes/files.ts';
 import { healthRoutes } from './routes/health.ts';
 import { maintenanceRoutes } from './routes/maintenance.ts';
 import { nodeRoutes } from './routes/nodes.ts';
@@ -28,19 +31,28 @@ export interface AppOptions {
   hosts: Hosts;
   /** Times the bodies. */
   clock?: Clock;
+  /** How long clients may still read their answers when the server closes, ms; 5,000 if absent. */
+  leaveMs?: number;
   /** Called for each route. */
   onRoute?: (method: string, path: string) => void;
 }
 
 /** Makes the API. Every answer is JSON; errors are `{error: {code, message, fault, retry, hint?, retryAfterMs?}}`. */
 export function buildApp(services: AppServices, options: AppOptions): FastifyInstance {
-  const { bodyLimit, onRoute, memory = budgetOf(serverMemory(), { bodyLimit }) } = options;
+  const { bodyLimit, onRoute, leaveMs = 5_000, memory = budgetOf(serverMemory(), { bodyLimit }) } = options;
   const app = Fastify({
     bodyLimit,
     forceCloseConnections: 'idle',
     requestTimeout: bodyPace.wholeMs,
+    rewriteUrl: ({ url = '/' }) => routedUrl(url),
     routerOptions: { maxParamLength: 256 },
     frameworkErrors: (error, _request, reply) => void sendError(reply, error),
+  });
+  app.addHook('preClose', (done) => {
+    // A client that does not read its answer must not keep the process from ending.
+    const late = setTimeout(() => app.server.closeAllConnections(), leaveMs);
+    app.server.once('close', () => clearTimeout(late));
+    done();
   });
   refuseSlowBodies(app, readsItself, options.clock);
   readBodies(app);
@@ -51,6 +63,8 @@ export function buildApp(services: AppServices, options: AppOptions): FastifyIns
   if (onRoute) app.addHook('onRoute', ({ method, path }) => [method].flat().forEach((one) => onRoute(one, path)));
   viewRoutes(app, services);
   runRoutes(app, services, bodies, memory.answers);
+  fileRoutes(app, services, memory.answers);
+  eventRoutes(app, services, memory.answers);
   cloneRoutes(app, services);
   nodeRoutes(app, services);
   maintenanceRoutes(app, services);

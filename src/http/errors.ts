@@ -8,12 +8,19 @@ const fastifyCodes: Record<string, ErrorCode> = {
   FST_ERR_CTP_BODY_TOO_LARGE: 'request.too_large',
 };
 
+/** When a client may try again, ms, if the error itself does not say. */
+const usualRetryMs: Partial<Record<ErrorCode, number>> = {
+  'service.stopping': 2_000,
+  'journal.full': 1_000,
+  'journal.unavailable': 1_000,
+};
+
 /** Answers with an error. An error that is not katafleet's own becomes `internal`; its stack goes to the log, not to the client. */
 export function sendError(reply: FastifyReply, error: unknown): FastifyReply {
   const known = knownError(reply, error);
   if (known.code === 'internal') process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : messageOf(error)}\n`);
-  if (known.retryAfterMs !== undefined) void reply.header('retry-after', String(Math.ceil(known.retryAfterMs / 1000)));
-  const { message, fault, retry, hint, retryAfterMs } = known;
+  const { message, fault, retry, hint, retryAfterMs = usualRetryMs[known.code] } = known;
+  if (retryAfterMs !== undefined) void reply.header('retry-after', String(Math.ceil(retryAfterMs / 1000)));
   return reply.code(errorKinds[known.code].http).send({
     error: {
       code: known.code,

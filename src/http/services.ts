@@ -25,6 +25,8 @@ export interface AppServices {
   /** Cordons, drains or uncordons `NODE`, or `NODE/MACHINE` for one machine of a swarm. */
   cordon: (name: string, how: CordonAction) => Promise<void>;
   journal: JournalViews;
+  /** Whether the journal takes writes: if not, no run is accepted. */
+  takes: () => boolean;
   /** Whether katafleet is stopping. */
   stopping: () => boolean;
   /** Answers git's requests for a kata's repositories. Returns false for any other path and leaves the request alone. */

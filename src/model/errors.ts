@@ -22,6 +22,7 @@ export const errorKinds = {
   'request.forbidden': user(403, 77),
   'request.too_large': user(413),
   'request.media_type': user(415),
+  'request.range': user(416),
   'request.too_slow': { ...user(408, 75), retry: true },
   'limits.invalid': user(400),
   'files.path': user(400),

@@ -25,12 +25,17 @@ interface Body {
 /** The API over a fleet in memory. */
 export async function api(
   names: string[],
-  options: Parameters<typeof fakeService>[1] & { jobs?: MaintenanceJob[]; bodyLimit?: number; memory?: MemoryBudget } = {},
+  options: Parameters<typeof fakeService>[1] & {
+    jobs?: MaintenanceJob[];
+    bodyLimit?: number;
+    memory?: MemoryBudget;
+    leaveMs?: number;
+  } = {},
 ) {
   const { memory } = options;
   const service = await fakeService(names, { ...options, ...(memory ? { requests: memory.requests } : {}) });
   const { fleet, journal } = service;
-  const state = { stopping: false };
+  const state = { stopping: false, takes: true };
   const profile = profileOf({ memory: 64 * MiB, wallMs: 2_000 });
   const app = buildApp(
     {
@@ -47,13 +52,19 @@ export async function api(
       },
       journal,
       stopping: () => state.stopping,
+      takes: () => state.takes,
       clones: (path, _request, response) => {
         if (path !== '/kata/avatar.git/info/refs') return Promise.resolve(false);
         response.end('refs');
         return Promise.resolve(true);
       },
     },
-    { bodyLimit: options.bodyLimit ?? 10_000, hosts: { loopbackOnly: true, names: [] }, ...(memory ? { memory } : {}) },
+    {
+      bodyLimit: options.bodyLimit ?? 10_000,
+      hosts: { loopbackOnly: true, names: [] },
+      ...(memory ? { memory } : {}),
+      ...(options.leaveMs === undefined ? {} : { leaveMs: options.leaveMs }),
+    },
   );
   /** Returns an answer's status, body and headers. Fails if the answer shows katafleet's own internals. */
   const ask = async (method: 'GET' | 'POST' | 'DELETE' | 'PUT', url: string, more: Omit<InjectOptions, 'method' | 'url'> = {}) => {

@@ -494,6 +494,10 @@ describe('API: the fleet', () => {
     assert.deepEqual(await ready(), [503, { ready: false, nodes: { all: 1, ready: 0 }, runs }]);
     driver('a').faults = {};
     await look('a', 2);
+    state.takes = false;
+    assert.equal((await ready())[0], 503, 'the journal takes nothing');
+    state.takes = true;
+    assert.equal((await ready())[0], 200);
     state.stopping = true;
     assert.equal((await ready())[0], 503);
     assert.equal((await ask('GET', '/health/live')).status, 200);

@@ -62,6 +62,8 @@ describe('the byte budget of a server', () => {
     driver('a').letGo();
     await service.ended(run.id, 60_000);
     await until(() => memory.pool.held === 0);
+    assert.equal((await ask('GET', `/v1/runs/${run.id}`)).status, 200);
+    await until(() => memory.pool.held === 0);
     for (const payload of [{ image: 'nothing:here', command: ['x'] }, { image: 'any' }, { ...body, priority: 77 }]) {
       assert.ok((await ask('POST', '/v1/runs', { payload })).status >= 400);
       assert.equal(memory.pool.held, 0, 'a refused request keeps nothing');

@@ -15,7 +15,7 @@ import { exitCodeOf } from '../exit-code.ts';
 import { readFolder } from '../files/folder.ts';
 import { interruptible } from '../interrupt.ts';
 import { asJson, report } from '../show/report.ts';
-import { serverNotices } from '../show/server-notices.ts';
+import { serverNotices, voidAttempts } from '../show/server-notices.ts';
 import { limitOption, profileNamed, profileOption, withProfile } from '../profile.ts';
 import { readInput } from '../files/stdin.ts';
 import { escapeControls, outputTo } from '../show/terminal.ts';
@@ -98,10 +98,15 @@ export function runCommand(at: At): Command {
         const whole = await withCommand(place.fleet, request, dir);
         const [first, ...rest] = whole.steps;
         const asked = { ...whole, steps: first && stdin ? [{ ...first, stdin }, ...rest] : whole.steps };
-        const how: RunOptions = { signal, ...(options.json ? {} : { onOutput: (_step, stream, bytes) => print[stream](bytes) }) };
         const told = serverNotices(tell, (text) => process.stderr.write(`katafleet: ${escapeControls(text)}\n`));
+        const { onAttempt, printed } = voidAttempts(told);
+        const onOutput: RunOptions['onOutput'] = (_step, stream, bytes) => {
+          printed();
+          return print[stream](bytes);
+        };
+        const how: RunOptions = { signal, ...(options.json ? {} : { onOutput }) };
         const result = await (place.fleet
-          ? place.fleet.run(asked, how)
+          ? place.fleet.run(asked, { ...how, onAttempt })
           : place.server.run(withProfile(asked, options.profile), { ...how, patienceMs, onNotice: told }));
         const left = options.out === undefined ? [] : await writeBack(options.out, result.changes, { dotfiles: options.allowDotfiles });
         if (options.json)

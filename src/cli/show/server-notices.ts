@@ -1,5 +1,5 @@
 import type { RunNotice } from '../../client/client.ts';
-import { formatDuration } from '../../model/quantity.ts';
+import { exactDuration } from '../../model/quantity.ts';
 
 /**
  * Returns what says the notices of a run on a server in words.
@@ -15,7 +15,7 @@ export function serverNotices(tell: (text: string) => void, warn: (text: string)
         return;
       case 'trouble': {
         const kept = id === undefined ? '' : `; the server has accepted the run ${id}`;
-        if (notice.ms > 0) tell(`${notice.error.message}: trying again for ${formatDuration(notice.ms)}${kept}`);
+        if (notice.ms > 0) tell(`${notice.error.message}: trying again for ${exactDuration(Math.round(notice.ms))}${kept}`);
         return;
       }
       case 'again':
@@ -33,5 +33,19 @@ export function serverNotices(tell: (text: string) => void, warn: (text: string)
             : 'some of the output is missing: the server does not have it any more',
         );
     }
+  };
+}
+
+/** Watches the attempts of a run on a fleet of this process: its output is void as well if its attempt is lost. */
+export function voidAttempts(told: (notice: RunNotice) => void): { onAttempt: (attempt: number) => void; printed: () => void } {
+  let [current, printed]: [number | undefined, boolean] = [undefined, false];
+  return {
+    onAttempt: (attempt) => {
+      if (current !== undefined && printed) told({ kind: 'void', attempt: current });
+      [current, printed] = [attempt, false];
+    },
+    printed: () => {
+      printed = true;
+    },
   };
 }

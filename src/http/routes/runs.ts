@@ -10,14 +10,15 @@ import { checkJob, type Job, wantedOf } from '../../runs/job.ts';
 import type { RunService } from '../../runs/service.ts';
 import type { BodyRooms } from '../body-budget.ts';
 import { longJson } from '../long-json.ts';
+import { whileConnected } from '../connected.ts';
 import { parse } from '../parse.ts';
 import { roomFor } from '../result-room.ts';
 import type { AppServices } from '../services.ts';
+import { leftToTheNext, waitSeconds } from '../waiting.ts';
 
-/** Longest time that a request may wait for its run, s. */
-const longestWait = 600;
-const Waiting = z.object({ wait: z.coerce.number().min(0).max(longestWait).default(0) });
+const Waiting = z.object({ wait: waitSeconds });
 const RunId = z.object({ id: z.uuid() });
+const Key = z.string().min(1).max(255).optional();
 
 /**
  * Accepts, shows, cancels and explains runs.
@@ -29,7 +30,7 @@ export function runRoutes(app: FastifyInstance, services: AppServices, bodies: B
   app.post('/v1/runs', async (request, reply) => {
     const json = parse(RunJson, request.body);
     const { wait } = parse(Waiting, request.query);
-    const key = parse(z.string().min(1).max(255).optional(), request.headers['idempotency-key']);
+    const key = parse(Key, request.headers['idempotency-key']);
     const { id, known } = await runs.accept(
       requestOf(json, services.profile(json.profile)),
       placingOf(json, services),
@@ -45,7 +46,9 @@ export function runRoutes(app: FastifyInstance, services: AppServices, bodies: B
   app.get('/v1/runs/:id', async (request, reply) => {
     const { wait } = parse(Waiting, request.query);
     const { id } = parse(RunId, request.params);
-    return sendLong(reply, recordJson(await waitFor(runs, id, wait, request, (bytes) => roomFor(answers, bytes, reply)), runs));
+    const record = await waitFor(runs, id, wait, request, (bytes) => roomFor(answers, bytes, reply));
+    if (record.endedAt === undefined && wait > 0 && services.stopping()) throw leftToTheNext();
+    return sendLong(reply, recordJson(record, runs));
   });
   app.delete('/v1/runs/:id', async (request, reply) =>
     sendLong(reply, recordJson(await runs.cancel(parse(RunId, request.params).id), runs)),
@@ -77,17 +80,9 @@ async function waitFor(
   request: FastifyRequest,
   room: (bytes: number) => Promise<void>,
 ): Promise<KeptRecord> {
-  const clientGone = new AbortController();
-  const leave = () => clientGone.abort();
-  request.raw.socket.once('close', leave);
-  if (request.raw.socket.destroyed) leave();
-  try {
-    await runs.ended(id, seconds * 1000, clientGone.signal);
-    await room(await runs.resultBytes(id));
-    return await runs.look(id);
-  } finally {
-    request.raw.socket.off('close', leave);
-  }
+  await whileConnected(request, (gone) => runs.ended(id, seconds * 1_000, gone));
+  await room(await runs.resultBytes(id));
+  return runs.look(id);
 }
 
 /** Sends JSON. Large files in it are read and sent piece by piece, as the client reads them. */
