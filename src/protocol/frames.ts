@@ -36,7 +36,8 @@ export const supervisorFrame = {
 
 /** Largest payload, bytes. */
 export const maxPayload = 65_536;
-const headerBytes = 5;
+/** Bytes of a frame's header: its type, and the length of its payload. */
+export const headerBytes = 5;
 
 export interface Frame {
   type: number;
@@ -45,12 +46,22 @@ export interface Frame {
 
 /** Encodes one frame. @throws RangeError for a payload above {@link maxPayload} */
 export function encodeFrame(type: number, payload: Uint8Array = Buffer.alloc(0)): Buffer {
-  if (payload.length > maxPayload) throw new RangeError(`a frame's payload is at most ${maxPayload} bytes, not ${payload.length}`);
+  checkLength(payload.length); // before a buffer is made
   const frame = Buffer.allocUnsafe(headerBytes + payload.length);
-  frame.writeUInt8(type, 0);
-  frame.writeUInt32BE(payload.length, 1);
+  writeHeader(frame, type, payload.length);
   frame.set(payload, headerBytes);
   return frame;
+}
+
+/** Writes a frame's header to the beginning of a buffer. @throws RangeError for a payload above {@link maxPayload} */
+export function writeHeader(frame: Buffer, type: number, length: number): void {
+  checkLength(length);
+  frame.writeUInt8(type, 0);
+  frame.writeUInt32BE(length, 1);
+}
+
+function checkLength(length: number): void {
+  if (length > maxPayload) throw new RangeError(`a frame's payload is at most ${maxPayload} bytes, not ${length}`);
 }
 
 /**

@@ -57,19 +57,19 @@ export interface EntryHeader {
 
 export function encodeOpen(opening: Opening): Buffer {
   const payload = new PayloadWriter().u16(protocolVersion).u32(opening.uid).u32(opening.gid).u32(opening.lifetimeMs);
-  return encodeFrame(hostFrame.open, payload.u32(opening.filesBack).u64(opening.fileBack).u64(opening.bytesBack).done());
+  return payload.u32(opening.filesBack).u64(opening.fileBack).u64(opening.bytesBack).frame(hostFrame.open);
 }
 
 export function encodeFile(header: EntryHeader, size: number): Buffer {
-  return encodeFrame(hostFrame.file, entry(new PayloadWriter(), header).u64(size).str(header.path).done());
+  return entry(new PayloadWriter(), header).u64(size).str(header.path).frame(hostFrame.file);
 }
 
 export function encodeDir(header: EntryHeader): Buffer {
-  return encodeFrame(hostFrame.dir, entry(new PayloadWriter(), header).str(header.path).done());
+  return entry(new PayloadWriter(), header).str(header.path).frame(hostFrame.dir);
 }
 
 export function encodeDelete(path: Buffer): Buffer {
-  return encodeFrame(hostFrame.delete, new PayloadWriter().str(path).done());
+  return new PayloadWriter().str(path).frame(hostFrame.delete);
 }
 
 const operations = { match: 0, range: 1, other: 2, split: 3 } as const;
@@ -78,11 +78,11 @@ const operations = { match: 0, range: 1, other: 2, split: 3 } as const;
 export function encodeBack(program: GlobProgram): Buffer {
   const payload = new PayloadWriter().u16(program.length);
   for (const { op, a, b } of program) payload.u8(operations[op]).u32(a).u32(b);
-  return encodeFrame(hostFrame.back, payload.done());
+  return payload.frame(hostFrame.back);
 }
 
 export function encodeStdin(size: number): Buffer {
-  return encodeFrame(hostFrame.stdin, new PayloadWriter().u64(size).done());
+  return new PayloadWriter().u64(size).frame(hostFrame.stdin);
 }
 
 /** Whether arguments, environment (`NAME=VALUE`) and folder of a step fit into EXEC's one frame of 64 KiB. */
@@ -99,14 +99,17 @@ export function encodeExec(execution: Execution): Buffer | undefined {
   const walls = (execution.keepNetwork ? execFlags.keepNetwork : 0) | (execution.ipc === false ? execFlags.noIpc : 0);
   const flags = walls | (execution.collect ? execFlags.collect : 0) | (execution.tails ? execFlags.tails : 0);
   const payload = new PayloadWriter().u32(execution.step).u8(flags);
-  for (const { name, bits } of execNumbers) payload[`u${bits}`](execution[name]);
+  for (const { name, bits } of execNumbers) {
+    if (bits === 32) payload.u32(execution[name]);
+    else payload.u64(execution[name]);
+  }
   payload.str(execution.cwd);
   payload.u16(execution.argv.length);
   for (const argument of execution.argv) payload.str(argument);
   payload.u16(execution.env.length);
   for (const variable of execution.env) payload.str(variable);
   if (execution.tails) payload.u32(execution.tails.stdout).u32(execution.tails.stderr);
-  return encodeFrame(hostFrame.exec, payload.done());
+  return payload.frame(hostFrame.exec);
 }
 
 /** Decodes the payload of EXEC, for fakes of a supervisor: the inverse of {@link encodeExec}. @throws ProtocolBreak */

@@ -1,4 +1,4 @@
-import { ProtocolBreak } from './frames.ts';
+import { headerBytes, ProtocolBreak, writeHeader } from './frames.ts';
 
 /** Reads a payload's fields in order. Every method throws ProtocolBreak if too few bytes are left. */
 export class PayloadReader {
@@ -65,48 +65,83 @@ export class PayloadReader {
   }
 }
 
-/** Builds a payload field by field. */
-export class PayloadWriter {
-  readonly #parts: Buffer[] = [];
+/** Bytes that a payload may have before its buffer grows. */
+const usualBytes = 128;
 
-  #number(length: number, write: (buffer: Buffer) => void): this {
-    const buffer = Buffer.allocUnsafe(length);
-    write(buffer);
-    this.#parts.push(buffer);
-    return this;
+/** Builds a payload field by field, in one buffer with room for the frame's header in front. */
+export class PayloadWriter {
+  #buffer = Buffer.allocUnsafe(usualBytes);
+  #used = headerBytes;
+
+  /** Makes room for so many bytes, and returns where they begin. */
+  #take(length: number): number {
+    const at = this.#used;
+    this.#used += length;
+    if (this.#used > this.#buffer.length) {
+      const larger = Buffer.allocUnsafe(Math.max(this.#used, 2 * this.#buffer.length));
+      larger.set(this.#buffer.subarray(0, at));
+      this.#buffer = larger;
+    }
+    return at;
   }
 
   u8(value: number): this {
-    return this.#number(1, (buffer) => buffer.writeUInt8(value));
+    const at = this.#take(1);
+    this.#buffer.writeUInt8(value, at);
+    return this;
   }
 
   u16(value: number): this {
-    return this.#number(2, (buffer) => buffer.writeUInt16BE(value));
+    const at = this.#take(2);
+    this.#buffer.writeUInt16BE(value, at);
+    return this;
   }
 
   u32(value: number): this {
-    return this.#number(4, (buffer) => buffer.writeUInt32BE(value));
+    const at = this.#take(4);
+    this.#buffer.writeUInt32BE(value, at);
+    return this;
   }
 
   u64(value: number | bigint): this {
-    return this.#number(8, (buffer) => buffer.writeBigUInt64BE(BigInt(value)));
+    const at = this.#take(8);
+    // A bigint for each size would be made and thrown away.
+    if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) {
+      this.#buffer.writeUInt32BE(Math.floor(value / 2 ** 32), at);
+      this.#buffer.writeUInt32BE(value % 2 ** 32, at + 4);
+    } else this.#buffer.writeBigUInt64BE(BigInt(value), at);
+    return this;
   }
 
   i64(value: bigint): this {
-    return this.#number(8, (buffer) => buffer.writeBigInt64BE(value));
+    const at = this.#take(8);
+    this.#buffer.writeBigInt64BE(value, at);
+    return this;
   }
 
   bytes(value: Uint8Array): this {
-    this.#parts.push(Buffer.from(value.buffer, value.byteOffset, value.byteLength));
+    const at = this.#take(value.length);
+    this.#buffer.set(value, at);
     return this;
   }
 
   str(value: Uint8Array | string): this {
-    const bytes = typeof value === 'string' ? Buffer.from(value) : value;
-    return this.u16(bytes.length).bytes(bytes);
+    if (typeof value !== 'string') return this.u16(value.length).bytes(value);
+    const length = Buffer.byteLength(value);
+    this.u16(length);
+    const at = this.#take(length);
+    this.#buffer.write(value, at, length);
+    return this;
   }
 
+  /** Returns the payload. The writer takes no more fields then: they could be written into the same memory. */
   done(): Buffer {
-    return Buffer.concat(this.#parts);
+    return this.#buffer.subarray(headerBytes, this.#used);
+  }
+
+  /** Returns the payload in its frame, as {@link encodeFrame} makes it, without a copy. @throws RangeError as encodeFrame does */
+  frame(type: number): Buffer {
+    writeHeader(this.#buffer, type, this.#used - headerBytes);
+    return this.#buffer.subarray(0, this.#used);
   }
 }
