@@ -128,7 +128,7 @@ async function serve(
     const lifetimeMs = Math.min(budget + mostWaitMs + (options.sessionMs ?? 0), 0xffff_ffff);
     if (!options.resumed) {
       const { filesBack, fileBack, bytesBack } = profile;
-      await conversation.queue(encodeOpen({ ...user, lifetimeMs, filesBack, fileBack, bytesBack }));
+      await conversation.queue(encodeOpen({ lifetimeMs, filesBack, fileBack, bytesBack, ...user }));
     }
     await transfer.send();
     let asked = false;
