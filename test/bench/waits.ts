@@ -1,6 +1,7 @@
 // `npm run bench:waits -- [--waits N] [--http N]`: what waits for runs leave in memory. Waits end in each way: the client is gone, the time is
 // over, the run ends. First in the run service itself, then over HTTP.
 import assert from 'node:assert/strict';
+import { setMaxListeners } from 'node:events';
 import { parseArgs } from 'node:util';
 import { api } from '../support/api.ts';
 import { placed, runOf } from '../support/fake-service.ts';
@@ -45,18 +46,18 @@ const tell = (what: string, count: number, bytes: number) => {
   process.stderr.write(`${rows.at(-1)?.join(' | ')}\n`);
 };
 const waits = Number(values.waits);
-/** A signal for each wait, as a client's connection has one; it aborts at once. */
 tell(
   'the client goes away',
   waits,
   await slope(waits, async (count) => {
-    const gone = new AbortController();
-    const all = Array.from({ length: count }, () => service.ended(id, 60_000, gone.signal));
-    gone.abort();
+    const clients = Array.from({ length: count }, () => new AbortController());
+    const all = clients.map(({ signal }) => service.ended(id, 60_000, signal));
+    for (const client of clients) client.abort();
     await Promise.all(all);
   }),
 );
 const lasting = new AbortController();
+setMaxListeners(0, lasting.signal);
 tell(
   'the time is over, under one signal that stays',
   waits / 10,
