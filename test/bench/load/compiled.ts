@@ -1,3 +1,4 @@
+import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
@@ -6,9 +7,9 @@ import { build } from 'esbuild';
  * not run under tsx, whose loader wraps each function to keep its name. The file is two folders below the root, as in dist/.
  */
 export async function compiled(name: string): Promise<string> {
-  const outfile = fileURLToPath(new URL(`../../../.cache/bench/${name}.mjs`, import.meta.url));
+  const outfile = fileURLToPath(new URL(`../../../.cache/bench/${basename(name)}.mjs`, import.meta.url));
   await build({
-    entryPoints: [fileURLToPath(new URL(`./${name}.ts`, import.meta.url))],
+    entryPoints: [fileURLToPath(new URL(`../../../test/bench/load/${name}.ts`, import.meta.url))],
     outfile,
     bundle: true,
     packages: 'external',

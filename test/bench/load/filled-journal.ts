@@ -3,7 +3,7 @@ import { day } from '../../../src/base/units.ts';
 import { Placing } from '../../../src/model/placing.ts';
 import type { RunRequest } from '../../../src/model/request.ts';
 import type { RunResult } from '../../../src/model/result.ts';
-import { Journal } from '../../../src/store/journal.ts';
+import { Store } from '../../../src/store/store.ts';
 
 /** What lies in a run's result. */
 export interface Filling {
@@ -68,29 +68,33 @@ export function someResult(id: string, index: number, { files, fileBytes }: Pick
   };
 }
 
+/** How many runs are written at once: the journal writes what waits in one group. */
+const atOnce = 500;
+
 /** Fills a new journal with ended runs, by the journal's own calls. */
 export async function fillJournal(file: string, filling: Filling): Promise<string[]> {
   const { runs, ago = 8 * day } = filling;
-  const journal = Journal.open(file, { keepBytes: Infinity });
-  const ids: string[] = [];
-  for (let index = 0; index < runs; index += 1) {
-    const id = randomUUID();
-    const at = Date.now() - ago + index;
+  await using store = await Store.open(file);
+  const ids = Array.from({ length: runs }, () => randomUUID());
+  const begun = Date.now() - ago;
+  const write = async (index: number) => {
+    const id = ids[index] ?? '';
+    const at = begun + index;
     const tenant = tenants[index % tenants.length] ?? '';
-    journal.accept({
-      id,
-      tenant,
+    await store.accept({
+      ...{ id, tenant, at },
       key: `key-${index}`,
       sent: { index },
       request: someRequest(index),
       placing: Placing.parse({ tenant }),
-      at,
     });
-    journal.begin(id, 1, { node: `node-${index % 7}`, warm: true }, at);
-    journal.finish(id, 1, someResult(id, index, filling), at);
-    ids.push(id);
-    if (index % 1_000 === 999) await new Promise((resolve) => setImmediate(resolve));
-  }
-  journal.close();
+    void store.begin(id, 1, { node: `node-${index % 7}`, warm: true }, at);
+    await store.finish(id, 1, someResult(id, index, filling), at);
+  };
+  let next = 0;
+  const writer = async () => {
+    for (let index = next++; index < runs; index = next++) await write(index);
+  };
+  await Promise.all(Array.from({ length: filling.fileBytes > 50_000 ? 8 : atOnce }, writer));
   return ids;
 }
