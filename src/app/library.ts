@@ -268,7 +268,11 @@ export class Katafleet implements AsyncDisposable {
   /** Carries out a plan. The result says what failed. */
   distribute(plan: readonly PlannedStep[], options: Omit<DeliverOptions, 'bring'> & { signal?: AbortSignal }): Promise<Delivery[]> {
     const { signal } = options;
-    return deliver(plan, { ...options, bring: (image, to, from, onBytes) => this.fleet.bring(image, to, from, { onBytes, signal }) });
+    return deliver(plan, {
+      ...options,
+      turns: this.fleet.turns,
+      bring: (image, to, from, onBytes) => this.fleet.bring(image, to, from, { onBytes, signal }),
+    });
   }
 
   async close(): Promise<void> {

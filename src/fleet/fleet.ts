@@ -1,5 +1,4 @@
 import type { Clock } from '../base/clock.ts';
-import { abortable } from '../base/deadline.ts';
 import { inParallel } from '../base/in-parallel.ts';
 import { listed } from '../base/listed.ts';
 import { KatafleetError, messageOf } from '../model/errors.ts';
@@ -15,6 +14,8 @@ import { Explanations, type WhyNot } from '../scheduler/place/why-not.ts';
 import { type NodeChange, nodeChanges } from './changes.ts';
 import type { CopyOptions } from './inventory/copy.ts';
 import { fleetImages, ImageCopies } from './inventory/images.ts';
+import type { CopyTurns } from './inventory/copy-turns.ts';
+import { PullAhead } from './inventory/pull-ahead.ts';
 import { ImageSearch, listings } from './inventory/image-search.ts';
 import { Leavers } from './leavers.ts';
 import { Node, type NodeOptions } from './node/node.ts';
@@ -59,6 +60,7 @@ export class Fleet {
   readonly #nodeOptions: NodeOptions;
   readonly #explanations: Explanations;
   readonly #copies = new ImageCopies();
+  readonly #pullAhead: PullAhead;
   readonly #search = new ImageSearch(
     () => this.all,
     (name) => this.hasImage(name),
@@ -96,6 +98,13 @@ export class Fleet {
         this.#room();
       },
     };
+    this.cluster.pullsAhead = options.copy;
+    this.#pullAhead = new PullAhead({
+      cluster: this.cluster,
+      copies: this.#copies,
+      bring: (image, to) => this.#copies.bring(image, this.node(to), () => this.all),
+      onTrouble: (image, to, error) => options.onTrouble?.(`${to}: ${image} could not be copied there: ${messageOf(error)}`),
+    });
     this.#shares = new PoolShares({ ...options, members: () => this.#members() });
     this.#wanted = options.nodes;
     this.#all = options.nodes.map((settings) => this.#made(settings));
@@ -257,7 +266,7 @@ export class Fleet {
     const node = this.node(name);
     if (node.sandboxes.imageId(image) === undefined) {
       try {
-        await abortable(signal, this.#copies.bring(image, node, this.all));
+        await this.#copies.bring(image, node, () => this.all, { signal });
       } catch (error) {
         this.cluster.release(name, granted);
         throw error;
@@ -350,9 +359,19 @@ export class Fleet {
     return this.#shares.now();
   }
 
-  /** Copies an image from one node to another. @throws node.unknown; what {@link ImageCopies.bring} throws */
+  /** Copies images to nodes that have room for waiting runs and lack their images, a few at a time. */
+  pullAhead(waiting: Iterable<Wanted>): void {
+    this.#pullAhead.plan(waiting);
+  }
+
+  /** The plan of all copies of images between nodes. */
+  get turns(): CopyTurns {
+    return this.#copies.turns;
+  }
+
+  /** Copies an image from one node to another, in a turn that the caller has taken. @throws node.unknown; what {@link ImageCopies.bring} throws */
   bring(image: string, to: string, from: string, options: CopyOptions = {}): Promise<void> {
-    return this.#copies.bring(image, this.node(to), this.all, { ...options, from: this.node(from) });
+    return this.#copies.bring(image, this.node(to), () => this.all, { ...options, from: this.node(from) });
   }
 
   /** Reads the image list of every ready node, of some at a time. */

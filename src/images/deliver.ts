@@ -1,5 +1,6 @@
 import PQueue from 'p-queue';
 import { KatafleetError, messageOf } from '../model/errors.ts';
+import { CopyTurns } from '../fleet/inventory/copy-turns.ts';
 import type { PlannedStep } from './distribute.ts';
 
 /** An event of a copy. */
@@ -20,6 +21,8 @@ export interface DeliverOptions {
   parallel: number;
   /** Most attempts at one copy. */
   attempts: number;
+  /** Plans the copies, with those of others; a plan of its own if absent. */
+  turns?: CopyTurns;
   /** Copies an image, and checks that the node has it then. */
   bring: (image: string, to: string, from: string, onBytes: (bytes: number) => void) => Promise<void>;
   /** Waits before another attempt. */
@@ -31,12 +34,14 @@ type Bring = Extract<PlannedStep, { kind: 'bring' }>;
 
 /**
  * Carries out the copies of a plan. Several nodes get images at the same time; one node gets its images one after another, each from
- * the least busy source. A node that has received an image becomes a source of it. A failed copy does not stop the others, but a node
+ * the least busy source, as {@link CopyTurns} plans. A node that has received an image becomes a source of it. A failed copy does not stop the others, but a node
  * with a full disk gets no more images. Never rejects: a failure is part of the result.
  */
 export async function deliver(plan: readonly PlannedStep[], options: DeliverOptions): Promise<Delivery[]> {
   const steps = plan.filter((step): step is Bring => step.kind === 'bring');
   const sources = new Sources(steps);
+  const { turns = new CopyTurns() } = options;
+  turns.limits.fleet = Math.max(options.parallel, options.turns?.limits.fleet ?? 0);
   const queue = new PQueue({ concurrency: options.parallel });
   const nodes = [...new Set(steps.map(({ node }) => node))];
   const delivered = nodes.map((node) =>
@@ -45,7 +50,7 @@ export async function deliver(plan: readonly PlannedStep[], options: DeliverOpti
       for (const step of steps.filter((candidate) => candidate.node === node)) {
         const last = own.at(-1);
         const full = last?.kind === 'failed' && last.error.code === 'engine.disk_full' ? last.error : undefined;
-        const ended: Delivered = full ? { kind: 'failed', error: full } : await bringOne(step, sources, options);
+        const ended: Delivered = full ? { kind: 'failed', error: full } : await bringOne(step, sources, turns, options);
         const delivery: Delivery = { image: step.image, node, ...ended };
         own.push(delivery);
         options.onEvent?.(delivery);
@@ -56,13 +61,16 @@ export async function deliver(plan: readonly PlannedStep[], options: DeliverOpti
   return (await Promise.all(delivered)).flat();
 }
 
-async function bringOne(step: Bring, sources: Sources, { attempts, bring, pause, onEvent }: DeliverOptions): Promise<Delivered> {
+async function bringOne(step: Bring, sources: Sources, turns: CopyTurns, options: DeliverOptions): Promise<Delivered> {
   const { image, node } = step;
+  const { attempts, bring, pause, onEvent } = options;
   const begun = performance.now();
   let brokeOff: string | undefined;
   let before: string | undefined;
   for (let attempt = 1; ; attempt++) {
-    const from = sources.take(step, brokeOff);
+    const turn = await turns.take(node, () => sources.of(step), { last: new Set(brokeOff === undefined ? [] : [brokeOff]) });
+    if (!turn) return { kind: 'failed', error: new KatafleetError('image.unknown', `no node has the image ${image}`) };
+    const { from } = turn;
     let bytes = 0;
     onEvent?.({ kind: 'begun', image, node, from, attempt });
     try {
@@ -81,17 +89,16 @@ async function bringOne(step: Bring, sources: Sources, { attempts, bring, pause,
       before = refusal;
       onEvent?.({ kind: 'again', image, node, error, attempt: attempt + 1 });
     } finally {
-      sources.give(from);
+      turn.done();
     }
     brokeOff = from;
     await pause(attempt);
   }
 }
 
-/** The nodes that have each image now, and the number of copies that each node is sending. */
+/** The nodes that have each image now: those of the plan, and those that have received it. */
 class Sources {
   readonly #having = new Map<string, Set<string>>();
-  readonly #busy = new Map<string, number>();
 
   constructor(steps: readonly Bring[]) {
     for (const step of steps) {
@@ -107,16 +114,8 @@ class Sources {
     return having;
   }
 
-  /** Returns the least busy source; the source that broke off only if there is no other. */
-  take(step: Bring, brokeOff: string | undefined): string {
-    const load = (name: string) => (this.#busy.get(name) ?? 0) + (name === brokeOff ? 1_000_000 : 0);
-    const from = [...this.#of(step)].reduce((best, name) => (load(name) < load(best) ? name : best));
-    this.#busy.set(from, (this.#busy.get(from) ?? 0) + 1);
-    return from;
-  }
-
-  give(name: string): void {
-    this.#busy.set(name, (this.#busy.get(name) ?? 1) - 1);
+  of(step: Bring): string[] {
+    return [...this.#of(step)];
   }
 
   add(step: Bring): void {

@@ -1,9 +1,10 @@
-import PQueue from 'p-queue';
+import { abortable } from '../../base/deadline.ts';
 import type { FleetImage } from '../../model/fleet-image.ts';
 import { canonicalImage } from '../../model/image-name.ts';
 import { KatafleetError } from '../../model/errors.ts';
 import type { NodeImage } from '../../drivers/contract.ts';
 import { copyImage, type CopyOptions } from './copy.ts';
+import { CopyTurns } from './copy-turns.ts';
 import type { Node } from '../node/node.ts';
 
 /** Which node has which image, by tag. Leaves out adapted images, which are internal to katafleet. */
@@ -42,53 +43,113 @@ export function fleetImages(nodes: readonly Node[], cordoned: (name: string) => 
 }
 
 export interface BringOptions extends CopyOptions {
-  /** The node to copy from; if absent, the first ready node that has the image. */
+  /** The node to copy from, whose turn the caller has taken; if absent, a ready node that has the image, in its turn. */
   from?: Node;
 }
 
 /** How many sources are tried in turn if the caller names no source. */
 const mostSources = 3;
 
-/** Copies images to nodes that lack them. Copies an image to a node only once at a time, and to each node one image after another. */
-export class ImageCopies {
-  readonly #underWay = new Map<string, Promise<void>>();
-  readonly #queues = new Map<string, PQueue>();
+/** A copy that is planned or under way. */
+interface Copy {
+  done: Promise<void>;
+  waiters: number;
+  begun: boolean;
+  /** Drops the copy if it has not begun. */
+  drop: AbortController;
+}
 
-  /**
-   * Resolves when the node has the image. A second caller waits for the copy under way, and does not see its progress.
-   * @throws image.unknown if no ready node of its architecture has it; what {@link copyImage} throws
-   */
-  bring(image: string, to: Node, nodes: readonly Node[], options: BringOptions = {}): Promise<void> {
-    const node = to.settings.name;
-    const key = JSON.stringify([image, node]);
-    let copy = this.#underWay.get(key);
-    if (!copy) {
-      let queue = this.#queues.get(node);
-      if (!queue) this.#queues.set(node, (queue = new PQueue({ concurrency: 1 })));
-      copy = queue.add(() => this.#copy(image, to, nodes, options)).finally(() => this.#underWay.delete(key));
-      this.#underWay.set(key, copy);
-    }
-    return copy;
+/** Copies images to nodes that lack them. Copies an image to a node only once at a time; {@link CopyTurns} plans which copy goes next. */
+export class ImageCopies {
+  readonly turns: CopyTurns;
+  readonly #underWay = new Map<string, Copy>();
+
+  constructor(turns = new CopyTurns()) {
+    this.turns = turns;
   }
 
-  async #copy(image: string, to: Node, nodes: readonly Node[], { from, ...options }: BringOptions): Promise<void> {
+  /** Whether the image is being copied to the node, or is to be. */
+  plans(image: string, node: string): boolean {
+    return this.#underWay.has(JSON.stringify([image, node]));
+  }
+
+  /**
+   * Resolves when the node has the image. A second caller waits for the copy under way, and does not see its progress. The signal ends
+   * the caller's wait: a copy that others wait for, or that has begun, goes on.
+   * @throws image.unknown if no ready node of its architecture has it; what {@link copyImage} throws; the signal's reason
+   */
+  async bring(image: string, to: Node, nodes: () => readonly Node[], options: BringOptions = {}): Promise<void> {
+    const { signal } = options;
+    signal?.throwIfAborted();
+    const key = JSON.stringify([image, to.settings.name]);
+    let copy = this.#underWay.get(key);
+    if (!copy) {
+      const made: Copy = { done: Promise.resolve(), waiters: 0, begun: false, drop: new AbortController() };
+      const forget = () => {
+        if (this.#underWay.get(key) === made) this.#underWay.delete(key);
+      };
+      this.#underWay.set(key, made);
+      made.done = this.#copy(image, to, nodes, options, made).finally(forget);
+      made.done.catch(() => undefined);
+      copy = made;
+    }
+    copy.waiters += 1;
+    try {
+      await abortable(signal, copy.done);
+    } finally {
+      copy.waiters -= 1;
+      if (copy.waiters === 0 && !copy.begun) {
+        if (this.#underWay.get(key) === copy) this.#underWay.delete(key);
+        copy.drop.abort(new Error('nobody waits for the copy any more'));
+      }
+    }
+  }
+
+  async #copy(
+    image: string,
+    to: Node,
+    nodes: () => readonly Node[],
+    { from, signal, ...options }: BringOptions,
+    copy: Copy,
+  ): Promise<void> {
     if (to.sandboxes.imageId(image) !== undefined) return;
-    const sources = from ? [from] : nodes.filter((node) => hands(node, image, to.fingerprint?.architecture));
+    if (from) {
+      copy.begun = true;
+      await send(image, from, to, { ...options, signal });
+      return;
+    }
+    const architecture = to.fingerprint?.architecture;
+    const failed = new Set<string>();
+    const sources = () => nodes().filter((node) => !failed.has(node.settings.name) && hands(node, image, architecture));
     let failure = new KatafleetError('image.unknown', `no ready node of ${to.settings.name}'s architecture has the image ${image}`);
-    for (const { sandboxes, driver } of sources.slice(0, mostSources)) {
-      const found = sandboxes.images.find(({ id }) => id === sandboxes.imageId(image));
-      const tag = found?.tags.find((candidate) => [image, `katafleet/${image}`].includes(canonicalImage(candidate)));
+    while (failed.size < mostSources) {
+      const turn = await this.turns.take(to.settings.name, () => sources().map(({ settings }) => settings.name), {
+        signal: copy.drop.signal,
+      });
+      if (!turn) break;
+      copy.begun = true;
       try {
-        await copyImage(tag ?? found?.tags[0] ?? found?.id ?? image, driver, to.driver, options);
-        await to.sandboxes.refreshImages();
-        return;
+        if (to.sandboxes.imageId(image) !== undefined) return;
+        const source = sources().find(({ settings }) => settings.name === turn.from);
+        if (source) await send(image, source, to, options);
+        if (source) return;
       } catch (error) {
         if (!(error instanceof KatafleetError) || error.code === 'engine.disk_full') throw error;
         failure = error;
+      } finally {
+        turn.done();
       }
+      failed.add(turn.from);
     }
     throw failure;
   }
+}
+
+async function send(image: string, { sandboxes, driver }: Node, to: Node, options: CopyOptions): Promise<void> {
+  const found = sandboxes.images.find(({ id }) => id === sandboxes.imageId(image));
+  const tag = found?.tags.find((candidate) => [image, `katafleet/${image}`].includes(canonicalImage(candidate)));
+  await copyImage(tag ?? found?.tags[0] ?? found?.id ?? image, driver, to.driver, options);
+  await to.sandboxes.refreshImages();
 }
 
 /** Whether a node can export an image for an architecture. */

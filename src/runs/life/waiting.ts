@@ -123,6 +123,7 @@ export class Waiting {
       this.#pumping = false;
     }
     this.#makeRoom();
+    if (this.size > 0) this.#options.fleet.pullAhead(this.#scheduler.waiting());
   }
 
   /** Asks nodes that are held for runs to let idle sandboxes go, and sessions to give up kept ones, where that makes enough room. */

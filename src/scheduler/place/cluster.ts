@@ -30,6 +30,8 @@ export class Cluster {
   limits = 0;
   /** Counts the changes of what nodes are and have, but not of their bookings. */
   topology = 0;
+  /** Whether images are copied ahead of runs, so that a run waits for a node that has its image, see {@link isNearer}. */
+  pullsAhead = false;
   readonly #idleMemory: number;
   readonly #byHealth: Record<HealthState, number> = { probing: 0, ready: 0, suspect: 0, down: 0, unusable: 0 };
 
@@ -102,12 +104,14 @@ export class Cluster {
     node.health = health;
     this.#count(node, 1);
     this.#changed(node);
+    if (health !== 'ready') this.#holdsNoLonger(node.images);
   }
 
   setCordoned(name: string, cordoned: boolean, how: 'cordoned' | 'draining' = 'cordoned'): void {
     const node = this.#get(name);
     node.cordoned = cordoned ? how : 'no';
     this.#changed(node);
+    if (cordoned) this.#holdsNoLonger(node.images);
   }
 
   /** Sets every name by which an image on the node may be requested. */
@@ -125,6 +129,7 @@ export class Cluster {
     this.topology += 1;
     this.limits += 1;
     if (gained.length > 0) this.gains.add(node.slot);
+    this.#holdsNoLonger(lost);
   }
 
   /** Sets the number of idle sandboxes that a pool has on the node. */
@@ -280,6 +285,11 @@ export class Cluster {
     const node = this.#byName.get(name);
     if (!node) throw new KatafleetError('internal', `the scheduler knows no node ${name}`);
     return node;
+  }
+
+  /** Notes that a node takes no runs of these images for now: runs that waited for it may go to a node that must be given the image. */
+  #holdsNoLonger(images: Iterable<string>): void {
+    if (this.pullsAhead) for (const image of images) this.gains.addImage(image);
   }
 
   #changed(node: ClusterNode): void {

@@ -4,6 +4,7 @@ import { formatBytes } from '../../model/quantity.ts';
 import type { Reason } from '../../model/verdict.ts';
 import type { Cluster } from './cluster.ts';
 import type { NodeFacts, ClusterNode } from './cluster-node.ts';
+import { isNearer } from './nearer.ts';
 
 /** The run that is to be placed. Memory is in bytes. */
 export interface Wanted {
@@ -175,7 +176,8 @@ export const filters: readonly Filter[] = [
   },
   {
     code: 'image',
-    refuses: (node, wanted, cluster) => !node.images.has(wanted.image) && !obtainable(node, wanted, cluster, 'ready'),
+    refuses: (node, wanted, cluster) =>
+      !node.images.has(wanted.image) && (!obtainable(node, wanted, cluster, 'ready') || (cluster.pullsAhead && isNearer(cluster, wanted))),
     permanent: (node, wanted, cluster) =>
       node.facts.probed &&
       node.health !== 'probing' &&
@@ -184,6 +186,8 @@ export const filters: readonly Filter[] = [
     text: (node, wanted, cluster) => {
       if (!node.facts.probed) return 'its images are not known yet';
       const elsewhere = cluster.withImage(wanted.image).size > 0;
+      if (obtainable(node, wanted, cluster, 'ready'))
+        return `it lacks the image ${wanted.image}, which is copied there while other nodes that have it are full`;
       return elsewhere ? `it lacks the image ${wanted.image}, which can't be brought there now` : `no node has the image ${wanted.image}`;
     },
   },

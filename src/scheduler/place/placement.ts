@@ -4,6 +4,7 @@ import type { NodeVerdict } from '../../model/verdict.ts';
 import type { Cluster } from './cluster.ts';
 import type { ClusterNode } from './cluster-node.ts';
 import { isWarm, needed, passes, reasonsAgainst, refusedForEver, type Wanted } from './filters.ts';
+import { isNearer } from './nearer.ts';
 import type { IndexedSet } from '../index/indexed-set.ts';
 
 export type { ReasonCode, Wanted } from './filters.ts';
@@ -85,7 +86,8 @@ function search(view: View, also: Test): ClusterNode | undefined {
   const stages = [
     candidates(cluster.withIdle(wanted.pool), wanted.memory - wanted.idleMemory, view, also),
     candidates(holders, wanted.memory, view, also),
-    ...(holders.size > 0 ? [candidates(undefined, wanted.memory, view, also)] : []), // else no node has the image to copy
+    // Without holders no node has the image to copy; with pulling ahead, it is copied within a run only if no holder ever takes the run.
+    ...(holders.size > 0 && !(cluster.pullsAhead && isNearer(cluster, wanted)) ? [candidates(undefined, wanted.memory, view, also)] : []),
   ].filter(({ count }) => count > 0);
   for (const stage of stages) {
     const found = stage.count > small ? glance(stage, view) : bestOf(all(stage, view), view, stage.test);
