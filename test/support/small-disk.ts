@@ -12,10 +12,14 @@ export class SmallDisk implements Disposable {
     execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${bytes}`, 'tmpfs', this.folder]);
   }
 
-  /** Fills the disk. */
+  /** Fills the disk, also while others write to it. */
   fill(): void {
     const { bavail, bsize } = statfsSync(this.folder);
-    writeFileSync(join(this.folder, 'ballast'), Buffer.alloc(bavail * bsize));
+    try {
+      writeFileSync(join(this.folder, 'ballast'), Buffer.alloc((bavail + 1) * bsize));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+    }
   }
 
   empty(): void {

@@ -5,7 +5,7 @@ import { fullDisk, silentWorker } from './errors.ts';
 import type { Link, OpenLink } from './link.ts';
 
 /** How often it is looked whether the worker answers (ms), and how often in a row it may be found silent. */
-const [lookMs, mostSilent] = [1_000, 5];
+const [usualLookMs, mostSilent] = [1_000, 5];
 /** How soon refused writes, and a worker that can't be started, are tried again: at first and at most (ms). */
 const [againMs, againMostMs] = [100, 1_000];
 
@@ -31,6 +31,8 @@ export interface QueueOptions extends WorkerOptions {
   onTrouble: (message: string) => void;
   /** Called when {@link CommandQueue.takes} may have become true. */
   onTakes: () => void;
+  /** How often it is looked whether the worker answers (ms); 1 s if absent. */
+  lookMs?: number;
 }
 
 /**
@@ -79,7 +81,8 @@ export class CommandQueue {
       { file, keepBytes, power, ...(again === undefined ? {} : { again }) },
       { said: (said) => this.#heard(said), gone: (why) => this.#gone(why) },
     );
-    this.#link = link;
+    if (this.#closing) await link.close();
+    else this.#link = link;
     link.hold(this.#pending.size > 0);
     return (this.#opened ??= link.opened);
   }
@@ -118,7 +121,7 @@ export class CommandQueue {
 
   #busy(): void {
     this.#link?.hold(true);
-    this.#looking ??= setInterval(() => this.#look(), lookMs);
+    this.#looking ??= setInterval(() => this.#look(), this.#options.lookMs ?? usualLookMs);
   }
 
   #flush(): void {

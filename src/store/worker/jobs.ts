@@ -113,7 +113,7 @@ export class Jobs {
     }
     for (const file of [files.requests, files.results]) file.seal();
     this.#sealFull();
-    old.drop();
+    transaction(() => old.drop()); // all or none: what is half gone can't be opened again
     this.#old = undefined;
     oldGone();
     yield;
