@@ -9,7 +9,8 @@ import { Heap } from './queue/heap.ts';
 import type { FairQueue } from './queue/queue.ts';
 
 export type Placed = Extract<Decision, { kind: 'place' }>;
-type Next<T> = { entry: QueueEntry<T>; decision: Placed | { kind: 'reject' } };
+/** A run that has left the queue. `level`: its level in the queue, which is its priority or higher. */
+type Next<T> = { entry: QueueEntry<T>; decision: Placed | { kind: 'reject' }; level: number };
 
 export interface SchedulerOptions {
   policy: Policy;
@@ -80,6 +81,7 @@ export class Scheduler<T> {
     this.#look(now);
     this.#wake(now);
     let decided: Placed | { kind: 'reject' } = { kind: 'reject' };
+    let level = 0;
     const entry = this.queue.next(
       now,
       (candidate) => {
@@ -95,13 +97,14 @@ export class Scheduler<T> {
         if (decision.kind === 'place' && !this.#cluster.reserve(decision.node, wanted.memory - (decision.warm ? wanted.idleMemory : 0)))
           return false;
         decided = decision;
+        level = this.queue.level(candidate.id) ?? candidate.priority;
         return true;
       },
       this.#cluster.largest,
     );
     if (!entry) return undefined;
     this.#left(entry, decided, now);
-    return { entry, decision: decided };
+    return { entry, decision: decided, level };
   }
 
   #wantedBy({ id, value }: QueueEntry<T>, now: number): Wanted & { id: string } {
@@ -180,7 +183,7 @@ export class Scheduler<T> {
     const { patienceMs = 5_000, giveWayMs = 500 } = this.#options;
     if (passed.limits !== this.#cluster.limits) {
       if (mayEverTake(this.#cluster, wanted)) passed.limits = this.#cluster.limits;
-      else this.queue.wake(shape);
+      else this.queue.renew(shape);
     }
     const waited = now - since;
     if (waited < Math.min(giveWayMs, patienceMs) || now < restsUntil || this.#holds.of(shape)) return 0;

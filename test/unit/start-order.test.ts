@@ -1,32 +1,9 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { Starts } from '../../src/fleet/pools/starts.ts';
-import { VirtualClock } from '../simulation/clock.ts';
 import { dispatching, jobOf } from '../support/dispatching.ts';
 import { MiB } from '../support/fake-fleet.ts';
+import { slots, turn } from '../support/start-slots.ts';
 import { until } from '../support/until.ts';
-
-const turn = () => new Promise((resolve) => setImmediate(resolve));
-
-/** Starts that are over when the test says so. */
-function slots(concurrency: number) {
-  const clock = new VirtualClock();
-  const starts = new Starts(concurrency, clock);
-  const begun: string[] = [];
-  const underWay: (() => void)[] = [];
-  const ask = (name: string, tenant: string | undefined, priority = 5, signal?: AbortSignal) => {
-    const start = () => {
-      begun.push(name);
-      return new Promise<string>((resolve) => underWay.push(() => resolve(name)));
-    };
-    return starts.add(start, tenant === undefined ? undefined : { tenant, priority, memory: 1024 * MiB }, signal);
-  };
-  const finish = async () => {
-    underWay.shift()?.();
-    await turn();
-  };
-  return { clock, starts, begun, underWay, ask, finish };
-}
 
 describe('start slots of a node', () => {
   it('a run of higher priority is started next, whatever was placed before it', async () => {

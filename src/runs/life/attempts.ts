@@ -150,7 +150,7 @@ export class Attempts {
     const { memory } = job.limits;
     const granted = warm ? memory - idleMemory : memory;
     const brought = () => tell({ type: 'brought', attempt: number, at: clock.now() });
-    const leasing = fleet.lease(node, job.image, job.limits, granted, signal, job.placing, brought);
+    const leasing = fleet.lease(node, job.image, job.limits, granted, signal, { ...job.placing, priority: run.level }, brought);
     try {
       const lease = await abortable(signal, leasing);
       signal.throwIfAborted();

@@ -48,6 +48,8 @@ export interface LiveRun {
   /** The sandbox that its session kept; its memory is booked already, so the run does not wait. */
   reused: SessionSandbox | undefined;
   attempt: AttemptControl | undefined;
+  /** Its level in the queue when it was placed: its priority, or higher because it had waited long. */
+  level: number;
   /** Give back what the run holds until its end is told: memory for its result. */
   readonly held: (() => void)[];
   /** Called once, when its end is stored. */
@@ -109,6 +111,7 @@ export function newRun({ job, options, rules, now, steadyOffset, log = new RunLo
     deadline: undefined,
     reused: undefined,
     attempt: undefined,
+    level: placing.priority,
     held: [],
     told,
   };

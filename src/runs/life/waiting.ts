@@ -114,7 +114,8 @@ export class Waiting {
         if (this.size === 0) break;
         onLook();
         for (let next = this.#scheduler.next(clock.now()); next; next = this.#scheduler.next(clock.now())) {
-          const { entry, decision } = next;
+          const { entry, decision, level } = next;
+          entry.value.level = level;
           if (decision.kind === 'place') onPlace(entry.value, decision);
           else onImpossible(entry.value);
         }

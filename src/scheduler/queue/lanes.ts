@@ -187,6 +187,15 @@ export class Lanes<T> {
     this.#size(shape);
   }
 
+  /** Tries a shape again whatever its size, as if it was never refused. */
+  renew(name: string): void {
+    const shape = this.#shapes.get(name);
+    if (!shape) return;
+    shape.refused = false;
+    if (shape.asleep) this.wake(name);
+    else this.#size(shape);
+  }
+
   /** Whether a shape that is awake was never refused, or has a first run of at most this size, bytes. */
   someUpTo(bytes: number): boolean {
     for (let least = this.#sizes.peek(); least; least = this.#sizes.peek()) {

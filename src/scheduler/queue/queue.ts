@@ -40,7 +40,8 @@ export class FairQueue<T> {
   readonly #ranks = new Ranks();
   #bytes = 0;
   /** Room of runs that are not in the queue yet. */
-  readonly #reserved = { runs: 0, bytes: 0, ofTenants: new Map<string, number>() };
+  /** What runs will take that have reserved their room: of each tenant, the number of runs of each shape. */
+  readonly #reserved = { runs: 0, bytes: 0, ofTenants: new Map<string, Map<string, number>>() };
   #last = 0;
   #first = 0;
   #departedAt: number | undefined;
@@ -81,13 +82,15 @@ export class FairQueue<T> {
   }
 
   /** Gives back the room that was reserved for a run. */
-  giveBack({ tenant, bytes }: QueueEntry<T>): void {
+  giveBack({ tenant, bytes, shape }: QueueEntry<T>): void {
     const { ofTenants } = this.#reserved;
     this.#reserved.runs -= 1;
     this.#reserved.bytes -= bytes;
-    const left = (ofTenants.get(tenant) ?? 0) - 1;
-    if (left > 0) ofTenants.set(tenant, left);
-    else ofTenants.delete(tenant);
+    const shapes = ofTenants.get(tenant);
+    const left = (shapes?.get(shape) ?? 0) - 1;
+    if (left > 0) shapes?.set(shape, left);
+    else shapes?.delete(shape);
+    if (shapes?.size === 0) ofTenants.delete(tenant);
   }
 
   /**
@@ -103,16 +106,17 @@ export class FairQueue<T> {
       retryAfterMs: Math.round(Math.min(mostRetryMs, Math.max(leastRetryMs, this.#departureMs * ahead))),
     });
     const { ofTenants, ...reserved } = this.#reserved;
-    const own = this.waitingOf(entry.tenant) + (ofTenants.get(entry.tenant) ?? 0);
+    const shapes = ofTenants.get(entry.tenant) ?? new Map<string, number>();
+    const own = this.waitingOf(entry.tenant) + Array.from(shapes.values()).reduce((sum, count) => sum + count, 0);
     const size = this.size + reserved.runs;
     if (own >= perTenant) return refuse('tenant', perTenant / 10);
     if (size >= runs) return refuse('runs', runs / 10);
     if (own < size && own >= runs - size) return refuse('tenant', own / 10);
-    if (this.#tenants.hasShapes(entry.tenant, entry.shape, shapesPerTenant)) return refuse('shapes', own / 10);
+    if (this.#tenants.hasShapes(entry.tenant, entry.shape, shapesPerTenant, shapes)) return refuse('shapes', own / 10);
     if (this.#bytes + reserved.bytes + entry.bytes > bytes) return refuse('bytes', size / 10);
     this.#reserved.runs += 1;
     this.#reserved.bytes += entry.bytes;
-    ofTenants.set(entry.tenant, (ofTenants.get(entry.tenant) ?? 0) + 1);
+    ofTenants.set(entry.tenant, shapes.set(entry.shape, (shapes.get(entry.shape) ?? 0) + 1));
     return { admitted: true };
   }
 
@@ -170,6 +174,11 @@ export class FairQueue<T> {
 
   wake(shape: string): void {
     this.#lanes.wake(shape);
+  }
+
+  /** Tries a shape again, however large its runs are: perhaps no node can take them any more. */
+  renew(shape: string): void {
+    this.#lanes.renew(shape);
   }
 
   /** Returns the next run of a shape. */

@@ -32,10 +32,11 @@ export class Tenants {
     return this.#all.get(name)?.waiting ?? 0;
   }
 
-  /** Whether runs of so many shapes wait for the tenant that a run of another shape would be one too many. */
-  hasShapes(name: string, shape: string, most: number): boolean {
-    const shapes = this.#all.get(name)?.shapes;
-    return shapes !== undefined && shapes.size >= most && !shapes.has(shape);
+  /** Whether a run of this shape would be one shape too many for the tenant; `reserved`: the shapes of its runs that will wait soon. */
+  hasShapes(name: string, shape: string, most: number, reserved: ReadonlyMap<string, number> = new Map()): boolean {
+    const waiting = this.#all.get(name)?.shapes ?? new Map<string, number>();
+    if (waiting.has(shape) || reserved.has(shape) || waiting.size + reserved.size < most) return false;
+    return new Set([...waiting.keys(), ...reserved.keys()]).size >= most;
   }
 
   /** Counts another waiting run of a tenant. */
