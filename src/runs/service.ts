@@ -31,6 +31,15 @@ export interface RunServiceOptions {
   windows?: OutputBudget;
 }
 
+/** A run that is in the journal. */
+export interface Accepted {
+  id: string;
+  /** Whether an earlier call with the same key has made it. */
+  known: boolean;
+  /** When it was accepted, Unix ms; absent if it was known. */
+  acceptedAt?: number;
+}
+
 /** How {@link RunService.run} runs a request. */
 export interface RunThrough {
   placing?: Placing;
@@ -85,13 +94,7 @@ export class RunService {
    * @throws request.conflict if that run's request differs; what {@link Dispatcher.prepare} throws; queue.full; journal.full,
    *   journal.unavailable
    */
-  async accept(
-    request: RunRequest,
-    placing: Placing,
-    key?: string,
-    sent: object = { request, placing },
-    room?: Room,
-  ): Promise<{ id: string; known: boolean }> {
+  async accept(request: RunRequest, placing: Placing, key?: string, sent: object = { request, placing }, room?: Room): Promise<Accepted> {
     return this.#accept(request, placing, { ...(key === undefined ? {} : { key, sent }), room });
   }
 
@@ -99,7 +102,7 @@ export class RunService {
     request: RunRequest,
     placing: Placing,
     { key, sent = {}, room, ...how }: { key?: string; sent?: object; room?: Room | undefined } & NewRunOptions,
-  ): Promise<{ id: string; known: boolean }> {
+  ): Promise<Accepted> {
     const { tenant } = placing;
     try {
       const job = checkJob(request, placing);
@@ -131,7 +134,7 @@ export class RunService {
     of: { key?: string; sent?: object },
     room: Room | undefined,
     { told = () => undefined, ...options }: NewRunOptions,
-  ): Promise<{ id: string; known: boolean }> {
+  ): Promise<Accepted> {
     await this.#dispatcher.prepare(job);
     const bytes = room ?? this.#requests.tryOpen(job.bytes);
     if (!bytes) throw runsFull();
@@ -155,7 +158,7 @@ export class RunService {
     if (answer.known) this.#dispatcher.refused(run, new KatafleetError('request.conflict', `the run ${answer.id} has the key`));
     else this.#dispatcher.stored(run);
     if (run.life.phase === 'ended' && run.life.end.kind === 'refused' && !answer.known) throw run.life.end.error;
-    return answer;
+    return answer.known ? answer : { ...answer, acceptedAt: at };
   }
 
   /** @throws queue.full, service.stopping */
@@ -378,7 +381,7 @@ interface NewRunOptions extends Pick<SubmitOptions, 'id' | 'onOutput' | 'onAttem
   told?: (end: RunEnding) => void;
 }
 
-function known(id: string, room: Room | undefined): { id: string; known: true } {
+function known(id: string, room: Room | undefined): Accepted {
   room?.close();
   return { id, known: true };
 }

@@ -101,6 +101,7 @@ async function answers(): Promise<Pick<ClientExpectation, 'results' | 'others'>>
   journal.cancel(cancelled, 1_006);
   const runs = {
     ended: () => Promise.resolve(),
+    jobOf: () => undefined,
     resultBytes: (id: string) => journal.resultBytes(id),
     look: (id: string) => journal.look(id),
     dispatcher: { position: () => 1 },

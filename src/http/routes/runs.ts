@@ -31,14 +31,16 @@ export function runRoutes(app: FastifyInstance, services: AppServices, bodies: B
     const json = parse(RunJson, request.body);
     const { wait } = parse(Waiting, request.query);
     const key = parse(Key, request.headers['idempotency-key']);
-    const { id, known } = await runs.accept(
-      requestOf(json, services.profile(json.profile)),
-      placingOf(json, services),
-      key,
-      request.body as object,
-      bodies.handOver(request),
-    );
+    const asked = requestOf(json, services.profile(json.profile));
+    const placing = placingOf(json, services);
+    const { id, known, acceptedAt } = await runs.accept(asked, placing, key, request.body as object, bodies.handOver(request));
     bodies.forget(request);
+    if (wait === 0 && acceptedAt !== undefined) {
+      // All of its record is known here: it need not be read.
+      const { tenant } = placing;
+      const record: KeptRecord = { id, tenant, key, image: asked.image, state: 'waiting', placing, acceptedAt, attempts: [] };
+      return reply.header('location', `/v1/runs/${id}`).code(202).send(recordJson(record, runs));
+    }
     const record = await waitFor(runs, id, wait, request, (bytes) => roomFor(answers, bytes, reply));
     void reply.header('location', `/v1/runs/${id}`).code(record.endedAt === undefined ? 202 : known ? 200 : 201);
     return sendLong(reply, recordJson(record, runs));
@@ -81,7 +83,7 @@ async function waitFor(
   room: (bytes: number) => Promise<void>,
 ): Promise<KeptRecord> {
   await whileConnected(request, (gone) => runs.ended(id, seconds * 1_000, gone));
-  await room(await runs.resultBytes(id));
+  if (!runs.jobOf(id)) await room(await runs.resultBytes(id)); // a run that is under way has no result
   return runs.look(id);
 }
 
