@@ -27,6 +27,7 @@ import { exactTime } from '../docker/exact-time.ts';
 import { inspectImage } from '../docker/inspect.ts';
 import { fingerprint } from './fingerprint.ts';
 import { type EngineNode, removeContainer, startSandbox } from './sandbox.ts';
+import { pinger } from './ping.ts';
 import { type ApiVersion, atLeast, negotiate, parseApiVersion } from '../docker/version.ts';
 
 interface ProbedEngine extends EngineNode {
@@ -70,12 +71,14 @@ export class EngineDriver implements Driver {
   readonly #rsyncNetwork: string | undefined;
   readonly #uids: Uids;
   readonly #carried: SupervisorImages;
+  readonly #ping: (signal: AbortSignal) => Promise<void>;
   readonly #probed = new Memo(() => this.#ask());
 
   /** @throws endpoint.invalid */
   constructor(options: EngineDriverOptions) {
     this.endpoint = maskEndpoint(options.endpoint);
     this.#connection = connect(options.endpoint, options.tls, options.transport);
+    this.#ping = pinger(this.#connection.options);
     this.#rsyncNetwork = options.rsyncNetwork;
     this.#uids = options.uids ?? defaultUids;
     this.#carried = new SupervisorImages(options.cache === undefined ? undefined : new RememberedFacts(join(options.cache, 'supervisors')));
@@ -230,9 +233,8 @@ export class EngineDriver implements Driver {
   }
 
   async ping(signal: AbortSignal): Promise<void> {
-    const { docker } = await this.#inTime(signal, this.#node());
     try {
-      await this.#inTime(signal, docker.ping());
+      await this.#ping(signal);
     } catch (error) {
       throw engineError(error, this.endpoint, 'ping the engine');
     }
