@@ -28,8 +28,8 @@ import { OutputBudget } from '../runs/room/output-budget.ts';
 import type { RunService, RunThrough } from '../runs/service.ts';
 import type { TestRunOptions } from '../katas/avatar-test.ts';
 import { unplaced } from '../model/placing.ts';
-import { Journal } from '../store/journal.ts';
-import { JournalStore } from './journal-store.ts';
+import type { KatafleetStore } from '../model/run-store.ts';
+import { Store } from '../store/store.ts';
 
 export interface DaemonOptions {
   config: Config;
@@ -46,8 +46,7 @@ const unasked = { min: 0, max: 8 };
 
 /** katafleet as a service: journal, fleet, runs, maintenance, API. */
 export class Daemon {
-  readonly #journal: Journal;
-  readonly #store: JournalStore;
+  readonly #store: KatafleetStore;
   readonly #katafleet: Katafleet;
   readonly #runs: RunService;
   readonly #maintenance: Maintenance;
@@ -58,18 +57,28 @@ export class Daemon {
   #stopping = false;
 
   /** Opens the journal and connects to nothing yet. @throws journal.*, endpoint.invalid, config.invalid */
-  constructor({ config, published, names = [], log }: DaemonOptions) {
+  static async open(options: DaemonOptions): Promise<Daemon> {
+    const { journal } = options.config;
+    const { file, keepBytes, durability } = journal;
+    const store = await Store.open(file, { keepBytes, durability, onTrouble: options.log });
+    try {
+      return new Daemon(options, store);
+    } catch (error) {
+      await store.close();
+      throw error;
+    }
+  }
+
+  private constructor({ config, published, names = [], log }: DaemonOptions, store: KatafleetStore) {
     this.#config = config;
     this.#log = log;
-    this.#journal = Journal.open(config.journal.file, { keepBytes: config.journal.keepBytes });
-    const journal = this.#journal;
-    this.#store = new JournalStore(journal, log);
+    this.#store = store;
     const memory = budgetOf(serverMemory(), { requests: config.queue.bytes, bodyLimit: config.server.bodyLimit });
     const onEvent = (node: string, kind: string, detail: string) => {
       log(`${node}: ${kind}${detail === '' ? '' : ` (${detail})`}`);
-      if (!this.#stopping) bestEffort(() => journal.event(node, kind, detail, Date.now()), log);
+      if (!this.#stopping) void bestEffort(store.event(node, kind, detail, Date.now()), log);
     };
-    const { identity, epoch } = journal;
+    const { identity, epoch } = store;
     this.#katafleet = new Katafleet({
       ...optionsOf(config),
       pool: unasked,
@@ -81,15 +90,15 @@ export class Daemon {
     const { fleet } = this.#katafleet;
     const output = new OutputBudget(memory.output, memory.freeOutput);
     this.#runs = this.#katafleet.serviceOver(
-      this.#store,
+      store,
       { requests: memory.requests, onTrouble: log, windows: output },
       { results: memory.results, output },
     );
     const remembered: MaintenanceMemory = {
-      maintenance: (job) => journal.maintenance(job),
+      maintenance: (job) => store.maintenance(job),
       // On a full disk retention must still run: it makes room.
-      maintenanceStarted: (...of) => bestEffort(() => journal.maintenanceStarted(...of), log),
-      maintenanceEnded: (...of) => bestEffort(() => journal.maintenanceEnded(...of), log),
+      maintenanceStarted: (...of) => bestEffort(store.maintenanceStarted(...of), log),
+      maintenanceEnded: (...of) => bestEffort(store.maintenanceEnded(...of), log),
     };
     this.#maintenance = new Maintenance(this.#jobs(), remembered, log);
     const { folder } = config.katas;
@@ -107,8 +116,8 @@ export class Daemon {
         queueMs: config.queue.wait,
         idleMemory: config.defaults.idleMemory,
         cordon: (node, how) => this.#cordon(node, how),
-        journal,
-        takes: () => this.#store.takes,
+        journal: store,
+        takes: () => store.takes,
         stopping: () => this.#stopping,
         clones: serveClones({ git: new Git(4), repository: (kata, avatar) => this.#katas.repository(kata, avatar), trouble: log }),
       },
@@ -119,7 +128,7 @@ export class Daemon {
   /** Begins to serve and returns the URL. Nodes are probed at the same time. @throws server.address */
   async start(): Promise<string> {
     const { fleet } = this.#katafleet;
-    for (const { name, cordoned, draining } of this.#journal.nodeSettings()) {
+    for (const { name, cordoned, draining } of await this.#store.nodeSettings()) {
       if (cordoned && fleet.has(name)) fleet.cordon(name, draining);
     }
     fleet.wantOnly(this.#pools());
@@ -131,7 +140,7 @@ export class Daemon {
     );
     void fleet.open();
     this.#katafleet.rsync?.ready().catch((error: unknown) => this.#log(`rsync: ${messageOf(error)}`)); // each run that needs it fails with the same error
-    this.#maintenance.start(this.#config.schedules.jitter);
+    void this.#maintenance.start(this.#config.schedules.jitter).catch((error: unknown) => this.#log(`maintenance: ${messageOf(error)}`));
     const { host, port } = listenAddress(this.#config.server.listen);
     try {
       await this.#app.listen({ host, port });
@@ -174,7 +183,7 @@ export class Daemon {
     for (const change of changes) {
       // Another node of that name is not cordoned because this one was.
       if (change.kind === 'remove')
-        bestEffort(() => this.#journal.setNodeSetting(change.name, { cordoned: false, draining: false }), this.#log);
+        void bestEffort(this.#store.setNodeSetting(change.name, { cordoned: false, draining: false }), this.#log);
     }
     for (const section of ['pools', 'profiles'] as const) {
       if (!isDeepStrictEqual(before[section], config[section])) this.#log(`${section}: as the configuration says now`);
@@ -203,7 +212,7 @@ export class Daemon {
     fleet.node(node); // throws node.unknown
     // Written down first: if that fails, the node stays as it is.
     try {
-      this.#journal.setNodeSetting(node, { cordoned: how !== 'uncordon', draining: how === 'drain' });
+      await this.#store.setNodeSetting(node, { cordoned: how !== 'uncordon', draining: how === 'drain' });
     } catch (cause) {
       throw new KatafleetError('journal.full', `${node} stays as it is: the journal can't be written (${messageOf(cause)})`, { cause });
     }
@@ -214,7 +223,7 @@ export class Daemon {
   #jobs(): MaintenanceJob[] {
     const { schedules, journal: kept, images } = this.#config;
     const pools = () => this.#config.pools; // they change with the configuration
-    return upkeepJobs(this.#katafleet.fleet, this.#journal, {
+    return upkeepJobs(this.#katafleet.fleet, this.#store, {
       schedules,
       keepResultsMs: kept.keepResults,
       keepEventsMs: kept.keepEvents,
@@ -236,8 +245,7 @@ export class Daemon {
     await this.#katafleet.close();
     await this.#katas.close();
     await this.#runs.allEnded();
-    this.#store.close();
-    this.#journal.close();
+    await this.#store.close();
   }
 }
 
@@ -247,9 +255,9 @@ function throughOf({ of: { kata, avatar, test }, ...options }: TestRunOptions): 
 }
 
 /** Writes to the journal what katafleet can do without: a failure is logged only. */
-function bestEffort(write: () => void, log: (line: string) => void): void {
+async function bestEffort(write: Promise<void>, log: (line: string) => void): Promise<void> {
   try {
-    write();
+    await write;
   } catch (error) {
     log(`not written down: ${messageOf(error)}`);
   }

@@ -2,10 +2,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { z } from 'zod';
 import type { Fleet, CordonAction } from '../fleet/fleet.ts';
 import type { Maintenance } from '../fleet/upkeep/maintenance.ts';
-import type { NodeEvent } from '../model/node.ts';
 import type { Profile } from '../model/profile.ts';
-import type { RunState, RunSummary } from '../model/record.ts';
-import type { ViewQuery } from '../model/views.ts';
+import type { KatafleetStore } from '../model/run-store.ts';
 import type { RunService } from '../runs/service.ts';
 
 /** A profile's name, or the fields that differ from the default profile's. */
@@ -34,9 +32,4 @@ export interface AppServices {
 }
 
 /** What the API reads from the journal. */
-export interface JournalViews {
-  list(of: ViewQuery<'/v1/runs'>): RunSummary[];
-  /** How many runs there are in each state. */
-  counts(): Record<RunState, number>;
-  events(of: ViewQuery<'/v1/events'>): NodeEvent[];
-}
+export type JournalViews = Pick<KatafleetStore, 'list' | 'counts' | 'events'>;

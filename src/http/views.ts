@@ -7,14 +7,14 @@ type Handler<P extends ViewPath> = (services: AppServices, query: ViewQuery<P>) 
 
 /** The code of each view: the compiler asks for one for each path of src/model/views.ts. */
 const handlers: { readonly [P in ViewPath]: Handler<P> } = {
-  '/v1/runs': ({ journal }, { tenant, ...query }) => ({
-    runs: journal.list({ ...query, tenant: tenant || undefined }), // `tenant=` means any
-    counts: journal.counts(),
+  '/v1/runs': async ({ journal }, { tenant, ...query }) => ({
+    runs: (await journal.list({ ...query, tenant: tenant || undefined })).runs, // `tenant=` means any
+    counts: await journal.counts(),
   }),
   '/v1/images': ({ fleet }) => ({ images: fleet.images() }),
   '/v1/nodes': async ({ fleet }) => ({ nodes: await fleet.freshNodes() }),
-  '/v1/events': ({ journal }, query) => ({ events: journal.events(query) }),
-  '/v1/maintenance': ({ maintenance }) => ({ jobs: maintenance.states() }),
+  '/v1/events': async ({ journal }, query) => ({ events: await journal.events(query) }),
+  '/v1/maintenance': async ({ maintenance }) => ({ jobs: await maintenance.states() }),
 };
 
 export function viewRoutes(app: FastifyInstance, services: AppServices): void {

@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import type { NodeVerdict } from '../../src/model/verdict.ts';
 import { labels } from '../../src/model/labels.ts';
 import { EngineDriver } from '../../src/drivers/engine/driver.ts';
-import { Journal } from '../../src/store/journal.ts';
+import { Store } from '../../src/store/store.ts';
 import { command } from '../support/command.ts';
 import { certificates } from '../support/certificates.ts';
 import { endpoint } from '../support/fleet.ts';
@@ -132,7 +132,7 @@ describe('katafleet serve ends and begins again', () => {
 
   /** Sandboxes of a service that has ended. */
   async function leftOver(service: Service): Promise<number> {
-    using journal = Journal.open(service.journal);
+    await using journal = await Store.open(service.journal, { thread: false });
     const driver = new EngineDriver({ endpoint });
     const mine = (await driver.list()).filter((container) => container.labels[labels.fleet] === journal.identity);
     driver.close();

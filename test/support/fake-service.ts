@@ -3,10 +3,9 @@ import { Placing } from '../../src/model/placing.ts';
 import type { RunRequest } from '../../src/model/request.ts';
 import { Dispatcher } from '../../src/runs/dispatcher.ts';
 import type { DispatcherOptions } from '../../src/runs/dispatcher-options.ts';
-import { JournalStore } from '../../src/app/journal-store.ts';
 import { RunService } from '../../src/runs/service.ts';
 import { OutputBudget } from '../../src/runs/room/output-budget.ts';
-import { Journal } from '../../src/store/journal.ts';
+import { Store } from '../../src/store/store.ts';
 import { aRequest } from './builders.ts';
 import { fakeFleet, type FakeFleetOptions, MiB } from './fake-fleet.ts';
 
@@ -19,11 +18,10 @@ export async function fakeService(
   const { file = ':memory:', requests, before, ...rest } = options;
   const fakes = fakeFleet(names, rest);
   before?.(fakes); // the nodes are probed after this
-  const journal = Journal.open(file);
   const troubles: string[] = [];
-  const store = new JournalStore(journal, (message) => troubles.push(message));
+  const journal = await Store.open(file, { thread: false, onTrouble: (message) => troubles.push(message) });
   const service = new RunService(
-    store,
+    journal,
     (recorder) =>
       new Dispatcher(fakes.fleet, {
         limits: { runs: 1_000, bytes: 1024 * MiB, perTenant: 1_000 },
@@ -43,7 +41,7 @@ export async function fakeService(
   await fakes.fleet.open();
   /** Ends it like a killed katafleet: nothing more reaches its journal. */
   const crash = async () => {
-    journal.close();
+    await journal.abandon();
     service.dispatcher.stop();
     await fakes.fleet.close();
   };
@@ -51,10 +49,9 @@ export async function fakeService(
     service.dispatcher.stop();
     await fakes.fleet.close();
     await service.allEnded();
-    store.close();
-    journal.close();
+    await journal.close();
   };
-  return { ...fakes, journal, store, serviceTroubles: troubles, service, crash, close };
+  return { ...fakes, journal, serviceTroubles: troubles, service, crash, close };
 }
 
 export const runOf = (argv: string[], more: Partial<RunRequest> = {}): RunRequest => ({

@@ -96,7 +96,7 @@ describe('API: runs', () => {
     const steps = result.steps.map((step) => ({ ...step, stdout: bytes }));
     const other = { ...result, steps, changes: { ...result.changes, files: [file('bin', bytes), file('text', Buffer.from('größer'))] } };
     const placing = { tenant: 'default', priority: 5, constraints: [], queueMs: 1 };
-    journal.look = (id) => ({
+    journal.look = async (id) => ({
       id,
       state: 'finished',
       tenant: 't',

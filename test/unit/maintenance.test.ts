@@ -1,3 +1,4 @@
+import type { MaintenanceRecord } from '../../src/model/run-store.ts';
 import assert from 'node:assert/strict';
 import { labels } from '../../src/model/labels.ts';
 import { Maintenance, type MaintenanceMemory } from '../../src/fleet/upkeep/maintenance.ts';
@@ -123,12 +124,13 @@ describe('pruning', () => {
 describe('maintenance', () => {
   /** As the journal keeps it. */
   function memory() {
-    const kept = new Map<string, { startedAt?: number; endedAt?: number; outcome?: string; detail?: string }>();
+    const kept = new Map<string, MaintenanceRecord>();
+    const none = { startedAt: undefined, endedAt: undefined, outcome: undefined, detail: undefined };
     const port: MaintenanceMemory = {
-      maintenanceStarted: (job, at) => void kept.set(job, { startedAt: at, outcome: 'running' }),
-      maintenanceEnded: (job, at, ok, detail) =>
-        void kept.set(job, { ...kept.get(job), endedAt: at, outcome: ok ? 'done' : 'failed', detail }),
-      maintenance: (job) => kept.get(job),
+      maintenanceStarted: async (job, at) => void kept.set(job, { ...none, startedAt: at, outcome: 'running' }),
+      maintenanceEnded: async (job, at, ok, detail) =>
+        void kept.set(job, { ...none, ...kept.get(job), endedAt: at, outcome: ok ? 'done' : 'failed', detail }),
+      maintenance: async (job) => kept.get(job),
     };
     return { kept, port };
   }
@@ -139,10 +141,13 @@ describe('maintenance', () => {
     let [runs, finish] = [0, (_detail: string): void => undefined];
     const maintenance = new Maintenance([job(() => ((runs += 1), new Promise((resolve) => (finish = resolve))))], port, unexpected);
     const both = [maintenance.run('reap'), maintenance.run('reap')];
-    assert.deepEqual([maintenance.states()[0]?.running, kept.get('reap')?.outcome], [true, 'running']);
+    assert.deepEqual([(await maintenance.states())[0]?.running, kept.get('reap')?.outcome], [true, 'running']);
     finish('3 removed');
     assert.deepEqual([await Promise.all(both), runs], [['3 removed', '3 removed'], 1]);
-    assert.deepEqual([maintenance.states()[0]?.running, kept.get('reap')?.outcome, kept.get('reap')?.detail], [false, 'done', '3 removed']);
+    assert.deepEqual(
+      [(await maintenance.states())[0]?.running, kept.get('reap')?.outcome, kept.get('reap')?.detail],
+      [false, 'done', '3 removed'],
+    );
     const again = maintenance.run('reap');
     finish('0 removed');
     assert.deepEqual([await again, runs], ['0 removed', 2]);
@@ -183,17 +188,18 @@ describe('maintenance', () => {
     await assert.rejects(maintenance.run('nope'), /no job nope/);
   });
 
-  it('records a job that an earlier process did not finish as failed', () => {
+  it('records a job that an earlier process did not finish as failed', async () => {
     const { port, kept } = memory();
-    port.maintenanceStarted('reap', 1);
+    await port.maintenanceStarted('reap', 1);
     const maintenance = new Maintenance([job(() => Promise.resolve(''))], port, unexpected);
-    maintenance.start(0);
+    await maintenance.start(0);
     assert.deepEqual([kept.get('reap')?.outcome, kept.get('reap')?.detail], ['failed', 'katafleet ended in the middle of it']);
   });
 
   it('keeps schedules by itself, without overlap, tells when the next is, and waits for what is under way when it stops', async () => {
     const { port } = memory();
     let [begun, under, most] = [0, 0, 0];
+    let next = Promise.resolve(0);
     let finish = (): void => undefined;
     const first = new Promise<void>((resolve) => {
       const run = async () => {
@@ -205,11 +211,11 @@ describe('maintenance', () => {
         return 'done';
       };
       const maintenance = new Maintenance([{ ...job(run), schedule: '* * * * * *' }], port, unexpected);
-      maintenance.start(0);
-      const next = maintenance.states()[0]?.next ?? 0;
-      assert.ok(next > Date.now() - 1_000 && next <= Date.now() + 1_000);
+      void maintenance.start(0);
+      next = maintenance.states().then(([state]) => state?.next ?? 0);
       stop = () => maintenance.stop();
     });
+    assert.ok((await next) > Date.now() - 1_000 && (await next) <= Date.now() + 1_000);
     await first;
     const stopped = stop();
     finish();

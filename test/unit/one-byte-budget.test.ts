@@ -14,8 +14,8 @@ const file = (bytes: number) => ({ files: [{ path: 'f', mode: 0o644, mtimeNs: 0n
 describe('the byte budget of a server', () => {
   it('refuses runs beyond queue.bytes, those that run counted as those that wait', async () => {
     const memory = budgetOf(small, { requests: 16 * MiB });
-    const { store, service, close, driver } = await fakeService(['a', 'b', 'c', 'd']);
-    const bounded = new RunService(store, () => service.dispatcher, { requests: memory.requests });
+    const { journal, service, close, driver } = await fakeService(['a', 'b', 'c', 'd']);
+    const bounded = new RunService(journal, () => service.dispatcher, { requests: memory.requests });
     let refused = 0;
     for (let number = 0; number < 20; number += 1)
       await bounded.accept(runOf(['hold'], file(3 * MiB)), placed()).catch(() => (refused += 1));

@@ -24,13 +24,15 @@ describe('cancelling a run that waits to be taken up again', () => {
     const { journal, service } = second;
     const [, waits = ''] = ids;
     const write = journal.cancel.bind(journal);
-    journal.cancel = () => {
-      throw Object.assign(new Error('database or disk is full'), { code: 'SQLITE_FULL' });
+    let room: (() => void) | undefined;
+    journal.cancel = async (...of) => {
+      await new Promise<void>((resolve) => (room = resolve));
+      return write(...of);
     };
     const cancelled = service.cancel(waits);
-    await until(() => !second.store.takes);
+    await until(() => room !== undefined);
     assert.equal((await service.look(waits)).endedAt, undefined, 'it is not told before it is written');
-    journal.cancel = write;
+    room?.();
     assert.equal((await cancelled).state, 'cancelled');
     second.driver('a').letGo();
     await until(() => service.dispatcher.size === 0);
@@ -52,14 +54,9 @@ describe('a journal that is damaged at one run', () => {
     const { journal, service, driver, close } = await fakeService(['a'], { file });
     const [damaged, whole = ''] = ids;
     const request = journal.request.bind(journal);
-    const broken = () => Object.assign(new Error('database disk image is malformed'), { code: 'SQLITE_CORRUPT' });
-    journal.request = (id) => {
-      if (id === damaged) throw broken();
-      return request(id);
-    };
-    journal.fail = () => {
-      throw broken();
-    };
+    const broken = () => Promise.reject(Object.assign(new Error('database disk image is malformed'), { code: 'SQLITE_CORRUPT' }));
+    journal.request = (id) => (id === damaged ? broken() : request(id));
+    journal.fail = broken;
     await service.recover(1);
     await until(() => driver('a').holding === 1);
     driver('a').letGo();

@@ -23,17 +23,20 @@ describe('a run that ends the server', () => {
     const fatal = (await first.service.accept(runOf(['hold', 'fatal']), placed())).id;
     const beside = (await first.service.accept(runOf(['hold', 'beside']), placed())).id;
     await until(() => first.driver('a').holding === 2);
+    await until(async () => (await first.journal.counts()).running === 2); // the journal has them
     await first.crash();
 
     const second = await fakeService(['a'], { file });
     assert.equal(await second.service.recover(), 2);
     await until(() => second.driver('a').holding === 2);
+    await until(async () => (await second.journal.counts()).running === 2); // the journal has them
     await second.crash();
 
     const third = await fakeService(['a'], { file });
     assert.equal(await third.service.recover(), 2);
     await until(() => third.driver('a').holding === 1);
     assert.deepEqual(third.driver('a').executed, ['hold fatal'], 'of those that may have done it one goes at a time');
+    await until(async () => (await third.journal.counts()).running === 1); // the journal has them
     await third.crash();
 
     const fourth = await fakeService(['a'], { file });

@@ -120,7 +120,7 @@ describe('an image that is built anew', () => {
     await service.allEnded();
     const { state, attempts } = await service.get(id);
     assert.deepEqual([state, attempts.map((attempt) => attempt.state)], ['waiting', ['lost']]);
-    journal.close();
+    await journal.close();
   });
 
   it('is what the first run gets once the engine has told of it, and what waits is made of it', async () => {

@@ -113,8 +113,8 @@ describe('bodies that are read at once', () => {
 
 describe('what runs hold', () => {
   it('is refused beyond its bytes, those that run counted', async () => {
-    const { store, service, driver, close } = await fakeService(['a']);
-    const bounded = new RunService(store, () => service.dispatcher, { requests: 150_000 });
+    const { journal, service, driver, close } = await fakeService(['a']);
+    const bounded = new RunService(journal, () => service.dispatcher, { requests: 150_000 });
     const big = { files: [{ path: 'f', mode: 0o644, mtimeNs: 0n, content: Buffer.alloc(100_000) }] };
     const { id } = await bounded.accept(runOf(['hold'], big), placed());
     await until(() => driver('a').holding === 1);

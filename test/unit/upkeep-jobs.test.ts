@@ -36,7 +36,7 @@ const records = (): UpkeepRecords & { pruned: { resultsBefore: number; eventsBef
   return {
     pruned,
     since: 0,
-    imageUses: () => new Map(),
+    imageUses: () => Promise.resolve(new Map()),
     prune: async (before) => {
       pruned.push(before);
       return { runs: 3, events: 4 };

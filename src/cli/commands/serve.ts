@@ -33,7 +33,7 @@ export function serveCommand(at: At): Command {
       };
       const config = read();
       const log = (line: string) => process.stderr.write(`${new Date().toISOString()} ${escapeLine(line)}\n`);
-      const daemon = new Daemon({
+      const daemon = await Daemon.open({
         config,
         published: options.published,
         names: namesOf(process.env['KATAFLEET_NAMES'] ?? '', log),

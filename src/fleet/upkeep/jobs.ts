@@ -9,7 +9,7 @@ export interface UpkeepRecords {
   /** Since when it remembers which images are used. */
   readonly since: number;
   /** When a run last asked for each image, by its canonical name. */
-  imageUses(): ReadonlyMap<string, number>;
+  imageUses(): Promise<ReadonlyMap<string, number>>;
   /** Forgets older results and events. Returns how many. */
   prune(before: { resultsBefore: number; eventsBefore: number }): Promise<{ runs: number; events: number }>;
 }
@@ -98,7 +98,7 @@ async function pruneImages(
   { pruneAfterMs, keepImages }: UpkeepRules,
   dryRun: boolean,
 ): Promise<string[]> {
-  const uses = records.imageUses();
+  const uses = await records.imageUses();
   const rules = {
     now: Date.now(),
     afterMs: pruneAfterMs,

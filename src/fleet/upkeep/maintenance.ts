@@ -1,6 +1,7 @@
 import cron, { type ScheduledTask } from 'node-cron';
 import { messageOf } from '../../model/errors.ts';
 import type { MaintenanceState } from '../../model/maintenance-state.ts';
+import type { NodeStore } from '../../model/run-store.ts';
 
 /** A job that runs on a schedule. */
 export interface MaintenanceJob {
@@ -12,15 +13,8 @@ export interface MaintenanceJob {
   run: (dryRun: boolean) => Promise<string>;
 }
 
-/** Remembers jobs; the journal implements it. Times are Unix ms. */
-export interface MaintenanceMemory {
-  maintenanceStarted(job: string, at: number): void;
-  maintenanceEnded(job: string, at: number, ok: boolean, detail: string): void;
-  maintenance(
-    job: string,
-  ):
-    { startedAt?: number | undefined; endedAt?: number | undefined; outcome?: string | undefined; detail?: string | undefined } | undefined;
-}
+/** Remembers jobs; the store implements it. Times are Unix ms. */
+export type MaintenanceMemory = Pick<NodeStore, 'maintenance' | 'maintenanceStarted' | 'maintenanceEnded'>;
 
 /** Runs jobs on schedules. Never runs the same job twice at once. A jitter keeps many katafleets from running a job at the same time. */
 export class Maintenance {
@@ -37,15 +31,16 @@ export class Maintenance {
   }
 
   /** Starts the schedules. Jobs that an earlier process left unfinished are recorded as failed. */
-  start(jitterMs: number): void {
+  async start(jitterMs: number): Promise<void> {
     for (const { name, schedule } of this.#jobs.values()) {
-      if (this.#memory.maintenance(name)?.outcome === 'running') {
-        this.#memory.maintenanceEnded(name, Date.now(), false, 'katafleet ended in the middle of it');
-      }
       if (schedule === undefined) continue;
       const options = { name, noOverlap: true, maxRandomDelay: jitterMs, unref: true, suppressMissedWarning: true };
       const task = cron.schedule(schedule, () => this.run(name).catch(() => undefined), options); // run has reported it
       this.#tasks.set(name, task);
+    }
+    for (const name of this.names) {
+      if (this.#running.has(name) || (await this.#memory.maintenance(name))?.outcome !== 'running') continue;
+      await this.#memory.maintenanceEnded(name, Date.now(), false, 'katafleet ended in the middle of it');
     }
   }
 
@@ -71,27 +66,31 @@ export class Maintenance {
   }
 
   async #run(job: MaintenanceJob): Promise<string> {
-    this.#memory.maintenanceStarted(job.name, Date.now());
+    const noted = this.#memory.maintenanceStarted(job.name, Date.now());
+    noted.catch(() => undefined); // it is waited for below
     try {
       const detail = await job.run(false);
-      this.#memory.maintenanceEnded(job.name, Date.now(), true, detail);
+      await noted;
+      await this.#memory.maintenanceEnded(job.name, Date.now(), true, detail);
       return detail;
     } catch (error) {
-      this.#memory.maintenanceEnded(job.name, Date.now(), false, messageOf(error));
+      await this.#memory.maintenanceEnded(job.name, Date.now(), false, messageOf(error));
       this.#onTrouble(`maintenance ${job.name}: ${messageOf(error)}`);
       throw error;
     }
   }
 
-  states(): MaintenanceState[] {
-    return Array.from(this.#jobs.values(), ({ name, what, schedule }) => ({
-      name,
-      what,
-      schedule,
-      running: this.#running.has(name),
-      next: this.#tasks.get(name)?.getNextRun()?.getTime(),
-      ...this.#memory.maintenance(name),
-    }));
+  states(): Promise<MaintenanceState[]> {
+    return Promise.all(
+      Array.from(this.#jobs.values(), async ({ name, what, schedule }) => ({
+        name,
+        what,
+        schedule,
+        running: this.#running.has(name),
+        next: this.#tasks.get(name)?.getNextRun()?.getTime(),
+        ...(await this.#memory.maintenance(name)),
+      })),
+    );
   }
 
   /** Waits for the job under way. */

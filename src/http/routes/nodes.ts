@@ -12,7 +12,7 @@ export function nodeRoutes(app: FastifyInstance, { fleet, cordon, journal }: App
     const { name } = parse(NameInPath, request.params);
     const { node, machine } = splitMachine(name);
     if (machine !== undefined) return machineOf((await fleet.freshNode(node)).members ?? [], node, machine);
-    return { ...(await fleet.freshNode(name)), events: journal.events({ node: name, limit: eventsShown }) };
+    return { ...(await fleet.freshNode(name)), events: await journal.events({ node: name, limit: eventsShown }) };
   });
   for (const how of ['cordon', 'drain', 'uncordon'] as const) {
     app.post(`/v1/nodes/:name/${how}`, async (request) => {

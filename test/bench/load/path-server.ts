@@ -25,7 +25,7 @@ for (const name of ['prepare', 'create', 'list', 'remove', 'images', 'ping'] as 
     },
   });
 Object.defineProperty(EngineDriver.prototype, 'watchImages', { value: undefined });
-const daemon = new Daemon({ config, log: (line) => process.stderr.write(`${line}\n`) });
+const daemon = await Daemon.open({ config, log: (line) => process.stderr.write(`${line}\n`) });
 process.stdout.write(`katafleet serves at ${await daemon.start()}\n`);
 await Promise.race([once(process, 'SIGTERM'), once(process, 'SIGINT')]);
 await daemon.stop();

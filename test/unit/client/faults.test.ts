@@ -31,7 +31,7 @@ describe('Client.run over a line that breaks', () => {
     const { steps } = await client.run(hi, { onNotice: ({ kind }) => void notices.push(kind) });
     assert.equal(steps[0]?.stdout.toString(), 'echo hi');
     assert.equal(proxy.calls.filter((call) => call.startsWith('POST')).length, 4);
-    assert.equal(journal.list({ limit: 10 }).length, 1, 'every submission was accepted, and they are one run');
+    assert.equal((await journal.list({ limit: 10 })).runs.length, 1, 'every submission was accepted, and they are one run');
     assert.deepEqual(notices, ['trouble', 'again', 'accepted']);
     await close();
   });
@@ -43,7 +43,7 @@ describe('Client.run over a line that breaks', () => {
       const result = await client.run(hi, { onOutput: (_step, stream, bytes) => void printed.push(`${stream} ${bytes.toString()}`) });
       assert.deepEqual(result.outcome, { kind: 'exited', code: 0 });
       assert.deepEqual(printed, ['stdout echo hi'], 'its output comes once');
-      assert.equal(journal.list({ limit: 10 }).length, 1);
+      assert.equal((await journal.list({ limit: 10 })).runs.length, 1);
       await close();
     });
 
