@@ -134,6 +134,11 @@ export class Service extends ApiClient implements AsyncDisposable {
     return join(this.#folder, 'journal.db');
   }
 
+  /** How it ended by itself: an exit code or a signal. Undefined while it runs, and after `kill` and `stop`. */
+  get diedWith(): number | NodeJS.Signals | undefined {
+    return this.#child?.exitCode ?? this.#child?.signalCode ?? undefined;
+  }
+
   /** Its latest log, for a failure's message. */
   get log(): string {
     return this.#log.slice(-60).join('\n');
