@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -117,6 +118,20 @@ export class Ground implements AsyncDisposable {
           }
         : {}),
     };
+  }
+
+  /** What is still there after it was disposed: network namespaces, control groups, mounts. */
+  remains(): string[] {
+    const namespaces = execFileSync('ip', ['netns', 'list'], { encoding: 'utf8' }).split('\n');
+    const groups = ['freezer', 'memory', ''].map((controller) => `/sys/fs/cgroup/${controller}`);
+    const mounts = readFileSync('/proc/mounts', 'utf8').split('\n');
+    return [
+      ...Array.from(new Set(this.hosts.map(({ group }) => /kf[0-9a-f]{5}/.exec(group)?.[0] ?? ''))).flatMap((tag) => [
+        ...namespaces.filter((name) => name.startsWith(tag)).map((name) => `network namespace ${name}`),
+        ...groups.filter((folder) => existsSync(join(folder, tag))).map((folder) => `control group ${folder}/${tag}`),
+      ]),
+      ...mounts.filter((line) => line.includes(this.disk.folder)).map((line) => `mount ${line}`),
+    ];
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

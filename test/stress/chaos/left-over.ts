@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process';
 import { eventually } from '../../support/eventually.ts';
 import type { Service } from '../../support/service.ts';
 import { processesWith } from '../load/left-over.ts';
@@ -63,10 +62,4 @@ async function containersOf({ bed, host }: Host): Promise<{ host: string; servic
     const [service, state] = line.split(' ');
     return service === undefined || state === undefined ? [] : [{ host, service, state }];
   });
-}
-
-/** Network namespaces and mounts of testbeds that are there now: a storm must leave as many as it found. */
-export function systemRemains(): string[] {
-  const namespaces = execFileSync('ip', ['netns', 'list'], { encoding: 'utf8' }).split('\n');
-  return namespaces.filter((line) => line !== '').sort();
 }

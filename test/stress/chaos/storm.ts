@@ -47,9 +47,19 @@ export interface StormReport {
 
 /** Submits runs while faults strike, repairs everything, waits for the ends, and tells what is wrong. */
 export async function storm(options: Storm): Promise<StormReport> {
-  const { seed, told = () => undefined } = options;
   const mark = markProcesses();
-  await using ground = await Ground.make({ ...options, diskBytes, copies: Math.ceil(options.minutes * 8) });
+  const ground = await Ground.make({ ...options, diskBytes, copies: Math.ceil(options.minutes * 8) });
+  let report;
+  try {
+    report = await stormOver(ground, mark, options);
+  } finally {
+    await ground[Symbol.asyncDispose]();
+  }
+  return { ...report, leftOver: [...report.leftOver, ...ground.remains()] };
+}
+
+async function stormOver(ground: Ground, mark: string, options: Storm): Promise<StormReport> {
+  const { seed, told = () => undefined } = options;
   await using service = await Service.start(await ground.config(), ground.words);
   await ready(service, ground.nodes);
   using witness = new Witness();
