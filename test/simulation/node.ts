@@ -11,6 +11,8 @@ import type { VirtualClock } from './clock.ts';
 import { cpus, latencies } from './latencies.ts';
 
 export const idleMemory = 16 * 1024 ** 2;
+/** As in src/fleet/pools/node-pools.ts. */
+const evictionPauseMs = 5_000;
 
 export interface NodeOptions {
   clock: VirtualClock;
@@ -120,6 +122,20 @@ export class SimulatedNode {
     }
   }
 
+  /** As src/fleet/pools/node-pools.ts: removes idle sandboxes to free so many bytes; one of the pool `own` stays. */
+  giveWay(bytes: number, own: string): void {
+    let left = bytes;
+    for (const [key, { pool }] of this.#pools) {
+      const going = new Set<Sandbox>();
+      for (const sandbox of pool.sandboxes.slice(key === own ? 1 : 0)) {
+        if (left <= 0) break;
+        left -= idleMemory;
+        going.add(sandbox);
+      }
+      if (going.size > 0) void pool.dismiss((sandbox) => going.has(sandbox), evictionPauseMs);
+    }
+  }
+
   /** Whether a program came to its end. The more run, the longer each takes. */
   async execute(workMs: number): Promise<boolean> {
     this.#running += 1;
@@ -147,7 +163,8 @@ export class SimulatedNode {
 
   async #create(grant?: Grant): Promise<Sandbox> {
     const { cluster, onMade } = this.#options;
-    if (!grant && !cluster.reserve(this.name, idleMemory)) throw new KatafleetError('node.full', 'no memory is free for an idle sandbox');
+    if (!grant && !cluster.reserveIdle(this.name, idleMemory))
+      throw new KatafleetError('node.full', 'no memory is free for an idle sandbox');
     if (grant) grant.taken = true;
     const name = `${this.name}/${(this.#made += 1)}`;
     let close = () => {};

@@ -18,6 +18,8 @@ import { imageCount, popularity, type Press } from './workload.ts';
 /** Defaults of the configuration: src/config/schema.ts. */
 const [queueLimits, queueMs, attempts] = [{ runs: 10_000, bytes: Infinity, perTenant: 5_000 }, 60_000, 3];
 const tickMs = 100;
+/** As src/runs/job.ts: the time of a step by default, and a minute for its files. */
+const longestMs = 70_000;
 const retargetMs = 60_000;
 /** Images that every node has; the others are on most. */
 const [everywhere, most] = [10, 0.6];
@@ -254,6 +256,7 @@ export class Simulation {
       this.#measures.placed(entry.value.press.tenant, entry.memory);
       void this.#attempt(entry, decision);
     }
+    for (const { node, bytes, pool } of this.#scheduler.giveWay(now)) this.#nodes.get(node)?.giveWay(bytes, pool);
   }
 
   async #attempt(entry: QueueEntry<Ticket>, { node: name, warm, imagePresent }: Placed): Promise<void> {
@@ -261,7 +264,8 @@ export class Simulation {
     const node = this.#nodes.get(name) ?? assert.fail();
     const { memory, image } = press;
     entry.value.attempts += 1;
-    this.#cluster.started(name);
+    const stay = { memory, endsBy: this.#clock.now() + longestMs };
+    this.#cluster.started(name, stay);
     try {
       if (!imagePresent) await this.#copy(name, image);
       const lease = await node.lease(poolOf(image, memory), entry, warm ? memory - idleMemory : memory);
@@ -282,7 +286,7 @@ export class Simulation {
       if (error.code !== 'node.full') avoid.add(name);
       this.#lost(entry, error.code === 'node.full');
     } finally {
-      this.#cluster.ended(name);
+      this.#cluster.ended(name, stay);
       this.#pump();
     }
   }
@@ -320,6 +324,7 @@ function wantedOf({ press: { image, memory, constraints }, avoid }: Ticket): Wan
     cpus: 1,
     idleMemory,
     constraints,
+    lastsMs: longestMs,
     ...(avoid.size > 0 ? { avoid } : {}),
   };
 }

@@ -31,6 +31,8 @@ export interface PoolShape {
 const turnMs = 2_000;
 /** How long pools start nothing after an eviction, so that the run gets the memory, ms. */
 const evictionPauseMs = 5_000;
+/** From so many pools on, those without sandboxes and without demand are forgotten: callers' limits make pools. */
+const manyPools = 64;
 
 /** The pools of idle sandboxes on one node, one for each image and limits. */
 export class NodePools {
@@ -101,8 +103,17 @@ export class NodePools {
       ...(onIdle ? { onIdle: (idle) => onIdle(key, idle) } : {}),
     });
     if (this.#emptied || maker.suspended) pool.suspend();
+    if (this.#pools.size >= manyPools) this.#forgetEmpty();
     this.#pools.set(key, { image: image.name, id: image.id, limits, pool });
     return pool;
+  }
+
+  #forgetEmpty(): void {
+    for (const [key, { pool }] of this.#pools) {
+      if (this.#bounds.has(key) || !pool.quiet || pool.idle > 0 || pool.target > 0) continue;
+      this.#pools.delete(key);
+      void pool.retire();
+    }
   }
 
   /** Closes the pools of an image. Runs keep their sandboxes. Returns the shapes of the closed pools. */

@@ -1,5 +1,5 @@
 import { splitConstraint } from '../../model/placing.ts';
-import { type Cluster, labelsOf } from '../place/cluster.ts';
+import type { Cluster } from '../place/cluster.ts';
 import type { ClusterNode } from '../place/cluster-node.ts';
 import type { Wanted } from '../place/filters.ts';
 import { sizeClass } from '../sizes.ts';
@@ -76,7 +76,7 @@ export class WaitingShapes {
   helpedBy(node: ClusterNode, cluster: Cluster): string[] {
     if (!node.usable || node.free < 0) return [];
     const helped: string[] = [];
-    for (const label of [anyNode, architectureKey(node.facts.architecture), ...labelsOf(node.facts)]) {
+    for (const label of [anyNode, architectureKey(node.facts.architecture), ...node.labels]) {
       const images = this.#byLabel.get(label);
       if (!images) continue;
       const { canObtain } = node.facts;

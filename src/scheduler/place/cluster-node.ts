@@ -86,6 +86,8 @@ export class ClusterNode implements NodeView {
   /** Its free memory when its place in that order was last set. */
   placed = 0;
   readonly pools = new Map<string, number>();
+  /** The labels `key=value` of the node and of the machines behind it. */
+  labels: ReadonlySet<string> = new Set();
   readonly stays = new Set<Stay>();
   /** Counts the changes of its bookings. */
   revision = 0;

@@ -317,11 +317,12 @@ export class Cluster {
   }
 
   #label(node: ClusterNode, how: 'add' | 'delete'): void {
-    for (const pair of labelsOf(node.facts)) this.#byLabel[how](pair, node.slot);
+    if (how === 'add') node.labels = labelsOf(node.facts);
+    for (const pair of node.labels) this.#byLabel[how](pair, node.slot);
   }
 }
 
 /** Returns the labels `key=value` of a node and of the machines behind it. */
-export function labelsOf({ labels, machinesOfAll: machines = [] }: NodeFacts): Set<string> {
+function labelsOf({ labels, machinesOfAll: machines = [] }: NodeFacts): Set<string> {
   return new Set([labels, ...machines].flatMap((of) => Object.entries(of).map(([key, value]) => `${key}=${value}`)));
 }
