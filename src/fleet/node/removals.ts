@@ -12,13 +12,16 @@ const turnMs = 20_000;
  * ended runs go first.
  */
 export class Removals {
-  readonly #queue: PQueue;
+  readonly #queue = new PQueue({ concurrency: atOnce });
   readonly #clock: Clock;
 
-  /** `width`: how many removals the node can do at once, if it can do more than a single engine. */
-  constructor(width = 0, clock: Clock = steadyClock) {
+  constructor(clock: Clock = steadyClock) {
     this.#clock = clock;
-    this.#queue = new PQueue({ concurrency: Math.max(atOnce, width) });
+  }
+
+  /** Sets how many removals the node can do at once, if it can do more than a single engine: a swarm removes on all its machines. */
+  widen(width = 0): void {
+    this.#queue.concurrency = Math.max(atOnce, width);
   }
 
   /** Removes a container when it is its turn. @throws what `remove` throws */

@@ -76,6 +76,7 @@ export class NodeSandboxes {
   readonly #maker: SandboxMaker;
   readonly #pools: NodePools;
   readonly #reaper: NodeReaper;
+  readonly #removals: Removals;
   readonly #leases = new Map<ReadySandbox, AbortController>();
   readonly #broken = new BrokenMachines();
 
@@ -85,7 +86,8 @@ export class NodeSandboxes {
     const { books, idleMemory, journal, graceMs, onImages, onIdle, onRoom, onTrouble } = options;
     const ledger = new SandboxLedger({ books, uids: options.uids ?? new UidBook(defaultUids), onRoom });
     this.#ledger = ledger;
-    const removals = new Removals(driver.starts);
+    const removals = new Removals();
+    this.#removals = removals;
     const neighbours = new Neighbours({ driver, ledger, books, onRoom });
     this.#reaper = new NodeReaper({ driver, ledger, removals, neighbours, journal, graceMs, onTrouble });
     this.#maker = new SandboxMaker({
@@ -143,6 +145,7 @@ export class NodeSandboxes {
   /** Sets from the node's CPUs how many sandboxes start at once, unless the configuration or the driver sets it. */
   widen(cpus: number): void {
     this.#pools.widen(cpus);
+    this.#removals.widen(this.driver.starts);
   }
 
   /** Replaces the idle sandboxes on machines behind the node that take nothing new, by id or name. */

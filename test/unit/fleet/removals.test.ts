@@ -98,9 +98,27 @@ describe('the removals on a node', () => {
     await fleet.close();
   });
 
+  it('are as many as its driver starts at once, if those are more: a swarm has several machines', async () => {
+    const { fleet, driver, look } = fakeFleet(['a'], { journal });
+    driver('a').starts = 64;
+    await look('a'); // the driver may be chosen only now
+    for (let one = 0; one < 100; one += 1) driver('a').plant(`old${one}`, earlier);
+    const { containers } = driver('a');
+    let [now, most] = [0, 0];
+    driver('a').remove = async (id) => {
+      most = Math.max(most, (now += 1));
+      await new Promise((resolve) => setImmediate(resolve));
+      now -= 1;
+      containers.delete(id);
+    };
+    await fleet.node('a').sandboxes.reap();
+    assert.equal(most, 64);
+    await fleet.close();
+  });
+
   it('do those of ended runs first, and one that hangs gives its place to the next', async () => {
     const clock = new ManualClock();
-    const removals = new Removals(0, clock);
+    const removals = new Removals(clock);
     const begun: string[] = [];
     const remove = (name: string, order: 'first' | 'last', hangs = false) =>
       removals.do(() => {
