@@ -75,7 +75,27 @@ export function sandboxLimits(profile: Profile): SandboxLimits {
  */
 export const usualOpenFiles = 1_024;
 
-/** Returns the key of a pool, the same on every node: the image as it is asked for, and the limits. */
+/** The fields of {@link SandboxLimits} in the order of a pool's key, which also names services of a swarm: it must not change. */
+const keyFields = Object.keys({
+  memory: true,
+  cpus: true,
+  pids: true,
+  dial: true,
+  shm: true,
+  openFiles: true,
+  network: true,
+  machines: true,
+  joins: true,
+} satisfies Record<keyof SandboxLimits, true>).sort() as (keyof SandboxLimits)[];
+
+/** The last key that was asked for with each object of limits: each run asks several times with the same object. */
+const lastKeys = new WeakMap<SandboxLimits, { image: string; key: string }>();
+
+/** Returns the key of a pool, the same on every node: the image as it is asked for, and the limits, which never change. */
 export function poolKey(image: string, limits: SandboxLimits): string {
-  return JSON.stringify([image, Object.entries(limits).sort(([a], [b]) => (a < b ? -1 : 1))]);
+  const last = lastKeys.get(limits);
+  if (last?.image === image) return last.key;
+  const key = JSON.stringify([image, keyFields.filter((name) => limits[name] !== undefined).map((name) => [name, limits[name]])]);
+  lastKeys.set(limits, { image, key });
+  return key;
 }
