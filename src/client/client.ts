@@ -9,7 +9,7 @@ import { RecordJson, recordFields } from '../model/json.ts';
 import type { MaintenanceState } from '../model/maintenance-state.ts';
 import { NodeDetail, type NodeEvent, NodeSummary } from '../model/node.ts';
 import { encodePath } from '../model/paths.ts';
-import { readState, type RunState, type RunSummary } from '../model/record.ts';
+import { readState, type RunSummary } from '../model/record.ts';
 import type { RunOptions } from '../model/request.ts';
 import { type RemoteRequest, requestJson, type RunJson } from '../model/request-json.ts';
 import type { RunResult } from '../model/result.ts';
@@ -232,8 +232,11 @@ export class Client {
     return this.#server.call('DELETE', pathOf(id), RecordJson, { signal, wait: cancelSeconds, most: mostBytes });
   }
 
-  /** The newest runs, without their results; 50 if `limit` is absent, 1,000 at most. */
-  async list(of: { limit?: number; state?: RunState; tenant?: string } = {}, options: CallOptions = {}): Promise<RunSummary[]> {
+  /**
+   * The newest runs, without their results; 50 if `limit` is absent, 1,000 at most. For the pages after it: `view('/v1/runs', …)`, whose
+   * answer has the cursor `next` for `before`.
+   */
+  async list(of: Partial<ViewQuery<'/v1/runs'>> = {}, options: CallOptions = {}): Promise<RunSummary[]> {
     return (await this.view('/v1/runs', of, options)).runs;
   }
 

@@ -7,10 +7,10 @@ type Handler<P extends ViewPath> = (services: AppServices, query: ViewQuery<P>) 
 
 /** The code of each view: the compiler asks for one for each path of src/model/views.ts. */
 const handlers: { readonly [P in ViewPath]: Handler<P> } = {
-  '/v1/runs': async ({ journal }, { tenant, ...query }) => ({
-    runs: (await journal.list({ ...query, tenant: tenant || undefined })).runs, // `tenant=` means any
-    counts: await journal.counts(),
-  }),
+  '/v1/runs': async ({ journal }, query) => {
+    const given = Object.fromEntries(Object.entries(query).filter(([, value]) => value !== '')) as typeof query; // `tenant=` means any
+    return { ...(await journal.list(given)), counts: await journal.counts() };
+  },
   '/v1/images': ({ fleet }) => ({ images: fleet.images() }),
   '/v1/nodes': async ({ fleet }) => ({ nodes: await fleet.freshNodes() }),
   '/v1/events': async ({ journal }, query) => ({ events: await journal.events(query) }),

@@ -14,12 +14,27 @@ const nothing = z.object({});
  */
 export const views = {
   '/v1/runs': {
-    query: z.object({ limit: limit(50), state: RunState.optional(), tenant: z.string().max(128).optional() }),
+    query: z.object({
+      limit: limit(50),
+      state: RunState.optional(),
+      tenant: z.string().max(128).optional(),
+      /** The image as the request named it. */
+      image: z.string().max(512).optional(),
+      /** The idempotency key. */
+      key: z.string().max(255).optional(),
+      /** Accepted at this time or later, and before that; Unix ms. */
+      since: z.coerce.number().optional(),
+      until: z.coerce.number().optional(),
+      /** A cursor: `next` of the page before. */
+      before: z.coerce.number().int().min(0).optional(),
+    }),
     answer: z.object({
       /** Newest first. */
       runs: z.array(RunSummary.transform(readState)),
       /** How many runs there are in each state. */
       counts: z.record(z.string(), z.number()),
+      /** The cursor of the next page; absent at the end. */
+      next: z.number().exactOptional(),
     }),
   },
   '/v1/images': { query: nothing, answer: z.object({ images: z.array(FleetImage) }) },

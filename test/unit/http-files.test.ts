@@ -22,10 +22,10 @@ async function withFiles(options: Parameters<typeof api>[1] = {}) {
   const server = await api(['a'], options);
   const id = randomUUID();
   const { journal } = server;
-  journal.accept({ id, tenant: 't', request: runOf(['x']), placing: placed(), at: 1 });
-  journal.begin(id, 1, { node: 'a' }, 1);
+  await journal.accept({ id, tenant: 't', request: runOf(['x']), placing: placed(), at: 1 });
+  await journal.begin(id, 1, { node: 'a' }, 1);
   const files = [...names.map((name) => created(name, `bytes of ${name.length}`)), created('large', large), created('empty', '')];
-  assert.ok(journal.finish(id, 1, result({ files }), 2));
+  assert.ok(await journal.finish(id, 1, result({ files }), 2));
   const url = await server.listen();
   const get = (path: string, headers: Record<string, string> = {}) => fetch(`${url}/v1/runs/${id}/files/${path}`, { headers });
   return { ...server, id, get, url };
@@ -99,9 +99,9 @@ describe('a file of a result over HTTP', () => {
 
   it('does not keep the server from closing if its client reads nothing', async () => {
     const { url, journal, close, app } = await withFiles({ leaveMs: 50 });
-    journal.accept({ id: unread, tenant: 't', request: runOf(['x']), placing: placed(), at: 3 });
-    journal.begin(unread, 1, { node: 'a' }, 3);
-    assert.ok(journal.finish(unread, 1, result({ files: [created('huge', Buffer.alloc(48 * 1024 ** 2))] }), 4));
+    await journal.accept({ id: unread, tenant: 't', request: runOf(['x']), placing: placed(), at: 3 });
+    await journal.begin(unread, 1, { node: 'a' }, 3);
+    assert.ok(await journal.finish(unread, 1, result({ files: [created('huge', Buffer.alloc(48 * 1024 ** 2))] }), 4));
     const socket = connect(Number(new URL(url).port), '127.0.0.1').on('error', () => undefined);
     socket.write(`GET /v1/runs/${unread}/files/huge HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n`);
     await new Promise((resolve) => socket.once('readable', resolve));
