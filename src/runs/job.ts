@@ -33,9 +33,11 @@ export interface Job {
   longestMs: number;
 }
 
+const Steps = Step.array().min(1).max(10_000);
+
 /** @throws request.invalid, limits.invalid, files.path */
 export function checkJob(request: RunRequest, placing: Placing = unplaced): Job {
-  const parsed = Step.array().min(1).max(10_000).safeParse(request.steps);
+  const parsed = Steps.safeParse(request.steps);
   if (!parsed.success) {
     const faults = parsed.error.issues.map((issue) => `${issue.path.join('.') || 'steps'}: ${issue.message}`);
     throw new KatafleetError('request.invalid', `steps: ${faults.join('; ')}`);
