@@ -144,6 +144,11 @@ export class Service extends ApiClient implements AsyncDisposable {
     return this.#log.slice(-60).join('\n');
   }
 
+  /** The process, for what it needs; undefined while it does not run. */
+  get pid(): number | undefined {
+    return this.#child?.pid;
+  }
+
   /** Resolves when it serves requests. */
   async start(): Promise<void> {
     const [file, ...args] = [...this.#command, '--config', this.config, 'serve'];
