@@ -86,6 +86,10 @@ export class Daemon {
       journal: { identity, epoch },
       onTrouble: log,
       onEvent,
+      onDecision: (node, decision) => {
+        const setting = { cordoned: decision !== undefined, draining: decision?.drain ?? false, machine: decision?.machine };
+        void bestEffort(store.setNodeSetting(node, setting), log);
+      },
     });
     const { fleet } = this.#katafleet;
     const output = new OutputBudget(memory.output, memory.freeOutput);
@@ -128,8 +132,8 @@ export class Daemon {
   /** Begins to serve and returns the URL. Nodes are probed at the same time. @throws server.address */
   async start(): Promise<string> {
     const { fleet } = this.#katafleet;
-    for (const { name, cordoned, draining } of await this.#store.nodeSettings()) {
-      if (cordoned && fleet.has(name)) fleet.cordon(name, draining);
+    for (const { name, cordoned, draining, machine } of await this.#store.nodeSettings()) {
+      if (cordoned && fleet.has(name)) fleet.cordon(name, draining, machine);
     }
     fleet.wantOnly(this.#pools());
     void this.#katas.recover().then(
@@ -209,10 +213,10 @@ export class Daemon {
       await fleet.cordonMachine(node, how);
       return;
     }
-    fleet.node(node); // throws node.unknown
+    const machine = fleet.node(node).fingerprint?.engineId; // throws node.unknown
     // Written down first: if that fails, the node stays as it is.
     try {
-      await this.#store.setNodeSetting(node, { cordoned: how !== 'uncordon', draining: how === 'drain' });
+      await this.#store.setNodeSetting(node, { cordoned: how !== 'uncordon', draining: how === 'drain', machine });
     } catch (cause) {
       throw new KatafleetError('journal.full', `${node} stays as it is: the journal can't be written (${messageOf(cause)})`, { cause });
     }

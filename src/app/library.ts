@@ -12,6 +12,7 @@ import { connectEndpoint, registry, type DriverSurroundings } from '../drivers/r
 import { SwarmConnector, type SwarmOptions } from './swarm.ts';
 import type { NodeChange } from '../fleet/changes.ts';
 import { Fleet } from '../fleet/fleet.ts';
+import type { MembersOptions } from '../fleet/members.ts';
 import type { NodeSettings } from '../fleet/node/settings.ts';
 import type { JournalIdentity } from '../fleet/upkeep/reaper.ts';
 import { deliver, type DeliverOptions, type Delivery } from '../images/deliver.ts';
@@ -95,6 +96,8 @@ export interface KatafleetOptions {
   journal?: JournalIdentity;
   onTrouble?: (message: string) => void;
   onEvent?: (node: string, kind: string, detail: string) => void;
+  /** Called when katafleet itself changes a user's decision about a node: it learns the machine, or another machine has the name. */
+  onDecision?: MembersOptions['onDecision'];
 }
 
 /** A node that stays up for this long stops counting as flapping, ms. */

@@ -1,6 +1,5 @@
 import type { Clock } from '../base/clock.ts';
 import { inParallel } from '../base/in-parallel.ts';
-import { listed } from '../base/listed.ts';
 import { KatafleetError, messageOf } from '../model/errors.ts';
 import type { FleetImage } from '../model/fleet-image.ts';
 import { canonicalImage } from '../model/image-name.ts';
@@ -11,13 +10,13 @@ import type { NodeVerdict } from '../model/verdict.ts';
 import { Cluster } from '../scheduler/place/cluster.ts';
 import { explain, type Policy, type Wanted } from '../scheduler/place/placement.ts';
 import { Explanations, type WhyNot } from '../scheduler/place/why-not.ts';
-import { type NodeChange, nodeChanges } from './changes.ts';
+import type { NodeChange } from './changes.ts';
 import type { CopyOptions } from './inventory/copy.ts';
 import { fleetImages, ImageCopies } from './inventory/images.ts';
 import type { CopyTurns } from './inventory/copy-turns.ts';
 import { PullAhead } from './inventory/pull-ahead.ts';
 import { ImageSearch, listings } from './inventory/image-search.ts';
-import { Leavers } from './leavers.ts';
+import { Members, type MembersOptions } from './members.ts';
 import { Node, type NodeOptions } from './node/node.ts';
 import type { NodeSettings } from './node/settings.ts';
 import type { Lease } from './node/sandboxes.ts';
@@ -38,6 +37,8 @@ export interface FleetOptions extends Omit<NodeOptions, 'cluster' | 'self' | 'on
   paceMs?: number;
   /** The time for the distributions of idle sandboxes. */
   clock?: Clock;
+  /** See {@link MembersOptions.onDecision}. */
+  onDecision?: MembersOptions['onDecision'];
   /** Called when a node's health changes or a person cordons it; for the journal. */
   onEvent?: (node: string, kind: string, detail: string) => void;
 }
@@ -54,10 +55,8 @@ const freshMs = 1_000;
 /** All nodes, their books, and which of them may serve. */
 export class Fleet {
   readonly cluster: Cluster;
-  #all: readonly Node[];
-  readonly #byName = new Map<string, Node>();
+  readonly #members: Members;
   readonly #options: FleetOptions;
-  readonly #nodeOptions: NodeOptions;
   readonly #explanations: Explanations;
   readonly #copies = new ImageCopies();
   readonly #pullAhead: PullAhead;
@@ -65,20 +64,11 @@ export class Fleet {
     () => this.all,
     (name) => this.hasImage(name),
   );
-  readonly #cordoned = new Map<string, 'cordoned' | 'draining'>();
   readonly #self: SelfWatch;
   readonly #shares: PoolShares;
   /** The cluster's topology when the pools were last distributed. */
   #sharedFor = 0;
   readonly #listeners = new Set<() => void>();
-  readonly #leavers = new Leavers({
-    isQuiet: (name) => this.#isQuiet(name),
-    end: (name) => this.#remove(name),
-    follow: (settings) => this.#follow(settings),
-  });
-  /** The configured settings, in their order. */
-  #wanted: readonly NodeSettings[];
-  #closed = false;
 
   /** Does not connect yet. @throws endpoint.invalid */
   constructor(options: FleetOptions) {
@@ -86,7 +76,7 @@ export class Fleet {
     this.cluster = new Cluster(options.idleMemory);
     this.#explanations = new Explanations(this.cluster);
     this.#self = new SelfWatch(options.rules, options.onTrouble);
-    this.#nodeOptions = {
+    const nodeOptions: NodeOptions = {
       ...options,
       cluster: this.cluster,
       self: this.#self,
@@ -95,6 +85,7 @@ export class Fleet {
       onState: (node, from, to) => {
         options.onEvent?.(node.settings.name, to, node.trouble?.message ?? `was ${from}`);
         this.#shares.moved(node.settings.name, to);
+        if (to === 'ready') this.#members.ready(node);
         this.#room();
       },
     };
@@ -105,107 +96,36 @@ export class Fleet {
       bring: (image, to) => this.#copies.bring(image, this.node(to), () => this.all),
       onTrouble: (image, to, error) => options.onTrouble?.(`${to}: ${image} could not be copied there: ${messageOf(error)}`),
     });
-    this.#shares = new PoolShares({ ...options, members: () => this.#members() });
-    this.#wanted = options.nodes;
-    this.#all = options.nodes.map((settings) => this.#made(settings));
+    this.#shares = new PoolShares({ ...options, members: () => this.#sharing() });
+    this.#members = new Members(options.nodes, {
+      ...options,
+      cluster: this.cluster,
+      make: (settings) => new Node(settings, nodeOptions),
+      onJoined: (name) => this.#shares.add(name),
+      onLeft: (name) => {
+        this.#shares.remove(name);
+        this.#self.doubt.left(name);
+      },
+      onChanged: (more) => {
+        this.#shares.soon();
+        if (more) this.#room();
+      },
+    });
+    this.#members.add();
   }
 
   /** All nodes, in the order of the configuration. */
   get all(): readonly Node[] {
-    return this.#all;
+    return this.#members.all;
   }
 
-  #made(settings: NodeSettings): Node {
-    const node = new Node(settings, this.#nodeOptions);
-    const { name, cordoned } = settings;
-    this.#byName.set(name, node);
-    if (cordoned) this.#cordoned.set(name, 'cordoned');
-    this.#shares.add(name);
-    return node;
-  }
-
-  /**
-   * Takes other settings of nodes, and other nodes, while it serves. A node that is no longer wanted takes nothing new, and leaves when
-   * its runs have ended; so does one that must be connected anew, which comes back then. Returns what changes.
-   */
+  /** Takes other nodes and other settings of nodes while it serves, see {@link Members.reconfigure}. */
   reconfigure(nodes: readonly NodeSettings[]): NodeChange[] {
-    const changes = nodeChanges(this.#wanted, nodes);
-    this.#wanted = nodes;
-    for (const change of changes) {
-      if (change.kind === 'add') this.#follow(change.settings);
-      else if (change.kind === 'alter') this.#alter(change.settings);
-      else if (change.kind === 'remove') this.#leave(change.name);
-      else this.#leave(change.settings.name, change.settings);
-    }
-    return changes;
+    return this.#members.reconfigure(nodes);
   }
 
-  #leave(name: string, next?: NodeSettings): void {
-    this.#cordoned.set(name, 'draining');
-    this.cluster.setCordoned(name, true, 'draining');
-    this.node(name).sandboxes.empty(true);
-    this.#leavers.add(name, next);
-    this.#shares.soon();
-  }
-
-  /** Adds a node, or replaces the one of that name as soon as it has left. */
-  #follow(settings: NodeSettings): void {
-    const { name } = settings;
-    if (this.#closed) return;
-    if (this.#byName.has(name)) {
-      this.#leave(name, settings);
-      return;
-    }
-    let node: Node;
-    try {
-      node = this.#made(settings);
-    } catch (error) {
-      this.#options.onTrouble?.(`${name}: can't be added: ${messageOf(error)}`);
-      return;
-    }
-    const order = new Map(this.#wanted.map((wanted, index) => [wanted.name, index]));
-    const place = ({ settings: { name: of } }: Node) => order.get(of) ?? Infinity;
-    this.#all = [...this.#all, node].sort((a, b) => place(a) - place(b) || 0);
-    void node.check();
-  }
-
-  #alter(settings: NodeSettings): void {
-    const { name, cordoned } = settings;
-    if (this.#leavers.has(name)) {
-      this.#leavers.add(name, settings); // it is connected anew, with these
-      return;
-    }
-    const node = this.node(name);
-    const before = node.settings.cordoned;
-    node.alter(settings);
-    if (cordoned && !before) this.cordon(name);
-    if (!cordoned && before) this.uncordon(name);
-    this.#shares.soon();
-    this.#room();
-  }
-
-  #isQuiet(name: string): boolean {
-    return this.node(name).sandboxes.busy === 0 && (this.cluster.node(name)?.running ?? 0) === 0;
-  }
-
-  async #remove(name: string): Promise<void> {
-    const node = this.node(name);
-    try {
-      await node.close();
-    } catch (error) {
-      this.#options.onTrouble?.(`${name}: left, but not in order: ${messageOf(error)}`);
-    }
-    this.#all = this.#all.filter((other) => other !== node);
-    this.#byName.delete(name);
-    this.#cordoned.delete(name);
-    this.cluster.removeNode(name);
-    this.#shares.remove(name);
-    this.#self.doubt.left(name);
-    this.#options.onEvent?.(name, 'left', 'the configuration has it no more, or has it otherwise');
-  }
-
-  *#members(): Generator<Omit<ShareMember, 'present'>> {
-    for (const node of this.#all) yield { node, books: this.cluster.node(node.settings.name) };
+  *#sharing(): Generator<Omit<ShareMember, 'present'>> {
+    for (const node of this.all) yield { node, books: this.cluster.node(node.settings.name) };
   }
 
   /** Looks at every node once, then goes on looking. Resolves when each has answered or has failed to answer in time. */
@@ -228,15 +148,12 @@ export class Fleet {
   }
 
   has(name: string): boolean {
-    return this.#byName.has(name);
+    return this.#members.has(name);
   }
 
   /** @throws node.unknown */
   node(name: string): Node {
-    const node = this.#byName.get(name);
-    if (node) return node;
-    const names = this.all.map(({ settings }) => settings.name);
-    throw new KatafleetError('node.unknown', `no node "${name}"; there are: ${listed(names, 20)}`);
+    return this.#members.node(name);
   }
 
   /** Whether a node is ready, or may be soon. */
@@ -300,33 +217,16 @@ export class Fleet {
     return Promise.all(asked);
   }
 
-  /** @throws node.unknown for a node that is about to leave, too */
-  #staying(name: string): Node {
-    const node = this.node(name);
-    if (this.#leavers.has(name))
-      throw new KatafleetError('node.unknown', `${name} is leaving: the configuration has it no more, or otherwise`);
-    return node;
-  }
-
-  /** Cordons a node: it takes nothing new. `drain` also removes its idle sandboxes. Running runs go on to their end. */
-  cordon(name: string, drain = false): void {
-    const node = this.#staying(name);
-    const kind = drain ? 'draining' : 'cordoned';
-    this.#cordoned.set(name, kind);
-    this.cluster.setCordoned(name, true, kind);
-    node.sandboxes.empty(drain);
-    this.#options.onEvent?.(name, drain ? 'drain' : 'cordon', '');
-    this.#shares.soon();
+  /**
+   * Cordons a node: it takes nothing new. `drain` also removes its idle sandboxes. Running runs go on to their end. `machine`: the id of
+   * the engine that the decision was about, if it was made before; another one is not cordoned.
+   */
+  cordon(name: string, drain = false, machine?: string): void {
+    this.#members.cordon(name, drain, machine);
   }
 
   uncordon(name: string): void {
-    const node = this.#staying(name);
-    this.#cordoned.delete(name);
-    this.cluster.setCordoned(name, false);
-    node.sandboxes.empty(false);
-    this.#options.onEvent?.(name, 'uncordon', '');
-    this.#shares.soon();
-    this.#room();
+    this.#members.uncordon(name);
   }
 
   /**
@@ -380,7 +280,7 @@ export class Fleet {
   }
 
   images(): FleetImage[] {
-    return fleetImages(this.all, (name) => this.#cordoned.has(name), this.#options.copy);
+    return fleetImages(this.all, (name) => this.#members.cordonOf(name) !== undefined, this.#options.copy);
   }
 
   /** Whether a node had the image when the lists were last read. */
@@ -416,7 +316,7 @@ export class Fleet {
 
   #summary(node: Node): NodeSummary {
     const { name } = node.settings;
-    return nodeSummary(node, this.cluster.node(name), this.#cordoned.get(name));
+    return nodeSummary(node, this.cluster.node(name), this.#members.cordonOf(name));
   }
 
   /** Returns what a person sees of one node, with a fresh list of the machines behind it. @throws node.unknown */
@@ -433,11 +333,9 @@ export class Fleet {
   }
 
   async close(): Promise<void> {
-    this.#closed = true;
     this.#listeners.clear();
     this.#shares.close();
-    await this.#leavers.close();
-    await Promise.all(this.all.map((node) => node.close()));
+    await this.#members.close();
     this.#self.lag.stop();
   }
 }

@@ -4,7 +4,8 @@ import { changesInWords, nodeChanges } from '../../../src/fleet/changes.ts';
 import { KatafleetError } from '../../../src/model/errors.ts';
 import { profileOf, sandboxLimits } from '../../../src/model/profile.ts';
 import { dispatching, jobOf } from '../../support/dispatching.ts';
-import { MiB } from '../../support/fake-fleet.ts';
+import { fakeFingerprint } from '../../support/fake-driver.ts';
+import { fakeFleet, MiB } from '../../support/fake-fleet.ts';
 import { until } from '../../support/until.ts';
 
 const settings = (name: string, more: Partial<NodeSettings> = {}): NodeSettings => ({
@@ -128,5 +129,51 @@ describe('a fleet whose configuration changes', () => {
     await held;
     await until(() => fleet.has('a') && fleet.node('a').state === 'ready' && fleet.node('a').settings.labels['zone'] === 'x');
     await close();
+  });
+});
+
+describe('a decision to cordon a node', () => {
+  /** A fleet whose node `a` was cordoned when this machine was there, as the journal says. */
+  async function cordonedOf(machine: string | undefined, found: string) {
+    const decisions: unknown[] = [];
+    const fakes = fakeFleet(['a'], { onDecision: (node, decision) => decisions.push([node, decision && { ...decision }]) });
+    fakes.driver('a').fingerprint = { ...fakeFingerprint, engineId: found };
+    fakes.fleet.cordon('a', true, machine);
+    await fakes.look('a');
+    return { ...fakes, decisions };
+  }
+
+  it('holds for the same machine after a restart', async () => {
+    const { fleet, decisions, summary } = await cordonedOf('one', 'one');
+    assert.deepEqual([summary('a').cordoned, decisions], ['drained', []]);
+    await fleet.close();
+  });
+
+  it('does not hold for another machine of that name', async () => {
+    const { fleet, decisions, summary, troubles } = await cordonedOf('one', 'other');
+    assert.deepEqual([summary('a').cordoned, decisions], ['no', [['a', undefined]]]);
+    assert.match(troubles.join(), /a: it is another machine than the one that was cordoned, so it is used/);
+    await fleet.close();
+  });
+
+  it('that was made before the machine was known is about the first one that answers', async () => {
+    const { fleet, decisions, summary } = await cordonedOf(undefined, 'one');
+    assert.deepEqual([summary('a').cordoned, decisions], ['drained', [['a', { drain: true, machine: 'one' }]]]);
+    await fleet.close();
+  });
+
+  it('stays while its node is connected anew, and goes with a node that leaves', async () => {
+    const { fleet, summary, addDriver } = await cordonedOf('one', 'one');
+    addDriver('a').fingerprint = { ...fakeFingerprint, engineId: 'one' };
+    fleet.reconfigure([settings('a', { tls: '/other' })]);
+    await until(() => fleet.node('a').settings.tls === '/other' && fleet.node('a').state === 'ready');
+    assert.equal(summary('a').cordoned, 'drained');
+    fleet.reconfigure([]);
+    await until(() => !fleet.has('a'));
+    addDriver('a');
+    fleet.reconfigure([settings('a')]);
+    await until(() => fleet.node('a').state === 'ready');
+    assert.equal(summary('a').cordoned, 'no');
+    await fleet.close();
   });
 });
