@@ -14,8 +14,24 @@ const pagesAtOnce = 100;
 export async function backup(db: Db, to: string, folder: string | undefined, segments: () => string[]): Promise<void> {
   const copy = join(to, basename(db.name));
   await mkdir(to, { recursive: true, mode: 0o700 });
-  await (await open(copy, 'w', 0o600)).close(); // it holds users' files
-  await db.backup(copy, { progress: () => pagesAtOnce });
+  const file = await open(copy, 'w', 0o600); // it holds users' files
+  try {
+    // The last step waits until all is on the disk: most of it is brought there beside the steps.
+    let syncing = false;
+    const progress = () => {
+      if (!syncing) {
+        syncing = true;
+        void file
+          .datasync()
+          .catch(() => undefined) // the last step tells
+          .finally(() => (syncing = false));
+      }
+      return pagesAtOnce;
+    };
+    await db.backup(copy, { progress });
+  } finally {
+    await file.close();
+  }
   if (folder === undefined) return;
   const copies = segmentsFolder(copy);
   await mkdir(copies, { recursive: true, mode: 0o700 });
