@@ -9,7 +9,7 @@ import { Client } from '../../src/client/client.ts';
 import { asJson } from '../../src/cli/show/report.ts';
 import { buildApp } from '../../src/http/app.ts';
 import type { AppServices } from '../../src/http/services.ts';
-import { Journal } from '../../src/store/journal.ts';
+import { Store } from '../../src/store/store.ts';
 import { goldenJson } from '../support/golden.ts';
 import { fullResult, hostileNames, outcomes, plainResult, timeOf } from './inputs.ts';
 
@@ -78,32 +78,31 @@ const request: RunRequest = {
 
 /** Runs of each state in a journal, and the API over it. */
 async function answers(): Promise<Pick<ClientExpectation, 'results' | 'others'>> {
-  using journal = Journal.open(':memory:');
-  const accept = (id: string) =>
-    void journal.accept({ id, tenant: placing.tenant, key: `key of ${id}`, request: wanted, placing, at: 1_000 });
-  const begun = (id: string) => {
-    accept(id);
-    journal.begin(id, 1, { node: 'nöde "1"', warm: true, resumed: false }, 1_001);
+  await using store = await Store.open(':memory:');
+  const accept = (id: string) => store.accept({ id, tenant: placing.tenant, key: `key of ${id}`, request: wanted, placing, at: 1_000 });
+  const begun = async (id: string) => {
+    await accept(id);
+    await store.begin(id, 1, { node: 'nöde "1"', warm: true, resumed: false }, 1_001);
   };
   for (const result of results) {
-    begun(result.id);
-    if (result.attempt === 1) journal.finish(result.id, 1, result, 1_002);
+    await begun(result.id);
+    if (result.attempt === 1) await store.finish(result.id, 1, result, 1_002);
     else {
-      journal.lost(result.id, 1, 'the node is gone', 1_002);
-      journal.begin(result.id, 2, { node: 'n', resumed: true }, 1_003);
-      journal.finish(result.id, 2, result, 1_004);
+      await store.lost(result.id, 1, 'the node is gone', 1_002);
+      await store.begin(result.id, 2, { node: 'n', resumed: true }, 1_003);
+      await store.finish(result.id, 2, result, 1_004);
     }
   }
   const [waiting, running, failed, cancelled] = [90, 91, 92, 93].map(idOf) as [string, string, string, string];
-  for (const id of [waiting, cancelled]) accept(id);
-  for (const id of [running, failed]) begun(id);
-  journal.fail(failed, 1, error, 1_005);
-  journal.cancel(cancelled, 1_006);
+  for (const id of [waiting, cancelled]) await accept(id);
+  for (const id of [running, failed]) await begun(id);
+  await store.fail(failed, 1, error, 1_005);
+  await store.cancel(cancelled, 1_006);
   const runs = {
     ended: () => Promise.resolve(),
     jobOf: () => undefined,
-    resultBytes: (id: string) => journal.resultBytes(id),
-    look: (id: string) => journal.look(id),
+    resultBytes: (id: string) => store.resultBytes(id),
+    look: (id: string) => store.look(id),
     dispatcher: { position: () => 1 },
   };
   const app = buildApp({ runs } as unknown as AppServices, { bodyLimit: 1_000, hosts: { loopbackOnly: true, names: [] } });

@@ -7,7 +7,7 @@ import type { Profile } from '../../src/model/profile.ts';
 import type { Outcome } from '../../src/model/outcome.ts';
 import type { RunRequest, StepInput } from '../../src/model/request.ts';
 import type { ReturnedFile, RunResult } from '../../src/model/result.ts';
-import { Journal } from '../../src/store/journal.ts';
+import { Store } from '../../src/store/store.ts';
 import { goldenJson } from '../support/golden.ts';
 import { fullResult, hostileNames, hostileTimes, outcomes, plainResult, timeOf } from './inputs.ts';
 
@@ -88,7 +88,7 @@ const fullRequest: RunRequest = {
 const plainRequest: RunRequest = { image: 'gcc-assert', files: [], steps: [{ argv: ['make'] }] };
 const rsyncRequest: RunRequest = { ...plainRequest, rsync: { path: '/srv/katas/odd \udcff\nname' } };
 
-/** Files that stand in rows of their own: a piece that is no text, and text whose two pieces part a letter. */
+/** Files that are read piece by piece: one that is no text, and text whose two pieces part a letter. */
 const large: ReturnedFile[] = [
   { change: 'created', path: 'large-bytes', mode: 0o644, mtimeNs: 1n, content: Buffer.alloc(256 * 1024, 0xff) },
   { change: 'changed', path: 'large-text', mode: 0o644, mtimeNs: -1n, content: Buffer.from(`xy${'€'.repeat(256 * 1024)}`) },
@@ -96,7 +96,7 @@ const large: ReturnedFile[] = [
 ];
 
 /** Writes a journal and what it means. */
-export function makeJournal(folder: string): void {
+export async function makeJournal(folder: string): Promise<void> {
   const file = join(folder, 'journal.db');
   const runs: Record<string, unknown>[] = [];
   const known: JournalExpectation['known'] = [];
@@ -104,7 +104,7 @@ export function makeJournal(folder: string): void {
   const unfinished: Record<string, unknown>[] = [];
   const counts = { waiting: 0, running: 0, finished: 0, failed: 0, cancelled: 0 };
   const imageUses: Record<string, number> = {};
-  const journal = Journal.open(file);
+  const store = await Store.open(file, { thread: false });
   let clock = since;
 
   interface Accepted {
@@ -114,15 +114,18 @@ export function makeJournal(folder: string): void {
     request?: RunRequest;
     placing?: Placing;
   }
-  const accept = (id: string, { tenant = 'default', key, said, request = plainRequest, placing: where = unplaced }: Accepted = {}) => {
+  const accept = async (
+    id: string,
+    { tenant = 'default', key, said, request = plainRequest, placing: where = unplaced }: Accepted = {},
+  ) => {
     clock += 1_000;
     const run = { id, tenant, request, placing: where, at: clock };
-    journal.accept({ ...run, ...(key === undefined ? {} : { key }), ...(said ? { sent: said } : {}) });
+    await store.accept({ ...run, ...(key === undefined ? {} : { key }), ...(said ? { sent: said } : {}) });
     if (key !== undefined) known.push({ tenant, key, said: withoutUndefined(said ?? { request, placing: where }), id });
     imageUses[request.image === 'gcc-assert' ? 'gcc-assert:latest' : request.image] = clock;
     return { id, tenant, key, image: request.image, placing: where, acceptedAt: clock, request };
   };
-  type Run = ReturnType<typeof accept>;
+  type Run = Awaited<ReturnType<typeof accept>>;
   type State = keyof typeof counts;
   const ended = ({ request: _request, ...run }: Run, state: State, attempts: unknown[], more: object) => {
     counts[state] += 1;
@@ -133,23 +136,33 @@ export function makeJournal(folder: string): void {
     requests[run.id] = run.request;
     const { id, tenant, placing: where, acceptedAt } = run;
     const lastAttempt = attempts.at(-1)?.number ?? 0;
-    unfinished.push({ id, tenant, placing: where, acceptedAt, lastAttempt, abandoned: 0, stopped: 0, ...counted });
+    unfinished.push({
+      id,
+      tenant,
+      placing: where,
+      acceptedAt,
+      lastAttempt,
+      tries: attempts.length - (counted.stopped ?? 0),
+      abandoned: 0,
+      stopped: 0,
+      ...counted,
+    });
   };
-  const begin = (id: string, number: number, where: { node: string; warm?: boolean; resumed?: boolean }) => {
+  const begin = async (id: string, number: number, where: { node: string; warm?: boolean; resumed?: boolean }) => {
     clock += 1_000;
-    journal.begin(id, number, where, clock);
+    await store.begin(id, number, where, clock);
     return { number, node: where.node, warm: where.warm, resumed: where.resumed ?? false, startedAt: clock };
   };
-  const finished = (id: string, result: RunResult, accepted: Accepted = {}) => {
-    const run = accept(id, accepted);
-    const attempt = begin(id, 1, { node: 'local', warm: true });
+  const finished = async (id: string, result: RunResult, accepted: Accepted = {}) => {
+    const run = await accept(id, accepted);
+    const attempt = await begin(id, 1, { node: 'local', warm: true });
     clock += 1_000;
-    journal.finish(id, 1, result, clock);
+    await store.finish(id, 1, result, clock);
     const attempts = [{ ...attempt, endedAt: clock, state: 'accepted', reason: undefined }];
     ended(run, 'finished', attempts, { endedAt: clock, result });
   };
 
-  open(accept('waits-plain'), []);
+  open(await accept('waits-plain'), []);
   const said = {
     image: 'gcc-assert',
     files: [{ path: '\udc80', content: Buffer.from([0, 255]), mtimeNs: 5n }],
@@ -157,85 +170,91 @@ export function makeJournal(folder: string): void {
     half: 0.5,
   };
   open(
-    accept('waits-full', { tenant: fullPlacing.tenant, key: 'k "1"\n', said, request: fullRequest, placing: Placing.parse(fullPlacing) }),
+    await accept('waits-full', {
+      tenant: fullPlacing.tenant,
+      key: 'k "1"\n',
+      said,
+      request: fullRequest,
+      placing: Placing.parse(fullPlacing),
+    }),
     [],
   );
-  open(accept('waits-rsync', { key: 'k', request: rsyncRequest }), []);
+  open(await accept('waits-rsync', { key: 'k', request: rsyncRequest }), []);
 
   {
-    const run = accept('lost-thrice');
+    const run = await accept('lost-thrice');
     const attempts = [];
     for (const [index, reason] of ['node gone\n\u001b[31m', 'no try: the node was not there'].entries()) {
-      const attempt = begin(run.id, index + 1, { node: 'legacy', warm: index === 0, resumed: index === 1 });
+      const attempt = await begin(run.id, index + 1, { node: 'legacy', warm: index === 0, resumed: index === 1 });
       clock += 1_000;
-      journal.lost(run.id, index + 1, reason, clock);
+      await store.lost(run.id, index + 1, reason, clock);
       attempts.push({ ...attempt, endedAt: clock, state: 'lost', reason });
     }
-    const attempt = begin(run.id, 5, { node: 'swarm' });
+    const attempt = await begin(run.id, 5, { node: 'swarm' });
     clock += 1_000;
-    journal.stopped(run.id, 5, clock);
+    await store.stopped(run.id, 5, clock);
     attempts.push({ ...attempt, endedAt: clock, state: 'lost', reason: 'katafleet was stopped in the middle of it' });
     open(run, attempts, { stopped: 2 });
   }
   {
-    const run = accept('was-running');
-    const attempt = begin(run.id, 1, { node: 'nöde "1"', warm: false, resumed: true });
+    const run = await accept('was-running');
+    const attempt = await begin(run.id, 1, { node: 'nöde "1"', warm: false, resumed: true });
     open(run, [{ ...attempt, state: 'lost', reason: over } as { number: number }], { abandoned: 1 }); // its end is when it is read
   }
 
   const id = (kind: string, outcome: Outcome) => `${kind}-${outcome.kind}-${outcomes.indexOf(outcome)}`;
   for (const outcome of outcomes) {
-    finished(id('plain', outcome), plainResult(id('plain', outcome), outcome), { key: id('plain', outcome) });
-    finished(id('full', outcome), fullResult(id('full', outcome), outcome), { request: fullRequest });
+    await finished(id('plain', outcome), plainResult(id('plain', outcome), outcome), { key: id('plain', outcome) });
+    await finished(id('full', outcome), fullResult(id('full', outcome), outcome), { request: fullRequest });
   }
-  finished('large', fullResult('large', { kind: 'exited', code: 0 }, large));
+  await finished('large', fullResult('large', { kind: 'exited', code: 0 }, large));
 
   {
-    const failed = (run: Run, attempt: number | undefined, error: { code: string; message: string; hint?: string }) => {
-      const begun = attempt === undefined ? undefined : begin(run.id, attempt, { node: 'local' });
+    const failed = async (run: Run, attempt: number | undefined, error: { code: string; message: string; hint?: string }) => {
+      const begun = attempt === undefined ? undefined : await begin(run.id, attempt, { node: 'local' });
       clock += 1_000;
-      journal.fail(run.id, attempt, error, clock);
+      await store.fail(run.id, attempt, error, clock);
       const attempts = begun ? [{ ...begun, endedAt: clock, state: 'failed', reason: error.message }] : [];
       ended(run, 'failed', attempts, { endedAt: clock, error });
     };
-    failed(accept('failed-plain'), undefined, { code: 'queue.full', message: 'full' });
-    failed(accept('failed-full'), 1, { code: 'engine.failed', message: 'line\nend \u001b[0m', hint: 'mend "it"' });
-    const cancelled = (run: Run, begun?: ReturnType<typeof begin>) => {
+    await failed(await accept('failed-plain'), undefined, { code: 'queue.full', message: 'full' });
+    await failed(await accept('failed-full'), 1, { code: 'engine.failed', message: 'line\nend \u001b[0m', hint: 'mend "it"' });
+    const cancelled = async (run: Run, begun?: Awaited<ReturnType<typeof begin>>) => {
       clock += 1_000;
-      journal.cancel(run.id, clock);
+      await store.cancel(run.id, clock);
       const attempts = begun ? [{ ...begun, endedAt: clock, state: 'cancelled', reason: undefined }] : [];
       ended(run, 'cancelled', attempts, { endedAt: clock });
     };
-    cancelled(accept('cancelled-waiting'));
-    const run = accept('cancelled-running');
-    cancelled(run, begin(run.id, 1, { node: 'local' }));
+    await cancelled(await accept('cancelled-waiting'));
+    const run = await accept('cancelled-running');
+    await cancelled(run, await begin(run.id, 1, { node: 'local' }));
   }
 
   const settings = [
     { name: 'local', cordoned: false, draining: false },
     { name: 'legacy', cordoned: true, draining: false },
     { name: 'swarm', cordoned: false, draining: true },
-    { name: 'nöde "1"', cordoned: true, draining: true },
+    { name: 'nöde "1"', cordoned: true, draining: true, machine: 'engine "1"\n' },
   ];
-  for (const { name, ...setting } of settings) journal.setNodeSetting(name, setting);
+  for (const { name, ...setting } of settings) await store.setNodeSetting(name, setting);
   const events = [
     { at: clock + 1, node: 'local', kind: 'up', detail: '' },
     { at: clock + 2, node: 'nöde "1"', kind: 'lost', detail: 'line\nend \u001b[0m "quoted"' },
     { at: clock + 3, node: 'swarm', kind: 'cordoned', detail: 'x'.repeat(2_000) },
   ];
-  for (const { node, kind, detail, at } of events) journal.event(node, kind, detail, at);
-  journal.maintenanceStarted('runs', clock);
-  journal.maintenanceStarted('ends', clock);
-  journal.maintenanceEnded('ends', clock + 1, true, 'forgot 5 runs');
-  journal.maintenanceStarted('fails', clock);
-  journal.maintenanceEnded('fails', clock + 2, false, 'line\nend');
+  for (const { node, kind, detail, at } of events) await store.event(node, kind, detail, at);
+  await store.maintenanceStarted('runs', clock);
+  await store.maintenanceStarted('ends', clock);
+  await store.maintenanceEnded('ends', clock + 1, true, 'forgot 5 runs');
+  await store.maintenanceStarted('fails', clock);
+  await store.maintenanceEnded('fails', clock + 2, false, 'line\nend');
   const maintenance = {
     runs: { startedAt: clock, endedAt: undefined, outcome: 'running', detail: undefined },
     ends: { startedAt: clock, endedAt: clock + 1, outcome: 'done', detail: 'forgot 5 runs' },
     fails: { startedAt: clock, endedAt: clock + 2, outcome: 'failed', detail: 'line\nend' },
     never: undefined,
   };
-  journal.close();
+  await store.close();
   fix(file);
   const expectation: JournalExpectation = {
     ...{ identity, since, epoch: 2, runs, requests, unfinished, counts, known, imageUses },

@@ -24,6 +24,6 @@ export async function makeRecords(folder: string): Promise<void> {
   await makeClient(folder);
   makeConfig(folder);
   makeSwarmKey(folder);
-  makeJournal(folder);
+  await makeJournal(folder);
   await makeKatas(folder);
 }

@@ -7,7 +7,7 @@ import { KatafleetError } from '../../src/model/errors.ts';
 import { budgetOf, shareMemory } from '../../src/base/server-memory.ts';
 import { boundBodies } from '../../src/http/body-budget.ts';
 import { RunService } from '../../src/runs/service.ts';
-import { Journal } from '../../src/store/journal.ts';
+import { Store } from '../../src/store/store.ts';
 import { Placing } from '../../src/model/placing.ts';
 import { until } from '../support/until.ts';
 import { fakeService, placed, runOf } from '../support/fake-service.ts';
@@ -130,22 +130,21 @@ describe('what runs hold', () => {
     await close();
   });
 
-  it('drops the oldest results beyond the journal’s size limit, never the newest one', () => {
-    using journal = Journal.open(':memory:', { keepBytes: 250_000 });
+  it('drops the oldest results beyond the journal’s size limit, never the newest one', async () => {
+    await using store = await Store.open(':memory:', { keepBytes: 250_000 });
     const request = { image: 'i', files: [], steps: [{ argv: ['x'] }] };
     const large = result({ files: [{ change: 'created', path: 'f', mode: 0o644, mtimeNs: 0n, content: Buffer.alloc(100_000) }] });
     const ids = Array.from({ length: 5 }, (_, number) => `run${number}`);
     for (const [at, id] of ids.entries()) {
-      journal.accept({ id, tenant: 't', request, placing: Placing.parse({}), at });
-      journal.begin(id, 1, { node: 'n' }, at);
-      assert.ok(journal.finish(id, 1, large, at));
-      assert.ok((journal.get(id)?.result?.changes.files.length ?? 0) === 1);
+      await store.accept({ id, tenant: 't', request, placing: Placing.parse({}), at });
+      await store.begin(id, 1, { node: 'n' }, at);
+      assert.ok(await store.finish(id, 1, large, at));
+      assert.equal((await store.get(id))?.result?.changes.files.length, 1);
     }
-    assert.deepEqual(
-      ids.filter((id) => journal.get(id)),
-      ['run3', 'run4'],
-    );
-    assert.ok(journal.resultBytes('run4') > 100_000);
-    assert.equal(journal.resultBytes('run0'), 0);
+    const kept = async () => (await store.list({ limit: 9 })).runs.map(({ id }) => id);
+    await until(async () => (await kept()).length === 2);
+    assert.deepEqual(await kept(), ['run4', 'run3']);
+    assert.ok((await store.resultBytes('run4')) > 100_000);
+    assert.equal(await store.resultBytes('run0'), 0);
   });
 });

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { KatafleetError } from '../../../src/model/errors.ts';
 import { deployedConfig } from '../../../src/deploy/config.ts';
-import { openDatabase } from '../../../src/store/database.ts';
+import { openDatabase } from '../../../src/store/worker/open.ts';
 
 describe('paths in the configuration that is deployed', () => {
   let folder = '';
@@ -79,7 +79,7 @@ describe('a journal that can not be opened', () => {
   after(() => rmSync(folder, { recursive: true }));
   const hintOf = (file: string): string => {
     try {
-      openDatabase(file).close();
+      openDatabase(file, false).close();
     } catch (error) {
       assert.ok(error instanceof KatafleetError && error.code === 'journal.broken', String(error));
       return error.hint ?? '';

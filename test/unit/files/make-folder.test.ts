@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { SwarmKeys } from '../../../src/drivers/swarm/services/keys.ts';
 import { makeFolder, makeFolderSync } from '../../../src/files/make-folder.ts';
 import { Places } from '../../../src/katas/places.ts';
-import { Journal } from '../../../src/store/journal.ts';
+import { Store } from '../../../src/store/store.ts';
 
 const ways = {
   makeFolder,
@@ -54,8 +54,11 @@ for (const [name, make] of Object.entries(ways)) {
 }
 
 describe('a place below /proc is refused in words', () => {
-  it('for the journal', () => {
-    assert.throws(() => Journal.open('/proc/katafleet/journal.db'), { code: 'journal.broken', message: /no place for a folder/ });
+  it('for the journal', async () => {
+    await assert.rejects(Store.open('/proc/katafleet/journal.db', { thread: false }), {
+      code: 'journal.broken',
+      message: /no place for a folder/,
+    });
   });
 
   it('for the swarm’s key', () => {
