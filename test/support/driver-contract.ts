@@ -35,6 +35,24 @@ export function driverContract(name: string, open: () => Driver, image: string):
       await driver.ping(AbortSignal.timeout(10_000));
     });
 
+    it('says what the node is now as the probe did, and by an id', async () => {
+      const now = await driver.identify?.(AbortSignal.timeout(10_000));
+      assert.deepEqual({ ...now, clockSkewMs: 0 }, { ...(await driver.probe()), clockSkewMs: 0 });
+      assert.equal(typeof now?.engineId, 'string');
+    });
+
+    it('lists a sandbox with its memory limit and when it was made', async () => {
+      const sandbox = await create({ [labels.memory]: '67108864' });
+      const listed = (await driver.list()).find(({ id }) => id === sandbox.id);
+      assert.ok((listed?.alive ?? listed?.running) === true);
+      if (driver.machines === undefined) {
+        assert.equal(listed?.memory, 67_108_864);
+        const exact = await driver.createdAt?.(sandbox.id);
+        assert.ok(listed?.created !== undefined && Math.abs((exact ?? listed.created) - listed.created) < 1_000);
+      }
+      await sandbox.remove();
+    });
+
     it('prepares an image as an id, the same each time, and knows what it does not have', async () => {
       const prepared = await driver.prepare(image);
       assert.match(prepared.id, /^sha256:/);

@@ -37,6 +37,7 @@ export interface Faults {
 
 export const fakeFingerprint: Fingerprint = {
   node: 'fake',
+  engineId: 'FAKE',
   engineVersion: '0',
   apiVersion: '1.41',
   architecture: 'amd64',
