@@ -1,5 +1,5 @@
 import { defined } from '../base/defined.ts';
-import type { FastifyReply } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type ErrorCode, errorKinds, KatafleetError, messageOf } from '../model/errors.ts';
 import { mediaType } from './bodies.ts';
 
@@ -42,5 +42,5 @@ function knownError({ request }: FastifyReply, error: unknown): KatafleetError {
 }
 
 /** The error for a request that no route answers. */
-export const unknownRoute = ({ method, url }: { method: string; url: string }) =>
-  new KatafleetError('request.unknown', `there is no ${method} ${url.slice(0, 200)}`);
+export const unknownRoute = ({ method, originalUrl }: Pick<FastifyRequest, 'method' | 'originalUrl'>) =>
+  new KatafleetError('request.unknown', `there is no ${method} ${originalUrl.slice(0, 200)}`);

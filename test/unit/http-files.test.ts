@@ -43,6 +43,8 @@ describe('a file of a result over HTTP', () => {
     assert.ok((await client.file(id, 'large', { from: 1_048_570, to: 2_500_000 })).equals(large.subarray(1_048_570, 2_500_000)));
     await assert.rejects(client.file(id, 'absent'), { code: 'request.unknown' });
     await assert.rejects(client.file(randomUUID(), 'plain.txt'), { code: 'run.unknown' });
+    const wrong = await fetch(`${url}/v1/runs/${id}/files/a%20b`, { method: 'POST' });
+    assert.match(await wrong.text(), /there is no POST [^ ]*\/files\/a%20b"/);
     await close();
   });
 
