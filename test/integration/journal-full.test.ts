@@ -22,7 +22,7 @@ describe('the journal’s disk is full', () => {
     await until(() => service.dispatcher.running === 0);
     const early = await Promise.all(ids.map((id) => service.wait(id, 50)));
     assert.ok(
-      early.every(({ state }) => state === 'running'),
+      early.every(({ endedAt }) => endedAt === undefined),
       'no end is told that is not written',
     );
     await assert.rejects(service.accept(runOf(['echo']), placed(), 'k'), { code: 'journal.full', httpStatus: 507, retry: true });
