@@ -29,6 +29,7 @@ export function nodeToHold(
   let able = 0;
   for (const node of roomiest(cluster, wanted, onlyGiveWay ? wanted.memory : 0)) {
     looked += 1;
+    if (node.heldFor !== undefined) continue;
     const bytes = lacking(node, wanted);
     if (bytes === 0 || (onlyGiveWay && bytes === undefined) || !passesButForMemory(node, wanted, cluster)) continue;
     const at = bytes === undefined ? reservation(node, wanted.memory, now).at : -Infinity;

@@ -77,7 +77,10 @@ export class Scheduler<T> {
 
   /** Takes out and returns the next run that has a place, after booking its memory there; or a run that no node can ever take. */
   next(now: number): Next<T> | undefined {
-    if (this.queue.size === 0) return undefined;
+    if (this.queue.size === 0) {
+      for (const passed of [...this.#passedOver.values()]) this.forget(passed.id);
+      return undefined;
+    }
     this.#look(now);
     this.#wake(now);
     let decided: Placed | { kind: 'reject' } = { kind: 'reject' };
@@ -180,6 +183,10 @@ export class Scheduler<T> {
   /** Holds a node for a shape, if it has waited long enough and one is found. Returns how many nodes were looked at. */
   #lookFor(shape: string, passed: PassedOver, now: number): number {
     const { wanted, since, restsUntil, stalledOn } = passed;
+    if (this.queue.level(wanted.id) === undefined) {
+      this.#succeed(shape, passed, now);
+      return 0;
+    }
     const { patienceMs = 5_000, giveWayMs = 500 } = this.#options;
     if (passed.limits !== this.#cluster.limits) {
       if (mayEverTake(this.#cluster, wanted)) passed.limits = this.#cluster.limits;

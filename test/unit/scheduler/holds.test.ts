@@ -198,6 +198,36 @@ describe('holds: how long', () => {
     assert.equal(cluster.holds, 0);
   });
 
+  it('a hold ends when its run has left the queue, even if nobody says so', () => {
+    const { cluster, scheduler, queue, submit } = scheduling(1, 8 * GiB * MiB);
+    cluster.reserve(node, GiB * MiB);
+    const wait = (from: number) => {
+      for (let now = from; now <= from + 6_000; now += 100) scheduler.next(now);
+      return cluster.node(node)?.heldFor;
+    };
+    const [first, other] = [submit(8 * GiB), submit(7.5 * GiB, { since: 5_000 })];
+    assert.equal(wait(0), first);
+    queue.remove(first);
+    assert.equal(wait(6_100), other);
+    queue.remove(other);
+    scheduler.next(13_000);
+    assert.equal(cluster.holds, 0);
+  });
+
+  it('a node is held for one shape at a time, although several wait for its label', () => {
+    const { cluster, scheduler, submit } = scheduling(40, 8 * GiB * MiB);
+    cluster.setNode({ ...(cluster.node(node)?.facts ?? assert.fail()), labels: { gpu: 'yes' } });
+    cluster.reserve(node, GiB * MiB);
+    const gpu = { constraints: ['gpu==yes'] };
+    submit(8 * GiB, { tenant: 'a' }, { ...gpu, lastsMs: 1_000 });
+    const urgent = submit(7.5 * GiB, { tenant: 'b', priority: 9 }, { ...gpu, lastsMs: 1_000 });
+    for (let now = 0; now <= 20_000; now += 100) {
+      scheduler.next(now);
+      assert.ok(cluster.holds <= 1, `${cluster.holds} holds`);
+    }
+    assert.equal(cluster.node(node)?.heldFor, urgent);
+  });
+
   it('a run of a higher level takes the place of the last hold', () => {
     const { cluster, scheduler, submit } = scheduling(2, 8 * GiB * MiB);
     for (const index of [0, 1]) cluster.reserve(nodeName(index), GiB * MiB);
