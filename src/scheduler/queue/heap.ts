@@ -30,21 +30,25 @@ export class Heap<T> {
   }
 
   pop(): T | undefined {
+    const top = this.#items[0];
+    const last = this.#items.pop();
+    if (this.#items.length > 0 && last !== undefined) this.replace(last);
+    return top;
+  }
+
+  /** Puts an item in the place of the first one. */
+  replace(item: T): void {
     const items = this.#items;
-    const top = items[0];
-    const last = items.pop();
-    if (items.length === 0 || last === undefined) return top;
     let at = 0;
     for (;;) {
       let child = 2 * at + 1;
       if (child >= items.length) break;
       if (child + 1 < items.length && this.#before(items[child + 1] as T, items[child] as T)) child += 1;
-      if (!this.#before(items[child] as T, last)) break;
+      if (!this.#before(items[child] as T, item)) break;
       items[at] = items[child] as T;
       at = child;
     }
-    items[at] = last;
-    return top;
+    items[at] = item;
   }
 
   /** Drops all items but those that `accepts` takes. Takes linear time. */

@@ -211,11 +211,16 @@ export class Lanes<T> {
     for (let ranked = heap?.peek(); heap && ranked; ranked = heap.peek()) {
       const { group, ticket } = ranked;
       const lane = ticket === group.ticket ? this.#top(group, now) : undefined;
-      if (lane && lane.tenant.time === ranked.time && head(lane)?.sequence === ranked.sequence && ticket === group.ticket) return lane;
-      heap.pop();
-      if (ticket !== group.ticket) continue;
-      unrank(group);
-      if (lane) this.#rank(group);
+      const top = group.heap.peek();
+      if (!lane || !top || ticket !== group.ticket) {
+        heap.pop();
+        if (ticket === group.ticket) unrank(group);
+      } else if (top.time === ranked.time && top.sequence === ranked.sequence) {
+        return lane;
+      } else {
+        group.ranked = { time: top.time, sequence: top.sequence };
+        heap.replace({ ...group.ranked, group, ticket });
+      }
     }
     return undefined;
   }
@@ -270,8 +275,7 @@ export class Lanes<T> {
       } else if (this.#level(lane, now).level < group.level) {
         this.#place(lane, now); // its tenant was served in the meantime
       } else if (place.time !== lane.tenant.time) {
-        group.heap.pop();
-        group.heap.push({ ...place, time: lane.tenant.time });
+        group.heap.replace({ ...place, time: lane.tenant.time });
       } else {
         return lane;
       }
