@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFile, execFileSync } from 'node:child_process';
+import { type ChildProcess, execFile, execFileSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { networkInterfaces, tmpdir } from 'node:os';
@@ -41,6 +41,8 @@ export class Testbed implements AsyncDisposable {
   readonly #subnet: string;
   readonly #env: NodeJS.ProcessEnv;
   readonly #forget: () => void;
+  /** Commands under way. */
+  readonly #children = new Set<ChildProcess>();
   #isUp = true;
 
   private constructor(folder: string, count: number) {
@@ -49,6 +51,7 @@ export class Testbed implements AsyncDisposable {
     this.#env = { ...process.env, TESTBED: join(folder, 'bed'), TESTBED_SUBNET: this.#subnet };
     this.hosts = Array.from({ length: count }, (_, index) => `h${index + 1}`);
     this.#forget = atExit(() => {
+      for (const child of this.#children) child.kill('SIGKILL'); // else `down` would wait for those that hold the lock
       execFileSync(script, ['down'], { env: this.#env, stdio: 'inherit', timeout: longestMs });
       rmSync(folder, { recursive: true, force: true });
     });
@@ -157,7 +160,10 @@ export class Testbed implements AsyncDisposable {
   }
 
   #execute(...args: string[]): Promise<{ stdout: string; stderr: string }> {
-    return execute(script, args, { env: this.#env, timeout: longestMs, maxBuffer: 16 * 1024 * 1024 });
+    const running = execute(script, args, { env: this.#env, timeout: longestMs, maxBuffer: 16 * 1024 * 1024 });
+    const { child } = running;
+    this.#children.add(child);
+    return running.finally(() => this.#children.delete(child));
   }
 }
 
