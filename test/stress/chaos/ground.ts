@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -46,7 +46,10 @@ export class Ground implements AsyncDisposable {
   private constructor(folder: string, { diskBytes, inject }: GroundOptions) {
     this.#folder = folder;
     this.disk = new SmallDisk(diskBytes);
-    this.#forget = atExit(() => this.disk[Symbol.dispose]());
+    this.#forget = atExit(() => {
+      this.disk[Symbol.dispose]();
+      rmSync(folder, { recursive: true, force: true });
+    });
     this.clock = new Clock(join(folder, 'clock'));
     process.env['KATAFLEET_STORM_CLOCK'] = this.clock.file;
     process.env['KATAFLEET_STORM_DROPPED'] = join(folder, 'dropped');

@@ -93,7 +93,10 @@ export class Tracker {
         }
       } catch (error) {
         if (error instanceof ApiError && error.status === 404 && error.message.includes('request.unknown')) this.#hasEvents = false;
-        else await sleep(everyMs); // nobody listens
+        else {
+          this.#where.delete(run); // nobody listens, and what is known may be over
+          await sleep(everyMs);
+        }
       }
     }
     this.#where.delete(run);
