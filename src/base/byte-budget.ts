@@ -1,5 +1,3 @@
-import type { BytePool } from './byte-pool.ts';
-
 /** What one user of a {@link ByteBudget} has taken. */
 export interface Room {
   /** Takes `bytes` more. If there is no room now, returns a promise that resolves when there is, or when this is closed. */
@@ -10,6 +8,15 @@ export interface Room {
   awaited(): boolean;
   /** Gives back all bytes. */
   close(): void;
+}
+
+/** The memory that several budgets share: src/base/byte-pool.ts. */
+export interface SharedBytes {
+  /** Whether nobody holds anything. */
+  readonly empty: boolean;
+  left(budget: ByteBudget): number;
+  leftAtOnce(budget: ByteBudget): number;
+  serve(): void;
 }
 
 export interface ByteBounds {
@@ -29,14 +36,14 @@ export class ByteBudget {
   readonly most: number;
   readonly weight: number;
   readonly #floor: number;
-  readonly #pool: BytePool | undefined;
+  readonly #pool: SharedBytes | undefined;
   /** Users that hold or want bytes, in the order in which they began, with what they hold. */
   readonly #rooms = new Map<Room, number>();
   #waiting: { room: Room; bytes: number; granted: () => void }[] = [];
   #held = 0;
 
-  /** @param pool the memory that it shares with other budgets; use {@link BytePool.budget} */
-  constructor(bounds: number | ByteBounds, pool?: BytePool) {
+  /** @param pool the memory that it shares with other budgets; use BytePool.budget */
+  constructor(bounds: number | ByteBounds, pool?: SharedBytes) {
     const { most, floor = 0, weight = 1 } = typeof bounds === 'number' ? { most: bounds } : bounds;
     this.most = most;
     this.#floor = floor;

@@ -1,10 +1,10 @@
-import { type ByteBounds, ByteBudget } from './byte-budget.ts';
+import { type ByteBounds, ByteBudget, type SharedBytes } from './byte-budget.ts';
 
 /**
  * Memory that several {@link ByteBudget}s share. Each budget has a floor that is always its own; the rest belongs to whoever comes
  * first. So the budgets together hold at most the pool, plus what the first user of each needs, and none starves another.
  */
-export class BytePool {
+export class BytePool implements SharedBytes {
   readonly #most: number;
   readonly #budgets: ByteBudget[] = [];
 

@@ -5,7 +5,7 @@ import { type ErrorCode, errorKinds, KatafleetError, messageOf } from '../model/
 import { faultsOf } from '../model/faults.ts';
 import { RunFailure } from '../model/record.ts';
 import { type Answer, readAnswer } from './answer.ts';
-import { retryAfter, Trouble } from './trouble.ts';
+import { retryAfter, CallTrouble } from './trouble.ts';
 
 /** How long a server may be silent, ms: before its answer begins, and within it. The time that it was asked to wait comes on top. */
 const silentMs = 30_000;
@@ -65,7 +65,7 @@ export class Connection {
   /**
    * Calls and returns the answer, parsed by `schema`.
    * @throws the error that the server answers with; server.unreachable if no katafleet answers, or one that this release does not
-   * understand; answer.too_large; the signal's reason. Those that may pass are {@link Trouble}s.
+   * understand; answer.too_large; the signal's reason. Those that may pass are {@link CallTrouble}s.
    */
   async call<T extends z.ZodType>(method: 'GET' | 'POST' | 'DELETE', path: string, schema: T, call: Call = {}): Promise<z.output<T>> {
     return this.#read(await this.#reached(method, path, call), method, path, schema);
@@ -81,7 +81,7 @@ export class Connection {
     }
     if (!ok || answer === undefined) {
       const facts = { passing: awayStatuses.includes(status), arrived: true, afterMs: retryAfter(header) };
-      throw new Trouble('server.unreachable', `the server at ${this.url} is not a katafleet (it answers with status ${status})`, facts);
+      throw new CallTrouble('server.unreachable', `the server at ${this.url} is not a katafleet (it answers with status ${status})`, facts);
     }
     this.#met = true;
     const parsed = schema.safeParse(answer);
@@ -108,7 +108,7 @@ export class Connection {
       if (cause instanceof KatafleetError) throw cause;
       const reason = cause instanceof Error && cause.cause ? cause.cause : cause;
       const facts = { passing: true, arrived: !neverSent.has(String((reason as { code?: unknown }).code)) };
-      throw new Trouble('server.unreachable', `no katafleet answers at ${this.url} (${messageOf(reason)})`, facts, {
+      throw new CallTrouble('server.unreachable', `no katafleet answers at ${this.url} (${messageOf(reason)})`, facts, {
         cause,
         hint: 'start it with katafleet serve, or give its address with --server or KATAFLEET_SERVER',
       });
@@ -167,5 +167,5 @@ export function errorOf(
   { passing, afterMs }: { passing: boolean; afterMs?: number | undefined } = { passing: false },
 ): KatafleetError {
   const known: ErrorCode = Object.hasOwn(errorKinds, code) ? (code as ErrorCode) : 'internal';
-  return new Trouble(known, message, { passing, arrived: true, afterMs }, more);
+  return new CallTrouble(known, message, { passing, arrived: true, afterMs }, more);
 }

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { abortable } from '../base/deadline.ts';
 import { backoffMs } from '../base/backoff.ts';
 import { KatafleetError } from '../model/errors.ts';
-import { Trouble } from './trouble.ts';
+import { CallTrouble } from './trouble.ts';
 
 /** The pause between two tries, ms. Half of each is random, so that clients of a server that comes back do not all come at once. */
 const pauses = { firstMs: 250, mostMs: 10_000 };
@@ -37,7 +37,7 @@ export class Patience {
         if (since !== undefined) onAgain?.();
         return answer;
       } catch (error) {
-        if (!(error instanceof Trouble && error.passing)) throw error;
+        if (!(error instanceof CallTrouble && error.passing)) throw error;
         const now = performance.now();
         since ??= now;
         const left = ms() - (now - since);

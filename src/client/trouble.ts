@@ -13,7 +13,7 @@ export interface TroubleFacts {
 }
 
 /** The error of a call that failed, and whether it pays to make it again. */
-export class Trouble extends KatafleetError {
+export class CallTrouble extends KatafleetError {
   readonly passing: boolean;
   readonly arrived: boolean;
   readonly afterMs: number;

@@ -32,7 +32,7 @@ export interface RunServiceOptions {
 }
 
 /** A run that is in the journal. */
-export interface Accepted {
+export interface Acceptance {
   id: string;
   /** Whether an earlier call with the same key has made it. */
   known: boolean;
@@ -94,7 +94,7 @@ export class RunService {
    * @throws request.conflict if that run's request differs; what {@link Dispatcher.prepare} throws; queue.full; journal.full,
    *   journal.unavailable
    */
-  async accept(request: RunRequest, placing: Placing, key?: string, sent: object = { request, placing }, room?: Room): Promise<Accepted> {
+  async accept(request: RunRequest, placing: Placing, key?: string, sent: object = { request, placing }, room?: Room): Promise<Acceptance> {
     return this.#accept(request, placing, { ...(key === undefined ? {} : { key, sent }), room });
   }
 
@@ -102,7 +102,7 @@ export class RunService {
     request: RunRequest,
     placing: Placing,
     { key, sent = {}, room, ...how }: { key?: string; sent?: object; room?: Room | undefined } & NewRunOptions,
-  ): Promise<Accepted> {
+  ): Promise<Acceptance> {
     const { tenant } = placing;
     try {
       const job = checkJob(request, placing);
@@ -134,7 +134,7 @@ export class RunService {
     of: { key?: string; sent?: object },
     room: Room | undefined,
     { told = () => undefined, ...options }: NewRunOptions,
-  ): Promise<Accepted> {
+  ): Promise<Acceptance> {
     await this.#dispatcher.prepare(job);
     const bytes = room ?? this.#requests.tryOpen(job.bytes);
     if (!bytes) throw runsFull();
@@ -381,7 +381,7 @@ interface NewRunOptions extends Pick<SubmitOptions, 'id' | 'onOutput' | 'onAttem
   told?: (end: RunEnding) => void;
 }
 
-function known(id: string, room: Room | undefined): Accepted {
+function known(id: string, room: Room | undefined): Acceptance {
   room?.close();
   return { id, known: true };
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { Client, type RunNotice } from '../../../src/client/client.ts';
-import { retryAfter, Trouble } from '../../../src/client/trouble.ts';
+import { retryAfter, CallTrouble } from '../../../src/client/trouble.ts';
 import { KatafleetError } from '../../../src/model/errors.ts';
 import { resultJson } from '../../../src/model/json.ts';
 import { api } from '../../support/api.ts';
@@ -90,7 +90,7 @@ describe('Client.run over a line that breaks', () => {
     ] as const) {
       const error = { code: 'queue.full', message: 'full', fault: 'user', retry: true };
       const server = clientOf(() => Response.json({ error }, { status: 429, headers: { 'retry-after': said } }));
-      await assert.rejects(server.nodes(), (thrown) => thrown instanceof Trouble && thrown.passing && thrown.afterMs === ms, said);
+      await assert.rejects(server.nodes(), (thrown) => thrown instanceof CallTrouble && thrown.passing && thrown.afterMs === ms, said);
     }
     assert.equal(retryAfter('Sun, 06 Nov 1994 08:49:37 GMT', Date.UTC(1994, 10, 6, 8, 49, 30)), 7_000);
   });
