@@ -8,15 +8,15 @@ export interface ShareNode {
 }
 
 /** One node's next claim for a sandbox. */
-interface Claim {
+interface ShareClaim {
   name: string;
   weight: number;
   offset: number;
   taken: number;
 }
 
-const worth = ({ weight, offset, taken }: Claim) => weight / (taken + offset);
-const before = (a: Claim, b: Claim) => worth(a) > worth(b) || (worth(a) === worth(b) && a.name < b.name);
+const worth = ({ weight, offset, taken }: ShareClaim) => weight / (taken + offset);
+const before = (a: ShareClaim, b: ShareClaim) => worth(a) > worth(b) || (worth(a) === worth(b) && a.name < b.name);
 
 /**
  * Spreads a fleet-wide number of idle sandboxes over nodes by their sizes; nodes of one size differ by one at most. Returns the number
@@ -28,9 +28,11 @@ const before = (a: Claim, b: Claim) => worth(a) > worth(b) || (worth(a) === wort
  */
 export function shareTargets(pool: string, total: number, nodes: readonly ShareNode[]): Map<string, number> {
   const seed = hash(pool, 0x811c9dc5);
-  const claims = nodes.filter(({ weight }) => weight > 0).map((node): Claim => ({ ...node, offset: offsetOf(seed, node.name), taken: 0 }));
+  const claims = nodes
+    .filter(({ weight }) => weight > 0)
+    .map((node): ShareClaim => ({ ...node, offset: offsetOf(seed, node.name), taken: 0 }));
   let left = total - takeSure(claims, total);
-  const heap = new Heap<Claim>(before);
+  const heap = new Heap<ShareClaim>(before);
   if (left > 0) for (const claim of claims) heap.push(claim);
   for (; left > 0; left -= 1) {
     const best = heap.pop();
@@ -42,7 +44,7 @@ export function shareTargets(pool: string, total: number, nodes: readonly ShareN
 }
 
 /** Takes what each node gets in any case, so that large pools need no more steps than nodes. Returns how many. */
-function takeSure(claims: readonly Claim[], total: number): number {
+function takeSure(claims: readonly ShareClaim[], total: number): number {
   if (total <= claims.length) return 0;
   const weights = claims.reduce((sum, { weight }) => sum + weight, 0);
   const least = weights / (total - claims.length);

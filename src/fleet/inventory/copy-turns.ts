@@ -14,7 +14,7 @@ export interface CopyTurn {
   done: () => void;
 }
 
-interface Waiting {
+interface AwaitedTurn {
   to: string;
   sources: () => readonly string[];
   last: ReadonlySet<string>;
@@ -30,7 +30,7 @@ const lookMs = 500;
  */
 export class CopyTurns {
   readonly limits: CopyLimits;
-  readonly #waiting: Waiting[] = [];
+  readonly #waiting: AwaitedTurn[] = [];
   /** Number of copies by source. */
   readonly #sending = new Map<string, number>();
   readonly #receiving = new Set<string>();
@@ -55,9 +55,9 @@ export class CopyTurns {
     { last = new Set<string>(), signal }: TakeOptions = {},
   ): Promise<CopyTurn | undefined> {
     signal?.throwIfAborted();
-    let begin: Waiting['begin'] = () => undefined;
+    let begin: AwaitedTurn['begin'] = () => undefined;
     const turn = new Promise<CopyTurn | undefined>((resolve) => (begin = resolve));
-    const waiting: Waiting = { to, sources, last, begin };
+    const waiting: AwaitedTurn = { to, sources, last, begin };
     this.#waiting.push(waiting);
     this.#begin();
     try {

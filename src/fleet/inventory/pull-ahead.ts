@@ -1,5 +1,6 @@
 import type { Cluster } from '../../scheduler/place/cluster.ts';
-import { isNearer, nodeToCopyTo } from '../../scheduler/place/nearer.ts';
+import { isNearer } from '../../scheduler/place/filters.ts';
+import { nodeToCopyTo } from '../../scheduler/place/copy-target.ts';
 import type { Wanted } from '../../scheduler/place/placement.ts';
 import type { ImageCopies } from './images.ts';
 

@@ -114,7 +114,7 @@ export class Neighbours {
   }
 }
 
-interface Room {
+interface NeighbourRoom {
   /** Memory for all sandboxes of the node, bytes. */
   memory: number;
   bytesOf: (one: OwnedContainer) => number;
@@ -126,7 +126,11 @@ interface Room {
  * Whether a sandbox and all that the engine created before it take more memory than there is. All katafleets find the same order, so that
  * of two the later gives way, never both. Containers of the same time are in the order of their names.
  */
-export async function comesTooLate(all: readonly OwnedContainer[], name: string, { memory, bytesOf, createdAt }: Room): Promise<boolean> {
+export async function comesTooLate(
+  all: readonly OwnedContainer[],
+  name: string,
+  { memory, bytesOf, createdAt }: NeighbourRoom,
+): Promise<boolean> {
   const nameOf = (one: OwnedContainer) => one.labels[labels.sandbox] ?? '';
   const alive = all.filter((one) => isAlive(one) && one.labels[labels.role] === 'sandbox');
   const mine = alive.find((one) => nameOf(one) === name);

@@ -1,5 +1,5 @@
 /** Whether a node counts, and since when that is to change, ms on a steady clock. */
-interface Entry {
+interface PresenceEntry {
   counts: boolean;
   changesAt?: number;
 }
@@ -10,8 +10,8 @@ interface Entry {
  */
 export class Presence {
   readonly #awayMs: number;
-  readonly #entries = new Map<string, Entry>();
-  readonly #changing = new Map<string, Entry>();
+  readonly #entries = new Map<string, PresenceEntry>();
+  readonly #changing = new Map<string, PresenceEntry>();
 
   /** `awayMs`: how long a node must be down or back before that counts. */
   constructor(awayMs: number) {

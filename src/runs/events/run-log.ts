@@ -7,7 +7,7 @@ type WithoutPlace<E> = E extends RunEvent ? Omit<E, 'id' | 'at'> : never;
 /** An event before the log gives it its id and its time. */
 export type EventBody = WithoutPlace<RunEvent>;
 
-interface Entry extends EventPlace {
+interface EventEntry extends EventPlace {
   at: number;
   body: EventBody;
   cost: number;
@@ -27,7 +27,7 @@ export class RunLog {
   #attempt = 0;
   #seq = 0;
   /** The first kept entry is at `#from`. */
-  #entries: Entry[] = [];
+  #entries: EventEntry[] = [];
   #from = 0;
   /** The last place of which nothing is kept. */
   #dropped: EventPlace;
@@ -66,7 +66,7 @@ export class RunLog {
   add(body: EventBody, bytes = 0): void {
     if (this.#ended) return;
     this.#seq += 1;
-    const entry: Entry = { attempt: this.#attempt, seq: this.#seq, at: Date.now(), body, cost: entryCost + bytes };
+    const entry: EventEntry = { attempt: this.#attempt, seq: this.#seq, at: Date.now(), body, cost: entryCost + bytes };
     let fits = this.#window.take(entry.cost);
     while (!fits && this.#drop()) fits = this.#window.take(entry.cost);
     if (fits) this.#entries.push(entry);
@@ -130,7 +130,7 @@ export class RunLog {
       events.push({ id, at: this.#entries[this.#from]?.at ?? Date.now(), type: 'gap', from, to: id });
     }
     for (let at = this.#firstAfter(place); at < this.#entries.length && events.length < most; at += 1) {
-      const { attempt, seq, at: time, body } = this.#entries[at] as Entry;
+      const { attempt, seq, at: time, body } = this.#entries[at] as EventEntry;
       events.push({ id: eventId({ attempt, seq }), at: time, ...body });
     }
     return events;
@@ -140,7 +140,7 @@ export class RunLog {
     let [low, high] = [this.#from, this.#entries.length];
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (comparePlaces(this.#entries[middle] as Entry, place) <= 0) low = middle + 1;
+      if (comparePlaces(this.#entries[middle] as EventEntry, place) <= 0) low = middle + 1;
       else high = middle;
     }
     return low;

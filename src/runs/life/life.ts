@@ -7,9 +7,9 @@ import type { Tally } from './tally.ts';
  * A run's life, from its acceptance to its end. All times are ms of the steady clock. Each state but the last has a deadline; what
  * happens when it passes is in machine.ts.
  */
-export type Life = Accepted | Queued | Placed | Acquiring | Executing | Collecting | Ended;
+export type Life = AcceptedLife | Queued | PlacedLife | Acquiring | Executing | Collecting | EndedLife;
 
-interface Underway {
+interface LifeUnderway {
   tally: Tally;
   deadline: number;
   /** Whether katafleet stops: after a lost attempt the run is left to the next one. */
@@ -17,14 +17,14 @@ interface Underway {
 }
 
 /** Its room in the queue is reserved, and the journal is storing it, or reading it after a restart. */
-export interface Accepted extends Underway {
+export interface AcceptedLife extends LifeUnderway {
   phase: 'accepted';
   /** What came meanwhile and ends the run as soon as it is stored. */
   wish?: 'cancel' | 'stop';
 }
 
 /** It waits for a place. */
-export interface Queued extends Underway {
+export interface Queued extends LifeUnderway {
   phase: 'queued';
   /** The loss of its last attempt that the journal is storing; the run is not in the queue meanwhile. */
   storing?: Requeue;
@@ -50,33 +50,33 @@ export interface AttemptAt {
 }
 
 /** It has a node, which gets the image if it lacks it. */
-interface Placed extends Underway, AttemptAt {
+interface PlacedLife extends LifeUnderway, AttemptAt {
   phase: 'placed';
 }
 
 /** The node has the image, and makes or hands out a sandbox. */
-interface Acquiring extends Underway, AttemptAt {
+interface Acquiring extends LifeUnderway, AttemptAt {
   phase: 'acquiring';
 }
 
-interface Serving extends Underway, AttemptAt {
+interface LifeServing extends LifeUnderway, AttemptAt {
   cancelled: boolean;
   /** Whether its deadline has passed and its stream was broken. */
   broken: boolean;
 }
 
 /** Its files go to the sandbox, and its steps run there. */
-interface Executing extends Serving {
+interface Executing extends LifeServing {
   phase: 'executing';
 }
 
 /** Its last step has ended, and what it changed comes back. */
-interface Collecting extends Serving {
+interface Collecting extends LifeServing {
   phase: 'collecting';
 }
 
 /** It is over. This state has no deadline: the journal owes the write of the end, however long a full disk takes. */
-export interface Ended {
+export interface EndedLife {
   phase: 'ended';
   end: RunEnding;
   /** Whether the end is told: once, and after its commit. */
@@ -144,7 +144,7 @@ export type LifeEffect =
   | { do: 'withdraw' }
   | { do: 'tell'; end: RunEnding };
 
-export interface Step {
+export interface LifeStep {
   life: Life;
   effects: readonly LifeEffect[];
 }

@@ -1,6 +1,6 @@
 import { minute } from '../../base/units.ts';
 import { KatafleetError, messageOf } from '../../model/errors.ts';
-import type { Accepted, AttemptAt, Ended, Life, LifeEffect, LifeEvent, LifeRules, Queued, RunEnding, Step } from './life.ts';
+import type { AcceptedLife, AttemptAt, EndedLife, Life, LifeEffect, LifeEvent, LifeRules, Queued, RunEnding, LifeStep } from './life.ts';
 import { type AttemptFault, judge, wordsOf } from './losses.ts';
 import type { Tally } from './tally.ts';
 
@@ -14,20 +14,20 @@ const cancelMs = minute;
 export const mostAttempts = 1_000;
 
 /** The states of a run that has not ended. */
-type Underway = Exclude<Life, Ended>;
-type Serving = Extract<Life, { phase: 'executing' | 'collecting' }>;
+type LifeNotEnded = Exclude<Life, EndedLife>;
+type ServingLife = Extract<Life, { phase: 'executing' | 'collecting' }>;
 type Trying = Extract<Life, AttemptAt>;
 
 const nothing: readonly LifeEffect[] = [];
 
 /** The state of a run whose room in the queue is reserved. */
-export const accepted = (at: number, tally: Tally): Accepted => ({ phase: 'accepted', deadline: at + storeMs, tally });
+export const accepted = (at: number, tally: Tally): AcceptedLife => ({ phase: 'accepted', deadline: at + storeMs, tally });
 
 /**
  * Says what an event makes of a run, and what is to be done. Pure: it has no clock, and changes nothing that it was given. An event that
  * does not fit the state changes nothing.
  */
-export function next(life: Life, event: LifeEvent, rules: LifeRules): Step {
+export function next(life: Life, event: LifeEvent, rules: LifeRules): LifeStep {
   switch (life.phase) {
     case 'accepted':
       return inAccepted(life, event, rules);
@@ -44,9 +44,9 @@ export function next(life: Life, event: LifeEvent, rules: LifeRules): Step {
   }
 }
 
-const stay = (life: Life): Step => ({ life, effects: nothing });
+const stay = (life: Life): LifeStep => ({ life, effects: nothing });
 
-function inAccepted(life: Accepted, event: LifeEvent, rules: LifeRules): Step {
+function inAccepted(life: AcceptedLife, event: LifeEvent, rules: LifeRules): LifeStep {
   switch (event.type) {
     case 'stored':
       if (life.wish === 'cancel') return ends({ kind: 'cancelled', error: cancelled() }, [{ do: 'give back' }]);
@@ -69,12 +69,12 @@ function inAccepted(life: Accepted, event: LifeEvent, rules: LifeRules): Step {
 }
 
 /** The run was not stored: its end is told at once. */
-function never(error: KatafleetError): Step {
+function never(error: KatafleetError): LifeStep {
   const end: RunEnding = { kind: 'refused', error };
   return { life: { phase: 'ended', end, told: true }, effects: [{ do: 'give back' }, { do: 'tell', end }] };
 }
 
-function waits(tally: Tally, again: boolean, pause?: number): Step {
+function waits(tally: Tally, again: boolean, pause?: number): LifeStep {
   const deadline = tally.waitsUntil;
   return {
     life: { phase: 'queued', tally, deadline },
@@ -82,7 +82,7 @@ function waits(tally: Tally, again: boolean, pause?: number): Step {
   };
 }
 
-function inQueued(life: Queued, event: LifeEvent): Step {
+function inQueued(life: Queued, event: LifeEvent): LifeStep {
   const { storing } = life;
   const leave: LifeEffect[] = storing ? [] : [{ do: 'leave' }];
   switch (event.type) {
@@ -117,7 +117,7 @@ function inQueued(life: Queued, event: LifeEvent): Step {
   }
 }
 
-function inPlaced(life: Extract<Life, { phase: 'placed' | 'acquiring' }>, event: LifeEvent, rules: LifeRules): Step {
+function inPlaced(life: Extract<Life, { phase: 'placed' | 'acquiring' }>, event: LifeEvent, rules: LifeRules): LifeStep {
   if ('attempt' in event && event.attempt !== life.attempt) return stay(life);
   switch (event.type) {
     case 'brought':
@@ -151,7 +151,7 @@ function inPlaced(life: Extract<Life, { phase: 'placed' | 'acquiring' }>, event:
   }
 }
 
-function inServing(life: Serving, event: LifeEvent, rules: LifeRules): Step {
+function inServing(life: ServingLife, event: LifeEvent, rules: LifeRules): LifeStep {
   if ('attempt' in event && event.attempt !== life.attempt) return stay(life);
   switch (event.type) {
     case 'executed':
@@ -186,7 +186,7 @@ function inServing(life: Serving, event: LifeEvent, rules: LifeRules): Step {
 }
 
 /** An attempt has no result. The run is tried again if another node, or the same one later, may do better. */
-function failed(life: Trying, { at, fault }: { at: number; fault: AttemptFault }, rules: LifeRules): Step {
+function failed(life: Trying, { at, fault }: { at: number; fault: AttemptFault }, rules: LifeRules): LifeStep {
   const { attempt, node } = life;
   const serving = life.phase === 'executing' || life.phase === 'collecting';
   const loss = judge(life.tally, node, fault, rules.attempts);
@@ -226,11 +226,11 @@ function patienceAfter(tally: Tally, error: KatafleetError, at: number, { queueM
   return { patience, waitsUntil: Math.max(tally.waitsUntil, patience ?? at + queueMs) };
 }
 
-function ends(end: RunEnding, before: readonly LifeEffect[] = nothing): Step {
+function ends(end: RunEnding, before: readonly LifeEffect[] = nothing): LifeStep {
   return { life: { phase: 'ended', end, told: false }, effects: [...before, { do: 'write', end }] };
 }
 
-function inEnded(life: Ended, event: LifeEvent): Step {
+function inEnded(life: EndedLife, event: LifeEvent): LifeStep {
   const { end } = life;
   if (life.told) return event.type === 'stored' && end.kind === 'refused' ? { life, effects: [{ do: 'withdraw' }] } : stay(life);
   switch (event.type) {
@@ -249,10 +249,10 @@ function inEnded(life: Ended, event: LifeEvent): Step {
   }
 }
 
-const tells = (end: RunEnding): Step => ({ life: { phase: 'ended', end, told: true }, effects: [{ do: 'tell', end }] });
+const tells = (end: RunEnding): LifeStep => ({ life: { phase: 'ended', end, told: true }, effects: [{ do: 'tell', end }] });
 
 /** Whether a state is one of a run that has not ended. */
-export const isUnderway = (life: Life): life is Underway => life.phase !== 'ended';
+export const isUnderway = (life: Life): life is LifeNotEnded => life.phase !== 'ended';
 
 const notTaken = ({ attempt }: { attempt: number }) =>
   new KatafleetError('journal.broken', `the journal did not take the result of attempt ${attempt}: in it the run has another end`);

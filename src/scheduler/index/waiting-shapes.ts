@@ -4,7 +4,7 @@ import type { ClusterNode } from '../place/cluster-node.ts';
 import type { Wanted } from '../place/filters.ts';
 import { sizeClass } from '../sizes.ts';
 
-interface Entry {
+interface ShapeEntry {
   readonly wanted: Wanted;
   /** Where it is in the index. */
   readonly label: string;
@@ -36,7 +36,7 @@ const least = ({ memory, idleMemory }: Wanted) => memory - idleMemory;
  * looks at those only.
  */
 export class WaitingShapes {
-  readonly #entries = new Map<string, Entry>();
+  readonly #entries = new Map<string, ShapeEntry>();
   /** By label, then by image. */
   readonly #byLabel = new Map<string, Map<string, Sizes>>();
   /** Shapes of images that no ready node has: no change of another node helps them. */

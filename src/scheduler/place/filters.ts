@@ -4,7 +4,6 @@ import { formatBytes } from '../../model/quantity.ts';
 import type { Reason } from '../../model/verdict.ts';
 import type { Cluster } from './cluster.ts';
 import type { NodeFacts, ClusterNode } from './cluster-node.ts';
-import { isNearer } from './nearer.ts';
 
 /** The run that is to be placed. Memory is in bytes. */
 export interface Wanted {
@@ -229,4 +228,30 @@ export function lacking(node: ClusterNode, wanted: Wanted): number | undefined {
 /** Whether the node would take the run if its memory were free. */
 export function passesButForMemory(node: ClusterNode, wanted: Wanted, cluster: Cluster): boolean {
   return filters.every((filter) => filter.code === 'memory' || !filter.refuses(node, wanted, cluster));
+}
+
+const knownNearer = new WeakMap<Wanted, { cluster: Cluster; topology: number; nearer: boolean }>();
+
+/**
+ * Whether a node that has the image will take the run as soon as it has room. Then the run waits for that node, or for a copy of the
+ * image that is made ahead of runs ({@link Cluster.pullsAhead}), and no node brings the image within the run.
+ */
+export function isNearer(cluster: Cluster, wanted: Wanted): boolean {
+  const last = knownNearer.get(wanted);
+  if (last?.cluster === cluster && last.topology === cluster.topology) return last.nearer;
+  let nearer = false;
+  for (const slot of cluster.withImage(wanted.image)) {
+    const node = cluster.at(slot);
+    if (!node || !takesInTime(node, wanted, cluster)) continue;
+    nearer = true;
+    break;
+  }
+  knownNearer.set(wanted, { cluster, topology: cluster.topology, nearer });
+  return nearer;
+}
+
+/** Whether the node, which has the image, would take the run but for what others use of it now. */
+function takesInTime(node: ClusterNode, wanted: Wanted, cluster: Cluster): boolean {
+  if (!node.usable || wanted.avoid?.has(node.facts.name) === true) return false;
+  return filters.every(({ code, refuses }) => code === 'memory' || code === 'held' || !refuses(node, wanted, cluster));
 }

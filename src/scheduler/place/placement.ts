@@ -3,8 +3,7 @@ import { formatBytes } from '../../model/quantity.ts';
 import type { NodeVerdict } from '../../model/verdict.ts';
 import type { Cluster } from './cluster.ts';
 import type { ClusterNode } from './cluster-node.ts';
-import { isWarm, needed, passes, reasonsAgainst, refusedForEver, type Wanted } from './filters.ts';
-import { isNearer } from './nearer.ts';
+import { isNearer, isWarm, needed, passes, reasonsAgainst, refusedForEver, type Wanted } from './filters.ts';
 import type { IndexedSet } from '../index/indexed-set.ts';
 
 export type { ReasonCode, Wanted } from './filters.ts';
