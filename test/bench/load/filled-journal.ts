@@ -71,8 +71,8 @@ export function someResult(id: string, index: number, { files, fileBytes }: Pick
 /** How many runs are written at once: the journal writes what waits in one group. */
 const atOnce = 500;
 
-/** Fills a new journal with ended runs, by the journal's own calls. */
-export async function fillJournal(file: string, filling: Filling): Promise<string[]> {
+/** Fills a new journal with ended runs, by the journal's own calls. @param whenFull called before the journal is closed */
+export async function fillJournal(file: string, filling: Filling, whenFull?: () => void): Promise<string[]> {
   const { runs, ago = 8 * day } = filling;
   await using store = await Store.open(file);
   const ids = Array.from({ length: runs }, () => randomUUID());
@@ -96,5 +96,6 @@ export async function fillJournal(file: string, filling: Filling): Promise<strin
     for (let index = next++; index < runs; index = next++) await write(index);
   };
   await Promise.all(Array.from({ length: filling.fileBytes > 50_000 ? 8 : atOnce }, writer));
+  whenFull?.();
   return ids;
 }

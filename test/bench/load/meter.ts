@@ -9,7 +9,7 @@ import { type Spread, spreadOf } from '../statistics.ts';
 export interface Figures {
   /** How late the event loop was. */
   delay: Spread;
-  /** From the last byte of a POST /v1/runs read to its answer handed to the kernel. */
+  /** From the last byte of a POST /v1/runs that does not wait for its run, to its answer handed to the kernel. */
   accept: Spread;
   /** Collections of the young and of the whole heap, and how long they held the main thread. */
   collections: Record<'young' | 'whole', { count: number; ms: number }>;
@@ -43,8 +43,7 @@ if (isMainThread && process.send) {
   const readAt = new WeakMap<IncomingMessage, number>();
   subscribe('http.server.request.start', (message) => {
     const { request } = message as { request: IncomingMessage };
-    if (request.method === 'POST' && request.url?.startsWith('/v1/runs') === true)
-      request.once('end', () => readAt.set(request, performance.now()));
+    if (request.method === 'POST' && request.url === '/v1/runs') request.once('end', () => readAt.set(request, performance.now()));
   });
   subscribe('http.server.response.finish', (message) => {
     const { request } = message as { request: IncomingMessage; response: ServerResponse };
