@@ -5,6 +5,7 @@ import { eventually } from '../support/eventually.ts';
 import { type RunAnswer, Service } from '../support/service.ts';
 import { Clients } from './load/clients.ts';
 import { type Finding, findings } from './load/history.ts';
+import { strayFiles } from './load/left-over.ts';
 import { orders } from './load/orders.ts';
 import { Witness } from './load/witness.ts';
 
@@ -173,7 +174,7 @@ async function leftOver(service: Service, endpoint: string): Promise<string[]> {
   }).catch((error: unknown) => left.push(`${(error as Error).message}: ${String((error as Error).cause)}`));
   const code = await service.stop();
   if (code !== 0) left.push(`katafleet ended with ${code} after SIGTERM`);
-  return [...left, ...(await containers(endpoint))];
+  return [...left, ...(await containers(endpoint)), ...strayFiles(service.journal)];
 }
 
 /** Names of katafleet's containers on an engine. */

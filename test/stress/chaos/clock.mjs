@@ -1,5 +1,5 @@
 // Shifts the wall clock of the process, and of its worker threads, by the number of milliseconds in a file. Loaded before katafleet by
-// `node --import`. Linux has no namespace for the wall clock, and the step must not hit the engines or the tests. The steady clock
+// NODE_OPTIONS=--import. Linux has no namespace for the wall clock, and the step must not hit the engines or the tests. The steady clock
 // (performance.now, hrtime) and timers stay as they are, as they do when an administrator sets the clock.
 import { readFileSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';

@@ -1,5 +1,5 @@
 // Breaks katafleet's promise once: undoes a commit that has stored new runs, a moment after it was acknowledged, as if it had never reached
-// the disk. Loaded before katafleet by `node --import`, in its worker threads too. The storm must find the runs that are lost by it.
+// the disk. Loaded before katafleet by NODE_OPTIONS=--import, in its worker threads too. The storm must find the runs that are lost by it.
 import { existsSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import process from 'node:process';

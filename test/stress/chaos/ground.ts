@@ -3,7 +3,7 @@ import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { atExit } from '../../support/at-exit.ts';
 import { command } from '../../support/command.ts';
 import { freePort } from '../../support/free-port.ts';
@@ -54,8 +54,8 @@ export class Ground implements AsyncDisposable {
     process.env['KATAFLEET_STORM_CLOCK'] = this.clock.file;
     process.env['KATAFLEET_STORM_DROPPED'] = join(folder, 'dropped');
     const modules = [beside('clock.mjs'), ...(inject ? [injections[inject]] : [])];
-    const [node, ...rest] = command;
-    this.words = [node, ...modules.flatMap((file) => ['--import', file]), ...rest];
+    // Worker threads that are given arguments of their own still heed this variable.
+    this.words = ['env', `NODE_OPTIONS=${modules.map((file) => `--import=${pathToFileURL(file).href}`).join(' ')}`, ...command];
   }
 
   static async make(options: GroundOptions): Promise<Ground> {

@@ -1,6 +1,7 @@
 import { eventually } from '../../support/eventually.ts';
 import type { Service } from '../../support/service.ts';
-import { processesWith } from '../load/left-over.ts';
+import { join } from 'node:path';
+import { processesWith, strayFiles } from '../load/left-over.ts';
 import type { Host } from './faults.ts';
 import type { Ground } from './ground.ts';
 
@@ -50,6 +51,7 @@ export async function leftOver({ ground, service, mark }: Remains): Promise<stri
       if (strays.length > 0) throw new Error(`${strays.length} containers of no service: ${JSON.stringify(strays.slice(0, 3))}`);
     }).catch(note);
   }
+  left.push(...strayFiles(join(ground.disk.folder, 'journal.db')));
   left.push(...processesWith(mark).map((text) => `process ${text}`));
   return left;
 }

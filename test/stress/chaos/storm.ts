@@ -76,7 +76,7 @@ async function stormOver(ground: Ground, mark: string, options: Storm): Promise<
     const late = setTimeout(() => clients.leave(), calmSeconds * 1_000);
     await clients.finish();
     clearTimeout(late);
-    await noRuns(service).catch((error: unknown) => troubles.push(messageOf(error)));
+    await noRuns(service, options.inject ? 10 : calmSeconds).catch((error: unknown) => troubles.push(messageOf(error)));
     const kept = await clients.kept();
     const found = findings({ submissions: clients.submissions, kept, executions: witness.executions, kills: weather.kills });
     const left = await leftOver({ ground, service, mark });
@@ -88,7 +88,7 @@ async function stormOver(ground: Ground, mark: string, options: Storm): Promise<
       troubles,
       acknowledged: clients.submissions.filter((one) => one.told.length > 0).length,
       ends: countEnds(kept),
-      executions: witness.executions.length,
+      executions: witness.executions.filter(({ nonce }) => clients.submissions.some((one) => one.nonce === nonce)).length,
       attempts: kept.reduce((sum, { attempts }) => sum + attempts.length, 0),
       log: service.log,
     };
@@ -136,8 +136,8 @@ const ready = (service: Service, names: readonly string[]) =>
       throw new Error(not.map((name) => `${name}: ${nodes[name]?.state} ${JSON.stringify(nodes[name]?.trouble)}`).join('; '));
   });
 
-const noRuns = (service: Service) =>
-  eventually('no run is under way', calmSeconds, async () => {
+const noRuns = (service: Service, seconds: number) =>
+  eventually('no run is under way', seconds, async () => {
     const { counts } = await service.call<{ counts: Record<string, number> }>('GET', '/v1/runs?limit=1');
     if ((counts['waiting'] ?? 0) + (counts['running'] ?? 0) > 0) throw new Error(JSON.stringify(counts));
   });

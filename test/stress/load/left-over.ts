@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import Database from 'better-sqlite3';
 
 const variable = 'KATAFLEET_STORM';
 
@@ -25,4 +26,20 @@ export function processesWith(mark: string): string[] {
     }
   }
   return found;
+}
+
+/** Files with records that the journal of a katafleet that has ended in order does not know, and files that it misses. */
+export function strayFiles(journal: string): string[] {
+  const folder = journal.replace(/\.db$/, '.segments');
+  const there = existsSync(folder) ? readdirSync(folder) : [];
+  const db = new Database(journal, { readonly: true });
+  try {
+    const known = db.prepare<[], string>('SELECT name FROM segments').pluck().all();
+    return [
+      ...there.filter((name) => !known.includes(name)).map((name) => `the file ${name}, which no row of the journal names`),
+      ...known.filter((name) => !there.includes(name)).map((name) => `a row of the journal names the file ${name}, which is not there`),
+    ];
+  } finally {
+    db.close();
+  }
 }

@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 
 const clock = fileURLToPath(new URL('../../stress/chaos/clock.mjs', import.meta.url));
@@ -11,7 +11,7 @@ const program = `
   const { isMainThread, parentPort, Worker } = require('node:worker_threads');
   const times = () => [Date.now(), new Date().getTime(), new Date(5).getTime(), Date.parse(Date()), performance.timeOrigin + performance.now()];
   if (!isMainThread) parentPort.postMessage(times());
-  else new Worker(__filename).on('message', (worker) => console.log(JSON.stringify([times(), worker])));
+  else new Worker(__filename, { execArgv: [] }).on('message', (worker) => console.log(JSON.stringify([times(), worker])));
 `;
 
 describe('the clock of a storm', () => {
@@ -21,9 +21,9 @@ describe('the clock of a storm', () => {
       const file = join(folder, 'clock');
       await writeFile(file, String(3_600_000));
       await writeFile(join(folder, 'program.cjs'), program);
-      const env = { ...process.env, KATAFLEET_STORM_CLOCK: file };
+      const env = { ...process.env, KATAFLEET_STORM_CLOCK: file, NODE_OPTIONS: `--import=${pathToFileURL(clock).href}` };
       const before = Date.now();
-      const { stdout } = await promisify(execFile)(process.execPath, ['--import', clock, join(folder, 'program.cjs')], { env });
+      const { stdout } = await promisify(execFile)(process.execPath, [join(folder, 'program.cjs')], { env });
       const after = Date.now();
       for (const [now, date, given, text, steady] of JSON.parse(stdout) as [number, number, number, number, number][]) {
         const hourLater = (shown: number, roundedMs = 0) =>
