@@ -1,4 +1,4 @@
-import type { KeptRecord, RunRecord } from '../model/record.ts';
+import type { KeptRecord, RunRecord, RunSummary } from '../model/record.ts';
 import type { RunRequest } from '../model/request.ts';
 import type { AcceptedRun } from '../model/run-store.ts';
 import type { RunJournal } from './service.ts';
@@ -56,6 +56,10 @@ export class MemoryStore implements RunJournal {
     const run = this.#runs.get(id);
     if (run?.key !== undefined) this.#keys.delete(keyOf(run.tenant, run.key));
     return Promise.resolve(this.#runs.delete(id));
+  }
+
+  summary(id: string): Promise<RunSummary | undefined> {
+    return this.get(id);
   }
 
   look(id: string): Promise<KeptRecord | undefined> {

@@ -21,7 +21,8 @@ import type { OutputBudget } from './room/output-budget.ts';
 import { runsFull } from './room/runs-full.ts';
 
 /** The part of the store that the service uses. */
-export type RunJournal = Recorder & Pick<RunStore, 'accept' | 'known' | 'look' | 'get' | 'request' | 'resultBytes' | 'unfinished'>;
+export type RunJournal = Recorder &
+  Pick<RunStore, 'accept' | 'known' | 'summary' | 'look' | 'get' | 'request' | 'resultBytes' | 'unfinished'>;
 
 export interface RunServiceOptions {
   /** Most bytes of the requests of all runs that wait or run: they are in memory. Unlimited if absent. */
@@ -80,7 +81,12 @@ export class RunService {
     this.#journal = journal;
     this.#dispatcher = dispatcher(journal);
     this.#logs = new Logs(windows);
-    this.#reading = new Reading({ logs: this.#logs, look: (id) => this.look(id), find: (id) => this.#dispatcher.find(id)?.log });
+    this.#reading = new Reading({
+      logs: this.#logs,
+      look: (id) => this.look(id),
+      ended: async (id) => ((await this.#journal.summary(id)) ?? unknown(id)).endedAt !== undefined,
+      find: (id) => this.#dispatcher.find(id)?.log,
+    });
   }
 
   get dispatcher(): Dispatcher {

@@ -18,6 +18,8 @@ interface ReadingOptions {
   logs: Logs;
   /** @throws run.unknown */
   look: (id: string) => Promise<KeptRecord>;
+  /** Whether a run has ended. @throws run.unknown */
+  ended: (id: string) => Promise<boolean>;
   /** Returns the log of a run that is under way. */
   find: (id: string) => RunLog | undefined;
 }
@@ -104,8 +106,7 @@ export class Reading {
       }
       const wait = this.#options.logs.wait(id, 'end');
       try {
-        const { endedAt } = await this.#options.look(id);
-        if (endedAt !== undefined || !this.#waits(left, signal)) return;
+        if ((await this.#options.ended(id)) || !this.#waits(left, signal)) return;
         await wait.over(left, signal);
       } finally {
         wait.close();
