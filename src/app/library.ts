@@ -29,7 +29,8 @@ import { transfersWith } from '../runs/attempt/rsync-transfer.ts';
 import type { SessionLimits } from '../runs/sessions/sessions.ts';
 import type { Recorder } from '../runs/life/records.ts';
 import { MemoryStore } from '../runs/memory-store.ts';
-import { type RunJournal, RunService, type RunServiceOptions, type RunThrough } from '../runs/service.ts';
+import { type RunJournal, RunService } from '../runs/service.ts';
+import type { RunServiceOptions, RunThrough } from '../runs/service-options.ts';
 import type { PoolBounds } from '../scheduler/targets.ts';
 import type { Policy } from '../scheduler/place/placement.ts';
 import type { QueueLimits } from '../scheduler/queue/queue.ts';
@@ -46,7 +47,7 @@ export type { NodeSettings, NodeSettings as MemberSettings } from '../fleet/node
 export type { FleetImage } from '../model/fleet-image.ts';
 export type { NodeSummary } from '../model/node.ts';
 export type { FileInput, RunInput } from '../model/run-input.ts';
-export type { RunThrough as RunOptions } from '../runs/service.ts';
+export type { RunThrough as RunOptions } from '../runs/service-options.ts';
 
 export interface KatafleetOptions {
   /** `unix://`, `tcp://` or `ssh://` of a single node; DOCKER_HOST or the default socket if absent. */

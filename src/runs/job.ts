@@ -13,8 +13,6 @@ import { mostStdin, variablesOf } from './attempt/execute.ts';
 /** How long a run may be on a node beyond the times of its steps, for its files to travel, ms. */
 const travelMs = 60_000;
 
-const Steps = Step.array().min(1).max(10_000);
-
 /** A run with a checked request. */
 export interface Job {
   request: RunRequest;

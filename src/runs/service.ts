@@ -17,20 +17,12 @@ import type { LiveRun, SubmitOptions } from './life/live-run.ts';
 import { asError, cancelled } from './life/machine.ts';
 import type { Recorder } from './life/records.ts';
 import { Recovery } from './recovery.ts';
-import type { OutputBudget } from './room/output-budget.ts';
 import { runsFull } from './room/runs-full.ts';
+import type { RunServiceOptions, RunThrough } from './service-options.ts';
 
 /** The part of the store that the service uses. */
 export type RunJournal = Recorder &
   Pick<RunStore, 'accept' | 'known' | 'summary' | 'look' | 'get' | 'request' | 'resultBytes' | 'unfinished'>;
-
-export interface RunServiceOptions {
-  /** Most bytes of the requests of all runs that wait or run: they are in memory. Unlimited if absent. */
-  requests?: number | ByteBudget;
-  onTrouble?: (message: string) => void;
-  /** Memory for the latest output of each run, for its readers. If absent, no output is kept for them. */
-  windows?: OutputBudget;
-}
 
 /** A run that is in the journal. */
 export interface Acceptance {
@@ -39,19 +31,6 @@ export interface Acceptance {
   known: boolean;
   /** When it was accepted, Unix ms; absent if it was known. */
   acceptedAt?: number;
-}
-
-/** How {@link RunService.run} runs a request. */
-export interface RunThrough {
-  placing?: Placing;
-  /** Idempotency key. A run that has it already is joined. */
-  key?: string;
-  /** The run's id; random if absent. */
-  id?: string;
-  /** Cancels the run. */
-  signal?: AbortSignal;
-  onOutput?: OnOutput;
-  onAttempt?: (attempt: number, node: string) => void;
 }
 
 /** How long a cancel waits for the end of the run (ms). */
