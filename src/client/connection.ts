@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { abortable } from '../base/deadline.ts';
 import { KiB, MiB } from '../base/units.ts';
-import { type ErrorCode, errorKinds, KatafleetError, messageOf } from '../model/errors.ts';
+import { KatafleetError, knownCode, messageOf } from '../model/errors.ts';
 import { faultsOf } from '../model/faults.ts';
 import { RunFailure } from '../model/record.ts';
 import { type Answer, readAnswer } from './answer.ts';
@@ -166,6 +166,5 @@ export function errorOf(
   { code, message, ...more }: z.output<typeof RunFailure> & { retryAfterMs?: number },
   { passing, afterMs }: { passing: boolean; afterMs?: number | undefined } = { passing: false },
 ): KatafleetError {
-  const known: ErrorCode = Object.hasOwn(errorKinds, code) ? (code as ErrorCode) : 'internal';
-  return new CallTrouble(known, message, { passing, arrived: true, afterMs }, more);
+  return new CallTrouble(knownCode(code), message, { passing, arrived: true, afterMs }, more);
 }

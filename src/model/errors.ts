@@ -142,6 +142,9 @@ export class KatafleetError extends Error {
   }
 }
 
+/** Returns a code as it was stored or sent: `internal` for one that only another release has. */
+export const knownCode = (code: string): ErrorCode => (Object.hasOwn(errorKinds, code) ? (code as ErrorCode) : 'internal');
+
 /** Returns the message of anything that was thrown. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { ByteBudget, type Room } from '../base/byte-budget.ts';
 import { within } from '../base/deadline.ts';
-import { KatafleetError, messageOf } from '../model/errors.ts';
+import { KatafleetError, knownCode, messageOf } from '../model/errors.ts';
 import { type Placing, unplaced } from '../model/placing.ts';
 import type { KeptRecord, RunRecord, UnendedRun } from '../model/record.ts';
 import type { OnOutput, RunRequest } from '../model/request.ts';
@@ -211,7 +211,7 @@ export class RunService {
     }
     const { result, error, state } = await this.wait(id, Infinity);
     if (result) return result;
-    if (error) throw new KatafleetError('internal', `the run ended with ${error.code}: ${error.message}`, { hint: error.hint });
+    if (error) throw new KatafleetError(knownCode(error.code), error.message, { hint: error.hint });
     throw state === 'cancelled' ? cancelled() : new KatafleetError('service.stopping', 'katafleet is stopping; the run goes on later');
   }
 

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { KatafleetError } from '../../../src/model/errors.ts';
 import { comparePlaces, placeOf, RunEvent } from '../../../src/model/run-event.ts';
 import { RunLog } from '../../../src/runs/events/run-log.ts';
 import { replayAttempt } from '../../../src/runs/events/replay.ts';
@@ -138,6 +139,18 @@ describe('the event log of a run', () => {
       ['hold x', 'hold x'],
     );
     assert.equal(driver('a').executed.length, 1);
+    await close();
+  });
+
+  it('gives a run that is joined by its key the error with which it failed', async () => {
+    const { service, driver, close } = await fakeService(['a']);
+    const large = { profile: { memory: 6 * 1024 * MiB } };
+    await service.accept(runOf(['hold'], large), placed());
+    await until(() => driver('a').holding === 1);
+    const run = () => service.run(runOf(['x'], large), { key: 'k', placing: placed({ queueMs: 200 }) });
+    const ends = await Promise.allSettled([run(), run()]);
+    for (const end of ends) assert.equal(end.status === 'rejected' && (end.reason as KatafleetError).code, 'queue.deadline');
+    driver('a').letGo();
     await close();
   });
 
