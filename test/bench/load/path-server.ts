@@ -17,14 +17,17 @@ const driverOf = (endpoint: string) => {
   drivers.set(endpoint, driver);
   return driver;
 };
-for (const name of ['prepare', 'create', 'list', 'remove', 'images', 'ping'] as const)
-  Object.defineProperty(EngineDriver.prototype, name, {
-    value(this: EngineDriver, ...args: unknown[]) {
-      const driver = driverOf(this.endpoint);
-      return (driver[name] as (...given: unknown[]) => unknown).apply(driver, args);
-    },
-  });
-Object.defineProperty(EngineDriver.prototype, 'watchImages', { value: undefined });
+for (const name of Object.getOwnPropertyNames(EngineDriver.prototype)) {
+  if (name === 'constructor' || name === 'probe') continue;
+  // What a socket's driver lacks is optional in the contract.
+  const value = Reflect.has(SocketDriver.prototype, name)
+    ? function (this: EngineDriver, ...args: unknown[]) {
+        const driver = driverOf(this.endpoint);
+        return (driver[name as 'create'] as (...given: unknown[]) => unknown).apply(driver, args);
+      }
+    : undefined;
+  Object.defineProperty(EngineDriver.prototype, name, { value });
+}
 const daemon = await Daemon.open({ config, log: (line) => process.stderr.write(`${line}\n`) });
 process.stdout.write(`katafleet serves at ${await daemon.start()}\n`);
 await Promise.race([once(process, 'SIGTERM'), once(process, 'SIGINT')]);
