@@ -1,6 +1,6 @@
 import { shownOutput } from '../../model/output.ts';
 import type { KeptRecord } from '../../model/record.ts';
-import { comparePlaces, eventId, type EventPlace, firstEvent, placeOf, type RunEvent } from '../../model/run-event.ts';
+import { comparePlaces, eventId, type EventPlace, type RunEvent } from '../../model/run-event.ts';
 import type { EventBody } from './run-log.ts';
 
 /** Events that are told from the record have this for their attempt's number: no attempt has it, so no id is used twice. */
@@ -72,5 +72,3 @@ export function endedEvent({
   const how = state === 'finished' || state === 'cancelled' ? state : 'failed';
   return { type: 'ended', state: how, ...(outcome ? { outcome } : {}), ...(error ? { error } : {}) };
 }
-
-export const fromTheFirst = placeOf(firstEvent);
