@@ -9,7 +9,7 @@ import { Listener } from '../drivers/swarm/dial/listener.ts';
 import type { SshSettings } from '../drivers/transport/target.ts';
 import { SshTransport } from '../drivers/transport/transport.ts';
 import type { EndpointSettings } from '../drivers/registry.ts';
-import { ownerOf } from '../fleet/node/owner.ts';
+import { ownerOf } from '../base/process-owner.ts';
 import type { JournalIdentity } from '../fleet/upkeep/reaper.ts';
 
 /** An engine of a swarm's node that katafleet can reach directly. */

@@ -9,10 +9,12 @@ export const labels = {
   stack: 'katafleet.stack',
   /** In a swarm: the fingerprint of the key from which its secrets are derived. */
   key: 'katafleet.key',
-  /** Which process made it, see fleet/node/owner.ts. */
+  /** Which process made it, see base/process-owner.ts. */
   owner: 'katafleet.owner',
   /** The name that its owner knows it by. */
   sandbox: 'katafleet.sandbox',
+  /** On a container that only looks into an image: which look of which process, see drivers/docker/looks.ts. */
+  look: 'katafleet.look',
   /** Identity of its owner's journal, and how often that journal had been opened. A lower number belongs to a katafleet that has ended. */
   fleet: 'katafleet.fleet',
   epoch: 'katafleet.epoch',

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { labels } from '../../src/model/labels.ts';
 import { Maintenance, type MaintenanceMemory } from '../../src/fleet/upkeep/maintenance.ts';
 import { prunePlan } from '../../src/fleet/upkeep/prune.ts';
+import { beginLook } from '../../src/drivers/docker/looks.ts';
 import { reapPlan, reapReason } from '../../src/fleet/upkeep/reaper.ts';
 import { FakeDriver } from '../support/fake-driver.ts';
 import { imageOf, recipeImage } from '../support/fake-fleet.ts';
@@ -24,6 +25,16 @@ describe('reaping', () => {
     assert.equal(why({ [labels.fleet]: 'other', [labels.epoch]: '1' }), undefined);
     assert.equal(why({ [labels.fleet]: 'J', [labels.epoch]: '4' }, { journal: undefined }), undefined);
     assert.equal(why({ [labels.fleet]: 'J', [labels.epoch]: 'nonsense' }), undefined);
+  });
+
+  it('removes a container that looked into an image as soon as the look is over, or its process is gone', () => {
+    const look = beginLook();
+    const own = { ...look.labels, [labels.deadline]: '9e15' };
+    assert.equal(why(own, { gone: () => false }), undefined);
+    assert.match(why({ ...own, [labels.look]: 'another/1' }, { gone: () => true }) ?? '', /the process that made it is gone/);
+    assert.equal(why({ ...own, [labels.look]: 'another/1' }, { gone: () => false }), undefined);
+    look.end();
+    assert.match(why(own, { gone: () => false }) ?? '', /its look into an image is over/);
   });
 
   it('a deadline has a grace', () => {

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import fc from 'fast-check';
 import { labels } from '../../src/model/labels.ts';
 import { NodeSandboxes } from '../../src/fleet/node/sandboxes.ts';
-import { ownerIsGone, ownerOf } from '../../src/fleet/node/owner.ts';
+import { ownerIsGone, ownerOf } from '../../src/base/process-owner.ts';
 import { WarmPool } from '../../src/fleet/pools/pool.ts';
 import { reapReason } from '../../src/fleet/upkeep/reaper.ts';
 import { Starts } from '../../src/fleet/pools/starts.ts';

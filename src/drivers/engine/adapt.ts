@@ -10,7 +10,7 @@ import { type Accounts, adaptedAccounts } from '../docker/names.ts';
 import type { SupervisorBinary } from '../docker/supervisor.ts';
 import { isStatus } from '../docker/errors.ts';
 import { inspectImage } from '../docker/inspect.ts';
-import { createHelper, onlyFile, type SupervisorImages } from './carried.ts';
+import { withHelper, onlyFile, type SupervisorImages } from './carried.ts';
 
 /** Largest passwd or group file of an image (bytes); a larger file is ignored. */
 const mostAccounts = MiB;
@@ -46,17 +46,14 @@ async function withSupervisor(
   uids: Uids,
   name: { repo: string; tag: string },
 ): Promise<string> {
-  const container = await createHelper(docker, image.Id);
-  try {
+  return withHelper(docker, image.Id, async (container) => {
     const own = (image.Config.Labels ?? {}) as Record<string, string>;
     const names = adaptedAccounts(await accountsOf(container), own, uids);
     await container.putArchive(await archive(supervisor.bytes, names), { path: '/' });
     const added = { [labels.supervisor]: supervisor.sha256, [labels.adaptedFrom]: image.Id, ...names.labels };
     const committed = (await container.commit({ ...name, pause: false, Labels: { ...own, ...added } } as object)) as { Id: string };
     return committed.Id;
-  } finally {
-    await container.remove({ force: true, v: true });
-  }
+  });
 }
 
 async function accountsOf(container: Dockerode.Container): Promise<Accounts> {

@@ -9,6 +9,7 @@ import { MemoMap } from '../../base/memo.ts';
 import { labels } from '../../model/labels.ts';
 import { isStatus } from '../docker/errors.ts';
 import { supervisorPath } from '../docker/isolation.ts';
+import { beginLook } from '../docker/looks.ts';
 import type { SupervisorBinary } from '../docker/supervisor.ts';
 import type { Remembered } from './remembered.ts';
 
@@ -52,26 +53,31 @@ export class SupervisorImages {
 }
 
 async function lookInto(docker: Dockerode, image: string, supervisor: SupervisorBinary): Promise<boolean> {
-  const container = await createHelper(docker, image);
-  try {
-    return await holdsSupervisor(container, supervisor);
-  } finally {
-    await container.remove({ force: true, v: true });
-  }
+  return withHelper(docker, image, (container) => holdsSupervisor(container, supervisor));
 }
 
-/** Creates a container that is only read or written, and never started. */
-export async function createHelper(docker: Dockerode, image: string): Promise<Dockerode.Container> {
-  return docker.createContainer({
-    Image: image,
-    Entrypoint: [supervisorPath],
-    Cmd: [],
-    // Not the image's own: if that is a symbolic link, some engines have made folders and opened files on the node itself.
-    WorkingDir: '/',
-    NetworkDisabled: true,
-    Labels: { [labels.role]: 'adapting', [labels.deadline]: String(Date.now() + lookingMs) },
-    HostConfig: { NetworkMode: 'none' },
-  });
+/** Calls `body` with a container that is only read or written and never started, and removes it. */
+export async function withHelper<T>(docker: Dockerode, image: string, body: (container: Dockerode.Container) => Promise<T>): Promise<T> {
+  const look = beginLook();
+  try {
+    const container = await docker.createContainer({
+      Image: image,
+      Entrypoint: [supervisorPath],
+      Cmd: [],
+      // Not the image's own: if that is a symbolic link, some engines have made folders and opened files on the node itself.
+      WorkingDir: '/',
+      NetworkDisabled: true,
+      Labels: { ...look.labels, [labels.deadline]: String(Date.now() + lookingMs) },
+      HostConfig: { NetworkMode: 'none' },
+    });
+    try {
+      return await body(container);
+    } finally {
+      await container.remove({ force: true, v: true });
+    }
+  } finally {
+    look.end(); // what could not be removed, the reaper removes
+  }
 }
 
 /**

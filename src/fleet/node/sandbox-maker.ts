@@ -7,7 +7,7 @@ import type { Driver, Sandbox, SandboxSpec } from '../../drivers/contract.ts';
 import type { Grant } from '../pools/pool.ts';
 import type { JournalIdentity } from '../upkeep/reaper.ts';
 import type { Neighbours } from './neighbours.ts';
-import { ownerOf } from './owner.ts';
+import { ownerOf } from '../../base/process-owner.ts';
 import type { Removals } from './removals.ts';
 import type { Books, SandboxLedger } from './sandbox-ledger.ts';
 import { type StartShape, StartWatch } from './start-watch.ts';

@@ -1,7 +1,8 @@
 import { hour } from '../../base/units.ts';
 import { labels } from '../../model/labels.ts';
 import type { OwnedContainer } from '../../drivers/contract.ts';
-import { ownerIsGone } from '../node/owner.ts';
+import { ownerIsGone } from '../../base/process-owner.ts';
+import { isLookOver } from '../../drivers/docker/looks.ts';
 
 export interface ReapView {
   /** The time now, Unix ms. */
@@ -53,6 +54,7 @@ export function reapReason(container: OwnedContainer, view: ReapView): string | 
   const { fleet, inUse, journal, graceMs = 0, gone = ownerIsGone } = view;
   const { [labels.owner]: owner, [labels.sandbox]: name } = container.labels;
   if (name?.startsWith(`${fleet}/`)) return inUse.has(name) ? undefined : 'its owner has given it up';
+  if (isLookOver(container.labels)) return 'its look into an image is over';
   const { [labels.fleet]: identity, [labels.epoch]: epoch } = container.labels;
   if (journal && identity === journal.identity && Number(epoch) < journal.epoch) return 'it was made before katafleet was started again';
   if (owner !== undefined && gone(owner)) return 'the process that made it is gone';
