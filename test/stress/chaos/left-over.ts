@@ -2,6 +2,7 @@ import { eventually } from '../../support/eventually.ts';
 import type { Service } from '../../support/service.ts';
 import { join } from 'node:path';
 import { processesWith, strayFiles } from '../load/left-over.ts';
+import type { Testbed } from '../../support/testbed.ts';
 import type { Host } from './faults.ts';
 import type { Ground } from './ground.ts';
 
@@ -28,14 +29,14 @@ export async function leftOver({ ground, service, mark }: Remains): Promise<stri
     const nodes = await service.nodes();
     for (const { bed, host, node } of single) {
       const { idle = 0, busy } = nodes[node]?.sandboxes ?? {};
-      const there = await bed.containers(host);
+      const there = await containersOn(bed, host);
       if (busy !== 0 || there.length !== idle) throw new Error(`${node}: ${there.length} containers, ${idle} idle, ${busy} busy`);
     }
     if ((nodes['swarm']?.sandboxes?.busy ?? 0) > 0) throw new Error('the swarm has busy sandboxes');
   }).catch(note);
   const code = await service.stop();
   if (code !== 0) left.push(`katafleet ended with ${code} after SIGTERM`);
-  for (const { bed, host } of single) for (const id of await bed.containers(host)) left.push(`container ${id} on ${host}`);
+  for (const { bed, host } of single) for (const one of await containersOn(bed, host)) left.push(`container ${one} on ${host}`);
   const [manager] = swarm;
   if (manager) {
     await eventually('the swarm runs its services only', sweepSeconds, async () => {
@@ -54,6 +55,13 @@ export async function leftOver({ ground, service, mark }: Remains): Promise<stri
   left.push(...strayFiles(join(ground.disk.folder, 'journal.db')));
   left.push(...processesWith(mark).map((text) => `process ${text}`));
   return left;
+}
+
+/** Containers of katafleet on a host, in any state: id, name, role and state of each. */
+async function containersOn(bed: Testbed, host: string): Promise<string[]> {
+  const format = '{{.ID}} {{.Names}} {{.Label "katafleet.role"}} {{.State}}';
+  const lines = await bed.docker(host, 'ps', '--all', '--filter', 'label=katafleet.role', '--format', format);
+  return lines.split('\n').filter((line) => line !== '');
 }
 
 /** Containers of katafleet on a machine of a swarm, in any state. */
