@@ -9,6 +9,7 @@ import { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { profileOf, sandboxLimits } from '../../src/model/profile.ts';
 import { Step } from '../../src/model/request.ts';
+import { containerName } from '../../src/drivers/docker/container-name.ts';
 import { runWords } from '../../src/drivers/ssh/flags.ts';
 import { parseRelease } from '../../src/drivers/ssh/parse/version.ts';
 import { Conversation } from '../../src/protocol/conversation.ts';
@@ -198,6 +199,7 @@ describe('node-setup and server-setup', function () {
         labels: { 'katafleet.role': 'sandbox', 'katafleet.owner': 'a test/1' },
         idleMs: 60_000,
       };
+      const name = containerName(spec.name, spec.limits.memory);
       const words = runWords(spec, { release: parseRelease('1.6.2'), installedSupervisor: '/usr/local/lib/katafleet/supervisor' });
       const child = spawn('ssh', [...sshWords('h1'), words.join(' ')], { stdio: 'pipe' });
       const ended = once(child, 'exit');
@@ -215,12 +217,12 @@ describe('node-setup and server-setup', function () {
       const step = Step.parse({ argv: ['bash', '-c', 'cat a; grep -c . /proc/net/dev; stat -f -c %T /sandbox; exit 3'] });
       const result = await executeStep(conversation, 1, step, profileOf({}), { collect: false, processes: 32 });
       assert.deepEqual([result.outcome, result.stdout.toString()], [{ kind: 'exited', code: 3 }, 'given3\ntmpfs\n'], complaint);
-      const removed = ssh('h1', 'docker rm -f -v katafleet-gate-1');
+      const removed = ssh('h1', `docker rm -f -v ${name}`);
       assert.equal(removed.code, 0, removed.stderr);
       // The client of 1.6 goes when its stdin ends, however long ago the container went.
       child.stdin.end();
       await ended;
-      const gone = ssh('h1', 'docker inspect katafleet-gate-1');
+      const gone = ssh('h1', `docker inspect ${name}`);
       assert.deepEqual([gone.code, gone.stdout], [1, '[]\n']);
       assert.equal(await testbed.docker('h1', 'ps', '-a', '-q'), '');
       assert.equal(await testbed.docker('h1', 'volume', 'ls', '-q'), '');

@@ -72,6 +72,8 @@ export class Node {
   readonly #identity: MachineIdentity;
   #checking: Promise<void> | undefined;
   readonly #pace: LookPace;
+  /** How long it has not answered, without this process's stalls, ms. */
+  #silentMs = 0;
   /** Whether the next look is an extra one, see {@link LookPace}. */
   #extraLook = false;
   #timer: NodeJS.Timeout | undefined;
@@ -190,10 +192,12 @@ export class Node {
     this.#extraLook = false;
     const { self } = this.#options;
     for (let stalls = 0; stalls < mostStalls; stalls += 1) {
+      const begun = performance.now();
       const stalledMs = self.lag.stalledMs;
       try {
         from = await this.#ask(from);
         if (this.#ending.signal.aborted) return;
+        this.#silentMs = 0;
         this.lastSeen = Date.now();
         this.#heardAt = performance.now();
         const to = this.#health.good(performance.now());
@@ -204,7 +208,10 @@ export class Node {
       } catch (error) {
         if (this.#ending.signal.aborted) return;
         if (this.state === 'probing') from = 'probing'; // another machine was found, and could not be probed
-        if (self.ownStall(error, self.lag.stalledMs - stalledMs)) continue;
+        const stalled = self.lag.stalledMs - stalledMs;
+        this.#silentMs += Math.max(0, performance.now() - begun - stalled);
+        if (self.ownStall(error, stalled) && !self.isSilent(this.#silentMs)) continue;
+        this.#silentMs = 0;
         this.trouble = error instanceof KatafleetError ? error : new KatafleetError('engine.failed', messageOf(error), { cause: error });
         this.#moved(from, this.#failed(from, this.trouble, extra));
         return;

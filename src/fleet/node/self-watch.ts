@@ -23,6 +23,14 @@ export class SelfWatch {
   ownStall(error: unknown, stalledMs: number): boolean {
     return error instanceof KatafleetError && error.code === 'engine.timeout' && stalledMs >= stalledShare * this.#timeoutMs;
   }
+
+  /**
+   * Whether a node that does not answer had twice its time limit in all, without this process's stalls (ms): then it is silent, however
+   * busy this machine is. Twice, because a stall is measured too short by up to a tick.
+   */
+  isSilent(unstalledMs: number): boolean {
+    return unstalledMs >= 2 * this.#timeoutMs;
+  }
 }
 
 /** Words of an engine, or of its machine, that is not silent but refuses. */

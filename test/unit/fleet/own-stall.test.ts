@@ -79,6 +79,22 @@ describe('stalls of katafleet itself', () => {
     assert.deepEqual(events, ['a ready: was probing']);
     await fleet.close();
   });
+
+  it('do not hide a silent node on a machine that is always busy', async () => {
+    const { fleet, driver, look } = fakeFleet(['a']);
+    await fleet.open();
+    driver('a').faults = { hang: true };
+    let busy = setTimeout(function again() {
+      stall(75);
+      busy = setTimeout(again, 25);
+    });
+    try {
+      assert.equal(await look('a'), 'suspect');
+    } finally {
+      clearTimeout(busy);
+    }
+    await fleet.close();
+  });
 });
 
 describe('the lag clock', () => {
